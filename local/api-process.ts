@@ -1,0 +1,112 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createWriteStream, type WriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { say, warn } from './say.ts';
+
+export type ApiProcess = {
+  /** Resolves when /health/ready answers 200. @throws Error when it does not in time, or the process never got up. */
+  ready(timeoutMs: number): Promise<void>;
+  stop(): Promise<void>;
+};
+
+export type ApiOptions = {
+  root: string;
+  url: string;
+  env: Record<string, string>;
+  isWatching: boolean;
+  /** Its log; undefined = this terminal. */
+  logFile: string | undefined;
+};
+
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 10_000;
+const STEADY_MS = 10_000;
+/** More than the API gives itself. */
+const STOP_LIMIT_MS = 25_000;
+
+/** The API as its own process; started again whenever it dies. */
+export function startApi(options: ApiOptions): ApiProcess {
+  const log = options.logFile === undefined ? undefined : createWriteStream(options.logFile, { flags: 'a' });
+  let child: ChildProcess | undefined;
+  let isStopping = false;
+  let timer: NodeJS.Timeout | undefined;
+
+  const start = (pauseMs: number): void => {
+    const startedAt = performance.now();
+    const started = launch(options, log);
+    child = started;
+    started.once('exit', (code, signal) => {
+      if (isStopping) return;
+      const pause = performance.now() - startedAt > STEADY_MS ? FIRST_PAUSE_MS : pauseMs;
+      warn(`the API ended (${signal ?? `code ${code ?? '?'}`}), starting it again`);
+      timer = setTimeout(() => start(Math.min(pause * 2, LONGEST_PAUSE_MS)), pause);
+    });
+  };
+  start(FIRST_PAUSE_MS);
+
+  return {
+    ready: (timeoutMs) => waitUntilReady(options.url, timeoutMs),
+    stop: async () => {
+      isStopping = true;
+      clearTimeout(timer);
+      if (child) await end(child);
+      log?.end();
+    },
+  };
+}
+
+function launch({ root, env, isWatching }: ApiOptions, log: WriteStream | undefined): ChildProcess {
+  const args = isWatching
+    ? [join(root, 'node_modules/@nestjs/cli/bin/nest.js'), 'start', '--watch', '--watchAssets', '--debug']
+    : ['--enable-source-maps', join(root, 'dist/main.js')];
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', log ? 'pipe' : 'inherit', log ? 'pipe' : 'inherit'],
+    // Its own group: Ctrl-C reaches us alone, and we stop things in the right order.
+    detached: true,
+  });
+  if (log) {
+    child.stdout?.pipe(log, { end: false });
+    child.stderr?.pipe(log, { end: false });
+  }
+  return child;
+}
+
+async function waitUntilReady(url: string, timeoutMs: number): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  let last = 'no answer';
+  while (performance.now() < deadline) {
+    try {
+      const response = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(2_000) });
+      if (response.ok) return;
+      last = `${response.status} ${await response.text()}`;
+    } catch (error) {
+      last = error instanceof Error ? error.message : String(error);
+    }
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  throw new Error(`the API is not ready after ${Math.round(timeoutMs / 1000)} s: ${last}`);
+}
+
+/** The whole group: with --watch the program is a grandchild. */
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  const ended = new Promise((done) => child.once('exit', done));
+  killGroup(child.pid, 'SIGTERM');
+  const pid = child.pid;
+  const killer = setTimeout(() => {
+    say('the API does not end, killing it');
+    killGroup(pid, 'SIGKILL');
+  }, STOP_LIMIT_MS);
+  await ended;
+  clearTimeout(killer);
+}
+
+function killGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // It ended in this moment.
+  }
+}

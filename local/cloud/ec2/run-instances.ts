@@ -1,0 +1,159 @@
+import { insufficientCapacity } from '../capacity.ts';
+import { CloudError } from '../errors.ts';
+import type { CloudInstance } from '../instance.ts';
+import { fingerprintOf, refuseSpentToken } from '../launches.ts';
+import { noFreeAddresses, type Subnet } from '../network.ts';
+import type { World } from '../world.ts';
+import type { Action, Call } from './action.ts';
+import { LAUNCH_PARAMETERS, readLaunchRequest, type LaunchRequest } from './launch-request.ts';
+import { reservationItem } from './instance-xml.ts';
+import { findSubnet } from './network.ts';
+
+export const runInstances: Action = {
+  parameters: LAUNCH_PARAMETERS,
+  run: (call) => {
+    const { params, world } = call;
+    const request = readLaunchRequest(params, world);
+    const fingerprint = fingerprintOf(params.canonical(['ClientToken', 'DryRun', 'Action', 'Version']));
+    const earlier = findEarlier(world, request, fingerprint);
+    if (earlier !== undefined) {
+      call.confirm();
+      call.note(earlier);
+      return reservationItem(world, earlier, earlier[0]?.reservationId ?? '');
+    }
+    const { subnet, count } = chooseOffer(world, request);
+    call.confirm();
+    // Charged for what is launched; a repeat with the same token launches nothing and is free.
+    world.buckets.takeResources('RunInstances', count);
+    return launch(call, request, { subnet, count, fingerprint });
+  },
+};
+
+function findEarlier(world: World, request: LaunchRequest, fingerprint: string): CloudInstance[] | undefined {
+  const { clientToken, tokenScope } = request;
+  const record = clientToken === undefined ? undefined : world.launches.find(clientToken, tokenScope, fingerprint);
+  if (record === undefined) return undefined;
+  const instances = record.instanceIds.flatMap((id) => world.instances.get(id) ?? []);
+  refuseSpentToken(instances);
+  return instances;
+}
+
+/** As many as fit, MinCount at least, all in one subnet. @throws the error of the first subnet when none can take them */
+function chooseOffer(world: World, request: LaunchRequest): { subnet: Subnet; count: number } {
+  const allowed = Math.min(request.most, vcpusLeft(world) / request.spec.vcpus);
+  if (allowed < request.least) throw vcpuLimitExceeded(world, request);
+  const offers = request.subnetIds.map((id) => {
+    const subnet = findSubnet(world, id);
+    const capacity = world.capacity.free(offerIn(request, subnet));
+    const addresses = world.network.freeAddresses(id);
+    return { subnet, capacity, addresses, count: Math.floor(Math.min(allowed, capacity, addresses)) };
+  });
+  const fitting = offers.find(({ count }) => count >= request.least);
+  if (fitting !== undefined) return fitting;
+  const [first] = offers;
+  if (first === undefined)
+    throw new CloudError('MissingInput', 'No subnets found for the default VPC. Please specify a subnet.');
+  if (first.capacity >= request.least) throw noFreeAddresses(first.subnet.id);
+  const others = world.network.subnets.filter((other) => world.capacity.free(offerIn(request, other)) >= request.least);
+  throw insufficientCapacity(
+    offerIn(request, first.subnet),
+    others.map((other) => other.availabilityZone),
+  );
+}
+
+function launch(
+  call: Call,
+  request: LaunchRequest,
+  { subnet, count, fingerprint }: { subnet: Subnet; count: number; fingerprint: string },
+) {
+  const { world } = call;
+  const reservationId = world.newId('r');
+  const instances = Array.from({ length: count }, (_, index) =>
+    createInstance(world, request, { subnet, reservationId, index }),
+  );
+  if (request.clientToken !== undefined) {
+    const { clientToken: token, tokenScope: scope } = request;
+    world.launches.add({ token, scope, fingerprint, reservationId, instanceIds: instances.map(({ id }) => id) });
+  }
+  for (const instance of instances) world.machines.start(instance);
+  call.note(instances);
+  return reservationItem(world, instances, reservationId);
+}
+
+function createInstance(
+  world: World,
+  request: LaunchRequest,
+  { subnet, reservationId, index }: { subnet: Subnet; reservationId: string; index: number },
+): CloudInstance {
+  const now = new Date();
+  const id = world.newId('i');
+  const privateIp = world.network.takeAddress(subnet.id);
+  const isSpot = request.spec.market === 'spot';
+  const instance: CloudInstance = {
+    id,
+    sequence: world.nextSequence(),
+    reservationId,
+    launchIndex: index,
+    clientToken: request.clientToken,
+    networkInterfaceId: world.newId('eni'),
+    spotRequestId: isSpot ? `sir-${world.random.hex(8)}` : undefined,
+    privateIp,
+    spec: {
+      ...request.spec,
+      subnetId: subnet.id,
+      availabilityZone: subnet.availabilityZone,
+      blockDevices: request.blockDevices.map((device) => ({ ...device, volumeId: world.newId('vol') })),
+    },
+    userData: request.userData,
+    launchedAt: now.toISOString(),
+    state: 'pending',
+    stateReason: undefined,
+    pendingAt: now.toISOString(),
+    runningAt: undefined,
+    terminatedAt: undefined,
+    // The public address is the private one: nothing translates addresses on loopback, and this way it answers.
+    publicIp: request.spec.hasPublicIp ? privateIp : undefined,
+    bootCount: 0,
+    isFrozen: false,
+    spotActionAt: undefined,
+    visibleAtMs: now.getTime() + world.settings.visibilityMs,
+    history: [],
+  };
+  world.instances.set(id, instance);
+  world.capacity.take(offerIn(request, subnet), id);
+  tagParts(world, request, instance);
+  return instance;
+}
+
+function tagParts(world: World, { tags }: LaunchRequest, instance: CloudInstance): void {
+  const parts: Readonly<Record<string, readonly (string | undefined)[]>> = {
+    instance: [instance.id],
+    volume: instance.spec.blockDevices.map(({ volumeId }) => volumeId),
+    'network-interface': [instance.networkInterfaceId],
+    'spot-instances-request': [instance.spotRequestId],
+  };
+  for (const [type, ofType] of tags) {
+    for (const id of parts[type] ?? []) if (id !== undefined) world.tags.set(id, ofType);
+  }
+}
+
+function offerIn({ spec }: LaunchRequest, subnet: Subnet) {
+  return { type: spec.instanceType, subnet: subnet.id, zone: subnet.availabilityZone, market: spec.market };
+}
+
+function vcpusLeft(world: World): number {
+  if (world.settings.vcpuLimit === Infinity) return Infinity;
+  let used = 0;
+  for (const { state, spec } of world.instances.values()) {
+    if (state !== 'terminated' && state !== 'stopped') used += spec.vcpus;
+  }
+  return world.settings.vcpuLimit - used;
+}
+
+function vcpuLimitExceeded(world: World, request: LaunchRequest): CloudError {
+  if (request.spec.market === 'spot') {
+    return new CloudError('MaxSpotInstanceCountExceeded', 'Max spot instance count exceeded');
+  }
+  const message = `You have requested more vCPU capacity than your current vCPU limit of ${world.settings.vcpuLimit} allows for the instance bucket that the specified instance type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit.`;
+  return new CloudError('VcpuLimitExceeded', message);
+}

@@ -1,0 +1,113 @@
+import type { Capacity, OfferMatch } from './capacity.ts';
+import { CloudError, statusOf } from './errors.ts';
+import { STATE_REASONS, type CloudInstance } from './instance.ts';
+import type { World } from './world.ts';
+
+/** Trouble on request. `action` is an EC2 or S3 action name, or `*` for every one. */
+export type Faults = {
+  /** The next calls fail before they take effect. The status defaults to EC2's own of the code. */
+  failNext(action: string, error: { code: string; status?: number; message?: string }, times?: number): void;
+  /** The next calls take effect, then the connection is destroyed without an answer. */
+  loseAnswer(action: string, times?: number): void;
+  /** The next calls take effect at once and are answered so much later. */
+  delayAnswer(action: string, delayMs: number, times?: number): void;
+  /** RequestLimitExceeded for so long. */
+  throttle(action: string, durationMs: number): void;
+  /** For instances launched from now on. */
+  delayVisibility(delayMs: number): void;
+  setCapacity(match: OfferMatch, free: number): void;
+  setFreeAddresses(subnetId: string, free: number): void;
+  /** Over all types together; Infinity for none. */
+  setVcpuLimit(vcpus: number): void;
+  /** The guest stands still, its address and connections stay; the instance status becomes impaired. */
+  freeze(id: string): Promise<void>;
+  thaw(id: string): Promise<void>;
+  /** Gone without notice: as if somebody terminated it by hand, or its host failed. */
+  kill(id: string, by?: 'host' | 'hand'): void;
+  /** Interruption notice now (metadata: spot/instance-action), termination after so many seconds (EC2: 120). */
+  spotNotice(id: string, inSeconds: number): void;
+  /** Takes back what waits (failures, lost and late answers, throttling), not what already happened. */
+  clear(): void;
+};
+
+/** What the server asks about each call. */
+export type FaultPlan = {
+  readonly faults: Faults;
+  /** @throws the failure that was asked for */
+  beforeCall(action: string): void;
+  afterCall(action: string): { readonly isAnswerLost: boolean; readonly delayMs: number };
+};
+
+export function createFaults(world: World): FaultPlan {
+  const failures: Pending<CloudError>[] = [];
+  const losses: Pending<true>[] = [];
+  const delays: Pending<number>[] = [];
+  const throttles = new Map<string, number>();
+  const capacity: Capacity = world.capacity;
+
+  const faults: Faults = {
+    failNext: (action, { code, status, message }, times = 1) => {
+      const error = new CloudError(code, message ?? `${code} on request of a test`, status ?? statusOf(code));
+      failures.push({ action, value: error, left: times });
+    },
+    loseAnswer: (action, times = 1) => void losses.push({ action, value: true, left: times }),
+    delayAnswer: (action, delayMs, times = 1) => void delays.push({ action, value: delayMs, left: times }),
+    throttle: (action, durationMs) => void throttles.set(action, Date.now() + durationMs),
+    delayVisibility: (delayMs) => {
+      world.settings.visibilityMs = delayMs;
+    },
+    setCapacity: (match, free) => capacity.set(match, free),
+    setFreeAddresses: (subnetId, free) => world.network.setFreeAddresses(subnetId, free),
+    setVcpuLimit: (vcpus) => {
+      world.settings.vcpuLimit = vcpus;
+    },
+    freeze: async (id) => world.machines.freeze(find(world, id), true),
+    thaw: async (id) => world.machines.freeze(find(world, id), false),
+    kill: (id, by = 'host') => {
+      const reason = by === 'hand' ? STATE_REASONS.byUser : STATE_REASONS.hostFailed;
+      world.machines.terminate(find(world, id), reason, 'kill');
+    },
+    spotNotice: (id, inSeconds) => {
+      const instance = find(world, id);
+      const at = new Date(Date.now() + inSeconds * 1000);
+      instance.spotActionAt = `${at.toISOString().slice(0, 19)}Z`;
+      world.machines.terminateAt(instance, at, STATE_REASONS.spot);
+    },
+    clear: () => {
+      failures.length = 0;
+      losses.length = 0;
+      delays.length = 0;
+      throttles.clear();
+    },
+  };
+  return {
+    faults,
+    beforeCall: (action) => {
+      const until = Math.max(throttles.get(action) ?? 0, throttles.get('*') ?? 0);
+      if (Date.now() < until) throw new CloudError('RequestLimitExceeded', 'Request limit exceeded.');
+      const failure = takeNext(failures, action);
+      if (failure !== undefined) throw failure;
+    },
+    afterCall: (action) => ({
+      isAnswerLost: takeNext(losses, action) ?? false,
+      delayMs: takeNext(delays, action) ?? 0,
+    }),
+  };
+}
+
+type Pending<T> = { readonly action: string; readonly value: T; left: number };
+
+function takeNext<T>(pending: Pending<T>[], action: string): T | undefined {
+  const index = pending.findIndex((entry) => entry.action === action || entry.action === '*');
+  const entry = pending[index];
+  if (entry === undefined) return undefined;
+  entry.left -= 1;
+  if (entry.left <= 0) pending.splice(index, 1);
+  return entry.value;
+}
+
+function find(world: World, id: string): CloudInstance {
+  const instance = world.instances.get(id);
+  if (instance === undefined) throw new Error(`no instance ${id}`);
+  return instance;
+}

@@ -1,0 +1,129 @@
+import { createHash } from 'node:crypto';
+import { BLOCK_SIZE, toAddress } from './address-block.ts';
+import { CloudError } from './errors.ts';
+
+export type Subnet = {
+  readonly id: string;
+  readonly vpcId: string;
+  readonly availabilityZone: string;
+  readonly availabilityZoneId: string;
+  readonly cidr: string;
+};
+
+export type SecurityGroup = {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string;
+  readonly vpcId: string;
+};
+
+/** The default VPC: three subnets in three zones, one security group. Ids depend on the region only. */
+export type Network = {
+  readonly vpcId: string;
+  readonly subnets: readonly Subnet[];
+  readonly securityGroups: readonly SecurityGroup[];
+  freeAddresses(subnetId: string): number;
+  /** @throws InsufficientFreeAddressesInSubnet */
+  takeAddress(subnetId: string): string;
+  giveBackAddress(address: string): void;
+  /** Test double's own: a subnet that has so many addresses left. */
+  setFreeAddresses(subnetId: string, free: number): void;
+  takeElasticAddress(): string;
+  reserveElasticAddress(address: string): boolean;
+  giveBackElasticAddress(address: string): void;
+};
+
+export function createNetwork(region: string, base: number): Network {
+  const vpcId = stableId('vpc', region);
+  const pools = new Map<string, Pool>();
+  const subnets = ['a', 'b', 'c'].map((letter, index): Subnet => {
+    const availabilityZone = `${region}${letter}`;
+    const id = stableId('subnet', availabilityZone);
+    const first = base + index * SUBNET_SIZE;
+    pools.set(id, createPool(first));
+    return { id, vpcId, availabilityZone, availabilityZoneId: `lcl1-az${index + 1}`, cidr: `${toAddress(first)}/20` };
+  });
+  const elastic = createPool(base + 3 * SUBNET_SIZE);
+  const poolOf = (subnetId: string): Pool => {
+    const pool = pools.get(subnetId);
+    if (pool === undefined) throw subnetNotFound(subnetId);
+    return pool;
+  };
+  return {
+    vpcId,
+    subnets,
+    securityGroups: [{ id: stableId('sg', region), name: 'default', description: 'default VPC security group', vpcId }],
+    freeAddresses: (subnetId) => poolOf(subnetId).free(),
+    takeAddress: (subnetId) => {
+      const address = poolOf(subnetId).take();
+      if (address === undefined) throw noFreeAddresses(subnetId);
+      return address;
+    },
+    giveBackAddress: (address) => [...pools.values()].forEach((pool) => pool.giveBack(address)),
+    setFreeAddresses: (subnetId, free) => poolOf(subnetId).setFree(free),
+    takeElasticAddress: () => {
+      const address = elastic.take();
+      if (address === undefined) throw new CloudError('InsufficientAddressCapacity', 'No elastic address is free.');
+      return address;
+    },
+    reserveElasticAddress: (address) => elastic.reserve(address),
+    giveBackElasticAddress: (address) => elastic.giveBack(address),
+  };
+}
+
+export function subnetNotFound(id: string): CloudError {
+  return new CloudError('InvalidSubnetID.NotFound', `The subnet ID '${id}' does not exist`);
+}
+
+export function noFreeAddresses(subnetId: string): CloudError {
+  const message = `There are not enough free addresses in subnet '${subnetId}' to satisfy the requested number of instances.`;
+  return new CloudError('InsufficientFreeAddressesInSubnet', message);
+}
+
+type Pool = {
+  free(): number;
+  setFree(free: number): void;
+  take(): string | undefined;
+  reserve(address: string): boolean;
+  giveBack(address: string): void;
+};
+
+const SUBNET_SIZE = BLOCK_SIZE / 4;
+// AWS keeps the first four addresses and the last of every subnet.
+const FIRST_USABLE = 4;
+const USABLE = SUBNET_SIZE - FIRST_USABLE - 1;
+
+function createPool(first: number): Pool {
+  const taken = new Set<string>();
+  let size = USABLE;
+  let next = 0;
+  return {
+    free: () => Math.max(0, size - taken.size),
+    setFree: (free) => {
+      size = Math.min(USABLE, taken.size + free);
+    },
+    take: () => {
+      if (taken.size >= size) return undefined;
+      // Onwards from the last one: an address just given back is not used again while somebody may still call it.
+      for (;;) {
+        const address = toAddress(first + FIRST_USABLE + next);
+        next = (next + 1) % USABLE;
+        if (taken.has(address)) continue;
+        taken.add(address);
+        return address;
+      }
+    },
+    reserve: (address) => {
+      const isOurs = Array.from({ length: USABLE }, (_, index) => toAddress(first + FIRST_USABLE + index)).includes(
+        address,
+      );
+      if (isOurs) taken.add(address);
+      return isOurs;
+    },
+    giveBack: (address) => void taken.delete(address),
+  };
+}
+
+function stableId(kind: string, name: string): string {
+  return `${kind}-${createHash('sha256').update(`local-cloud/${kind}/${name}`).digest('hex').slice(0, 17)}`;
+}

@@ -1,0 +1,171 @@
+import { createBuckets, type Buckets } from './buckets.ts';
+import { createCapacity, type Capacity } from './capacity.ts';
+import { STATE_REASONS, type CloudInstance } from './instance.ts';
+import { createImages, type Image } from './images.ts';
+import type { Journal } from './journal.ts';
+import { createLaunches, type Launches } from './launches.ts';
+import type { Machines } from './machines.ts';
+import { createNetwork, type Network } from './network.ts';
+import type { Random } from './random.ts';
+import { createTagStore, type TagStore } from './tag-store.ts';
+
+/** Everything the EC2 actions work on. Lives in memory; the journal is what survives. */
+export type World = {
+  readonly region: string;
+  readonly accountId: string;
+  readonly settings: WorldSettings;
+  readonly random: Random;
+  readonly network: Network;
+  readonly images: readonly Image[];
+  readonly buckets: Buckets;
+  readonly capacity: Capacity;
+  readonly launches: Launches;
+  readonly tags: TagStore;
+  readonly addresses: Map<string, ElasticAddress>;
+  /** All instances ever, by id, in the order of launch. */
+  readonly instances: Map<string, CloudInstance>;
+  /** A resource id never given out before. */
+  newId(prefix: string): string;
+  nextSequence(): number;
+  /** An elastic address was allocated, or released when undefined. */
+  onAddress(allocationId: string, publicIp: string | undefined): void;
+  /** Set once the machines exist: they need the world, and actions need them. */
+  machines: Machines;
+};
+
+export type WorldSettings = {
+  visibilityMs: number;
+  /** Terminated instances are described so long, then only the ledger knows them (EC2: about an hour). */
+  readonly terminatedVisibleMs: number;
+  /** Tags of terminated instances go earlier, as on EC2. */
+  readonly terminatedTagsMs: number;
+  readonly statusCheckMs: number;
+  vcpuLimit: number;
+  readonly addressLimit: number;
+};
+
+export type ElasticAddress = {
+  readonly allocationId: string;
+  readonly publicIp: string;
+  instanceId: string | undefined;
+  associationId: string | undefined;
+};
+
+export type WorldOptions = {
+  readonly region: string;
+  readonly accountId: string;
+  readonly quotas: 'ec2' | 'none';
+  readonly settings: WorldSettings;
+  readonly random: Random;
+  readonly blockBase: number;
+  readonly journal: Journal;
+  readonly machines: Machines;
+};
+
+export function createWorld(options: WorldOptions): World {
+  const { journal, random, region } = options;
+  const instances = readInstances(journal);
+  const network = createNetwork(region, options.blockBase);
+  const launches = journal.earlier.flatMap((entry) => (entry.kind === 'launch' ? [entry.launch] : []));
+  const earlierTags = journal.earlier.flatMap((entry) => (entry.kind === 'tags' ? [entry] : []));
+  const tags = createTagStore(
+    earlierTags.map((entry) => [entry.id, new Map(entry.tags)] as const),
+    (id, changed) => journal.append({ kind: 'tags', id, tags: [...changed] }),
+  );
+  const addresses = readAddresses(journal, network);
+  const used = new Set([...instances.keys(), ...addresses.keys()]);
+  let sequence = Math.max(0, ...[...instances.values()].map((instance) => instance.sequence));
+  return {
+    region,
+    accountId: options.accountId,
+    settings: options.settings,
+    random,
+    network,
+    images: createImages(),
+    buckets: createBuckets(options.quotas, Date.now),
+    capacity: createCapacity(),
+    launches: createLaunches(launches, (launch) => journal.append({ kind: 'launch', launch })),
+    tags,
+    addresses,
+    instances,
+    newId: (prefix) => {
+      // A seed repeats its ids in every run; the ledger of earlier runs keeps an id from meaning two instances.
+      for (;;) {
+        const id = `${prefix}-${random.hex(17)}`;
+        if (used.has(id)) continue;
+        used.add(id);
+        return id;
+      }
+    },
+    nextSequence: () => (sequence += 1),
+    onAddress: (allocationId, publicIp) => journal.append({ kind: 'address', allocationId, publicIp }),
+    machines: options.machines,
+  };
+}
+
+/** Frees what a state no longer holds. */
+export function releaseResources(world: World, instance: CloudInstance): void {
+  if (instance.state !== 'stopped' && instance.state !== 'terminated') return;
+  world.capacity.giveBack(instance.id);
+  if (instance.state === 'stopped') {
+    // An automatic public address is given up at stop; the private one stays.
+    const hasElastic = [...world.addresses.values()].some((address) => address.instanceId === instance.id);
+    if (!hasElastic) instance.publicIp = undefined;
+    return;
+  }
+  instance.publicIp = undefined;
+  instance.spotActionAt = undefined;
+  world.network.giveBackAddress(instance.privateIp);
+  for (const address of world.addresses.values()) {
+    if (address.instanceId !== instance.id) continue;
+    address.instanceId = undefined;
+    address.associationId = undefined;
+  }
+  world.tags.delete(instance.networkInterfaceId);
+  instance.spec.blockDevices.forEach((device) => world.tags.delete(device.volumeId));
+}
+
+function readInstances(journal: Journal): Map<string, CloudInstance> {
+  const instances = new Map<string, CloudInstance>();
+  for (const entry of journal.earlier) {
+    if (entry.kind === 'instance') instances.set(entry.instance.id, { ...entry.instance, userData: '' });
+    if (entry.kind !== 'state') continue;
+    const instance = instances.get(entry.id);
+    if (instance === undefined) continue;
+    instance.state = entry.state;
+    instance.stateReason = entry.reason;
+    if (entry.state === 'running') instance.runningAt = entry.at;
+    if (entry.state === 'terminated') instance.terminatedAt = entry.at;
+    instance.history.push({ state: entry.state, at: entry.at, ...(entry.reason && { reason: entry.reason.code }) });
+  }
+  const at = new Date().toISOString();
+  for (const instance of instances.values()) {
+    instance.publicIp = undefined;
+    if (instance.state === 'terminated') continue;
+    // Its guest went with the process that ran it: what the host of a real instance would report.
+    const reason = STATE_REASONS.hostFailed;
+    instance.state = 'terminated';
+    instance.stateReason = reason;
+    instance.terminatedAt = at;
+    instance.history.push({ state: 'terminated', at, reason: reason.code });
+    journal.append({ kind: 'state', id: instance.id, state: 'terminated', at, reason });
+  }
+  return instances;
+}
+
+function readAddresses(journal: Journal, network: Network): Map<string, ElasticAddress> {
+  const addresses = new Map<string, ElasticAddress>();
+  for (const entry of journal.earlier) {
+    if (entry.kind !== 'address') continue;
+    const { allocationId, publicIp } = entry;
+    if (publicIp === undefined) addresses.delete(allocationId);
+    else addresses.set(allocationId, { allocationId, publicIp, instanceId: undefined, associationId: undefined });
+  }
+  for (const { allocationId, publicIp } of [...addresses.values()]) {
+    // On another port the cloud has another block; an address outside it could never be reached again.
+    if (network.reserveElasticAddress(publicIp)) continue;
+    addresses.delete(allocationId);
+    journal.append({ kind: 'address', allocationId, publicIp: undefined });
+  }
+  return addresses;
+}

@@ -1,0 +1,384 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { shellAgent, simulatedAgent, type AgentUnderTest, type Surroundings } from './testing/agents-under-test.ts';
+import { IDENTITY, startFakeMetadata } from './testing/fake-metadata.ts';
+import { FakeScheduler } from './testing/fake-scheduler.ts';
+
+// One protocol, two agents: what the script on a real instance does, the simulated one must do too.
+
+const hasCurl = (() => {
+  try {
+    execFileSync('curl', ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    process.stderr.write('skipped: the agent script is not tested, because this machine has no curl\n');
+    return false;
+  }
+})();
+
+const HEX_TOKEN = /^[0-9a-f]{64}$/;
+const CONTAINER = {
+  Image: 'hello-web:1',
+  Env: ['GREETING=one'],
+  HostConfig: { PortBindings: { '8080/tcp': [{ HostIp: '', HostPort: '28080' }] } },
+};
+let lastAddress = 1;
+
+const agents: [string, (around: Surroundings) => Promise<AgentUnderTest>][] = [
+  ['the simulated agent', (around) => Promise.resolve(simulatedAgent(around))],
+];
+if (hasCurl) agents.push(['agent.sh', shellAgent]);
+
+describe.each(agents)('%s', (_name, create) => {
+  let api: FakeScheduler;
+  let metadata: Awaited<ReturnType<typeof startFakeMetadata>>;
+  let agent: AgentUnderTest;
+
+  beforeEach(async () => {
+    api = await new FakeScheduler().open();
+    metadata = await startFakeMetadata();
+    // An address each, as instances have: tests may publish the same port one after the other.
+    agent = await create({
+      apiUrl: api.url,
+      metadataEndpoint: metadata.endpoint,
+      address: `127.77.0.${++lastAddress}`,
+    });
+  });
+  afterEach(async () => {
+    await agent.remove();
+    await metadata.close();
+    await api.close();
+  });
+
+  const webIsUp = async () => {
+    api.docker('POST', '/images/create?fromImage=hello-web&tag=1');
+    api.docker('POST', '/containers/create?name=job', { body: CONTAINER });
+    await api.result(api.docker('POST', '/containers/job/start'));
+  };
+  const probe = (path: string, more: Record<string, string> = {}) =>
+    api.order({
+      'Order-Kind': 'probe',
+      'Order-Mode': 'background',
+      'Probe-Url': `http://${agent.address}:28080${path}`,
+      'Probe-Interval': '0.1',
+      'Probe-Timeout': '2',
+      'Probe-Retries': '2',
+      'Probe-Start-Period': '0',
+      ...more,
+    });
+  const eventually = async (isTrue: () => boolean) => {
+    while (!isTrue()) await sleep(20);
+  };
+
+  it('registers with its identity, and repeats with the same token until it is taken', async () => {
+    metadata.paths.set('meta-data/public-ipv4', '203.0.113.7');
+    api.trouble.register.push({ status: 503 });
+    await agent.start();
+    await api.until(() => api.polls.length > 0);
+    expect(api.registrations).toHaveLength(2);
+    const [first, second] = api.registrations;
+    expect(first).toEqual({
+      ...IDENTITY,
+      secret: expect.stringMatching(HEX_TOKEN),
+      token: expect.stringMatching(HEX_TOKEN),
+      agent: '1',
+      publicIp: '203.0.113.7',
+    });
+    expect(second).toEqual(first);
+    expect(api.polls[0]).toBe(0);
+  });
+
+  it('pipes orders to the engine and its raw answers back', async () => {
+    await agent.start();
+    const pull = api.docker('POST', '/images/create?fromImage=hello-web&tag=1', { 'Order-Mode': 'background' });
+    const pulled = await api.result(pull);
+    expect(pulled.headers['result-status']).toBe('200');
+    expect(pulled.body).toContain('Downloaded newer image for hello-web:1');
+    const create = api.docker('POST', '/containers/create?name=job', { body: CONTAINER });
+    expect((await api.result(create)).headers['result-status']).toBe('201');
+    const again = await api.result(api.docker('POST', '/containers/create?name=job', { body: CONTAINER }));
+    expect(again.headers['result-status']).toBe('409');
+    expect(JSON.parse(again.body)).toHaveProperty('message');
+    const start = await api.result(api.docker('POST', '/containers/job/start'));
+    expect([start.headers['result-status'], start.body]).toEqual(['204', '']);
+    const answer = await new Promise((resolve, reject) => {
+      get(`http://${agent.address}:28080/`, (response) => {
+        response.on('data', (chunk: Buffer) => resolve(JSON.parse(chunk.toString())));
+      }).on('error', reject);
+    });
+    expect(answer).toMatchObject({ hello: 'one' });
+    const missing = await api.result(api.docker('GET', '/containers/other/json'));
+    expect([missing.headers['result-status'], JSON.parse(missing.body)]).toEqual([
+      '404',
+      { message: 'No such container: other' },
+    ]);
+    const removed = await api.result(api.docker('DELETE', '/containers/job?force=1'));
+    expect(removed.headers['result-status']).toBe('204');
+  });
+
+  it('keeps only the last bytes of a long answer', async () => {
+    await agent.start();
+    const answer = await api.result(
+      api.docker('POST', '/images/create?fromImage=hello-web&tag=1', { 'Docker-Max-Bytes': '20' }),
+    );
+    expect(answer.body).toHaveLength(20);
+    expect(answer.body).toBe('e for hello-web:1"}\r\n'.slice(-20));
+  });
+
+  it('takes the next order while one runs in the background, and gives up on it in time', async () => {
+    await agent.start();
+    const slow = api.docker('POST', '/images/create?fromImage=sim/slow&tag=600', {
+      'Order-Mode': 'background',
+      'Order-Timeout': '2',
+    });
+    const quick = await api.result(api.docker('GET', '/images/none/json'));
+    expect(quick.headers['result-status']).toBe('404');
+    expect(api.results(slow)).toHaveLength(0);
+    const late = await api.result(slow);
+    expect(late.headers['result-status']).toBe('0');
+    expect(late.headers['result-error']).toBe('curl 28');
+  });
+
+  it('sends a result again until it is stored, and gives up when told to', async () => {
+    await agent.start();
+    api.trouble.result.push({ status: 503 });
+    const stored = api.docker('GET', '/images/none/json');
+    expect((await api.result(stored)).headers['result-status']).toBe('404');
+    api.trouble.result.push({ status: 410 });
+    const refused = api.docker('GET', '/images/none/json');
+    await api.result(api.docker('GET', '/images/none/json'));
+    await api.until(() => api.trouble.result.length === 0);
+    expect([...api.results(refused), ...api.results(refused + 1)]).toHaveLength(1);
+  });
+
+  it('takes up its unanswered orders after a kill, and no answered one', async () => {
+    await agent.start();
+    await webIsUp();
+    const wait = api.docker('POST', '/containers/job/wait?condition=next-exit', { 'Order-Mode': 'background' });
+    await eventually(() => agent.engineCalls.some(({ path }) => path.includes('/wait')));
+    await agent.kill();
+    const before = agent.engineCalls.length;
+    await agent.start();
+    await eventually(() => agent.engineCalls.length > before);
+    await api.result(api.docker('POST', '/containers/job/stop?t=1'));
+    expect(JSON.parse((await api.result(wait)).body)).toEqual({ StatusCode: 0 });
+    expect(agent.engineCalls.slice(before).map(({ path }) => path)).toEqual([
+      '/containers/job/wait?condition=next-exit',
+      '/containers/job/stop?t=1',
+    ]);
+    expect(new Set(api.registrations.map(({ token }) => token)).size).toBe(1);
+    await api.until(() => api.polls.at(-1) === wait + 1);
+  });
+
+  it('tells the first state of a probe and every change', async () => {
+    await agent.start();
+    const number = probe('/');
+    const refused = await api.result(number);
+    expect(refused.headers['probe-state']).toBe('unhealthy');
+    expect(refused.body).toBe('connection refused (curl 7)');
+    await webIsUp();
+    const healthy = await api.result(number, 2);
+    expect([healthy.headers['probe-state'], healthy.body]).toEqual(['healthy', 'HTTP 200']);
+    await api.result(api.docker('POST', '/containers/job/stop?t=1'));
+    expect((await api.result(number, 3)).headers['probe-state']).toBe('unhealthy');
+    expect(api.results(number)).toHaveLength(3);
+  });
+
+  it('counts no failure in the start period, which the first success ends', async () => {
+    await agent.start();
+    const number = probe('/', { 'Probe-Start-Period': '3600' });
+    await webIsUp();
+    expect((await api.result(number)).headers['probe-state']).toBe('healthy');
+    await api.result(api.docker('POST', '/containers/job/stop?t=1'));
+    expect((await api.result(number, 2)).headers['probe-state']).toBe('unhealthy');
+  });
+
+  it('lets the newest probe replace the one before, also after a kill', async () => {
+    await agent.start();
+    await webIsUp();
+    const first = probe('/');
+    expect((await api.result(first)).body).toBe('HTTP 200');
+    const second = probe('/fail');
+    expect((await api.result(second)).body).toBe('HTTP 500');
+    await agent.kill();
+    await agent.start();
+    expect((await api.result(second, 2)).body).toBe('HTTP 500');
+    expect(api.results(first)).toHaveLength(1);
+  });
+
+  it('tells a state that could not be delivered later', async () => {
+    await agent.start();
+    await webIsUp();
+    await api.until(() => api.results(3).length > 0);
+    api.trouble.result.push({ status: 503 });
+    expect((await api.result(probe('/'))).headers['probe-state']).toBe('healthy');
+  });
+
+  it('refuses orders that make no sense, and evaluates nothing', async () => {
+    const orders: [string, Record<string, string>][] = [
+      ['malformed Docker-Method', { 'Docker-Method': 'POST /x' }],
+      ['malformed Docker-Method', { 'Docker-Method': 'CONNECT' }],
+      ['malformed Docker-Path', { 'Docker-Path': '/$(touch evil)' }],
+      ['malformed Docker-Path', { 'Docker-Path': 'http://evil/' }],
+      ['malformed Docker-Path', { 'Docker-Path': '/a b' }],
+      ['malformed Docker-Path', { 'Docker-Path': '/"`;|&&<>*' }],
+      ['malformed Order-Timeout', { 'Order-Timeout': '1;reboot' }],
+      ['malformed Order-Timeout', { 'Order-Timeout': '0' }],
+      ['malformed Docker-Max-Bytes', { 'Docker-Max-Bytes': '-1' }],
+      ['malformed Docker-Registry-Auth', { 'Docker-Registry-Auth': 'a\tb' }],
+      ['unknown order kind', { 'Order-Kind': 'logs' }],
+      ['unknown order kind', { 'Order-Kind': '*) reboot' }],
+      ['malformed Dead-Man-Minutes', { 'Order-Kind': 'dead-man', 'Dead-Man-Minutes': '$(id)' }],
+      ['malformed probe', { 'Order-Kind': 'probe', 'Probe-Url': 'file:///etc/passwd' }],
+    ];
+    await agent.start();
+    for (const [why, headers] of orders) {
+      const call = { 'Order-Kind': 'docker', 'Docker-Method': 'GET', 'Docker-Path': '/_ping', ...headers };
+      const result = await api.result(api.order(call));
+      expect([headers, result.headers['result-status'], result.body]).toEqual([headers, '0', `${why}\n`]);
+    }
+    expect(agent.engineCalls).toEqual([]);
+    expect(agent.shutdowns()).toEqual(['-h +15']);
+  });
+
+  it('takes every other answer for silence', async () => {
+    api.trouble.orders.push({ status: 401 });
+    api.trouble.orders.push({ status: 200, headers: { 'Order-Number': '$(id)', 'Order-Kind': 'shutdown' } });
+    await agent.start();
+    expect((await api.result(api.docker('GET', '/images/none/json'))).headers['result-status']).toBe('404');
+    expect(api.polls.slice(0, 3)).toEqual([0, 0, 0]);
+    expect(agent.shutdowns()).toEqual(['-h +15']);
+  });
+
+  it('arms the dead-man switch at once, and keeps its deadline over a kill', async () => {
+    metadata.paths.clear();
+    await agent.start();
+    await eventually(() => agent.shutdowns().length === 1);
+    // The deadline is on disk as a second: the first of its fifteen minutes must have begun to run.
+    await sleep(1100);
+    await agent.kill();
+    await agent.start();
+    await eventually(() => agent.shutdowns().length === 2);
+    expect(agent.shutdowns()).toEqual(['-h +15', '-h +14']);
+  });
+
+  it('arms, turns off and remembers the dead-man switch as ordered', async () => {
+    await agent.start();
+    const deadMan = (minutes: string) =>
+      api.result(api.order({ 'Order-Kind': 'dead-man', 'Dead-Man-Minutes': minutes }));
+    expect((await deadMan('90')).headers['result-status']).toBe('200');
+    await deadMan('0');
+    expect(agent.shutdowns()).toEqual(['-h +15', '-h +90', '-c']);
+    await agent.kill();
+    await agent.start();
+    await deadMan('5');
+    expect(agent.shutdowns()).toEqual(['-h +15', '-h +90', '-c', '-h +5']);
+  });
+
+  it('shuts the machine down once the answer is out', async () => {
+    await agent.start();
+    expect((await api.result(api.order({ 'Order-Kind': 'shutdown' }))).headers['result-status']).toBe('200');
+    await eventually(() => agent.shutdowns().includes('-h now'));
+  });
+
+  it('watches for the end of a spot instance', async () => {
+    const notice = '{"action":"terminate","time":"2026-01-05T10:00:00Z"}';
+    metadata.paths.set('meta-data/spot/instance-action', notice);
+    await agent.start();
+    expect((await api.result(api.order({ 'Order-Kind': 'watch-spot', 'Order-Mode': 'background' }))).body).toBe(notice);
+  });
+});
+
+(hasCurl ? describe : describe.skip)('agent.sh alone', () => {
+  let api: FakeScheduler;
+  let metadata: Awaited<ReturnType<typeof startFakeMetadata>>;
+  let agent: Awaited<ReturnType<typeof shellAgent>>;
+
+  beforeEach(async () => {
+    api = await new FakeScheduler().open();
+    metadata = await startFakeMetadata();
+    agent = await shellAgent({
+      apiUrl: api.url,
+      metadataEndpoint: metadata.endpoint,
+      address: `127.77.0.${++lastAddress}`,
+    });
+  });
+  afterEach(async () => {
+    await agent.remove();
+    await metadata.close();
+    await api.close();
+  });
+
+  (existsSync('/proc/self/environ') ? it : it.skip)(
+    'shows no secret in the arguments of its processes, and keeps its files to itself',
+    async () => {
+      const seen: string[] = [];
+      const look = () => {
+        for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+          try {
+            const env = readFileSync(`/proc/${pid}/environ`, 'utf8');
+            if (env.includes(agent.folder)) seen.push(env, readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+          } catch {
+            // The process has ended.
+          }
+        }
+      };
+      const timer = setInterval(look, 5);
+      await agent.start();
+      api.trouble.register.push({ status: 503 });
+      await api.result(
+        api.docker('POST', '/images/create?fromImage=x', { 'Docker-Registry-Auth': 'c2VjcmV0LWF1dGg=' }),
+      );
+      await api.until(() => api.polls.at(-1) === 1);
+      look();
+      clearInterval(timer);
+      expect(seen.some((text) => text.includes('curl'))).toBe(true);
+      const [{ token, secret } = { token: '', secret: '' }] = api.registrations;
+      expect(token).toMatch(HEX_TOKEN);
+      for (const hidden of [token, secret, 'c2VjcmV0LWF1dGg=', 'token: metadata-token']) {
+        expect(seen.filter((text) => text.includes(hidden))).toEqual([]);
+      }
+      expect(agent.engineCalls[0]?.headers['x-registry-auth']).toBe('c2VjcmV0LWF1dGg=');
+      const state = join(agent.folder, 'state');
+      for (const name of readdirSync(state)) expect(statSync(join(state, name)).mode & 0o077).toBe(0);
+    },
+  );
+
+  it('starts over from whatever a kill or an older run left on the disk', async () => {
+    const state = join(agent.folder, 'state');
+    for (const folder of ['orders/7', 'orders/x-y', 'orders/9', 'fresh', 'sent/3'])
+      mkdirSync(join(state, folder), { recursive: true });
+    writeFileSync(join(state, 'orders/9/headers'), 'order-kind:docker\n');
+    writeFileSync(join(state, 'fresh/raw'), 'HTTP/1.1 200 OK\r\nOrder-Num');
+    writeFileSync(join(state, 'after.part'), '12');
+    writeFileSync(join(state, 'after'), 'garbage');
+    writeFileSync(join(state, 'token'), 'half a tok');
+    writeFileSync(join(state, 'registered'), '');
+    writeFileSync(join(state, 'dead-man'), 'x');
+    await agent.start();
+    const left = await api.result(9);
+    expect(left.body).toBe('malformed Order-Timeout\n');
+    await api.until(() => api.polls.length > 0);
+    expect(api.polls[0]).toBe(9);
+    expect(api.registrations[0]?.token).toMatch(HEX_TOKEN);
+    expect(agent.shutdowns()).toEqual(['-h +15']);
+    expect(readdirSync(join(state, 'orders')).filter((name) => name !== '9')).toEqual([]);
+  });
+
+  it('reads headers of any case, and survives its own death at every step', async () => {
+    for (let round = 1; round <= 8; round += 1) {
+      const number = api.order({ 'ORDER-KIND': 'docker', 'docker-METHOD': 'GET', 'Docker-path': '/images/none/json' });
+      await agent.start();
+      await sleep(round * 15);
+      await agent.kill();
+      await agent.start();
+      expect((await api.result(number)).headers['result-status']).toBe('404');
+      await agent.kill();
+    }
+    expect(new Set(api.registrations.map(({ token }) => token)).size).toBe(1);
+  });
+});

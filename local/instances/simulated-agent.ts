@@ -1,0 +1,409 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CurlError, httpRequest, type HttpAnswer } from './agent-http.ts';
+import type { Gate } from './gate.ts';
+import type { EngineAnswer, EngineRequest } from './simulated-engine.ts';
+
+/** What the real agent keeps in its state folder: it outlives a reboot, not the instance. */
+export type AgentDisk = {
+  token?: string;
+  isRegistered: boolean;
+  after: number;
+  deadMan?: { minutes: number; deadline: number };
+  probe?: number;
+  readonly orders: Map<number, Order>;
+};
+
+export type Order = {
+  readonly number: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  result?: { headers: Record<string, string>; body: Buffer };
+};
+
+export type AgentWorld = {
+  readonly apiUrl: string;
+  readonly launchSecret: string;
+  readonly metadataEndpoint: string;
+  readonly disk: AgentDisk;
+  readonly gate: Gate;
+  engine: (request: EngineRequest) => Promise<EngineAnswer>;
+  /** Where a published port of the container is really reached. */
+  portOf: (host: number) => number;
+  /** The machine's `shutdown` command. */
+  shutdown: (...args: string[]) => void;
+  say: (text: string) => void;
+  readonly signal: AbortSignal;
+};
+
+export function newDisk(): AgentDisk {
+  return { isRegistered: false, after: 0, orders: new Map() };
+}
+
+/** What the agent script does, in this process: the same protocol, word for word. Resolves when the signal is aborted. */
+export async function runSimulatedAgent(world: AgentWorld): Promise<void> {
+  try {
+    await new SimulatedAgent(world).main();
+  } catch (error) {
+    if (!world.signal.aborted) throw error;
+  }
+}
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
+const PATH = /^\/[A-Za-z0-9/._~%?&=:,+@-]*$/;
+const PROBE_URL = /^http:\/\/[A-Za-z0-9/._~%?&=:,+@-]+$/;
+const DEFAULT_MAX_BYTES = 262_144;
+// setTimeout fires at once above this.
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+class SimulatedAgent {
+  readonly #world: AgentWorld;
+  readonly #disk: AgentDisk;
+  #imdsToken: string | undefined;
+
+  constructor(world: AgentWorld) {
+    this.#world = world;
+    this.#disk = world.disk;
+  }
+
+  async main(): Promise<void> {
+    this.#armDeadMan();
+    this.#disk.token ??= randomBytes(32).toString('hex');
+    const backOff = new BackOff(this.#world.signal);
+    while (!this.#disk.isRegistered && !(await this.#register())) await backOff.sleep();
+    for (const number of [...this.#disk.orders.keys()].sort((a, b) => a - b)) {
+      const order = this.#disk.orders.get(number);
+      if (order !== undefined) await this.#start(order);
+    }
+    await this.#pollForEver();
+  }
+
+  #armDeadMan(): void {
+    const { minutes, deadline } = this.#disk.deadMan ?? { minutes: 15, deadline: 0 };
+    if (minutes === 0) return;
+    const leftSeconds = (deadline - Date.now()) / 1000;
+    if (leftSeconds > 0 && leftSeconds <= minutes * 60) this.#world.shutdown('-h', `+${Math.floor(leftSeconds / 60)}`);
+    else this.#setDeadMan(minutes);
+  }
+
+  #setDeadMan(minutes: number): void {
+    this.#disk.deadMan = { minutes, deadline: Date.now() + minutes * 60_000 };
+    if (minutes === 0) this.#world.shutdown('-c');
+    else this.#world.shutdown('-h', `+${minutes}`);
+  }
+
+  async #register(): Promise<boolean> {
+    const { launchSecret, say } = this.#world;
+    const documents = [];
+    for (const name of ['document', 'signature']) {
+      const answer = await this.#imds(`dynamic/instance-identity/${name}`);
+      if (answer?.status !== 200) {
+        say(`no identity ${name}: the metadata service answers ${answer?.status ?? '000'}`);
+        return false;
+      }
+      documents.push(answer.body.toString());
+    }
+    const [document = '', signature = ''] = documents;
+    const address = await this.#imds('meta-data/public-ipv4');
+    const publicIp = address?.status === 200 ? address.body.toString() : '';
+    const form = { document, signature, secret: launchSecret, token: this.#disk.token ?? '', publicIp, agent: '1' };
+    const status = await this.#api('/register', {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams(form).toString(),
+      timeoutMs: 30_000,
+    }).then(
+      ({ status }) => status,
+      () => 0,
+    );
+    say(`registration: ${status}`);
+    this.#disk.isRegistered = status === 204;
+    return this.#disk.isRegistered;
+  }
+
+  async #pollForEver(): Promise<void> {
+    const backOff = new BackOff(this.#world.signal);
+    let quick = 0;
+    for (;;) {
+      const asked = Date.now();
+      const authorization = this.#authorization();
+      const answer = await this.#api(`/orders?after=${this.#disk.after}`, {
+        headers: authorization,
+        timeoutMs: 40_000,
+      }).catch(() => undefined);
+      await this.#pass();
+      if (answer?.status === 200) {
+        const order = this.#take(answer);
+        if (order === undefined) {
+          this.#world.say('an order that makes no sense');
+          await backOff.sleep();
+        } else {
+          backOff.reset();
+          await this.#start(order);
+        }
+      } else if (answer?.status === 204) {
+        backOff.reset();
+        quick = Date.now() - asked < 1000 ? quick + 1 : 0;
+        if (quick >= 20) await sleep(1000, undefined, { signal: this.#world.signal });
+      } else {
+        if (answer?.status === 410) backOff.slowest();
+        await backOff.sleep();
+      }
+    }
+  }
+
+  #take({ headers, body }: HttpAnswer): Order | undefined {
+    const plain = Object.fromEntries(
+      Object.entries(headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
+    );
+    const number = naturalNumber(plain['order-number']);
+    if (number === undefined || number <= this.#disk.after) return undefined;
+    const order = { number, headers: plain, body };
+    this.#disk.orders.set(number, order);
+    this.#disk.after = number;
+    return order;
+  }
+
+  async #start(order: Order): Promise<void> {
+    const kind = order.headers['order-kind'] ?? '';
+    if (order.result !== undefined) this.#background(this.#sendForEver(order));
+    else if (kind === 'probe') {
+      const before = this.#disk.probe;
+      this.#disk.probe = order.number;
+      if (before !== undefined && before !== order.number) this.#disk.orders.delete(before);
+      this.#background(this.#followProbe(order));
+    } else if (kind === 'watch-spot') this.#background(this.#watchSpot(order));
+    else if (order.headers['order-mode'] === 'background') this.#background(this.#carryOut(order, kind));
+    else await this.#carryOut(order, kind);
+  }
+
+  async #carryOut(order: Order, kind: string): Promise<void> {
+    if (kind === 'docker') await this.#callDocker(order);
+    else if (kind === 'dead-man') {
+      const minutes = naturalNumber(order.headers['dead-man-minutes']);
+      if (minutes === undefined) this.#refuse(order, 'malformed Dead-Man-Minutes');
+      else {
+        this.#setDeadMan(minutes);
+        this.#result(order, { status: 200 });
+      }
+    } else if (kind === 'shutdown') {
+      this.#result(order, { status: 200 });
+      await this.#send(order);
+      this.#world.shutdown('-h', 'now');
+    } else this.#refuse(order, 'unknown order kind');
+    this.#background(this.#sendForEver(order));
+  }
+
+  async #callDocker(order: Order): Promise<void> {
+    const call = readDockerCall(order.headers);
+    if (typeof call === 'string') {
+      this.#refuse(order, call);
+      return;
+    }
+    const { method, path, seconds, maxBytes } = call;
+    const tooLate = new AbortController();
+    const signal = AbortSignal.any([this.#world.signal, tooLate.signal]);
+    const timer = setTimeout(() => tooLate.abort(), Math.min(seconds * 1000, LONGEST_TIMER_MS));
+    const aborted = new Promise<undefined>((resolve) => {
+      signal.addEventListener('abort', () => resolve(undefined), { once: true });
+    });
+    const work = this.#world.engine({ method, path, body: order.body, signal }).catch(() => undefined);
+    const answer = await Promise.race([work, aborted]);
+    clearTimeout(timer);
+    await this.#pass();
+    if (answer === undefined) this.#result(order, { status: 0, error: `curl ${signal.aborted ? 28 : 7}` });
+    else this.#result(order, { status: answer.status, body: lastBytes(answer.body, maxBytes) });
+  }
+
+  async #followProbe(order: Order): Promise<void> {
+    const { headers, number } = order;
+    const url = PROBE_URL.test(headers['probe-url'] ?? '') ? headers['probe-url'] : undefined;
+    const [intervalMs, timeoutMs] = [milliseconds(headers['probe-interval']), milliseconds(headers['probe-timeout'])];
+    const [retries, grace] = [naturalNumber(headers['probe-retries']), naturalNumber(headers['probe-start-period'])];
+    if (!url || intervalMs === undefined || timeoutMs === undefined || retries === undefined || grace === undefined) {
+      this.#refuse(order, 'malformed probe');
+      return this.#sendForEver(order);
+    }
+    const { signal, say } = this.#world;
+    const backOff = new BackOff(signal);
+    let graceEnds = Date.now() + grace * 1000;
+    let state = '';
+    let told = '';
+    let failures = 0;
+    while (this.#disk.probe === number) {
+      const { status, detail } = await this.#probe(url, timeoutMs);
+      await this.#pass();
+      if (status >= 200 && status < 400) {
+        state = 'healthy';
+        failures = graceEnds = 0;
+      } else failures = Date.now() < graceEnds ? 0 : failures + 1;
+      if (failures > 0 && failures >= retries) state = 'unhealthy';
+      if (state !== told) {
+        const post = { headers: { 'result-status': String(status), 'probe-state': state }, body: Buffer.from(detail) };
+        if (!(await this.#post(number, post))) {
+          await backOff.sleep();
+          continue;
+        }
+        told = state;
+        backOff.reset();
+        say(`probe: ${state}, ${detail}`);
+      }
+      await sleep(intervalMs, undefined, { signal });
+    }
+  }
+
+  async #probe(url: string, timeoutMs: number): Promise<{ status: number; detail: string }> {
+    const target = new URL(url);
+    target.port = String(this.#world.portOf(Number(target.port || 80)));
+    try {
+      const { status } = await httpRequest(target.href, { timeoutMs, signal: this.#world.signal, isSingleUse: true });
+      return { status, detail: `HTTP ${status}` };
+    } catch (error) {
+      const code = error instanceof CurlError ? error.code : 56;
+      const why = code === 7 ? 'connection refused' : code === 28 ? 'timed out' : 'failed';
+      return { status: 0, detail: `${why} (curl ${code})` };
+    }
+  }
+
+  async #watchSpot(order: Order): Promise<void> {
+    for (;;) {
+      const answer = await this.#imds('meta-data/spot/instance-action');
+      if (answer?.status === 200) {
+        this.#result(order, { status: 200, body: answer.body });
+        return this.#sendForEver(order);
+      }
+      await sleep(5000, undefined, { signal: this.#world.signal });
+    }
+  }
+
+  #refuse(order: Order, why: string): void {
+    this.#result(order, { status: 0, error: why, body: Buffer.from(`${why}\n`) });
+  }
+
+  #result(order: Order, { status, error, body }: { status: number; error?: string; body?: Buffer }): void {
+    this.#world.say(`order ${order.number}, ${order.headers['order-kind'] ?? ''}: ${status} ${error ?? ''}`);
+    const headers = { 'result-status': String(status), ...(error !== undefined && { 'result-error': error }) };
+    order.result = { headers, body: body ?? Buffer.alloc(0) };
+  }
+
+  async #sendForEver(order: Order): Promise<void> {
+    const backOff = new BackOff(this.#world.signal);
+    while (this.#disk.orders.has(order.number) && !(await this.#send(order))) await backOff.sleep();
+  }
+
+  async #send(order: Order): Promise<boolean> {
+    if (order.result === undefined || !(await this.#post(order.number, order.result))) return false;
+    this.#disk.orders.delete(order.number);
+    return true;
+  }
+
+  /** True when nothing is left to send: stored, or refused for good. */
+  async #post(number: number, { headers, body }: { headers: Record<string, string>; body: Buffer }): Promise<boolean> {
+    const type = { 'content-type': 'application/octet-stream' };
+    const answer = await this.#api(`/orders/${number}/result`, {
+      method: 'POST',
+      headers: { ...this.#authorization(), ...headers, ...type },
+      body,
+      timeoutMs: 30_000,
+    }).catch(() => undefined);
+    return [204, 404, 409, 410].includes(answer?.status ?? 0);
+  }
+
+  async #api(path: string, request: ApiRequest): Promise<HttpAnswer> {
+    await this.#pass();
+    return httpRequest(`${this.#world.apiUrl}/agent/v1${path}`, { ...request, signal: this.#world.signal });
+  }
+
+  /** IMDSv2; the token is asked for once, and again when it has expired. */
+  async #imds(path: string): Promise<HttpAnswer | undefined> {
+    const { metadataEndpoint, signal } = this.#world;
+    await this.#pass();
+    const base = `${metadataEndpoint}/latest`;
+    const limits = { timeoutMs: 5000, signal };
+    try {
+      if (this.#imdsToken === undefined) {
+        const headers = { 'x-aws-ec2-metadata-token-ttl-seconds': '21600' };
+        const { status, body } = await httpRequest(`${base}/api/token`, { method: 'PUT', headers, ...limits });
+        if (status !== 200) return undefined;
+        this.#imdsToken = body.toString();
+      }
+      const answer = await httpRequest(`${base}/${path}`, {
+        headers: { 'x-aws-ec2-metadata-token': this.#imdsToken },
+        ...limits,
+      });
+      if (answer.status === 401) this.#imdsToken = undefined;
+      return answer;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #authorization(): Record<string, string> {
+    return { authorization: `Bearer ${this.#disk.token ?? ''}` };
+  }
+
+  /** Waits out a freeze, and ends whoever still runs when the machine went down. */
+  async #pass(): Promise<void> {
+    await this.#world.gate.pass();
+    this.#world.signal.throwIfAborted();
+  }
+
+  #background(work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      if (!this.#world.signal.aborted) this.#world.say(`simulated agent: ${String(error)}`);
+    });
+  }
+}
+
+type ApiRequest = { method?: string; headers?: Record<string, string>; body?: Buffer | string; timeoutMs: number };
+
+/** 1 s doubling to 15 s, each between half and one and a half times that. */
+class BackOff {
+  readonly #signal: AbortSignal;
+  #seconds = 1;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  async sleep(): Promise<void> {
+    const ms = this.#seconds * (500 + Math.random() * 1000);
+    this.#seconds = this.#seconds < 8 ? this.#seconds * 2 : 15;
+    await sleep(ms, undefined, { signal: this.#signal });
+  }
+
+  reset(): void {
+    this.#seconds = 1;
+  }
+
+  slowest(): void {
+    this.#seconds = 15;
+  }
+}
+
+type DockerCall = { method: string; path: string; seconds: number; maxBytes: number };
+
+/** The call, or what is wrong with it. */
+function readDockerCall(headers: Order['headers']): DockerCall | string {
+  const { 'docker-method': method = '', 'docker-path': path = '', 'docker-registry-auth': auth = '' } = headers;
+  const seconds = naturalNumber(headers['order-timeout']);
+  const maxBytes = naturalNumber(headers['docker-max-bytes'] ?? String(DEFAULT_MAX_BYTES));
+  if (maxBytes === undefined) return 'malformed Docker-Max-Bytes';
+  if (seconds === undefined || seconds === 0) return 'malformed Order-Timeout';
+  if (!/^[A-Za-z0-9_=-]*$/.test(auth)) return 'malformed Docker-Registry-Auth';
+  if (!PATH.test(path)) return 'malformed Docker-Path';
+  if (!METHODS.includes(method)) return 'malformed Docker-Method';
+  return { method, path, seconds, maxBytes };
+}
+
+function lastBytes(body: Buffer, count: number): Buffer {
+  return body.subarray(Math.max(0, body.length - count));
+}
+
+function naturalNumber(text: string | undefined): number | undefined {
+  return /^(0|[1-9]\d{0,8})$/.test(text ?? '') ? Number(text) : undefined;
+}
+
+function milliseconds(seconds: string | undefined): number | undefined {
+  return /^\d+(\.\d+)?$/.test(seconds ?? '') && (seconds ?? '').length < 10 ? Number(seconds) * 1000 : undefined;
+}

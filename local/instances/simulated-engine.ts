@@ -1,0 +1,220 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SimulatedContainer, type ContainerConfig, type Site } from './simulated-container.ts';
+import { simulatedImage, splitReference, type SimulatedImage } from './simulated-images.ts';
+
+export type EngineRequest = {
+  method: string;
+  /** Unversioned, as in Docker's reference, percent-encoded. */
+  path: string;
+  body: Buffer;
+  signal: AbortSignal;
+};
+export type EngineAnswer = { status: number; body: Buffer };
+
+/** The Docker Engine of one simulated instance: the calls the scheduler orders, with Docker's statuses and bodies. */
+export class SimulatedEngine {
+  readonly #site: Site;
+  readonly #images = new Map<string, SimulatedImage>();
+  #container: SimulatedContainer | undefined;
+
+  constructor(site: Site) {
+    this.#site = site;
+  }
+
+  async handle(request: EngineRequest): Promise<EngineAnswer> {
+    const url = new URL(request.path, 'http://docker');
+    const call = `${request.method} ${url.pathname}`;
+    if (call === 'POST /images/create') return this.#pull(url.searchParams, request.signal);
+    if (call === 'POST /containers/create') return this.#create(url.searchParams.get('name') ?? '', request.body);
+    const image = /^GET \/images\/(.+)\/json$/.exec(call)?.[1];
+    if (image !== undefined) return this.#inspectImage(decodeURIComponent(image));
+    const [, method, name, action] = /^(GET|POST|DELETE) \/containers\/([^/]+)(\/[a-z]+)?$/.exec(call) ?? [];
+    if (name === undefined) return json(404, { message: 'page not found' });
+    const container = this.#container;
+    if (container === undefined || !isNameOf(name, container))
+      return json(404, { message: `No such container: ${name}` });
+    switch (`${method ?? ''} ${action ?? ''}`) {
+      case 'GET /json':
+        return json(200, container.inspect());
+      case 'GET /logs':
+        return this.#logs(container, url.searchParams);
+      case 'POST /start':
+        return this.#start(container);
+      case 'POST /wait':
+        return json(200, { StatusCode: await container.wait(url.searchParams.get('condition') ?? 'not-running') });
+      case 'POST /update':
+        return this.#update(container, request.body);
+      case 'POST /stop':
+        if (!container.isRunning) return empty(304);
+        await container.stop();
+        return empty(204);
+      case 'DELETE ':
+        return this.#remove(container, ['1', 'true'].includes(url.searchParams.get('force') ?? ''));
+      default:
+        return json(404, { message: 'page not found' });
+    }
+  }
+
+  portOf(host: number): number {
+    return this.#container?.portOf(host) ?? host;
+  }
+
+  /** The engine comes up with the machine: containers that were running then and are to be restarted start again. */
+  async boot(): Promise<void> {
+    const container = this.#container;
+    if (container?.restartsWithEngine !== true) return;
+    await container
+      .start()
+      .catch((error: unknown) => this.#site.report(`container does not start again: ${String(error)}`));
+  }
+
+  /** The machine goes down; what is on its disk stays. */
+  async halt(): Promise<void> {
+    await this.#container?.kill();
+  }
+
+  async #pull(query: URLSearchParams, signal: AbortSignal): Promise<EngineAnswer> {
+    const from = splitReference(query.get('fromImage') ?? '');
+    const image = simulatedImage(from.name, query.get('tag') ?? from.version);
+    const shown = `${image.name}:${image.tag}`;
+    await sleep(image.pullMs, undefined, { signal });
+    if (!image.isInRegistry) {
+      return json(404, { message: `manifest for ${shown} not found: manifest unknown: manifest unknown` });
+    }
+    const isNew = !this.#images.has(`${image.name}@${image.digest}`);
+    this.#images.set(`${image.name}@${image.digest}`, image);
+    const layer = image.digest.slice(-12);
+    const size = 31_457_280;
+    const progress = [
+      { status: 'Pulling fs layer', progressDetail: {}, id: layer },
+      { status: 'Downloading', progressDetail: { current: size / 2, total: size }, id: layer },
+      { status: 'Pull complete', progressDetail: {}, id: layer },
+    ];
+    const lines = [
+      { status: `Pulling from ${image.name.includes('/') ? image.name : `library/${image.name}`}`, id: image.tag },
+      ...(isNew ? progress : []),
+      { status: `Digest: ${image.digest}` },
+      { status: `Status: ${isNew ? 'Downloaded newer image' : 'Image is up to date'} for ${shown}` },
+    ];
+    return { status: 200, body: Buffer.from(lines.map((line) => `${JSON.stringify(line)}\r\n`).join('')) };
+  }
+
+  #inspectImage(reference: string): EngineAnswer {
+    const image = this.#find(reference);
+    if (image === undefined) return json(404, { message: `No such image: ${reference}` });
+    return json(200, {
+      Id: image.id,
+      RepoTags: [`${image.name}:${image.tag}`],
+      RepoDigests: [`${image.name}@${image.digest}`],
+      Os: 'linux',
+      Config: { ExposedPorts: { '8080/tcp': {} }, Env: [], Cmd: ['sim'] },
+    });
+  }
+
+  #create(name: string, body: Buffer): EngineAnswer {
+    if (this.#container !== undefined) {
+      const message = `Conflict. The container name "/${name}" is already in use by container "${this.#container.id}". You have to remove (or rename) that container to be able to reuse that name.`;
+      return json(409, { message });
+    }
+    const config = readConfig(body);
+    if (config === undefined)
+      return json(400, { message: 'invalid JSON: config cannot be empty in order to create a container' });
+    const image = this.#find(config.image);
+    if (image === undefined) return json(404, { message: `No such image: ${config.image}` });
+    this.#container = new SimulatedContainer(image, config, this.#site);
+    return json(201, { Id: this.#container.id, Warnings: [] });
+  }
+
+  async #start(container: SimulatedContainer): Promise<EngineAnswer> {
+    if (container.isRunning) return empty(304);
+    try {
+      await container.start();
+      return empty(204);
+    } catch (error) {
+      const why = (error as NodeJS.ErrnoException).code === 'EADDRINUSE' ? 'port is already allocated' : String(error);
+      return json(500, { message: `driver failed programming external connectivity on endpoint job: ${why}` });
+    }
+  }
+
+  #update(container: SimulatedContainer, body: Buffer): EngineAnswer {
+    const name = at(parse(body), 'RestartPolicy', 'Name');
+    if (typeof name !== 'string') return json(400, { message: 'invalid JSON' });
+    container.update(name);
+    return json(200, { Warnings: null });
+  }
+
+  async #remove(container: SimulatedContainer, isForced: boolean): Promise<EngineAnswer> {
+    if (container.isRunning && !isForced) {
+      const message = `cannot remove container "/job": container is running: stop the container before removing or force remove`;
+      return json(409, { message });
+    }
+    await container.kill();
+    this.#container = undefined;
+    return empty(204);
+  }
+
+  #logs(container: SimulatedContainer, query: URLSearchParams): EngineAnswer {
+    const isSet = (name: string) => ['1', 'true'].includes(query.get(name) ?? '');
+    const tail = query.get('tail') ?? 'all';
+    const options = { stdout: isSet('stdout'), stderr: isSet('stderr'), timestamps: isSet('timestamps') };
+    if (!options.stdout && !options.stderr) {
+      return json(400, { message: 'Bad parameters: you must choose at least one stream' });
+    }
+    return { status: 200, body: container.logs({ ...options, tail: /^\d+$/.test(tail) ? Number(tail) : Infinity }) };
+  }
+
+  #find(reference: string): SimulatedImage | undefined {
+    const { name, version } = splitReference(reference);
+    const { name: shown, digest } = simulatedImage(name, version);
+    return this.#images.get(`${shown}@${digest}`);
+  }
+}
+
+function isNameOf(name: string, container: SimulatedContainer): boolean {
+  return name === 'job' || (name.length >= 12 && container.id.startsWith(name));
+}
+
+function readConfig(body: Buffer): ContainerConfig | undefined {
+  const config = parse(body);
+  const image = at(config, 'Image');
+  if (typeof image !== 'string') return undefined;
+  const env = at(config, 'Env');
+  const bindings = Object.entries(object(at(config, 'HostConfig', 'PortBindings')));
+  const restartPolicy = at(config, 'HostConfig', 'RestartPolicy', 'Name');
+  return {
+    image,
+    env: Array.isArray(env) ? env.filter((entry) => typeof entry === 'string') : [],
+    ports: bindings.flatMap(([key, hosts]) =>
+      (Array.isArray(hosts) ? hosts : []).map((host: unknown) => ({
+        container: Number.parseInt(key, 10),
+        host: Number(at(host, 'HostPort')),
+      })),
+    ),
+    labels: object(at(config, 'Labels')) as Record<string, string>,
+    restartPolicy: typeof restartPolicy === 'string' && restartPolicy !== '' ? restartPolicy : 'no',
+  };
+}
+
+function parse(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString());
+  } catch {
+    return undefined;
+  }
+}
+
+function at(value: unknown, ...keys: string[]): unknown {
+  return keys.reduce((inner: unknown, key) => object(inner)[key], value);
+}
+
+function object(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+function json(status: number, value: unknown): EngineAnswer {
+  return { status, body: Buffer.from(`${JSON.stringify(value)}\n`) };
+}
+
+function empty(status: number): EngineAnswer {
+  return { status, body: Buffer.alloc(0) };
+}

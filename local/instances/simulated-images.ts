@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto';
+
+/** What a simulated container does; the names that select it are in the README's table. */
+export type Behaviour = { kind: 'web'; status: 200 | 500 } | { kind: 'exit'; code: number; afterMs: number };
+
+export type SimulatedImage = {
+  /** As Docker shows it: without docker.io/library/. */
+  readonly name: string;
+  readonly tag: string;
+  readonly digest: string;
+  readonly id: string;
+  readonly pullMs: number;
+  readonly isInRegistry: boolean;
+  readonly behaviour: Behaviour;
+};
+
+/**
+ * Every name is an image that answers HTTP 200, but for `sim/exit:<code>` (exits at once), `sim/crash:<seconds>` (runs,
+ * then exits 1), `sim/unhealthy` (answers 500), `sim/slow:<seconds>` (takes that long to pull), `sim/missing`.
+ * @param version tag or digest
+ */
+export function simulatedImage(name: string, version: string): SimulatedImage {
+  const shown = name.replace(/^(index\.)?docker\.io\//, '').replace(/^library\/(?=[^/]+$)/, '');
+  const tag = version.startsWith('sha256:') ? tagOfDigest(version) : version;
+  const digest = version.startsWith('sha256:') ? version : digestOfTag(shown, tag);
+  const number = /^\d{1,4}$/.test(tag) ? Number(tag) : undefined;
+  return {
+    name: shown,
+    tag,
+    digest,
+    id: `sha256:${sha256(`config ${shown} ${digest}`)}`,
+    pullMs: shown === 'sim/slow' ? (number ?? 20) * 1000 : 0,
+    isInRegistry: shown !== 'sim/missing',
+    behaviour: behaviour(shown, number),
+  };
+}
+
+/** `name[:tag][@digest]` → name and version, the way Docker reads an image to run. */
+export function splitReference(reference: string): { name: string; version: string } {
+  const [beforeDigest = '', digest] = reference.split('@', 2);
+  const colon = beforeDigest.indexOf(':', beforeDigest.lastIndexOf('/') + 1);
+  const name = colon === -1 ? beforeDigest : beforeDigest.slice(0, colon);
+  return { name, version: digest ?? (colon === -1 ? 'latest' : beforeDigest.slice(colon + 1)) };
+}
+
+function behaviour(name: string, number: number | undefined): Behaviour {
+  switch (name) {
+    case 'sim/exit':
+      return { kind: 'exit', code: (number ?? 1) & 255, afterMs: 0 };
+    case 'sim/crash':
+      return { kind: 'exit', code: 1, afterMs: (number ?? 5) * 1000 };
+    case 'sim/unhealthy':
+      return { kind: 'web', status: 500 };
+    default:
+      return { kind: 'web', status: 200 };
+  }
+}
+
+// A later attempt runs the digest that was recorded, perhaps in a later process: the digest itself must say what
+// `sim/crash:5` was. So it starts with the tag's length and the tag; the rest is a hash like any other.
+const TAG_BYTES = 15;
+
+function digestOfTag(name: string, tag: string): string {
+  const head = tag.length <= TAG_BYTES ? Buffer.from(`${tag.length.toString(16)}${tag}`).toString('hex') : '';
+  return `sha256:${(head + sha256(`${name}:${tag}`)).slice(0, 64)}`;
+}
+
+function tagOfDigest(digest: string): string {
+  const text = Buffer.from(digest.slice('sha256:'.length), 'hex').toString('latin1');
+  const tag = text.slice(1, 1 + (Number.parseInt(text[0] ?? '', 16) || 0));
+  return /^[\w][\w.-]*$/.test(tag) ? tag : 'latest';
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

@@ -1,0 +1,151 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { renderUserData } from '../../../src/agent/user-data.ts';
+import { Gate } from '../gate.ts';
+import { newDisk, runSimulatedAgent } from '../simulated-agent.ts';
+import { SimulatedEngine } from '../simulated-engine.ts';
+import { readUserData } from '../simulated-runtime.ts';
+import { read } from './fake-scheduler.ts';
+
+export type EngineCall = { method: string; path: string; headers: IncomingHttpHeaders };
+
+/** One instance whose agent can be killed and started again on the same disk. */
+export type AgentUnderTest = {
+  readonly address: string;
+  readonly engineCalls: EngineCall[];
+  start(): Promise<void>;
+  /** kill -9 of everything that runs; the disk and the engine stay. */
+  kill(): Promise<void>;
+  /** Arguments of every call of `shutdown` so far. */
+  shutdowns(): string[];
+  remove(): Promise<void>;
+};
+
+export type Surroundings = { apiUrl: string; metadataEndpoint: string; address: string };
+
+const SECRET = '5ec2e7'.padEnd(64, '0');
+const script = readFileSync(join(import.meta.dirname, '../../../src/agent/agent.sh'), 'utf8');
+
+function userData(apiUrl: string): string {
+  return renderUserData({ script, apiUrl, launchSecret: SECRET, cluster: 'test' });
+}
+
+/** The real user-data, run by `sh`; the engine answers on a Unix socket. */
+export async function shellAgent({
+  apiUrl,
+  metadataEndpoint,
+  address,
+}: Surroundings): Promise<AgentUnderTest & { folder: string }> {
+  const folder = mkdtempSync(join(tmpdir(), 'agent-'));
+  const socket = join(folder, 'docker.sock');
+  const bin = join(folder, 'bin');
+  mkdirSync(bin);
+  for (const [name, body] of [
+    ['shutdown', `echo "$*" >>'${folder}/shutdowns'`],
+    ['systemctl', 'echo offline; exit 1'],
+  ] as const) {
+    writeFileSync(join(bin, name), `#!/bin/sh\n${body}\n`);
+    chmodSync(join(bin, name), 0o755);
+  }
+  const engine = newEngine(address);
+  const engineCalls: EngineCall[] = [];
+  const server = await serveEngine(engine, socket, engineCalls);
+  let child: ChildProcess | undefined;
+  const kill = async () => {
+    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    process.kill(-child.pid, 'SIGKILL');
+    await once(child, 'exit');
+  };
+  return {
+    folder,
+    address,
+    engineCalls,
+    start() {
+      const env = {
+        PATH: `${bin}:/usr/bin:/bin`,
+        SCHEDULER_AGENT_DIR: join(folder, 'state'),
+        AWS_EC2_METADATA_SERVICE_ENDPOINT: metadataEndpoint,
+        DOCKER_SOCKET: socket,
+      };
+      child = spawn('sh', { env, detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
+      child.stdin?.end(userData(apiUrl));
+      return Promise.resolve();
+    },
+    kill,
+    shutdowns: () =>
+      existsSync(join(folder, 'shutdowns')) ? readFileSync(join(folder, 'shutdowns'), 'utf8').trim().split('\n') : [],
+    async remove() {
+      await kill();
+      await engine.halt();
+      server.close();
+      server.closeAllConnections();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The agent that simulated instances run. */
+export function simulatedAgent({ apiUrl, metadataEndpoint, address }: Surroundings): AgentUnderTest {
+  const engine = newEngine(address);
+  const engineCalls: EngineCall[] = [];
+  const disk = newDisk();
+  const shutdowns: string[] = [];
+  let ending = new AbortController();
+  const settings = readUserData(userData(apiUrl));
+  if (settings === undefined) throw new Error('the simulated agent does not understand the user-data');
+  return {
+    address,
+    engineCalls,
+    start() {
+      ending = new AbortController();
+      void runSimulatedAgent({
+        ...settings,
+        metadataEndpoint,
+        disk,
+        gate: new Gate(),
+        engine: (request) => {
+          engineCalls.push({ method: request.method, path: request.path, headers: {} });
+          return engine.handle(request);
+        },
+        portOf: (host) => engine.portOf(host),
+        shutdown: (...args) => shutdowns.push(args.join(' ')),
+        say: () => undefined,
+        signal: ending.signal,
+      });
+      return Promise.resolve();
+    },
+    kill() {
+      ending.abort();
+      return Promise.resolve();
+    },
+    shutdowns: () => [...shutdowns],
+    async remove() {
+      ending.abort();
+      await engine.halt();
+    },
+  };
+}
+
+function newEngine(address: string): SimulatedEngine {
+  return new SimulatedEngine({ address, gate: new Gate(), report: () => undefined });
+}
+
+async function serveEngine(engine: SimulatedEngine, socket: string, calls: EngineCall[]): Promise<Server> {
+  const server = createServer((request, response) => {
+    const { method = '', url: path = '', headers } = request;
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
+    calls.push({ method, path, headers });
+    void read(request)
+      .then((body) => engine.handle({ method, path, body: Buffer.from(body), signal: gone.signal }))
+      .then(({ status, body }) => response.writeHead(status, { 'content-type': 'application/json' }).end(body))
+      .catch(() => response.destroy());
+  });
+  server.listen(socket);
+  await once(server, 'listening');
+  return server;
+}

@@ -1,0 +1,115 @@
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { EventEmitter, once } from 'node:events';
+
+export type Registration = Record<'document' | 'signature' | 'secret' | 'token' | 'agent' | 'publicIp', string>;
+export type Result = { headers: IncomingHttpHeaders; body: string };
+type Trouble = { status: number; headers?: Record<string, string> };
+
+/** The API's side of the agent protocol, without a scheduler behind it. */
+export class FakeScheduler {
+  readonly registrations: Registration[] = [];
+  /** Answered to the next registrations, polls and results, before the right answers. */
+  readonly trouble = { register: [] as Trouble[], orders: [] as Trouble[], result: [] as Trouble[] };
+  /** The `after` of every poll. */
+  readonly polls: number[] = [];
+  url = '';
+  readonly #orders = new Map<number, { headers: Record<string, string>; body: string }>();
+  readonly #results = new Map<number, Result[]>();
+  readonly #news = new EventEmitter();
+  readonly #server = createServer((request, response) => void this.#answer(request, response));
+
+  async open(): Promise<this> {
+    this.#news.setMaxListeners(0);
+    this.#server.listen(0, '127.0.0.1');
+    await once(this.#server, 'listening');
+    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return this;
+  }
+
+  async close(): Promise<void> {
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await once(this.#server, 'close');
+  }
+
+  order(headers: Record<string, string>, body = ''): number {
+    const number = this.#orders.size + 1;
+    this.#orders.set(number, { headers: { 'Order-Timeout': '20', 'Order-Mode': 'foreground', ...headers }, body });
+    this.#news.emit('news');
+    return number;
+  }
+
+  docker(
+    method: string,
+    path: string,
+    { body, ...headers }: { body?: unknown; [header: string]: unknown } = {},
+  ): number {
+    const text = body === undefined ? '' : JSON.stringify(body);
+    const call = { 'Order-Kind': 'docker', 'Docker-Method': method, 'Docker-Path': path };
+    return this.order({ ...call, ...(headers as Record<string, string>) }, text);
+  }
+
+  /** Every result stored for an order so far. */
+  results(number: number): Result[] {
+    return this.#results.get(number) ?? [];
+  }
+
+  async result(number: number, count = 1): Promise<Result> {
+    await this.until(() => this.results(number).length >= count);
+    return this.results(number)[count - 1] ?? { headers: {}, body: '' };
+  }
+
+  /** Waits for something that a call of the agent brings about. */
+  async until(isTrue: () => boolean): Promise<void> {
+    while (!isTrue()) await once(this.#news, 'news');
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await read(request);
+    const url = new URL(request.url ?? '', 'http://api');
+    const number = Number(/^\/agent\/v1\/orders\/(\d+)\/result$/.exec(url.pathname)?.[1]);
+    if (url.pathname === '/agent/v1/register') {
+      this.registrations.push(Object.fromEntries(new URLSearchParams(body)) as Registration);
+      end(response, this.trouble.register.shift() ?? { status: 204 });
+    } else if (url.pathname === '/agent/v1/orders') {
+      await this.#park(request, response, Number(url.searchParams.get('after')));
+    } else if (number > 0) {
+      const trouble = this.trouble.result.shift();
+      if (trouble === undefined)
+        this.#results.set(number, [...this.results(number), { headers: request.headers, body }]);
+      end(response, trouble ?? { status: this.#isKnown(request) ? 204 : 401 });
+    } else end(response, { status: 400 });
+    this.#news.emit('news');
+  }
+
+  async #park(request: IncomingMessage, response: ServerResponse, after: number): Promise<void> {
+    this.polls.push(after);
+    this.#news.emit('news');
+    const trouble = this.trouble.orders.shift();
+    if (trouble !== undefined || !this.#isKnown(request)) {
+      end(response, trouble ?? { status: 401 });
+      return;
+    }
+    const next = () => [...this.#orders.keys()].find((number) => number > after);
+    while (next() === undefined && !response.destroyed) await once(this.#news, 'news');
+    const number = next() ?? 0;
+    const order = this.#orders.get(number);
+    end(response, { status: 200, headers: { 'Order-Number': String(number), ...order?.headers } }, order?.body);
+  }
+
+  #isKnown(request: IncomingMessage): boolean {
+    return this.registrations.some(({ token }) => request.headers.authorization === `Bearer ${token}`);
+  }
+}
+
+export async function read(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+function end(response: ServerResponse, { status, headers }: Trouble, body?: string): void {
+  response.writeHead(status, headers);
+  response.end(body);
+}

@@ -1,0 +1,117 @@
+// `npm run local`: a real Postgres, the local cloud and the API, and a sample job brought to active before your eyes.
+import { join } from 'node:path';
+import pg from 'pg';
+import { startApi } from './api-process.ts';
+import { startLocalCloud } from './cloud/local-cloud.ts';
+import { writeEnvironment } from './environment.ts';
+import { chooseRuntime } from './mode.ts';
+import { readOptions, type LocalOptions } from './options.ts';
+import { startPostgres } from './postgres.ts';
+import { lockDirectory } from './run-lock.ts';
+import { showSample } from './sample.ts';
+import { fact, say, warn } from './say.ts';
+
+const NEEDED_NODE = 24;
+const READY_TIMEOUT_MS = 60_000;
+const SAMPLE_TIMEOUT_MS = 300_000;
+const DATABASE = 'scheduler';
+
+if (Number.parseInt(process.versions.node, 10) < NEEDED_NODE) {
+  console.error(`Node ${NEEDED_NODE} is needed, this is ${process.versions.node}: use \`npm run local\``);
+  process.exit(1);
+}
+
+const root = join(import.meta.dirname, '..');
+const undo: (() => Promise<void>)[] = [];
+const stopped = Promise.withResolvers<undefined>();
+let isStopping = false;
+process
+  .on('SIGINT', () => void stop(0))
+  .on('SIGTERM', () => void stop(0))
+  .on('SIGHUP', () => void stop(0));
+
+try {
+  await run(readOptions(process.env, process.argv.slice(2), root));
+  await stopped.promise;
+} catch (error) {
+  warn(`npm run local: ${error instanceof Error ? error.message : String(error)}`);
+  await stop(1);
+}
+
+async function run(options: LocalOptions): Promise<void> {
+  undo.push(await lockDirectory(options.directory));
+  const { runtime, label } = await chooseRuntime(options, join(options.directory, 'instances'));
+  say(label);
+
+  say('starting Postgres …');
+  const postgres = await startPostgres({
+    directory: join(options.directory, 'postgres'),
+    ...(options.databasePort !== undefined && { port: options.databasePort }),
+  });
+  undo.push(() => postgres.stop());
+  postgres.onExit((code) => {
+    warn(`Postgres ended with code ${code ?? '?'}`);
+    void stop(1);
+  });
+  const databaseUrl = await ensureDatabase(postgres.url);
+
+  say('starting the local cloud …');
+  const cloud = await startLocalCloud({ port: options.cloudPort, stateDir: join(options.directory, 'cloud'), runtime });
+  undo.push(() => cloud.stop());
+
+  say('starting the API …');
+  const { endpoint: cloudEndpoint, region, identityCertificatePem } = cloud;
+  const env = await writeEnvironment(options, { databaseUrl, cloudEndpoint, region, identityCertificatePem });
+  const logFile = options.isWatching ? undefined : join(options.directory, 'api.log');
+  const url = `http://127.0.0.1:${options.port}`;
+  const api = startApi({ root, url, env, isWatching: options.isWatching, logFile });
+  undo.push(() => api.stop());
+  await api.ready(READY_TIMEOUT_MS);
+
+  say(`ready ${url}`);
+  fact('Swagger UI', `${url}/docs`);
+  fact('local cloud', `${cloud.endpoint}  (EC2 and S3; AWS_ENDPOINT_URL)`);
+  fact('Postgres', databaseUrl.replace(/:[^:@/]+@/, ':…@'));
+  fact('settings', `${join(options.directory, 'env')}  (ENV_FILE for a second process)`);
+  if (logFile) fact('API log', logFile);
+  if (options.sample !== undefined) await deploySample(url, options.sample);
+  say('Ctrl-C stops everything; the data stays.');
+}
+
+async function deploySample(url: string, image: string): Promise<void> {
+  try {
+    const address = await showSample(url, image, SAMPLE_TIMEOUT_MS);
+    say(`the sample is active: curl ${address}/`);
+  } catch (error) {
+    // Everything else runs, and the answer to «why» is in the API.
+    warn(error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function ensureDatabase(administratorUrl: string): Promise<string> {
+  const client = new pg.Client({ connectionString: administratorUrl });
+  await client.connect();
+  try {
+    const { rowCount } = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [DATABASE]);
+    if (rowCount === 0) await client.query(`CREATE DATABASE ${DATABASE}`);
+  } finally {
+    await client.end();
+  }
+  const url = new URL(administratorUrl);
+  url.pathname = `/${DATABASE}`;
+  return url.href;
+}
+
+/** In reverse order of the start: nobody loses what it stands on. */
+async function stop(code: number): Promise<void> {
+  if (isStopping) return;
+  isStopping = true;
+  if (undo.length > 1) say('stopping …');
+  for (const step of undo.reverse()) {
+    await step().catch((error: unknown) => warn(`while stopping: ${String(error)}`));
+  }
+  process.exitCode = code;
+  stopped.resolve(undefined);
+  // Nothing of ours is left to wait for; a stray handle must not keep the terminal.
+  setTimeout(() => process.exit(code), 1_000).unref();
+}

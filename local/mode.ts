@@ -1,0 +1,56 @@
+import type { InstanceRuntime } from './cloud/runtime.ts';
+import { callEngine } from './instances/docker-engine.ts';
+import { createDockerRuntime, findDockerEngine } from './instances/docker-runtime.ts';
+import { createSimulatedRuntime } from './instances/simulated-runtime.ts';
+import type { LocalOptions } from './options.ts';
+import { say } from './say.ts';
+
+export type Runtime = { runtime: InstanceRuntime; label: string };
+
+/** A registry that cannot be reached often hangs instead of refusing. */
+const PULL_TIMEOUT_MS = 120_000;
+
+/** Real containers if that works here, else simulated ones, and a line that says which and why. */
+export async function chooseRuntime(options: LocalOptions, folder: string): Promise<Runtime> {
+  if (options.mode === 'simulated') return simulated('LOCAL_MODE=simulated');
+  const engine = await findDockerEngine();
+  if (!engine) {
+    if (options.mode === 'docker') throw new Error('LOCAL_MODE=docker, but no Docker engine answers');
+    return simulated('no Docker engine answers');
+  }
+  if (options.mode === 'auto' && options.sample !== undefined && !(await canRun(engine.socket, options.sample))) {
+    return simulated(`the Docker engine has no image ${options.sample} and cannot pull it`);
+  }
+  try {
+    const runtime = createDockerRuntime({ engineSocket: engine.socket, folder });
+    return {
+      runtime,
+      label: `DOCKER: each instance runs real containers on Docker ${engine.version} (${engine.socket})`,
+    };
+  } catch (error) {
+    if (options.mode === 'docker') throw error;
+    return simulated(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function simulated(why: string): Runtime {
+  return {
+    runtime: createSimulatedRuntime({ report: say }),
+    label: `SIMULATED: instances and containers are simulated, no image is really run (${why})`,
+  };
+}
+
+async function canRun(socket: string, image: string): Promise<boolean> {
+  const path = `/images/${image}/json`;
+  if ((await callEngine(socket, { path }).catch(() => undefined))?.status === 200) return true;
+  say(`pulling the sample image ${image} …`);
+  const [name, tag] = splitTag(image);
+  const pull = `/images/create?fromImage=${encodeURIComponent(name)}&tag=${encodeURIComponent(tag)}`;
+  await callEngine(socket, { method: 'POST', path: pull, timeoutMs: PULL_TIMEOUT_MS }).catch(() => undefined);
+  return (await callEngine(socket, { path }).catch(() => undefined))?.status === 200;
+}
+
+function splitTag(image: string): [name: string, tag: string] {
+  const colon = image.indexOf(':', image.lastIndexOf('/') + 1);
+  return colon === -1 ? [image, 'latest'] : [image.slice(0, colon), image.slice(colon + 1)];
+}

@@ -1,0 +1,48 @@
+import { join, resolve } from 'node:path';
+
+export type LocalMode = 'auto' | 'docker' | 'simulated';
+
+/** What `npm run local` can be told by its environment. */
+export type LocalOptions = {
+  /** Of the API. */
+  readonly port: number;
+  /** Of the local cloud's EC2 and S3. */
+  readonly cloudPort: number;
+  /** undefined = a free one. */
+  readonly databasePort: number | undefined;
+  /** Everything that is kept between runs. */
+  readonly directory: string;
+  readonly mode: LocalMode;
+  /** Image of the sample job; undefined = no sample. */
+  readonly sample: string | undefined;
+  /** Start the API with `nest start --watch`. */
+  readonly isWatching: boolean;
+};
+
+export const DEFAULT_SAMPLE = 'node:24-bookworm-slim';
+
+/** @throws Error naming the variable. */
+export function readOptions(env: NodeJS.ProcessEnv, args: readonly string[], root: string): LocalOptions {
+  const mode = env['LOCAL_MODE'] || 'auto';
+  if (mode !== 'auto' && mode !== 'docker' && mode !== 'simulated') {
+    throw new Error('LOCAL_MODE must be auto, docker or simulated');
+  }
+  const sample = env['LOCAL_SAMPLE'] || DEFAULT_SAMPLE;
+  return {
+    port: portOf(env, 'PORT') ?? 3000,
+    cloudPort: portOf(env, 'LOCAL_CLOUD_PORT') ?? 4566,
+    databasePort: portOf(env, 'LOCAL_DB_PORT'),
+    directory: resolve(root, env['LOCAL_DIR'] || join(root, '.local')),
+    mode,
+    sample: sample === 'none' ? undefined : sample,
+    isWatching: args.includes('--watch'),
+  };
+}
+
+function portOf(env: NodeJS.ProcessEnv, name: string): number | undefined {
+  const text = env[name];
+  if (!text) return undefined;
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error(`${name} must be a port, 1 to 65535`);
+  return port;
+}

@@ -1,0 +1,79 @@
+// Writes README's settings table (between its markers) and .env.example from the schema; --check only compares.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { z } from 'zod';
+import { Settings, type SettingMeta } from '../src/config/settings.ts';
+
+const BEGIN = '<!-- settings -->';
+const END = '<!-- /settings -->';
+const root = join(import.meta.dirname, '..');
+
+if (process.argv[1] === import.meta.filename) run(process.argv.includes('--check'));
+
+export function renderTable(): string {
+  const rows = listSettings().map(({ name, fallback, meta }) => {
+    const shown = fallback === undefined || fallback === '' ? '' : `\`${fallback}\``;
+    return `| \`${name}\` | ${shown} | ${meta.description.replaceAll('|', '\\|')} |`;
+  });
+  return ['| setting | default | meaning |', '| --- | --- | --- |', ...rows].join('\n');
+}
+
+export function renderEnvExample(): string {
+  const blocks = listSettings().map(({ name, meta }) => {
+    const value = meta.starter && meta.secret ? '' : meta.example;
+    return `# ${meta.description}\n${meta.starter ? '' : '#'}${name}=${value}\n`;
+  });
+  return `# Generated from src/config/settings.ts by scripts/readme-settings.ts.\n\n${blocks.join('\n')}`;
+}
+
+/** README with its table replaced; the markers stay. */
+export function replaceTable(readme: string): string {
+  const [before, rest] = splitOnce(readme, BEGIN);
+  const [, after] = splitOnce(rest, END);
+  // Prettier would pad the columns, so that one longer word changed every line.
+  const table = `<!-- prettier-ignore-start -->\n${renderTable()}\n<!-- prettier-ignore-end -->`;
+  return `${before}${BEGIN}\n${table}\n${END}${after}`;
+}
+
+type Setting = { readonly name: string; readonly fallback: string | undefined; readonly meta: SettingMeta };
+
+export function listSettings(): Setting[] {
+  return Object.entries<z.ZodType>(Settings.shape).map(([name, schema]) => {
+    const meta = schema.meta() as SettingMeta | undefined;
+    if (!meta) throw new Error(`${name} has no description`);
+    const { defaultValue } = schema.def as { defaultValue?: string };
+    return { name, fallback: defaultValue, meta };
+  });
+}
+
+function run(isCheck: boolean): void {
+  const isStale = [
+    update('README.md', replaceTable, isCheck),
+    update('.env.example', () => renderEnvExample(), isCheck),
+  ].includes(true);
+  if (isCheck && isStale) process.exitCode = 1;
+}
+
+function update(file: string, render: (text: string) => string, isCheck: boolean): boolean {
+  const path = join(root, file);
+  const before = readText(path);
+  const after = render(before);
+  if (before === after) return false;
+  if (isCheck) console.error(`${file} is not what src/config/settings.ts says: run scripts/readme-settings.ts`);
+  else writeFileSync(path, after);
+  return true;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function splitOnce(text: string, marker: string): [string, string] {
+  const at = text.indexOf(marker);
+  if (at === -1) throw new Error(`README.md has no ${marker}`);
+  return [text.slice(0, at), text.slice(at + marker.length)];
+}

@@ -1,0 +1,75 @@
+import { Body, Controller, Get, HttpCode, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
+import { ApiExcludeController } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Public } from '../auth/public.decorator.js';
+import { Problem } from '../http/problem.js';
+import { AgentGuard, instanceIdOf } from './agent.guard.js';
+import { OrderNumber, OrdersQuery, RegistrationForm, ResultHeaders } from './agent.schema.js';
+import { OrderDesk } from './order-desk.js';
+import { RegistrationService } from './registration.service.js';
+import { ResultsService } from './results.service.js';
+
+/** The agents' side of the house, version 1. Instances live longer than API versions: nothing here may change meaning. */
+@Public()
+@ApiExcludeController()
+@Controller('agent/v1')
+export class AgentController {
+  constructor(
+    private readonly registration: RegistrationService,
+    private readonly desk: OrderDesk,
+    private readonly results: ResultsService,
+  ) {}
+
+  @Post('register')
+  @HttpCode(204)
+  async register(@Body({ schema: RegistrationForm }) form: RegistrationForm): Promise<void> {
+    await this.registration.register(form);
+  }
+
+  /** Waits for an order; 204 when none came. */
+  @Get('orders')
+  @UseGuards(AgentGuard)
+  async orders(
+    @Query({ schema: OrdersQuery }) { after }: OrdersQuery,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const poll = this.desk.poll(instanceIdOf(request), after);
+    reply.raw.once('close', () => this.desk.leave(poll));
+    const order = await poll.answer;
+    void reply.header('cache-control', 'no-store');
+    if (order) void reply.code(200).headers(order.headers).type('application/json').send(order.body);
+    else void reply.code(204).send();
+  }
+
+  @Post('orders/:number/result')
+  @HttpCode(204)
+  @UseGuards(AgentGuard)
+  async result(
+    @Param('number', { schema: OrderNumber }) number: number,
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+  ): Promise<void> {
+    const headers = ResultHeaders.safeParse(request.headers);
+    if (!headers.success) throw headerProblem(headers.error.issues);
+    // Without a body there is no Content-Type, and nothing is parsed.
+    if (body !== undefined && body !== null && !Buffer.isBuffer(body)) {
+      throw new Problem('unsupported-media-type', 'Send the answer as application/octet-stream.');
+    }
+    await this.results.store({
+      instanceId: instanceIdOf(request),
+      number,
+      status: headers.data['result-status'],
+      error: headers.data['result-error'] ?? null,
+      probeState: headers.data['probe-state'] ?? null,
+      body: body ?? Buffer.alloc(0),
+    });
+  }
+}
+
+function headerProblem(
+  issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[],
+): Problem {
+  const errors = issues.map(({ path, message }) => ({ header: String(path[0]), detail: message }));
+  return new Problem('invalid-parameter', 'A header is missing or not valid.', { errors });
+}

@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs';
+import { type BeforeApplicationShutdown, Logger, Module, type OnApplicationBootstrap } from '@nestjs/common';
+import { CONFIG, type Config, ConfigError } from '../config/config.js';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { Shutdown } from '../http/shutdown.js';
+import { AgentController } from './agent.controller.js';
+import { AgentGuard } from './agent.guard.js';
+import { Agents } from './agents.js';
+import { awsIdentityKeys, identityKeysOf } from './identity.js';
+import { OrderDesk } from './order-desk.js';
+import { IDENTITY_KEYS, RegistrationService } from './registration.service.js';
+import { ResultsService } from './results.service.js';
+
+const logger = new Logger('Agents');
+const log = (message: string, error: unknown): void =>
+  logger.warn(message, error instanceof Error ? error : new Error(String(error)));
+
+@Module({
+  controllers: [AgentController],
+  providers: [
+    AgentGuard,
+    RegistrationService,
+    ResultsService,
+    { provide: Agents, useFactory: (database: Database) => new Agents(database, log), inject: [Database] },
+    {
+      provide: OrderDesk,
+      useFactory: (database: Database, signals: Signals) => new OrderDesk({ database, signals, log }),
+      inject: [Database, Signals],
+    },
+    { provide: IDENTITY_KEYS, useFactory: readIdentityKeys, inject: [CONFIG] },
+  ],
+})
+export class AgentModule implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  constructor(
+    private readonly agents: Agents,
+    private readonly desk: OrderDesk,
+    private readonly shutdown: Shutdown,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.agents.start();
+    this.desk.start();
+    // At its very beginning: parked polls are requests under way, and the server waits for those.
+    this.shutdown.onBegin(() => this.desk.close());
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    this.desk.close();
+    await this.agents.stop();
+  }
+}
+
+function readIdentityKeys({ aws, identity }: Config) {
+  const trusted = identity.certificates.flatMap((path) => {
+    try {
+      return identityKeysOf(readFileSync(path, 'utf8'));
+    } catch (error) {
+      throw new ConfigError([
+        `IDENTITY_CERTIFICATES: ${path}: ${error instanceof Error ? error.message : String(error)}`,
+      ]);
+    }
+  });
+  const keys = [...awsIdentityKeys(aws.region), ...trusted];
+  if (keys.length > 0) return keys;
+  throw new ConfigError([
+    `AWS_REGION: no identity certificate of ${aws.region} is known; name one in IDENTITY_CERTIFICATES`,
+  ]);
+}

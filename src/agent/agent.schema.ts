@@ -1,0 +1,66 @@
+import { z } from 'zod';
+
+// What agents send. Fields nobody knows are ignored: instances live longer than API versions, in both directions.
+
+const MAX_ORDER_NUMBER = 2_147_483_647;
+const TOKEN = /^[0-9a-f]{64}$/;
+
+/** Form of POST /agent/v1/register. */
+export const RegistrationForm = z.object({
+  document: z.string().min(1).max(8_192),
+  signature: z
+    .string()
+    .min(1)
+    .max(2_048)
+    .regex(/^[A-Za-z0-9+/=\s]*$/, 'must be base64'),
+  secret: z.string().trim().regex(TOKEN, 'must be 64 lower-case hex characters'),
+  token: z.string().trim().regex(TOKEN, 'must be 64 lower-case hex characters'),
+  agent: z.string().regex(/^[\w.+-]{1,32}$/, 'must be a version'),
+  /** Empty on an instance without one. */
+  publicIp: z
+    .union(
+      [
+        z
+          .string()
+          .trim()
+          .length(0)
+          .transform(() => null),
+        z.string().trim().pipe(z.ipv4()),
+      ],
+      'must be an IPv4 address or empty',
+    )
+    .default(null),
+});
+export type RegistrationForm = z.infer<typeof RegistrationForm>;
+
+const orderNumber = (min: number) =>
+  z
+    .string()
+    .regex(/^\d{1,10}$/, 'must be an order number')
+    .transform(Number)
+    .refine((number) => number >= min && number <= MAX_ORDER_NUMBER, 'must be an order number');
+
+/** Query of GET /agent/v1/orders. */
+export const OrdersQuery = z.object({ after: orderNumber(0) });
+export type OrdersQuery = z.infer<typeof OrdersQuery>;
+
+export const OrderNumber = orderNumber(1);
+
+/** Headers of POST /agent/v1/orders/:number/result. */
+export const ResultHeaders = z.object({
+  'result-status': z
+    .string()
+    .regex(/^(0|[1-5]\d\d)$/, 'must be an HTTP status or 0')
+    .transform(Number),
+  'result-error': z
+    .string()
+    .max(200)
+    .regex(/^[\x20-\x7e]*$/, 'must be ASCII')
+    .optional(),
+  'probe-state': z.enum(['healthy', 'unhealthy']).optional(),
+});
+
+/** What a token looks like; anything else is not worth a question to the database. */
+export function isAgentToken(text: string): boolean {
+  return TOKEN.test(text);
+}

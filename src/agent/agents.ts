@@ -1,0 +1,193 @@
+import { hash } from 'node:crypto';
+import type { Database } from '../database/database.js';
+
+/** Who sends a token. `retired`: an instance of ours that is to end, or has. */
+export type Sender =
+  | { readonly kind: 'agent'; readonly instanceId: string }
+  | { readonly kind: 'retired'; readonly instanceId: string }
+  | { readonly kind: 'unknown' };
+
+/** How long the database is not asked again: about a token nobody has, and about an agent that is not flushed. */
+const UNKNOWN_MS = 1_000;
+const KNOWN_MS = 60_000;
+/** Also how late `last_seen_at` is: whoever judges silence by it must allow for this and one parked poll. */
+const FLUSH_EVERY_MS = 10_000;
+/** Guessed tokens must not fill the memory. */
+const MAX_UNKNOWN = 10_000;
+
+type Entry = {
+  readonly instanceId: string;
+  isRetired: boolean;
+  /** When the database last told of it. */
+  checkedAtMs: number;
+  seenAtMs: number;
+};
+
+/**
+ * Tokens of agents, and when each was last heard of. Both live in memory: ten thousand polling agents cost one statement
+ * per flush. An instance retired elsewhere is noticed at the next flush after its poll, at the latest after a minute.
+ */
+export class Agents {
+  readonly #known = new Map<string, Entry>();
+  /** Token hash → until when it counts as unknown. */
+  readonly #unknown = new Map<string, number>();
+  /** Heard of since the last flush. */
+  readonly #seen = new Set<Entry>();
+  readonly #loading = new Map<string, Promise<Entry | undefined>>();
+  #wanted: { readonly hashes: Map<string, Buffer>; readonly found: Promise<Map<string, Entry>> } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param now milliseconds on a clock that never jumps */
+  constructor(
+    private readonly database: Database,
+    private readonly log: (message: string, error: unknown) => void = () => undefined,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  start(): void {
+    this.#timer ??= setInterval(() => void this.#flushQuietly(), FLUSH_EVERY_MS).unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    await this.#flushQuietly();
+  }
+
+  /**
+   * Also notes that the agent was heard of.
+   * @throws what the database throws: an agent must never be told that its token is wrong when nobody could look
+   */
+  async identify(token: string): Promise<Sender> {
+    const key = keyOf(token);
+    const now = this.now();
+    let entry = this.#known.get(key);
+    if (!entry || now - entry.checkedAtMs > KNOWN_MS) {
+      if (now < (this.#unknown.get(key) ?? -Infinity)) return UNKNOWN;
+      entry = await this.#load(key, token);
+    }
+    if (!entry) return UNKNOWN;
+    if (entry.isRetired) return { kind: 'retired', instanceId: entry.instanceId };
+    entry.seenAtMs = this.now();
+    this.#seen.add(entry);
+    return { kind: 'agent', instanceId: entry.instanceId };
+  }
+
+  /** What is known of this token may have changed: look again. */
+  forget(token: string): void {
+    const key = keyOf(token);
+    this.#known.delete(key);
+    this.#unknown.delete(key);
+  }
+
+  /** Writes when agents were last seen, and learns which of them are retired meanwhile. */
+  async flush(): Promise<void> {
+    this.#dropOld();
+    const seen = [...this.#seen];
+    if (seen.length === 0) return;
+    const now = this.now();
+    const rows = await this.database.prepared<{ id: string; is_retired: boolean }>('agents-flush', FLUSH, [
+      seen.map(({ instanceId }) => instanceId),
+      seen.map(({ seenAtMs }) => (now - seenAtMs) / 1000),
+    ]);
+    const retired = new Map(rows.map(({ id, is_retired }) => [id, is_retired]));
+    for (const entry of seen) {
+      const isRetired = retired.get(entry.instanceId);
+      // Locked by the fleet just now: the next flush writes it.
+      if (isRetired === undefined) continue;
+      entry.isRetired = isRetired;
+      entry.checkedAtMs = now;
+      if (entry.seenAtMs <= now) this.#seen.delete(entry);
+    }
+  }
+
+  /** One statement for all tokens that arrive in one turn of the loop: after a restart that is the whole fleet. */
+  async #load(key: string, token: string): Promise<Entry | undefined> {
+    const loading = this.#loading.get(key);
+    if (loading) return await loading;
+    this.#wanted ??= this.#startLoad();
+    this.#wanted.hashes.set(key, hash('sha256', token, 'buffer'));
+    const found = this.#wanted.found.then((entries) => entries.get(key));
+    this.#loading.set(key, found);
+    try {
+      return await found;
+    } finally {
+      this.#loading.delete(key);
+    }
+  }
+
+  #startLoad(): { hashes: Map<string, Buffer>; found: Promise<Map<string, Entry>> } {
+    const hashes = new Map<string, Buffer>();
+    const found = new Promise<void>((done) => setImmediate(done)).then(async () => {
+      this.#wanted = undefined;
+      const rows = await this.database.prepared<{ id: string; token_hash: Buffer; is_retired: boolean }>(
+        'agents-load',
+        LOAD,
+        [[...hashes.values()]],
+      );
+      return this.#keep(hashes.keys(), rows);
+    });
+    return { hashes, found };
+  }
+
+  #keep(
+    keys: Iterable<string>,
+    rows: readonly { id: string; token_hash: Buffer; is_retired: boolean }[],
+  ): Map<string, Entry> {
+    const now = this.now();
+    const found = new Map<string, Entry>();
+    for (const { id, token_hash, is_retired } of rows) {
+      found.set(token_hash.toString('base64'), {
+        instanceId: id,
+        isRetired: is_retired,
+        checkedAtMs: now,
+        seenAtMs: -Infinity,
+      });
+    }
+    if (this.#unknown.size > MAX_UNKNOWN) this.#unknown.clear();
+    for (const key of keys) {
+      const entry = found.get(key);
+      if (entry) this.#known.set(key, entry);
+      else {
+        this.#known.delete(key);
+        this.#unknown.set(key, now + UNKNOWN_MS);
+      }
+    }
+    return found;
+  }
+
+  #dropOld(): void {
+    const now = this.now();
+    for (const [key, entry] of this.#known) {
+      if (now - entry.checkedAtMs > KNOWN_MS && !this.#seen.has(entry)) this.#known.delete(key);
+    }
+    for (const [key, untilMs] of this.#unknown) if (untilMs <= now) this.#unknown.delete(key);
+  }
+
+  async #flushQuietly(): Promise<void> {
+    await this.flush().catch((error: unknown) => this.log('last_seen_at could not be written, trying again', error));
+  }
+}
+
+const UNKNOWN: Sender = { kind: 'unknown' };
+
+const LOAD = `
+  SELECT id, token_hash, retire_reason IS NOT NULL OR terminated_at IS NOT NULL AS is_retired
+  FROM instances WHERE token_hash = ANY ($1::bytea[])`;
+
+// SKIP LOCKED: waiting for rows the fleet holds, in whatever order, could end in a deadlock, and there is a next flush.
+const FLUSH = `
+  WITH seen AS (
+    SELECT id, seconds FROM unnest($1::text[], $2::double precision[]) AS s (id, seconds)
+  ), free AS (
+    SELECT id FROM instances WHERE id = ANY ($1::text[]) FOR NO KEY UPDATE SKIP LOCKED
+  )
+  UPDATE instances AS i
+  SET last_seen_at = GREATEST(i.last_seen_at, clock_timestamp() - make_interval(secs => seen.seconds))
+  FROM seen JOIN free USING (id)
+  WHERE i.id = seen.id
+  RETURNING i.id, i.retire_reason IS NOT NULL OR i.terminated_at IS NOT NULL AS is_retired`;
+
+function keyOf(token: string): string {
+  return hash('sha256', token, 'base64');
+}

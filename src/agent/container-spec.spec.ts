@@ -1,0 +1,325 @@
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { JobDefinition } from '../jobs/job-definition.js';
+import {
+  createRequest,
+  demultiplexLogs,
+  formatImageReference,
+  imageInspectRequest,
+  parseError,
+  parseImageInspect,
+  parseImageReference,
+  parseInspect,
+  parsePull,
+  parseWait,
+  pullRequest,
+  restartPolicyRequest,
+  stopRequest,
+  waitRequest,
+} from './container-spec.js';
+
+const HEX = 'a'.repeat(64);
+const DIGEST = `sha256:${HEX}`;
+const owner = { cluster: 'test', job: 'web', deployment: 3 };
+
+describe('parseImageReference', () => {
+  it.each([
+    ['nginx', { name: 'nginx', tag: 'latest' }],
+    ['nginx:1.28', { name: 'nginx', tag: '1.28' }],
+    ['library/nginx', { name: 'nginx', tag: 'latest' }],
+    ['docker.io/library/nginx', { name: 'nginx', tag: 'latest' }],
+    ['index.docker.io/nginx:1', { name: 'nginx', tag: '1' }],
+    ['docker.io/team/app', { name: 'team/app', tag: 'latest' }],
+    ['team/app:v2', { name: 'team/app', tag: 'v2' }],
+    ['localhost/app', { name: 'localhost/app', tag: 'latest' }],
+    ['localhost:5000', { name: 'localhost', tag: '5000' }],
+    ['localhost:5000/app', { name: 'localhost:5000/app', tag: 'latest' }],
+    ['registry.example.com:5000/a/b_c/d--e:T_1.x', { name: 'registry.example.com:5000/a/b_c/d--e', tag: 'T_1.x' }],
+    ['[::1]:5000/app', { name: '[::1]:5000/app', tag: 'latest' }],
+    ['Registry/app', { name: 'Registry/app', tag: 'latest' }],
+    [`nginx@${DIGEST}`, { name: 'nginx', digest: DIGEST }],
+    [`nginx:1@${DIGEST}`, { name: 'nginx', tag: '1', digest: DIGEST }],
+    ['library/team/app', { name: 'library/team/app', tag: 'latest' }],
+  ])('reads %s', (reference, expected) => {
+    expect(parseImageReference(reference)).toEqual(expected);
+  });
+
+  it.each([
+    '',
+    ' nginx',
+    'Nginx',
+    'nginx:',
+    'nginx:-x',
+    'nginx@',
+    'nginx@sha256:abc',
+    `nginx@sha256:${'A'.repeat(64)}`,
+    'a//b',
+    '/a',
+    'a/',
+    '-a.b/c',
+    'a:1:2',
+    'a b',
+    'nginx;rm',
+    '$(x)',
+    HEX,
+    `a/${'b'.repeat(300)}`,
+  ])('refuses %j', (reference) => {
+    expect(() => parseImageReference(reference)).toThrow(/^image: /);
+  });
+
+  it('writes every reference it read in a form it reads the same way', () => {
+    const component = fc.stringMatching(/^[a-z0-9]{1,6}([._-][a-z0-9]{1,4})?$/);
+    const domain = fc.option(fc.constantFrom('docker.io', 'localhost:5000', 'r.example.com', 'A'), { nil: undefined });
+    const tag = fc.option(fc.stringMatching(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,8}$/), { nil: undefined });
+    const digest = fc.option(fc.constant(DIGEST), { nil: undefined });
+    fc.assert(
+      fc.property(domain, fc.array(component, { minLength: 1, maxLength: 3 }), tag, digest, (registry, path, t, d) => {
+        const reference = [
+          registry === undefined ? '' : `${registry}/`,
+          path.join('/'),
+          t === undefined ? '' : `:${t}`,
+          d === undefined ? '' : `@${d}`,
+        ].join('');
+        const parsed = parseImageReference(reference);
+        const { name, tag: version, digest: fixed } = parseImageReference(formatImageReference(parsed));
+        expect(name).toBe(parsed.name);
+        expect(fixed ?? version).toBe(parsed.digest ?? parsed.tag);
+        expect(pullRequest(reference).path).toMatch(/^\/[A-Za-z0-9/._~%?&=:,+@-]*$/);
+        expect(imageInspectRequest(reference).path).toMatch(/^\/[A-Za-z0-9/._~%?&=:,+@-]*$/);
+      }),
+    );
+  });
+});
+
+describe('requests', () => {
+  it('pull by tag and by digest', () => {
+    expect(pullRequest('r.io:5000/a/b:1')).toEqual({
+      method: 'POST',
+      path: '/images/create?fromImage=r.io%3A5000%2Fa%2Fb&tag=1',
+    });
+    expect(pullRequest(`nginx:1@${DIGEST}`).path).toBe(`/images/create?fromImage=nginx&tag=sha256%3A${HEX}`);
+    expect(imageInspectRequest('team/app').path).toBe('/images/team/app:latest/json');
+  });
+
+  it('creates the whole container from a definition', () => {
+    const definition = JobDefinition.parse({
+      command: ['node', '-e', '$(x) "quoted"'],
+      entrypoint: ['/init'],
+      env: { GREETING: 'two=2\nlines', EMPTY: '' },
+      ports: [
+        { container: 8080, host: 80 },
+        { container: 8080, host: 81 },
+        { container: 9000, host: 9000 },
+      ],
+      memoryMiB: 64,
+      cpus: 0.1,
+      rollout: { stopGraceSeconds: 7 },
+    });
+    expect(createRequest(definition, `nginx@${DIGEST}`, { ...owner, attempt: 2 })).toEqual({
+      method: 'POST',
+      path: '/containers/create?name=job',
+      body: {
+        Image: `nginx@${DIGEST}`,
+        Cmd: ['node', '-e', '$(x) "quoted"'],
+        Entrypoint: ['/init'],
+        Env: ['GREETING=two=2\nlines', 'EMPTY='],
+        ExposedPorts: { '8080/tcp': {}, '9000/tcp': {} },
+        Labels: {
+          'scheduler.cluster': 'test',
+          'scheduler.job': 'web',
+          'scheduler.deployment': '3',
+          'scheduler.attempt': '2',
+        },
+        StopTimeout: 7,
+        HostConfig: {
+          PortBindings: {
+            '8080/tcp': [
+              { HostIp: '', HostPort: '80' },
+              { HostIp: '', HostPort: '81' },
+            ],
+            '9000/tcp': [{ HostIp: '', HostPort: '9000' }],
+          },
+          Memory: 67_108_864,
+          NanoCpus: 100_000_000,
+          RestartPolicy: { Name: 'no' },
+          LogConfig: { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } },
+          Init: true,
+          NetworkMode: 'bridge',
+          SecurityOpt: ['no-new-privileges'],
+        },
+      },
+    });
+  });
+
+  it('leaves to the image and the engine what the definition does not say', () => {
+    const { body } = createRequest(JobDefinition.parse({}), 'nginx', owner);
+    expect(body).not.toHaveProperty('Cmd');
+    expect(body).not.toHaveProperty('Entrypoint');
+    expect(body?.HostConfig).not.toHaveProperty('Memory');
+    expect(body?.HostConfig).not.toHaveProperty('NanoCpus');
+    expect(body?.Image).toBe('nginx:latest');
+  });
+
+  it('addresses the one container by its fixed name', () => {
+    expect(waitRequest('next-exit').path).toBe('/containers/job/wait?condition=next-exit');
+    expect(stopRequest(30)).toEqual({ method: 'POST', path: '/containers/job/stop?t=30' });
+    expect(restartPolicyRequest('unless-stopped').body).toEqual({ RestartPolicy: { Name: 'unless-stopped' } });
+  });
+});
+
+describe('parsePull', () => {
+  it.each([
+    [
+      '{"status":"Pulling from library/nginx","id":"1"}\r\n{"status":"Status: Downloaded newer image"}\r\n',
+      { ok: true },
+    ],
+    ['rtial line"}\n{"status":"Digest: sha256:1"}\n', { ok: true }],
+    [
+      '{"status":"Pulling"}\n{"errorDetail":{"message":"manifest for x:1 not found: manifest unknown"},"error":"e"}\n',
+      { ok: false, kind: 'not-found', message: 'manifest for x:1 not found: manifest unknown' },
+    ],
+    [
+      `{"message":"pull access denied for x, repository does not exist or may require 'docker login'"}`,
+      {
+        ok: false,
+        kind: 'not-found',
+        message: `pull access denied for x, repository does not exist or may require 'docker login'`,
+      },
+    ],
+    [
+      '{"message":"unauthorized: authentication required"}\n',
+      { ok: false, kind: 'unauthorized', message: 'unauthorized: authentication required' },
+    ],
+    [
+      '{"error":"write /var/lib/docker: no space left on device"}',
+      { ok: false, kind: 'other', message: 'write /var/lib/docker: no space left on device' },
+    ],
+  ])('%j', (body, expected) => {
+    expect(parsePull(body)).toEqual(expected);
+    expect(parsePull(new TextEncoder().encode(body))).toEqual(expected);
+  });
+});
+
+describe('answers', () => {
+  it('reads an image', () => {
+    const body = JSON.stringify({
+      Id: 'sha256:1',
+      RepoDigests: ['mirror/nginx@sha256:2', 'nginx@sha256:3'],
+      Config: { ExposedPorts: { '80/tcp': {}, '53/udp': {} } },
+    });
+    expect(parseImageInspect(body, 'nginx')).toEqual({
+      id: 'sha256:1',
+      digest: 'sha256:3',
+      exposedPorts: [
+        { port: 80, protocol: 'tcp' },
+        { port: 53, protocol: 'udp' },
+      ],
+    });
+    expect(parseImageInspect('{"Id":"sha256:1","RepoDigests":null,"Config":{}}')).toEqual({
+      id: 'sha256:1',
+      exposedPorts: [],
+    });
+  });
+
+  it('reads an exit and a state', () => {
+    expect(parseWait('{"StatusCode":3}')).toEqual({ exitCode: 3 });
+    expect(parseWait('{"StatusCode":125,"Error":{"Message":"no such file"}}')).toEqual({
+      exitCode: 125,
+      error: 'no such file',
+    });
+    const state = { Status: 'exited', Running: false, ExitCode: 137, OOMKilled: true, Error: '' };
+    const times = { StartedAt: '2026-01-05T10:00:00.5Z', FinishedAt: '0001-01-01T00:00:00Z' };
+    const bindings = [
+      { HostIp: '0.0.0.0', HostPort: '80' },
+      { HostIp: '::', HostPort: '80' },
+    ];
+    const NetworkSettings = { Ports: { '8080/tcp': bindings, '9000/tcp': null } };
+    const answer = { Id: 'c', RestartCount: 2, State: { ...state, ...times }, NetworkSettings };
+    expect(parseInspect(JSON.stringify(answer))).toEqual({
+      id: 'c',
+      status: 'exited',
+      isRunning: false,
+      exitCode: 137,
+      isOutOfMemory: true,
+      restartCount: 2,
+      ports: [{ container: 8080, host: 80 }],
+      startedAt: '2026-01-05T10:00:00.5Z',
+    });
+    expect(parseError('{"message":"No such container: job"}\n')).toBe('No such container: job');
+  });
+
+  it('answers undefined for anything else', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json(), fc.uint8Array()), (body) => {
+        const wait = parseWait(body);
+        expect(wait === undefined || typeof wait.exitCode === 'number').toBe(true);
+        expect(() => [parseInspect(body), parseImageInspect(body), parseError(body), parsePull(body)]).not.toThrow();
+      }),
+    );
+  });
+});
+
+describe('demultiplexLogs', () => {
+  const frame = (stream: number, text: string | Uint8Array) => {
+    const payload = typeof text === 'string' ? new TextEncoder().encode(text) : text;
+    const bytes = new Uint8Array(8 + payload.length);
+    bytes[0] = stream;
+    new DataView(bytes.buffer).setUint32(4, payload.length);
+    bytes.set(payload, 8);
+    return bytes;
+  };
+  const concat = (...parts: Uint8Array[]) => new Uint8Array(Buffer.concat(parts));
+  const time = '2026-01-05T10:00:00.123456789Z';
+
+  it('reads frames of both streams', () => {
+    const body = concat(frame(1, `${time} hello\n`), frame(2, `${time} oops\r\n`), frame(1, `${time} \n`));
+    expect(demultiplexLogs(body)).toEqual([
+      { stream: 'stdout', time, line: 'hello' },
+      { stream: 'stderr', time, line: 'oops' },
+      { stream: 'stdout', time, line: '' },
+    ]);
+  });
+
+  it('joins the frames of a long line, also when a character is cut in two', () => {
+    const euro = new TextEncoder().encode('€');
+    const start = concat(new TextEncoder().encode(`${time} a`), euro.subarray(0, 2));
+    const rest = concat(new TextEncoder().encode(`${time} `), euro.subarray(2), new TextEncoder().encode('b\n'));
+    expect(demultiplexLogs(concat(frame(1, start), frame(2, `${time} x\n`), frame(1, rest)))).toEqual([
+      { stream: 'stderr', time, line: 'x' },
+      { stream: 'stdout', time, line: 'a€b' },
+    ]);
+  });
+
+  it('reads the plain text of a terminal', () => {
+    expect(demultiplexLogs(new TextEncoder().encode(`${time} one\r\ntwo`))).toEqual([
+      { stream: 'stdout', time, line: 'one' },
+      { stream: 'stdout', line: 'two' },
+    ]);
+    expect(demultiplexLogs(new Uint8Array())).toEqual([]);
+  });
+
+  it('finds the first whole frame of an answer that lost its beginning', () => {
+    const lines = fc.array(fc.tuple(fc.constantFrom(1, 2), fc.stringMatching(/^[ -~]{0,40}$/)), { minLength: 2 });
+    fc.assert(
+      fc.property(lines, fc.nat(), (written, cut) => {
+        const frames = written.map(([stream, line]) => frame(stream, `${time} ${line}\n`));
+        const expected = written.map(([stream, line]) => ({ stream: stream === 2 ? 'stderr' : 'stdout', time, line }));
+        const body = concat(...frames);
+        expect(demultiplexLogs(body)).toEqual(expected);
+        const lost = cut % (body.length - frames.at(-1)!.length + 1);
+        let boundary = 0;
+        let index = 0;
+        while (boundary < lost) boundary += frames[index++]!.length;
+        expect(demultiplexLogs(body.subarray(lost))).toEqual(expected.slice(index));
+      }),
+    );
+  });
+
+  it('keeps no NUL, and is not led astray by a container that prints frames', () => {
+    const [line] = demultiplexLogs(frame(1, 'a\0b\n'));
+    expect(line?.line).toBe('a\uFFFDb');
+    const empty = Array.from({ length: 20_000 }, () => frame(1, ''));
+    const text = new TextEncoder().encode('x');
+    expect(demultiplexLogs(concat(text, ...empty, text))).toHaveLength(1);
+  });
+});

@@ -1,0 +1,362 @@
+import type { JobDefinition } from '../jobs/job-definition.js';
+
+/** A Docker Engine API call: unversioned, percent-encoded path; body = its JSON. docs.docker.com/reference/api/engine */
+export type DockerRequest = { method: 'GET' | 'POST' | 'DELETE'; path: string; body?: Record<string, unknown> };
+
+export type ImageReference = {
+  /** As Docker shows it: `nginx`, `team/app`, `registry.example.com:5000/app`. */
+  name: string;
+  /** `latest` when neither tag nor digest was given. */
+  tag?: string;
+  /** `sha256:…`; wins over a tag, as in Docker. */
+  digest?: string;
+};
+
+export type ContainerOwner = { cluster: string; job: string; deployment: number | string; attempt?: number | string };
+
+/** An instance runs one container in its life; the fixed name is how a restarted agent or API finds it again. */
+export const CONTAINER_NAME = 'job';
+
+/**
+ * Docker's own reading of an image name (github.com/distribution/reference, ParseDockerRef).
+ * @throws Error when Docker would refuse it too.
+ */
+export function parseImageReference(reference: string): ImageReference {
+  const [domain, remainder] = splitDomain(reference);
+  const match = REFERENCE.exec(remainder);
+  const path = match?.groups?.path;
+  if (path === undefined || (domain !== DEFAULT_DOMAIN && !DOMAIN.test(domain))) {
+    throw new Error(`image: ${JSON.stringify(reference)} is not a Docker image reference`);
+  }
+  if (/^[0-9a-f]{64}$/.test(reference)) throw new Error('image: must be a name, not an image id');
+  const name = domain === DEFAULT_DOMAIN ? path.replace(/^library\/(?!.*\/)/, '') : `${domain}/${path}`;
+  if (domain.length + 1 + path.length > 255) throw new Error('image: the name must have at most 255 characters');
+  const { tag, digest } = match?.groups ?? {};
+  if (digest?.startsWith('sha256:') && !/^sha256:[0-9a-f]{64}$/.test(digest)) {
+    throw new Error('image: a sha256 digest must have 64 lower-case hex characters');
+  }
+  if (digest !== undefined) return { name, ...(tag !== undefined && { tag }), digest };
+  return { name, tag: tag ?? 'latest' };
+}
+
+export function formatImageReference({ name, tag, digest }: ImageReference): string {
+  return digest === undefined ? `${name}:${tag ?? 'latest'}` : `${name}@${digest}`;
+}
+
+/** Answers 200 even when the pull fails: {@link parsePull} tells. */
+export function pullRequest(image: string): DockerRequest {
+  const { name, tag, digest } = parseImageReference(image);
+  const version = digest ?? tag ?? 'latest';
+  return {
+    method: 'POST',
+    path: `/images/create?fromImage=${encodeURIComponent(name)}&tag=${encodeURIComponent(version)}`,
+  };
+}
+
+export function imageInspectRequest(image: string): DockerRequest {
+  return { method: 'GET', path: `/images/${formatImageReference(parseImageReference(image))}/json` };
+}
+
+/** @param imageRef what to run; a later attempt gives the recorded digest, so that it runs the same bits. */
+export function createRequest(definition: JobDefinition, imageRef: string, owner: ContainerOwner): DockerRequest {
+  const { command, entrypoint, env, ports, memoryMiB, cpus, rollout } = definition;
+  const bindings: Record<string, { HostIp: string; HostPort: string }[]> = {};
+  for (const { container, host } of ports) {
+    (bindings[`${container}/tcp`] ??= []).push({ HostIp: '', HostPort: String(host) });
+  }
+  const body = {
+    Image: formatImageReference(parseImageReference(imageRef)),
+    ...(command !== undefined && { Cmd: command }),
+    ...(entrypoint !== undefined && { Entrypoint: entrypoint }),
+    Env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+    ExposedPorts: Object.fromEntries(Object.keys(bindings).map((port) => [port, {}])),
+    Labels: labels(owner),
+    // Also holds when the engine itself goes down, on a reboot for one.
+    StopTimeout: rollout.stopGraceSeconds,
+    HostConfig: {
+      PortBindings: bindings,
+      ...(memoryMiB !== undefined && { Memory: memoryMiB * 1_048_576 }),
+      ...(cpus !== undefined && { NanoCpus: Math.round(cpus * 1e9) }),
+      // A container that exits before it was active is a failed deployment; a restart would hide it.
+      RestartPolicy: { Name: 'no' },
+      // Without bounds a chatty container fills the disk of its instance.
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } },
+      // PID 1 must reap and forward SIGTERM; most images leave that to their runtime.
+      Init: true,
+      NetworkMode: 'bridge',
+      SecurityOpt: ['no-new-privileges'],
+    },
+  };
+  return { method: 'POST', path: `/containers/create?name=${CONTAINER_NAME}`, body };
+}
+
+/** 204 started, 304 was running already. */
+export function startRequest(): DockerRequest {
+  return { method: 'POST', path: `/containers/${CONTAINER_NAME}/start` };
+}
+
+/** `not-running` answers at once for a container that has exited, `next-exit` waits for the next time. */
+export function waitRequest(condition: 'not-running' | 'next-exit'): DockerRequest {
+  return { method: 'POST', path: `/containers/${CONTAINER_NAME}/wait?condition=${condition}` };
+}
+
+export function inspectRequest(): DockerRequest {
+  return { method: 'GET', path: `/containers/${CONTAINER_NAME}/json` };
+}
+
+/** The last `tail` lines of both streams, for {@link demultiplexLogs}. */
+export function logsRequest(tail: number): DockerRequest {
+  return { method: 'GET', path: `/containers/${CONTAINER_NAME}/logs?stdout=1&stderr=1&timestamps=1&tail=${tail}` };
+}
+
+/** Docker restarts with a delay that doubles from 100 ms to a minute and starts over after ten seconds of running. */
+export function restartPolicyRequest(policy: 'no' | 'unless-stopped'): DockerRequest {
+  return { method: 'POST', path: `/containers/${CONTAINER_NAME}/update`, body: { RestartPolicy: { Name: policy } } };
+}
+
+/** SIGTERM, then SIGKILL after the grace; answers when the container has ended. 204, or 304 when it had ended before. */
+export function stopRequest(graceSeconds: number): DockerRequest {
+  return { method: 'POST', path: `/containers/${CONTAINER_NAME}/stop?t=${graceSeconds}` };
+}
+
+export function removeRequest(): DockerRequest {
+  return { method: 'DELETE', path: `/containers/${CONTAINER_NAME}?force=1` };
+}
+
+export type PullResult = { ok: true } | { ok: false; kind: 'not-found' | 'unauthorized' | 'other'; message: string };
+
+/** Docker's progress lines, perhaps cut off at the front, or the one object of an error status. */
+export function parsePull(body: RawAnswer): PullResult {
+  for (const line of text(body).split('\n').reverse()) {
+    const message = errorMessage(parseJson(line));
+    if (message !== undefined) return { ok: false, kind: pullFailure(message), message };
+  }
+  return { ok: true };
+}
+
+/** Docker's error object `{message}` of a 4xx or 5xx answer; undefined when it is something else. */
+export function parseError(body: RawAnswer): string | undefined {
+  return errorMessage(parseJson(text(body)));
+}
+
+export type ImageDetails = { id: string; digest?: string; exposedPorts: { port: number; protocol: string }[] };
+
+/** `digest` is missing for an image that never was in a registry. With a name, its own digest is preferred. */
+export function parseImageInspect(body: RawAnswer, name?: string): ImageDetails | undefined {
+  const answer = record(parseJson(text(body)));
+  if (typeof answer?.Id !== 'string') return undefined;
+  const digests = Array.isArray(answer.RepoDigests) ? answer.RepoDigests.filter((d) => typeof d === 'string') : [];
+  const digest = (digests.find((d) => d.startsWith(`${name ?? ''}@`)) ?? digests[0])?.split('@')[1];
+  const exposedPorts = Object.keys(record(record(answer.Config)?.ExposedPorts) ?? {}).map((key) => {
+    const [port, protocol] = key.split('/');
+    return { port: Number(port), protocol: protocol ?? 'tcp' };
+  });
+  return { id: answer.Id, ...(digest !== undefined && { digest }), exposedPorts };
+}
+
+export type ContainerExit = { exitCode: number; error?: string };
+
+export function parseWait(body: RawAnswer): ContainerExit | undefined {
+  const answer = record(parseJson(text(body)));
+  if (typeof answer?.StatusCode !== 'number') return undefined;
+  const error = record(answer.Error)?.Message;
+  return { exitCode: answer.StatusCode, ...(typeof error === 'string' && error !== '' && { error }) };
+}
+
+export type ContainerDetails = {
+  id: string;
+  status: string;
+  isRunning: boolean;
+  exitCode: number;
+  isOutOfMemory: boolean;
+  restartCount: number;
+  /** As really published; the simulated engine may have to move a host port below 1024. */
+  ports: { container: number; host: number }[];
+  error?: string;
+  startedAt?: string;
+  finishedAt?: string;
+};
+
+export function parseInspect(body: RawAnswer): ContainerDetails | undefined {
+  const answer = record(parseJson(text(body)));
+  const state = record(answer?.State);
+  if (answer === undefined || state === undefined || typeof answer.Id !== 'string') return undefined;
+  const { Error: error, StartedAt: startedAt, FinishedAt: finishedAt } = state;
+  return {
+    id: answer.Id,
+    status: typeof state.Status === 'string' ? state.Status : 'unknown',
+    isRunning: state.Running === true,
+    exitCode: typeof state.ExitCode === 'number' ? state.ExitCode : 0,
+    isOutOfMemory: state.OOMKilled === true,
+    restartCount: typeof answer.RestartCount === 'number' ? answer.RestartCount : 0,
+    ports: Object.entries(record(record(answer.NetworkSettings)?.Ports) ?? {}).flatMap(publishedPorts),
+    ...(typeof error === 'string' && error !== '' && { error }),
+    ...(isTime(startedAt) && { startedAt }),
+    ...(isTime(finishedAt) && { finishedAt }),
+  };
+}
+
+/** Same shape as a log line of a deployment; `time` is Docker's RFC 3339 timestamp with nanoseconds. */
+export type ContainerLogLine = { stream: 'stdout' | 'stderr'; time?: string; line: string };
+
+/**
+ * The logs endpoint answers frames of [stream 1 or 2, 0, 0, 0, length as big-endian uint32, payload], or plain text for a
+ * container with a terminal. The answer may have lost its beginning (Docker-Max-Bytes), so the first whole frame is
+ * looked for. A line longer than 16 KiB comes in several frames, each with a timestamp of its own: they are joined.
+ */
+export function demultiplexLogs(body: Uint8Array): ContainerLogLine[] {
+  const start = firstFrame(body);
+  if (start === undefined) return rawLines(body);
+  const lines: ContainerLogLine[] = [];
+  const open: Partial<Record<'stdout' | 'stderr', { time?: string; bytes: Uint8Array[] }>> = {};
+  for (let at = start; at + FRAME_HEADER <= body.length;) {
+    const end = at + FRAME_HEADER + frameLength(body, at);
+    const stream = body[at] === 2 ? 'stderr' : 'stdout';
+    for (const piece of splitAfterNewlines(body.subarray(at + FRAME_HEADER, end))) {
+      const { time, rest } = cutTime(piece);
+      const line = (open[stream] ??= { ...(time !== undefined && { time }), bytes: [] });
+      line.bytes.push(rest);
+      if (piece.at(-1) === NEWLINE) {
+        lines.push(logLine(stream, line.time, line.bytes));
+        Reflect.deleteProperty(open, stream);
+      }
+    }
+    at = end;
+  }
+  for (const stream of ['stdout', 'stderr'] as const) {
+    const line = open[stream];
+    if (line !== undefined) lines.push(logLine(stream, line.time, line.bytes));
+  }
+  return lines;
+}
+
+function labels({ cluster, job, deployment, attempt }: ContainerOwner): Record<string, string> {
+  return {
+    'scheduler.cluster': cluster,
+    'scheduler.job': job,
+    'scheduler.deployment': String(deployment),
+    ...(attempt !== undefined && { 'scheduler.attempt': String(attempt) }),
+  };
+}
+
+const DEFAULT_DOMAIN = 'docker.io';
+const DOMAIN =
+  /^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?$/;
+const PATH_COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
+const DIGEST = '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}';
+const REFERENCE = new RegExp(
+  `^(?<path>${PATH_COMPONENT}(?:/${PATH_COMPONENT})*)(?::(?<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?<digest>${DIGEST}))?$`,
+);
+
+/** The first component is a registry only if it looks like one: `localhost/app` and `a.b/app` do, `team/app` does not. */
+function splitDomain(reference: string): [domain: string, remainder: string] {
+  const slash = reference.indexOf('/');
+  const first = reference.slice(0, Math.max(slash, 0));
+  const isDomain = /[.:]/.test(first) || first === 'localhost' || first.toLowerCase() !== first;
+  if (slash === -1 || !isDomain) return [DEFAULT_DOMAIN, reference];
+  return [first === 'index.docker.io' ? DEFAULT_DOMAIN : first, reference.slice(slash + 1)];
+}
+
+type RawAnswer = Uint8Array | string;
+
+function text(body: RawAnswer): string {
+  return typeof body === 'string' ? body : new TextDecoder().decode(body);
+}
+
+function parseJson(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}
+
+function record(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+}
+
+function errorMessage(value: unknown): string | undefined {
+  const answer = record(value);
+  const message = record(answer?.errorDetail)?.message ?? answer?.error ?? answer?.message;
+  return typeof message === 'string' ? message : undefined;
+}
+
+/** Docker gives no code. Docker Hub answers "pull access denied" also for a repository that does not exist: likelier. */
+function pullFailure(message: string): 'not-found' | 'unauthorized' | 'other' {
+  if (/not found|manifest unknown|name unknown|does not exist|no such image/i.test(message)) return 'not-found';
+  if (/unauthorized|denied|forbidden|authentication required|no basic auth|401/i.test(message)) return 'unauthorized';
+  return 'other';
+}
+
+/** Docker lists a port once for IPv4 and once for IPv6, and with null when it is not published. */
+function publishedPorts([port, bindings]: [string, unknown]): { container: number; host: number }[] {
+  const hosts = (Array.isArray(bindings) ? bindings : []).map((binding) => Number(record(binding)?.HostPort));
+  return [...new Set(hosts)]
+    .filter((host) => Number.isInteger(host) && host > 0)
+    .map((host) => ({ container: Number.parseInt(port, 10), host }));
+}
+
+/** Docker's zero time stands for "never". */
+function isTime(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && !value.startsWith('0001-');
+}
+
+const FRAME_HEADER = 8;
+const NEWLINE = 0x0a;
+
+function frameLength(body: Uint8Array, at: number): number {
+  return new DataView(body.buffer, body.byteOffset + at + 4, 4).getUint32(0);
+}
+
+function isFrameAt(body: Uint8Array, at: number): boolean {
+  const stream = body[at];
+  return (stream === 1 || stream === 2) && body[at + 1] === 0 && body[at + 2] === 0 && body[at + 3] === 0;
+}
+
+/** The first offset from which frames follow each other to the very end; only a beginning may have an incomplete last one. */
+function firstFrame(body: Uint8Array): number | undefined {
+  // A container may print what looks like many empty frames: no offset is walked from twice.
+  const isDeadEnd = new Uint8Array(body.length);
+  for (let start = 0; start + FRAME_HEADER <= body.length; start++) {
+    let at = start;
+    while (at + FRAME_HEADER <= body.length && isDeadEnd[at] === 0 && isFrameAt(body, at)) {
+      isDeadEnd[at] = 1;
+      at += FRAME_HEADER + frameLength(body, at);
+    }
+    if (at > start && (at === body.length || (start === 0 && at + FRAME_HEADER > body.length))) return start;
+  }
+  return undefined;
+}
+
+function splitAfterNewlines(bytes: Uint8Array): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  for (let from = 0; from < bytes.length;) {
+    const newline = bytes.indexOf(NEWLINE, from);
+    const to = newline === -1 ? bytes.length : newline + 1;
+    pieces.push(bytes.subarray(from, to));
+    from = to;
+  }
+  return pieces;
+}
+
+const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) /;
+
+function cutTime(piece: Uint8Array): { time?: string; rest: Uint8Array } {
+  const time = TIME.exec(new TextDecoder('latin1').decode(piece.subarray(0, 40)))?.[1];
+  return time === undefined ? { rest: piece } : { time, rest: piece.subarray(time.length + 1) };
+}
+
+function rawLines(body: Uint8Array): ContainerLogLine[] {
+  return splitAfterNewlines(body).map((piece) => {
+    const { time, rest } = cutTime(piece);
+    return logLine('stdout', time, [rest]);
+  });
+}
+
+function logLine(stream: 'stdout' | 'stderr', time: string | undefined, parts: Uint8Array[]): ContainerLogLine {
+  const decoder = new TextDecoder();
+  const whole = parts.map((part) => decoder.decode(part, { stream: true })).join('') + decoder.decode();
+  // Postgres cannot store U+0000 in text.
+  const line = whole.replace(/\r?\n$/, '').replaceAll('\0', '\uFFFD');
+  return { stream, ...(time !== undefined && { time }), line };
+}

@@ -1,0 +1,268 @@
+import type { Database } from '../database/database.js';
+import type { Signals } from '../database/signals.js';
+import { Problem } from '../http/problem.js';
+import type { OrderSpec } from './order.js';
+import { type RenderedOrder, renderOrder } from './order-headers.js';
+import { acknowledge, findOrders, findRecentUntaken, type FoundOrders, type Position } from './order-statements.js';
+
+export type OrderDeskOptions = {
+  readonly database: Database;
+  readonly signals: Signals;
+  readonly log?: (message: string, error: unknown) => void;
+  /** Default 25 s: below the 30 s after which many proxies give up, and below the agent's own 40 s. */
+  readonly parkMs?: number;
+  /** How often the net is cast that catches what signals lost. Default 2 s. */
+  readonly netEveryMs?: number;
+};
+
+/** A poll that waits for an order. `answer`: the order, or undefined for none; rejects when nobody could look. */
+export type ParkedPoll = {
+  readonly instanceId: string;
+  readonly after: number;
+  readonly answer: Promise<RenderedOrder | undefined>;
+};
+
+const PARK_MS = 25_000;
+const NET_EVERY_MS = 2_000;
+/** One interval ends the polls of all agents: a timer for each would cost ten thousand timers. */
+const EXPIRE_EVERY_MS = 250;
+/**
+ * An instance without orders is not looked up again for so long, provided that the net and signals work. Without a
+ * limit, one bug in those would silence an agent for good.
+ */
+const CLEAN_MS = 300_000;
+/** The net sees orders younger than two minutes: after a gap of half of that, nothing counts as clean. */
+const LONGEST_NET_GAP_MS = 60_000;
+/** Positions of one statement. */
+const BATCH = 1_000;
+
+/**
+ * Parks the polls of agents until there is an order for them. It looks when a poll comes in, when a signal names the
+ * instance, and when the net, one small statement for the whole process, shows an order nobody took. Polls that come
+ * in while it looks are looked up together. A poll beyond order n says that the agent has n on its disk.
+ */
+export class OrderDesk {
+  /** By instance, oldest first. */
+  readonly #parked = new Map<string, Parked>();
+  /** Instances without an order as of the last look, oldest look first. */
+  readonly #clean = new Map<string, { readonly after: number; readonly atMs: number }>();
+  readonly #toLook = new Set<string>();
+  readonly #toAcknowledge = new Map<string, number>();
+  readonly #undo: (() => void)[] = [];
+  readonly #parkMs: number;
+  readonly #log: (message: string, error: unknown) => void;
+  #isLooking = false;
+  #isAcknowledging = false;
+  #isCastingNet = false;
+  #isClosed = false;
+  #netCastMs = performance.now();
+
+  constructor(private readonly options: OrderDeskOptions) {
+    this.#parkMs = options.parkMs ?? PARK_MS;
+    this.#log = options.log ?? (() => undefined);
+  }
+
+  start(): void {
+    const { signals, netEveryMs = NET_EVERY_MS } = this.options;
+    const expiry = setInterval(() => this.#expire(), EXPIRE_EVERY_MS).unref();
+    const net = setInterval(() => void this.#castNet(), netEveryMs).unref();
+    this.#undo.push(
+      () => clearInterval(expiry),
+      () => clearInterval(net),
+      signals.on('orders', (instanceIds) => this.#wake(instanceIds)),
+      signals.onReconnect(() => this.#wake([])),
+    );
+  }
+
+  /** Answers every parked poll at once; later ones are refused, so that the agent asks another process. */
+  close(): void {
+    this.#isClosed = true;
+    for (const undo of this.#undo.splice(0)) undo();
+    for (const parked of [...this.#parked.values()]) this.#end(parked, undefined);
+    this.#clean.clear();
+  }
+
+  /**
+   * Ends an older poll of the same instance: it must be of a connection that broke.
+   * @param after highest order number the agent has on its disk
+   * @throws Problem shutting-down
+   */
+  poll(instanceId: string, after: number): ParkedPoll {
+    if (this.#isClosed) throw new Problem('shutting-down', 'Ask again.', { retryAfterSeconds: 1 });
+    const older = this.#parked.get(instanceId);
+    if (older) this.#end(older, undefined);
+    const parked = new Parked(instanceId, after, performance.now() + this.#parkMs);
+    this.#parked.set(instanceId, parked);
+    if (!this.#isClean(instanceId, after)) this.#look(instanceId);
+    return parked;
+  }
+
+  /** The agent hung up. */
+  leave(poll: ParkedPoll): void {
+    const parked = this.#parked.get(poll.instanceId);
+    if (parked === poll) this.#end(parked, undefined);
+  }
+
+  get parkedCount(): number {
+    return this.#parked.size;
+  }
+
+  #isClean(instanceId: string, after: number): boolean {
+    const clean = this.#clean.get(instanceId);
+    if (!clean || !this.options.signals.isConnected) return false;
+    return clean.after <= after && performance.now() - clean.atMs < CLEAN_MS;
+  }
+
+  /** @param instanceIds none = any instance may have an order */
+  #wake(instanceIds: readonly string[]): void {
+    if (instanceIds.length === 0) {
+      this.#clean.clear();
+      for (const instanceId of this.#parked.keys()) this.#look(instanceId);
+      return;
+    }
+    for (const instanceId of instanceIds) {
+      this.#clean.delete(instanceId);
+      if (this.#parked.has(instanceId)) this.#look(instanceId);
+    }
+  }
+
+  #look(instanceId: string): void {
+    this.#toLook.add(instanceId);
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    setImmediate(() => void this.#lookWhileWanted());
+  }
+
+  async #lookWhileWanted(): Promise<void> {
+    while (this.#toLook.size > 0) {
+      const batch = this.#nextBatch();
+      try {
+        this.#settle(batch, await findOrders(this.options.database, batch));
+      } catch (error) {
+        // Better refused than parked in the dark: the agent asks again, perhaps a process that can look.
+        for (const parked of batch) this.#fail(parked, error);
+      }
+    }
+    this.#isLooking = false;
+  }
+
+  #nextBatch(): Parked[] {
+    const batch: Parked[] = [];
+    for (const instanceId of this.#toLook) {
+      if (batch.length === BATCH) break;
+      this.#toLook.delete(instanceId);
+      const parked = this.#parked.get(instanceId);
+      if (parked) batch.push(parked);
+    }
+    return batch;
+  }
+
+  #settle(batch: readonly Parked[], found: ReadonlyMap<string, FoundOrders>): void {
+    const now = performance.now();
+    for (const parked of batch) {
+      const { instanceId, after } = parked;
+      const { order, hasUntaken } = found.get(instanceId) ?? NOTHING;
+      if (hasUntaken) this.#acknowledge(instanceId, after);
+      if (this.#parked.get(instanceId) !== parked) continue;
+      if (order) this.#deliver(parked, order);
+      // A signal that came while we looked may be about an order our statement was too early for.
+      else if (!hasUntaken && !this.#toLook.has(instanceId)) this.#markClean(instanceId, { after, atMs: now });
+    }
+  }
+
+  #deliver(parked: Parked, { number, spec }: { number: number; spec: OrderSpec }): void {
+    try {
+      this.#end(parked, renderOrder(number, spec));
+    } catch (error) {
+      this.#fail(parked, error);
+    }
+  }
+
+  #markClean(instanceId: string, clean: { after: number; atMs: number }): void {
+    this.#clean.delete(instanceId);
+    this.#clean.set(instanceId, clean);
+  }
+
+  #acknowledge(instanceId: string, after: number): void {
+    this.#toAcknowledge.set(instanceId, Math.max(after, this.#toAcknowledge.get(instanceId) ?? 0));
+    if (this.#isAcknowledging) return;
+    this.#isAcknowledging = true;
+    void this.#acknowledgeWhileWanted();
+  }
+
+  async #acknowledgeWhileWanted(): Promise<void> {
+    while (this.#toAcknowledge.size > 0) {
+      const positions = [...this.#toAcknowledge].map(([instanceId, after]) => ({ instanceId, after }));
+      this.#toAcknowledge.clear();
+      try {
+        await acknowledge(this.options.database, positions);
+        this.options.signals.send('jobs');
+      } catch (error) {
+        // The net shows them again.
+        this.#log('orders could not be marked as taken', error);
+      }
+    }
+    this.#isAcknowledging = false;
+  }
+
+  /** Also keeps `#clean` honest: whatever signals miss, this sees. */
+  async #castNet(): Promise<void> {
+    if (this.#isCastingNet || (this.#parked.size === 0 && this.#clean.size === 0)) return;
+    this.#isCastingNet = true;
+    const now = performance.now();
+    try {
+      if (now - this.#netCastMs > LONGEST_NET_GAP_MS) this.#clean.clear();
+      const instanceIds = await findRecentUntaken(this.options.database);
+      this.#netCastMs = now;
+      if (instanceIds.length > 0) this.#wake(instanceIds);
+      for (const [instanceId, { atMs }] of this.#clean) {
+        if (now - atMs < CLEAN_MS) break;
+        this.#clean.delete(instanceId);
+      }
+    } catch (error) {
+      this.#clean.clear();
+      this.#log('orders could not be looked for', error);
+    } finally {
+      this.#isCastingNet = false;
+    }
+  }
+
+  #expire(): void {
+    const now = performance.now();
+    for (const parked of this.#parked.values()) {
+      if (parked.untilMs > now) break;
+      this.#end(parked, undefined);
+    }
+  }
+
+  #end(parked: Parked, order: RenderedOrder | undefined): void {
+    if (this.#parked.get(parked.instanceId) === parked) this.#parked.delete(parked.instanceId);
+    parked.resolve(order);
+  }
+
+  #fail(parked: Parked, error: unknown): void {
+    if (this.#parked.get(parked.instanceId) === parked) this.#parked.delete(parked.instanceId);
+    parked.reject(error);
+  }
+}
+
+const NOTHING: FoundOrders = { hasUntaken: false };
+
+class Parked implements ParkedPoll, Position {
+  readonly answer: Promise<RenderedOrder | undefined>;
+  readonly resolve: (order: RenderedOrder | undefined) => void;
+  readonly reject: (error: unknown) => void;
+
+  constructor(
+    readonly instanceId: string,
+    readonly after: number,
+    readonly untilMs: number,
+  ) {
+    const { promise, resolve, reject } = Promise.withResolvers<RenderedOrder | undefined>();
+    this.answer = promise;
+    this.resolve = resolve;
+    this.reject = reject;
+    // Whoever asked may be gone.
+    promise.catch(() => undefined);
+  }
+}

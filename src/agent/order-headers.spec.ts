@@ -1,0 +1,93 @@
+import { describe, expect, it } from '@jest/globals';
+import type { OrderSpec } from './order.js';
+import { renderOrder, RESULT_LIMIT_BYTES } from './order-headers.js';
+
+const docker = {
+  kind: 'docker',
+  mode: 'background',
+  method: 'POST',
+  path: '/images/create?fromImage=nginx&tag=1.28',
+  timeoutSeconds: 1800,
+} as const;
+const probe = {
+  kind: 'probe',
+  url: 'http://127.0.0.1:80/health?a=%20b',
+  intervalSeconds: 5,
+  timeoutSeconds: 3,
+  retries: 3,
+  startPeriodSeconds: 0,
+} as const;
+
+describe('renderOrder', () => {
+  it.each<[OrderSpec, Record<string, string>]>([
+    [
+      docker,
+      {
+        'order-kind': 'docker',
+        'order-mode': 'background',
+        'order-timeout': '1800',
+        'docker-method': 'POST',
+        'docker-path': '/images/create?fromImage=nginx&tag=1.28',
+      },
+    ],
+    [
+      probe,
+      {
+        'order-kind': 'probe',
+        'order-mode': 'background',
+        'order-timeout': '30',
+        'probe-url': 'http://127.0.0.1:80/health?a=%20b',
+        'probe-interval': '5',
+        'probe-timeout': '3',
+        'probe-retries': '3',
+        'probe-start-period': '0',
+      },
+    ],
+    [
+      { kind: 'dead-man', minutes: 0 },
+      { 'order-kind': 'dead-man', 'order-mode': 'foreground', 'order-timeout': '30', 'dead-man-minutes': '0' },
+    ],
+    [
+      { kind: 'dead-man', minutes: 15, renews: true },
+      {
+        'order-kind': 'dead-man',
+        'order-mode': 'foreground',
+        'order-timeout': '30',
+        'dead-man-minutes': '15',
+        'dead-man-renews': 'yes',
+      },
+    ],
+    [{ kind: 'shutdown' }, { 'order-kind': 'shutdown', 'order-mode': 'foreground', 'order-timeout': '30' }],
+    [{ kind: 'watch-spot' }, { 'order-kind': 'watch-spot', 'order-mode': 'background', 'order-timeout': '30' }],
+  ])('puts everything into headers: %j', (spec, headers) => {
+    expect(renderOrder(7, spec)).toEqual({ number: 7, headers: { 'order-number': '7', ...headers }, body: '' });
+  });
+
+  it('gives Docker its JSON as the body', () => {
+    const body = { Image: 'nginx', Env: ['A=$(reboot)\n', 'B=ü'] };
+    expect(JSON.parse(renderOrder(1, { ...docker, body }).body)).toEqual(body);
+  });
+
+  it('never asks for more of an answer than a result may have', () => {
+    expect(renderOrder(1, { ...docker, maxBytes: 1024 }).headers['docker-max-bytes']).toBe('1024');
+    const { headers } = renderOrder(1, { ...docker, maxBytes: 2 * RESULT_LIMIT_BYTES });
+    expect(headers['docker-max-bytes']).toBe(String(RESULT_LIMIT_BYTES));
+  });
+
+  it.each<[string, OrderSpec]>([
+    ['path', { ...docker, path: '/containers/job\r\nOrder-Kind: shutdown' }],
+    ['path', { ...docker, path: '/containers/$(reboot)/start' }],
+    ['path', { ...docker, path: 'containers/job' }],
+    ['path', { ...docker, path: '/contäiners' }],
+    ['timeoutSeconds', { ...docker, timeoutSeconds: 0 }],
+    ['timeoutSeconds', { ...docker, timeoutSeconds: 1.5 }],
+    ['timeoutSeconds', { ...docker, timeoutSeconds: 1e10 }],
+    ['maxBytes', { ...docker, maxBytes: -1 }],
+    ['url', { ...probe, url: 'https://127.0.0.1/' }],
+    ['url', { ...probe, url: 'http://127.0.0.1/ x' }],
+    ['retries', { ...probe, retries: Number.NaN }],
+    ['minutes', { kind: 'dead-man', minutes: -1 }],
+  ])('refuses what an agent would: %s of %j', (name, spec) => {
+    expect(() => renderOrder(1, spec)).toThrow(name);
+  });
+});

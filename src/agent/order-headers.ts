@@ -1,0 +1,91 @@
+import type { OrderSpec } from './order.js';
+
+/** An order as the agent gets it: all it needs stands in headers, the body goes to Docker unchanged. */
+export type RenderedOrder = {
+  readonly number: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** JSON for Docker; empty = none. */
+  readonly body: string;
+};
+
+/** Body of one result. What Docker answers beyond it never leaves the instance (see Docker-Max-Bytes). */
+export const RESULT_LIMIT_BYTES = 1024 * 1024;
+
+/**
+ * Order-Timeout of orders that call nothing slow; the agent itself bounds only calls to Docker by it.
+ */
+const PLAIN_TIMEOUT_SECONDS = 30;
+
+/** @throws Error naming the header whose value an agent would refuse: the order's maker is at fault, nobody else. */
+export function renderOrder(number: number, spec: OrderSpec): RenderedOrder {
+  const headers: Record<string, string> = {
+    'order-number': String(number),
+    'order-kind': spec.kind,
+    ...detailsOf(spec),
+  };
+  for (const [name, value] of Object.entries(headers)) {
+    if (!VISIBLE_ASCII.test(value)) throw new Error(`order ${number}: ${name} is not visible ASCII`);
+  }
+  return { number, headers, body: spec.kind === 'docker' && spec.body !== undefined ? JSON.stringify(spec.body) : '' };
+}
+
+/** No space either: no header of ours needs one. */
+const VISIBLE_ASCII = /^[\x21-\x7e]{1,4096}$/;
+
+function detailsOf(spec: OrderSpec): Record<string, string> {
+  switch (spec.kind) {
+    case 'docker':
+      return {
+        'order-mode': spec.mode,
+        'order-timeout': String(positive('timeoutSeconds', spec.timeoutSeconds)),
+        'docker-method': spec.method,
+        'docker-path': matching('path', spec.path, DOCKER_PATH),
+        ...(spec.maxBytes !== undefined && {
+          'docker-max-bytes': String(Math.min(positive('maxBytes', spec.maxBytes), RESULT_LIMIT_BYTES)),
+        }),
+      };
+    case 'probe':
+      return {
+        ...plain('background'),
+        'probe-url': matching('url', spec.url, PROBE_URL),
+        'probe-interval': String(positive('intervalSeconds', spec.intervalSeconds)),
+        'probe-timeout': String(positive('timeoutSeconds', spec.timeoutSeconds)),
+        'probe-retries': String(positive('retries', spec.retries)),
+        'probe-start-period': String(notNegative('startPeriodSeconds', spec.startPeriodSeconds)),
+      };
+    case 'dead-man':
+      return {
+        ...plain('foreground'),
+        'dead-man-minutes': String(notNegative('minutes', spec.minutes)),
+        ...(spec.renews && { 'dead-man-renews': 'yes' }),
+      };
+    case 'shutdown':
+      return plain('foreground');
+    case 'watch-spot':
+      return plain('background');
+  }
+}
+
+/** As the agent checks them (PROTOCOL: anything else is answered with Result-Status 0). */
+const DOCKER_PATH = /^\/[A-Za-z0-9/._~%?&=:,+@-]*$/;
+const PROBE_URL = /^http:\/\/[A-Za-z0-9/._~%?&=:,+@-]+$/;
+
+function plain(mode: 'foreground' | 'background'): Record<string, string> {
+  return { 'order-mode': mode, 'order-timeout': String(PLAIN_TIMEOUT_SECONDS) };
+}
+
+function matching(name: string, value: string, pattern: RegExp): string {
+  if (!pattern.test(value)) throw new Error(`${name}: an agent would refuse it`);
+  return value;
+}
+
+function positive(name: string, value: number): number {
+  if (value === 0) throw new Error(`${name}: must be above 0`);
+  return notNegative(name, value);
+}
+
+/** The agent takes nine digits at most: more could overflow in a shell. */
+function notNegative(name: string, value: number): number {
+  if (!Number.isInteger(value) || value < 0 || value > 999_999_999) throw new Error(`${name}: must be a whole number`);
+  return value;
+}

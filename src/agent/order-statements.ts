@@ -1,0 +1,87 @@
+import type { Database } from '../database/database.js';
+import type { OrderSpec } from './order.js';
+
+/** How far an agent is: the highest order number on its disk. */
+export type Position = { readonly instanceId: string; readonly after: number };
+
+export type FoundOrders = {
+  /** The next one. */
+  readonly order?: { readonly number: number; readonly spec: OrderSpec };
+  /** Of those the agent has, some are not marked as taken. */
+  readonly hasUntaken: boolean;
+};
+
+/** What there is for each position; instances without anything are left out. */
+export async function findOrders(
+  database: Database,
+  positions: readonly Position[],
+): Promise<Map<string, FoundOrders>> {
+  if (positions.length === 0) return new Map();
+  const rows = await database.prepared<FoundRow>('agent-find-orders', FIND_ORDERS, arraysOf(positions));
+  return new Map(
+    rows.map(({ instance_id, number, spec, has_untaken }) => [
+      instance_id,
+      { ...(number !== null && spec !== null && { order: { number, spec } }), hasUntaken: has_untaken },
+    ]),
+  );
+}
+
+/** Instances with a young order nobody took: what a lost signal was about. Old ones are of silent agents. */
+export async function findRecentUntaken(database: Database): Promise<string[]> {
+  const rows = await database.prepared<{ instance_id: string }>('agent-recent-untaken', RECENT_UNTAKEN);
+  return rows.map(({ instance_id }) => instance_id);
+}
+
+/** Marks all orders up to each position as taken, their jobs' rows first (DESIGN section 2: the fence). */
+export async function acknowledge(database: Database, positions: readonly Position[]): Promise<void> {
+  const arrays = arraysOf(positions);
+  await database.transaction(async (transaction) => {
+    await transaction.prepared('agent-acknowledge-fence', ACKNOWLEDGE_FENCE, arrays);
+    await transaction.prepared('agent-acknowledge', ACKNOWLEDGE, arrays);
+  });
+}
+
+type FoundRow = { instance_id: string; number: number | null; spec: OrderSpec | null; has_untaken: boolean };
+
+const POSITIONS = `unnest($1::text[], $2::int[]) AS position (instance_id, after)`;
+
+const FIND_ORDERS = `
+  SELECT * FROM (
+    SELECT position.instance_id, next.number, next.spec, EXISTS (
+      SELECT FROM orders AS taken
+      WHERE taken.instance_id = position.instance_id AND taken.number <= position.after AND taken.taken_at IS NULL
+    ) AS has_untaken
+    FROM ${POSITIONS}
+    LEFT JOIN LATERAL (
+      SELECT number, spec FROM orders
+      WHERE orders.instance_id = position.instance_id AND orders.number > position.after
+      ORDER BY number LIMIT 1
+    ) AS next ON true
+  ) AS found
+  WHERE number IS NOT NULL OR has_untaken`;
+
+// Read whole from the index orders_untaken, which is nearly empty at any time.
+const RECENT_UNTAKEN = `
+  SELECT DISTINCT instance_id FROM orders
+  WHERE taken_at IS NULL AND created_at > clock_timestamp() - interval '2 minutes'`;
+
+const ACKNOWLEDGE_FENCE = `
+  WITH fence AS (
+    SELECT jobs.id FROM jobs
+    WHERE jobs.id IN (
+      SELECT attempts.job_id FROM ${POSITIONS}
+      JOIN orders ON orders.instance_id = position.instance_id AND orders.number <= position.after
+      JOIN attempts ON attempts.id = orders.attempt_id
+      WHERE orders.taken_at IS NULL
+    )
+    ORDER BY jobs.id FOR NO KEY UPDATE
+  )
+  UPDATE jobs SET next_pass_at = LEAST(jobs.next_pass_at, clock_timestamp()) FROM fence WHERE jobs.id = fence.id`;
+
+const ACKNOWLEDGE = `
+  UPDATE orders SET taken_at = clock_timestamp() FROM ${POSITIONS}
+  WHERE orders.instance_id = position.instance_id AND orders.number <= position.after AND orders.taken_at IS NULL`;
+
+function arraysOf(positions: readonly Position[]): [string[], number[]] {
+  return [positions.map(({ instanceId }) => instanceId), positions.map(({ after }) => after)];
+}

@@ -1,0 +1,94 @@
+import { describe, expect, it } from '@jest/globals';
+import {
+  type InstanceFacts,
+  judgeRegistration,
+  type LaunchFacts,
+  type RegistrationFacts,
+} from './registration-rules.js';
+
+const NOW = new Date('2026-11-23T12:00:00Z');
+const TOKEN = Buffer.alloc(32, 1);
+const OTHER_TOKEN = Buffer.alloc(32, 2);
+
+const launch: LaunchFacts = {
+  id: 'launch',
+  imageId: 'ami-1',
+  count: 3,
+  isSettled: false,
+  createdAt: minutesAgo(2),
+  registered: 0,
+};
+const pending: InstanceFacts = { launchId: 'launch', tokenHash: null, isRetired: false };
+const registered: InstanceFacts = { ...pending, tokenHash: TOKEN };
+
+describe('judgeRegistration', () => {
+  it.each<[string, Partial<RegistrationFacts>]>([
+    ['an instance of its launch', {}],
+    ['one that nobody told of yet', { instance: null }],
+    ['the last of its launch', { launch: { ...launch, registered: 2 } }],
+    ['a known one of a settled launch', { launch: { ...launch, isSettled: true } }],
+    ['one of the account', { settings: { region: 'us-west-2', accountId: '123456789012' } }],
+    ['one that took fourteen minutes', { identity: identity(14), launch: { ...launch, createdAt: minutesAgo(15) } }],
+    ['one whose clock is ahead of ours', { identity: identity(-4) }],
+    ['one that EC2’s clock puts before its launch', { identity: identity(6) }],
+  ])('admits %s', (_what, facts) => {
+    expect(judge(facts)).toEqual({ kind: 'admit', launchId: 'launch' });
+  });
+
+  it.each<[string, Partial<RegistrationFacts>]>([
+    ['at once', {}],
+    ['long after', { identity: identity(300), launch: { ...launch, createdAt: minutesAgo(300), isSettled: true } }],
+    ['of a full launch', { launch: { ...launch, registered: 2, count: 2 } }],
+  ])('takes the same registration again %s', (_what, facts) => {
+    expect(judge({ ...facts, instance: registered })).toEqual({ kind: 'registered' });
+  });
+
+  it.each<[string, boolean, Partial<RegistrationFacts>]>([
+    ['other-region', true, { settings: { region: 'eu-west-1' } }],
+    ['other-account', true, { settings: { region: 'us-west-2', accountId: '210987654321' } }],
+    ['unknown-secret', true, { launch: null }],
+    ['other-launch', true, { instance: { ...pending, launchId: 'another' } }],
+    ['other-launch', true, { instance: { ...pending, launchId: null } }],
+    ['other-launch', true, { instance: { ...registered, launchId: 'another' } }],
+    ['other-token', true, { instance: { ...registered, tokenHash: OTHER_TOKEN } }],
+    ['other-token', true, { instance: { ...registered, tokenHash: OTHER_TOKEN, isRetired: true } }],
+    ['instance-retired', false, { instance: { ...pending, isRetired: true } }],
+    ['instance-retired', false, { instance: { ...registered, isRetired: true } }],
+    ['other-image', true, { launch: { ...launch, imageId: 'ami-2' } }],
+    ['older-than-launch', true, { identity: identity(8) }],
+    ['secret-expired', false, { identity: identity(16), launch: { ...launch, createdAt: minutesAgo(17) } }],
+    ['unknown-instance', true, { instance: null, launch: { ...launch, isSettled: true } }],
+    ['launch-full', true, { launch: { ...launch, registered: 3 } }],
+  ])('refuses: %s (alarm: %s)', (reason, isAlarm, facts) => {
+    expect(judge(facts)).toEqual({ kind: 'refuse', reason, isAlarm });
+  });
+});
+
+function judge(facts: Partial<RegistrationFacts>) {
+  return judgeRegistration({
+    identity: identity(1),
+    tokenHash: TOKEN,
+    settings: { region: 'us-west-2' },
+    launch,
+    instance: pending,
+    now: NOW,
+    ...facts,
+  });
+}
+
+function identity(ageMinutes: number): RegistrationFacts['identity'] {
+  return {
+    instanceId: 'i-1',
+    accountId: '123456789012',
+    region: 'us-west-2',
+    imageId: 'ami-1',
+    instanceType: 't3.small',
+    availabilityZone: 'us-west-2a',
+    privateIp: '10.0.0.7',
+    pendingTime: minutesAgo(ageMinutes),
+  };
+}
+
+function minutesAgo(minutes: number): Date {
+  return new Date(NOW.getTime() - minutes * 60_000);
+}

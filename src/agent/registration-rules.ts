@@ -1,0 +1,89 @@
+import type { Identity } from './identity.js';
+
+// Whether an instance may register: values in, verdict out. Only an instance that proved who it is gets this far.
+
+/** Everything a registration is judged by, as read in one statement. */
+export type RegistrationFacts = {
+  readonly identity: Identity;
+  /** SHA-256 of the agent's own token. */
+  readonly tokenHash: Buffer;
+  readonly settings: { readonly region: string; readonly accountId?: string };
+  /** Where the secret leads; null when no launch has it. */
+  readonly launch: LaunchFacts | null;
+  /** The instance as we know it; null when the registration is the first to tell of it. */
+  readonly instance: InstanceFacts | null;
+  /** The database's clock. */
+  readonly now: Date;
+};
+
+export type LaunchFacts = {
+  readonly id: string;
+  readonly imageId: string;
+  readonly count: number;
+  /** RunInstances answered, and each instance of the answer has its row. */
+  readonly isSettled: boolean;
+  readonly createdAt: Date;
+  /** Other instances that ever registered with it. */
+  readonly registered: number;
+};
+
+export type InstanceFacts = {
+  readonly launchId: string | null;
+  readonly tokenHash: Buffer | null;
+  readonly isRetired: boolean;
+};
+
+/** `registered`: it was before, with this token. `alarm`: nobody honest gets there, a person should look. */
+export type Verdict =
+  | { readonly kind: 'admit'; readonly launchId: string }
+  | { readonly kind: 'registered' }
+  | { readonly kind: 'refuse'; readonly reason: RefusalReason; readonly isAlarm: boolean };
+
+export type RefusalReason =
+  | 'other-region'
+  | 'other-account'
+  | 'unknown-secret'
+  | 'other-launch'
+  | 'other-token'
+  | 'instance-retired'
+  | 'other-image'
+  | 'older-than-launch'
+  | 'secret-expired'
+  | 'unknown-instance'
+  | 'launch-full';
+
+/** From the instance's own start. User-data stays readable, so its secret must not be worth stealing for long. */
+export const SECRET_AGE_LIMIT_MINUTES = 15;
+/** The launch is written by the database's clock, pendingTime by EC2's: this far they may differ. */
+const CLOCK_SKEW_MINUTES = 5;
+
+export function judgeRegistration(facts: RegistrationFacts): Verdict {
+  const { identity, tokenHash, settings, launch, instance, now } = facts;
+  if (identity.region !== settings.region) return alarm('other-region');
+  if (settings.accountId !== undefined && identity.accountId !== settings.accountId) return alarm('other-account');
+  if (launch === null) return alarm('unknown-secret');
+  if (instance && instance.launchId !== launch.id) return alarm('other-launch');
+  if (instance?.tokenHash && !instance.tokenHash.equals(tokenHash)) return alarm('other-token');
+  if (instance?.isRetired) return refuse('instance-retired');
+  // The answer to its first registration got lost: true however old the secret is by now.
+  if (instance?.tokenHash) return { kind: 'registered' };
+  if (identity.imageId !== launch.imageId) return alarm('other-image');
+  if (minutesBetween(identity.pendingTime, launch.createdAt) > CLOCK_SKEW_MINUTES) return alarm('older-than-launch');
+  if (minutesBetween(identity.pendingTime, now) > SECRET_AGE_LIMIT_MINUTES) return refuse('secret-expired');
+  // All instances of a settled launch have a row: this one only knows its secret.
+  if (!instance && launch.isSettled) return alarm('unknown-instance');
+  if (launch.registered >= launch.count) return alarm('launch-full');
+  return { kind: 'admit', launchId: launch.id };
+}
+
+function refuse(reason: RefusalReason): Verdict {
+  return { kind: 'refuse', reason, isAlarm: false };
+}
+
+function alarm(reason: RefusalReason): Verdict {
+  return { kind: 'refuse', reason, isAlarm: true };
+}
+
+function minutesBetween(from: Date, to: Date): number {
+  return (to.getTime() - from.getTime()) / 60_000;
+}

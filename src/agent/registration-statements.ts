@@ -1,0 +1,127 @@
+import type { Database } from '../database/database.js';
+import type { Identity } from './identity.js';
+import type { RegistrationFacts } from './registration-rules.js';
+
+export type Admission = {
+  readonly identity: Identity;
+  readonly secretHash: Buffer;
+  readonly tokenHash: Buffer;
+  readonly agentVersion: string;
+  readonly publicIp: string | null;
+};
+
+/** What the database knows of the secret and the instance. */
+export async function readRegistrationFacts(
+  database: Database,
+  instanceId: string,
+  secretHash: Buffer,
+): Promise<Pick<RegistrationFacts, 'launch' | 'instance' | 'now'>> {
+  const [row] = await database.prepared<FactsRow>('registration-facts', FACTS, [instanceId, secretHash]);
+  if (!row) throw new Error('the facts of a registration are always one row');
+  return {
+    now: row.now,
+    launch: row.launch_id === null ? null : launchOf(row, row.launch_id),
+    instance: row.is_retired === null ? null : instanceOf(row, row.is_retired),
+  };
+}
+
+/**
+ * Writes the registration and wakes the fleet. `overtaken`: what was judged has changed, judge again.
+ * `token-in-use`: by another instance.
+ */
+export async function admit(
+  database: Database,
+  launchId: string,
+  { identity, tokenHash, agentVersion, publicIp }: Admission,
+): Promise<'admitted' | 'overtaken' | 'token-in-use'> {
+  try {
+    return await database.transaction(async (transaction) => {
+      // One registration of a launch at a time, so that their count holds. Not the launch's row: the fleet locks it too.
+      await transaction.prepared('registration-lock', LOCK, [ADVISORY_CLASS, launchId]);
+      const admitted = await transaction.prepared('registration-admit', ADMIT, [
+        identity.instanceId,
+        launchId,
+        identity.availabilityZone,
+        identity.instanceType,
+        identity.imageId,
+        identity.privateIp,
+        publicIp,
+        identity.pendingTime,
+        tokenHash,
+        agentVersion,
+      ]);
+      return admitted.length > 0 ? 'admitted' : 'overtaken';
+    });
+  } catch (error) {
+    if (error instanceof Error && 'constraint' in error && error.constraint === 'instances_token')
+      return 'token-in-use';
+    throw error;
+  }
+}
+
+/** Any number no other advisory lock of ours uses. */
+const ADVISORY_CLASS = 7_246_012;
+
+type FactsRow = {
+  now: Date;
+  launch_id: string | null;
+  image_id: string;
+  count: number;
+  is_settled: boolean;
+  created_at: Date;
+  registered: number;
+  instance_launch_id: string | null;
+  token_hash: Buffer | null;
+  /** Null when there is no such instance. */
+  is_retired: boolean | null;
+};
+
+function launchOf(row: FactsRow, id: string): RegistrationFacts['launch'] {
+  const { image_id, count, is_settled, created_at, registered } = row;
+  return { id, imageId: image_id, count, isSettled: is_settled, createdAt: created_at, registered };
+}
+
+function instanceOf(row: FactsRow, isRetired: boolean): RegistrationFacts['instance'] {
+  return { launchId: row.instance_launch_id, tokenHash: row.token_hash, isRetired };
+}
+
+const FACTS = `
+  SELECT clock_timestamp() AS now, launch.id AS launch_id, launch.image_id, launch.count,
+    launch.status = 'done' AS is_settled, launch.created_at,
+    (
+      SELECT count(*)::int FROM instances AS other
+      WHERE other.launch_id = launch.id AND other.token_hash IS NOT NULL AND other.id <> $1
+    ) AS registered,
+    instance.launch_id AS instance_launch_id, instance.token_hash,
+    CASE WHEN instance.id IS NOT NULL THEN instance.retire_reason IS NOT NULL OR instance.terminated_at IS NOT NULL END
+      AS is_retired
+  FROM (SELECT) AS one
+  LEFT JOIN launches AS launch ON launch.secret_hash = $2
+  LEFT JOIN instances AS instance ON instance.id = $1`;
+
+const LOCK = `SELECT pg_advisory_xact_lock($1, hashtext($2))`;
+
+// The fleet's columns (state, observed_at …) stay as they are: only EC2 tells what EC2 sees. The shape's row is updated even
+// if it is due already: a fleet pass that just claimed it may have loaded its instances before this commit.
+const ADMIT = `
+  WITH launch AS (
+    SELECT id, shape_key FROM launches WHERE id = $2 AND count > (
+      SELECT count(*) FROM instances WHERE launch_id = $2 AND token_hash IS NOT NULL AND id <> $1
+    )
+  ), admitted AS (
+    INSERT INTO instances (id, launch_id, shape_key, availability_zone, instance_type, image_id, private_ip, public_ip,
+      launched_at, token_hash, agent_version, registered_at, last_seen_at)
+    SELECT $1, id, shape_key, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timestamp() FROM launch
+    ON CONFLICT (id) DO UPDATE SET
+      availability_zone = excluded.availability_zone, instance_type = excluded.instance_type,
+      image_id = excluded.image_id, private_ip = COALESCE(excluded.private_ip, instances.private_ip),
+      public_ip = COALESCE(excluded.public_ip, instances.public_ip), token_hash = excluded.token_hash,
+      agent_version = excluded.agent_version, registered_at = excluded.registered_at, last_seen_at = excluded.last_seen_at
+    WHERE instances.launch_id = excluded.launch_id AND instances.token_hash IS NULL
+      AND instances.retire_reason IS NULL AND instances.terminated_at IS NULL
+    RETURNING id, shape_key
+  ), woken AS (
+    UPDATE shapes SET next_pass_at = LEAST(shapes.next_pass_at, clock_timestamp())
+    FROM admitted WHERE shapes.key = admitted.shape_key
+  )
+  SELECT id FROM admitted`;

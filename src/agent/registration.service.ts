@@ -1,0 +1,89 @@
+import { createHash, type KeyObject } from 'node:crypto';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { Problem } from '../http/problem.js';
+import { Agents } from './agents.js';
+import type { RegistrationForm } from './agent.schema.js';
+import { type Identity, readIdentity } from './identity.js';
+import { judgeRegistration, type RefusalReason } from './registration-rules.js';
+import { admit, type Admission, readRegistrationFacts } from './registration-statements.js';
+
+/** Keys that may sign identity documents, by the token IDENTITY_KEYS. */
+export const IDENTITY_KEYS = Symbol('IDENTITY_KEYS');
+
+/** Each try after the first follows a change someone else committed meanwhile; three in a row is no coincidence. */
+const MAX_TRIES = 3;
+
+/** Makes an instance known by its own word, AWS's signature and the secret of the launch it came from. */
+@Injectable()
+export class RegistrationService {
+  readonly #logger = new Logger('Registration');
+  readonly #settings: { region: string; accountId?: string };
+
+  constructor(
+    private readonly database: Database,
+    private readonly signals: Signals,
+    private readonly agents: Agents,
+    @Inject(CONFIG) { aws }: Config,
+    @Inject(IDENTITY_KEYS) private readonly keys: readonly KeyObject[],
+  ) {
+    this.#settings = { region: aws.region, ...(aws.accountId !== undefined && { accountId: aws.accountId }) };
+  }
+
+  /**
+   * Returns when the instance is registered with this token, now or before.
+   * @throws Problem forbidden, already-registered, instance-retired; the reason stands in the log alone
+   */
+  async register(form: RegistrationForm): Promise<void> {
+    const identity = readIdentity(form.document, form.signature, this.keys);
+    // Before any statement: who has no document of ours costs us 50 µs.
+    if (!identity) throw this.#refusal('forged-document', true, undefined);
+    const admission: Admission = {
+      identity,
+      secretHash: sha256(form.secret),
+      tokenHash: sha256(form.token),
+      agentVersion: form.agent,
+      publicIp: form.publicIp,
+    };
+    for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
+      if (await this.#try(admission, form.token)) return;
+    }
+    throw new Problem('unavailable', 'Ask again.', { retryAfterSeconds: 1 });
+  }
+
+  async #try(admission: Admission, token: string): Promise<boolean> {
+    const { identity, tokenHash } = admission;
+    const facts = await readRegistrationFacts(this.database, identity.instanceId, admission.secretHash);
+    const verdict = judgeRegistration({ ...facts, identity, tokenHash, settings: this.#settings });
+    if (verdict.kind === 'refuse') throw this.#refusal(verdict.reason, verdict.isAlarm, identity);
+    if (verdict.kind === 'registered') return true;
+    const outcome = await admit(this.database, verdict.launchId, admission);
+    if (outcome === 'token-in-use') throw this.#refusal('token-in-use', true, identity);
+    if (outcome === 'overtaken') return false;
+    this.agents.forget(token);
+    this.signals.send('shapes');
+    this.#logger.log('registered', { instanceId: identity.instanceId, launchId: verdict.launchId });
+    return true;
+  }
+
+  #refusal(reason: RefusalReason | 'forged-document' | 'token-in-use', isAlarm: boolean, identity?: Identity): Problem {
+    this.#logger.warn('registration refused', {
+      reason,
+      ...(isAlarm && { alarm: true }),
+      // A document that is not signed may say anything: it does not get into the log.
+      ...(identity && { instanceId: identity.instanceId, accountId: identity.accountId, region: identity.region }),
+    });
+    if (reason === 'instance-retired') return new Problem('instance-retired', 'This instance is to end.');
+    if (reason === 'other-token' || reason === 'token-in-use') {
+      return new Problem('already-registered', 'Instance or token belong to another registration.');
+    }
+    // One answer for the rest: which check failed would help only those who try to get around it.
+    return new Problem('forbidden', 'This registration is refused.');
+  }
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}

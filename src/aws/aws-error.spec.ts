@@ -1,0 +1,81 @@
+import { describe, expect, it } from '@jest/globals';
+import { AwsError, type AwsErrorKind, toAwsError } from './aws-error.js';
+
+/** As the SDK throws it. */
+function sdkError(name: string, { fault = 'client', status }: { fault?: string; status?: number } = {}): Error {
+  const httpStatusCode = status ?? (fault === 'client' ? 400 : 500);
+  return Object.assign(new Error(`message of ${name}`), { name, $fault: fault, $metadata: { httpStatusCode } });
+}
+
+describe('toAwsError', () => {
+  it.each<[code: string, kind: AwsErrorKind, reason: string]>([
+    ['RequestLimitExceeded', 'throttled', 'ec2-throttled'],
+    ['Throttling', 'throttled', 'ec2-throttled'],
+    ['ConcurrentTagAccess', 'throttled', 'ec2-busy'],
+    ['ExpiredToken', 'throttled', 'credentials-expired'],
+    ['RequestExpired', 'throttled', 'credentials-expired'],
+    ['InsufficientInstanceCapacity', 'capacity', 'insufficient-capacity'],
+    ['InsufficientHostCapacity', 'capacity', 'insufficient-capacity'],
+    ['InsufficientReservedInstanceCapacity', 'capacity', 'insufficient-capacity'],
+    ['UnfulfillableCapacity', 'capacity', 'insufficient-capacity'],
+    ['SpotMaxPriceTooLow', 'capacity', 'insufficient-capacity'],
+    ['Unsupported', 'capacity', 'type-not-offered'],
+    ['VcpuLimitExceeded', 'quota', 'vcpu-limit-exceeded'],
+    ['InstanceLimitExceeded', 'quota', 'instance-limit-exceeded'],
+    ['MaxSpotInstanceCountExceeded', 'quota', 'spot-limit-exceeded'],
+    ['VolumeLimitExceeded', 'quota', 'volume-limit-exceeded'],
+    ['InsufficientFreeAddressesInSubnet', 'address', 'no-free-addresses'],
+    ['InvalidInstanceID.NotFound', 'not-found', 'instance-not-found'],
+    ['IdempotentParameterMismatch', 'token-mismatch', 'token-mismatch'],
+    ['IdempotentInstanceTerminated', 'token-spent', 'token-spent'],
+    ['UnauthorizedOperation', 'permission', 'permission-denied'],
+    ['AuthFailure', 'permission', 'credentials-refused'],
+    ['AuthFailure.ServiceLinkedRoleCreationNotPermitted', 'permission', 'permission-denied'],
+    ['AuthFailure.SomethingNew', 'permission', 'credentials-refused'],
+    ['OptInRequired', 'permission', 'account-not-enabled'],
+    ['PendingVerification', 'permission', 'account-not-enabled'],
+    ['InvalidAMIID.NotFound', 'invalid', 'image-not-found'],
+    ['InvalidAMIID.Malformed', 'invalid', 'image-not-found'],
+    ['InvalidAMIID.Unavailable', 'invalid', 'image-not-found'],
+    ['InvalidSubnetID.NotFound', 'invalid', 'subnet-not-found'],
+    ['InvalidGroup.NotFound', 'invalid', 'security-group-not-found'],
+    ['InvalidUserData.Malformed', 'invalid', 'user-data-invalid'],
+    ['InvalidParameterValue', 'invalid', 'request-invalid'],
+    ['InvalidParameterCombination', 'invalid', 'request-invalid'],
+    ['IncorrectInstanceState', 'invalid', 'incorrect-instance-state'],
+    ['InternalError', 'unknown-outcome', 'ec2-unavailable'],
+    ['ServiceUnavailable', 'unknown-outcome', 'ec2-unavailable'],
+    ['AbortError', 'unknown-outcome', 'ec2-timed-out'],
+    ['TimeoutError', 'unknown-outcome', 'ec2-timed-out'],
+  ])('%s is %s', (code, kind, reason) => {
+    expect(toAwsError('RunInstances', sdkError(code))).toMatchObject({ action: 'RunInstances', code, kind, reason });
+  });
+
+  it('goes by the code, also where the status says otherwise: no capacity is an HTTP 500', () => {
+    const error = sdkError('InsufficientInstanceCapacity', { fault: 'server' });
+    expect(toAwsError('RunInstances', error).kind).toBe('capacity');
+  });
+
+  it('never goes by the message', () => {
+    const error = Object.assign(sdkError('SomethingNew'), {
+      message: 'RequestLimitExceeded InsufficientInstanceCapacity',
+    });
+    expect(toAwsError('RunInstances', error)).toMatchObject({ kind: 'invalid', reason: 'request-refused' });
+  });
+
+  it.each([
+    ['a 503 without a known code', sdkError('SomethingNew', { fault: 'server', status: 503 }), 'ec2-unavailable'],
+    ['an answer that is no XML', sdkError('SyntaxError', { fault: 'server', status: 502 }), 'ec2-unavailable'],
+    ['a reset connection', Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' }), 'ec2-unreachable'],
+    ['a name that does not resolve', Object.assign(new Error('?'), { code: 'ENOTFOUND' }), 'ec2-unreachable'],
+    ['something that is no error', 'boom', 'ec2-unreachable'],
+  ])('takes %s for an unknown outcome', (_, error, reason) => {
+    expect(toAwsError('RunInstances', error)).toMatchObject({ kind: 'unknown-outcome', reason });
+  });
+
+  it('leaves its own errors as they are', () => {
+    const error = toAwsError('RunInstances', sdkError('AuthFailure'));
+    expect(error).toBeInstanceOf(AwsError);
+    expect(toAwsError('TerminateInstances', error)).toBe(error);
+  });
+});

@@ -1,0 +1,68 @@
+// What the rest of the program knows of EC2, in our own words; the SDK's types stop in this folder.
+
+/** An instance as a describe shows it. */
+export type Ec2Instance = {
+  readonly id: string;
+  readonly state: Ec2InstanceState;
+  /** EC2's own code, like Server.SpotInstanceTermination; null while nothing happened. */
+  readonly stateReason: string | null;
+  readonly launchedAt: Date;
+  readonly availabilityZone: string | null;
+  readonly type: string | null;
+  readonly imageId: string | null;
+  readonly privateIp: string | null;
+  readonly publicIp: string | null;
+  readonly tags: Readonly<Record<string, string>>;
+};
+
+export type Ec2InstanceState = 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
+
+/** EC2's own checks of an instance: `impaired` when one fails, `unknown` when EC2 did not say. */
+export type Ec2Health = 'ok' | 'impaired' | 'initializing' | 'unknown';
+
+/** RunInstances as it goes on the wire, but for the ClientToken. Plain JSON: it is stored and repeated byte for byte. */
+export type RunInput = {
+  readonly ImageId: string;
+  readonly InstanceType: string;
+  readonly MinCount: number;
+  readonly MaxCount: number;
+  /** Base64. */
+  readonly UserData: string;
+  readonly InstanceInitiatedShutdownBehavior: 'terminate';
+  readonly MetadataOptions: {
+    readonly HttpEndpoint: 'enabled';
+    readonly HttpTokens: 'required';
+    readonly HttpPutResponseHopLimit: number;
+    readonly InstanceMetadataTags: 'disabled';
+  };
+  readonly BlockDeviceMappings: {
+    readonly DeviceName: string;
+    readonly Ebs: {
+      readonly VolumeType: 'gp3';
+      readonly VolumeSize: number;
+      readonly Encrypted: true;
+      readonly DeleteOnTermination: true;
+    };
+  }[];
+  readonly NetworkInterfaces: {
+    readonly DeviceIndex: number;
+    readonly SubnetId: string;
+    readonly AssociatePublicIpAddress: boolean;
+    readonly DeleteOnTermination: true;
+    readonly Groups?: string[];
+  }[];
+  readonly IamInstanceProfile?: { readonly Name: string };
+  readonly InstanceMarketOptions?: {
+    readonly MarketType: 'spot';
+    readonly SpotOptions: { readonly SpotInstanceType: 'one-time'; readonly InstanceInterruptionBehavior: 'terminate' };
+  };
+  readonly TagSpecifications: { readonly ResourceType: TaggedResource; readonly Tags: Tag[] }[];
+};
+
+export type TaggedResource = 'instance' | 'volume' | 'network-interface' | 'spot-instances-request';
+export type Tag = { readonly Key: string; readonly Value: string };
+
+/** On everything this cluster launches; the sweep lists by it, and an IAM policy can demand it. */
+export const CLUSTER_TAG = 'scheduler-api:cluster';
+/** Id of the launch: leads an instance found in EC2 back to our row. */
+export const LAUNCH_TAG = 'scheduler-api:launch';

@@ -1,0 +1,44 @@
+import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3';
+
+export type ObjectAddress = { readonly bucket: string; readonly key: string };
+
+export type S3Options = {
+  readonly region: string;
+  /** For endpoints other than AWS's own, where `bucket.host` has no address. */
+  readonly isPathStyle: boolean;
+  /** Bounds a whole call, repeats and the search for credentials included. Default: 20 s. */
+  readonly timeoutMs?: number;
+};
+
+/**
+ * On a fresh instance the role's credentials appear some seconds after the boot, and the SDK asks three times: less
+ * would fail good starts, more would hide a wrong endpoint.
+ */
+const TIMEOUT_MS = 20_000;
+
+/** What we need of S3. Endpoint and credentials come from the environment, by the SDK's own rules. */
+export class ObjectStore {
+  readonly #client: S3Client;
+  readonly #timeoutMs: number;
+
+  constructor({ region, isPathStyle, timeoutMs = TIMEOUT_MS }: S3Options) {
+    this.#client = new S3Client({
+      region,
+      forcePathStyle: isPathStyle,
+      maxAttempts: 3,
+      requestHandler: { connectionTimeout: 3_000, requestTimeout: timeoutMs },
+    });
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** @throws the SDK's error, named as S3 names it (`NoSuchKey`, `AccessDenied` …), or a TimeoutError */
+  async readText({ bucket, key }: ObjectAddress): Promise<string> {
+    const abortSignal = AbortSignal.timeout(this.#timeoutMs);
+    const answer = await this.#client.send(new GetObjectCommand({ Bucket: bucket, Key: key }), { abortSignal });
+    return (await answer.Body?.transformToString('utf-8')) ?? '';
+  }
+
+  close(): void {
+    this.#client.destroy();
+  }
+}

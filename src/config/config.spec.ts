@@ -1,0 +1,167 @@
+import { describe, expect, it } from '@jest/globals';
+import { ConfigError, type Environment, isLoopback, loadConfig } from './config.js';
+
+const KEY = Buffer.alloc(32, 7).toString('base64');
+const enough = { DATABASE_URL: 'postgres://me:pass@db:5432/x', ENCRYPTION_KEY: KEY };
+const TOKEN = 'a-token-of-some-length';
+
+function problemsOf(env: Environment): readonly string[] {
+  try {
+    loadConfig(env);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+}
+
+describe('loadConfig', () => {
+  it('needs only a database and a key, and serves loopback then', () => {
+    const config = loadConfig(enough);
+
+    expect(config.http).toEqual({
+      host: '127.0.0.1',
+      port: 3000,
+      publicUrl: 'http://127.0.0.1:3000',
+      trustProxy: false,
+    });
+    expect(config.database).toEqual({ url: enough.DATABASE_URL, listenUrl: enough.DATABASE_URL });
+    expect(config.aws).toEqual({ region: 'us-west-2', quotaShare: 0.8 });
+    expect(config).toMatchObject({ cluster: 'default', role: 'all', webConcurrency: 1, logLevel: 'info' });
+    expect(config.fleet).toEqual({
+      defaultImageId: 'ecs-al2023',
+      allowedSubnets: [],
+      allowedSecurityGroups: [],
+      allowedProfiles: [],
+    });
+    expect(config.encryptionKey.export().equals(Buffer.alloc(32, 7))).toBe(true);
+  });
+
+  it('builds the database address from POSTGRES_*, whatever the password holds', () => {
+    const { database } = loadConfig({
+      ...enough,
+      DATABASE_URL: undefined,
+      POSTGRES_USER: 'me',
+      POSTGRES_PASSWORD: 'p@ss/w:rd#?',
+      POSTGRES_HOST: '::1',
+    });
+
+    const url = new URL(database.url);
+    expect(decodeURIComponent(url.password)).toBe('p@ss/w:rd#?');
+    expect([url.username, url.hostname, url.port, url.pathname]).toEqual(['me', '[::1]', '5432', '/scheduler']);
+  });
+
+  it('reads lists, and everything else that is given', () => {
+    const config = loadConfig({
+      ...enough,
+      HOST: '0.0.0.0',
+      PORT: '8080',
+      ADMIN_TOKEN: TOKEN,
+      PUBLIC_URL: 'https://scheduler.example.com/',
+      TRUST_PROXY: 'loopback, 10.0.0.0/8',
+      DATABASE_LISTEN_URL: 'postgres://direct/x',
+      AWS_ACCOUNT_ID: '123456789012',
+      ALLOWED_SUBNETS: ' subnet-0123456789abcdef0 ,subnet-01234567,',
+      MAX_INSTANCES: '12',
+      IDENTITY_CERTIFICATES: '/a.pem,/b.pem',
+    });
+
+    expect(config.http).toEqual({
+      host: '0.0.0.0',
+      port: 8080,
+      adminToken: TOKEN,
+      publicUrl: 'https://scheduler.example.com',
+      trustProxy: ['loopback', '10.0.0.0/8'],
+    });
+    expect(config.database.listenUrl).toBe('postgres://direct/x');
+    expect(config.aws.accountId).toBe('123456789012');
+    expect(config.fleet).toMatchObject({
+      allowedSubnets: ['subnet-0123456789abcdef0', 'subnet-01234567'],
+      maxInstances: 12,
+    });
+    expect(config.identity.certificates).toEqual(['/a.pem', '/b.pem']);
+  });
+
+  it('takes an empty value for none', () => {
+    expect(loadConfig({ ...enough, PORT: '', ADMIN_TOKEN: ' ', AWS_ENDPOINT_URL: '' }).http).toMatchObject({
+      port: 3000,
+    });
+  });
+
+  it('is frozen to its depth', () => {
+    const config = loadConfig(enough);
+    expect(Object.isFrozen(config.fleet.allowedSubnets)).toBe(true);
+    expect(() => Object.assign(config.http, { port: 1 })).toThrow(TypeError);
+  });
+
+  const secret = 'S3CRET-value';
+  it.each<[string, Environment, string]>([
+    ['a port beyond the last', { PORT: '70000' }, 'PORT'],
+    ['a port that is no number', { PORT: secret }, 'PORT'],
+    ['a host with a path', { HOST: `${secret}/x`, ADMIN_TOKEN: TOKEN, PUBLIC_URL: 'http://me' }, 'HOST'],
+    ['a short token', { ADMIN_TOKEN: secret }, 'ADMIN_TOKEN'],
+    ['a token with a space', { ADMIN_TOKEN: `${secret} ${secret}` }, 'ADMIN_TOKEN'],
+    ['no key', { ENCRYPTION_KEY: undefined }, 'ENCRYPTION_KEY'],
+    ['a key of 31 bytes', { ENCRYPTION_KEY: Buffer.alloc(31).toString('base64') }, 'ENCRYPTION_KEY'],
+    ['a key that is not base64', { ENCRYPTION_KEY: secret }, 'ENCRYPTION_KEY'],
+    ['a public URL without a scheme', { PUBLIC_URL: `${secret}.example.com` }, 'PUBLIC_URL'],
+    ['a public URL of another scheme', { PUBLIC_URL: `ftp://${secret}` }, 'PUBLIC_URL'],
+    ['a database of another kind', { DATABASE_URL: `mysql://me:${secret}@db/x` }, 'DATABASE_URL'],
+    ['a broken listen address', { DATABASE_LISTEN_URL: secret }, 'DATABASE_LISTEN_URL'],
+    ['no database at all', { DATABASE_URL: undefined, POSTGRES_USER: secret }, 'POSTGRES_PASSWORD'],
+    ['a role that is none', { ROLE: secret }, 'ROLE'],
+    ['a cluster that is no label', { CLUSTER: secret }, 'CLUSTER'],
+    ['no worker', { WEB_CONCURRENCY: '0' }, 'WEB_CONCURRENCY'],
+    ['many schedulers under one roof', { WEB_CONCURRENCY: '2', ROLE: 'scheduler' }, 'WEB_CONCURRENCY'],
+    ['a region that is none', { AWS_REGION: secret }, 'AWS_REGION'],
+    ['a quota share above one', { EC2_QUOTA_SHARE: '1.5' }, 'EC2_QUOTA_SHARE'],
+    ['an AMI that is none', { DEFAULT_IMAGE_ID: secret }, 'DEFAULT_IMAGE_ID'],
+    ['a subnet that is none', { ALLOWED_SUBNETS: `subnet-01234567,${secret}` }, 'ALLOWED_SUBNETS'],
+    ['a proxy that is none', { TRUST_PROXY: `10.0.0.0/8,${secret}` }, 'TRUST_PROXY'],
+    ['a secrets address without a key', { SECRETS_URI: `s3://${secret}` }, 'SECRETS_URI'],
+    ['an endpoint without a scheme', { AWS_ENDPOINT_URL: secret }, 'AWS_ENDPOINT_URL'],
+    ['an open address without a token', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me' }, 'ADMIN_TOKEN'],
+    ['an open address instances cannot call', { HOST: '0.0.0.0', ADMIN_TOKEN: TOKEN }, 'PUBLIC_URL'],
+  ])('refuses %s, by name and without the value', (_what, env, name) => {
+    const problems = problemsOf({ ...enough, ...env });
+
+    expect(problems.map((problem) => problem.split(':')[0])).toEqual([name]);
+    expect(problems.join()).not.toContain(secret);
+  });
+
+  it('says how to make a key', () => {
+    expect(problemsOf({ DATABASE_URL: enough.DATABASE_URL }).join()).toContain('openssl rand -base64 32');
+  });
+
+  it('reports everything at once', () => {
+    const problems = problemsOf({ HOST: '0.0.0.0', PORT: 'x', ROLE: 'x' });
+    expect(problems.map((problem) => problem.split(':')[0]).toSorted()).toEqual([
+      'ADMIN_TOKEN',
+      'ENCRYPTION_KEY',
+      'PORT',
+      'POSTGRES_PASSWORD',
+      'POSTGRES_USER',
+      'PUBLIC_URL',
+      'ROLE',
+    ]);
+  });
+
+  it('lets a pure API process do without a public URL', () => {
+    expect(problemsOf({ ...enough, HOST: '0.0.0.0', ADMIN_TOKEN: TOKEN, ROLE: 'api' })).toEqual([]);
+  });
+});
+
+describe('isLoopback', () => {
+  it.each([
+    ['127.0.0.1', true],
+    ['127.200.3.4', true],
+    ['::1', true],
+    ['LOCALHOST', true],
+    ['127.example.com', false],
+    ['0.0.0.0', false],
+    ['::', false],
+    ['10.0.0.1', false],
+  ])('%s: %s', (host, expected) => {
+    expect(isLoopback(host)).toBe(expected);
+  });
+});

@@ -1,0 +1,154 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
+import { isIP } from 'node:net';
+import type { z } from 'zod';
+import { Settings } from './settings.js';
+
+/** What the whole program is told by its environment. Injected by the token CONFIG. */
+export type Config = {
+  readonly http: {
+    readonly host: string;
+    readonly port: number;
+    /** Where agents reach us, without a trailing slash. */
+    readonly publicUrl: string;
+    readonly adminToken?: string;
+    readonly trustProxy: boolean | readonly string[];
+  };
+  readonly database: { readonly url: string; readonly listenUrl: string };
+  readonly aws: {
+    readonly region: string;
+    readonly accountId?: string;
+    /** Above 0, at most 1. */
+    readonly quotaShare: number;
+  };
+  readonly cluster: string;
+  readonly role: Role;
+  readonly webConcurrency: number;
+  /** 32 bytes, for AES-256. A KeyObject, since that never shows its bytes when it is logged. */
+  readonly encryptionKey: KeyObject;
+  readonly fleet: {
+    readonly defaultImageId: string;
+    readonly allowedSubnets: readonly string[];
+    readonly allowedSecurityGroups: readonly string[];
+    readonly allowedProfiles: readonly string[];
+    readonly maxInstances?: number;
+  };
+  /** `certificates`: paths of PEM files trusted besides AWS's own. */
+  readonly identity: { readonly certificates: readonly string[] };
+  readonly logLevel: LogLevel;
+};
+export type Role = 'all' | 'api' | 'scheduler';
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
+
+/** `@Inject(CONFIG) config: Config`, in any provider. */
+export const CONFIG = Symbol('CONFIG');
+
+/** Shape of `process.env`; an empty value counts as none, as compose files pass `${X:-}`. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Every problem at once, by variable name. Values never get into a message: many are secrets. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+
+  constructor(readonly problems: readonly string[]) {
+    super(`the settings are not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+  }
+}
+
+/** @throws ConfigError */
+export function loadConfig(env: Environment): Config {
+  const given = withoutEmpty(env);
+  const parsed = Settings.safeParse(given);
+  const problems = [...(parsed.error?.issues ?? []).map(describeIssue), ...findContradictions(given)];
+  if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
+  return deepFreeze(group(parsed.data));
+}
+
+/** Whether a listener on this address can be reached from this machine only. */
+export function isLoopback(host: string): boolean {
+  const address = host.toLowerCase();
+  if (address === 'localhost' || address === '::1') return true;
+  return isIP(address) === 4 && address.startsWith('127.');
+}
+
+/** Nobody names 127.0.0.1 for a service that is to be reached, so that is the default with and without a token. */
+const DEFAULT_HOST = '127.0.0.1';
+
+function group(settings: Settings): Config {
+  const host = settings.HOST ?? DEFAULT_HOST;
+  const url = settings.DATABASE_URL ?? postgresUrl(settings);
+  return {
+    http: {
+      host,
+      port: settings.PORT,
+      publicUrl: (settings.PUBLIC_URL ?? `http://${urlHost(host)}:${settings.PORT}`).replace(/\/+$/, ''),
+      ...(settings.ADMIN_TOKEN !== undefined && { adminToken: settings.ADMIN_TOKEN }),
+      trustProxy: settings.TRUST_PROXY,
+    },
+    database: { url, listenUrl: settings.DATABASE_LISTEN_URL ?? url },
+    aws: {
+      region: settings.AWS_REGION,
+      ...(settings.AWS_ACCOUNT_ID !== undefined && { accountId: settings.AWS_ACCOUNT_ID }),
+      quotaShare: settings.EC2_QUOTA_SHARE,
+    },
+    cluster: settings.CLUSTER,
+    role: settings.ROLE,
+    webConcurrency: settings.WEB_CONCURRENCY,
+    encryptionKey: createSecretKey(settings.ENCRYPTION_KEY, 'base64'),
+    fleet: {
+      defaultImageId: settings.DEFAULT_IMAGE_ID,
+      allowedSubnets: settings.ALLOWED_SUBNETS,
+      allowedSecurityGroups: settings.ALLOWED_SECURITY_GROUPS,
+      allowedProfiles: settings.ALLOWED_PROFILES,
+      ...(settings.MAX_INSTANCES !== undefined && { maxInstances: settings.MAX_INSTANCES }),
+    },
+    identity: { certificates: settings.IDENTITY_CERTIFICATES },
+    logLevel: settings.LOG_LEVEL,
+  };
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  return `${issue.path.join('.')}: ${issue.message}`;
+}
+
+/** What no single setting shows. Works on the raw text, so that it is reported beside the faults of single settings. */
+function findContradictions(given: Record<string, string>): string[] {
+  const problems: string[] = [];
+  const host = given['HOST'] ?? DEFAULT_HOST;
+  if (!isLoopback(host) && given['ADMIN_TOKEN'] === undefined) {
+    problems.push('ADMIN_TOKEN: is required when HOST is not a loopback address');
+  }
+  if (!isLoopback(host) && given['PUBLIC_URL'] === undefined && given['ROLE'] !== 'api') {
+    problems.push('PUBLIC_URL: is required when HOST is not a loopback address: instances must find the way back');
+  }
+  if (given['WEB_CONCURRENCY'] !== undefined && given['WEB_CONCURRENCY'] !== '1' && given['ROLE'] === 'scheduler') {
+    problems.push('WEB_CONCURRENCY: must be 1 when ROLE is scheduler');
+  }
+  if (given['DATABASE_URL'] === undefined) {
+    for (const name of ['POSTGRES_USER', 'POSTGRES_PASSWORD'] as const) {
+      if (given[name] === undefined) problems.push(`${name}: is required when there is no DATABASE_URL`);
+    }
+  }
+  return problems;
+}
+
+function withoutEmpty(env: Environment): Record<string, string> {
+  const entries = Object.entries(env).map(([name, value]) => [name, value?.trim() ?? ''] as const);
+  return Object.fromEntries(entries.filter(([, value]) => value !== ''));
+}
+
+function postgresUrl(settings: Settings): string {
+  const { POSTGRES_USER = '', POSTGRES_PASSWORD = '', POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB } = settings;
+  const credentials = `${encodeURIComponent(POSTGRES_USER)}:${encodeURIComponent(POSTGRES_PASSWORD)}`;
+  return `postgres://${credentials}@${urlHost(POSTGRES_HOST)}:${POSTGRES_PORT}/${encodeURIComponent(POSTGRES_DB)}`;
+}
+
+function urlHost(host: string): string {
+  return isIP(host) === 6 ? `[${host}]` : host;
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const inner of Object.values(value) as unknown[]) {
+    if (typeof inner === 'object' && inner !== null) deepFreeze(inner);
+  }
+  return Object.freeze(value);
+}

@@ -1,0 +1,201 @@
+import { z } from 'zod';
+
+// Every setting there is. README's table and .env.example are generated from this file (scripts/readme-settings.ts), so
+// a description is written for an operator.
+
+export type SettingMeta = {
+  readonly description: string;
+  /** What .env.example shows. */
+  readonly example: string;
+  readonly secret?: true;
+  /** Most installations set it: .env.example does not comment it out. */
+  readonly starter?: true;
+};
+
+const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const HOST = /^[A-Za-z0-9.:_-]{1,255}$/;
+/** A proxy named wrongly would let any client forge its address, so only what Fastify's trustProxy understands passes. */
+const PROXY = /^(loopback|linklocal|uniquelocal|[0-9.]+(\/\d{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(\/\d{1,3})?)$/;
+
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .refine((n) => n >= min && n <= max, `must be a whole number from ${min} to ${max}`);
+
+const url = (...protocols: string[]) =>
+  z.string().refine(
+    (text) => {
+      const parsed = URL.parse(text);
+      return parsed !== null && protocols.includes(parsed.protocol);
+    },
+    `must be a URL beginning with ${protocols.map((p) => `${p}//`).join(' or ')}`,
+  );
+
+const list = (item: RegExp, what: string) =>
+  z
+    .string()
+    .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
+    .refine((items) => items.every((text) => item.test(text)), `must be a comma-separated list of ${what}`);
+
+const databaseUrl = url('postgres:', 'postgresql:');
+
+export const Settings = z.object({
+  HOST: z.string().regex(HOST, 'must be an address or a host name').optional().meta({
+    description: 'Address to listen on. Without ADMIN_TOKEN only a loopback address is accepted. Default: `127.0.0.1`.',
+    example: '127.0.0.1',
+  }),
+  PORT: wholeNumber(1, 65_535).prefault('3000').meta({ description: 'Port to listen on.', example: '3000' }),
+  PUBLIC_URL: url('http:', 'https:').optional().meta({
+    description:
+      'Where agents on the instances reach this API. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
+    example: 'https://scheduler.example.com',
+  }),
+  TRUST_PROXY: z
+    .union(
+      [
+        z.enum(['true', 'false']).transform((text) => text === 'true'),
+        list(PROXY, 'addresses, networks, loopback, linklocal or uniquelocal'),
+      ],
+      'must be true, false or a comma-separated list of addresses, networks, loopback, linklocal or uniquelocal',
+    )
+    .prefault('false')
+    .meta({
+      description: 'Proxies whose X-Forwarded-* headers count: `true`, `false`, or a list of addresses and networks.',
+      example: 'loopback,10.0.0.0/8',
+    }),
+  ADMIN_TOKEN: z
+    .string()
+    .min(16, 'must have at least 16 characters')
+    .max(512, 'must have at most 512 characters')
+    .regex(/^[\x21-\x7e]*$/, 'must be printable ASCII without spaces')
+    .optional()
+    .meta({
+      description: 'Bearer token for everything under `/v1`. Make one with `openssl rand -hex 32`.',
+      starter: true,
+      example: '<openssl rand -hex 32>',
+      secret: true,
+    }),
+  ENCRYPTION_KEY: z
+    .string({ error: 'is required; make one with: openssl rand -base64 32' })
+    .refine(isKeyOf32Bytes, 'must be 32 bytes in base64; make one with: openssl rand -base64 32')
+    .meta({
+      description:
+        'Encrypts secrets in the database: 32 bytes in base64, from `openssl rand -base64 32`. The same in every process; whoever loses it loses the secrets.',
+      starter: true,
+      example: '<openssl rand -base64 32>',
+      secret: true,
+    }),
+  CLUSTER: z
+    .string()
+    .regex(DNS_LABEL, 'must be a DNS label: a-z, 0-9 and inner hyphens, at most 63')
+    .prefault('default')
+    .meta({ description: 'Name of this fleet, in the tags of its instances. One per database.', example: 'default' }),
+  ROLE: z
+    .enum(['all', 'api', 'scheduler'], 'must be all, api or scheduler')
+    .prefault('all')
+    .meta({ description: 'What this process does: HTTP (`api`), the loops (`scheduler`), or `all`.', example: 'all' }),
+  WEB_CONCURRENCY: wholeNumber(1, 64).prefault('1').meta({
+    description: 'API processes. More than 1: that many workers and one more process with the loops.',
+    example: '1',
+  }),
+  LOG_LEVEL: z
+    .enum(['error', 'warn', 'info', 'debug'], 'must be error, warn, info or debug')
+    .prefault('info')
+    .meta({ description: 'Least serious level that is logged: `error`, `warn`, `info` or `debug`.', example: 'info' }),
+  DATABASE_URL: databaseUrl.optional().meta({
+    description:
+      'Postgres, `postgres://user:password@host:5432/database?sslmode=…`. Wins over POSTGRES_*; one of both is required.',
+    example: 'postgres://scheduler:<password>@localhost:5432/scheduler',
+    secret: true,
+  }),
+  DATABASE_LISTEN_URL: databaseUrl.optional().meta({
+    description: 'The same database without a pooler in between, for LISTEN. Default: DATABASE_URL.',
+    example: 'postgres://scheduler:<password>@localhost:5432/scheduler',
+    secret: true,
+  }),
+  POSTGRES_USER: z.string().optional().meta({ description: 'Postgres user.', starter: true, example: 'scheduler' }),
+  POSTGRES_PASSWORD: z
+    .string()
+    .optional()
+    .meta({ description: 'Postgres password.', starter: true, example: '<password>', secret: true }),
+  POSTGRES_HOST: z
+    .string()
+    .regex(HOST, 'must be an address or a host name')
+    .prefault('localhost')
+    .meta({ description: 'Postgres host.', example: 'localhost' }),
+  POSTGRES_PORT: wholeNumber(1, 65_535).prefault('5432').meta({ description: 'Postgres port.', example: '5432' }),
+  POSTGRES_DB: z.string().prefault('scheduler').meta({ description: 'Postgres database.', example: 'scheduler' }),
+  AWS_REGION: z
+    .string()
+    .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be a region like us-west-2')
+    .prefault('us-west-2')
+    .meta({ description: 'Region of the instances.', starter: true, example: 'us-west-2' }),
+  AWS_ACCOUNT_ID: z
+    .string()
+    .regex(/^\d{12}$/, 'must be 12 digits')
+    .optional()
+    .meta({
+      description: 'Account the instances must belong to. Default: the account that owns the launched instances.',
+      example: '123456789012',
+    }),
+  AWS_ENDPOINT_URL: url('http:', 'https:').optional().meta({
+    description: 'Other endpoint for EC2 and S3, read by the AWS SDK itself, as are AWS_ACCESS_KEY_ID and its kin.',
+    example: 'http://127.0.0.1:4566',
+  }),
+  EC2_QUOTA_SHARE: z
+    .string()
+    .refine((text) => Number(text) > 0 && Number(text) <= 1, 'must be a number above 0 and at most 1')
+    .transform(Number)
+    .prefault('0.8')
+    .meta({ description: 'Share of EC2’s published call quotas this fleet may use.', example: '0.8' }),
+  DEFAULT_IMAGE_ID: z
+    .string()
+    .regex(
+      /^(ami-[0-9a-f]{8,17}|ecs-al2023(-arm64)?)$/,
+      'must be an AMI id or the alias ecs-al2023 or ecs-al2023-arm64',
+    )
+    .prefault('ecs-al2023')
+    .meta({
+      description: 'AMI of jobs that name none: an id, or the alias of Amazon’s newest ECS-optimised AL2023.',
+      example: 'ecs-al2023',
+    }),
+  ALLOWED_SUBNETS: list(/^subnet-[0-9a-f]{8,17}$/, 'subnet ids')
+    .prefault('')
+    .meta({ description: 'Subnets jobs may name.', example: 'subnet-0123456789abcdef0' }),
+  ALLOWED_SECURITY_GROUPS: list(/^sg-[0-9a-f]{8,17}$/, 'security group ids')
+    .prefault('')
+    .meta({ description: 'Security groups jobs may name.', example: 'sg-0123456789abcdef0' }),
+  ALLOWED_PROFILES: list(/^[\w+=,.@-]{1,128}$/, 'instance profile names')
+    .prefault('')
+    .meta({ description: 'Instance profiles jobs may name.', example: 'job-reader' }),
+  MAX_INSTANCES: wholeNumber(1, 1_000_000).optional().meta({
+    description: 'Instances this fleet may have at once; deployments wait beyond it. Default: what EC2 allows.',
+    example: '100',
+  }),
+  IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
+    .prefault('')
+    .meta({
+      description: 'PEM files trusted to sign instance identity documents, besides AWS’s own.',
+      example: '/etc/scheduler/identity.pem',
+    }),
+  ENV_FILE: z.string().optional().meta({
+    description: 'File with settings of this table; the process environment wins. Default: `.env`, if there is one.',
+    example: '/etc/scheduler/env',
+  }),
+  SECRETS_URI: z
+    .string()
+    .regex(/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\/.+$/, 'must look like s3://bucket/key')
+    .optional()
+    .meta({
+      description:
+        'The same kind of file in S3, read at start: it wins over ENV_FILE, the process environment over both.',
+      example: 's3://my-bucket/secrets/.env',
+    }),
+});
+export type Settings = z.infer<typeof Settings>;
+
+function isKeyOf32Bytes(text: string): boolean {
+  return /^[A-Za-z0-9+/]{43}=$/.test(text);
+}

@@ -1,0 +1,51 @@
+import { DataSource } from 'typeorm';
+import { Order } from '../agent/order.entity.js';
+import { Attempt } from '../deployments/attempt.entity.js';
+import { Deployment } from '../deployments/deployment.entity.js';
+import { Assignment } from '../fleet/assignment.entity.js';
+import { Instance } from '../fleet/instance.entity.js';
+import { Launch } from '../fleet/launch.entity.js';
+import { Owner } from '../fleet/owner.entity.js';
+import { Shape } from '../fleet/shape.entity.js';
+import { Job } from '../jobs/job.entity.js';
+import { MIGRATIONS } from './migrations/index.js';
+
+/** As the seed names it. The hyphen means: always quoted in SQL, which is why search_path carries it. */
+export const SCHEMA = 'scheduler-jobs';
+
+export type DataSourceOptions = {
+  url: string;
+  /** Connections of this process. */
+  poolSize?: number;
+  applicationName?: string;
+};
+
+export function createDataSource({
+  url,
+  poolSize = 10,
+  applicationName = 'scheduler-api',
+}: DataSourceOptions): DataSource {
+  return new DataSource({
+    type: 'postgres',
+    url,
+    schema: SCHEMA,
+    entities: [Job, Deployment, Attempt, Shape, Launch, Instance, Assignment, Order, Owner],
+    migrations: MIGRATIONS,
+    migrationsTableName: 'migrations',
+    // Each migration commits by itself: a later CREATE INDEX CONCURRENTLY cannot run inside a transaction.
+    migrationsTransactionMode: 'each',
+    synchronize: false,
+    poolSize,
+    applicationName,
+    connectTimeoutMS: 5_000,
+    extra: {
+      options: `-c search_path="${SCHEMA}"`,
+      // A statement that hangs longer than this holds locks others wait for.
+      statement_timeout: 30_000,
+      // Above the server's own limit: only a network that died silently is left for it.
+      query_timeout: 35_000,
+      idle_in_transaction_session_timeout: 30_000,
+      keepAlive: true,
+    },
+  });
+}

@@ -1,0 +1,71 @@
+import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import type { AttemptPhase } from './attempt-status.js';
+import { Deployment } from './deployment.entity.js';
+
+/** One try to run a deployment on one instance. */
+@Entity('attempts')
+@Check('attempts_phase', `phase IN ('waiting', 'assigned', 'pulling', 'starting', 'healthy', 'stopping', 'ended')`)
+@Index('attempts_deployment_number', ['deploymentId', 'number'], { unique: true })
+@Index('attempts_live', ['jobId'], { where: `phase <> 'ended'` })
+@Index('attempts_waiting', ['shapeKey', 'priority', 'createdAt'], { where: `phase = 'waiting'` })
+@Index('attempts_ended', ['shapeKey', 'endedAt'], { where: `phase = 'ended'` })
+export class Attempt {
+  @PrimaryColumn('uuid', { primaryKeyConstraintName: 'attempts_pkey' })
+  id!: string;
+
+  @Column('uuid', { name: 'job_id' })
+  jobId!: string;
+
+  @Column('uuid', { name: 'deployment_id' })
+  deploymentId!: string;
+
+  @ManyToOne(() => Deployment, { onDelete: 'CASCADE' })
+  @JoinColumn({ name: 'deployment_id', foreignKeyConstraintName: 'attempts_deployment' })
+  deployment?: Deployment;
+
+  @Column('int')
+  number!: number;
+
+  /** Which supply it waits for: `shapes.key`. */
+  @Column('text', { name: 'shape_key' })
+  shapeKey!: string;
+
+  /** 0 healing, 1 rollback, 2 api, 3 schedule: lower is served first. */
+  @Column('smallint')
+  priority!: number;
+
+  @Column('text', { default: 'waiting' })
+  phase!: AttemptPhase;
+
+  /** Why it ended or what it waits for: a kebab-case code. */
+  @Column('text', { nullable: true })
+  reason!: string | null;
+
+  @Column('text', { nullable: true })
+  message!: string | null;
+
+  /** Whether its end counts against the job (an agent that never answered an assignment does not). */
+  @Column('boolean', { default: true })
+  counted!: boolean;
+
+  @Column('timestamptz', { name: 'created_at', default: () => 'clock_timestamp()' })
+  createdAt!: Date;
+
+  @Column('timestamptz', { name: 'assigned_at', nullable: true })
+  assignedAt!: Date | null;
+
+  @Column('timestamptz', { name: 'pulling_at', nullable: true })
+  pullingAt!: Date | null;
+
+  @Column('timestamptz', { name: 'starting_at', nullable: true })
+  startingAt!: Date | null;
+
+  @Column('timestamptz', { name: 'healthy_at', nullable: true })
+  healthyAt!: Date | null;
+
+  @Column('timestamptz', { name: 'stopping_at', nullable: true })
+  stoppingAt!: Date | null;
+
+  @Column('timestamptz', { name: 'ended_at', nullable: true })
+  endedAt!: Date | null;
+}

@@ -1,0 +1,189 @@
+import { Injectable } from '@nestjs/common';
+import { Database, type Queryable } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { Problem } from '../http/problem.js';
+import { explainRefusal, type LockedJob, lockJob } from '../jobs/job-lock.js';
+import { toJob } from '../jobs/job-view.js';
+import type { CreateJob } from '../jobs/job.schema.js';
+import { mergeDefinition, type VersionedJob } from '../jobs/jobs.service.js';
+import { DeploymentSources, type Source } from './deployment-sources.js';
+import { type DeploymentTrigger, isCancellable } from './deployment-status.js';
+import { type DeploymentRow, selectDeploymentsFrom, toDeployment } from './deployment-view.js';
+import type { CreateDeployment, DeploymentResponse, Rollback } from './deployment.schema.js';
+import { deploymentNotFound } from './deployments.service.js';
+import { insertDeployment, insertJob, type NewDeployment } from './new-deployment.js';
+
+/**
+ * Writes down what is wanted of deployments; the job pass carries it out. A plain deployment is one statement; what has
+ * to look at earlier deployments holds the job's row first, so that nothing moves between the look and the write.
+ */
+@Injectable()
+export class DeploymentIntents {
+  constructor(
+    private readonly database: Database,
+    private readonly signals: Signals,
+  ) {}
+
+  /** The job, and its first deployment when there is an image. @throws Problem job-name-taken */
+  async createJob({ name, kind, image, ...definition }: CreateJob): Promise<VersionedJob> {
+    const row = await insertJob(this.database, { name, kind, image, definition });
+    if (!row) throw await this.#nameTaken(name);
+    if (image !== undefined) this.signals.send('jobs');
+    return { job: toJob(row), version: row.version };
+  }
+
+  /** @throws Problem */
+  async deploy(
+    name: string,
+    { image, ...overrides }: CreateDeployment,
+    versions: number[] | null,
+  ): Promise<DeploymentResponse> {
+    const hasOverrides = Object.keys(overrides).length > 0;
+    if (image !== undefined && !hasOverrides) {
+      const row = await insertDeployment(this.database, name, versions, { image, trigger: 'api' });
+      return this.#accepted(row ?? (await explainRefusal(this.database, name, versions)));
+    }
+    return await this.#deployFrom(name, versions, async (sources, job) => ({
+      image: image ?? checkImage(name, await sources.findLatest()),
+      trigger: 'api',
+      ...(hasOverrides && { definition: mergeDefinition(job.definition, overrides) }),
+    }));
+  }
+
+  /** @throws Problem */
+  async rollback(name: string, { to }: Rollback, versions: number[] | null): Promise<DeploymentResponse> {
+    return await this.#deployFrom(name, versions, async (sources, job) => {
+      const last = await sources.findLastServing();
+      if (to !== undefined) return copyOf(checkTarget(job, to, await sources.find(to)), 'rollback');
+      return copyOf(checkOlder(job, last, last && (await sources.findServedBefore(last.number))), 'rollback');
+    });
+  }
+
+  /** What is active, or was last, again on a fresh instance. @throws Problem */
+  async restart(name: string, versions: number[] | null): Promise<DeploymentResponse> {
+    return await this.#deployFrom(name, versions, async (sources) =>
+      copyOf(checkSource(name, await sources.findLastServing()), 'restart'),
+    );
+  }
+
+  /** Runs again what ran last; what is running or on its way is answered unchanged. @throws Problem */
+  async start(name: string, versions: number[] | null): Promise<DeploymentResponse> {
+    const row = await this.database.transaction(async (transaction) => {
+      const job = await lockJob(transaction, name, versions);
+      const sources = new DeploymentSources(transaction, job);
+      const running = job.desired_state === 'running' ? await sources.findRunning() : undefined;
+      if (running) return await readDeployment(transaction, running.id);
+      const source = (await sources.findLastServing()) ?? (await sources.findLatest());
+      return await insertDeployment(transaction, name, versions, copyOf(checkSource(name, source), 'start'));
+    });
+    return this.#accepted(row);
+  }
+
+  /** @throws Problem */
+  async cancel(name: string, number: number): Promise<DeploymentResponse> {
+    const row = await this.database.transaction(async (transaction) => {
+      const job = await lockJob(transaction, name, null);
+      const deployment = await new DeploymentSources(transaction, job).find(number);
+      if (!deployment) throw deploymentNotFound(name, number);
+      if (mayCancel(deployment)) await requestCancel(transaction, job.id, deployment.id);
+      return await readDeployment(transaction, deployment.id);
+    });
+    return this.#accepted(row);
+  }
+
+  /** Holds the job while `decide` looks at its earlier deployments. */
+  async #deployFrom(
+    name: string,
+    versions: number[] | null,
+    decide: (sources: DeploymentSources, job: LockedJob) => Promise<NewDeployment>,
+  ): Promise<DeploymentResponse> {
+    const row = await this.database.transaction(async (transaction) => {
+      const job = await lockJob(transaction, name, versions);
+      const wanted = await decide(new DeploymentSources(transaction, job), job);
+      return await insertDeployment(transaction, name, versions, wanted);
+    });
+    return this.#accepted(row);
+  }
+
+  #accepted(row: DeploymentRow | undefined): DeploymentResponse {
+    if (!row) throw new Error('a deployment of a locked job was not written');
+    this.signals.send('jobs');
+    return toDeployment(row);
+  }
+
+  async #nameTaken(name: string): Promise<Problem> {
+    const [holder] = await this.database.query<{ is_deleting: boolean }>(
+      `SELECT desired_state = 'deleted' AS is_deleting FROM jobs WHERE name = $1 AND deleted_at IS NULL`,
+      [name],
+    );
+    const detail = holder?.is_deleting
+      ? `The job “${name}” is still being deleted; its name is free once GET answers 404.`
+      : `There is a job named “${name}” already.`;
+    return new Problem('job-name-taken', detail);
+  }
+}
+
+function copyOf(source: Source, trigger: DeploymentTrigger): NewDeployment {
+  return { image: source.image, trigger, definition: source.definition, copyOf: source };
+}
+
+function checkImage(name: string, latest: Source | undefined): string {
+  if (latest) return latest.image;
+  const detail = `is needed: the job “${name}” has no deployment to take it from`;
+  throw new Problem('invalid-request', `#/image: ${detail}`, { errors: [{ pointer: '#/image', detail }] });
+}
+
+function checkSource(name: string, source: Source | undefined): Source {
+  if (source) return source;
+  throw new Problem('nothing-to-start', `The job “${name}” has no deployment that could run again: post one.`);
+}
+
+function checkTarget(job: LockedJob, to: number, target: Source | undefined): Source {
+  if (!target) throw cannotRollBack(`The job “${job.name}” has no deployment ${to}.`);
+  if (target.active_at === null) throw cannotRollBack(`Deployment ${to} was never active.`);
+  if (target.id === job.active_deployment_id) {
+    throw cannotRollBack(`Deployment ${to} is the active one: use restart to run it on a fresh instance.`);
+  }
+  return target;
+}
+
+function checkOlder(job: LockedJob, last: Source | undefined, older: Source | undefined): Source {
+  if (older) return older;
+  const reason = last
+    ? `No deployment before ${last.number} was ever active.`
+    : `No deployment of the job “${job.name}” was ever active.`;
+  throw cannotRollBack(reason);
+}
+
+function cannotRollBack(detail: string): Problem {
+  return new Problem('cannot-roll-back', detail);
+}
+
+/** Called under the lock of the job's row: no pass can make it active between this look and the request. */
+function mayCancel({ number, status }: Source): boolean {
+  if (status === 'active') {
+    throw new Problem('deployment-active', `Deployment ${number} is active: use stop or rollback.`);
+  }
+  if (status === 'draining') {
+    throw new Problem('deployment-draining', `Deployment ${number} is draining: its container is being stopped.`);
+  }
+  return isCancellable(status);
+}
+
+async function requestCancel(transaction: Queryable, jobId: string, deploymentId: string): Promise<void> {
+  await transaction.query(`UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp()) WHERE id = $1`, [
+    jobId,
+  ]);
+  await transaction.query(
+    `UPDATE deployments SET cancel_requested_at = COALESCE(cancel_requested_at, clock_timestamp()) WHERE id = $1`,
+    [deploymentId],
+  );
+}
+
+async function readDeployment(transaction: Queryable, id: string): Promise<DeploymentRow | undefined> {
+  const [row] = await transaction.query<DeploymentRow>(
+    `${selectDeploymentsFrom('deployments d JOIN jobs j ON j.id = d.job_id')} WHERE d.id = $1`,
+    [id],
+  );
+  return row;
+}

@@ -1,0 +1,64 @@
+import type { Queryable } from '../database/database.js';
+import type { JobDefinition } from '../jobs/job-definition.js';
+import type { LockedJob } from '../jobs/job-lock.js';
+import type { DeploymentStatus } from './deployment-status.js';
+
+/** A deployment as one to copy or to judge. */
+export type Source = {
+  id: string;
+  number: number;
+  image: string;
+  image_digest: string | null;
+  image_id: string | null;
+  definition: JobDefinition;
+  status: DeploymentStatus;
+  active_at: Date | null;
+};
+
+/** Finds deployments of a job whose row is locked: what is found stays as it is until the transaction ends. */
+export class DeploymentSources {
+  constructor(
+    private readonly transaction: Queryable,
+    private readonly job: LockedJob,
+  ) {}
+
+  find(number: number): Promise<Source | undefined> {
+    return this.#first('number = $2', 'number', [number]);
+  }
+
+  findLatest(): Promise<Source | undefined> {
+    return this.#first('true', 'number DESC');
+  }
+
+  /** What serves or is on its way to: the active one first. */
+  findRunning(): Promise<Source | undefined> {
+    return this.#first(
+      `status IN ('queued', 'deploying', 'active')`,
+      '(id IS NOT DISTINCT FROM $2::uuid) DESC, number DESC',
+      [this.job.active_deployment_id],
+    );
+  }
+
+  /** The active one, or else the last that was. */
+  findLastServing(): Promise<Source | undefined> {
+    return this.#first('active_at IS NOT NULL', `(id IS NOT DISTINCT FROM $2::uuid) DESC, ${GOOD_AND_NEW}`, [
+      this.job.active_deployment_id,
+    ]);
+  }
+
+  findServedBefore(number: number): Promise<Source | undefined> {
+    return this.#first('active_at IS NOT NULL AND number < $2', GOOD_AND_NEW, [number]);
+  }
+
+  async #first(condition: string, order: string, values: readonly unknown[] = []): Promise<Source | undefined> {
+    const [source] = await this.transaction.query<Source>(
+      `SELECT id, number, image, image_digest, image_id, definition, status, active_at
+       FROM deployments WHERE job_id = $1 AND ${condition} ORDER BY ${order} LIMIT 1`,
+      [this.job.id, ...values],
+    );
+    return source;
+  }
+}
+
+/** One that was active but failed gave its place back to its predecessor: only when there is none better. */
+const GOOD_AND_NEW = `(status NOT IN ('failed', 'cancelled')) DESC, number DESC`;

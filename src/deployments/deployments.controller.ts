@@ -1,0 +1,187 @@
+import { Body, Controller, Get, Headers, Param, Post, Query, Res } from '@nestjs/common';
+import { ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import { Endpoint } from '../http/endpoint.decorator.js';
+import type { Page } from '../http/pagination.js';
+import { closeSignalOf } from '../jobs/close-signal.js';
+import { versionsOf } from '../jobs/etag.js';
+import { JobNamePipe } from '../jobs/job-name.pipe.js';
+import { BODY_PROBLEMS, CHANGE_PROBLEMS, IF_MATCH, LOCATION, NAME } from '../jobs/job-docs.js';
+import { DeploymentIntents } from './deployment-intents.service.js';
+import { DEPLOYMENT_EXAMPLE, NEW_DEPLOYMENT_EXAMPLE } from './deployment.examples.js';
+import {
+  CreateDeployment,
+  DeploymentNumber,
+  DeploymentPage,
+  DeploymentResponse,
+  ListDeployments,
+  Rollback,
+  WatchDeployment,
+} from './deployment.schema.js';
+import { DeploymentsService } from './deployments.service.js';
+
+@ApiTags('deployments')
+@Controller('/v1/jobs')
+export class DeploymentsController {
+  constructor(
+    private readonly deployments: DeploymentsService,
+    private readonly intents: DeploymentIntents,
+  ) {}
+
+  @Post(':name/deployments')
+  @ApiParam(NAME)
+  @ApiHeader(IF_MATCH)
+  @Endpoint({
+    summary: 'Deploy an image',
+    description:
+      'A second instance comes up, and takes over once it is healthy; a stopped job starts. Without an image, the latest one again.',
+    status: 202,
+    answer: 'The deployment, queued',
+    ok: DeploymentResponse,
+    example: NEW_DEPLOYMENT_EXAMPLE,
+    headers: LOCATION,
+    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS],
+  })
+  async create(
+    @Param('name', JobNamePipe) name: string,
+    @Body({ schema: CreateDeployment }) body: CreateDeployment,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<DeploymentResponse> {
+    return located(reply, await this.intents.deploy(name, body, versionsOf(ifMatch)));
+  }
+
+  @Get(':name/deployments')
+  @ApiParam(NAME)
+  @Endpoint({
+    summary: 'List the deployments of a job, newest first',
+    answer: 'A page of deployments',
+    ok: DeploymentPage,
+    example: { items: [DEPLOYMENT_EXAMPLE], nextCursor: null },
+    problems: ['invalid-parameter', 'job-not-found'],
+  })
+  async list(
+    @Param('name', JobNamePipe) name: string,
+    @Query({ schema: ListDeployments }) query: ListDeployments,
+  ): Promise<Page<DeploymentResponse>> {
+    return await this.deployments.list(name, query);
+  }
+
+  @Get(':name/deployments/:number')
+  @ApiParam(NAME)
+  @Endpoint({
+    summary: 'Get a deployment',
+    description: 'With `wait`, answers once it got as far as `until` says, or the wait ran out: 200 in both cases.',
+    answer: 'The deployment',
+    ok: DeploymentResponse,
+    example: DEPLOYMENT_EXAMPLE,
+    problems: ['invalid-parameter', 'job-not-found', 'deployment-not-found'],
+  })
+  async get(
+    @Param('name', JobNamePipe) name: string,
+    @Param('number', { schema: DeploymentNumber }) number: number,
+    @Query({ schema: WatchDeployment }) query: WatchDeployment,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<DeploymentResponse> {
+    if (query.wait === 0) return await this.deployments.get(name, number);
+    return await this.deployments.watch(name, number, query, closeSignalOf(reply));
+  }
+
+  @Post(':name/deployments/:number/cancel')
+  @ApiParam(NAME)
+  @Endpoint({
+    summary: 'Cancel a deployment that is not active yet',
+    description: 'The active deployment stays untouched. One that has ended is answered unchanged.',
+    status: 202,
+    answer: 'The deployment; `cancelRequestedAt` is set',
+    ok: DeploymentResponse,
+    example: { ...NEW_DEPLOYMENT_EXAMPLE, cancelRequestedAt: '2026-05-04T09:30:05.000Z' },
+    headers: LOCATION,
+    problems: [
+      'invalid-parameter',
+      'job-not-found',
+      'deployment-not-found',
+      'job-deleting',
+      'deployment-active',
+      'deployment-draining',
+    ],
+  })
+  async cancel(
+    @Param('name', JobNamePipe) name: string,
+    @Param('number', { schema: DeploymentNumber }) number: number,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<DeploymentResponse> {
+    return located(reply, await this.intents.cancel(name, number));
+  }
+
+  @Post(':name/rollback')
+  @ApiParam(NAME)
+  @ApiHeader(IF_MATCH)
+  @Endpoint({
+    summary: 'Deploy again what an earlier deployment ran',
+    description:
+      'A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. The job’s stored definition stays.',
+    status: 202,
+    answer: 'The new deployment, queued',
+    ok: DeploymentResponse,
+    example: { ...NEW_DEPLOYMENT_EXAMPLE, number: 3, trigger: 'rollback', copiedFrom: 1 },
+    headers: LOCATION,
+    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS, 'cannot-roll-back'],
+  })
+  async rollback(
+    @Param('name', JobNamePipe) name: string,
+    @Body({ schema: Rollback }) body: Rollback,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<DeploymentResponse> {
+    return located(reply, await this.intents.rollback(name, body, versionsOf(ifMatch)));
+  }
+
+  @Post(':name/restart')
+  @ApiParam(NAME)
+  @ApiHeader(IF_MATCH)
+  @Endpoint({
+    summary: 'Run the active deployment again on a fresh instance',
+    description: 'Without downtime, like any deployment. When none is active, the last one that was.',
+    status: 202,
+    answer: 'The new deployment, queued',
+    ok: DeploymentResponse,
+    example: { ...NEW_DEPLOYMENT_EXAMPLE, number: 2, trigger: 'restart', copiedFrom: 1 },
+    headers: LOCATION,
+    problems: [...CHANGE_PROBLEMS, 'nothing-to-start'],
+  })
+  async restart(
+    @Param('name', JobNamePipe) name: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<DeploymentResponse> {
+    return located(reply, await this.intents.restart(name, versionsOf(ifMatch)));
+  }
+
+  @Post(':name/start')
+  @ApiParam(NAME)
+  @ApiHeader(IF_MATCH)
+  @Endpoint({
+    summary: 'Start a stopped job',
+    description:
+      'A new deployment of what ran last. While one runs or is on its way, that one is answered and nothing changes.',
+    status: 202,
+    answer: 'The new deployment, or the current one',
+    ok: DeploymentResponse,
+    example: { ...NEW_DEPLOYMENT_EXAMPLE, number: 2, trigger: 'start', copiedFrom: 1 },
+    headers: LOCATION,
+    problems: [...CHANGE_PROBLEMS, 'nothing-to-start'],
+  })
+  async start(
+    @Param('name', JobNamePipe) name: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<DeploymentResponse> {
+    return located(reply, await this.intents.start(name, versionsOf(ifMatch)));
+  }
+}
+
+function located(reply: FastifyReply, deployment: DeploymentResponse): DeploymentResponse {
+  void reply.header('location', `/v1/jobs/${deployment.job}/deployments/${deployment.number}`);
+  return deployment;
+}

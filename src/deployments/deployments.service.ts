@@ -1,0 +1,90 @@
+import { Injectable } from '@nestjs/common';
+import { z } from 'zod';
+import { Database } from '../database/database.js';
+import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import { Problem } from '../http/problem.js';
+import { ChangeWaiter } from '../jobs/change-waiter.js';
+import { jobNotFound } from '../jobs/job-lock.js';
+import { type DeploymentStatus, isCancellable, isEnded } from './deployment-status.js';
+import { type DeploymentRow, type NoDeploymentRow, selectDeploymentsFrom, toDeployment } from './deployment-view.js';
+import type { DeploymentGoal, DeploymentResponse, ListDeployments, WatchDeployment } from './deployment.schema.js';
+
+/** What was asked for, and how far it got. */
+@Injectable()
+export class DeploymentsService {
+  constructor(
+    private readonly database: Database,
+    private readonly waiter: ChangeWaiter,
+  ) {}
+
+  /** @throws Problem job-not-found, deployment-not-found */
+  async get(name: string, number: number): Promise<DeploymentResponse> {
+    return toDeployment(await this.#find(name, number));
+  }
+
+  /** As `get`, once the deployment reached its goal or the wait ran out. */
+  async watch(
+    name: string,
+    number: number,
+    { wait, until }: WatchDeployment,
+    signal: AbortSignal,
+  ): Promise<DeploymentResponse> {
+    let row = await this.#find(name, number);
+    if (isReached(row.status, until)) return toDeployment(row);
+    await this.waiter.wait(row.job_id, wait * 1000, signal, async () => {
+      row = await this.#find(name, number);
+      return isReached(row.status, until);
+    });
+    return toDeployment(row);
+  }
+
+  /** Newest first. @throws Problem job-not-found */
+  async list(name: string, { limit, cursor }: ListDeployments): Promise<Page<DeploymentResponse>> {
+    const before = cursor === undefined ? null : decodeCursor(cursor, DeploymentCursor);
+    const rows = await this.database.prepared<DeploymentRow | NoDeploymentRow>('list-deployments', LIST_DEPLOYMENTS, [
+      name,
+      before,
+      limit + 1,
+    ]);
+    if (rows.length === 0) throw jobNotFound(name);
+    return toPage(rows.filter(isFound), limit, (row) => row.number, toDeployment);
+  }
+
+  async #find(name: string, number: number): Promise<DeploymentRow> {
+    const [row] = await this.database.prepared<DeploymentRow | NoDeploymentRow>('get-deployment', GET_DEPLOYMENT, [
+      name,
+      number,
+    ]);
+    if (!row) throw jobNotFound(name);
+    if (!isFound(row)) throw deploymentNotFound(name, number);
+    return row;
+  }
+}
+
+export function deploymentNotFound(name: string, number: number): Problem {
+  return new Problem('deployment-not-found', `The job “${name}” has no deployment ${number}.`);
+}
+
+/** Whoever waits for active also wants to hear that it never will be. */
+function isReached(status: DeploymentStatus, goal: DeploymentGoal): boolean {
+  return goal === 'ended' ? isEnded(status) : !isCancellable(status);
+}
+
+function isFound(row: DeploymentRow | NoDeploymentRow): row is DeploymentRow {
+  return row.id !== null;
+}
+
+const DeploymentCursor = z.int().min(1).max(2_147_483_647);
+
+const GET_DEPLOYMENT = `
+  ${selectDeploymentsFrom('jobs j LEFT JOIN deployments d ON d.job_id = j.id AND d.number = $2')}
+  WHERE j.name = $1 AND j.deleted_at IS NULL`;
+
+const LIST_DEPLOYMENTS = `
+  ${selectDeploymentsFrom(`jobs j LEFT JOIN LATERAL (
+    SELECT * FROM deployments
+    WHERE job_id = j.id AND ($2::int IS NULL OR number < $2)
+    ORDER BY number DESC LIMIT $3
+  ) d ON true`)}
+  WHERE j.name = $1 AND j.deleted_at IS NULL
+  ORDER BY d.number DESC`;

@@ -1,0 +1,95 @@
+import type { Queryable } from '../database/database.js';
+import type { JobDefinition } from '../jobs/job-definition.js';
+import { CHANGEABLE_JOB } from '../jobs/job-lock.js';
+import { selectJobsFrom, type JobRow } from '../jobs/job-view.js';
+import type { DeploymentTrigger } from './deployment-status.js';
+import { type DeploymentRow, selectDeploymentsFrom } from './deployment-view.js';
+
+export type NewDeployment = {
+  readonly image: string;
+  readonly trigger: DeploymentTrigger;
+  /** Default: the job's own. */
+  readonly definition?: JobDefinition;
+  /** What a copy shares with its original besides image and definition: the very same bits on the same AMI. */
+  readonly copyOf?: { readonly number: number; readonly image_digest: string | null; readonly image_id: string | null };
+};
+
+/**
+ * The next deployment of the job, which is wanted running from now on. One statement: its update takes the job's row,
+ * so the counter gives every deployment a number of its own. Undefined: no such job at one of these versions, or it is
+ * being deleted.
+ */
+export async function insertDeployment(
+  database: Queryable,
+  name: string,
+  versions: number[] | null,
+  { image, trigger, definition, copyOf }: NewDeployment,
+): Promise<DeploymentRow | undefined> {
+  const [row] = await database.prepared<DeploymentRow>('insert-deployment', INSERT_DEPLOYMENT, [
+    name,
+    versions,
+    image,
+    trigger,
+    definition ? JSON.stringify(definition) : null,
+    copyOf?.number ?? null,
+    copyOf?.image_digest ?? null,
+    copyOf?.image_id ?? null,
+  ]);
+  return row;
+}
+
+const INSERT_DEPLOYMENT = `
+  WITH j AS (
+    UPDATE jobs SET
+      deployment_count = deployment_count + 1,
+      status = 'deploying',
+      version = version + (desired_state <> 'running')::int,
+      updated_at = CASE WHEN desired_state = 'running' THEN updated_at ELSE clock_timestamp() END,
+      desired_state = 'running',
+      next_pass_at = LEAST(next_pass_at, clock_timestamp())
+    WHERE ${CHANGEABLE_JOB}
+    RETURNING id, name, deployment_count, COALESCE($5::jsonb, definition) AS definition
+  ), d AS (
+    INSERT INTO deployments (id, job_id, number, image, definition, trigger, copied_from, image_digest, image_id, deadline_at)
+    SELECT gen_random_uuid(), j.id, j.deployment_count, $3, j.definition, $4, $6::int, $7, $8,
+           clock_timestamp() + make_interval(secs => (j.definition #>> '{rollout,deadlineSeconds}')::int)
+    FROM j
+    RETURNING *
+  )
+  ${selectDeploymentsFrom('d JOIN j ON j.id = d.job_id')}`;
+
+export type NewJob = {
+  readonly name: string;
+  readonly kind: string;
+  readonly definition: JobDefinition;
+  /** With it, deployment 1 is made. */
+  readonly image: string | undefined;
+};
+
+/** Undefined: the name is taken. */
+export async function insertJob(
+  database: Queryable,
+  { name, kind, definition, image }: NewJob,
+): Promise<JobRow | undefined> {
+  const values = [name, kind, JSON.stringify(definition), image ?? null];
+  const [row] = await database.prepared<JobRow>('insert-job', INSERT_JOB, values);
+  return row;
+}
+
+const INSERT_JOB = `
+  WITH created AS (
+    INSERT INTO jobs (id, name, kind, definition, status, deployment_count, next_pass_at)
+    SELECT gen_random_uuid(), $1, $2, $3::jsonb,
+           CASE WHEN has_image THEN 'deploying' ELSE 'idle' END,
+           CASE WHEN has_image THEN 1 ELSE 0 END,
+           CASE WHEN has_image THEN clock_timestamp() END
+    FROM (SELECT $4::text IS NOT NULL AS has_image) given
+    ON CONFLICT (name) WHERE deleted_at IS NULL DO NOTHING
+    RETURNING *
+  ), first AS (
+    INSERT INTO deployments (id, job_id, number, image, definition, trigger, deadline_at)
+    SELECT gen_random_uuid(), created.id, 1, $4, created.definition, 'api',
+           clock_timestamp() + make_interval(secs => (created.definition #>> '{rollout,deadlineSeconds}')::int)
+    FROM created WHERE $4::text IS NOT NULL
+  )
+  ${selectJobsFrom('created')}`;

@@ -1,0 +1,35 @@
+import { Body, Controller, Post, Res } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import { Endpoint } from '../http/endpoint.decorator.js';
+import { etagOf } from '../jobs/etag.js';
+import { BODY_PROBLEMS, ETAG, LOCATION } from '../jobs/job-docs.js';
+import { NEW_JOB_EXAMPLE } from '../jobs/job.examples.js';
+import { CreateJob, JobResponse } from '../jobs/job.schema.js';
+import { DeploymentIntents } from './deployment-intents.service.js';
+
+/** The one route of jobs that also makes a deployment: it cannot stand in jobs/, which knows nothing of deployments. */
+@ApiTags('jobs')
+@Controller('/v1/jobs')
+export class NewJobsController {
+  constructor(private readonly intents: DeploymentIntents) {}
+
+  @Post()
+  @Endpoint({
+    summary: 'Make a job, and with an image its first deployment',
+    status: 201,
+    answer: 'The job',
+    ok: JobResponse,
+    example: NEW_JOB_EXAMPLE,
+    headers: { ...LOCATION, ...ETAG },
+    problems: [...BODY_PROBLEMS, 'job-name-taken'],
+  })
+  async create(
+    @Body({ schema: CreateJob }) body: CreateJob,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<JobResponse> {
+    const { job, version } = await this.intents.createJob(body);
+    void reply.headers({ location: `/v1/jobs/${job.name}`, etag: etagOf(version) });
+    return job;
+  }
+}

@@ -1,0 +1,167 @@
+import type { Queryable } from '../database/database.js';
+import type { ShapeRow } from './load-shapes.js';
+import type { FleetPlan } from './plan-fleet.js';
+
+export type PlannedShape = { readonly shape: ShapeRow; readonly plan: FleetPlan; readonly launch: LaunchRow | null };
+
+/** A launch as it is written down before the call. */
+export type LaunchRow = {
+  readonly id: string;
+  readonly shapeKey: string;
+  readonly epoch: string;
+  readonly input: Buffer;
+  readonly count: number;
+  readonly imageId: string;
+  readonly instanceType: string;
+  readonly subnetId: string;
+  readonly market: string;
+  readonly secretHash: Buffer;
+};
+
+export type Applied = {
+  readonly assigned: readonly { attemptId: string; instanceId: string }[];
+  readonly wokenJobs: number;
+};
+
+/** Writes the plans of a pass in the lock order jobs → instances, assignments, launches → shapes, each set in order of its key. */
+export async function applyPlans(transaction: Queryable, planned: readonly PlannedShape[]): Promise<Applied> {
+  const assignments = planned.flatMap(({ plan }) => plan.assignments);
+  const newsOf = planned.filter(({ plan }) => plan.isVerdictNews).map(({ shape }) => shape.key);
+  const wokenJobs = await wakeJobs(
+    transaction,
+    assignments.map(({ jobId }) => jobId),
+    newsOf,
+  );
+  const assigned = await assign(transaction, assignments);
+  await retire(
+    transaction,
+    planned.flatMap(({ plan }) => plan.retirements),
+  );
+  await insertLaunches(
+    transaction,
+    planned.flatMap(({ launch }) => launch ?? []),
+  );
+  await updateShapes(transaction, planned);
+  return { assigned, wokenJobs };
+}
+
+async function wakeJobs(
+  transaction: Queryable,
+  jobIds: readonly string[],
+  shapeKeys: readonly string[],
+): Promise<number> {
+  if (jobIds.length + shapeKeys.length === 0) return 0;
+  const rows = await transaction.prepared('fleet-wake-jobs', WAKE_JOBS, [[...new Set(jobIds)], shapeKeys]);
+  return rows.length;
+}
+
+/** What has changed since it was loaded is left out: the attempt is not waiting any more, the instance is leaving. */
+async function assign(
+  transaction: Queryable,
+  assignments: readonly { attemptId: string; instanceId: string }[],
+): Promise<{ attemptId: string; instanceId: string }[]> {
+  if (assignments.length === 0) return [];
+  return transaction.prepared('fleet-assign', ASSIGN, [
+    assignments.map(({ attemptId }) => attemptId),
+    assignments.map(({ instanceId }) => instanceId),
+  ]);
+}
+
+async function retire(
+  transaction: Queryable,
+  retirements: readonly { instanceId: string; reason: string }[],
+): Promise<void> {
+  if (retirements.length === 0) return;
+  await transaction.prepared('fleet-retire', RETIRE, [
+    retirements.map(({ instanceId }) => instanceId),
+    retirements.map(({ reason }) => reason),
+  ]);
+}
+
+async function insertLaunches(transaction: Queryable, launches: readonly LaunchRow[]): Promise<void> {
+  for (const row of launches) {
+    const { id, shapeKey, epoch, input, count, imageId, instanceType, subnetId, market, secretHash } = row;
+    const values = [id, shapeKey, epoch, input, count, imageId, instanceType, subnetId, market, secretHash];
+    await transaction.prepared('fleet-insert-launch', INSERT_LAUNCH, values);
+  }
+}
+
+async function updateShapes(transaction: Queryable, planned: readonly PlannedShape[]): Promise<void> {
+  const rows = planned.map(({ shape, plan }) => ({
+    key: shape.key,
+    claimedUntil: shape.claimedUntil,
+    capacity: plan.capacity,
+    recheckAt: plan.recheckAt,
+    isVerdictNews: plan.isVerdictNews,
+    reason: plan.verdict?.reason ?? null,
+    message: plan.verdict?.message ?? null,
+    isFinal: plan.verdict?.isFinal ?? false,
+  }));
+  await transaction.prepared('fleet-update-shapes', UPDATE_SHAPES, [JSON.stringify(rows)]);
+}
+
+const WAKE_JOBS = `
+  UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
+  WHERE id IN (
+    SELECT id FROM jobs
+    WHERE id IN (
+      SELECT unnest($1::uuid[])
+      UNION SELECT job_id FROM attempts WHERE shape_key = ANY($2::text[]) AND phase = 'waiting')
+    ORDER BY id FOR NO KEY UPDATE)
+  RETURNING 1`;
+
+// Locked before they are looked at again: a sweep may be writing that the instance was just terminated.
+const ASSIGN = `
+  WITH wanted AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[]) AS w(attempt_id, instance_id)
+  ), usable AS (
+    SELECT id FROM instances
+    WHERE id IN (SELECT instance_id FROM wanted) AND assigned = false AND retire_reason IS NULL
+      AND terminated_at IS NULL AND state IN ('pending', 'running') AND registered_at IS NOT NULL AND NOT quarantined
+    ORDER BY id FOR NO KEY UPDATE
+  ), inserted AS (
+    INSERT INTO assignments (attempt_id, instance_id)
+    SELECT w.attempt_id, w.instance_id FROM wanted w
+    JOIN usable u ON u.id = w.instance_id
+    JOIN attempts a ON a.id = w.attempt_id AND a.phase = 'waiting'
+    ON CONFLICT DO NOTHING
+    RETURNING attempt_id, instance_id
+  ), marked AS (
+    UPDATE instances SET assigned = true WHERE id IN (SELECT instance_id FROM inserted)
+  )
+  SELECT attempt_id AS "attemptId", instance_id AS "instanceId" FROM inserted`;
+
+// An instance that registered or was assigned meanwhile has a use again.
+const RETIRE = `
+  WITH leaving AS (
+    SELECT * FROM unnest($1::text[], $2::text[]) AS l(id, reason)
+  ), locked AS (
+    SELECT id FROM instances WHERE id IN (SELECT id FROM leaving) ORDER BY id FOR NO KEY UPDATE
+  )
+  UPDATE instances i SET retire_reason = l.reason, retired_at = clock_timestamp()
+  FROM leaving l JOIN locked ON locked.id = l.id
+  WHERE i.id = l.id AND i.retire_reason IS NULL AND i.terminated_at IS NULL
+    AND (l.reason = 'attempt-ended' OR i.assigned = false)
+    AND (l.reason <> 'never-registered' OR i.registered_at IS NULL)`;
+
+const INSERT_LAUNCH = `
+  INSERT INTO launches (id, shape_key, epoch, input, count, image_id, instance_type, subnet_id, market, secret_hash)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`;
+
+// A wake-up since the claim has changed next_pass_at: it is kept, however early.
+const UPDATE_SHAPES = `
+  WITH plan AS (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS p(key text, "claimedUntil" timestamptz, capacity jsonb,
+      "recheckAt" timestamptz, "isVerdictNews" boolean, reason text, message text, "isFinal" boolean)
+  ), locked AS (
+    SELECT key FROM shapes WHERE key IN (SELECT key FROM plan) ORDER BY key FOR NO KEY UPDATE
+  )
+  UPDATE shapes s SET capacity = p.capacity,
+    next_pass_at = CASE WHEN s.next_pass_at = p."claimedUntil" THEN p."recheckAt"
+                        ELSE LEAST(s.next_pass_at, p."recheckAt") END,
+    verdict_reason = CASE WHEN p."isVerdictNews" THEN p.reason ELSE s.verdict_reason END,
+    verdict_message = CASE WHEN p."isVerdictNews" THEN p.message ELSE s.verdict_message END,
+    verdict_is_final = CASE WHEN p."isVerdictNews" THEN p."isFinal" ELSE s.verdict_is_final END,
+    verdict_at = CASE WHEN NOT p."isVerdictNews" THEN s.verdict_at WHEN p.reason IS NOT NULL THEN clock_timestamp() END
+  FROM plan p JOIN locked ON locked.key = p.key
+  WHERE s.key = p.key`;

@@ -1,0 +1,111 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { z } from 'zod';
+import { CONFIG, type Config } from '../config/config.js';
+import { Database } from '../database/database.js';
+import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import type { FleetResponse, InstanceResponse, ListInstances } from './fleet.schema.js';
+
+/** What people and monitoring are told of the fleet. */
+@Injectable()
+export class FleetOverview {
+  constructor(
+    private readonly database: Database,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  async list({ limit, cursor, state }: ListInstances): Promise<Page<InstanceResponse>> {
+    const after = cursor === undefined ? '' : decodeCursor(cursor, z.string());
+    const rows = await this.database.prepared<InstanceRow>('list-instances', INSTANCES, [
+      after,
+      state ?? null,
+      limit + 1,
+    ]);
+    return toPage(rows, limit, ({ id }) => id, toInstance);
+  }
+
+  async overview(): Promise<FleetResponse> {
+    const [row] = await this.database.prepared<OverviewRow>('fleet-overview', OVERVIEW, [this.config.cluster]);
+    if (!row) throw new Error('a statement of aggregates has a row');
+    const { pending, registered, assigned, retiring, quarantined, orphaned, demand, planned, unknown } = row;
+    const { holder, epoch, expiresAt } = row;
+    const isOwned = holder !== null && holder !== '' && epoch !== null && expiresAt !== null;
+    return {
+      instances: { pending, registered, assigned, retiring, quarantined, orphaned },
+      demand,
+      launches: { planned, unknown },
+      budgets: row.budgets ?? {},
+      owner: isOwned ? { holder, epoch, expiresAt: expiresAt.toISOString() } : null,
+    };
+  }
+}
+
+type InstanceRow = {
+  [Key in keyof InstanceResponse]: Key extends `${string}At`
+    ? Date | Extract<InstanceResponse[Key], null>
+    : InstanceResponse[Key];
+};
+
+type OverviewRow = FleetResponse['instances'] &
+  FleetResponse['launches'] & {
+    demand: number;
+    budgets: Record<string, number> | null;
+    holder: string | null;
+    epoch: number | null;
+    expiresAt: Date | null;
+  };
+
+function toInstance(row: InstanceRow): InstanceResponse {
+  return {
+    ...row,
+    launchedAt: row.launchedAt.toISOString(),
+    registeredAt: row.registeredAt?.toISOString() ?? null,
+    lastSeenAt: row.lastSeenAt?.toISOString() ?? null,
+    terminatedAt: row.terminatedAt?.toISOString() ?? null,
+  };
+}
+
+const INSTANCES = `
+  SELECT i.id, i.state, i.state_reason AS "stateReason", i.instance_type AS type, i.image_id AS "imageId",
+    i.availability_zone AS "availabilityZone", i.private_ip AS "privateIp", i.public_ip AS "publicIp", j.name AS job,
+    d.number AS deployment, i.launch_id AS "launchId", i.quarantined, i.launched_at AS "launchedAt",
+    i.registered_at AS "registeredAt", i.last_seen_at AS "lastSeenAt", i.retire_reason AS "retireReason",
+    i.terminated_at AS "terminatedAt"
+  FROM instances i
+  LEFT JOIN assignments s ON s.instance_id = i.id
+  LEFT JOIN attempts a ON a.id = s.attempt_id
+  LEFT JOIN deployments d ON d.id = a.deployment_id
+  LEFT JOIN jobs j ON j.id = a.job_id
+  WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2)
+  ORDER BY i.id LIMIT $3`;
+
+// Orphaned: the fleet retires what nobody needs within seconds, a minute at most; what is alive long after that has been
+// overlooked, and costs money. 10 minutes of boot and as long for EC2 to end an instance are no leak.
+const OVERVIEW = `
+  WITH living AS (
+    SELECT i.*, a.phase, a.ended_at FROM instances i
+    LEFT JOIN assignments s ON s.instance_id = i.id
+    LEFT JOIN attempts a ON a.id = s.attempt_id
+    WHERE i.terminated_at IS NULL
+  )
+  SELECT
+    count(*) FILTER (WHERE NOT quarantined AND retire_reason IS NULL AND NOT assigned AND registered_at IS NULL)::int AS pending,
+    count(*) FILTER (WHERE NOT quarantined AND retire_reason IS NULL AND NOT assigned AND registered_at IS NOT NULL)::int AS registered,
+    count(*) FILTER (WHERE NOT quarantined AND retire_reason IS NULL AND assigned)::int AS assigned,
+    count(*) FILTER (WHERE NOT quarantined AND retire_reason IS NOT NULL)::int AS retiring,
+    count(*) FILTER (WHERE quarantined)::int AS quarantined,
+    count(*) FILTER (WHERE NOT quarantined AND (
+      retired_at < clock_timestamp() - interval '10 minutes'
+      OR (retire_reason IS NULL AND phase = 'ended' AND ended_at < clock_timestamp() - interval '5 minutes')
+      OR (retire_reason IS NULL AND NOT assigned AND registered_at IS NULL AND launched_at < clock_timestamp() - interval '15 minutes')
+    ))::int AS orphaned,
+    (SELECT count(*) FROM attempts w WHERE w.phase = 'waiting'
+      AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = w.id))::int AS demand,
+    (SELECT count(*) FROM launches WHERE status = 'planned')::int AS planned,
+    (SELECT count(*) FROM launches WHERE status = 'unknown')::int AS unknown,
+    o.budgets, o.holder, o.epoch::int AS epoch, o."expiresAt"
+  FROM (SELECT 1) one
+  LEFT JOIN living ON true
+  LEFT JOIN LATERAL (
+    SELECT budgets, holder, epoch, expires_at AS "expiresAt" FROM owner
+    WHERE cluster = $1 AND expires_at > clock_timestamp()) o ON true
+  GROUP BY o.budgets, o.holder, o.epoch, o."expiresAt"`;

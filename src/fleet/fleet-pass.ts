@@ -1,0 +1,153 @@
+import { createHash, type KeyObject, randomBytes, randomUUID } from 'node:crypto';
+import type { CallBudget } from '../aws/call-budget.js';
+import { CLUSTER_TAG, LAUNCH_TAG } from '../aws/ec2-types.js';
+import type { Database } from '../database/database.js';
+import type { Signals } from '../database/signals.js';
+import { renderUserData } from '../agent/user-data.js';
+import { applyPlans, type LaunchRow, type PlannedShape } from './apply-plans.js';
+import { launchInput } from './launch-input.js';
+import {
+  claimShapes,
+  countInstances,
+  loadShapes,
+  nextShapeDueMs,
+  type ShapeFacts,
+  type ShapeRow,
+} from './load-shapes.js';
+import type { Log } from './log.js';
+import type { OwnerLease, Tenure } from './owner-lease.js';
+import { type FleetPlan, planFleet } from './plan-fleet.js';
+import type { Resolution, Resolver } from './resolver.js';
+import { seal } from './sealed.js';
+
+export type FleetPassOptions = {
+  readonly database: Database;
+  readonly signals: Signals;
+  readonly lease: OwnerLease;
+  readonly tenure: Tenure;
+  readonly budget: CallBudget;
+  readonly resolver: Resolver;
+  readonly log: Log;
+  readonly apiUrl: string;
+  readonly encryptionKey: KeyObject;
+  readonly maxInstances: number;
+  /** Text of agent.sh. */
+  readonly agentScript: string;
+};
+
+/** What the effects after a pass have to do. */
+export type FleetPassResult = {
+  readonly shapes: number;
+  readonly launched: number;
+  readonly retired: number;
+  readonly assigned: readonly string[];
+  /** Until the next shape is due; null = none is. */
+  readonly nextDueMs: number | null;
+};
+
+/** One claim → load → plan → apply over the due shapes. No call to EC2 inside a transaction, none but look-ups at all. */
+export class FleetPass {
+  constructor(private readonly options: FleetPassOptions) {}
+
+  async run(): Promise<FleetPassResult> {
+    const { database, lease, signals, log } = this.options;
+    const dueMs = await nextShapeDueMs(database);
+    if (dueMs === null || dueMs > 0) return { ...NOTHING, nextDueMs: dueMs };
+    const shapes = await lease.transaction(claimShapes);
+    if (shapes.length === 0) return { ...NOTHING, nextDueMs: await nextShapeDueMs(database) };
+
+    const resolutions = new Map<string, Resolution>();
+    for (const shape of shapes) resolutions.set(shape.key, await this.options.resolver.resolve(shape.spec));
+    const { planned, applied } = await lease.transaction(async (transaction, now) => {
+      const facts = await loadShapes(transaction, shapes);
+      const { maxInstances } = this.options;
+      let room = maxInstances === Infinity ? Infinity : maxInstances - (await countInstances(transaction));
+      const planned = shapes.flatMap((shape) => {
+        const [known, resolution] = [facts.get(shape.key), resolutions.get(shape.key)];
+        if (!known || !resolution) return [];
+        const one = this.plan(shape, known, resolution, room, now);
+        room -= one.plan.launch?.count ?? 0;
+        return [one];
+      });
+      return { planned, applied: await applyPlans(transaction, planned) };
+    });
+
+    if (applied.wokenJobs > 0) signals.send('jobs');
+    for (const { shape, plan } of planned) tell(log, shape, plan);
+    return {
+      shapes: shapes.length,
+      launched: planned.filter(({ launch }) => launch).length,
+      retired: planned.reduce((sum, { plan }) => sum + plan.retirements.length, 0),
+      assigned: applied.assigned.map(({ instanceId }) => instanceId),
+      nextDueMs: await nextShapeDueMs(database),
+    };
+  }
+
+  private plan(shape: ShapeRow, facts: ShapeFacts, resolution: Resolution, room: number, now: Date): PlannedShape {
+    const plan = planFleet({
+      ...facts,
+      spec: shape.spec,
+      subnetIds: resolution.subnetIds,
+      obstacle: resolution.obstacle,
+      warm: shape.warm,
+      capacity: shape.capacity,
+      verdict: shape.verdict,
+      room,
+      burst: this.options.budget.available('RunInstances'),
+      listeningSince: this.options.tenure.since,
+      nextLaunchId: randomUUID(),
+      now,
+    });
+    const isLaunching = plan.launch !== null && resolution.obstacle === null;
+    return { shape, plan, launch: isLaunching ? this.writeLaunch(shape, plan.launch, resolution.imageId) : null };
+  }
+
+  /** The complete call, secret and script included, so that a repeat is the same call whatever has changed by then. */
+  private writeLaunch(shape: ShapeRow, launch: NonNullable<FleetPlan['launch']>, imageId: string): LaunchRow {
+    const { agentScript, apiUrl, encryptionKey, lease, tenure } = this.options;
+    const { id, count, offer } = launch;
+    const launchSecret = randomBytes(32).toString('hex');
+    const userData = renderUserData({ script: agentScript, apiUrl, launchSecret, cluster: lease.cluster });
+    const input = launchInput({
+      spec: shape.spec,
+      offer,
+      count,
+      imageId,
+      userDataBase64: Buffer.from(userData).toString('base64'),
+      launchId: id,
+      cluster: lease.cluster,
+      tagKeys: { cluster: CLUSTER_TAG, launch: LAUNCH_TAG },
+    });
+    return {
+      id,
+      shapeKey: shape.key,
+      epoch: tenure.epoch,
+      input: seal(encryptionKey, JSON.stringify(input), id),
+      count,
+      imageId,
+      instanceType: offer.type,
+      subnetId: offer.subnetId,
+      market: offer.market,
+      secretHash: createHash('sha256').update(launchSecret).digest(),
+    };
+  }
+}
+
+const NOTHING = { shapes: 0, launched: 0, retired: 0, assigned: [] };
+
+/** Only what was decided: a pass that finds everything as it should be says nothing. */
+function tell(log: Log, shape: ShapeRow, plan: FleetPlan): void {
+  const shapeKey = shape.key.slice(0, 12);
+  if (plan.launch) {
+    const { id, count, offer, reason } = plan.launch;
+    log.info('launch planned', { shapeKey, launchId: id, count, ...offer, reason });
+  }
+  for (const { attemptId, instanceId, reason } of plan.assignments) {
+    log.info('instance assigned', { shapeKey, attemptId, instanceId, reason });
+  }
+  for (const { instanceId, reason } of plan.retirements) log.info('instance retired', { shapeKey, instanceId, reason });
+  if (plan.isVerdictNews && plan.verdict) {
+    const { reason, message, isFinal } = plan.verdict;
+    log.warn('launches are blocked', { shapeKey, reason, message, isFinal });
+  }
+}

@@ -1,0 +1,70 @@
+import { readFile } from 'node:fs/promises';
+import {
+  type BeforeApplicationShutdown,
+  Inject,
+  Injectable,
+  Logger,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { Heartbeats } from '../http/heartbeats.js';
+import type { Fleet } from './fleet.js';
+
+const HEARTBEAT = 'fleet-pass';
+/** A pass may wait for two calls of 30 s, for an image and the subnets, each tried twice. */
+const HEARTBEAT_MAX_AGE_MS = 150_000;
+const AWS = 'aws';
+
+/** Runs the fleet in processes that have the loops. */
+@Injectable()
+export class FleetService implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly logger = new Logger('Fleet');
+  private running: Promise<Fleet> | undefined;
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly database: Database,
+    private readonly signals: Signals,
+    private readonly heartbeats: Heartbeats,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    if (this.config.role === 'api') return;
+    this.heartbeats.expect(HEARTBEAT, HEARTBEAT_MAX_AGE_MS);
+    this.running = this.start();
+  }
+
+  // Before the connections are closed: the last writes and the release of the lease need Postgres.
+  async beforeApplicationShutdown(): Promise<void> {
+    const fleet = await this.running;
+    await fleet?.stop();
+    this.heartbeats.forget(HEARTBEAT);
+  }
+
+  /** Beside the start of the server: loading EC2's client takes 400 ms, which an API process never needs. */
+  private async start(): Promise<Fleet> {
+    const { Ec2 } = await import('../aws/ec2.js');
+    const { Fleet } = await import('./fleet.js');
+    const fleet = new Fleet({
+      database: this.database,
+      signals: this.signals,
+      ec2: new Ec2({ region: this.config.aws.region }),
+      config: this.config,
+      agentScript: await readFile(new URL('../agent/agent.sh', import.meta.url), 'utf8'),
+      log: {
+        info: (message, fields) => this.logger.log({ message, ...fields }),
+        warn: (message, fields) => this.logger.warn({ message, ...fields }),
+        error: (message, fields) => this.logger.error({ message, ...fields }),
+      },
+      onBeat: () => this.heartbeats.beat(HEARTBEAT),
+      onAwsTrouble: (trouble) => {
+        if (trouble === null) this.heartbeats.recover(AWS);
+        else this.heartbeats.degrade(AWS, trouble);
+      },
+    });
+    fleet.start();
+    return fleet;
+  }
+}

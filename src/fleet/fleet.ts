@@ -1,0 +1,186 @@
+import { randomUUID } from 'node:crypto';
+import { CallBudget } from '../aws/call-budget.js';
+import type { Ec2 } from '../aws/ec2.js';
+import type { Config } from '../config/config.js';
+import type { Database } from '../database/database.js';
+import type { Signals } from '../database/signals.js';
+import { FleetPass } from './fleet-pass.js';
+import { Launcher } from './launcher.js';
+import type { Log } from './log.js';
+import { Loop } from './loop.js';
+import { LeaseLost, OwnerLease, RENEW_MS, type Tenure } from './owner-lease.js';
+import { Resolver } from './resolver.js';
+import { Retirer } from './retirer.js';
+import { Silence } from './silence.js';
+import { Sweep } from './sweep.js';
+import { Tagger } from './tagger.js';
+
+export type FleetOptions = {
+  readonly database: Database;
+  readonly signals: Signals;
+  readonly ec2: Ec2;
+  readonly config: Pick<Config, 'cluster' | 'encryptionKey' | 'fleet'> & {
+    readonly aws: Pick<Config['aws'], 'quotaShare'>;
+    readonly http: Pick<Config['http'], 'publicUrl'>;
+  };
+  /** Text of agent.sh. */
+  readonly agentScript: string;
+  readonly log: Log;
+  /** A sign of life: of the fleet pass, or, while another process is the owner, of the wait for it. */
+  readonly onBeat: () => void;
+  /** What is wrong between us and EC2; null = nothing any more. */
+  readonly onAwsTrouble: (trouble: string | null) => void;
+};
+
+/** While another process is the owner: how soon we notice that it is gone. */
+const ACQUIRE_MS = 1_000;
+const LONGEST_PASS_PAUSE_MS = 1_000;
+
+const STOP_MS = 8_000;
+
+/** Supplies instances as long as this process is the owner, and stands by as long as it is not. */
+export class Fleet {
+  readonly lease: OwnerLease;
+  readonly #leaseLoop: Loop;
+  #tenure: RunningTenure | undefined;
+
+  constructor(private readonly options: FleetOptions) {
+    const { database, config, log } = options;
+    this.lease = new OwnerLease(database, config.cluster, randomUUID());
+    this.#leaseLoop = new Loop({
+      name: 'owner-lease',
+      run: () => this.#keepLease(),
+      onError: (name, error, pauseMs) => {
+        log.error('loop failed', { loop: name, error: String(error), nextTryMs: pauseMs });
+        if (!this.lease.isHeld) void this.#endTenure();
+      },
+    });
+  }
+
+  start(): void {
+    this.#leaseLoop.start();
+  }
+
+  /** Ends what is under way, and lets another process take over at once. */
+  async stop(): Promise<void> {
+    await this.#leaseLoop.stop();
+    const budget = this.#tenure?.budget;
+    await this.#endTenure();
+    if (budget) await this.lease.release(budget.snapshot());
+  }
+
+  async #keepLease(): Promise<number> {
+    const { log } = this.options;
+    if (this.#tenure) {
+      if (this.lease.isHeld && (await this.lease.renew(this.#tenure.budget.snapshot()))) return RENEW_MS;
+      log.warn('ownership lost', { holder: this.lease.holder });
+      await this.#endTenure();
+    }
+    const tenure = await this.lease.acquire();
+    if (!tenure) {
+      this.options.onBeat();
+      return ACQUIRE_MS;
+    }
+    log.info('ownership taken', { holder: this.lease.holder, epoch: tenure.epoch });
+    this.#tenure = startTenure(this.options, this.lease, tenure);
+    return RENEW_MS;
+  }
+
+  async #endTenure(): Promise<void> {
+    const tenure = this.#tenure;
+    this.#tenure = undefined;
+    await tenure?.stop();
+  }
+}
+
+type RunningTenure = { readonly budget: CallBudget; stop(): Promise<void> };
+
+function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): RunningTenure {
+  const { database, signals, ec2, config, log, onAwsTrouble } = options;
+  const budget = new CallBudget({
+    share: config.aws.quotaShare,
+    now: () => performance.now(),
+    start: tenure.budgets,
+  });
+  const common = { database, signals, ec2, lease, budget, log };
+  const tagger = new Tagger(common);
+  const retirer = new Retirer(common);
+  const sweep = new Sweep({ ...common, onAwsTrouble });
+  const silence = new Silence({ ...common, since: tenure.since });
+  const pass = new FleetPass({
+    ...common,
+    tenure,
+    resolver: new Resolver({ ec2, budget, ...config.fleet }),
+    apiUrl: config.http.publicUrl,
+    encryptionKey: config.encryptionKey,
+    maxInstances: config.fleet.maxInstances ?? Infinity,
+    agentScript: options.agentScript,
+  });
+  const launcher = new Launcher({
+    ...common,
+    encryptionKey: config.encryptionKey,
+    onAwsTrouble,
+    onSettled: () => {
+      loops.launcher.wake();
+      loops.sweep.wake();
+      signals.send('shapes');
+    },
+  });
+
+  const loop = (name: string, run: () => Promise<number>) => {
+    const onError = (failed: string, error: unknown, pauseMs: number) => {
+      // The lease loop tells it once; each of these loops is about to be stopped.
+      if (!(error instanceof LeaseLost))
+        log.error('loop failed', { loop: failed, error: String(error), nextTryMs: pauseMs });
+    };
+    return new Loop({ name, run, onError });
+  };
+  let isTakenOver = false;
+  const loops = {
+    pass: loop('fleet-pass', async () => {
+      options.onBeat();
+      if (!lease.isHeld) return LONGEST_PASS_PAUSE_MS;
+      const { launched, retired, assigned, nextDueMs } = await pass.run();
+      if (launched > 0) loops.launcher.wake();
+      if (retired > 0) loops.retirer.wake();
+      if (assigned.length > 0) {
+        tagger.add(assigned);
+        loops.tagger.wake();
+      }
+      return Math.min(nextDueMs ?? LONGEST_PASS_PAUSE_MS, LONGEST_PASS_PAUSE_MS);
+    }),
+    launcher: loop('launcher', async () => {
+      if (!isTakenOver) await launcher.takeOver();
+      isTakenOver = true;
+      return launcher.run();
+    }),
+    retirer: loop('retirer', async () => {
+      const { pauseMs, isWatchNeeded } = await retirer.run();
+      if (isWatchNeeded) loops.sweep.wake();
+      return pauseMs;
+    }),
+    sweep: loop('sweep', () => sweep.run()),
+    silence: loop('silence', () => silence.run()),
+    tagger: loop('tagger', () => tagger.run()),
+  };
+  const leaveSignals = signals.on('shapes', () => {
+    loops.pass.wake();
+    loops.retirer.wake();
+  });
+  for (const each of Object.values(loops)) each.start();
+  return {
+    budget,
+    stop: async () => {
+      leaveSignals();
+      const ended = Promise.all(Object.values(loops).map((each) => each.stop())).then(() => launcher.drain());
+      // A call may take 30 s; whoever takes over repeats it by its ClientToken, so waiting longer wins nothing.
+      await Promise.race([ended, pause(STOP_MS)]);
+    },
+  };
+}
+
+async function pause(ms: number): Promise<void> {
+  await new Promise<void>((done) => {
+    setTimeout(done, ms).unref();
+  });
+}

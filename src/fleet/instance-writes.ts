@@ -1,0 +1,43 @@
+import type { Ec2Instance } from '../aws/ec2-types.js';
+import type { Queryable } from '../database/database.js';
+
+/** What EC2 or a sweep tells of instances whose launch we know. The registration may have been first. */
+export async function upsertInstances(
+  transaction: Queryable,
+  { launchId, shapeKey }: { launchId: string; shapeKey: string },
+  instances: readonly Ec2Instance[],
+): Promise<void> {
+  if (instances.length === 0) return;
+  const rows = instances
+    .map((instance) => ({ ...instance, tags: undefined, isOver: instance.state === 'terminated' }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  await transaction.prepared('fleet-upsert-instances', UPSERT, [JSON.stringify(rows), launchId, shapeKey]);
+}
+
+/** Something of this shape changed: look. After commit: signal `shapes`. */
+export async function wakeShapes(transaction: Queryable, keys: readonly string[]): Promise<void> {
+  if (keys.length > 0) await transaction.prepared('fleet-wake-shapes', WAKE_SHAPES, [keys]);
+}
+
+// A state once seen by a describe is newer than the answer of the call that made the instance.
+const UPSERT = `
+  INSERT INTO instances AS i (id, launch_id, shape_key, state, state_reason, availability_zone, instance_type, image_id,
+    private_ip, public_ip, launched_at, observed_at, terminated_at)
+  SELECT p.id, $2, $3, p.state, p."stateReason", p."availabilityZone", p.type, p."imageId", p."privateIp", p."publicIp",
+    LEAST(p."launchedAt", clock_timestamp()), clock_timestamp(), CASE WHEN p."isOver" THEN clock_timestamp() END
+  FROM jsonb_to_recordset($1::jsonb) AS p(id text, state text, "stateReason" text, "availabilityZone" text, type text,
+    "imageId" text, "privateIp" text, "publicIp" text, "launchedAt" timestamptz, "isOver" boolean)
+  ON CONFLICT (id) DO UPDATE SET
+    launch_id = coalesce(i.launch_id, EXCLUDED.launch_id),
+    shape_key = coalesce(i.shape_key, EXCLUDED.shape_key),
+    availability_zone = coalesce(i.availability_zone, EXCLUDED.availability_zone),
+    instance_type = coalesce(i.instance_type, EXCLUDED.instance_type),
+    image_id = coalesce(i.image_id, EXCLUDED.image_id),
+    private_ip = coalesce(i.private_ip, EXCLUDED.private_ip),
+    public_ip = coalesce(i.public_ip, EXCLUDED.public_ip),
+    observed_at = coalesce(i.observed_at, EXCLUDED.observed_at),
+    quarantined = false`;
+
+const WAKE_SHAPES = `
+  UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
+  WHERE key IN (SELECT key FROM shapes WHERE key = ANY($1) ORDER BY key FOR NO KEY UPDATE)`;

@@ -1,0 +1,72 @@
+import type { RunInput, TaggedResource } from '../aws/ec2-types.js';
+import type { ShapeSpec } from '../deployments/shape-spec.js';
+import type { Offer } from './plan-capacity.js';
+
+export type LaunchInputParts = {
+  readonly spec: Pick<ShapeSpec, 'securityGroupIds' | 'profile' | 'diskGiB' | 'publicIp'>;
+  readonly offer: Offer;
+  readonly count: number;
+  /** AMI id, resolved. */
+  readonly imageId: string;
+  readonly userDataBase64: string;
+  readonly launchId: string;
+  readonly cluster: string;
+  /** Tag keys, from src/aws, which a pure file must not import. */
+  readonly tagKeys: { readonly cluster: string; readonly launch: string };
+};
+
+/** The complete RunInstances input of a launch; the same parts give the same bytes. */
+export function launchInput(parts: LaunchInputParts): RunInput {
+  const { spec, offer, count, imageId, userDataBase64, launchId, cluster, tagKeys } = parts;
+  const isSpot = offer.market === 'spot';
+  // An IAM policy that demands our tag refuses a call that leaves out any resource it creates.
+  const tagged: TaggedResource[] = ['instance', 'volume', 'network-interface'];
+  if (isSpot) tagged.push('spot-instances-request');
+  return {
+    ImageId: imageId,
+    InstanceType: offer.type,
+    // As many as EC2 has: the rest is asked for elsewhere.
+    MinCount: 1,
+    MaxCount: count,
+    UserData: userDataBase64,
+    // Makes the agent's dead-man switch end the bill, and not only the machine.
+    InstanceInitiatedShutdownBehavior: 'terminate',
+    MetadataOptions: {
+      HttpEndpoint: 'enabled',
+      HttpTokens: 'required',
+      // The hop to a container is the second: only a job that names a profile wants its container to read credentials.
+      HttpPutResponseHopLimit: spec.profile === null ? 1 : 2,
+      InstanceMetadataTags: 'disabled',
+    },
+    BlockDeviceMappings: [
+      {
+        DeviceName: '/dev/xvda',
+        Ebs: { VolumeType: 'gp3', VolumeSize: spec.diskGiB, Encrypted: true, DeleteOnTermination: true },
+      },
+    ],
+    NetworkInterfaces: [
+      {
+        DeviceIndex: 0,
+        SubnetId: offer.subnetId,
+        AssociatePublicIpAddress: spec.publicIp,
+        DeleteOnTermination: true,
+        ...(spec.securityGroupIds.length > 0 && { Groups: [...spec.securityGroupIds] }),
+      },
+    ],
+    ...(spec.profile !== null && { IamInstanceProfile: { Name: spec.profile } }),
+    ...(isSpot && {
+      // Without MaxPrice: naming one only makes interruptions likelier.
+      InstanceMarketOptions: {
+        MarketType: 'spot' as const,
+        SpotOptions: { SpotInstanceType: 'one-time' as const, InstanceInterruptionBehavior: 'terminate' as const },
+      },
+    }),
+    TagSpecifications: tagged.map((ResourceType) => ({
+      ResourceType,
+      Tags: [
+        { Key: tagKeys.cluster, Value: cluster },
+        { Key: tagKeys.launch, Value: launchId },
+      ],
+    })),
+  };
+}

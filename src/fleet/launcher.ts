@@ -1,0 +1,217 @@
+import type { KeyObject } from 'node:crypto';
+import { AwsError } from '../aws/aws-error.js';
+import type { CallBudget } from '../aws/call-budget.js';
+import type { Ec2 } from '../aws/ec2.js';
+import type { Ec2Instance, RunInput } from '../aws/ec2-types.js';
+import type { Database } from '../database/database.js';
+import { upsertInstances, wakeShapes } from './instance-writes.js';
+import type { Log } from './log.js';
+import { LeaseLost, type OwnerLease } from './owner-lease.js';
+import {
+  type OpenLaunch,
+  planNextStep,
+  type Refusal,
+  settleLookUp,
+  settleRefusal,
+  type Settlement,
+} from './plan-launch.js';
+import { unseal } from './sealed.js';
+
+export type LauncherOptions = {
+  readonly database: Database;
+  readonly ec2: Ec2;
+  readonly lease: OwnerLease;
+  readonly budget: CallBudget;
+  readonly encryptionKey: KeyObject;
+  readonly log: Log;
+  /** Called when a launch has been settled, or stays open for another try. */
+  readonly onSettled: () => void;
+  /** Whether EC2 answers us as it should, for the health page. */
+  readonly onAwsTrouble: (trouble: string | null) => void;
+};
+
+/** Without a wake-up: a launch becomes due when its backoff is over, and the pass wakes us when it writes one. */
+const LONGEST_PAUSE_MS = 1_000;
+/** Only this long may a call be out before somebody else, after a crash, repeats it. A call itself ends after 30 s. */
+const CALL_SECONDS = 45;
+
+/** Carries out written launches and settles them. A crash at any point leaves a row from which the next owner goes on. */
+export class Launcher {
+  readonly #inFlight = new Map<string, Promise<void>>();
+
+  constructor(private readonly options: LauncherOptions) {}
+
+  /** After a take-over: nobody else carries these out any more, so none of them needs to wait. */
+  async takeOver(): Promise<void> {
+    await this.options.lease.transaction((transaction) =>
+      transaction.query(`UPDATE launches SET next_try_at = NULL WHERE status IN ('planned', 'unknown')`),
+    );
+  }
+
+  /** Starts what is due, as far as the budget reaches. @returns milliseconds until there is something to do */
+  async run(): Promise<number> {
+    const { database, lease, budget } = this.options;
+    const open = await database.prepared<OpenRow>('fleet-open-launches', OPEN_LAUNCHES);
+    let pauseMs = LONGEST_PAUSE_MS;
+    for (const launch of open) {
+      if (!lease.isHeld) break;
+      if (this.#inFlight.has(launch.id)) continue;
+      if (launch.dueInMs > 0) {
+        pauseMs = Math.min(pauseMs, launch.dueInMs);
+        continue;
+      }
+      const step = planNextStep(launch);
+      const waitMs =
+        step === 'call'
+          ? budget.take('RunInstances', launch.count)
+          : step === 'look-up'
+            ? budget.take('DescribeInstances')
+            : 0;
+      if (waitMs > 0) {
+        // In order of age: a small launch behind must not take the tokens a large one waits for.
+        pauseMs = Math.min(pauseMs, waitMs);
+        break;
+      }
+      this.#start(launch, step);
+    }
+    return pauseMs;
+  }
+
+  /** Resolves when nothing is under way. */
+  async drain(): Promise<void> {
+    await Promise.all(this.#inFlight.values());
+  }
+
+  #start(launch: OpenRow, step: Step): void {
+    const work = this.#carryOut(launch, step)
+      .catch((error: unknown) => {
+        if (error instanceof LeaseLost) return;
+        this.options.log.error('launch could not be settled', { launchId: launch.id, error: String(error) });
+      })
+      .finally(() => {
+        this.#inFlight.delete(launch.id);
+        this.options.onSettled();
+      });
+    this.#inFlight.set(launch.id, work);
+  }
+
+  async #carryOut(launch: OpenRow, step: Step): Promise<void> {
+    if (step === 'withdraw') {
+      await this.#settle(
+        launch,
+        { to: 'failed', failure: null, reason: 'not-needed', message: 'nobody waits for it' },
+        [],
+      );
+    } else if (step === 'look-up') {
+      await this.#lookUp(launch, null);
+    } else {
+      await this.#call(launch);
+    }
+  }
+
+  async #call(launch: OpenRow): Promise<void> {
+    const { ec2, lease, budget, onAwsTrouble } = this.options;
+    // Unknown from here on: whatever ends this process now, the row says that the call may have been made.
+    const marked = await lease.transaction((transaction) =>
+      transaction.query<{ input: Buffer }>(MARK_CALLED, [launch.id, launch.status, launch.tries, CALL_SECONDS]),
+    );
+    const sealed = marked[0]?.input;
+    if (!sealed || !lease.isHeld) return;
+    const input = this.#read(sealed, launch.id);
+    if (input === null) return this.#lookUp(launch, UNREADABLE);
+    try {
+      const instances = await ec2.runInstances(input, launch.id);
+      onAwsTrouble(null);
+      await this.#settle(launch, { to: 'done' }, instances);
+    } catch (error) {
+      if (!(error instanceof AwsError)) throw error;
+      if (error.reason === 'ec2-throttled') budget.throttled('RunInstances');
+      onAwsTrouble(isOurTrouble(error) ? `${error.reason}: ${error.message}` : null);
+      const settlement = settleRefusal(launch, error, Math.random());
+      if (settlement === 'look-up') await this.#lookUp(launch, error);
+      else await this.#settle(launch, settlement, []);
+    }
+  }
+
+  #read(sealed: Buffer, launchId: string): RunInput | null {
+    try {
+      return JSON.parse(unseal(this.options.encryptionKey, sealed, launchId)) as RunInput;
+    } catch (error) {
+      this.options.log.error('launch could not be read', { launchId, error: String(error) });
+      return null;
+    }
+  }
+
+  async #lookUp(launch: OpenRow, because: Refusal | null): Promise<void> {
+    try {
+      const found = await this.options.ec2.describeByClientToken(launch.id);
+      await this.#settle(launch, settleLookUp(launch, found.length, because), found);
+    } catch (error) {
+      if (!(error instanceof AwsError)) throw error;
+      await this.#settle(launch, settleLookUp(launch, error, because), []);
+    }
+  }
+
+  async #settle(launch: OpenRow, settlement: Settlement, instances: readonly Ec2Instance[]): Promise<void> {
+    const { lease, log } = this.options;
+    const { to } = settlement;
+    const failure = settlement.to === 'failed' ? settlement.failure : null;
+    const reason = settlement.to === 'done' ? null : settlement.reason;
+    const message = settlement.to === 'done' ? null : settlement.message;
+    const againMs = 'againMs' in settlement ? settlement.againMs : null;
+    const settled = await lease.transaction(async (transaction) => {
+      await upsertInstances(transaction, { launchId: launch.id, shapeKey: launch.shapeKey }, instances);
+      const rows = await transaction.query(SETTLE, [launch.id, to, failure, reason, message, againMs]);
+      await wakeShapes(transaction, [launch.shapeKey]);
+      return rows.length > 0;
+    });
+    if (!settled) return;
+    const fields = { launchId: launch.id, count: launch.count };
+    if (to === 'done') log.info('instances launched', { ...fields, instanceIds: instances.map(({ id }) => id) });
+    else if (to === 'failed') log.warn('launch failed', { ...fields, reason, message });
+    else log.warn('launch will be tried again', { ...fields, status: to, reason, message, againMs });
+  }
+}
+
+type Step = ReturnType<typeof planNextStep>;
+type OpenRow = OpenLaunch & { readonly id: string; readonly shapeKey: string; readonly dueInMs: number };
+
+/** Written with another ENCRYPTION_KEY: it cannot be repeated, but what it may have made can be found. */
+const UNREADABLE: Refusal = {
+  kind: 'token-mismatch',
+  reason: 'launch-unreadable',
+  message: 'the launch was written with another ENCRYPTION_KEY',
+};
+
+/** Not about the request, but about EC2, the network or our credentials. */
+function isOurTrouble({ kind }: AwsError): boolean {
+  return kind === 'permission' || kind === 'unknown-outcome' || kind === 'throttled';
+}
+
+const OPEN_LAUNCHES = `
+  SELECT l.id, l.shape_key AS "shapeKey", l.status, l.tries, l.count,
+    extract(epoch FROM clock_timestamp() - l.called_at)::float8 * 1000 AS "calledMsAgo",
+    coalesce(extract(epoch FROM l.next_try_at - clock_timestamp())::float8 * 1000, 0) AS "dueInMs",
+    s.warm > 0 OR EXISTS (
+      SELECT 1 FROM attempts a
+      WHERE a.shape_key = l.shape_key AND a.phase = 'waiting'
+        AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)) AS "isWanted"
+  FROM launches l JOIN shapes s ON s.key = l.shape_key
+  WHERE l.status IN ('planned', 'unknown')
+  ORDER BY l.created_at, l.id`;
+
+// Status and tries as they were read: two of us never make one call at once.
+const MARK_CALLED = `
+  UPDATE launches SET status = 'unknown', tries = tries + 1, called_at = coalesce(called_at, clock_timestamp()),
+    next_try_at = clock_timestamp() + make_interval(secs => $4)
+  WHERE id = $1 AND status = $2 AND tries = $3
+  RETURNING input`;
+
+// A settled launch is never repeated: its input, 16 KB with the launch secret in it, has done its work.
+const SETTLE = `
+  UPDATE launches SET status = $2, failure = $3, reason = $4, message = $5,
+    input = CASE WHEN $2 IN ('done', 'failed') THEN ''::bytea ELSE input END,
+    next_try_at = CASE WHEN $6::float8 IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => $6::float8 / 1000) END,
+    settled_at = CASE WHEN $2 IN ('done', 'failed') THEN clock_timestamp() END
+  WHERE id = $1 AND status IN ('planned', 'unknown')
+  RETURNING 1`;

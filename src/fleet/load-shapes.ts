@@ -1,0 +1,167 @@
+import type { Queryable } from '../database/database.js';
+import type { ShapeSpec } from '../deployments/shape-spec.js';
+import type { CapacityState, LaunchView } from './plan-capacity.js';
+import type { Demand, Supply, Verdict, WaitingAttempt } from './plan-fleet.js';
+
+/** A due shape, as claimed. */
+export type ShapeRow = {
+  readonly key: string;
+  readonly spec: ShapeSpec;
+  readonly capacity: CapacityState;
+  readonly warm: number;
+  readonly verdict: Verdict | null;
+  /** Its `next_pass_at` while nobody has woken it since the claim; text, because a Date would lose the microseconds. */
+  readonly claimedUntil: string;
+};
+
+export type ShapeFacts = {
+  readonly launches: readonly LaunchView[];
+  readonly supply: readonly Supply[];
+  readonly demand: Demand;
+};
+
+/** Found again by itself if this process dies before it has written its plan. */
+const CLAIM_SECONDS = 5;
+/** A shape's pass is short; so many in one transaction keep their rows for some 50 ms. */
+const MOST_SHAPES = 100;
+/** Instances of attempts that ended longer ago are the sweep's business. */
+const ENDED_SECONDS = 600;
+
+/** Milliseconds until the next shape is due: 0 = now, null = none is. */
+export async function nextShapeDueMs(database: Queryable): Promise<number | null> {
+  const [row] = await database.prepared<{ ms: number | null }>(
+    'fleet-next-due',
+    `SELECT extract(epoch FROM min(next_pass_at) - clock_timestamp())::float8 * 1000 AS ms
+     FROM shapes WHERE next_pass_at IS NOT NULL`,
+  );
+  return row?.ms === null || row === undefined ? null : Math.max(0, row.ms);
+}
+
+export async function claimShapes(transaction: Queryable): Promise<ShapeRow[]> {
+  const rows = await transaction.prepared<ClaimedRow>('fleet-claim', CLAIM, [MOST_SHAPES, CLAIM_SECONDS]);
+  return rows.map(({ verdictReason, verdictMessage, verdictAt, verdictIsFinal, ...row }) => ({
+    ...row,
+    verdict:
+      verdictReason === null || verdictAt === null
+        ? null
+        : { reason: verdictReason, message: verdictMessage ?? '', isFinal: verdictIsFinal, at: verdictAt },
+  }));
+}
+
+/**
+ * Everything the plans of these shapes need. In this order: a launch that is settled in between has its instances
+ * counted twice and is asked for later; in another order they would not be counted at all, and paid for twice.
+ */
+export async function loadShapes(
+  transaction: Queryable,
+  shapes: readonly ShapeRow[],
+): Promise<Map<string, ShapeFacts>> {
+  const keys = shapes.map(({ key }) => key);
+  const lastLaunches = shapes.flatMap(({ capacity }) => capacity.lastLaunch?.id ?? []);
+  const launches = await transaction.prepared<LaunchRow>('fleet-launches', LAUNCHES, [keys, lastLaunches]);
+  const supply = await transaction.prepared<SupplyRow>('fleet-supply', SUPPLY, [keys, ENDED_SECONDS]);
+  const unassigned = Math.max(
+    1,
+    supply.filter(({ registeredAt, attempt }) => registeredAt && attempt === 'none').length,
+  );
+  const demand = await transaction.prepared<DemandRow>('fleet-demand', DEMAND, [keys, unassigned]);
+
+  const launchesOf = Map.groupBy(launches, ({ shapeKey }) => shapeKey);
+  const supplyOf = Map.groupBy(supply, ({ shapeKey }) => shapeKey);
+  const demandOf = Map.groupBy(demand, ({ shapeKey }) => shapeKey);
+  return new Map(
+    keys.map((key) => [
+      key,
+      {
+        launches: (launchesOf.get(key) ?? []).map(toLaunch),
+        supply: supplyOf.get(key) ?? [],
+        demand: toDemand(demandOf.get(key) ?? []),
+      },
+    ]),
+  );
+}
+
+/** Instances that count against MAX_INSTANCES: the living, and those that open launches may still bring. */
+export async function countInstances(transaction: Queryable): Promise<number> {
+  const [row] = await transaction.prepared<{ count: number }>(
+    'fleet-count',
+    `SELECT (SELECT count(*) FROM instances WHERE terminated_at IS NULL)::int
+       + coalesce((SELECT sum(l.count - (SELECT count(*) FROM instances i WHERE i.launch_id = l.id))
+                   FROM launches l WHERE l.status IN ('planned', 'unknown')), 0)::int AS count`,
+  );
+  return row?.count ?? 0;
+}
+
+type ClaimedRow = Omit<ShapeRow, 'verdict'> & {
+  verdictReason: string | null;
+  verdictMessage: string | null;
+  verdictAt: Date | null;
+  verdictIsFinal: boolean;
+};
+type LaunchRow = Omit<LaunchView, 'offer'> & {
+  shapeKey: string;
+  type: string;
+  subnetId: string;
+  market: 'on-demand' | 'spot';
+};
+type SupplyRow = Supply & { shapeKey: string };
+type DemandRow = WaitingAttempt & { shapeKey: string; isDoomed: boolean; count: number; newestAt: Date };
+
+function toLaunch({ type, subnetId, market, ...row }: LaunchRow): LaunchView {
+  return { ...row, offer: { type, subnetId, market } };
+}
+
+function toDemand(rows: readonly DemandRow[]): Demand {
+  const hopeful = rows.filter(({ isDoomed }) => !isDoomed);
+  return {
+    count: hopeful[0]?.count ?? 0,
+    doomed: rows.find(({ isDoomed }) => isDoomed)?.count ?? 0,
+    newestAt: hopeful[0]?.newestAt ?? null,
+    first: hopeful,
+  };
+}
+
+const CLAIM = `
+  UPDATE shapes SET next_pass_at = clock_timestamp() + make_interval(secs => $2)
+  WHERE key IN (
+    SELECT key FROM shapes WHERE next_pass_at <= clock_timestamp()
+    ORDER BY next_pass_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
+  RETURNING key, spec, capacity, warm, next_pass_at::text AS "claimedUntil", verdict_reason AS "verdictReason",
+    verdict_message AS "verdictMessage", verdict_at AS "verdictAt", verdict_is_final AS "verdictIsFinal"`;
+
+const LAUNCHES = `
+  SELECT l.id, l.shape_key AS "shapeKey", l.status, l.count, l.failure, l.reason, l.message, l.tries,
+    l.instance_type AS type, coalesce(l.subnet_id, '') AS "subnetId", l.market,
+    (SELECT count(*)::int FROM instances i WHERE i.launch_id = l.id) AS rows
+  FROM launches l
+  WHERE (l.shape_key = ANY($1) AND l.status IN ('planned', 'unknown')) OR l.id = ANY($2::uuid[])`;
+
+const SUPPLY = `
+  SELECT id, shape_key AS "shapeKey", state, launched_at AS "launchedAt", registered_at AS "registeredAt",
+    last_seen_at AS "lastSeenAt", 'none' AS attempt
+  FROM instances
+  WHERE shape_key = ANY($1) AND terminated_at IS NULL AND retire_reason IS NULL AND assigned = false AND NOT quarantined
+  UNION ALL
+  SELECT i.id, i.shape_key, i.state, i.launched_at, i.registered_at, i.last_seen_at, 'ended'
+  FROM attempts a
+  JOIN assignments s ON s.attempt_id = a.id
+  JOIN instances i ON i.id = s.instance_id
+  WHERE a.shape_key = ANY($1) AND a.phase = 'ended' AND a.ended_at > clock_timestamp() - make_interval(secs => $2)
+    AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND NOT i.quarantined`;
+
+// A final verdict covers the attempts that were there when it fell; the job pass is about to end them.
+const DEMAND = `
+  SELECT * FROM (
+    SELECT w.*, count(*) OVER same::int AS count, max(w."createdAt") OVER same AS "newestAt",
+      row_number() OVER (PARTITION BY w."shapeKey", w."isDoomed" ORDER BY w.priority, w."createdAt", w.id) AS place
+    FROM (
+      SELECT a.id, a.job_id AS "jobId", a.shape_key AS "shapeKey", a.priority, a.created_at AS "createdAt",
+        (s.verdict_is_final AND a.created_at <= s.verdict_at) IS TRUE AS "isDoomed"
+      FROM attempts a
+      JOIN shapes s ON s.key = a.shape_key
+      WHERE a.shape_key = ANY($1) AND a.phase = 'waiting'
+        AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)
+    ) w
+    WINDOW same AS (PARTITION BY w."shapeKey", w."isDoomed")
+  ) ranked
+  WHERE place <= $2`;

@@ -1,0 +1,74 @@
+export type LoopOptions = {
+  readonly name: string;
+  /** Does what is due. @returns milliseconds until it should be called again at the latest */
+  readonly run: () => Promise<number>;
+  readonly onError: (name: string, error: unknown, pauseMs: number) => void;
+};
+
+const FIRST_ERROR_PAUSE_MS = 250;
+const LONGEST_ERROR_PAUSE_MS = 10_000;
+
+/** Calls `run` for ever, one at a time; errors are told and followed by a growing pause, never by the end of the loop. */
+export class Loop {
+  readonly #options: LoopOptions;
+  #ended: Promise<void> | undefined;
+  #isStopping = false;
+  #isWoken = false;
+  #endPause: () => void = () => undefined;
+
+  constructor(options: LoopOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#ended ??= this.#go();
+  }
+
+  /** Runs now, or once more after the run in progress. */
+  wake(): void {
+    this.#isWoken = true;
+    this.#endPause();
+  }
+
+  /** Resolves when the run in progress has ended. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    this.#endPause();
+    await this.#ended;
+  }
+
+  async #go(): Promise<void> {
+    let errors = 0;
+    while (!this.#isStopping) {
+      this.#isWoken = false;
+      try {
+        const pauseMs = await this.#options.run();
+        errors = 0;
+        if (!this.#hasNews()) await this.#pause(pauseMs);
+      } catch (error) {
+        errors += 1;
+        const pauseMs = Math.min(FIRST_ERROR_PAUSE_MS * 2 ** (errors - 1), LONGEST_ERROR_PAUSE_MS);
+        this.#options.onError(this.#options.name, error, pauseMs);
+        // Whoever wakes us while Postgres is away must not turn the pause into a hot loop.
+        await this.#pause(pauseMs, false);
+      }
+    }
+  }
+
+  #hasNews(): boolean {
+    return this.#isWoken || this.#isStopping;
+  }
+
+  async #pause(ms: number, isWakeable = true): Promise<void> {
+    if (this.#isStopping) return;
+    await new Promise<void>((done) => {
+      const timer = setTimeout(done, Math.max(0, ms));
+      this.#endPause = () => {
+        if (!isWakeable && !this.#isStopping) return;
+        clearTimeout(timer);
+        done();
+      };
+    });
+    this.#endPause = () => undefined;
+  }
+}

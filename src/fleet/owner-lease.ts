@@ -1,0 +1,146 @@
+import type { BudgetStart } from '../aws/call-budget.js';
+import type { Database, Queryable } from '../database/database.js';
+
+const LEASE_SECONDS = 15;
+/** Renewed at a third of the lease: two renewals may fail. */
+export const RENEW_MS = 5_000;
+/** Effects stop this long before the lease ends by our own clock, as a call on its way needs time, too. */
+const MARGIN_MS = 1_000;
+
+export type Tenure = {
+  readonly epoch: string;
+  /** The database's clock when it began. */
+  readonly since: Date;
+  /** What we know of EC2's buckets: a crashed predecessor may have emptied them to the end of its lease. */
+  readonly budgets: BudgetStart;
+};
+
+/** Thrown inside a fleet transaction of a process that is not the owner any more: nothing of it is written. */
+export class LeaseLost extends Error {
+  override readonly name = 'LeaseLost';
+}
+
+/** The right to make mutating EC2 calls for a cluster: a row with a holder, an epoch and an end by Postgres's clock. */
+export class OwnerLease {
+  #epoch: string | null = null;
+  #heldUntilMs = 0;
+
+  constructor(
+    private readonly database: Database,
+    readonly cluster: string,
+    /** Unique to this process. */
+    readonly holder: string,
+    /** Milliseconds on a clock that never jumps. */
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  /** Whether effects may start now. Known without asking, so that losing the database stops them as well. */
+  get isHeld(): boolean {
+    return this.#epoch !== null && this.now() < this.#heldUntilMs;
+  }
+
+  get epoch(): string | null {
+    return this.#epoch;
+  }
+
+  /** Takes the lease if nobody holds it; each taking is a new epoch. */
+  async acquire(): Promise<Tenure | null> {
+    const askedAt = this.now();
+    const tenure = await this.database.transaction(async (transaction) => {
+      await transaction.query(
+        `INSERT INTO owner (cluster, holder, epoch, expires_at) VALUES ($1, '', 0, '-infinity') ON CONFLICT DO NOTHING`,
+        [this.cluster],
+      );
+      const [row] = await transaction.query<PreviousRow>(
+        `SELECT holder, epoch::text, budgets, expires_at = '-infinity' AS "isFirst", clock_timestamp() AS now,
+           CASE WHEN expires_at > '-infinity' THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 * 1000 END AS "elapsedMs"
+         FROM owner WHERE cluster = $1 AND expires_at <= clock_timestamp() FOR UPDATE`,
+        [this.cluster],
+      );
+      if (!row) return null;
+      const [taken] = await transaction.query<{ epoch: string }>(
+        `UPDATE owner SET holder = $2, epoch = epoch + 1, budgets = NULL,
+           expires_at = clock_timestamp() + make_interval(secs => $3)
+         WHERE cluster = $1 RETURNING epoch::text`,
+        [this.cluster, this.holder, LEASE_SECONDS],
+      );
+      return taken ? { epoch: taken.epoch, since: row.now, budgets: budgetsOf(row) } : null;
+    });
+    if (tenure) this.#hold(tenure.epoch, askedAt);
+    return tenure;
+  }
+
+  /** @returns whether it is still ours; budgets are kept for whoever looks at the fleet */
+  async renew(budgets: Readonly<Record<string, number>>): Promise<boolean> {
+    const epoch = this.#epoch;
+    if (epoch === null) return false;
+    const askedAt = this.now();
+    const renewed = await this.database.query(
+      `UPDATE owner SET expires_at = clock_timestamp() + make_interval(secs => $4), budgets = $5
+       WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() RETURNING 1`,
+      [this.cluster, this.holder, epoch, LEASE_SECONDS, JSON.stringify(budgets)],
+    );
+    if (renewed.length === 0) this.#lose();
+    else this.#hold(epoch, askedAt);
+    return renewed.length > 0;
+  }
+
+  /** Lets the next owner begin at once, with our knowledge of EC2's buckets. */
+  async release(budgets: Readonly<Record<string, number>>): Promise<void> {
+    const epoch = this.#epoch;
+    this.#lose();
+    if (epoch === null) return;
+    await this.database.query(
+      `UPDATE owner SET holder = '', expires_at = clock_timestamp(), budgets = $4
+       WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp()`,
+      [this.cluster, this.holder, epoch, JSON.stringify(budgets)],
+    );
+  }
+
+  /**
+   * Every write of the fleet goes through here: the row is share-locked, so that nobody takes over before the commit, and
+   * a stale owner finds another epoch and changes nothing.
+   * @throws LeaseLost
+   */
+  async transaction<T>(work: (transaction: Queryable, now: Date) => Promise<T>): Promise<T> {
+    return this.database.transaction(async (transaction) => work(transaction, await this.#assert(transaction)));
+  }
+
+  async #assert(transaction: Queryable): Promise<Date> {
+    const [row] = await transaction.prepared<{ now: Date }>(
+      'fleet-assert-owner',
+      `SELECT clock_timestamp() AS now FROM owner
+       WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() FOR SHARE`,
+      [this.cluster, this.holder, this.#epoch ?? '-1'],
+    );
+    if (row) return row.now;
+    this.#lose();
+    throw new LeaseLost(`this process is not the owner of cluster ${this.cluster} any more`);
+  }
+
+  #hold(epoch: string, askedAt: number): void {
+    this.#epoch = epoch;
+    // Counted from before the question: Postgres's clock started the lease later than that.
+    this.#heldUntilMs = askedAt + LEASE_SECONDS * 1000 - MARGIN_MS;
+  }
+
+  #lose(): void {
+    this.#epoch = null;
+    this.#heldUntilMs = 0;
+  }
+}
+
+type PreviousRow = {
+  holder: string;
+  budgets: Record<string, number> | null;
+  isFirst: boolean;
+  elapsedMs: number | null;
+  now: Date;
+};
+
+function budgetsOf({ holder, budgets, isFirst, elapsedMs }: PreviousRow): BudgetStart {
+  if (isFirst) return { kind: 'full' };
+  // Released: as it was left. Else whatever the holder had at its last renewal, it may have spent by the end of its lease.
+  const tokens = holder === '' ? (budgets ?? {}) : {};
+  return { kind: 'levels', tokens, elapsedMs: elapsedMs ?? 0 };
+}

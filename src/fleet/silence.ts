@@ -1,0 +1,131 @@
+import { AwsError } from '../aws/aws-error.js';
+import type { CallBudget } from '../aws/call-budget.js';
+import type { Ec2 } from '../aws/ec2.js';
+import type { Ec2Health } from '../aws/ec2-types.js';
+import type { Database } from '../database/database.js';
+import type { Signals } from '../database/signals.js';
+import type { Log } from './log.js';
+import type { OwnerLease } from './owner-lease.js';
+import { planSilence, SILENT_SECONDS, type SilentInstance, whomToCheck } from './plan-silence.js';
+
+export type SilenceOptions = {
+  readonly database: Database;
+  readonly signals: Signals;
+  readonly ec2: Ec2;
+  readonly lease: OwnerLease;
+  readonly budget: CallBudget;
+  readonly log: Log;
+  /** Start of our tenure: before it, nobody of us may have listened. */
+  readonly since: Date;
+};
+
+const PAUSE_MS = 15_000;
+/** No check for so long: this process was suspended, or the database away. */
+const GAP_MS = 60_000;
+
+/** Finds agents that have fallen silent and, with EC2's own word, the instances that are lost. */
+export class Silence {
+  #listeningSince: Date;
+  #checkedAt: Date | null = null;
+  #wasCutOff = false;
+
+  constructor(private readonly options: SilenceOptions) {
+    this.#listeningSince = options.since;
+  }
+
+  /** @returns milliseconds until the next look */
+  async run(): Promise<number> {
+    const { database, lease } = this.options;
+    if (!lease.isHeld) return PAUSE_MS;
+    const [facts] = await database.prepared<Facts>('fleet-silence', FACTS, [SILENT_SECONDS]);
+    if (!facts) return PAUSE_MS;
+    const { now, total, returned } = facts;
+    const silent = facts.silent.map(({ id, lastSeenAt }): SilentInstance => ({ id, lastSeenAt: new Date(lastSeenAt) }));
+    if (this.#checkedAt && now.getTime() - this.#checkedAt.getTime() > GAP_MS) this.#listeningSince = now;
+    this.#checkedAt = now;
+
+    const seen = { silent, total, listeningSince: this.#listeningSince, now };
+    const health = await this.#askEc2(whomToCheck(seen));
+    const { isCutOff, unreachable } = planSilence({ ...seen, health });
+    if (isCutOff) this.#listeningSince = now;
+    this.#tellCutOff(isCutOff, silent.length, total);
+    if (unreachable.length + returned.length > 0) {
+      await this.#write(
+        unreachable.map(({ instanceId }) => instanceId),
+        returned,
+      );
+    }
+    for (const { instanceId, reason } of unreachable)
+      this.options.log.warn('instance unreachable', { instanceId, reason });
+    return PAUSE_MS;
+  }
+
+  async #askEc2(ids: readonly string[]): Promise<ReadonlyMap<string, Ec2Health>> {
+    const { ec2, budget, log } = this.options;
+    if (ids.length === 0 || budget.take('DescribeInstanceStatus') > 0) return new Map();
+    try {
+      return await ec2.describeStatuses(ids);
+    } catch (error) {
+      if (!(error instanceof AwsError)) throw error;
+      log.warn('EC2 did not tell how silent instances are', { reason: error.reason, message: error.message });
+      return new Map();
+    }
+  }
+
+  async #write(unreachable: readonly string[], returned: readonly string[]): Promise<void> {
+    const { lease, signals } = this.options;
+    await lease.transaction(async (transaction) => {
+      await transaction.query(WAKE_JOBS, [[...unreachable, ...returned]]);
+      await transaction.query(MARK, [unreachable, returned, SILENT_SECONDS]);
+    });
+    signals.send('jobs');
+  }
+
+  #tellCutOff(isCutOff: boolean, silent: number, total: number): void {
+    if (isCutOff && !this.#wasCutOff) {
+      this.options.log.error('so many agents are silent that it must be us: nobody is healed', {
+        alarm: true,
+        silent,
+        total,
+      });
+    }
+    if (!isCutOff && this.#wasCutOff) this.options.log.info('agents are heard again', { silent, total });
+    this.#wasCutOff = isCutOff;
+  }
+}
+
+type Facts = {
+  now: Date;
+  total: number;
+  silent: { id: string; lastSeenAt: string }[];
+  returned: string[];
+};
+
+const FACTS = `
+  WITH watched AS (
+    SELECT i.id, i.last_seen_at, i.unreachable_at
+    FROM instances i
+    WHERE i.assigned AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND i.registered_at IS NOT NULL
+  )
+  SELECT clock_timestamp() AS now, count(*)::int AS total,
+    coalesce(jsonb_agg(jsonb_build_object('id', id, 'lastSeenAt', last_seen_at)) FILTER (
+      WHERE unreachable_at IS NULL AND last_seen_at < clock_timestamp() - make_interval(secs => $1)), '[]') AS silent,
+    coalesce(jsonb_agg(id) FILTER (WHERE last_seen_at > unreachable_at), '[]') AS returned
+  FROM watched`;
+
+const WAKE_JOBS = `
+  UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
+  WHERE id IN (
+    SELECT id FROM jobs WHERE id IN (
+      SELECT a.job_id FROM assignments s JOIN attempts a ON a.id = s.attempt_id
+      WHERE s.instance_id = ANY($1) AND a.phase <> 'ended')
+    ORDER BY id FOR NO KEY UPDATE)`;
+
+// Looked at again under the lock: an agent may have been heard while we asked EC2.
+const MARK = `
+  WITH locked AS (
+    SELECT id FROM instances WHERE id = ANY($1) OR id = ANY($2) ORDER BY id FOR NO KEY UPDATE
+  )
+  UPDATE instances SET unreachable_at = CASE WHEN id = ANY($1) THEN clock_timestamp() END
+  WHERE id IN (SELECT id FROM locked)
+    AND (id = ANY($2) OR last_seen_at < clock_timestamp() - make_interval(secs => $3))`;

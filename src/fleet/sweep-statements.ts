@@ -1,0 +1,159 @@
+import type { Ec2Instance } from '../aws/ec2-types.js';
+import type { Queryable } from '../database/database.js';
+import { upsertInstances, wakeShapes } from './instance-writes.js';
+import type { OwnerLease } from './owner-lease.js';
+import type { InstanceUpdate, KnownInstance, SweepPlan } from './plan-sweep.js';
+
+export type SweepWritten = { wokenJobs: number; wokenShapes: number; quarantined: string[] };
+
+/** Rows a transaction locks: short enough that a job pass waits some milliseconds for it. */
+const CHUNK = 500;
+
+export async function readInstances(
+  database: Queryable,
+  ids: readonly string[],
+  which: 'only' | 'and-the-living',
+): Promise<{ now: Date; rows: KnownInstance[] }> {
+  const rows = await database.prepared<KnownInstance & { now: Date }>(
+    which === 'only' ? 'fleet-instances' : 'fleet-all-instances',
+    `${INSTANCES} WHERE id = ANY($1)${which === 'only' ? '' : ' OR terminated_at IS NULL'}`,
+    [ids],
+  );
+  const [clock] = rows.length > 0 ? rows : await database.query<{ now: Date }>('SELECT clock_timestamp() AS now');
+  return { now: clock?.now ?? new Date(0), rows };
+}
+
+export async function readKnownLaunches(database: Queryable, tags: readonly string[]): Promise<Set<string>> {
+  const ids = [...new Set(tags)].filter((tag) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(tag));
+  if (ids.length === 0) return new Set();
+  const rows = await database.query<{ id: string }>('SELECT id FROM launches WHERE id = ANY($1::uuid[])', [ids]);
+  return new Set(rows.map(({ id }) => id));
+}
+
+export async function writeSweep(lease: OwnerLease, plan: SweepPlan): Promise<SweepWritten> {
+  const written: SweepWritten = { wokenJobs: 0, wokenShapes: 0, quarantined: [] };
+  const updates = plan.updates.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  for (let at = 0; at < updates.length; at += CHUNK) {
+    const chunk = updates.slice(at, at + CHUNK);
+    await lease.transaction(async (transaction) => {
+      const { jobs, shapes } = await writeUpdates(transaction, chunk);
+      written.wokenJobs += jobs;
+      written.wokenShapes += shapes;
+    });
+  }
+  if (plan.inserts.length + plan.quarantines.length === 0) return written;
+  await lease.transaction(async (transaction) => {
+    written.wokenShapes += await writeInserts(transaction, plan.inserts);
+    written.quarantined = await writeQuarantines(transaction, plan.quarantines);
+  });
+  return written;
+}
+
+/** The net under the fleet pass: instances of attempts that ended long ago. */
+export async function retireForgotten(lease: OwnerLease): Promise<string[]> {
+  const rows = await lease.transaction((transaction) =>
+    transaction.prepared<{ id: string }>('fleet-retire-forgotten', RETIRE_FORGOTTEN),
+  );
+  return rows.map(({ id }) => id);
+}
+
+async function writeUpdates(transaction: Queryable, updates: readonly InstanceUpdate[]) {
+  const changed = updates.filter(({ isChange }) => isChange);
+  const jobs =
+    changed.length === 0
+      ? []
+      : await transaction.prepared('fleet-sweep-jobs', WAKE_JOBS, [
+          changed.map(({ id }) => id),
+          changed.filter(({ isOver }) => isOver).map(({ id }) => id),
+        ]);
+  const rows = await transaction.prepared<{ id: string; shapeKey: string | null }>('fleet-sweep-update', UPDATE, [
+    JSON.stringify(updates),
+  ]);
+  const changedIds = new Set(changed.map(({ id }) => id));
+  const shapes = [...new Set(rows.flatMap(({ id, shapeKey }) => (changedIds.has(id) && shapeKey ? [shapeKey] : [])))];
+  await wakeShapes(transaction, shapes);
+  return { jobs: jobs.length, shapes: shapes.length };
+}
+
+async function writeInserts(transaction: Queryable, inserts: SweepPlan['inserts']): Promise<number> {
+  const shapes = new Set<string>();
+  for (const [launchId, same] of Map.groupBy(inserts, (insert) => insert.launchId)) {
+    const [launch] = await transaction.query<{ shapeKey: string }>(
+      'SELECT shape_key AS "shapeKey" FROM launches WHERE id = $1',
+      [launchId],
+    );
+    if (!launch) continue;
+    const instances = same.map(({ instance }) => instance);
+    await upsertInstances(transaction, { launchId, shapeKey: launch.shapeKey }, instances);
+    shapes.add(launch.shapeKey);
+  }
+  await wakeShapes(transaction, [...shapes]);
+  return shapes.size;
+}
+
+/** @returns those that were not in quarantine before */
+async function writeQuarantines(transaction: Queryable, instances: readonly Ec2Instance[]): Promise<string[]> {
+  if (instances.length === 0) return [];
+  const rows = await transaction.query<{ id: string }>(QUARANTINE, [JSON.stringify(instances)]);
+  return rows.map(({ id }) => id);
+}
+
+const INSTANCES = `
+  SELECT clock_timestamp() AS now, id, state, state_reason AS "stateReason", availability_zone AS "availabilityZone",
+    instance_type AS "instanceType", image_id AS "imageId", private_ip AS "privateIp", public_ip AS "publicIp",
+    launched_at AS "launchedAt", observed_at AS "observedAt", missing_since AS "missingSince",
+    terminated_at AS "terminatedAt", retire_reason AS "retireReason", quarantined
+  FROM instances`;
+
+// The jobs of living attempts; and of ended ones when it is over: a job that is being deleted waits for its instances.
+const WAKE_JOBS = `
+  UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
+  WHERE id IN (
+    SELECT id FROM jobs
+    WHERE deleted_at IS NULL AND id IN (
+      SELECT a.job_id FROM assignments s JOIN attempts a ON a.id = s.attempt_id
+      WHERE s.instance_id = ANY($1) AND (a.phase <> 'ended' OR s.instance_id = ANY($2)))
+    ORDER BY id FOR NO KEY UPDATE)
+  RETURNING 1`;
+
+const UPDATE = `
+  WITH seen AS (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS p(id text, state text, "stateReason" text, "availabilityZone" text,
+      "instanceType" text, "imageId" text, "privateIp" text, "publicIp" text, observed boolean,
+      "missingSince" timestamptz, "isOver" boolean, "retireReason" text)
+  ), locked AS (
+    SELECT id FROM instances WHERE id IN (SELECT id FROM seen) ORDER BY id FOR NO KEY UPDATE
+  )
+  UPDATE instances i SET state = p.state, state_reason = coalesce(p."stateReason", i.state_reason),
+    availability_zone = coalesce(p."availabilityZone", i.availability_zone),
+    instance_type = coalesce(p."instanceType", i.instance_type), image_id = coalesce(p."imageId", i.image_id),
+    private_ip = coalesce(p."privateIp", i.private_ip), public_ip = coalesce(p."publicIp", i.public_ip),
+    observed_at = CASE WHEN p.observed THEN clock_timestamp() ELSE i.observed_at END,
+    missing_since = p."missingSince",
+    terminated_at = CASE WHEN p."isOver" THEN coalesce(i.terminated_at, clock_timestamp()) END,
+    retire_reason = coalesce(i.retire_reason, p."retireReason"),
+    retired_at = coalesce(i.retired_at, CASE WHEN p."retireReason" IS NOT NULL THEN clock_timestamp() END)
+  FROM seen p JOIN locked ON locked.id = p.id
+  WHERE i.id = p.id
+  RETURNING i.id, i.shape_key AS "shapeKey"`;
+
+const QUARANTINE = `
+  INSERT INTO instances (id, state, state_reason, availability_zone, instance_type, image_id, private_ip, public_ip,
+    launched_at, observed_at, quarantined)
+  SELECT p.id, p.state, p."stateReason", p."availabilityZone", p.type, p."imageId", p."privateIp", p."publicIp",
+    p."launchedAt", clock_timestamp(), true
+  FROM jsonb_to_recordset($1::jsonb) AS p(id text, state text, "stateReason" text, "availabilityZone" text, type text,
+    "imageId" text, "privateIp" text, "publicIp" text, "launchedAt" timestamptz)
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id`;
+
+const RETIRE_FORGOTTEN = `
+  UPDATE instances SET retire_reason = 'attempt-ended', retired_at = clock_timestamp()
+  WHERE id IN (
+    SELECT i.id FROM instances i
+    JOIN assignments s ON s.instance_id = i.id
+    JOIN attempts a ON a.id = s.attempt_id
+    WHERE i.terminated_at IS NULL AND i.retire_reason IS NULL AND NOT i.quarantined AND a.phase = 'ended'
+      AND a.ended_at < clock_timestamp() - interval '2 minutes'
+    ORDER BY i.id FOR NO KEY UPDATE OF i)
+  RETURNING id`;

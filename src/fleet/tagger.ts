@@ -1,0 +1,75 @@
+import { AwsError } from '../aws/aws-error.js';
+import type { CallBudget } from '../aws/call-budget.js';
+import type { Ec2 } from '../aws/ec2.js';
+import type { Database } from '../database/database.js';
+import type { Log } from './log.js';
+import type { OwnerLease } from './owner-lease.js';
+
+export type TaggerOptions = {
+  readonly database: Database;
+  readonly ec2: Ec2;
+  readonly lease: OwnerLease;
+  readonly budget: CallBudget;
+  readonly log: Log;
+};
+
+/** Names in the EC2 console help people; more than so many in line would be told too late to help anybody. */
+const MOST_WAITING = 2_000;
+const LONGEST_PAUSE_MS = 60_000;
+
+/** Best effort: says on the instance whose it is. Nothing reads these tags, so a failure is told and forgotten. */
+export class Tagger {
+  #waiting: string[] = [];
+
+  constructor(private readonly options: TaggerOptions) {}
+
+  add(instanceIds: readonly string[]): void {
+    this.#waiting = [...this.#waiting, ...instanceIds].slice(-MOST_WAITING);
+  }
+
+  /** @returns milliseconds until there may be something to do */
+  async run(): Promise<number> {
+    const { budget, lease, ec2, log } = this.options;
+    while (lease.isHeld) {
+      const [instanceId] = this.#waiting;
+      if (instanceId === undefined) return LONGEST_PAUSE_MS;
+      const waitMs = budget.take('CreateTags');
+      if (waitMs > 0) return waitMs;
+      this.#waiting.shift();
+      const owner = await this.#ownerOf(instanceId);
+      if (!owner) continue;
+      try {
+        await ec2.createTags(
+          [instanceId],
+          [
+            { Key: 'Name', Value: `${lease.cluster}/${owner.job}` },
+            { Key: 'scheduler-api:job', Value: owner.job },
+            { Key: 'scheduler-api:deployment', Value: String(owner.deployment) },
+          ],
+        );
+      } catch (error) {
+        if (!(error instanceof AwsError)) throw error;
+        if (error.reason === 'ec2-throttled') budget.throttled('CreateTags');
+        log.warn('instance was not tagged', { instanceId, reason: error.reason, message: error.message });
+      }
+    }
+    return LONGEST_PAUSE_MS;
+  }
+
+  async #ownerOf(instanceId: string): Promise<{ job: string; deployment: number } | undefined> {
+    const [row] = await this.options.database.prepared<{ job: string; deployment: number }>(
+      'fleet-owner-of',
+      OWNER_OF,
+      [instanceId],
+    );
+    return row;
+  }
+}
+
+const OWNER_OF = `
+  SELECT j.name AS job, d.number AS deployment
+  FROM assignments s
+  JOIN attempts a ON a.id = s.attempt_id
+  JOIN deployments d ON d.id = a.deployment_id
+  JOIN jobs j ON j.id = a.job_id
+  WHERE s.instance_id = $1`;

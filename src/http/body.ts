@@ -1,0 +1,35 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Problem } from './problem.js';
+
+const JSON_TYPE = /^application\/([a-z0-9.-]+\+)?json *(;|$)/i;
+
+/**
+ * Under `/v1` bodies are JSON. The form and byte parsers are there for agents; on `/v1` they would let a form on any web
+ * page talk to an API on loopback, as forms need no preflight.
+ */
+export function acceptOnlyJson(request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
+  const type = request.headers['content-type'];
+  if (type === undefined || JSON_TYPE.test(type) || !request.url.startsWith('/v1')) {
+    done();
+    return;
+  }
+  done(new Problem('unsupported-media-type', 'Send the body as application/json.'));
+}
+
+/** Several clients send `Content-Type: application/json` with no body at all: that is no body, not a broken one. */
+export function parseJsonBody(
+  request: FastifyRequest,
+  body: Buffer,
+  done: (error: Error | null, body?: unknown) => void,
+): void {
+  if (body.length === 0) {
+    done(null, undefined);
+    return;
+  }
+  void request.server.getDefaultJsonParser('error', 'error')(request, body.toString(), (error, parsed: unknown) => {
+    done(
+      error ? new Problem('malformed-request', `The body is not JSON: ${error.message}`, { cause: error }) : null,
+      parsed,
+    );
+  });
+}

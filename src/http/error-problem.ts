@@ -1,0 +1,70 @@
+import { Problem, type ProblemCode } from './problem.js';
+
+/** Codes of Node and Postgres that mean: Postgres is away, starting, stopping, or has no connection left. */
+const DATABASE_AWAY = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EPIPE',
+  'ETIMEDOUT',
+  '53300', // too_many_connections
+  '57P01', // admin_shutdown
+  '57P02', // crash_shutdown
+  '57P03', // cannot_connect_now
+]);
+/** Class 08 of https://www.postgresql.org/docs/current/errcodes-appendix.html: connection exceptions. */
+const CONNECTION_EXCEPTION = /^08...$/;
+/** pg gives these no code; texts from pg 8's client.js and pg-pool's index.js. */
+const CONNECTION_LOST =
+  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout|Cannot use a pool after calling end)/;
+
+/** A client may repeat at once after a fail-over; two seconds keep a crowd of them off a starting Postgres. */
+const RETRY_AFTER_SECONDS = 2;
+
+/** The problem an error stands for that is nobody's bug; undefined for one that is. */
+export function problemOfError(error: unknown): Problem | undefined {
+  if (error instanceof Problem) return error;
+  if (isRouterError(error)) return problemOfStatus(error.statusCode, error);
+  if (!isDatabaseAway(error)) return undefined;
+  return new Problem('unavailable', 'The database does not answer.', {
+    retryAfterSeconds: RETRY_AFTER_SECONDS,
+    cause: error,
+  });
+}
+
+/** For what Fastify or Nest refuse by themselves; undefined for a status without a row of its own. */
+export function problemOfStatus(status: number, error: Error): Problem | undefined {
+  const code = CODES[status];
+  return code && new Problem(code, error.message, { cause: error });
+}
+
+const CODES: Readonly<Record<number, ProblemCode>> = {
+  400: 'malformed-request',
+  401: 'unauthorized',
+  403: 'forbidden',
+  404: 'not-found',
+  413: 'payload-too-large',
+  414: 'uri-too-long',
+  415: 'unsupported-media-type',
+  429: 'too-many-requests',
+  503: 'unavailable',
+};
+
+/** An error of Fastify's router, which answers before Nest can map it: a URL it cannot decode, a parameter too long. */
+function isRouterError(error: unknown): error is Error & { statusCode: number } {
+  return (
+    error instanceof Error && error.name === 'FastifyError' && 'statusCode' in error && Number(error.statusCode) < 500
+  );
+}
+
+function isDatabaseAway(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isDatabaseAway);
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  // Postgres ends or refuses the connection with FATAL, whatever the reason; a failed statement is an ERROR.
+  if ('severity' in error && error.severity === 'FATAL') return true;
+  if (DATABASE_AWAY.has(code) || CONNECTION_EXCEPTION.test(code) || CONNECTION_LOST.test(error.message)) return true;
+  // TypeORM wraps the driver's error.
+  return 'driverError' in error && error.driverError !== error && isDatabaseAway(error.driverError);
+}

@@ -1,0 +1,19 @@
+import { Global, Module } from '@nestjs/common';
+import { APP_FILTER, APP_PIPE } from '@nestjs/core';
+import { Heartbeats } from './heartbeats.js';
+import { ProblemFilter } from './problem.filter.js';
+import { Shutdown } from './shutdown.js';
+import { ValidationPipe } from './validation.pipe.js';
+
+/** What every route shares, and the two things every part tells of itself: signs of life, and the coming end. */
+@Global()
+@Module({
+  providers: [
+    { provide: Shutdown, useFactory: () => new Shutdown() },
+    { provide: Heartbeats, useFactory: () => new Heartbeats() },
+    { provide: APP_PIPE, useClass: ValidationPipe },
+    { provide: APP_FILTER, useClass: ProblemFilter },
+  ],
+  exports: [Shutdown, Heartbeats],
+})
+export class HttpModule {}

@@ -1,0 +1,64 @@
+import { describe, expect, it } from '@jest/globals';
+import { Heartbeats } from './heartbeats.js';
+import { requestIdOf } from './request-id.js';
+import { Shutdown } from './shutdown.js';
+
+describe('Shutdown', () => {
+  it('tells everyone once', () => {
+    const shutdown = new Shutdown();
+    const told: string[] = [];
+    shutdown.onBegin(() => told.push('a'));
+    const leave = shutdown.onBegin(() => told.push('b'));
+    leave();
+    expect([shutdown.hasBegun, shutdown.signal.aborted]).toEqual([false, false]);
+
+    shutdown.begin();
+    shutdown.begin();
+
+    expect(told).toEqual(['a']);
+    expect([shutdown.hasBegun, shutdown.signal.aborted]).toEqual([true, true]);
+  });
+
+  it('tells at once whoever comes late', () => {
+    const shutdown = new Shutdown();
+    shutdown.begin();
+    const told: string[] = [];
+    shutdown.onBegin(() => told.push('late'));
+    expect(told).toEqual(['late']);
+  });
+});
+
+describe('Heartbeats', () => {
+  it('knows a loop that fell silent', () => {
+    let now = 1000;
+    const heartbeats = new Heartbeats(() => now);
+    heartbeats.beat('nobody');
+    heartbeats.expect('pass', 100);
+    now = 1080;
+    expect(heartbeats.loops()).toEqual({ pass: { ageMs: 80, isAlive: true } });
+    now = 1101;
+    expect(heartbeats.loops()).toEqual({ pass: { ageMs: 101, isAlive: false } });
+    heartbeats.beat('pass');
+    expect(heartbeats.loops()).toEqual({ pass: { ageMs: 0, isAlive: true } });
+    heartbeats.forget('pass');
+    expect(heartbeats.loops()).toEqual({});
+  });
+
+  it('keeps troubles until they are over', () => {
+    const heartbeats = new Heartbeats();
+    heartbeats.degrade('aws', 'throttled');
+    expect(heartbeats.troubles()).toEqual({ aws: 'throttled' });
+    heartbeats.recover('aws');
+    expect(heartbeats.troubles()).toEqual({});
+  });
+});
+
+describe('requestIdOf', () => {
+  it('keeps the caller’s id', () => {
+    expect(requestIdOf({ headers: { 'x-request-id': 'a.B-9:_' } })).toBe('a.B-9:_');
+  });
+
+  it.each(['', 'a b', 'a\nb', '"', 'x'.repeat(129)])('makes its own instead of %j', (given) => {
+    expect(requestIdOf({ headers: { 'x-request-id': given } })).toMatch(/^[0-9a-f-]{36}$/);
+  });
+});

@@ -1,0 +1,185 @@
+import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
+import { type ProblemCode, PROBLEM_MEDIA_TYPE, PROBLEMS } from './problem.js';
+
+// What Nest's Swagger cannot do by itself: OpenAPI 3.1 out of Zod with named components, and problems as answers.
+
+type JsonSchema = Record<string, unknown>;
+export type Converted = { schema: JsonSchema; components: Record<string, JsonSchema> };
+
+/**
+ * Schema of a body, parameters or an answer. A schema with `.meta({ id })` becomes a component of that name. Where what
+ * goes in differs from what comes out (defaults are optional in, always there out), the latter is `<id>Output`.
+ */
+export function convertZod(
+  schema: unknown,
+  { schemaType: io }: { schemaType: 'input' | 'output' },
+): Converted | undefined {
+  if (!(schema instanceof z.ZodType)) return undefined;
+  const converted = toJsonSchema(schema, io);
+  if (io === 'input') return converted;
+  return rename(converted, differing(converted.components, toJsonSchema(schema, 'input').components));
+}
+
+/** `ApiResponse` options, one a status: several problems of one status share an answer, with an example each. */
+export function problemResponses(codes: readonly ProblemCode[]) {
+  const byStatus = Map.groupBy(new Set<ProblemCode>([...codes]), (code) => PROBLEMS[code].status);
+  return [...byStatus].map(([status, sameStatus]) => ({
+    status,
+    description: sameStatus.map((code) => `\`${code}\``).join(', '),
+    content: {
+      [PROBLEM_MEDIA_TYPE]: { schema: { $ref: '#/components/schemas/Problem' }, examples: examplesOf(sameStatus) },
+    },
+  }));
+}
+
+export const TAGS = {
+  jobs: 'What should run: a named place for one container on one instance.',
+  deployments: 'What was asked for, and how far it got.',
+  fleet: 'The instances, and what is on its way.',
+  health: 'For balancers and supervisors.',
+} as const;
+
+export const API_DESCRIPTION = [
+  'Deploys Docker images to jobs, each on an EC2 instance of its own.',
+  '',
+  'Errors are problem details (RFC 9457). The last part of `type` is one of:',
+  '',
+  '| code | status | meaning |',
+  '|---|---|---|',
+  ...Object.entries(PROBLEMS).map(([code, { status, title }]) => `| \`${code}\` | ${status} | ${title} |`),
+].join('\n');
+
+type Operation = { security?: Record<string, string[]>[]; responses?: Record<string, unknown> };
+type Document = {
+  paths: Record<string, Record<string, unknown>>;
+  components?: { schemas?: Record<string, unknown> };
+  security?: Record<string, string[]>[];
+};
+
+/** What holds for every route: who may call it, and what it answers when something is wrong that no route has of its own. */
+export function finishDocument<T extends object>(document: T): T {
+  const { paths, components, ...rest } = document as Document;
+  const finished: Document = {
+    ...rest,
+    paths: Object.fromEntries(Object.entries(paths).map(([path, item]) => [path, finishPath(path, item)])),
+    components: { ...components, schemas: { Problem: PROBLEM_SCHEMA, ...components?.schemas } },
+    security: [{ token: [] }],
+  };
+  return withPlainNames(finished) as T;
+}
+
+/** An answer whose schema never goes in needs no `Output` in its name: nothing else has the plain one. */
+function withPlainNames(document: Document): Document {
+  const schemas = document.components?.schemas ?? {};
+  const names = Object.keys(schemas)
+    .filter((name) => name.endsWith('Output') && !(name.slice(0, -'Output'.length) in schemas))
+    .map((name) => [name, name.slice(0, -'Output'.length)] as const);
+  const renamed = withRefs(document, new Map(names), '#/components/schemas/') as Document;
+  const entries = Object.entries(renamed.components?.schemas ?? {});
+  const plain = entries.map(([name, schema]) => [new Map(names).get(name) ?? name, schema] as const);
+  return { ...renamed, components: { ...renamed.components, schemas: Object.fromEntries(plain) } };
+}
+
+function finishPath(path: string, item: Record<string, unknown>): Record<string, unknown> {
+  const isOpen = !path.startsWith('/v1');
+  return Object.fromEntries(
+    Object.entries(item).map(([method, operation]) => [method, finishOperation(operation as Operation, isOpen)]),
+  );
+}
+
+function finishOperation({ responses = {}, ...operation }: Operation, isOpen: boolean): Operation {
+  if (isOpen) return { ...operation, security: [], responses };
+  const shared = problemResponses(['unauthorized', 'unavailable']);
+  const missing = shared.filter(({ status }) => !(status in responses));
+  return {
+    ...operation,
+    responses: { ...responses, ...Object.fromEntries(missing.map(({ status, ...response }) => [status, response])) },
+  };
+}
+
+/** The component every problem answer refers to. */
+const PROBLEM_SCHEMA: JsonSchema = {
+  type: 'object',
+  description: 'RFC 9457 problem details.',
+  required: ['type', 'title', 'status', 'instance'],
+  properties: {
+    type: { type: 'string', enum: [...Object.keys(PROBLEMS).map((code) => `/problems/${code}`), 'about:blank'] },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    detail: { type: 'string' },
+    instance: { type: 'string', description: 'The request id, as in the log.' },
+    errors: {
+      type: 'array',
+      description: 'Where the request is at fault.',
+      items: {
+        type: 'object',
+        required: ['detail'],
+        properties: {
+          pointer: { type: 'string', description: 'JSON pointer into the body.' },
+          parameter: { type: 'string', description: 'Name of a path or query parameter.' },
+          header: { type: 'string', description: 'Name of a header.' },
+          detail: { type: 'string' },
+        },
+      },
+    },
+  },
+};
+
+function examplesOf(codes: readonly ProblemCode[]) {
+  return Object.fromEntries(
+    codes.map((code) => [
+      code,
+      { value: { type: `/problems/${code}`, ...PROBLEMS[code], instance: 'urn:request:3c1f6f0e' } },
+    ]),
+  );
+}
+
+function toJsonSchema(schema: z.ZodType, io: 'input' | 'output'): Converted {
+  const json: JsonSchema = z.toJSONSchema(schema, { io, target: 'draft-2020-12' });
+  const definitions = Object.entries((json['$defs'] ?? {}) as Record<string, JsonSchema>);
+  const components = Object.fromEntries(definitions.map(([name, definition]) => [name, without(definition, 'id')]));
+  return { schema: without(json, '$schema', '$defs', 'id'), components };
+}
+
+/** Zod repeats a component's name as `id`, which JSON Schema does not know. */
+function without(schema: JsonSchema, ...keywords: string[]): JsonSchema {
+  return Object.fromEntries(Object.entries(schema).filter(([keyword]) => !keywords.includes(keyword)));
+}
+
+type Components = Readonly<Record<string, JsonSchema>>;
+
+/** New names of the components that are not the same in and out, or that refer to one which is not. */
+function differing(output: Components, input: Components): ReadonlyMap<string, string> {
+  const names = new Map<string, string>();
+  for (let before = -1; before < names.size;) {
+    before = names.size;
+    for (const [name, definition] of Object.entries(output)) {
+      if (input[name] && !isDeepStrictEqual(input[name], withRefs(definition, names))) names.set(name, `${name}Output`);
+    }
+  }
+  return names;
+}
+
+function rename({ schema, components }: Converted, names: ReadonlyMap<string, string>): Converted {
+  if (names.size === 0) return { schema, components };
+  const entries = Object.entries(components).map(([name, definition]) => [
+    names.get(name) ?? name,
+    withRefs(definition, names),
+  ]);
+  return {
+    schema: withRefs(schema, names) as JsonSchema,
+    components: Object.fromEntries(entries) as Converted['components'],
+  };
+}
+
+function withRefs(value: unknown, names: ReadonlyMap<string, string>, prefix = '#/$defs/'): unknown {
+  if (Array.isArray(value)) return value.map((item) => withRefs(item, names, prefix));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]: [string, unknown]) => {
+      const name = key === '$ref' && typeof inner === 'string' ? names.get(inner.replace(prefix, '')) : undefined;
+      return [key, name === undefined ? withRefs(inner, names, prefix) : `${prefix}${name}`];
+    }),
+  );
+}

@@ -1,0 +1,51 @@
+import { describe, expect, it } from '@jest/globals';
+import { z } from 'zod';
+import { decodeCursor, encodeCursor, pageQuery, toPage } from './pagination.js';
+import { Problem } from './problem.js';
+
+const Key = z.tuple([z.iso.datetime(), z.string()]);
+
+describe('cursors', () => {
+  it('come back as they were', () => {
+    const key: z.infer<typeof Key> = ['2026-01-02T03:04:05.678Z', 'wäb/+'];
+    const cursor = encodeCursor(key);
+    expect(cursor).toMatch(/^[\w-]+$/);
+    expect(decodeCursor(cursor, Key)).toEqual(key);
+  });
+
+  it.each(['', 'x', '!!!', encodeCursor('x'), encodeCursor(['2026', 'x']), encodeCursor({})])(
+    '%j is refused',
+    (cursor) => {
+      expect(() => decodeCursor(cursor, Key)).toThrow(Problem);
+    },
+  );
+});
+
+describe('toPage', () => {
+  const rows = [{ id: 1 }, { id: 2 }, { id: 3 }];
+  const idOf = ({ id }: { id: number }): number => id;
+
+  it('shows no more than the limit, and the way on', () => {
+    const page = toPage(rows, 2, idOf, idOf);
+    expect(page.items).toEqual([1, 2]);
+    expect(decodeCursor(page.nextCursor ?? '', z.int())).toBe(2);
+  });
+
+  it('ends when there is nothing more', () => {
+    expect(toPage(rows, 3, idOf, idOf)).toEqual({ items: [1, 2, 3], nextCursor: null });
+    expect(toPage([], 3, idOf, idOf)).toEqual({ items: [], nextCursor: null });
+  });
+});
+
+describe('pageQuery', () => {
+  const Query = z.strictObject(pageQuery);
+
+  it('has a default', () => {
+    expect(Query.parse({})).toEqual({ limit: 50 });
+    expect(Query.parse({ limit: '200' })).toEqual({ limit: 200 });
+  });
+
+  it.each(['0', '201', '1.5', 'x', ''])('refuses limit=%s', (limit) => {
+    expect(Query.safeParse({ limit }).success).toBe(false);
+  });
+});

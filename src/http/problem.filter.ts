@@ -1,0 +1,57 @@
+import { STATUS_CODES } from 'node:http';
+import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { problemOfError, problemOfStatus } from './error-problem.js';
+import { blankProblemBody, type Problem, PROBLEM_MEDIA_TYPE, type ProblemBody, problemBody } from './problem.js';
+import { REQUEST_ID_HEADER } from './request-id.js';
+
+/** Every error of every route leaves through here, unknown routes and broken bodies included. */
+@Catch()
+export class ProblemFilter implements ExceptionFilter {
+  readonly #logger = new Logger('Http');
+
+  catch(error: unknown, host: ArgumentsHost): void {
+    const http = host.switchToHttp();
+    this.answer(error, http.getRequest<FastifyRequest>(), http.getResponse<FastifyReply>());
+  }
+
+  /** For errors the router answers before Nest sees them. */
+  answer(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    const { body, headers } = this.#describe(error, request);
+    if (reply.sent || reply.raw.headersSent) {
+      // Half of an answer is on the wire: the client must not take it for the whole.
+      reply.raw.destroy();
+      return;
+    }
+    // Bytes, as Fastify adds a charset to text, which this media type does not have.
+    void reply
+      .code(body.status)
+      .headers({ ...headers, [REQUEST_ID_HEADER]: request.id, 'content-type': PROBLEM_MEDIA_TYPE })
+      .send(Buffer.from(JSON.stringify(body)));
+  }
+
+  #describe(error: unknown, request: FastifyRequest): { body: ProblemBody; headers: Readonly<Record<string, string>> } {
+    const problem = problemOfError(error) ?? problemOfHttpException(error);
+    if (problem) {
+      if (problem.status >= 500) this.#log('warn', 'request not served', problem.cause ?? problem, request);
+      return { body: problemBody(problem, request.id), headers: problem.headers };
+    }
+    if (error instanceof HttpException && error.getStatus() < 500) {
+      const status = error.getStatus();
+      return { body: blankProblemBody(status, STATUS_CODES[status] ?? 'Error', request.id), headers: {} };
+    }
+    this.#log('error', 'request failed', error, request);
+    return { body: blankProblemBody(500, 'Internal Server Error', request.id), headers: {} };
+  }
+
+  #log(level: 'warn' | 'error', message: string, error: unknown, { id, method, url }: FastifyRequest): void {
+    // A query may carry what nobody wants in a log.
+    const [path] = url.split('?');
+    const cause = error instanceof Error ? error : new Error(String(error));
+    this.#logger[level](message, { requestId: id, method, path }, cause);
+  }
+}
+
+function problemOfHttpException(error: unknown): Problem | undefined {
+  return error instanceof HttpException ? problemOfStatus(error.getStatus(), error) : undefined;
+}

@@ -1,0 +1,72 @@
+import { describe, expect, it } from '@jest/globals';
+import { z } from 'zod';
+import { bodyErrors, type Issue, parameterErrors, summarize } from './validation-errors.js';
+
+const Body = z.strictObject({
+  image: z.string(),
+  env: z.record(z.string(), z.string()).optional(),
+  ports: z.array(z.strictObject({ host: z.int() })).optional(),
+  onCapacity: z.union([z.literal('fail'), z.strictObject({ waitSeconds: z.int().min(1) })]).optional(),
+});
+
+function issuesOf(value: unknown, schema: z.ZodType = Body): readonly Issue[] {
+  return schema.safeParse(value).error?.issues ?? [];
+}
+
+describe('bodyErrors', () => {
+  it.each<[string, unknown, string, RegExp]>([
+    ['a missing field', {}, '#/image', /string/],
+    ['a wrong body', [], '#', /object/],
+    ['an element of a list', { image: 'x', ports: [{ host: 1 }, { host: 'y' }] }, '#/ports/1/host', /number/],
+    ['an unknown field', { image: 'x', imgae: 'y' }, '#/imgae', /not a known field/],
+    ['an unknown field further in', { image: 'x', ports: [{ host: 1, z: 1 }] }, '#/ports/0/z', /not a known field/],
+    ['a key with pointer characters', { image: 'x', env: { 'a/b~c d': 1 } }, '#/env/a~1b~0c%20d', /string/],
+    ['none of the alternatives', { image: 'x', onCapacity: 7 }, '#/onCapacity', /"fail".*, or .*object/],
+    [
+      'inside the alternative that was meant',
+      { image: 'x', onCapacity: { waitSeconds: 0 } },
+      '#/onCapacity/waitSeconds',
+      />=1/,
+    ],
+  ])('points at %s', (_what, value, pointer, detail) => {
+    expect(bodyErrors(issuesOf(value))).toEqual([{ pointer, detail: expect.stringMatching(detail) }]);
+  });
+
+  it('names each unknown field by itself', () => {
+    const pointers = bodyErrors(issuesOf({ image: 'x', a: 1, b: 2 })).map(
+      (error) => 'pointer' in error && error.pointer,
+    );
+    expect(pointers).toEqual(['#/a', '#/b']);
+  });
+
+  it('stays small whatever is sent', () => {
+    const env = Object.fromEntries(Array.from({ length: 5000 }, (_, n) => [`K${n}`, n]));
+    expect(bodyErrors(issuesOf({ image: 'x', env }))).toHaveLength(50);
+  });
+});
+
+describe('parameterErrors', () => {
+  it('names the parameter of a query', () => {
+    const Query = z.strictObject({ limit: z.coerce.number().max(200).optional() });
+    expect(parameterErrors(issuesOf({ limit: '900', x: '1' }, Query))).toEqual([
+      { parameter: 'limit', detail: expect.stringContaining('200') },
+      { parameter: 'x', detail: 'is not a known field' },
+    ]);
+  });
+
+  it('names a parameter that is checked alone', () => {
+    expect(parameterErrors(issuesOf('X', z.string().max(0)), 'name')).toMatchObject([{ parameter: 'name' }]);
+  });
+});
+
+describe('summarize', () => {
+  it('says the first and how many more', () => {
+    expect(summarize([{ pointer: '#/image', detail: 'is missing' }])).toBe('#/image: is missing');
+    expect(
+      summarize([
+        { parameter: 'limit', detail: 'is high' },
+        { parameter: 'x', detail: 'y' },
+      ]),
+    ).toBe('limit: is high (and 1 more)');
+  });
+});

@@ -1,0 +1,91 @@
+import { performance } from 'node:perf_hooks';
+import type { Signals } from '../database/signals.js';
+import type { Shutdown } from '../http/shutdown.js';
+
+/** Lets requests wait for a job to change without asking the database in between. */
+export class ChangeWaiter {
+  readonly #watches = new Map<string, Set<Watch>>();
+  readonly #shutdown: Pick<Shutdown, 'hasBegun'>;
+
+  constructor(signals: Pick<Signals, 'on' | 'onReconnect'>, shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>) {
+    this.#shutdown = shutdown;
+    // Without keys a signal means: look.
+    signals.on('changes', (keys) => (keys.length > 0 ? keys.forEach((key) => this.#wake(key)) : this.#wakeAll()));
+    signals.onReconnect(() => this.#wakeAll());
+    shutdown.onBegin(() => this.#wakeAll());
+  }
+
+  /** Requests that wait now. */
+  get size(): number {
+    return [...this.#watches.values()].reduce((sum, watches) => sum + watches.size, 0);
+  }
+
+  /**
+   * Calls `look` at once, after every change of the job, and at the end of the wait, until it says true, `waitMs` are
+   * over, `signal` aborts, or the process shuts down.
+   */
+  async wait(jobId: string, waitMs: number, signal: AbortSignal, look: () => Promise<boolean>): Promise<void> {
+    const watch = new Watch();
+    // Watching begins before the first look: what changes in between is not missed.
+    const leave = this.#join(jobId, watch);
+    const endsAt = performance.now() + waitMs;
+    try {
+      while (!(await look())) {
+        const remainingMs = endsAt - performance.now();
+        if (remainingMs <= 0 || this.#shutdown.hasBegun) return;
+        if (!(await watch.next(remainingMs, signal))) return;
+      }
+    } finally {
+      leave();
+    }
+  }
+
+  #join(jobId: string, watch: Watch): () => void {
+    const watches = this.#watches.get(jobId) ?? new Set();
+    this.#watches.set(jobId, watches.add(watch));
+    return () => {
+      watches.delete(watch);
+      if (watches.size === 0) this.#watches.delete(jobId);
+    };
+  }
+
+  #wake(jobId: string): void {
+    for (const watch of this.#watches.get(jobId) ?? []) watch.notify();
+  }
+
+  #wakeAll(): void {
+    for (const jobId of this.#watches.keys()) this.#wake(jobId);
+  }
+}
+
+class Watch {
+  #hasChanged = false;
+  #wake: () => void = () => undefined;
+
+  notify(): void {
+    this.#hasChanged = true;
+    this.#wake();
+  }
+
+  /** True after a change since the last call or once the time is over, false once the client has gone. */
+  async next(withinMs: number, signal: AbortSignal): Promise<boolean> {
+    if (!this.#hasChanged && !signal.aborted) await this.#sleep(withinMs, signal);
+    this.#hasChanged = false;
+    return !signal.aborted;
+  }
+
+  #sleep(withinMs: number, signal: AbortSignal): Promise<void> {
+    return new Promise((done) => {
+      const wake = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', wake);
+        this.#wake = () => undefined;
+        done();
+      };
+      // Rounded up: a timer that fires a fraction early would cost a look more.
+      const timer = setTimeout(wake, Math.ceil(withinMs));
+      signal.addEventListener('abort', wake);
+      this.#wake = wake;
+    });
+  }
+}

@@ -1,0 +1,63 @@
+import { describe, expect, it } from '@jest/globals';
+import { JobDefinition } from './job-definition.js';
+import { CreateJob } from './job.schema.js';
+
+describe('a job definition', () => {
+  it('is complete once parsed, so that a snapshot keeps its meaning', () => {
+    expect(JobDefinition.parse({})).toEqual({
+      env: {},
+      ports: [],
+      instance: {
+        types: ['t3.small'],
+        subnetIds: [],
+        securityGroupIds: [],
+        diskGiB: 30,
+        market: 'on-demand',
+        publicIp: true,
+      },
+      rollout: { stableSeconds: 5, drainSeconds: 10, stopGraceSeconds: 30, deadlineSeconds: 900 },
+      onCapacity: { waitSeconds: 600 },
+    });
+  });
+
+  it('survives being parsed again', () => {
+    const once = JobDefinition.parse({ ports: [{ container: 1, host: 2 }], health: { port: 2 }, onCapacity: 'fail' });
+    expect(JobDefinition.parse(once)).toEqual(once);
+  });
+
+  it('probes a port that is published', () => {
+    const health = { port: 8080 };
+    const refused = JobDefinition.safeParse({ ports: [{ container: 8080, host: 80 }], health });
+    expect(refused.error?.issues).toMatchObject([{ path: ['health', 'port'] }]);
+    expect(JobDefinition.safeParse({ ports: [{ container: 80, host: 8080 }], health }).success).toBe(true);
+  });
+
+  it('is small enough to be kept with every deployment', () => {
+    const env = (bytes: number) => ({
+      A: 'x'.repeat(bytes / 4),
+      B: 'x'.repeat(bytes / 4),
+      C: 'x'.repeat(bytes / 4),
+      D: 'x'.repeat(bytes / 4),
+    });
+    expect(JobDefinition.safeParse({ env: env(120 * 1024) }).success).toBe(true);
+    expect(JobDefinition.safeParse({ env: env(128 * 1024) }).error?.issues).toMatchObject([{ path: [] }]);
+  });
+});
+
+describe('a new job', () => {
+  it.each([
+    [{ kind: 'task' }, ['kind'], 'tasks are not supported yet'],
+    [{ kind: 'cron' }, ['kind'], 'must be service or task'],
+    [{ secrets: { A: 'a' } }, ['secrets'], 'secrets are not supported yet'],
+    [{ schedule: '* * * * *' }, ['schedule'], 'tasks are not supported yet'],
+    [{ name: 'Web' }, ['name'], 'must be a DNS label: a-z, 0-9 and inner hyphens'],
+  ])('with %j is refused', (fields, path, message) => {
+    expect(CreateJob.safeParse({ name: 'web', ...fields }).error?.issues).toMatchObject([{ path, message }]);
+  });
+
+  it('is a service, and holds no field it was not given', () => {
+    const { name, kind, ...definition } = CreateJob.parse({ name: 'web' });
+    expect({ name, kind }).toEqual({ name: 'web', kind: 'service' });
+    expect(definition).toEqual(JobDefinition.parse({}));
+  });
+});

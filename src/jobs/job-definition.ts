@@ -1,0 +1,156 @@
+import { z } from 'zod';
+
+// What should run, as the user says it. One Zod schema is validation, type and documentation at once. Defaults are
+// applied when a job is stored, so that a snapshot keeps its meaning when a later version changes a default.
+
+const seconds = (min: number, max: number) => z.int().min(min).max(max);
+const port = z.int().min(1).max(65535);
+
+export const JobName = z
+  .string()
+  .min(1)
+  .max(63)
+  .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'must be a DNS label: a-z, 0-9 and inner hyphens')
+  .meta({ description: 'DNS label, unique among living jobs.', examples: ['web'] });
+
+export const ImageReference = z
+  .string()
+  .min(1)
+  .max(512)
+  .regex(
+    /^(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?\/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/,
+    'must be a Docker image reference like nginx:1.28 or registry.example.com/team/app@sha256:…',
+  )
+  .meta({ description: 'Docker image reference.', examples: ['nginx:1.28'] });
+
+const Environment = z
+  .record(
+    z
+      .string()
+      .min(1)
+      .max(256)
+      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name of letters, digits and underscores'),
+    z.string().max(32_768).refine(hasNoNul, 'must not contain a NUL character'),
+  )
+  .refine((env) => Object.keys(env).length <= 200, 'must have at most 200 entries')
+  .meta({ description: 'Environment of the container; visible in answers.', examples: [{ GREETING: 'one' }] });
+
+const Arguments = z.array(z.string().max(8192).refine(hasNoNul, 'must not contain a NUL character')).max(100);
+
+const PortMapping = z.strictObject({
+  container: port.meta({ description: 'Port the process in the container listens on.' }),
+  host: port.meta({ description: 'Port of the instance it is published on.' }),
+});
+
+export const Health = z
+  .strictObject({
+    path: z
+      .string()
+      .max(1024)
+      .regex(/^\/[A-Za-z0-9/._~%?&=:,+@-]*$/, 'must be a URL path beginning with /')
+      .default('/'),
+    port: port.meta({ description: 'Host port, probed on the instance.' }),
+    intervalSeconds: seconds(1, 300).default(5),
+    timeoutSeconds: seconds(1, 60).default(3),
+    retries: z.int().min(1).max(100).default(3),
+    startPeriodSeconds: seconds(0, 3600).default(30),
+  })
+  .meta({ description: 'HTTP probe; 2xx and 3xx pass. None means: healthy after running 5 seconds.' });
+
+export const Instance = z
+  .strictObject({
+    types: z
+      .array(z.string().regex(/^[a-z0-9-]+\.[a-z0-9-]+$/, 'must be an EC2 instance type like t3.small'))
+      .min(1)
+      .max(10)
+      .default(['t3.small'])
+      .meta({ description: 'Tried in order when capacity is short.' }),
+    imageId: z
+      .string()
+      .regex(
+        /^(ami-[0-9a-f]{8,17}|ecs-al2023(-arm64)?)$/,
+        'must be an AMI id or the alias ecs-al2023 or ecs-al2023-arm64',
+      )
+      .optional()
+      .meta({ description: 'AMI id or alias; default: the operator’s DEFAULT_IMAGE_ID.' }),
+    subnetIds: z
+      .array(z.string().regex(/^subnet-[0-9a-f]{8,17}$/))
+      .max(16)
+      .default([]),
+    securityGroupIds: z
+      .array(z.string().regex(/^sg-[0-9a-f]{8,17}$/))
+      .max(5)
+      .default([]),
+    profile: z
+      .string()
+      .regex(/^[\w+=,.@-]{1,128}$/)
+      .optional()
+      .meta({ description: 'Name of an instance profile the operator allows.' }),
+    diskGiB: z.int().min(8).max(16_384).default(30),
+    market: z.enum(['on-demand', 'spot']).default('on-demand'),
+    publicIp: z.boolean().default(true),
+  })
+  .meta({ id: 'JobInstance', description: 'The EC2 instance the job gets.' });
+
+export const Rollout = z
+  .strictObject({
+    stableSeconds: seconds(0, 3600).default(5).meta({ description: 'Healthy this long before it becomes active.' }),
+    drainSeconds: seconds(0, 3600).default(10).meta({ description: 'The old one keeps serving this long.' }),
+    stopGraceSeconds: seconds(0, 600).default(30).meta({ description: 'From SIGTERM to SIGKILL.' }),
+    deadlineSeconds: seconds(30, 7200)
+      .default(900)
+      .meta({ description: 'From POST to active, all attempts together.' }),
+  })
+  .meta({ id: 'JobRollout', description: 'Times of a deployment, in seconds.' });
+
+export const OnCapacity = z
+  .union([z.literal('fail'), z.strictObject({ waitSeconds: seconds(1, 7200) })])
+  .meta({ description: 'What to do when EC2 has no capacity: fail at once, or wait this long.' });
+
+/** Everything of a job but its name, kind and image; a deployment keeps a copy. */
+export const definitionFields = {
+  command: Arguments.optional().meta({ description: 'Replaces the CMD of the image.', examples: [['node', 'web.js']] }),
+  entrypoint: Arguments.optional().meta({ description: 'Replaces the ENTRYPOINT of the image.' }),
+  env: Environment.default({}),
+  ports: z
+    .array(PortMapping)
+    .max(50)
+    .refine((ports) => new Set(ports.map((p) => p.host)).size === ports.length, 'must not publish one host port twice')
+    .default([])
+    .meta({ description: 'Published ports.', examples: [[{ container: 8080, host: 80 }]] }),
+  memoryMiB: z.int().min(6).max(1_048_576).optional().meta({ description: 'Memory limit of the container.' }),
+  cpus: z.number().min(0.01).max(256).optional().meta({ description: 'CPU limit of the container, in cores.' }),
+  health: Health.optional(),
+  instance: Instance.prefault({}),
+  rollout: Rollout.prefault({}),
+  onCapacity: OnCapacity.default({ waitSeconds: 600 }),
+  maxSilenceSeconds: seconds(60, 86_400)
+    .optional()
+    .meta({ description: 'Without contact this long the instance ends itself. Default: never.' }),
+};
+
+/** With the rules that concern several fields. A body that carries more than a definition applies them by `checkTogether`. */
+export const JobDefinition = z.strictObject(definitionFields).superRefine(checkTogether);
+export type JobDefinition = z.infer<typeof JobDefinition>;
+
+type Together = { health?: { port: number } | undefined; ports: readonly { host: number }[] };
+
+/** A `superRefine` of what no field can tell alone. */
+export function checkTogether(definition: Together, context: z.RefinementCtx): void {
+  const { health, ports } = definition;
+  if (health && !ports.some(({ host }) => host === health.port)) {
+    const message = 'must be one of the host ports in ports: the probe runs on the instance';
+    context.addIssue({ code: 'custom', path: ['health', 'port'], message, input: health.port });
+  }
+  if (Buffer.byteLength(JSON.stringify(definition)) > MAX_DEFINITION_BYTES) {
+    context.addIssue({ code: 'custom', path: [], message: TOO_LARGE, input: undefined });
+  }
+}
+
+// Every deployment keeps a copy and every page of 200 carries 200 of them. (ECS allows a task definition 64 KiB.)
+const MAX_DEFINITION_BYTES = 128 * 1024;
+const TOO_LARGE = `must not take more than ${MAX_DEFINITION_BYTES / 1024} KiB as JSON; large values in env or command are the usual cause`;
+
+function hasNoNul(text: string): boolean {
+  return !text.includes('\0');
+}

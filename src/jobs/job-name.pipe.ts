@@ -1,0 +1,12 @@
+import { Injectable, type PipeTransform } from '@nestjs/common';
+import { Problem } from '../http/problem.js';
+import { JobName } from './job-definition.js';
+
+/** A name no job can have is the name of no job: 404, and it never reaches a statement. */
+@Injectable()
+export class JobNamePipe implements PipeTransform<string, string> {
+  transform(name: string): string {
+    if (JobName.safeParse(name).success) return name;
+    throw new Problem('job-not-found', 'There is no job of this name.');
+  }
+}

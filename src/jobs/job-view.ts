@@ -1,0 +1,85 @@
+import type { JobDefinition } from './job-definition.js';
+import type { DesiredState, JobKind, JobStatus } from './job-status.js';
+import type { AssignedInstance, JobResponse } from './job.schema.js';
+
+/** Columns of an instance as `i`, for every view that shows one. */
+export const INSTANCE_COLUMNS = `
+  i.id AS instance_id, i.private_ip, i.public_ip, i.availability_zone, i.instance_type`;
+
+export type InstanceColumns = {
+  instance_id: string | null;
+  private_ip: string | null;
+  public_ip: string | null;
+  availability_zone: string | null;
+  instance_type: string | null;
+};
+
+/**
+ * A job with what its active deployment runs on: the newest healthy attempt, since an attempt that is being replaced
+ * or stopped must not be called any more.
+ * @param source `jobs`, or a CTE that returns rows of it
+ */
+export const selectJobsFrom = (source: string): string => `
+  SELECT j.id, j.name, j.kind, j.definition, j.desired_state, j.status, j.version, j.deployment_count,
+         j.created_at, j.updated_at, d.number AS active_number, d.definition -> 'ports' AS active_ports,
+         ${INSTANCE_COLUMNS}
+  FROM ${source} j
+  LEFT JOIN deployments d ON d.id = j.active_deployment_id
+  LEFT JOIN LATERAL (
+    SELECT s.instance_id
+    FROM attempts a JOIN assignments s ON s.attempt_id = a.id
+    WHERE a.deployment_id = j.active_deployment_id AND a.phase = 'healthy'
+    ORDER BY a.number DESC LIMIT 1
+  ) healthy ON true
+  LEFT JOIN instances i ON i.id = healthy.instance_id`;
+
+export type JobRow = InstanceColumns & {
+  id: string;
+  name: string;
+  kind: JobKind;
+  definition: JobDefinition;
+  desired_state: DesiredState;
+  status: JobStatus;
+  version: number;
+  deployment_count: number;
+  created_at: Date;
+  updated_at: Date;
+  active_number: number | null;
+  active_ports: JobDefinition['ports'] | null;
+};
+
+export function toJob(row: JobRow): JobResponse {
+  const { instance: requestedInstance, ...definition } = row.definition;
+  const instance = toInstance(row);
+  return {
+    id: row.id,
+    name: row.name,
+    kind: row.kind,
+    status: row.status,
+    desiredState: row.desired_state,
+    activeDeployment: row.active_number,
+    latestDeployment: row.deployment_count === 0 ? null : row.deployment_count,
+    instance,
+    endpoints: endpointsOf(instance, row.active_ports ?? []),
+    ...definition,
+    requestedInstance,
+    createdAt: row.created_at.toISOString(),
+    updatedAt: row.updated_at.toISOString(),
+  };
+}
+
+export function toInstance(row: InstanceColumns): AssignedInstance | null {
+  if (row.instance_id === null) return null;
+  return {
+    id: row.instance_id,
+    privateIp: row.private_ip,
+    publicIp: row.public_ip,
+    availabilityZone: row.availability_zone,
+    type: row.instance_type,
+  };
+}
+
+function endpointsOf(instance: AssignedInstance | null, ports: JobDefinition['ports']): string[] {
+  const address = instance?.publicIp ?? instance?.privateIp;
+  return address ? ports.map(({ host }) => `http://${address}:${host}`) : [];
+}

@@ -1,0 +1,152 @@
+import { z } from 'zod';
+import { pageOf, pageQuery } from '../http/pagination.js';
+import {
+  checkTogether,
+  definitionFields,
+  ImageReference,
+  Instance,
+  type JobDefinition,
+  JobName,
+} from './job-definition.js';
+import { DESIRED_STATES, JOB_KINDS, JOB_STATUSES } from './job-status.js';
+import { mergePatchOf } from './merge-patch.js';
+
+// What goes over the wire for a job. Each schema is validation, type and documentation at once.
+
+/** Known, but refused: better than «is not a known field» for what the documentation announces. */
+const notSupported = (what: 'secrets are' | 'tasks are') =>
+  z
+    .never({ error: `${what} not supported yet` })
+    .optional()
+    .meta({ description: `${what} not supported yet: leave it out.` });
+
+const unsupportedFields = {
+  secrets: notSupported('secrets are'),
+  timeoutSeconds: notSupported('tasks are'),
+  retry: notSupported('tasks are'),
+  schedule: notSupported('tasks are'),
+};
+
+const kind = z
+  .enum(JOB_KINDS, { error: 'must be service or task' })
+  .refine((value) => value !== 'task', 'tasks are not supported yet')
+  .default('service')
+  .meta({ description: '`service` is kept running; `task` (runs to its end) is not supported yet.' });
+
+export const CreateJob = z
+  .strictObject({
+    name: JobName,
+    kind,
+    image: ImageReference.optional().meta({ description: 'With an image, deployment 1 is made at once.' }),
+    ...unsupportedFields,
+    ...definitionFields,
+  })
+  .superRefine(checkTogether)
+  .meta({
+    id: 'CreateJob',
+    examples: [
+      {
+        name: 'web',
+        kind: 'service',
+        image: 'nginx:1.28',
+        env: { GREETING: 'one' },
+        ports: [{ container: 80, host: 80 }],
+        health: { path: '/', port: 80 },
+      },
+    ],
+  });
+export type CreateJob = JobDefinition & Pick<z.infer<typeof CreateJob>, 'name' | 'kind' | 'image'>;
+
+/** The definition's fields, each optional and nullable; kind and name are refused by name. */
+export const definitionPatchFields = {
+  ...mergePatchOf(z.object(definitionFields)).shape,
+  ...unsupportedFields,
+};
+
+const immutable = (what: string) =>
+  z
+    .never({ error: 'cannot be changed: make another job' })
+    .optional()
+    .meta({ description: `The ${what} is for life.` });
+
+export const JobPatch = z
+  .strictObject({
+    ...definitionPatchFields,
+    name: immutable('name'),
+    kind: immutable('kind'),
+    image: z
+      .never({ error: 'is not part of the definition: POST …/deployments runs another image' })
+      .optional()
+      .meta({ description: 'Not part of the definition: see `POST /v1/jobs/{name}/deployments`.' }),
+  })
+  .meta({
+    id: 'JobPatch',
+    description: 'JSON merge patch (RFC 7396) of the definition: null removes a field or gives it its default again.',
+    examples: [{ env: { GREETING: 'two', DEBUG: null }, memoryMiB: 512 }],
+  });
+
+const deploymentNumber = z.int().min(1).nullable();
+const time = z.iso.datetime();
+
+export const AssignedInstance = z
+  .object({
+    id: z.string().meta({ description: 'EC2’s instance id.', examples: ['i-0123456789abcdef0'] }),
+    privateIp: z.string().nullable(),
+    publicIp: z.string().nullable(),
+    availabilityZone: z.string().nullable(),
+    type: z.string().nullable(),
+  })
+  .meta({ id: 'AssignedInstance', description: 'The EC2 instance, as last observed.' });
+export type AssignedInstance = z.infer<typeof AssignedInstance>;
+
+export const JobResponse = z
+  .object({
+    id: z.uuid(),
+    name: JobName,
+    kind: z.enum(JOB_KINDS),
+    status: z.enum(JOB_STATUSES),
+    desiredState: z.enum(DESIRED_STATES),
+    activeDeployment: deploymentNumber.meta({ description: 'Number of the deployment that serves.' }),
+    latestDeployment: deploymentNumber.meta({ description: 'Number of the newest deployment.' }),
+    instance: AssignedInstance.nullable().meta({ description: 'Where the active deployment runs healthily.' }),
+    endpoints: z
+      .array(z.string())
+      .meta({ description: 'One for each published port, on the public address or else the private one.' }),
+    ...z.object(definitionFields).omit({ instance: true }).shape,
+    requestedInstance: Instance,
+    createdAt: time,
+    updatedAt: time.meta({ description: 'Last change of the definition or the desired state.' }),
+  })
+  .meta({ id: 'Job' });
+export type JobResponse = z.output<typeof JobResponse>;
+
+export const JobPage = pageOf(JobResponse).meta({ id: 'JobPage' });
+
+export const ListJobs = z.strictObject({
+  ...pageQuery,
+  status: z.enum(JOB_STATUSES).optional().meta({ description: 'Only jobs in this status.' }),
+});
+export type ListJobs = z.infer<typeof ListJobs>;
+
+/** Longest parked request: proxies commonly cut an answer off after 60 s without a byte. */
+const MAX_WAIT_SECONDS = 60;
+
+export const waitSeconds = z.coerce
+  .number('must be a whole number')
+  .int('must be a whole number')
+  .min(0)
+  .max(MAX_WAIT_SECONDS)
+  .default(0)
+  .meta({ description: `Wait at most this long for \`until\`, then answer with the current state.` });
+
+export const JOB_GOALS = ['settled', 'gone'] as const;
+export type JobGoal = (typeof JOB_GOALS)[number];
+
+export const WatchJob = z.strictObject({
+  wait: waitSeconds,
+  until: z
+    .enum(JOB_GOALS)
+    .default('settled')
+    .meta({ description: '`settled`: neither deploying nor deleting; `gone`: deleted (then the answer is 404).' }),
+});
+export type WatchJob = z.infer<typeof WatchJob>;

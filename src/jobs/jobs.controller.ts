@@ -1,0 +1,122 @@
+import { Body, Controller, Delete, Get, Headers, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { ApiConsumes, ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import { Endpoint } from '../http/endpoint.decorator.js';
+import type { Page } from '../http/pagination.js';
+import { closeSignalOf } from './close-signal.js';
+import { etagOf, versionsOf } from './etag.js';
+import { JobNamePipe } from './job-name.pipe.js';
+import { BODY_PROBLEMS, CHANGE_PROBLEMS, ETAG, IF_MATCH, NAME } from './job-docs.js';
+import { JOB_EXAMPLE } from './job.examples.js';
+import { JobPage, JobPatch, JobResponse, ListJobs, WatchJob } from './job.schema.js';
+import { JobsService, type VersionedJob } from './jobs.service.js';
+import type { MergePatch } from './merge-patch.js';
+
+@ApiTags('jobs')
+@Controller('/v1/jobs')
+export class JobsController {
+  constructor(private readonly jobs: JobsService) {}
+
+  @Get()
+  @Endpoint({
+    summary: 'List jobs by name',
+    answer: 'A page of jobs',
+    ok: JobPage,
+    example: { items: [JOB_EXAMPLE], nextCursor: null },
+    problems: ['invalid-parameter'],
+  })
+  async list(@Query({ schema: ListJobs }) query: ListJobs): Promise<Page<JobResponse>> {
+    return await this.jobs.list(query);
+  }
+
+  @Get(':name')
+  @ApiParam(NAME)
+  @Endpoint({
+    summary: 'Get a job',
+    description: 'With `wait`, answers once the job is settled or gone, or the wait ran out.',
+    answer: 'The job',
+    ok: JobResponse,
+    example: JOB_EXAMPLE,
+    headers: ETAG,
+    problems: ['invalid-parameter', 'job-not-found'],
+  })
+  async get(
+    @Param('name', JobNamePipe) name: string,
+    @Query({ schema: WatchJob }) query: WatchJob,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<JobResponse> {
+    const isWaiting = query.wait > 0;
+    return answer(reply, await (isWaiting ? this.jobs.watch(name, query, closeSignalOf(reply)) : this.jobs.get(name)));
+  }
+
+  @Patch(':name')
+  @ApiParam(NAME)
+  @ApiHeader(IF_MATCH)
+  @ApiConsumes('application/merge-patch+json', 'application/json')
+  @Endpoint({
+    summary: 'Change the definition of a job',
+    description: 'Only stores it: what runs goes on unchanged, the next deployment applies it.',
+    answer: 'The job with its new definition',
+    ok: JobResponse,
+    example: JOB_EXAMPLE,
+    headers: ETAG,
+    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS],
+  })
+  async patch(
+    @Param('name', JobNamePipe) name: string,
+    @Body({ schema: JobPatch }) patch: MergePatch,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<JobResponse> {
+    return answer(reply, await this.jobs.patch(name, patch, versionsOf(ifMatch)));
+  }
+
+  @Delete(':name')
+  @ApiParam(NAME)
+  @ApiHeader(IF_MATCH)
+  @Endpoint({
+    summary: 'Delete a job and its instances',
+    description:
+      'What runs is stopped with its grace time, the instance terminated, then the job is gone (404). Repeatable.',
+    status: 202,
+    answer: 'The job, being deleted',
+    ok: JobResponse,
+    example: { ...JOB_EXAMPLE, status: 'deleting', desiredState: 'deleted' },
+    headers: ETAG,
+    problems: ['malformed-request', 'job-not-found', 'conflict', 'precondition-failed'],
+  })
+  async delete(
+    @Param('name', JobNamePipe) name: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<JobResponse> {
+    return answer(reply, await this.jobs.delete(name, versionsOf(ifMatch)));
+  }
+
+  @Post(':name/stop')
+  @ApiParam(NAME)
+  @ApiHeader(IF_MATCH)
+  @Endpoint({
+    summary: 'Stop a job',
+    description:
+      'The container gets SIGTERM after its drain time, the instance is terminated; the job and its history stay. Repeatable.',
+    status: 202,
+    answer: 'The job, wanted stopped',
+    ok: JobResponse,
+    example: { ...JOB_EXAMPLE, desiredState: 'stopped' },
+    headers: ETAG,
+    problems: CHANGE_PROBLEMS,
+  })
+  async stop(
+    @Param('name', JobNamePipe) name: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<JobResponse> {
+    return answer(reply, await this.jobs.stop(name, versionsOf(ifMatch)));
+  }
+}
+
+function answer(reply: FastifyReply, { job, version }: VersionedJob): JobResponse {
+  void reply.header('etag', etagOf(version));
+  return job;
+}

@@ -1,0 +1,20 @@
+import { Module } from '@nestjs/common';
+import { Signals } from '../database/signals.js';
+import { Shutdown } from '../http/shutdown.js';
+import { ChangeWaiter } from './change-waiter.js';
+import { JobsController } from './jobs.controller.js';
+import { JobsService } from './jobs.service.js';
+
+@Module({
+  controllers: [JobsController],
+  providers: [
+    JobsService,
+    {
+      provide: ChangeWaiter,
+      inject: [Signals, Shutdown],
+      useFactory: (signals: Signals, shutdown: Shutdown) => new ChangeWaiter(signals, shutdown),
+    },
+  ],
+  exports: [ChangeWaiter],
+})
+export class JobsModule {}

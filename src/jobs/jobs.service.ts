@@ -1,0 +1,134 @@
+import { Injectable } from '@nestjs/common';
+import { z } from 'zod';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import { Problem } from '../http/problem.js';
+import { bodyErrors, summarize } from '../http/validation-errors.js';
+import { ChangeWaiter } from './change-waiter.js';
+import { JobDefinition } from './job-definition.js';
+import { CHANGEABLE_JOB, explainRefusal, jobNotFound, lockJob } from './job-lock.js';
+import type { JobStatus } from './job-status.js';
+import { type JobRow, selectJobsFrom, toJob } from './job-view.js';
+import type { JobGoal, JobResponse, ListJobs, WatchJob } from './job.schema.js';
+import { type MergePatch, mergePatch } from './merge-patch.js';
+
+/** A job as answered, and the version its ETag shows. */
+export type VersionedJob = { readonly job: JobResponse; readonly version: number };
+
+/** Writes down what is wanted of a job; the scheduler makes it true. */
+@Injectable()
+export class JobsService {
+  constructor(
+    private readonly database: Database,
+    private readonly signals: Signals,
+    private readonly waiter: ChangeWaiter,
+  ) {}
+
+  /** @throws Problem job-not-found */
+  async get(name: string): Promise<VersionedJob> {
+    return versioned(await this.#find(name));
+  }
+
+  /** As `get`, once the job reached its goal or the wait ran out. */
+  async watch(name: string, { wait, until }: WatchJob, signal: AbortSignal): Promise<VersionedJob> {
+    let row = await this.#find(name);
+    if (isReached(row.status, until)) return versioned(row);
+    await this.waiter.wait(row.id, wait * 1000, signal, async () => {
+      row = await this.#find(name);
+      return isReached(row.status, until);
+    });
+    return versioned(row);
+  }
+
+  async list({ limit, cursor, status }: ListJobs): Promise<Page<JobResponse>> {
+    const after = cursor === undefined ? '' : decodeCursor(cursor, JobCursor);
+    const rows = await this.database.prepared<JobRow>('list-jobs', LIST_JOBS, [after, status ?? null, limit + 1]);
+    return toPage(rows, limit, ({ name }) => name, toJob);
+  }
+
+  /** Stores; the next deployment applies it. @throws Problem */
+  async patch(name: string, patch: MergePatch, versions: number[] | null): Promise<VersionedJob> {
+    return await this.database.transaction(async (transaction) => {
+      const { id, definition } = await lockJob(transaction, name, versions);
+      const patched = JSON.stringify(mergeDefinition(definition, patch));
+      const [row] = await transaction.prepared<JobRow>('patch-job', PATCH_JOB, [id, patched]);
+      return versioned(row ?? (await explainRefusal(transaction, name, versions)));
+    });
+  }
+
+  /** @throws Problem */
+  async stop(name: string, versions: number[] | null): Promise<VersionedJob> {
+    const [row] = await this.database.prepared<JobRow>('stop-job', STOP_JOB, [name, versions]);
+    if (!row) return await explainRefusal(this.database, name, versions);
+    this.signals.send('jobs');
+    return versioned(row);
+  }
+
+  /** Repeatable until the job is gone. @throws Problem */
+  async delete(name: string, versions: number[] | null): Promise<VersionedJob> {
+    const [row] = await this.database.prepared<JobRow>('delete-job', DELETE_JOB, [name, versions]);
+    if (!row) return await explainRefusal(this.database, name, versions);
+    this.signals.send('jobs');
+    return versioned(row);
+  }
+
+  async #find(name: string): Promise<JobRow> {
+    const [row] = await this.database.prepared<JobRow>('get-job', GET_JOB, [name]);
+    if (!row) throw jobNotFound(name);
+    return row;
+  }
+}
+
+/** Applies a patch to what is stored and checks the result. @throws Problem `invalid-request`, with pointers */
+export function mergeDefinition(stored: JobDefinition, patch: MergePatch): JobDefinition {
+  const merged = JobDefinition.safeParse(mergePatch(stored, patch));
+  if (merged.success) return merged.data;
+  const errors = bodyErrors(merged.error.issues);
+  throw new Problem('invalid-request', summarize(errors), { errors });
+}
+
+function versioned(row: JobRow): VersionedJob {
+  return { job: toJob(row), version: row.version };
+}
+
+function isReached(status: JobStatus, goal: JobGoal): boolean {
+  return goal === 'settled' && status !== 'deploying' && status !== 'deleting';
+}
+
+const JobCursor = z.string().max(63);
+
+const GET_JOB = `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`;
+
+const LIST_JOBS = `
+  ${selectJobsFrom('jobs')}
+  WHERE j.deleted_at IS NULL AND j.name > $1 AND ($2::text IS NULL OR j.status = $2)
+  ORDER BY j.name LIMIT $3`;
+
+const PATCH_JOB = `
+  WITH changed AS (
+    UPDATE jobs SET definition = $2, version = version + 1, updated_at = clock_timestamp()
+    WHERE id = $1 RETURNING *
+  ) ${selectJobsFrom('changed')}`;
+
+// The summary in jobs.status stays: what is still running is the job pass's to say.
+const STOP_JOB = `
+  WITH changed AS (
+    UPDATE jobs SET
+      desired_state = 'stopped',
+      version = version + (desired_state <> 'stopped')::int,
+      updated_at = CASE WHEN desired_state = 'stopped' THEN updated_at ELSE clock_timestamp() END,
+      next_pass_at = LEAST(next_pass_at, clock_timestamp())
+    WHERE ${CHANGEABLE_JOB} RETURNING *
+  ) ${selectJobsFrom('changed')}`;
+
+const DELETE_JOB = `
+  WITH changed AS (
+    UPDATE jobs SET
+      desired_state = 'deleted',
+      status = 'deleting',
+      version = version + (desired_state <> 'deleted')::int,
+      updated_at = CASE WHEN desired_state = 'deleted' THEN updated_at ELSE clock_timestamp() END,
+      next_pass_at = LEAST(next_pass_at, clock_timestamp())
+    WHERE name = $1 AND deleted_at IS NULL AND ($2::int[] IS NULL OR version = ANY ($2)) RETURNING *
+  ) ${selectJobsFrom('changed')}`;

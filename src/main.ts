@@ -1,0 +1,97 @@
+import { join } from 'node:path';
+import type { INestApplicationContext } from '@nestjs/common';
+import type { Config } from './config/config.js';
+
+// Of our own code only types are imported above: an older Node must get to the sentence below before it meets what it
+// does not know.
+const NEEDED_NODE = 24;
+
+/** An answer under way is given this long. Supervisors kill after some 30 s, and then nothing is put in order. */
+const SHUTDOWN_LIMIT_MS = 20_000;
+
+if (Number.parseInt(process.versions.node, 10) < NEEDED_NODE) {
+  console.error(
+    `Node ${NEEDED_NODE} or newer is needed, this is ${process.versions.node}. npm start uses the right one.`,
+  );
+  process.exit(1);
+}
+// Saves a quarter of the start, which is mostly the compiling of libraries. Not in /tmp, where others could put code in.
+(await import('node:module')).enableCompileCache(
+  join(import.meta.dirname, '..', 'node_modules', '.cache', 'scheduler-api'),
+);
+process.on('uncaughtException', fail).on('unhandledRejection', fail);
+await main(process.argv[2]).catch(fail);
+
+async function main(command: string | undefined): Promise<void> {
+  if (command !== undefined && command !== 'migrate')
+    throw new Error(`unknown command "${command}": there is only migrate`);
+  const { loadConfig } = await import('./config/config.js');
+  const { loadEnvironment } = await import('./config/load-environment.js');
+  const environment = await loadEnvironment();
+  const config = loadConfig(environment);
+  if (command === 'migrate') await migrateOnly(config);
+  else if (config.webConcurrency === 1) await serve(config);
+  else (await import('./cluster.js')).runCluster(config, environment);
+}
+
+async function migrateOnly({ database, logLevel }: Config): Promise<void> {
+  const { createLogger } = await import('./http/logger.service.js');
+  const { connect } = await import('./database/connect.js');
+  const { createDataSource } = await import('./database/data-source.js');
+  const { migrate } = await import('./database/migrate.js');
+  const logger = createLogger(logLevel);
+  const dataSource = createDataSource({ url: database.url, poolSize: 2 });
+  await connect(dataSource, (message) => logger.warn(message));
+  try {
+    logger.log('migrated', { applied: await migrate(dataSource) });
+  } finally {
+    await dataSource.destroy();
+  }
+}
+
+async function serve(config: Config): Promise<void> {
+  const { createApp } = await import('./configure-app.js');
+  const { joinCluster, hasHttp } = await import('./cluster.js');
+  const { Heartbeats } = await import('./http/heartbeats.js');
+  const { Shutdown } = await import('./http/shutdown.js');
+  const { Logger } = await import('@nestjs/common');
+  const logger = new Logger('Main');
+  const app = await createApp(config);
+  stopOnSignals(app, app.get(Shutdown), logger);
+  joinCluster(config, app.get(Heartbeats));
+  if (!hasHttp(config)) {
+    await app.init();
+    logger.log('running', { role: config.role });
+    return;
+  }
+  await app.listen({ host: config.http.host, port: config.http.port });
+  logger.log('listening', { url: await app.getUrl(), role: config.role, publicUrl: config.http.publicUrl });
+}
+
+type Log = { log(message: string, details: object): void };
+
+function stopOnSignals(app: INestApplicationContext, shutdown: { begin(): void }, logger: Log): void {
+  const stop = (signal: NodeJS.Signals): void => {
+    // A second signal must not wait for the first one's twenty seconds.
+    process.once(signal, () => process.exit(1));
+    logger.log('shutting down', { signal });
+    setTimeout(() => fail(new Error(`not shut down within ${SHUTDOWN_LIMIT_MS / 1000} s`)), SHUTDOWN_LIMIT_MS).unref();
+    shutdown.begin();
+    app.close().then(() => process.exit(0), fail);
+  };
+  process.once('SIGTERM', stop).once('SIGINT', stop);
+}
+
+function fail(error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error);
+  const stack = error instanceof Error && !isMendable(error) ? error.stack : undefined;
+  const line = { level: 'fatal', pid: process.pid, timestamp: Date.now(), message, stack };
+  process.stderr.write(`${process.stderr.isTTY ? (stack ?? message) : JSON.stringify(line)}\n`);
+  process.exit(1);
+}
+
+/** What an operator can mend is said in a sentence; of anything else the stack is wanted. */
+function isMendable(error: Error): boolean {
+  if ('syscall' in error && error.syscall === 'listen') return true;
+  return ['ConfigError', 'DatabaseUnavailable'].includes(error.name);
+}

@@ -1,0 +1,140 @@
+import { randomUUID } from 'node:crypto';
+import type { Queryable } from '../database/database.js';
+import { shapeKeyOf } from '../deployments/shape-key.js';
+import type { ShapeSpec } from '../deployments/shape-spec.js';
+import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
+
+export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
+
+/** What others are to be told once this is committed. */
+export type Applied = {
+  readonly changedJobs: readonly string[];
+  readonly orderedInstances: readonly string[];
+  readonly wokenShapes: readonly string[];
+};
+
+/** Writes all plans of a pass with one statement per table, in the lock order jobs → … → shapes (their rows are locked). */
+export async function applyPlans(transaction: Queryable, planned: readonly Planned[]): Promise<Applied> {
+  const deployments = planned.flatMap(({ plan }) => plan.deployments);
+  const attempts = planned.flatMap(({ plan }) => plan.attempts);
+  const orders = planned.flatMap(({ plan }) => plan.orders);
+  const newAttempts = planned.flatMap(({ job, plan }) =>
+    plan.newAttempts.map((attempt) => ({
+      ...attempt,
+      id: randomUUID(),
+      jobId: job.id,
+      shapeKey: shapeKeyOf(attempt.spec),
+    })),
+  );
+
+  await write(transaction, 'update-jobs', UPDATE_JOBS, planned.map(jobRow));
+  await write(transaction, 'update-deployments', UPDATE_DEPLOYMENTS, deployments.map(deploymentRow));
+  await write(transaction, 'update-attempts', UPDATE_ATTEMPTS, attempts.map(attemptRow));
+  await insertShapes(transaction, newAttempts);
+  await write(transaction, 'insert-attempts', INSERT_ATTEMPTS, newAttempts);
+  await write(
+    transaction,
+    'insert-orders',
+    INSERT_ORDERS,
+    orders.map((order) => ({ ...order, kind: order.spec.kind })),
+  );
+
+  const ended = attempts.filter(({ phase }) => phase === 'ended');
+  const wokenShapes = [...new Set([...newAttempts, ...ended].map(({ shapeKey }) => shapeKey))];
+  if (wokenShapes.length > 0) await transaction.prepared('wake-shapes', WAKE_SHAPES, [wokenShapes]);
+
+  return {
+    changedJobs: planned.filter(isVisible).map(({ job }) => job.id),
+    orderedInstances: [...new Set(orders.map(({ instanceId }) => instanceId))],
+    wokenShapes,
+  };
+}
+
+async function write(transaction: Queryable, name: string, sql: string, rows: readonly object[]): Promise<void> {
+  if (rows.length > 0) await transaction.prepared(name, sql, [JSON.stringify(rows)]);
+}
+
+async function insertShapes(
+  transaction: Queryable,
+  attempts: readonly { shapeKey: string; spec: ShapeSpec }[],
+): Promise<void> {
+  const byKey = new Map(attempts.map(({ shapeKey, spec }) => [shapeKey, spec]));
+  // In key order: two passes inserting the same new shapes must not wait for each other in a circle.
+  const rows = [...byKey].map(([key, spec]) => ({ key, spec })).sort((a, b) => (a.key < b.key ? -1 : 1));
+  await write(transaction, 'insert-shapes', INSERT_SHAPES, rows);
+}
+
+function jobRow({ job, plan }: Planned): object {
+  const { status, activeDeploymentId, isGone, nextPassAt } = plan;
+  return { id: job.id, status, activeDeploymentId, isGone, nextPassAt };
+}
+
+// Only the columns of the table: facts carry more, and JSON of all of it would double the work.
+function deploymentRow(row: DeploymentRow): object {
+  const { id, imageDigest, imageId, status, reason, message, failedPhase, retryable, exitCode, lastLogLines } = row;
+  const { deadlineAt, startedAt, activeAt, endedAt } = row;
+  const outcome = { status, reason, message, failedPhase, retryable, exitCode, lastLogLines };
+  return { id, imageDigest, imageId, ...outcome, deadlineAt, startedAt, activeAt, endedAt };
+}
+
+function attemptRow(row: AttemptRow): object {
+  const { id, phase, reason, message, counted } = row;
+  const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt } = row;
+  return { id, phase, reason, message, counted, assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt };
+}
+
+function isVisible({ job, plan }: Planned): boolean {
+  return (
+    plan.deployments.length + plan.attempts.length + plan.newAttempts.length > 0 ||
+    plan.isGone ||
+    plan.status !== job.status ||
+    plan.activeDeploymentId !== job.activeDeploymentId
+  );
+}
+
+const UPDATE_JOBS = `
+  UPDATE jobs j SET status = p.status, active_deployment_id = p."activeDeploymentId", next_pass_at = p."nextPassAt",
+    deleted_at = CASE WHEN p."isGone" THEN clock_timestamp() END
+  FROM jsonb_to_recordset($1::jsonb)
+    AS p(id uuid, status text, "activeDeploymentId" uuid, "isGone" boolean, "nextPassAt" timestamptz)
+  WHERE j.id = p.id`;
+
+const UPDATE_DEPLOYMENTS = `
+  UPDATE deployments d SET image_digest = p."imageDigest", image_id = p."imageId", status = p.status, reason = p.reason,
+    message = p.message, failed_phase = p."failedPhase", retryable = p.retryable, exit_code = p."exitCode",
+    last_log_lines = p."lastLogLines", deadline_at = p."deadlineAt", started_at = p."startedAt",
+    active_at = p."activeAt", ended_at = p."endedAt"
+  FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, "imageDigest" text, "imageId" text, status text, reason text,
+    message text, "failedPhase" text, retryable boolean, "exitCode" int, "lastLogLines" jsonb,
+    "deadlineAt" timestamptz, "startedAt" timestamptz, "activeAt" timestamptz, "endedAt" timestamptz)
+  WHERE d.id = p.id`;
+
+const UPDATE_ATTEMPTS = `
+  UPDATE attempts a SET phase = p.phase, reason = p.reason, message = p.message, counted = p.counted,
+    assigned_at = p."assignedAt", pulling_at = p."pullingAt", starting_at = p."startingAt",
+    healthy_at = p."healthyAt", stopping_at = p."stoppingAt", ended_at = p."endedAt"
+  FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, phase text, reason text, message text, counted boolean,
+    "assignedAt" timestamptz, "pullingAt" timestamptz, "startingAt" timestamptz, "healthyAt" timestamptz,
+    "stoppingAt" timestamptz, "endedAt" timestamptz)
+  WHERE a.id = p.id`;
+
+const INSERT_SHAPES = `
+  INSERT INTO shapes (key, spec)
+  SELECT p.key, p.spec FROM jsonb_to_recordset($1::jsonb) AS p(key text, spec jsonb)
+  ON CONFLICT (key) DO NOTHING`;
+
+const INSERT_ATTEMPTS = `
+  INSERT INTO attempts (id, job_id, deployment_id, number, shape_key, priority, reason)
+  SELECT p.id, p."jobId", p."deploymentId", p.number, p."shapeKey", p.priority, p.reason
+  FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, "jobId" uuid, "deploymentId" uuid, number int, "shapeKey" text,
+    priority smallint, reason text)`;
+
+const INSERT_ORDERS = `
+  INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec)
+  SELECT p."instanceId", p.number, p."attemptId", p.purpose, p.kind, p.spec
+  FROM jsonb_to_recordset($1::jsonb) AS p("instanceId" text, number int, "attemptId" uuid, purpose text, kind text,
+    spec jsonb)`;
+
+const WAKE_SHAPES = `
+  UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
+  WHERE key IN (SELECT key FROM shapes WHERE key = ANY($1) ORDER BY key FOR NO KEY UPDATE)`;

@@ -1,0 +1,162 @@
+import type { Queryable } from '../database/database.js';
+import type {
+  AttemptFacts,
+  DeploymentFacts,
+  EndedAttemptFacts,
+  InstanceFacts,
+  JobFacts,
+  OrderFacts,
+  VerdictFacts,
+} from './plan-facts.js';
+
+/** Exits older than this no longer count (plan-healing), so their orders are not loaded. */
+const WAITS_FOR_SECONDS = 600;
+const ENDED_ATTEMPTS = 20;
+
+type JobRow = Pick<JobFacts, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId' | 'latestStatus'> & {
+  lingeringInstances: number;
+};
+type DeploymentRow = Omit<DeploymentFacts, 'attempts' | 'endedAttempts'> & { jobId: string };
+type AttemptRow = Omit<AttemptFacts, 'instance' | 'orders' | 'verdict'> & {
+  deploymentId: string;
+  instance: InstanceRow | null;
+  verdict: VerdictRow | null;
+};
+type EndedRow = EndedAttemptFacts & { deploymentId: string };
+type OrderRow = OrderFacts & { attemptId: string };
+// Inside a JSON object Postgres writes times as text.
+type InstanceRow = Omit<InstanceFacts, 'assignedAt' | 'unreachableAt'> & {
+  assignedAt: string;
+  unreachableAt: string | null;
+};
+type VerdictRow = Omit<VerdictFacts, 'at'> & { at: string };
+
+/**
+ * Locks up to `limit` due jobs and loads everything their plans need, in a fixed number of statements. `now` is taken
+ * after the locks: whatever others committed before it is seen.
+ */
+export async function claimJobs(
+  transaction: Queryable,
+  cluster: string,
+  limit: number,
+): Promise<{ now: Date; jobs: JobFacts[] }> {
+  const claimed = await transaction.prepared<{ id: string }>('claim-jobs', CLAIM, [limit]);
+  const jobIds = claimed.map(({ id }) => id);
+  if (jobIds.length === 0) return { now: new Date(0), jobs: [] };
+
+  const jobs = await transaction.prepared<JobRow & { now: Date }>('load-jobs', JOBS, [jobIds]);
+  const deployments = await transaction.prepared<DeploymentRow>('load-deployments', DEPLOYMENTS, [jobIds]);
+  const deploymentIds = deployments.map(({ id }) => id);
+  const attempts = await transaction.prepared<AttemptRow>('load-attempts', ATTEMPTS, [deploymentIds]);
+  const ended = await transaction.prepared<EndedRow>('load-ended', ENDED, [deploymentIds, ENDED_ATTEMPTS]);
+  const attemptIds = attempts.map(({ id }) => id);
+  const orders = await transaction.prepared<OrderRow>('load-orders', ORDERS, [attemptIds, WAITS_FOR_SECONDS]);
+
+  const ordersOf = Map.groupBy(orders, ({ attemptId }) => attemptId);
+  const attemptsOf = Map.groupBy(attempts, ({ deploymentId }) => deploymentId);
+  const endedOf = Map.groupBy(ended, ({ deploymentId }) => deploymentId);
+  const deploymentsOf = Map.groupBy(deployments, ({ jobId }) => jobId);
+  return {
+    now: jobs[0]?.now ?? new Date(0),
+    jobs: jobs.map((job) => ({
+      ...job,
+      cluster,
+      deployments: (deploymentsOf.get(job.id) ?? []).map((deployment) => ({
+        ...deployment,
+        endedAttempts: (endedOf.get(deployment.id) ?? []).toReversed(),
+        attempts: (attemptsOf.get(deployment.id) ?? []).map((attempt) => ({
+          ...attempt,
+          instance: attempt.instance && instanceOf(attempt.instance),
+          verdict: attempt.verdict && { ...attempt.verdict, at: new Date(attempt.verdict.at) },
+          orders: ordersOf.get(attempt.id) ?? [],
+        })),
+      })),
+    })),
+  };
+}
+
+function instanceOf(row: InstanceRow): InstanceFacts {
+  return {
+    ...row,
+    assignedAt: new Date(row.assignedAt),
+    unreachableAt: row.unreachableAt === null ? null : new Date(row.unreachableAt),
+  };
+}
+
+// NO KEY UPDATE, so that inserting a deployment (which locks the job's key) need not wait for a pass.
+const CLAIM = `
+  SELECT id FROM jobs
+  WHERE next_pass_at <= clock_timestamp()
+  ORDER BY next_pass_at
+  LIMIT $1
+  FOR NO KEY UPDATE SKIP LOCKED`;
+
+const JOBS = `
+  SELECT clock_timestamp() AS now, id, name, desired_state AS "desiredState", status,
+    active_deployment_id AS "activeDeploymentId",
+    (SELECT d.status FROM deployments d WHERE d.job_id = j.id ORDER BY d.number DESC LIMIT 1) AS "latestStatus",
+    CASE WHEN j.desired_state = 'deleted' THEN (
+      SELECT count(*)::int FROM deployments d
+      JOIN attempts a ON a.deployment_id = d.id
+      JOIN assignments s ON s.attempt_id = a.id
+      JOIN instances i ON i.id = s.instance_id
+      WHERE d.job_id = j.id AND i.terminated_at IS NULL
+    ) ELSE 0 END AS "lingeringInstances"
+  FROM jobs j
+  WHERE id = ANY($1)
+  ORDER BY id`;
+
+const DEPLOYMENTS = `
+  SELECT job_id AS "jobId", id, number, image, image_digest AS "imageDigest", image_id AS "imageId", definition, trigger,
+    status, reason, message, failed_phase AS "failedPhase", retryable, exit_code AS "exitCode",
+    last_log_lines AS "lastLogLines", deadline_at AS "deadlineAt", cancel_requested_at AS "cancelRequestedAt",
+    started_at AS "startedAt", active_at AS "activeAt", ended_at AS "endedAt"
+  FROM deployments
+  WHERE id IN (
+    SELECT id FROM deployments
+    WHERE job_id = ANY($1) AND status IN ('queued', 'deploying', 'active', 'draining')
+    UNION
+    SELECT deployment_id FROM attempts WHERE job_id = ANY($1) AND phase <> 'ended'
+  )
+  ORDER BY job_id, number`;
+
+const ATTEMPTS = `
+  SELECT a.deployment_id AS "deploymentId", a.id, a.number, a.shape_key AS "shapeKey", a.phase, a.reason, a.message,
+    a.counted, a.created_at AS "createdAt", a.assigned_at AS "assignedAt", a.pulling_at AS "pullingAt",
+    a.starting_at AS "startingAt", a.healthy_at AS "healthyAt", a.stopping_at AS "stoppingAt", a.ended_at AS "endedAt",
+    CASE WHEN i.id IS NOT NULL THEN jsonb_build_object(
+      'id', i.id, 'assignedAt', s.assigned_at, 'state', i.state, 'stateReason', i.state_reason,
+      'privateIp', i.private_ip, 'imageId', i.image_id, 'unreachableAt', i.unreachable_at,
+      'retireReason', i.retire_reason) END AS instance,
+    CASE WHEN i.id IS NULL AND sh.verdict_reason IS NOT NULL THEN jsonb_build_object(
+      'reason', sh.verdict_reason, 'message', coalesce(sh.verdict_message, ''), 'at', sh.verdict_at,
+      'isFinal', sh.verdict_is_final) END AS verdict
+  FROM attempts a
+  LEFT JOIN assignments s ON s.attempt_id = a.id
+  LEFT JOIN instances i ON i.id = s.instance_id
+  LEFT JOIN shapes sh ON sh.key = a.shape_key
+  WHERE a.deployment_id = ANY($1) AND a.phase <> 'ended'
+  ORDER BY a.deployment_id, a.number`;
+
+const ENDED = `
+  SELECT e.* FROM unnest($1::uuid[]) AS d(id)
+  CROSS JOIN LATERAL (
+    SELECT deployment_id AS "deploymentId", number, reason, counted, healthy_at AS "healthyAt", ended_at AS "endedAt"
+    FROM attempts
+    WHERE deployment_id = d.id AND phase = 'ended'
+    ORDER BY number DESC
+    LIMIT $2
+  ) e`;
+
+const ORDERS = `
+  SELECT attempt_id AS "attemptId", number, purpose, created_at AS "createdAt", taken_at AS "takenAt",
+    answered_at AS "answeredAt", result_status AS status, result_error AS error, result_body AS body,
+    probe_state AS "probeState"
+  FROM orders o
+  WHERE attempt_id = ANY($1) AND (
+    purpose <> 'wait'
+    OR answered_at IS NULL
+    OR answered_at > clock_timestamp() - make_interval(secs => $2)
+    OR number = (SELECT max(number) FROM orders x WHERE x.attempt_id = o.attempt_id AND x.purpose = 'wait')
+  )
+  ORDER BY attempt_id, number`;

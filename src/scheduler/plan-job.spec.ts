@@ -1,0 +1,597 @@
+import { describe, expect, it } from '@jest/globals';
+import { DIGEST, PlannerWorld, type WorldAttempt, type WorldDeployment } from '../../test/support/planner-world.js';
+import { REASONS } from './plan-reasons.js';
+
+const HEALTH = { health: { path: '/', port: 80 }, ports: [{ container: 8080, host: 80 }] };
+
+/** Codes seen on rows by the tests of this file; the last test compares them with the union. */
+const seen = new Set<string>();
+
+describe('a deployment of a service', () => {
+  it('becomes active after it was healthy for stableSeconds, and not before', () => {
+    const { world, deployment, attempt } = deployed(HEALTH);
+    expect(attempt.phase).toBe('healthy');
+    expect(deployment.status).toBe('deploying');
+    world.advance(4.9);
+    expect(deployment.status).toBe('deploying');
+    world.advance(0.2);
+    expect(deployment).toMatchObject({
+      status: 'active',
+      imageDigest: `web@${DIGEST}`,
+      imageId: 'ami-0123456789abcdef0',
+    });
+    expect(world).toMatchObject({ status: 'running', activeDeploymentId: deployment.id });
+    expect(purposes(attempt).slice(-2)).toEqual(['restart-policy', 'dead-man']);
+  });
+
+  it('without a health block is healthy once it ran five seconds', () => {
+    const { world, attempt, deployment } = deployed();
+    expect(attempt.phase).toBe('starting');
+    world.run(5);
+    expect(attempt.phase).toBe('healthy');
+    world.run(5);
+    expect(deployment.status).toBe('active');
+  });
+
+  it('gives its orders in the sequence the container needs', () => {
+    const { attempt } = deployed(HEALTH);
+    expect(purposes(attempt)).toEqual(['dead-man', 'pull', 'inspect-image', 'create', 'start', 'wait', 'probe']);
+    expect(attempt.orders.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it('pulls the recorded digest on later attempts', () => {
+    const { world, deployment } = active();
+    const [attempt] = deployment.attempts;
+    world.lose(attempt!);
+    world.cooperate();
+    expect(deployment.attempts[1]!.orders.find(({ purpose }) => purpose === 'pull')?.spec).toMatchObject({
+      path: expect.stringContaining(encodeURIComponent(DIGEST)),
+    });
+  });
+
+  it('watches spot notices only on spot instances', () => {
+    const { attempt } = deployed({ instance: { market: 'spot' } });
+    expect(purposes(attempt)).toContain('watch-spot');
+  });
+});
+
+describe('a deployment fails by a cause of the user', () => {
+  const cases: [string, string, (world: PlannerWorld, attempt: WorldAttempt) => void, object][] = [
+    [
+      'its image does not exist',
+      'image-not-found',
+      (world, attempt) =>
+        world.answer(
+          order(attempt, 'pull'),
+          404,
+          '{"message":"pull access denied for nope, repository does not exist"}',
+        ),
+      { failedPhase: 'pulling', retryable: false },
+    ],
+    [
+      'the registry wants a login',
+      'image-unauthorized',
+      (world, attempt) =>
+        world.answer(
+          order(attempt, 'pull'),
+          200,
+          '{"errorDetail":{"message":"unauthorized: authentication required"},"error":"unauthorized: authentication required"}\n',
+        ),
+      { failedPhase: 'pulling' },
+    ],
+    [
+      'the registry fails three times',
+      'image-pull-failed',
+      (world, attempt) => {
+        for (let tries = 0; tries < 3; tries++) {
+          world.answer(order(attempt, 'pull'), 200, '{"error":"received unexpected HTTP status: 502 Bad Gateway"}\n');
+          world.settle();
+        }
+      },
+      { failedPhase: 'pulling', retryable: true },
+    ],
+    [
+      'Docker refuses to create the container',
+      'container-create-failed',
+      (world, attempt) => {
+        prepare(world, attempt);
+        world.answer(order(attempt, 'create'), 400, '{"message":"invalid reference"}');
+      },
+      { failedPhase: 'starting', message: 'invalid reference' },
+    ],
+    [
+      'Docker cannot start the container',
+      'container-start-failed',
+      (world, attempt) => {
+        prepare(world, attempt);
+        world.answer(order(attempt, 'create'));
+        world.answer(
+          order(attempt, 'start'),
+          400,
+          '{"message":"exec: \\"nope\\": executable file not found in $PATH"}',
+        );
+      },
+      { failedPhase: 'starting', message: expect.stringContaining('executable file not found') },
+    ],
+    [
+      'the container exits, with its code and last lines',
+      'container-exited',
+      (world, attempt) => {
+        start(world, attempt);
+        world.answer(order(attempt, 'wait'), 200, '{"StatusCode":3}');
+        world.settle();
+        world.answer(order(attempt, 'logs'), 200, frame('2026-01-01T00:00:00Z no config\n'));
+      },
+      { failedPhase: 'starting', exitCode: 3, lastLogLines: [expect.objectContaining({ line: 'no config' })] },
+    ],
+    [
+      'the container exits and Docker gives no logs in time',
+      'container-exited',
+      (world, attempt) => {
+        start(world, attempt);
+        world.answer(order(attempt, 'wait'), 200, '{"StatusCode":3}');
+        world.settle();
+        world.advance(10);
+      },
+      { exitCode: 3, lastLogLines: null },
+    ],
+    [
+      'the health check never passes',
+      'health-check-failed',
+      (world, attempt) => {
+        start(world, attempt);
+        world.probe(attempt, 'unhealthy', 'HTTP 500');
+        world.settle();
+        world.answer(order(attempt, 'logs'), 200, frame('2026-01-01T00:00:00Z oops\n'));
+      },
+      { failedPhase: 'starting', message: expect.stringContaining('HTTP 500') },
+    ],
+    [
+      'EC2 refuses what the job asks for',
+      'launch-refused',
+      (world, attempt) => {
+        attempt.verdict = { reason: 'subnet-not-found', message: 'no such subnet', at: world.now, isFinal: true };
+        world.wake();
+      },
+      { failedPhase: 'waiting', message: 'subnet-not-found: no such subnet' },
+    ],
+  ];
+  it.each(cases)('when %s', (_, reason, cause, expected) => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy(HEALTH);
+    world.settle();
+    const attempt = deployment.attempts[0]!;
+    if (reason !== 'launch-refused') {
+      world.assign(attempt);
+      world.settle();
+    }
+    cause(world, attempt);
+    world.settle();
+    expect(deployment).toMatchObject({ status: 'failed', reason, ...expected });
+    expect(world.status).toBe('failed');
+    world.run(60);
+    expect(attempt.phase).toBe('ended');
+    expect(deployment.attempts).toHaveLength(1);
+    note(world);
+  });
+
+  it('when Docker says late that it never created the container, and the attempt already counted as healthy', () => {
+    const { world, deployment, attempt } = deployed();
+    world.run(6);
+    expect(attempt.phase).toBe('healthy');
+    world.answer(order(attempt, 'create'), 500, '{"message":"no space left on device"}');
+    world.settle();
+    expect(deployment).toMatchObject({ status: 'failed', reason: 'container-create-failed', failedPhase: 'healthy' });
+  });
+
+  it('when EC2 has no capacity for longer than it is willing to wait', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy({ onCapacity: { waitSeconds: 60 } });
+    world.settle();
+    deployment.attempts[0]!.verdict = {
+      reason: 'insufficient-capacity',
+      message: 'none',
+      at: world.now,
+      isFinal: false,
+    };
+    world.wake();
+    world.settle();
+    expect(deployment).toMatchObject({ status: 'deploying', reason: 'waiting-for-capacity' });
+    note(world);
+    world.run(61);
+    expect(deployment).toMatchObject({ status: 'failed', reason: 'capacity-unavailable', retryable: true });
+    note(world);
+  });
+
+  it('when a pull takes longer than its phase may last', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy({ rollout: { deadlineSeconds: 7200 } });
+    world.settle();
+    const attempt = deployment.attempts[0]!;
+    world.assign(attempt);
+    world.settle();
+    order(attempt, 'pull').takenAt = world.now;
+    world.wake();
+    world.settle();
+    expect(attempt.phase).toBe('pulling');
+    world.advance(1800);
+    expect(deployment).toMatchObject({ status: 'failed', reason: 'pull-timed-out' });
+    note(world);
+  });
+
+  it('when its deadline passes, with the last lines of what was started', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy({ ...HEALTH, rollout: { deadlineSeconds: 30 } });
+    world.settle();
+    const attempt = deployment.attempts[0]!;
+    world.assign(attempt);
+    world.settle();
+    start(world, attempt);
+    world.advance(31);
+    world.answer(order(attempt, 'logs'), 200, frame('2026-01-01T00:00:00Z still warming up\n'));
+    world.settle();
+    expect(deployment).toMatchObject({ status: 'failed', reason: 'deadline-exceeded', failedPhase: 'starting' });
+    expect(deployment.lastLogLines).toHaveLength(1);
+    expect(attempt.phase).toBe('stopping');
+    note(world);
+  });
+});
+
+describe('an attempt is lost by a cause of the infrastructure', () => {
+  const cases: [string, string, (world: PlannerWorld, attempt: WorldAttempt) => void][] = [
+    ['the instance is terminated', 'instance-terminated', (world, attempt) => world.lose(attempt)],
+    ['the instance is stopped', 'instance-stopped', (world, attempt) => world.lose(attempt, 'stopped')],
+    ['the instance is gone', 'instance-gone', (world, attempt) => world.lose(attempt, 'gone')],
+    [
+      'nobody hears of the instance',
+      'instance-unreachable',
+      (world, attempt) => {
+        attempt.instance!.unreachableAt = world.now;
+        world.wake();
+      },
+    ],
+    [
+      'EC2 takes the spot instance back',
+      'spot-interrupted',
+      (world, attempt) => world.answer(order(attempt, 'watch-spot'), 200, '{"action":"terminate"}'),
+    ],
+    [
+      'Docker does not answer',
+      'docker-unavailable',
+      (world, attempt) => {
+        for (let tries = 0; tries < 3; tries++) {
+          world.answer(order(attempt, 'pull'), 0, '');
+          world.settle();
+        }
+      },
+    ],
+  ];
+  it.each(cases)('%s: a fresh instance is tried', (_, reason, cause) => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy({ instance: { market: 'spot' } });
+    world.settle();
+    const attempt = deployment.attempts[0]!;
+    world.assign(attempt);
+    world.settle();
+    cause(world, attempt);
+    world.settle();
+    expect(attempt).toMatchObject({ phase: 'ended', reason, counted: true });
+    expect(deployment.attempts[1]).toMatchObject({ number: 2, phase: 'waiting' });
+    expect(deployment.status).toBe('deploying');
+    note(world);
+    world.run(30);
+    expect(deployment.status).toBe('active');
+  });
+
+  it('an agent that takes no order in 15 s costs nothing', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy();
+    world.settle();
+    world.assign(deployment.attempts[0]!);
+    world.settle();
+    world.advance(15);
+    expect(deployment.attempts[0]).toMatchObject({ phase: 'ended', reason: 'agent-unresponsive', counted: false });
+    expect(deployment.attempts[1]).toMatchObject({ phase: 'waiting' });
+    note(world);
+  });
+
+  it('five times: the deployment fails', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy();
+    for (let lost = 0; lost < 5; lost++) {
+      world.settle();
+      const attempt = deployment.attempts.at(-1)!;
+      world.assign(attempt);
+      world.settle();
+      world.lose(attempt);
+    }
+    world.settle();
+    expect(deployment).toMatchObject({ status: 'failed', reason: 'attempts-exhausted', retryable: true });
+    expect(deployment.attempts).toHaveLength(5);
+    note(world);
+  });
+});
+
+describe('a new deployment of a running service', () => {
+  it('leaves the old one serving until the new one is stable, drains it, then stops it with grace', () => {
+    const { world, deployment: first } = active(HEALTH);
+    const second = world.deploy(HEALTH);
+    world.cooperate();
+    expect([first.status, second.status]).toEqual(['active', 'deploying']);
+    world.run(5);
+    expect([first.status, second.status]).toEqual(['draining', 'active']);
+    expect(first.reason).toBe('superseded-by-newer');
+    expect(purposes(first.attempts[0]!)).not.toContain('stop');
+    world.advance(9);
+    expect(purposes(first.attempts[0]!)).not.toContain('stop');
+    world.advance(1);
+    expect(first.attempts[0]!.phase).toBe('stopping');
+    world.cooperate();
+    expect(first).toMatchObject({ status: 'superseded' });
+    expect(first.attempts[0]!.phase).toBe('ended');
+    note(world);
+  });
+
+  it('that fails never touches the old one', () => {
+    const { world, deployment: first } = active();
+    const second = world.deploy();
+    world.settle();
+    const attempt = second.attempts[0]!;
+    world.assign(attempt);
+    world.settle();
+    world.answer(order(attempt, 'pull'), 404, '{"message":"not found"}');
+    world.run(60);
+    expect(second.status).toBe('failed');
+    expect(first.status).toBe('active');
+    expect(world.status).toBe('running');
+    expect(first.attempts).toHaveLength(1);
+    expect(purposes(first.attempts[0]!)).not.toContain('stop');
+  });
+
+  it('cancels an older one that was never active', () => {
+    const { world, deployment: first, attempt } = deployed(HEALTH);
+    world.deploy(HEALTH);
+    world.settle();
+    expect(first).toMatchObject({ status: 'cancelled', reason: 'superseded-by-newer' });
+    expect(attempt.phase).toBe('stopping');
+    world.cooperate();
+    expect(attempt.phase).toBe('ended');
+  });
+
+  it('lost before the old one was stopped: the old one is active again, the new one tries again', () => {
+    const { world, deployment: first } = active(HEALTH);
+    const second = world.deploy(HEALTH);
+    world.run(6);
+    expect(second.status).toBe('active');
+    world.lose(second.attempts[0]!);
+    world.settle();
+    expect(first).toMatchObject({ status: 'active', reason: 'successor-lost' });
+    expect(second).toMatchObject({ status: 'deploying' });
+    expect(world.activeDeploymentId).toBe(first.id);
+    note(world);
+    world.run(60);
+    expect([first.status, second.status]).toEqual(['superseded', 'active']);
+  });
+
+  it('unhealthy before the old one was stopped: it fails, the old one is active again', () => {
+    const { world, deployment: first } = active(HEALTH);
+    const second = world.deploy(HEALTH);
+    world.run(6);
+    world.probe(second.attempts[0]!, 'unhealthy');
+    world.run(60);
+    expect(second).toMatchObject({ status: 'failed', reason: 'health-check-failed' });
+    expect(first.status).toBe('active');
+    expect(world.status).toBe('running');
+  });
+});
+
+describe('an active service', () => {
+  it('that loses its instance stays active, degraded, and is healed at once', () => {
+    const { world, deployment } = active();
+    world.lose(deployment.attempts[0]!);
+    world.settle();
+    expect(deployment.status).toBe('active');
+    expect(world.status).toBe('degraded');
+    expect(deployment.attempts[1]).toMatchObject({ phase: 'waiting', reason: 'healing' });
+    note(world);
+    world.run(20);
+    expect(world.status).toBe('running');
+    expect(deployment.attempts).toHaveLength(2);
+  });
+
+  it('whose container exits five times in five minutes moves to a fresh instance; the old one serves until then', () => {
+    const { world, deployment } = active(HEALTH);
+    const [first] = deployment.attempts;
+    for (let exits = 0; exits < 5; exits++) {
+      world.answer(order(first!, 'wait'));
+      world.settle();
+      world.advance(20);
+    }
+    expect(world.status).toBe('degraded');
+    expect(deployment.attempts[1]).toMatchObject({ phase: 'waiting' });
+    expect(first!.phase).toBe('healthy');
+    world.run(60);
+    expect(world.status).toBe('running');
+    expect(first).toMatchObject({ phase: 'ended', reason: 'not-needed' });
+    note(world);
+  });
+
+  it('crash-looping while its predecessor still drains fails, and the predecessor serves again', () => {
+    const { world, deployment: first } = active(HEALTH);
+    const second = world.deploy({ ...HEALTH, rollout: { drainSeconds: 600 } });
+    world.run(6);
+    for (let exits = 0; exits < 5; exits++) {
+      world.answer(order(second.attempts[0]!, 'wait'));
+      world.settle();
+      world.advance(1);
+    }
+    world.settle();
+    expect(second).toMatchObject({ status: 'failed', reason: 'crash-looping' });
+    expect(first.status).toBe('active');
+    note(world);
+  });
+
+  it('whose attempts keep failing is retried with growing pauses and never given up', () => {
+    const { world, deployment } = active();
+    const pauses: number[] = [];
+    for (let failures = 0; failures < 8; failures++) {
+      const attempt = deployment.attempts.at(-1)!;
+      if (!attempt.instance) world.assign(attempt);
+      world.lose(attempt);
+      const lostAtMs = world.nowMs;
+      world.settle();
+      while (deployment.attempts.at(-1)!.phase === 'ended') world.advance(1);
+      pauses.push((world.nowMs - lostAtMs) / 1000);
+    }
+    expect(pauses).toEqual([0, 10, 20, 40, 80, 160, 300, 300]);
+    expect(deployment.status).toBe('active');
+  });
+
+  it('keeps the instance when it is silent, unless the job limits the silence', () => {
+    const switches = (definition: object) =>
+      active(definition)
+        .deployment.attempts[0]!.orders.filter(({ purpose }) => purpose === 'dead-man')
+        .at(-1)?.spec;
+    expect(switches({})).toEqual({ kind: 'dead-man', minutes: 0 });
+    expect(switches({ maxSilenceSeconds: 90 })).toEqual({ kind: 'dead-man', minutes: 2, renews: true });
+  });
+});
+
+describe('requests', () => {
+  it('cancel wins in every phase before active', () => {
+    for (const steps of [0, 1, 2, 3, 4]) {
+      const world = new PlannerWorld();
+      const deployment = world.deploy(HEALTH);
+      if (steps > 0) world.settle();
+      const attempt = deployment.attempts[0];
+      if (attempt && steps > 1) world.assign(attempt);
+      if (attempt && steps > 2) {
+        world.settle();
+        prepare(world, attempt);
+      }
+      if (attempt && steps > 3) {
+        world.cooperate();
+        // Stable in the very moment of the cancel.
+        world.nowMs += 5_000;
+      }
+      deployment.cancelRequestedAt = world.now;
+      world.wake();
+      world.run(60);
+      expect(deployment).toMatchObject({ status: 'cancelled', reason: 'cancel-requested' });
+      expect(world.live()).toEqual([]);
+      expect(world.status).toBe('idle');
+      note(world);
+    }
+  });
+
+  it('stop ends the active deployment with grace, start runs a new one', () => {
+    const { world, deployment } = active();
+    world.desiredState = 'stopped';
+    world.wake();
+    world.settle();
+    expect(deployment).toMatchObject({ status: 'draining', reason: 'stop-requested' });
+    expect(deployment.attempts[0]!.phase).toBe('stopping');
+    world.cooperate();
+    expect(deployment.status).toBe('stopped');
+    expect(world).toMatchObject({ status: 'stopped', activeDeploymentId: null });
+    note(world);
+    const again = world.deploy();
+    world.run(20);
+    expect(again.status).toBe('active');
+  });
+
+  it('a container that does not answer SIGTERM is given up after its grace', () => {
+    const { world, deployment } = active({ rollout: { stopGraceSeconds: 5 } });
+    world.desiredState = 'stopped';
+    world.wake();
+    world.settle();
+    world.advance(34);
+    expect(deployment.attempts[0]!.phase).toBe('stopping');
+    world.advance(1);
+    expect(deployment.attempts[0]!.phase).toBe('ended');
+    expect(deployment.status).toBe('stopped');
+  });
+
+  it('delete ends everything, whatever was going on, and then the job is gone', () => {
+    const { world } = active();
+    world.deploy();
+    world.settle();
+    world.desiredState = 'deleted';
+    world.wake();
+    world.run(120);
+    expect(world).toMatchObject({ isGone: true, status: 'deleting', nextPassAt: null });
+    expect(world.live()).toEqual([]);
+    expect(world.deployments.map(({ status }) => status)).toEqual(['stopped', 'cancelled']);
+    note(world);
+  });
+});
+
+it('every reason of the union is seen on a row by a test above', () => {
+  // Shown on an attempt only while nothing is wrong; the deployment shows it too.
+  const { world } = deployed();
+  note(world);
+  const fresh = new PlannerWorld();
+  fresh.deploy();
+  fresh.settle();
+  fresh.wake();
+  fresh.settle();
+  note(fresh);
+  expect(Object.keys(REASONS).filter((reason) => !seen.has(reason))).toEqual([]);
+});
+
+/** Deployed, and everything around does at once what is asked of it. */
+function deployed(definition: object = {}): {
+  world: PlannerWorld;
+  deployment: WorldDeployment;
+  attempt: WorldAttempt;
+} {
+  const world = new PlannerWorld();
+  const deployment = world.deploy(definition);
+  world.cooperate();
+  return { world, deployment, attempt: deployment.attempts[0]! };
+}
+
+function active(definition: object = {}): { world: PlannerWorld; deployment: WorldDeployment } {
+  const { world, deployment } = deployed(definition);
+  world.run(12);
+  expect(deployment.status).toBe('active');
+  return { world, deployment };
+}
+
+function prepare(world: PlannerWorld, attempt: WorldAttempt): void {
+  for (const purpose of ['pull', 'inspect-image'] as const) {
+    world.answer(order(attempt, purpose));
+    world.settle();
+  }
+}
+
+function start(world: PlannerWorld, attempt: WorldAttempt): void {
+  prepare(world, attempt);
+  world.answer(order(attempt, 'create'));
+  world.answer(order(attempt, 'start'));
+  world.settle();
+}
+
+function order(attempt: WorldAttempt, purpose: string) {
+  const found = attempt.orders.findLast((candidate) => candidate.purpose === purpose);
+  if (!found) throw new Error(`${purpose} was not ordered, only ${purposes(attempt).join(', ')}`);
+  return found;
+}
+
+function purposes(attempt: WorldAttempt): string[] {
+  return attempt.orders.map(({ purpose }) => purpose);
+}
+
+function frame(text: string): Uint8Array {
+  const line = new TextEncoder().encode(text);
+  const header = new Uint8Array(8);
+  header[0] = 1;
+  new DataView(header.buffer).setUint32(4, line.length);
+  return new Uint8Array([...header, ...line]);
+}
+
+function note(world: PlannerWorld): void {
+  for (const { reason, attempts } of world.deployments) {
+    for (const code of [reason, ...attempts.map((attempt) => attempt.reason)]) if (code) seen.add(code);
+  }
+}

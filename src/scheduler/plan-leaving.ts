@@ -1,0 +1,91 @@
+import { stopRequest } from '../agent/container-spec.js';
+import { ATTEMPT_DEADLINE_SECONDS } from '../deployments/attempt-status.js';
+import { isEnded } from '../deployments/deployment-status.js';
+import { after, docker, isAcknowledged, latest, lossOf, mayHaveStarted, type Failure } from './plan-attempt.js';
+import type { Draft } from './plan-draft.js';
+import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
+import { causeOf, type Reason } from './plan-reasons.js';
+
+/** Ends an attempt nobody needs: with SIGTERM and grace where its container runs, else at once. */
+export function release(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts, reason: Reason): void {
+  if (attempt.phase === 'stopping' || attempt.phase === 'ended') return;
+  const isRunning = attempt.instance && !lossOf(attempt.instance, attempt) && mayHaveStarted(attempt);
+  if (!isRunning) return draft.move(deployment, attempt, 'ended', { reason });
+
+  const grace = deployment.definition.rollout.stopGraceSeconds;
+  draft.order(attempt, [
+    docker('stop', stopRequest(grace), { mode: 'background', timeoutSeconds: grace + STOP_SLACK_SECONDS }),
+  ]);
+  draft.move(deployment, attempt, 'stopping', { reason });
+  draft.wakeAt(after(draft.now, grace + STOP_SLACK_SECONDS));
+}
+
+/** Ends an attempt that cannot go on; what it failed of stays on its row. */
+export function endFailed(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts, failure: Failure): void {
+  const { reason, message } = failure;
+  // Unhealthy or still starting means alive: it gets its SIGTERM like any other.
+  if (reason === 'health-check-failed' || reason === 'deadline-exceeded') release(draft, deployment, attempt, reason);
+  else draft.move(deployment, attempt, 'ended', { reason, message, counted: reason !== 'agent-unresponsive' });
+}
+
+/** A deployment fails for good; its instance goes, the active deployment is not touched. */
+export function failDeployment(
+  draft: Draft,
+  deployment: DeploymentFacts,
+  attempt: AttemptFacts | undefined,
+  failure: Failure,
+): void {
+  const { reason, message, exitCode, lastLogLines } = failure;
+  draft.change(deployment, {
+    status: 'failed',
+    reason,
+    message,
+    failedPhase: attempt?.phase ?? null,
+    retryable: causeOf(reason) === 'infrastructure' || RETRYABLE.has(reason),
+    exitCode: exitCode ?? null,
+    lastLogLines: lastLogLines ?? null,
+  });
+  if (attempt) endFailed(draft, deployment, attempt, failure);
+  for (const other of draft.liveAttempts(deployment)) release(draft, deployment, other, reason);
+}
+
+/** Draining deployments keep serving until their time, then stop; attempts of ended ones go at once. */
+export function planLeaving(draft: Draft, deployment: DeploymentFacts): void {
+  const { status, reason, deadlineAt } = deployment;
+  const isStopping = status === 'draining' && reason !== 'superseded-by-newer';
+  const isDue = isEnded(status) || isStopping || !deadlineAt || draft.now >= deadlineAt;
+  if (!isDue) draft.wakeAt(deadlineAt);
+
+  for (const attempt of draft.liveAttempts(deployment)) {
+    if (attempt.phase === 'stopping') continue;
+    if (isDue || !isAcknowledged(attempt)) release(draft, deployment, attempt, (reason ?? 'not-needed') as Reason);
+    else endIfLost(draft, deployment, attempt);
+  }
+  if (status === 'draining' && draft.liveAttempts(deployment).length === 0) {
+    draft.change(deployment, { status: isStopping ? 'stopped' : 'superseded' });
+  }
+}
+
+/** Ends an attempt once its container has stopped, or had its grace. */
+export function planStopping(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
+  const grace = deployment.definition.rollout.stopGraceSeconds;
+  const deadline = after(attempt.stoppingAt ?? draft.now, grace + STOP_SLACK_SECONDS);
+  const isStopped = Boolean(latest(attempt, 'stop')?.answeredAt);
+  const isLost = !attempt.instance || lossOf(attempt.instance, attempt) !== null;
+  if (isStopped || isLost || draft.now >= deadline) draft.move(deployment, attempt, 'ended');
+  else draft.wakeAt(deadline);
+}
+
+function endIfLost(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
+  const loss = attempt.instance && lossOf(attempt.instance, attempt);
+  if (loss) draft.move(deployment, attempt, 'ended', loss);
+}
+
+const STOP_SLACK_SECONDS = ATTEMPT_DEADLINE_SECONDS.stopping ?? 0;
+
+const RETRYABLE: ReadonlySet<Reason> = new Set([
+  'capacity-unavailable',
+  'image-pull-failed',
+  'pull-timed-out',
+  'deadline-exceeded',
+]);

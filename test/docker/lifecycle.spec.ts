@@ -1,0 +1,34 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { callEngine } from '../../local/instances/docker-engine.ts';
+import { createDockerRuntime, findDockerEngine } from '../../local/instances/docker-runtime.ts';
+import { describeLifecycle } from '../support/lifecycle.js';
+import { describeWhen } from '../support/when.js';
+
+const IMAGE = process.env['HELLO_TAG'] ?? 'hello-web:1';
+const engine = await findDockerEngine();
+const hasImage = engine ? (await callEngine(engine.socket, { path: `/images/${IMAGE}/json` })).status === 200 : false;
+
+describeWhen(hasImage, engine ? `the engine has no image ${IMAGE}` : 'no Docker engine answers', 'docker mode', () => {
+  const socket = engine?.socket ?? '';
+  const folder = mkdtempSync(join(tmpdir(), 'lifecycle-'));
+
+  describeLifecycle('a service on real containers', {
+    createRuntime: () => createDockerRuntime({ engineSocket: socket, folder }),
+    webImage: IMAGE,
+    failures: {
+      missing: { image: 'scheduler-api.invalid/no-such-image:1' },
+      exits: { image: IMAGE, definition: { env: { EXIT_AFTER: '0.2', EXIT_CODE: '3' } } },
+      unhealthy: {
+        image: IMAGE,
+        definition: { health: { path: '/fail', port: 8080, intervalSeconds: 1, startPeriodSeconds: 3 } },
+      },
+    },
+    leftOvers: async () => {
+      const { text } = await callEngine(socket, { path: '/containers/json?all=1' });
+      const containers = JSON.parse(text) as { Names: string[]; Image: string }[];
+      return containers.filter(({ Image }) => Image === IMAGE).flatMap(({ Names }) => Names);
+    },
+  });
+});

@@ -1,0 +1,350 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { OrderDesk } from '../../src/agent/order-desk.js';
+import { Database } from '../../src/database/database.js';
+import { Signals } from '../../src/database/signals.js';
+import { Shutdown } from '../../src/http/shutdown.js';
+import {
+  documentOf,
+  insertAgent,
+  insertLaunch,
+  insertOrder,
+  makeHex,
+  makeInstanceId,
+  makeSigner,
+  signatureOf,
+} from '../support/agents.js';
+import { type Api, startApi } from '../support/api.js';
+import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+
+const ADMIN_TOKEN = 'the-token-of-the-operator';
+const signer = makeSigner();
+
+describe('the agents’ endpoints', () => {
+  let databaseUrl: string;
+  let folder: string;
+  let proxy: Proxy;
+  let api: Api;
+  let database: Database;
+  let signals: Signals;
+
+  beforeAll(async () => {
+    databaseUrl = await createEmptyDatabase();
+    folder = await mkdtemp(join(tmpdir(), 'scheduler-api-identity-'));
+    await writeFile(join(folder, 'identity.pem'), signer.pem);
+  });
+  afterAll(async () => {
+    await rm(folder, { recursive: true });
+    await dropDatabase(databaseUrl);
+  });
+  beforeEach(async () => {
+    proxy = await startProxy(new URL(databaseUrl));
+    const url = new URL(databaseUrl);
+    url.host = proxy.host;
+    api = await startApi({
+      databaseUrl: url.href,
+      env: { ADMIN_TOKEN, ROLE: 'api', IDENTITY_CERTIFICATES: join(folder, 'identity.pem') },
+    });
+    database = api.app.get(Database, { strict: false });
+    signals = api.app.get(Signals, { strict: false });
+  });
+  afterEach(async () => {
+    await api.close();
+    await proxy.close();
+  });
+
+  it('take an agent from its registration to the answer of an order', async () => {
+    const { launchId, secret } = await insertLaunch(database);
+    const instanceId = makeInstanceId();
+    const token = makeHex();
+    expect(await register({ secret, token, instanceId })).toEqual({ status: 204 });
+    expect(await database.query(`SELECT id FROM instances WHERE launch_id = $1`, [launchId])).toEqual([
+      { id: instanceId },
+    ]);
+
+    const { jobId, attemptId } = await insertAgent(database);
+    const body = { Image: 'nginx', Env: ['GREETING=hällo $(reboot)\n'] };
+    await insertOrder(database, { instanceId, attemptId }, 1, {
+      kind: 'docker',
+      mode: 'background',
+      method: 'POST',
+      path: '/containers/create?name=job',
+      body,
+      timeoutSeconds: 60,
+      maxBytes: 4096,
+    });
+    const order = await poll(token, 0);
+    expect(order.status).toBe(200);
+    expect(Object.fromEntries(order.headers)).toMatchObject({
+      'order-number': '1',
+      'order-kind': 'docker',
+      'order-mode': 'background',
+      'order-timeout': '60',
+      'docker-method': 'POST',
+      'docker-path': '/containers/create?name=job',
+      'docker-max-bytes': '4096',
+      'cache-control': 'no-store',
+    });
+    expect(await order.json()).toEqual(body);
+
+    await database.query(`UPDATE jobs SET next_pass_at = NULL`);
+    const answer = Buffer.from('{"Id":"abc\xff"}', 'latin1');
+    expect((await result(token, 1, { 'result-status': '201' }, answer)).status).toBe(204);
+    expect((await result(token, 1, { 'result-status': '500' }, answer)).status).toBe(204);
+    expect(
+      await database.query(`SELECT result_status, result_body FROM orders WHERE attempt_id = $1`, [attemptId]),
+    ).toEqual([{ result_status: 201, result_body: answer }]);
+    expect(await database.query(`SELECT id FROM jobs WHERE next_pass_at IS NOT NULL`)).toEqual([{ id: jobId }]);
+  });
+
+  it('take the same registration again, and no other', async () => {
+    const { secret } = await insertLaunch(database);
+    const first = { secret, token: makeHex(), instanceId: makeInstanceId() };
+    expect(await register(first)).toEqual({ status: 204 });
+    expect(await register(first)).toEqual({ status: 204 });
+    expect(await register({ ...first, token: makeHex() })).toMatchObject({
+      status: 409,
+      body: { type: '/problems/already-registered' },
+    });
+    expect(await register({ ...first, instanceId: makeInstanceId(), token: makeHex() })).toMatchObject({ status: 403 });
+    expect(await register({ ...first, signer: makeSigner() })).toMatchObject({
+      status: 403,
+      body: { type: '/problems/forbidden', detail: 'This registration is refused.' },
+    });
+  });
+
+  it('name the field of a registration that is at fault', async () => {
+    expect(await register({ secret: 'hello', token: makeHex(), instanceId: makeInstanceId() })).toMatchObject({
+      status: 422,
+      body: { errors: [{ pointer: '#/secret', detail: 'must be 64 lower-case hex characters' }] },
+    });
+  });
+
+  it('bring an order to a parked poll at once', async () => {
+    const agent = await insertAgent(database);
+    const parked = poll(agent.token, 0);
+    await untilParked();
+    await insertOrder(database, agent, 1);
+    const sentAt = performance.now();
+    signals.send('orders', [agent.instanceId]);
+    const order = await parked;
+    expect(order.headers.get('order-number')).toBe('1');
+    expect(await order.text()).toBe('');
+    // Far below the two seconds after which the net would have found it.
+    expect(performance.now() - sentAt).toBeLessThan(1_000);
+  });
+
+  it('keep probe states', async () => {
+    const agent = await insertAgent(database);
+    await insertOrder(database, agent, 1, {
+      kind: 'probe',
+      url: 'http://127.0.0.1:80/',
+      intervalSeconds: 5,
+      timeoutSeconds: 3,
+      retries: 3,
+      startPeriodSeconds: 0,
+    });
+    for (const state of ['unhealthy', 'healthy']) {
+      const headers = { 'result-status': '0', 'result-error': 'curl 7', 'probe-state': state };
+      expect((await result(agent.token, 1, headers, Buffer.from('connection refused (curl 7)'))).status).toBe(204);
+      const [order] = await database.query(`SELECT probe_state FROM orders WHERE instance_id = $1`, [agent.instanceId]);
+      expect(order).toEqual({ probe_state: state });
+    }
+  });
+
+  it('take an answer without a body', async () => {
+    const agent = await insertAgent(database);
+    await insertOrder(database, agent, 1);
+    expect((await result(agent.token, 1, { 'result-status': '204' }, Buffer.alloc(0))).status).toBe(204);
+    const [order] = await database.query(`SELECT result_body FROM orders WHERE instance_id = $1`, [agent.instanceId]);
+    expect(order).toEqual({ result_body: Buffer.alloc(0) });
+  });
+
+  it('refuse what an agent cannot mean', async () => {
+    const agent = await insertAgent(database);
+    await insertOrder(database, agent, 1);
+    const body = Buffer.from('x');
+    expect((await poll(agent.token, -1)).status).toBe(400);
+    expect((await result(agent.token, 2, { 'result-status': '200' }, body)).status).toBe(404);
+    expect((await result(agent.token, 1, {}, body)).status).toBe(400);
+    expect((await result(agent.token, 1, { 'result-status': '2x' }, body)).status).toBe(400);
+    expect((await result(agent.token, 1, { 'result-status': '200' }, Buffer.alloc(1024 * 1024 + 1))).status).toBe(413);
+    const typed = { 'result-status': '200', 'content-type': 'application/json' };
+    expect((await result(agent.token, 1, typed, Buffer.from('{}'))).status).toBe(415);
+    expect(await database.query(`SELECT answered_at FROM orders WHERE instance_id = $1`, [agent.instanceId])).toEqual([
+      { answered_at: null },
+    ]);
+  });
+
+  it.each([
+    ['no token', undefined],
+    ['the operator’s token', ADMIN_TOKEN],
+    ['a token of nobody', makeHex()],
+  ])('are closed to %s', async (_what, token) => {
+    for (const { status, headers } of [await poll(token, 0), await result(token, 1, { 'result-status': '200' })]) {
+      expect(status).toBe(401);
+      expect(headers.get('www-authenticate')).toBe('Bearer');
+    }
+  });
+
+  it('give their tokens no right to anything else', async () => {
+    const { token } = await insertAgent(database);
+    const authorization = `Bearer ${token}`;
+    expect((await api.request('GET', '/v1/jobs', { headers: { authorization } })).status).toBe(401);
+  });
+
+  it('tell a retired instance so', async () => {
+    const { instanceId, token } = await insertAgent(database);
+    await database.query(`UPDATE instances SET retire_reason = 'idle' WHERE id = $1`, [instanceId]);
+    expect((await poll(token, 0)).status).toBe(410);
+    expect((await result(token, 1, { 'result-status': '200' })).status).toBe(410);
+  });
+
+  it('forget a poll whose agent hung up', async () => {
+    const { token } = await insertAgent(database);
+    const abort = new AbortController();
+    const parked = poll(token, 0, abort.signal).catch(() => undefined);
+    await untilParked();
+    abort.abort();
+    await parked;
+    await untilParked(0);
+  });
+
+  it('answer parked polls when a shutdown begins, and refuse later ones', async () => {
+    const { token } = await insertAgent(database);
+    const parked = poll(token, 0);
+    await untilParked();
+    api.app.get(Shutdown).begin();
+    expect((await parked).status).toBe(204);
+    const late = await poll(token, 0);
+    expect(late.status).toBe(503);
+    expect(late.headers.get('connection')).toBe('close');
+  });
+
+  it('write down at the end who was seen', async () => {
+    const { instanceId, token } = await insertAgent(database);
+    const parked = poll(token, 0);
+    await untilParked();
+    api.app.get(Shutdown).begin();
+    await parked;
+    const seen = `SELECT last_seen_at IS NOT NULL AS is_seen FROM instances WHERE id = $1`;
+    expect(await database.query(seen, [instanceId])).toEqual([{ is_seen: false }]);
+    await api.close();
+    api = await startApi({ databaseUrl, env: { ROLE: 'api' } });
+    database = api.app.get(Database, { strict: false });
+    expect(await database.query(seen, [instanceId])).toEqual([{ is_seen: true }]);
+  });
+
+  it('say 503 and never 401 while Postgres is away', async () => {
+    const [known, unknown] = [await insertAgent(database), await insertAgent(database)];
+    const { secret } = await insertLaunch(database);
+    const parked = poll(known.token, 0);
+    await untilParked();
+    proxy.cut();
+    expect((await poll(unknown.token, 0)).status).toBe(503);
+    expect((await result(known.token, 1, { 'result-status': '200' })).status).toBe(503);
+    expect(await register({ secret, token: makeHex(), instanceId: makeInstanceId() })).toMatchObject({ status: 503 });
+    // This one is known by heart, but nobody can look for its orders.
+    expect((await poll(known.token, 0)).status).toBe(503);
+    // Ended by the poll above, or refused if its own look was still under way.
+    expect([204, 503]).toContain((await parked).status);
+    proxy.mend();
+    const back = poll(unknown.token, 0);
+    await untilParked();
+    await insertOrder(database, unknown, 1);
+    expect((await back).status).toBe(200);
+  });
+
+  it('are no part of the public documentation', async () => {
+    const { text } = await api.request('GET', '/docs/openapi.json');
+    expect(text).not.toContain('/agent/');
+  });
+
+  type Registration = { secret: string; token: string; instanceId: string; signer?: ReturnType<typeof makeSigner> };
+
+  async function register({ secret, token, instanceId, signer: by = signer }: Registration) {
+    const document = documentOf({ instanceId });
+    const signature = `${signatureOf(document, by.privateKey)}\n`;
+    const form = new URLSearchParams({ document, signature, secret, token, agent: '1', publicIp: '' });
+    const response = await fetch(`${api.url}/agent/v1/register`, { method: 'POST', body: form });
+    const text = await response.text();
+    return { status: response.status, ...(text !== '' && { body: JSON.parse(text) as unknown }) };
+  }
+
+  async function poll(token: string | undefined, after: number, signal?: AbortSignal): Promise<Response> {
+    return await fetch(`${api.url}/agent/v1/orders?after=${after}`, {
+      headers: bearer(token),
+      ...(signal && { signal }),
+    });
+  }
+
+  async function result(
+    token: string | undefined,
+    number: number,
+    headers: Record<string, string>,
+    body = Buffer.from('answer'),
+  ): Promise<Response> {
+    return await fetch(`${api.url}/agent/v1/orders/${number}/result`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/octet-stream', ...bearer(token), ...headers },
+      body,
+    });
+  }
+
+  function bearer(token: string | undefined): Record<string, string> {
+    return token === undefined ? {} : { authorization: `Bearer ${token}` };
+  }
+
+  async function untilParked(count = 1): Promise<void> {
+    const desk = api.app.get(OrderDesk, { strict: false });
+    while (desk.parkedCount !== count) await new Promise((done) => setTimeout(done, 2));
+  }
+});
+
+type Proxy = { host: string; cut(): void; mend(): void; close(): Promise<void> };
+
+/** Stands before Postgres. While it is cut, it hangs up on whoever comes, as a balancer before a dead server does. */
+async function startProxy(target: URL): Promise<Proxy> {
+  const sockets = new Set<Socket>();
+  let isCut = false;
+  const server = createServer((client) => {
+    if (isCut) {
+      client.resume().end();
+      return;
+    }
+    const upstream = connect(Number(target.port), target.hostname);
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      sockets.add(from);
+      from.pipe(to);
+      from.on('error', () => to.destroy());
+      from.on('close', () => {
+        sockets.delete(from);
+        to.destroy();
+      });
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  const cut = (): void => {
+    isCut = true;
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    host: `127.0.0.1:${port}`,
+    cut,
+    mend: () => (isCut = false),
+    close: async () => {
+      cut();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}

@@ -1,0 +1,136 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+import { findFreePort } from '../support/free-port.js';
+import { type Started, startMain } from '../support/process.js';
+
+const KEY = Buffer.alloc(32, 1).toString('base64');
+const isListening = ({ message }: { message: string }): boolean => message === 'listening';
+
+describe('the program', () => {
+  let databaseUrl: string;
+  let port: number;
+  let started: Started[];
+
+  const start = (env: Record<string, string> = {}, args: string[] = []): Started => {
+    const program = startMain({ DATABASE_URL: databaseUrl, ENCRYPTION_KEY: KEY, PORT: String(port), ...env }, args);
+    started.push(program);
+    return program;
+  };
+
+  beforeEach(async () => {
+    started = [];
+    databaseUrl = await createEmptyDatabase();
+    port = await findFreePort();
+  });
+
+  afterEach(async () => {
+    for (const program of started) program.process.kill('SIGKILL');
+    await Promise.all(started.map(({ ended }) => ended));
+    await dropDatabase(databaseUrl);
+  });
+
+  it('names every setting that is wrong, without a value or a stack', async () => {
+    const program = start({ PORT: 'S3CRET', ENCRYPTION_KEY: 'S3CRET', HOST: '0.0.0.0', PUBLIC_URL: 'http://me' });
+    expect(await program.ended).toBe(1);
+    for (const name of ['PORT', 'ENCRYPTION_KEY', 'ADMIN_TOKEN']) expect(program.output()).toContain(`${name}: `);
+    expect(program.output()).not.toMatch(/S3CRET|"stack"|HOST: /);
+  });
+
+  it('says that Postgres refuses, at once', async () => {
+    const program = start({ DATABASE_URL: databaseUrl.replace(/:[^:@]*@/, ':S3CRET@') });
+    expect(await program.ended).toBe(1);
+    const last = program.lines.at(-1);
+    expect(last).toMatchObject({ level: 'fatal', message: expect.stringContaining('cannot connect to Postgres') });
+    expect(program.output()).not.toMatch(/S3CRET|Retrying/);
+  });
+
+  it('says that its port is taken', async () => {
+    await start().line(isListening);
+    const second = start();
+    expect(await second.ended).toBe(1);
+    expect(second.lines.at(-1)).toMatchObject({ level: 'fatal', message: expect.stringContaining('EADDRINUSE') });
+    expect(second.lines.at(-1)).not.toHaveProperty('stack');
+  });
+
+  it('migrates, and only that', async () => {
+    const first = start({}, ['migrate']);
+    expect(await first.ended).toBe(0);
+    const again = start({}, ['migrate']);
+    expect(await again.ended).toBe(0);
+    const applied = [first, again].map(({ lines }) => lines.find(({ message }) => message === 'migrated')?.['applied']);
+    expect(applied).toEqual([expect.arrayContaining([expect.any(String)]), []]);
+  });
+
+  it('knows no other command', async () => {
+    const program = start({}, ['bogus']);
+    expect(await program.ended).toBe(1);
+    expect(program.output()).toContain('bogus');
+  });
+
+  it('takes its settings from S3', async () => {
+    const s3 = createServer((request, response) => {
+      const isThere = request.url?.startsWith('/bucket/secrets/.env');
+      response
+        .writeHead(isThere ? 200 : 404)
+        .end(isThere ? `ADMIN_TOKEN=a-token-from-the-bucket\nLOG_LEVEL=debug\n` : '');
+    }).listen(0, '127.0.0.1');
+    await once(s3, 'listening');
+    const program = start({
+      SECRETS_URI: 's3://bucket/secrets/.env',
+      AWS_ENDPOINT_URL: `http://127.0.0.1:${(s3.address() as AddressInfo).port}`,
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+    });
+    const { url } = await program.line(isListening);
+    const answers = await Promise.all(
+      [undefined, 'Bearer a-token-from-the-bucket'].map((authorization) =>
+        fetch(`${String(url)}/v1/jobs`, { headers: authorization === undefined ? {} : { authorization } }),
+      ),
+    );
+    s3.closeAllConnections();
+    s3.close();
+    expect(answers.map(({ status }) => status)).toEqual([401, 200]);
+    expect(program.output()).not.toContain('a-token-from-the-bucket');
+  });
+
+  it('answers what is under way, then ends', async () => {
+    const program = start();
+    await program.line(isListening);
+    const socket = connect(port, '127.0.0.1');
+    socket.write(
+      'POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"x"',
+    );
+    // The answer to a second request tells that the first has arrived.
+    await fetch(`http://127.0.0.1:${port}/health/live`).then((response) => response.text());
+    program.process.kill('SIGTERM');
+    await program.line(({ message }) => message === 'shutting down');
+    socket.write(':1}');
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 422 [^]*connection: close/i);
+    expect(await program.ended).toBe(0);
+  });
+
+  it('runs several API processes and one with the loops, and starts what died', async () => {
+    const program = start({ WEB_CONCURRENCY: '2' });
+    const others: number[] = [];
+    const nextWorker = async (role: string): Promise<number> => {
+      const { pid } = await program.line((line) => line['role'] === role && !others.includes(line.pid));
+      others.push(pid);
+      return pid;
+    };
+    const first = await nextWorker('api');
+    await nextWorker('api');
+    await nextWorker('scheduler');
+
+    process.kill(first, 'SIGKILL');
+    await nextWorker('api');
+    expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(200);
+
+    program.process.kill('SIGTERM');
+    expect(await program.ended).toBe(0);
+    for (const pid of others) expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  });
+});

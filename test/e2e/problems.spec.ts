@@ -1,0 +1,103 @@
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { PROBLEMS } from '../../src/http/problem.js';
+import { type Api, startApi } from '../support/api.js';
+import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+
+describe('problems', () => {
+  let api: Api;
+  let databaseUrl: string;
+
+  beforeAll(async () => {
+    databaseUrl = await createEmptyDatabase();
+    api = await startApi({ databaseUrl, env: { ROLE: 'api' } });
+  });
+
+  afterAll(async () => {
+    await api.close();
+    await dropDatabase(databaseUrl);
+  });
+
+  it.each([
+    ['an unknown route', 'GET', '/v1/nothing', {}, 'not-found'],
+    ['an unknown method', 'PUT', '/v1/jobs', {}, 'not-found'],
+    ['a URL that cannot be decoded', 'GET', '/v1/jobs/%zz', {}, 'malformed-request'],
+    ['a parameter beyond all names', 'GET', `/v1/jobs/${'a'.repeat(200)}`, {}, 'uri-too-long'],
+    ['JSON that is none', 'POST', '/v1/jobs', { body: '{"name":' }, 'malformed-request'],
+    ['JSON that sets a prototype', 'POST', '/v1/jobs', { body: '{"__proto__":{"x":1}}' }, 'malformed-request'],
+    ['no body', 'POST', '/v1/jobs', {}, 'malformed-request'],
+    ['no body, announced as JSON', 'POST', '/v1/jobs', { body: '' }, 'malformed-request'],
+    [
+      'another type',
+      'POST',
+      '/v1/jobs',
+      { body: '<a/>', headers: { 'content-type': 'text/xml' } },
+      'unsupported-media-type',
+    ],
+    [
+      'a body beyond 1 MiB',
+      'POST',
+      '/v1/jobs',
+      { body: JSON.stringify({ x: 'y'.repeat(1024 * 1024) }) },
+      'payload-too-large',
+    ],
+    ['a body of the wrong shape', 'POST', '/v1/jobs', { body: { name: 'UPPER', kind: 'service' } }, 'invalid-request'],
+    ['a parameter out of range', 'GET', '/v1/jobs?limit=0', {}, 'invalid-parameter'],
+    ['an unknown parameter', 'GET', '/v1/jobs?colour=red', {}, 'invalid-parameter'],
+  ] as const)('%s', async (_what, method, path, options, code) => {
+    const { status, headers, body } = await api.request(method, path, { ...options });
+
+    expect(headers.get('content-type')).toBe('application/problem+json');
+    const id = headers.get('x-request-id');
+    expect(body).toMatchObject({ type: `/problems/${code}`, ...PROBLEMS[code], instance: `urn:request:${id}` });
+    expect(status).toBe(PROBLEMS[code].status);
+    expect(body).toHaveProperty('detail', expect.stringMatching(/./));
+  });
+
+  it('point at what is wrong in a body, all of it', async () => {
+    const { body } = await api.request('POST', '/v1/jobs', {
+      body: { name: 'web', kind: 'service', ports: [{ container: 80, host: 0 }], colour: 'red' },
+    });
+    const { errors } = body as { errors: { pointer: string }[] };
+    expect(errors.map(({ pointer }) => pointer).toSorted()).toEqual(['#/colour', '#/ports/0/host']);
+  });
+
+  it('name the parameter that is wrong', async () => {
+    const { body } = await api.request('GET', '/v1/jobs?limit=0');
+    expect(body).toMatchObject({ errors: [{ parameter: 'limit' }] });
+  });
+
+  it('carry the caller’s request id', async () => {
+    const { headers, body } = await api.request('GET', '/v1/nothing', { headers: { 'x-request-id': 'mine-1' } });
+    expect(headers.get('x-request-id')).toBe('mine-1');
+    expect(body).toMatchObject({ instance: 'urn:request:mine-1' });
+  });
+
+  it('answer a request that is no HTTP, and go on', async () => {
+    const { hostname, port } = new URL(api.url);
+    const socket = connect(Number(port), hostname);
+    socket.write('NONSENSE\r\n\r\n');
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 400 /);
+    expect((await api.request('GET', '/health/live')).status).toBe(200);
+  });
+});
+
+describe('problems of a database that is away', () => {
+  it('are 503, to be repeated', async () => {
+    const databaseUrl = await createEmptyDatabase();
+    const api = await startApi({ databaseUrl, env: { ROLE: 'api' } });
+    try {
+      await dropDatabase(databaseUrl);
+      // The first statement on a lost connection and the first attempt at a new one fail differently; both are waits.
+      for (let attempt = 1; attempt <= 3; attempt++) {
+        const { status, headers, body } = await api.request('GET', '/v1/jobs');
+        expect(status).toBe(503);
+        expect(body).toMatchObject({ type: '/problems/unavailable' });
+        expect(Number(headers.get('retry-after'))).toBeGreaterThan(0);
+      }
+    } finally {
+      await api.close();
+    }
+  });
+});

@@ -1,0 +1,307 @@
+import { EventEmitter, once } from 'node:events';
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Agents } from '../../src/agent/agents.js';
+import { OrderDesk } from '../../src/agent/order-desk.js';
+import { Signals } from '../../src/database/signals.js';
+import { insertAgent, insertOrder, makeHex } from '../support/agents.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+let test: TestDatabase;
+beforeAll(async () => {
+  test = await createTestDatabase();
+});
+afterAll(() => test.close());
+
+describe('the order desk', () => {
+  /** Far beyond a test: what wakes a poll is then known. */
+  const NEVER_MS = 3_600_000;
+  let agent: Awaited<ReturnType<typeof insertAgent>>;
+  let desk: OrderDesk;
+  /** Names of those that ended. */
+  let statements: string[];
+  const looks = new EventEmitter();
+
+  beforeEach(async () => {
+    agent = await insertAgent(test.database);
+    desk = open({ netEveryMs: NEVER_MS });
+  });
+  afterEach(() => desk.close());
+
+  it('hands out the lowest order the agent does not have', async () => {
+    await insertOrder(test.database, agent, 1);
+    await insertOrder(test.database, agent, 2);
+    expect((await poll(0))?.number).toBe(1);
+    expect((await poll(1))?.number).toBe(2);
+  });
+
+  it('hands an order out again until the agent has it', async () => {
+    await insertOrder(test.database, agent, 1);
+    expect((await poll(0))?.number).toBe(1);
+    expect((await poll(0))?.number).toBe(1);
+  });
+
+  it('wakes a parked poll by a signal, from another process too', async () => {
+    const other = new Signals(test.database, test.url);
+    await other.start();
+    for (const [index, signals] of [test.signals, other].entries()) {
+      const parked = desk.poll(agent.instanceId, index);
+      await quiet();
+      await insertOrder(test.database, agent, index + 1);
+      signals.send('orders', [agent.instanceId]);
+      expect((await parked.answer)?.number).toBe(index + 1);
+    }
+    await other.stop();
+  });
+
+  it('wakes every poll by a signal without keys', async () => {
+    const second = await insertAgent(test.database);
+    const polls = [agent, second].map(({ instanceId }) => desk.poll(instanceId, 0));
+    await quiet();
+    await insertOrder(test.database, agent, 1);
+    await insertOrder(test.database, second, 1);
+    test.signals.send('orders');
+    expect((await Promise.all(polls.map(({ answer }) => answer))).map((order) => order?.number)).toEqual([1, 1]);
+  });
+
+  it('finds by its net what no signal told', async () => {
+    desk.close();
+    desk = open({ netEveryMs: 20 });
+    const parked = desk.poll(agent.instanceId, 0);
+    await insertOrder(test.database, agent, 1);
+    expect((await parked.answer)?.number).toBe(1);
+  });
+
+  it('costs no statement while there is nothing to do', async () => {
+    const parked = desk.poll(agent.instanceId, 0);
+    await quiet();
+    expect(statements).toEqual(['agent-find-orders']);
+    const again = desk.poll(agent.instanceId, 0);
+    expect(await parked.answer).toBeUndefined();
+    await turn();
+    await test.database.query('SELECT 1');
+    expect(statements).toEqual(['agent-find-orders']);
+    desk.leave(again);
+  });
+
+  it('looks again after a signal that came while no poll was parked', async () => {
+    const parked = desk.poll(agent.instanceId, 0);
+    await quiet();
+    desk.leave(parked);
+    const heard = new Promise((done) => test.signals.on('orders', done));
+    await insertOrder(test.database, agent, 1);
+    test.signals.send('orders', [agent.instanceId]);
+    await heard;
+    expect((await poll(0))?.number).toBe(1);
+  });
+
+  it('looks again after LISTEN was away', async () => {
+    const parked = desk.poll(agent.instanceId, 0);
+    await quiet();
+    await insertOrder(test.database, agent, 1);
+    await test.database.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE application_name = 'scheduler-api listen' AND datname = current_database()`,
+    );
+    expect((await parked.answer)?.number).toBe(1);
+  });
+
+  it('looks for many polls in one statement', async () => {
+    const others = await Promise.all(Array.from({ length: 20 }, () => insertAgent(test.database)));
+    for (const { instanceId } of others) desk.poll(instanceId, 0);
+    await quiet();
+    expect(statements).toEqual(['agent-find-orders']);
+    expect(desk.parkedCount).toBe(20);
+  });
+
+  it('marks what the agent has as taken, and makes the job due', async () => {
+    await insertOrder(test.database, agent, 1);
+    await insertOrder(test.database, agent, 2);
+    await insertOrder(test.database, agent, 3);
+    await test.database.query(`UPDATE jobs SET next_pass_at = NULL`);
+    const woken = new Promise((done) => test.signals.on('jobs', done));
+    expect((await poll(2))?.number).toBe(3);
+    await woken;
+    expect(
+      await test.database.query(
+        `SELECT number, taken_at IS NOT NULL AS is_taken FROM orders WHERE instance_id = $1 ORDER BY number`,
+        [agent.instanceId],
+      ),
+    ).toEqual([
+      { number: 1, is_taken: true },
+      { number: 2, is_taken: true },
+      { number: 3, is_taken: false },
+    ]);
+    expect(await test.database.query(`SELECT id FROM jobs WHERE next_pass_at <= clock_timestamp()`)).toEqual([
+      { id: agent.jobId },
+    ]);
+  });
+
+  it('ends an older poll of the same instance', async () => {
+    const older = desk.poll(agent.instanceId, 0);
+    const newer = desk.poll(agent.instanceId, 0);
+    expect(await older.answer).toBeUndefined();
+    await insertOrder(test.database, agent, 1);
+    test.signals.send('orders', [agent.instanceId]);
+    expect((await newer.answer)?.number).toBe(1);
+  });
+
+  it('lets nobody end the poll that came after his own', () => {
+    const older = desk.poll(agent.instanceId, 0);
+    desk.poll(agent.instanceId, 0);
+    desk.leave(older);
+    expect(desk.parkedCount).toBe(1);
+  });
+
+  it('ends a poll when its time is over', async () => {
+    desk.close();
+    desk = open({ netEveryMs: NEVER_MS, parkMs: 100 });
+    expect(await poll(0)).toBeUndefined();
+    expect(desk.parkedCount).toBe(0);
+  });
+
+  it('answers everybody when it closes, and refuses whoever comes later', async () => {
+    const parked = desk.poll(agent.instanceId, 0);
+    desk.close();
+    expect(await parked.answer).toBeUndefined();
+    expect(() => desk.poll(agent.instanceId, 0)).toThrow('Ask again.');
+  });
+
+  it('refuses polls it cannot look up', async () => {
+    await test.database.query(`ALTER TABLE orders RENAME TO away`);
+    const refused = desk.poll(agent.instanceId, 0).answer;
+    await expect(refused).rejects.toThrow('relation "orders" does not exist');
+    await test.database.query(`ALTER TABLE away RENAME TO orders`);
+    await insertOrder(test.database, agent, 1);
+    expect((await poll(0))?.number).toBe(1);
+  });
+
+  it('refuses a poll for an order it cannot render, and goes on', async () => {
+    const second = await insertAgent(test.database);
+    await insertOrder(test.database, agent, 1, { kind: 'dead-man', minutes: -1 });
+    await insertOrder(test.database, second, 1);
+    const [bad, good] = [desk.poll(agent.instanceId, 0), desk.poll(second.instanceId, 0)];
+    await expect(bad.answer).rejects.toThrow('minutes: must be a whole number');
+    expect((await good.answer)?.number).toBe(1);
+  });
+
+  async function poll(after: number) {
+    return await desk.poll(agent.instanceId, after).answer;
+  }
+
+  /** Until the first look has ended, and what it found is known. */
+  async function quiet(): Promise<void> {
+    while (statements.length === 0) await once(looks, 'look');
+    await turn();
+  }
+
+  function open(options: { netEveryMs: number; parkMs?: number }): OrderDesk {
+    statements = [];
+    const database = Object.create(test.database, {
+      prepared: {
+        value: async (name: string, text: string, values?: readonly unknown[]) => {
+          const rows = await test.database.prepared(name, text, values);
+          statements.push(name);
+          looks.emit('look');
+          return rows;
+        },
+      },
+    }) as typeof test.database;
+    const opened = new OrderDesk({ database, signals: test.signals, ...options });
+    opened.start();
+    return opened;
+  }
+});
+
+describe('agents', () => {
+  let now: number;
+  let agents: Agents;
+  beforeEach(() => {
+    now = 1_000_000;
+    agents = new Agents(test.database, undefined, () => now);
+  });
+
+  it('are known by their token', async () => {
+    const { instanceId, token } = await insertAgent(test.database);
+    expect(await agents.identify(token)).toEqual({ kind: 'agent', instanceId });
+    expect(await agents.identify(makeHex())).toEqual({ kind: 'unknown' });
+  });
+
+  it('are looked up together', async () => {
+    const all = await Promise.all(Array.from({ length: 5 }, () => insertAgent(test.database)));
+    const tokens = [...all.map(({ token }) => token), all[0]!.token, makeHex()];
+    const found = await Promise.all(tokens.map((token) => agents.identify(token)));
+    expect(found.map((sender) => ('instanceId' in sender ? sender.instanceId : undefined))).toEqual([
+      ...all.map(({ instanceId }) => instanceId),
+      all[0]!.instanceId,
+      undefined,
+    ]);
+  });
+
+  it('that register elsewhere are known after a second', async () => {
+    const { instanceId, token } = await insertAgent(test.database);
+    await test.database.query(`UPDATE instances SET token_hash = NULL WHERE id = $1`, [instanceId]);
+    expect(await agents.identify(token)).toEqual({ kind: 'unknown' });
+    await test.database.query(`UPDATE instances SET token_hash = sha256($2::bytea) WHERE id = $1`, [
+      instanceId,
+      Buffer.from(token),
+    ]);
+    now += 999;
+    expect(await agents.identify(token)).toEqual({ kind: 'unknown' });
+    now += 1;
+    expect(await agents.identify(token)).toEqual({ kind: 'agent', instanceId });
+  });
+
+  it.each([
+    ['at the next flush', async () => await agents.flush()],
+    ['after a minute', () => Promise.resolve((now += 60_001))],
+  ])('that were retired meanwhile are noticed %s', async (_when, happens) => {
+    const { instanceId, token } = await insertAgent(test.database);
+    await agents.identify(token);
+    await test.database.query(`UPDATE instances SET retire_reason = 'idle' WHERE id = $1`, [instanceId]);
+    expect(await agents.identify(token)).toEqual({ kind: 'agent', instanceId });
+    await happens();
+    expect(await agents.identify(token)).toEqual({ kind: 'retired', instanceId });
+  });
+
+  it('are written down as seen when they were, not when it is written', async () => {
+    const { instanceId, token } = await insertAgent(test.database);
+    await agents.identify(token);
+    now += 7_000;
+    await agents.flush();
+    const first = await readAge(instanceId);
+    expect(first).toBeGreaterThanOrEqual(7);
+    expect(first).toBeLessThan(60);
+    // Nothing new: nothing written.
+    now += 7_000;
+    await agents.flush();
+    expect(await readAge(instanceId)).toBeGreaterThanOrEqual(first);
+  });
+
+  it('are not written while the fleet holds them, but later', async () => {
+    const { instanceId, token } = await insertAgent(test.database);
+    await agents.identify(token);
+    await test.database.transaction(async (transaction) => {
+      await transaction.query(`SELECT FROM instances WHERE id = $1 FOR UPDATE`, [instanceId]);
+      await agents.flush();
+    });
+    expect(await readAge(instanceId)).toBeNaN();
+    await agents.flush();
+    expect(await readAge(instanceId)).toBeGreaterThanOrEqual(0);
+  });
+
+  it('are written at the end', async () => {
+    const { instanceId, token } = await insertAgent(test.database);
+    await agents.identify(token);
+    await agents.stop();
+    expect(await readAge(instanceId)).toBeGreaterThanOrEqual(0);
+  });
+
+  async function readAge(instanceId: string): Promise<number> {
+    const [row] = await test.database.query<{ age: number | null }>(
+      `SELECT extract(epoch FROM clock_timestamp() - last_seen_at)::float AS age FROM instances WHERE id = $1`,
+      [instanceId],
+    );
+    return row?.age ?? Number.NaN;
+  }
+});

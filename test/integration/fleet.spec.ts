@@ -1,0 +1,181 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { LAUNCH_TAG } from '../../src/aws/ec2-types.js';
+import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
+
+describe('the fleet', () => {
+  let world: FleetWorld;
+  beforeEach(async () => {
+    world = await startFleetWorld();
+  });
+  afterEach(() => world.close());
+
+  it('gives 100 waiting attempts an instance each, with at most 3 calls', async () => {
+    world.fleet().start();
+    await world.demand(1);
+    await world.demand(99);
+    await world.until('all are assigned', async () => (await world.assigned()).length === 100);
+    const assigned = await world.assigned();
+    expect(new Set(assigned.map(({ instanceId }) => instanceId)).size).toBe(100);
+    expect(world.cloud.ledger.calls('RunInstances').length).toBeLessThanOrEqual(3);
+    expect(world.cloud.ledger.instances()).toHaveLength(100);
+  });
+
+  it('wakes the job of an assigned attempt', async () => {
+    world.fleet().start();
+    await world.demand(1);
+    await world.until('it is assigned', async () => (await world.assigned()).length === 1);
+    expect(await world.rows('SELECT 1 FROM jobs WHERE next_pass_at <= clock_timestamp()')).toHaveLength(1);
+  });
+
+  it('terminates the instance of an ended attempt, and says so only when EC2 does', async () => {
+    world.fleet().start();
+    const attempts = await world.demand(2);
+    await world.until('both are assigned', async () => (await world.assigned()).length === 2);
+    await world.end(attempts.slice(0, 1));
+    await world.until('one is terminated', async () => {
+      const rows = await world.rows(`SELECT 1 FROM instances WHERE state = 'terminated' AND terminated_at IS NOT NULL`);
+      return rows.length === 1;
+    });
+    expect(world.alive()).toHaveLength(1);
+    expect(await world.rows(`SELECT retire_reason FROM instances WHERE retire_reason IS NOT NULL`)).toEqual([
+      { retire_reason: 'attempt-ended' },
+    ]);
+  });
+
+  it('repeats a launch whose answer was lost, and pays for one instance', async () => {
+    world.registers = false;
+    world.cloud.faults.loseAnswer('RunInstances');
+    world.fleet().start();
+    await world.demand(1);
+    await world.until('the launch is settled', async () => {
+      const [launch] = await world.rows<{ status: string; tries: number }>('SELECT status, tries FROM launches');
+      return launch?.status === 'done';
+    });
+    const calls = world.cloud.ledger.calls('RunInstances');
+    expect(new Set(calls.map(({ clientToken }) => clientToken)).size).toBe(1);
+    expect(calls.map(({ outcome }) => outcome)).toEqual(['answer-lost', 'ok']);
+    expect(world.cloud.ledger.instances()).toHaveLength(1);
+  });
+
+  it('settles a lost answer also when the instance registers before the repeat', async () => {
+    world.cloud.faults.loseAnswer('RunInstances');
+    world.fleet().start();
+    await world.demand(1);
+    await world.until('it is assigned', async () => (await world.assigned()).length === 1);
+    await world.until('the launch is settled', async () => {
+      const open = await world.rows(`SELECT 1 FROM launches WHERE status IN ('planned', 'unknown')`);
+      return open.length === 0;
+    });
+    expect(world.cloud.ledger.instances()).toHaveLength(1);
+  });
+
+  it('asks in another zone when one has no capacity', async () => {
+    world.cloud.faults.setCapacity({ subnet: 'us-west-2a' }, 0);
+    world.fleet().start();
+    await world.demand(2);
+    await world.until('both are assigned', async () => (await world.assigned()).length === 2);
+    const zones = world.cloud.ledger.instances().map(({ spec }) => spec.availabilityZone);
+    expect(new Set(zones)).toEqual(new Set(['us-west-2b']));
+    expect(await world.rows(`SELECT failure, reason FROM launches WHERE status = 'failed'`)).toEqual([
+      { failure: 'capacity', reason: 'insufficient-capacity' },
+    ]);
+  });
+
+  it('takes what a zone has and asks for the rest elsewhere', async () => {
+    world.cloud.faults.setCapacity({ subnet: 'us-west-2a' }, 3);
+    world.fleet().start();
+    await world.demand(8);
+    await world.until('all are assigned', async () => (await world.assigned()).length === 8);
+    expect(world.cloud.ledger.instances()).toHaveLength(8);
+  });
+
+  it('says what everybody waits for when nothing is left, and for how long', async () => {
+    world.cloud.faults.setCapacity({}, 0);
+    world.fleet().start();
+    await world.demand(1);
+    await world.until('there is a verdict', async () => {
+      const [shape] = await world.rows<{ verdict_reason: string | null }>('SELECT verdict_reason FROM shapes');
+      return shape?.verdict_reason === 'insufficient-capacity';
+    });
+    const [shape] = await world.rows<{ verdict_is_final: boolean; verdict_message: string }>(
+      'SELECT verdict_is_final, verdict_message FROM shapes',
+    );
+    expect(shape?.verdict_is_final).toBe(false);
+    expect(shape?.verdict_message).toContain('asked again at');
+    expect(await world.rows('SELECT 1 FROM jobs WHERE next_pass_at <= clock_timestamp()')).toHaveLength(1);
+    expect(world.cloud.ledger.calls('RunInstances')).toHaveLength(3);
+  });
+
+  it('refuses for good what EC2 refuses for good, and tries again for a later attempt', async () => {
+    world.cloud.faults.failNext('RunInstances', { code: 'UnauthorizedOperation', message: 'no' });
+    world.fleet().start();
+    const doomed = await world.demand(1);
+    await world.until('the verdict is final', async () => {
+      const [shape] = await world.rows<{ verdict_is_final: boolean }>('SELECT verdict_is_final FROM shapes');
+      return shape?.verdict_is_final === true;
+    });
+    await world.end(doomed);
+    await world.demand(1);
+    await world.until('the later one is assigned', async () => (await world.assigned()).length === 1);
+    expect(await world.rows('SELECT verdict_reason FROM shapes')).toEqual([{ verdict_reason: null }]);
+    expect(world.cloud.ledger.instances()).toHaveLength(1);
+  });
+
+  it('refuses a subnet the operator does not allow, without a call', async () => {
+    world.fleet().start();
+    await world.demand(1, { ...SPEC, subnetIds: ['subnet-0123456789abcdef0'] });
+    await world.until('the verdict is final', async () => {
+      const [shape] = await world.rows<{ verdict_reason: string }>('SELECT verdict_reason FROM shapes');
+      return shape?.verdict_reason === 'subnet-not-allowed';
+    });
+    expect(world.cloud.ledger.calls('RunInstances')).toEqual([]);
+  });
+
+  it('keeps spares warm, and ends them when nobody wants them any more', async () => {
+    world.fleet().start();
+    const attempts = await world.demand(1);
+    await world.until('it is assigned', async () => (await world.assigned()).length === 1);
+    await world.rows('UPDATE shapes SET warm = 2, next_pass_at = clock_timestamp()');
+    world.test.signals.send('shapes');
+    const spares = () =>
+      world.rows('SELECT 1 FROM instances WHERE NOT assigned AND registered_at IS NOT NULL AND terminated_at IS NULL');
+    await world.until('two spares are ready', async () => (await spares()).length === 2);
+    await world.rows(`UPDATE instances SET registered_at = registered_at - interval '1 minute'`);
+    await world.rows('UPDATE shapes SET warm = 0, next_pass_at = clock_timestamp()');
+    world.test.signals.send('shapes');
+    await world.until('only the one at work is alive', () => world.alive().length === 1);
+    expect(attempts).toHaveLength(1);
+  });
+
+  it('has never more instances than MAX_INSTANCES', async () => {
+    const fleet = { defaultImageId: 'ecs-al2023', allowedSubnets: [], allowedSecurityGroups: [], allowedProfiles: [] };
+    world.fleet({ fleet: { ...fleet, maxInstances: 3 } }).start();
+    await world.demand(5);
+    await world.until('the rest is told', async () => {
+      const [shape] = await world.rows<{ verdict_reason: string | null }>('SELECT verdict_reason FROM shapes');
+      return shape?.verdict_reason === 'instance-limit-reached' && (await world.assigned()).length === 3;
+    });
+    expect(world.cloud.ledger.instances()).toHaveLength(3);
+  });
+
+  it('puts its tags on all it launches, and the name of the job on what it assigns', async () => {
+    world.fleet().start();
+    await world.demand(1);
+    const tagged = () => world.cloud.ledger.calls('CreateTags').filter(({ outcome }) => outcome === 'ok').length;
+    await world.until('the name is set', () => tagged() === 1);
+    const [launch] = await world.rows<{ id: string }>('SELECT id FROM launches');
+    const [run] = world.cloud.ledger.calls('RunInstances');
+    expect(run?.clientToken).toBe(launch?.id);
+    expect(LAUNCH_TAG).toBe('scheduler-api:launch');
+  });
+
+  it('does not keep the launch secret once the launch is settled', async () => {
+    world.fleet().start();
+    await world.demand(1);
+    await world.until('it is assigned', async () => (await world.assigned()).length === 1);
+    await world.until('the input is gone', async () => {
+      const rows = await world.rows(`SELECT 1 FROM launches WHERE status = 'done' AND input = ''`);
+      return rows.length === 1;
+    });
+  });
+});

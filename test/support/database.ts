@@ -1,0 +1,67 @@
+import { randomBytes } from 'node:crypto';
+import pg from 'pg';
+import type { DataSource } from 'typeorm';
+import { createDataSource } from '../../src/database/data-source.js';
+import { Database } from '../../src/database/database.js';
+import { migrate } from '../../src/database/migrate.js';
+import { Signals } from '../../src/database/signals.js';
+
+export type TestDatabase = {
+  url: string;
+  dataSource: DataSource;
+  database: Database;
+  signals: Signals;
+  /** Closes the connections and drops the database; fails when someone else still holds one. */
+  close(): Promise<void>;
+};
+
+/** An empty, migrated database of this test file's own. */
+export async function createTestDatabase(): Promise<TestDatabase> {
+  const url = await createEmptyDatabase();
+  const dataSource = createDataSource({ url });
+  await dataSource.initialize();
+  await migrate(dataSource);
+  const database = new Database(dataSource);
+  const signals = new Signals(database, url);
+  await signals.start();
+  return {
+    url,
+    dataSource,
+    database,
+    signals,
+    close: async () => {
+      await signals.stop();
+      await dataSource.destroy();
+      await dropDatabase(url);
+    },
+  };
+}
+
+export async function createEmptyDatabase(): Promise<string> {
+  const name = `test_${randomBytes(6).toString('hex')}`;
+  await asAdministrator((client) => client.query(`CREATE DATABASE ${name}`));
+  const url = new URL(administratorUrl());
+  url.pathname = `/${name}`;
+  return url.href;
+}
+
+export async function dropDatabase(url: string): Promise<void> {
+  const name = new URL(url).pathname.slice(1);
+  await asAdministrator((client) => client.query(`DROP DATABASE ${name} WITH (FORCE)`));
+}
+
+async function asAdministrator(work: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client({ connectionString: administratorUrl() });
+  await client.connect();
+  try {
+    await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+function administratorUrl(): string {
+  const url = process.env['TEST_DATABASE_URL'];
+  if (!url) throw new Error('TEST_DATABASE_URL is not set: run through npm, test/support/postgres-setup.ts sets it');
+  return url;
+}

@@ -1,0 +1,204 @@
+import { createHash, createSecretKey, randomBytes, randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { type CloudOptions, type LocalCloud, startLocalCloud } from '../../local/cloud/local-cloud.ts';
+import type { BootedInstance } from '../../local/cloud/runtime.ts';
+import { Ec2 } from '../../src/aws/ec2.js';
+import { shapeKeyOf } from '../../src/deployments/shape-key.js';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
+import { Fleet, type FleetOptions } from '../../src/fleet/fleet.js';
+import { createTestDatabase, type TestDatabase } from './database.js';
+
+export const SPEC: ShapeSpec = {
+  imageId: null,
+  types: ['t3.small'],
+  subnetIds: [],
+  securityGroupIds: [],
+  profile: null,
+  diskGiB: 30,
+  market: 'on-demand',
+  publicIp: true,
+};
+
+export type LogLine = { level: 'info' | 'warn' | 'error'; message: string; fields: object };
+
+export type FleetWorld = {
+  readonly test: TestDatabase;
+  readonly cloud: LocalCloud;
+  readonly log: LogLine[];
+  /** Whether booted instances register, as their agents would. Default: true. */
+  registers: boolean;
+  /** A fleet that is not started. Stopped by `close`. */
+  fleet(overrides?: Partial<FleetOptions['config']>): Fleet;
+  /** Waiting attempts of new jobs, as the job pass inserts them. */
+  demand(count: number, spec?: ShapeSpec): Promise<string[]>;
+  end(attemptIds: readonly string[]): Promise<void>;
+  /** Waits for a state of rows. */
+  until(what: string, isTrue: () => boolean | Promise<boolean>, limitMs?: number): Promise<void>;
+  rows<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
+  assigned(): Promise<{ attemptId: string; instanceId: string }[]>;
+  /** Instances the cloud itself calls alive. */
+  alive(): string[];
+  close(): Promise<void>;
+};
+
+/** Real Postgres, the local cloud with EC2's quotas, and instances that register the moment they run. */
+export async function startFleetWorld(options: Partial<CloudOptions> = {}): Promise<FleetWorld> {
+  const test = await createTestDatabase();
+  const fleets: Fleet[] = [];
+  const log: LogLine[] = [];
+  const world = { registers: true };
+  const cloud = await startLocalCloud({
+    port: 0,
+    bootMs: 5,
+    visibilityMs: 0,
+    seed: 7,
+    runtime: {
+      boot: async (instance) => {
+        if (world.registers) await register(test, instance);
+      },
+      halt: () => Promise.resolve(),
+      freeze: () => Promise.resolve(),
+      thaw: () => Promise.resolve(),
+    },
+    ...options,
+  });
+  // As an operator would point the SDK at another endpoint; read when a client makes its first call.
+  process.env['AWS_ENDPOINT_URL'] = cloud.endpoint;
+  process.env['AWS_ACCESS_KEY_ID'] = 'local';
+  process.env['AWS_SECRET_ACCESS_KEY'] = 'local';
+  const ec2 = new Ec2({ region: 'us-west-2', timeoutMs: 5_000 });
+  const agentScript = await readFile(new URL('../../src/agent/agent.sh', import.meta.url), 'utf8');
+  const write =
+    (level: LogLine['level']) =>
+    (message: string, fields: object = {}) =>
+      void log.push({ level, message, fields });
+
+  return Object.assign(world, {
+    test,
+    cloud,
+    log,
+    fleet: (overrides: Partial<FleetOptions['config']> = {}) => {
+      const fleet = new Fleet({
+        database: test.database,
+        signals: test.signals,
+        ec2,
+        config: {
+          cluster: 'test',
+          encryptionKey: createSecretKey(Buffer.alloc(32, 1)),
+          aws: { quotaShare: 0.8 },
+          http: { publicUrl: 'http://127.0.0.1:3000' },
+          fleet: {
+            defaultImageId: 'ecs-al2023',
+            allowedSubnets: [],
+            allowedSecurityGroups: [],
+            allowedProfiles: [],
+          },
+          ...overrides,
+        },
+        agentScript,
+        log: { info: write('info'), warn: write('warn'), error: write('error') },
+        onBeat: () => undefined,
+        onAwsTrouble: () => undefined,
+      });
+      fleets.push(fleet);
+      return fleet;
+    },
+    demand: (count: number, spec: ShapeSpec = SPEC) => demand(test, count, spec),
+    end: (attemptIds: readonly string[]) => end(test, attemptIds),
+    until,
+    rows: <Row extends object>(sql: string, values: readonly unknown[] = []) =>
+      test.database.query<Row & Record<string, unknown>>(sql, values),
+    assigned: () =>
+      test.database.query<{ attemptId: string; instanceId: string }>(
+        `SELECT attempt_id AS "attemptId", instance_id AS "instanceId" FROM assignments`,
+      ),
+    alive: () =>
+      cloud.ledger
+        .instances()
+        .filter(({ state }) => state === 'pending' || state === 'running')
+        .map(({ id }) => id),
+    close: async () => {
+      await Promise.all(fleets.map((fleet) => fleet.stop()));
+      ec2.close();
+      await cloud.stop();
+      await test.close();
+    },
+  });
+}
+
+/** What POST /agent/v1/register does, for an instance that knows its launch secret from user-data. */
+export async function register(test: TestDatabase, instance: BootedInstance): Promise<void> {
+  const secret = /printf %s '([0-9a-f]{64})' >launch-secret/.exec(instance.userData)?.[1] ?? '';
+  await test.database.query(
+    `WITH launch AS (SELECT id, shape_key FROM launches WHERE secret_hash = $1), admitted AS (
+       INSERT INTO instances (id, launch_id, shape_key, token_hash, registered_at, last_seen_at, private_ip)
+       SELECT $2, id, shape_key, $3, clock_timestamp(), clock_timestamp(), $4 FROM launch
+       ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, registered_at = excluded.registered_at,
+         last_seen_at = excluded.last_seen_at
+       WHERE instances.retire_reason IS NULL AND instances.terminated_at IS NULL
+       RETURNING shape_key)
+     UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
+     FROM admitted WHERE shapes.key = admitted.shape_key`,
+    [createHash('sha256').update(secret).digest(), instance.id, randomBytes(32), instance.privateIp],
+  );
+  test.signals.send('shapes');
+}
+
+async function demand(test: TestDatabase, count: number, spec: ShapeSpec): Promise<string[]> {
+  const key = shapeKeyOf(spec);
+  const ids = await test.database.transaction(async (transaction) => {
+    await transaction.query(`INSERT INTO shapes (key, spec) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
+      key,
+      JSON.stringify(spec),
+    ]);
+    const attempts = await transaction.query<{ id: string }>(
+      `WITH job AS (
+         INSERT INTO jobs (id, name, kind, definition)
+         SELECT gen_random_uuid(), $3 || n, 'service', '{}' FROM generate_series(1, $2::int) n RETURNING id
+       ), deployment AS (
+         INSERT INTO deployments (id, job_id, number, image, definition, trigger)
+         SELECT gen_random_uuid(), id, 1, 'nginx', '{}', 'api' FROM job RETURNING id, job_id
+       )
+       INSERT INTO attempts (id, job_id, deployment_id, number, shape_key, priority)
+       SELECT gen_random_uuid(), job_id, id, 1, $1, 2 FROM deployment RETURNING id`,
+      [key, count, `job-${randomUUID().slice(0, 8)}-`],
+    );
+    await wake(transaction, [key]);
+    return attempts.map(({ id }) => id);
+  });
+  test.signals.send('shapes');
+  return ids;
+}
+
+async function end(test: TestDatabase, attemptIds: readonly string[]): Promise<void> {
+  await test.database.transaction(async (transaction) => {
+    const shapes = await transaction.query<{ key: string }>(
+      `UPDATE attempts SET phase = 'ended', reason = 'stop-requested', ended_at = clock_timestamp()
+       WHERE id = ANY($1) RETURNING shape_key AS key`,
+      [attemptIds],
+    );
+    await wake(
+      transaction,
+      shapes.map(({ key }) => key),
+    );
+  });
+  test.signals.send('shapes');
+}
+
+async function wake(
+  transaction: { query(sql: string, values: readonly unknown[]): Promise<unknown> },
+  keys: readonly string[],
+): Promise<void> {
+  await transaction.query(
+    `UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp()) WHERE key = ANY($1)`,
+    [keys],
+  );
+}
+
+async function until(what: string, isTrue: () => boolean | Promise<boolean>, limitMs = 15_000): Promise<void> {
+  const startedAt = performance.now();
+  while (!(await isTrue())) {
+    if (performance.now() - startedAt > limitMs) throw new Error(`did not happen in ${limitMs} ms: ${what}`);
+    await new Promise((done) => setTimeout(done, 15));
+  }
+}
