@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createWriteStream, type WriteStream } from 'node:fs';
+import { createWriteStream, readFileSync, rmSync, writeFileSync, type WriteStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { say, warn } from './say.ts';
 
@@ -16,6 +17,8 @@ export type ApiOptions = {
   isWatching: boolean;
   /** Its log; undefined = this terminal. */
   logFile: string | undefined;
+  /** Remembers the process, so that the next run finds it when this one is killed. */
+  pidFile: string;
 };
 
 const FIRST_PAUSE_MS = 500;
@@ -24,8 +27,9 @@ const STEADY_MS = 10_000;
 /** More than the API gives itself. */
 const STOP_LIMIT_MS = 25_000;
 
-/** The API as its own process; started again whenever it dies. */
-export function startApi(options: ApiOptions): ApiProcess {
+/** The API as its own process; started again whenever it dies. One that a killed run left behind is ended first. */
+export async function startApi(options: ApiOptions): Promise<ApiProcess> {
+  await endLeftOver(options.pidFile);
   const log = options.logFile === undefined ? undefined : createWriteStream(options.logFile, { flags: 'a' });
   let child: ChildProcess | undefined;
   let isStopping = false;
@@ -35,6 +39,7 @@ export function startApi(options: ApiOptions): ApiProcess {
     const startedAt = performance.now();
     const started = launch(options, log);
     child = started;
+    writeFileSync(options.pidFile, String(started.pid ?? ''));
     started.once('exit', (code, signal) => {
       if (isStopping) return;
       const pause = performance.now() - startedAt > STEADY_MS ? FIRST_PAUSE_MS : pauseMs;
@@ -50,6 +55,7 @@ export function startApi(options: ApiOptions): ApiProcess {
       isStopping = true;
       clearTimeout(timer);
       if (child) await end(child);
+      rmSync(options.pidFile, { force: true });
       log?.end();
     },
   };
@@ -101,6 +107,27 @@ async function end(child: ChildProcess): Promise<void> {
   }, STOP_LIMIT_MS);
   await ended;
   clearTimeout(killer);
+}
+
+async function endLeftOver(pidFile: string): Promise<void> {
+  const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''));
+  if (!(pid > 1) || !isApi(pid)) return;
+  killGroup(pid, 'SIGTERM');
+  const deadline = performance.now() + STOP_LIMIT_MS;
+  while (isApi(pid)) {
+    if (performance.now() > deadline) killGroup(pid, 'SIGKILL');
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}
+
+/** A number alone may have been given to another program since. */
+function isApi(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return /dist\/main\.js|nest\.js/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+  } catch {
+    return false;
+  }
 }
 
 function killGroup(pid: number, signal: NodeJS.Signals): void {

@@ -64,7 +64,8 @@ async function run(options: LocalOptions): Promise<void> {
   const env = await writeEnvironment(options, { databaseUrl, cloudEndpoint, region, identityCertificatePem });
   const logFile = options.isWatching ? undefined : join(options.directory, 'api.log');
   const url = `http://127.0.0.1:${options.port}`;
-  const api = startApi({ root, url, env, isWatching: options.isWatching, logFile });
+  const pidFile = join(options.directory, 'api.pid');
+  const api = await startApi({ root, url, env, isWatching: options.isWatching, logFile, pidFile });
   undo.push(() => api.stop());
   await api.ready(READY_TIMEOUT_MS);
 

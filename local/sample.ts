@@ -43,10 +43,17 @@ async function follow(api: string, timeoutMs: number): Promise<string> {
     if (line !== shown)
       say(`  ${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s  deployment ${number}: ${line}`);
     shown = line;
-    if (job?.status === 'running' && address) return address;
+    // Right after a restart the job still counts as running on an instance that is gone: only an answer proves it.
+    if (job?.status === 'running' && address && (await answers(address))) return address;
     await new Promise((done) => setTimeout(done, 200));
   }
   throw new Error('the sample is not active in time');
+}
+
+async function answers(address: string): Promise<boolean> {
+  const response = await fetch(address, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
+  await response?.body?.cancel();
+  return response?.ok ?? false;
 }
 
 async function request<T>(method: string, url: string, body?: object): Promise<T | undefined> {

@@ -14,6 +14,8 @@ import { Shutdown } from './http/shutdown.js';
 // Everything between the settings and `listen`, so that tests serve exactly what main.ts serves.
 
 const BODY_LIMIT_BYTES = 1024 * 1024;
+/** Registrations only: an identity document, its signature and two secrets are under 4 KiB. */
+const FORM_LIMIT_BYTES = 32 * 1024;
 /** The slowest honest upload of 1 MiB; a request that trickles in longer holds a connection for nothing. */
 const REQUEST_TIMEOUT_MS = 60_000;
 /** More than nginx's `keepalive_timeout` (60 s): else nginx may send a request on a connection we are just closing. */
@@ -76,7 +78,7 @@ function configureBodies(app: NestFastifyApplication): void {
   app.useBodyParser('application/json', { bodyLimit }, parseJsonBody);
   app.useBodyParser('application/merge-patch+json', { bodyLimit }, parseJsonBody);
   // Agents send these two: what a shell can write without quoting anything.
-  app.useBodyParser('application/x-www-form-urlencoded', { bodyLimit });
+  app.useBodyParser('application/x-www-form-urlencoded', { bodyLimit: FORM_LIMIT_BYTES });
   app.useBodyParser('application/octet-stream', { bodyLimit });
 }
 

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CurlError, httpRequest, type HttpAnswer } from './agent-http.ts';
 import type { Gate } from './gate.ts';
+import { lastBytes, milliseconds, naturalNumber, readDockerCall } from './order-headers.ts';
 import type { EngineAnswer, EngineRequest } from './simulated-engine.ts';
 
 /** What the real agent keeps in its state folder: it outlives a reboot, not the instance. */
@@ -49,10 +50,7 @@ export async function runSimulatedAgent(world: AgentWorld): Promise<void> {
   }
 }
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
-const PATH = /^\/[A-Za-z0-9/._~%?&=:,+@-]*$/;
 const PROBE_URL = /^http:\/\/[A-Za-z0-9/._~%?&=:,+@-]+$/;
-const DEFAULT_MAX_BYTES = 262_144;
 // setTimeout fires at once above this.
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -379,31 +377,4 @@ class BackOff {
   slowest(): void {
     this.#seconds = 15;
   }
-}
-
-type DockerCall = { method: string; path: string; seconds: number; maxBytes: number };
-
-/** The call, or what is wrong with it. */
-function readDockerCall(headers: Order['headers']): DockerCall | string {
-  const { 'docker-method': method = '', 'docker-path': path = '', 'docker-registry-auth': auth = '' } = headers;
-  const seconds = naturalNumber(headers['order-timeout']);
-  const maxBytes = naturalNumber(headers['docker-max-bytes'] ?? String(DEFAULT_MAX_BYTES));
-  if (maxBytes === undefined) return 'malformed Docker-Max-Bytes';
-  if (seconds === undefined || seconds === 0) return 'malformed Order-Timeout';
-  if (!/^[A-Za-z0-9_=-]*$/.test(auth)) return 'malformed Docker-Registry-Auth';
-  if (!PATH.test(path)) return 'malformed Docker-Path';
-  if (!METHODS.includes(method)) return 'malformed Docker-Method';
-  return { method, path, seconds, maxBytes };
-}
-
-function lastBytes(body: Buffer, count: number): Buffer {
-  return body.subarray(Math.max(0, body.length - count));
-}
-
-function naturalNumber(text: string | undefined): number | undefined {
-  return /^(0|[1-9]\d{0,8})$/.test(text ?? '') ? Number(text) : undefined;
-}
-
-function milliseconds(seconds: string | undefined): number | undefined {
-  return /^\d+(\.\d+)?$/.test(seconds ?? '') && (seconds ?? '').length < 10 ? Number(seconds) * 1000 : undefined;
 }

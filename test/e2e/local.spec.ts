@@ -1,0 +1,141 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { freePort } from '../../local/postgres.ts';
+
+const children: ChildProcess[] = [];
+const ROOT = join(import.meta.dirname, '../..');
+
+/** `npm run local` as a user runs it, on a folder and ports of its own. */
+describe('npm run local', () => {
+  let directory: string;
+  let port: number;
+  let env: Record<string, string | undefined>;
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'scheduler-api-local-'));
+    // As a clone in an ordinary folder: in a private one Postgres' data would be kept elsewhere.
+    await chmod(directory, 0o755);
+    port = await freePort();
+    const cloudPort = await freePort();
+    env = { ...process.env, PORT: String(port), LOCAL_CLOUD_PORT: String(cloudPort), LOCAL_DIR: directory };
+    env['LOCAL_MODE'] = 'simulated';
+  });
+  afterEach(async () => {
+    // Whatever a failed test left running would keep Jest alive, and the port.
+    for (const child of children.splice(0)) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    }
+  }, 60_000);
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  it('says first that it simulates, gets ready and brings the sample to active; stops everything on SIGTERM', async () => {
+    const run = start(env);
+    const active = await run.line(/^the sample is active: curl (\S+)/);
+    expect(run.lines()[0]).toMatch(/^SIMULATED/);
+    expect(run.lines()).toContain(`ready http://127.0.0.1:${port}`);
+    expect(await (await fetch(active[1] ?? '')).text()).not.toBe('');
+    const pids = await startedProcesses(directory);
+    expect(pids.filter(isAlive)).toHaveLength(2);
+
+    run.process.kill('SIGTERM');
+    await once(run.process, 'exit');
+    expect(run.process.exitCode).toBe(0);
+    expect(pids.filter(isAlive)).toEqual([]);
+  }, 120_000);
+
+  it('keeps its data: the sample is healed on a new instance, and not made twice', async () => {
+    const run = start(env);
+    await run.line(/^the sample is active/);
+    expect(run.lines().join('\n')).not.toContain('POST /v1/jobs');
+    const { items } = (await (await fetch(`http://127.0.0.1:${port}/v1/jobs`)).json()) as { items: { name: string }[] };
+    expect(items.map(({ name }) => name)).toEqual(['hello']);
+    const deployment = await (await fetch(`http://127.0.0.1:${port}/v1/jobs/hello/deployments/1`)).json();
+    expect(deployment).toMatchObject({ status: 'active', attempt: 2 });
+
+    // The next test starts where kill -9 leaves things.
+    run.process.kill('SIGKILL');
+    await once(run.process, 'exit');
+  }, 120_000);
+
+  it('starts again after kill -9 of itself, and ends what that run left behind', async () => {
+    const leftOver = await startedProcesses(directory);
+    expect(leftOver.filter(isAlive).length).toBeGreaterThan(0);
+    const run = start(env);
+    await run.line(/^the sample is active/);
+    expect(leftOver.filter(isAlive)).toEqual([]);
+
+    const [, apiPid = 0] = await startedProcesses(directory);
+    process.kill(apiPid, 'SIGKILL');
+    await run.line(/^the API ended \(SIGKILL\)/);
+    await untilReady(port);
+
+    const second = start(env);
+    await second.line(/is in use by process \d+/);
+    run.process.kill('SIGINT');
+    await once(run.process, 'exit');
+    expect((await startedProcesses(directory)).filter(isAlive)).toEqual([]);
+  }, 180_000);
+});
+
+function start(env: Record<string, string | undefined>) {
+  const child: ChildProcess = spawn(process.execPath, ['local/main.ts'], {
+    cwd: ROOT,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  children.push(child);
+  let text = '';
+  let wake = (): void => undefined;
+  const collect = (chunk: Buffer): void => {
+    text += chunk.toString();
+    wake();
+  };
+  child.stdout?.on('data', collect);
+  child.stderr?.on('data', collect);
+  child.once('exit', () => setImmediate(() => wake()));
+  const lines = (): string[] => text.split('\n');
+  return {
+    process: child,
+    lines,
+    /** The first line that matches. @throws Error when the process ends without one */
+    line: async (pattern: RegExp): Promise<RegExpExecArray> => {
+      for (;;) {
+        for (const line of lines()) {
+          const match = pattern.exec(line);
+          if (match) return match;
+        }
+        if (child.exitCode !== null || child.signalCode !== null) throw new Error(`ended without ${pattern}:\n${text}`);
+        await new Promise<void>((done) => (wake = done));
+      }
+    },
+  };
+}
+
+/** Postgres and the API, by what the run wrote down. */
+async function startedProcesses(directory: string): Promise<number[]> {
+  const postgres = await readFile(join(directory, 'postgres/data/postmaster.pid'), 'utf8').catch(() => '');
+  const api = await readFile(join(directory, 'api.pid'), 'utf8').catch(() => '');
+  return [postgres.split('\n')[0], api].flatMap((text) => (text ? [Number(text)] : []));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function untilReady(port: number): Promise<void> {
+  for (;;) {
+    const response = await fetch(`http://127.0.0.1:${port}/health/ready`).catch(() => undefined);
+    if (response?.ok) return;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}
