@@ -348,6 +348,21 @@ describe.each(agents)('%s', (_name, create) => {
     },
   );
 
+  it('starts the dead-man switch over with any answer, when it is told to', async () => {
+    const state = join(agent.folder, 'state');
+    const deadMan = (headers: object) => api.order({ 'Order-Kind': 'dead-man', 'Dead-Man-Minutes': '2', ...headers });
+    const halfway = () => writeFileSync(join(state, 'dead-man'), `2 ${Math.floor(Date.now() / 1000) + 60}\n`);
+    await agent.start();
+    await api.result(deadMan({ 'Dead-Man-Renews': 'yes' }));
+    halfway();
+    await api.result(api.docker('GET', '/images/none/json'));
+    expect(agent.shutdowns()).toEqual(['-h +15', '-h +2', '-h +2']);
+    await api.result(deadMan({}));
+    halfway();
+    await api.result(api.docker('GET', '/images/none/json'));
+    expect(agent.shutdowns()).toEqual(['-h +15', '-h +2', '-h +2', '-h +2']);
+  });
+
   it('starts over from whatever a kill or an older run left on the disk', async () => {
     const state = join(agent.folder, 'state');
     for (const folder of ['orders/7', 'orders/x-y', 'orders/9', 'fresh', 'sent/3'])

@@ -11,6 +11,8 @@ export type AgentDisk = {
   isRegistered: boolean;
   after: number;
   deadMan?: { minutes: number; deadline: number };
+  /** Any answer of the scheduler starts the dead-man switch over. */
+  renews: boolean;
   probe?: number;
   readonly orders: Map<number, Order>;
 };
@@ -38,7 +40,7 @@ export type AgentWorld = {
 };
 
 export function newDisk(): AgentDisk {
-  return { isRegistered: false, after: 0, orders: new Map() };
+  return { isRegistered: false, renews: false, after: 0, orders: new Map() };
 }
 
 /** What the agent script does, in this process: the same protocol, word for word. Resolves when the signal is aborted. */
@@ -53,6 +55,8 @@ export async function runSimulatedAgent(world: AgentWorld): Promise<void> {
 const PROBE_URL = /^http:\/\/[A-Za-z0-9/._~%?&=:,+@-]+$/;
 // setTimeout fires at once above this.
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+const RENEW_EVERY_MS = 20_000;
 
 class SimulatedAgent {
   readonly #world: AgentWorld;
@@ -88,6 +92,13 @@ class SimulatedAgent {
     this.#disk.deadMan = { minutes, deadline: Date.now() + minutes * 60_000 };
     if (minutes === 0) this.#world.shutdown('-c');
     else this.#world.shutdown('-h', `+${minutes}`);
+  }
+
+  #renewDeadMan(): void {
+    const { renews, deadMan } = this.#disk;
+    if (!renews || !deadMan || deadMan.minutes === 0) return;
+    const full = Date.now() + deadMan.minutes * 60_000;
+    if (deadMan.deadline + RENEW_EVERY_MS < full) this.#setDeadMan(deadMan.minutes);
   }
 
   async #register(): Promise<boolean> {
@@ -130,6 +141,7 @@ class SimulatedAgent {
         timeoutMs: 40_000,
       }).catch(() => undefined);
       await this.#pass();
+      if (answer?.status === 200 || answer?.status === 204) this.#renewDeadMan();
       if (answer?.status === 200) {
         const order = this.#take(answer);
         if (order === undefined) {
@@ -181,6 +193,7 @@ class SimulatedAgent {
       const minutes = naturalNumber(order.headers['dead-man-minutes']);
       if (minutes === undefined) this.#refuse(order, 'malformed Dead-Man-Minutes');
       else {
+        this.#disk.renews = order.headers['dead-man-renews'] === 'yes';
         this.#setDeadMan(minutes);
         this.#result(order, { status: 200 });
       }

@@ -14,12 +14,10 @@ cd "${SCHEDULER_AGENT_DIR:-/var/lib/scheduler-agent}" || exit 1
 API=$(cat api-url)/agent/v1
 
 main() {
-  mkdir -p orders sent
-  rm -rf fresh sent/*
+  mkdir -p orders sent && rm -rf fresh sent/*
   arm_dead_man
   ensure_token
-  wait=1
-  until [ -e registered ] || register; do back_off; done
+  wait=1 && until [ -e registered ] || register; do back_off; done
   resume
   poll_for_ever
 }
@@ -77,6 +75,11 @@ set_dead_man() {
   if [ "$1" = 0 ]; then shutdown -c; else shutdown -h "+$1"; fi
 }
 
+# With Dead-Man-Renews any answer of the scheduler starts the switch over, every 20 s at most.
+renew_dead_man() {
+  [ -e renews ] && read -r minutes deadline <dead-man && [ $((deadline + 20)) -lt $(($(now) + minutes * 60)) ] && set_dead_man "$minutes"
+}
+
 # On disk before it is first used: a token lost after the registration would lock the instance out for good.
 ensure_token() {
   token=$(head -c 65 token 2>/dev/null | tr -d '\0')
@@ -117,9 +120,9 @@ poll_for_ever() {
   while :; do
     rm -rf fresh && mkdir fresh && asked=$(now)
     case $(api 40 "/orders?after=$after" --max-filesize 4194304 -H @authorization -D fresh/raw -o fresh/body) in
-      200) if take; then wait=1; else say 'an order that makes no sense' && back_off; fi ;;
+      200) renew_dead_man; if take; then wait=1; else say 'an order that makes no sense' && back_off; fi ;;
       # A server that does not hold on to its polls must not be asked a thousand times a second.
-      204) wait=1 quick=$(($(now) == asked ? quick + 1 : 0)); [ $quick -lt 20 ] || sleep 1 ;;
+      204) renew_dead_man; wait=1 quick=$(($(now) == asked ? quick + 1 : 0)); [ $quick -lt 20 ] || sleep 1 ;;
       410) wait=15 && back_off ;;
       *) back_off ;;
     esac
@@ -131,8 +134,7 @@ take() {
     -e 'y/ABCDEFGHIJKLMNOPQRSTUVWXYZ/abcdefghijklmnopqrstuvwxyz/' -e G -e 's/\n[^:]*:[ 	]*/:/' -e 's/[ 	]*$//' -e p >fresh/headers
   number=$(sed -n 's/^order-number://p' fresh/headers | head -n 1)
   if ! is_number "$number" || [ "$number" -le "$after" ] || ! mv fresh "orders/$number"; then return 1; fi
-  after=$number && echo "$number" | keep after
-  start "$number"
+  after=$number && echo "$number" | keep after; start "$number"
 }
 
 start() {
@@ -141,11 +143,9 @@ start() {
   case $kind/$mode in
     answered/*) send_for_ever "$1" & ;;
     probe/*)
-      before=$(cat probe 2>/dev/null)
-      echo "$1" | keep probe
+      before=$(cat probe 2>/dev/null || :) && echo "$1" | keep probe
       [ "${before:-$1}" = "$1" ] || rm -rf "orders/$before"
-      follow_probe "$1" &
-      ;;
+      follow_probe "$1" & ;;
     watch-spot/*) watch_spot "$1" & ;;
     */background) carry_out "$1" & ;;
     *) carry_out "$1" ;;
@@ -155,7 +155,8 @@ start() {
 carry_out() {
   case $kind in
     docker) call_docker "$1" ;;
-    dead-man) if set_dead_man "$(header "$1" dead-man-minutes)"; then done_well "$1"; else refuse "$1" 'malformed Dead-Man-Minutes'; fi ;;
+    dead-man) if [ "$(header "$1" dead-man-renews)" = yes ]; then : | keep renews; else rm -f renews; fi
+      if set_dead_man "$(header "$1" dead-man-minutes)"; then done_well "$1"; else refuse "$1" 'malformed Dead-Man-Minutes'; fi ;;
     shutdown) done_well "$1" && send "$1"; shutdown -h now ;;
     *) refuse "$1" 'unknown order kind' ;;
   esac
@@ -216,8 +217,7 @@ send_for_ever() (
 
 watch_spot() (
   until imds meta-data/spot/instance-action "orders/$1/answer"; do if is_alive; then sleep 5; else exit; fi; done
-  result "$1" 200
-  send_for_ever "$1"
+  result "$1" 200 && send_for_ever "$1"
 )
 
 # Posts the first state and then every change. $told stays behind $state while the scheduler cannot be reached.

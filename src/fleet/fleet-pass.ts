@@ -73,12 +73,13 @@ export class FleetPass {
     });
 
     if (applied.wokenJobs > 0) signals.send('jobs');
-    for (const { shape, plan } of planned) tell(log, shape, plan);
+    const given = new Set(applied.assigned.map(({ instanceId }) => instanceId));
+    for (const { shape, plan } of planned) tell(log, shape, plan, given);
     return {
       shapes: shapes.length,
       launched: planned.filter(({ launch }) => launch).length,
       retired: planned.reduce((sum, { plan }) => sum + plan.retirements.length, 0),
-      assigned: applied.assigned.map(({ instanceId }) => instanceId),
+      assigned: [...given],
       nextDueMs: await nextShapeDueMs(database),
     };
   }
@@ -136,14 +137,15 @@ export class FleetPass {
 const NOTHING = { shapes: 0, launched: 0, retired: 0, assigned: [] };
 
 /** Only what was decided: a pass that finds everything as it should be says nothing. */
-function tell(log: Log, shape: ShapeRow, plan: FleetPlan): void {
+function tell(log: Log, shape: ShapeRow, plan: FleetPlan, given: ReadonlySet<string>): void {
   const shapeKey = shape.key.slice(0, 12);
   if (plan.launch) {
     const { id, count, offer, reason } = plan.launch;
     log.info('launch planned', { shapeKey, launchId: id, count, ...offer, reason });
   }
   for (const { attemptId, instanceId, reason } of plan.assignments) {
-    log.info('instance assigned', { shapeKey, attemptId, instanceId, reason });
+    // Left out when attempt or instance had changed by then.
+    if (given.has(instanceId)) log.info('instance assigned', { shapeKey, attemptId, instanceId, reason });
   }
   for (const { instanceId, reason } of plan.retirements) log.info('instance retired', { shapeKey, instanceId, reason });
   if (plan.isVerdictNews && plan.verdict) {

@@ -66,7 +66,11 @@ export class Fleet {
     await this.#leaseLoop.stop();
     const budget = this.#tenure?.budget;
     await this.#endTenure();
-    if (budget) await this.lease.release(budget.snapshot());
+    if (!budget) return;
+    await this.lease.release(budget.snapshot()).catch((error: unknown) => {
+      // Postgres is away: the lease ends by itself in 15 s.
+      this.options.log.warn('ownership could not be released', { error: String(error) });
+    });
   }
 
   async #keepLease(): Promise<number> {

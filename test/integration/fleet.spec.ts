@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { LAUNCH_TAG } from '../../src/aws/ec2-types.js';
+import { Ec2 } from '../../src/aws/ec2.js';
+import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
 import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
 
 describe('the fleet', () => {
@@ -158,15 +159,27 @@ describe('the fleet', () => {
     expect(world.cloud.ledger.instances()).toHaveLength(3);
   });
 
-  it('puts its tags on all it launches, and the name of the job on what it assigns', async () => {
+  it('puts its tags on what it launches, and the name of the job on what it assigns', async () => {
     world.fleet().start();
     await world.demand(1);
-    const tagged = () => world.cloud.ledger.calls('CreateTags').filter(({ outcome }) => outcome === 'ok').length;
-    await world.until('the name is set', () => tagged() === 1);
-    const [launch] = await world.rows<{ id: string }>('SELECT id FROM launches');
-    const [run] = world.cloud.ledger.calls('RunInstances');
-    expect(run?.clientToken).toBe(launch?.id);
-    expect(LAUNCH_TAG).toBe('scheduler-api:launch');
+    await world.until('the name is set', () =>
+      world.cloud.ledger.calls('CreateTags').some(({ outcome }) => outcome === 'ok'),
+    );
+    const [assigned] = await world.assigned();
+    const [facts] = await world.rows<{ launch: string; job: string }>(
+      'SELECT l.id AS launch, j.name AS job FROM launches l, jobs j',
+    );
+    const ec2 = new Ec2({ region: 'us-west-2' });
+    const [instance] = await ec2.describeByIds([assigned!.instanceId]);
+    ec2.close();
+    expect(instance?.tags).toEqual({
+      [CLUSTER_TAG]: 'test',
+      [LAUNCH_TAG]: facts?.launch,
+      Name: `test/${facts?.job}`,
+      'scheduler-api:job': facts?.job,
+      'scheduler-api:deployment': '1',
+    });
+    expect(world.cloud.ledger.calls('RunInstances')[0]?.clientToken).toBe(facts?.launch);
   });
 
   it('does not keep the launch secret once the launch is settled', async () => {

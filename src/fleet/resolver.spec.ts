@@ -1,0 +1,103 @@
+import { describe, expect, it } from '@jest/globals';
+import { toAwsError } from '../aws/aws-error.js';
+import { CallBudget } from '../aws/call-budget.js';
+import type { Ec2 } from '../aws/ec2.js';
+import type { ShapeSpec } from '../deployments/shape-spec.js';
+import { Resolver, type ResolverOptions } from './resolver.js';
+
+const SPEC: ShapeSpec = {
+  imageId: null,
+  types: ['t3.small'],
+  subnetIds: [],
+  securityGroupIds: [],
+  profile: null,
+  diskGiB: 30,
+  market: 'on-demand',
+  publicIp: true,
+};
+
+/** EC2 as far as the resolver asks it; answers and failures are set by the test. */
+function world(options: Partial<ResolverOptions> = {}) {
+  const state = { now: 0, asked: [] as string[], image: 'ami-new' as string | null, failure: null as Error | null };
+  const ask = <T>(what: string, answer: () => T): Promise<T> => {
+    state.asked.push(what);
+    return state.failure ? Promise.reject(toAwsError(what, state.failure)) : Promise.resolve(answer());
+  };
+  const ec2 = {
+    findImage: ({ architecture }: { architecture: string }) => ask(`image ${architecture}`, () => state.image),
+    findDefaultSubnets: () => ask('subnets', () => ['subnet-a', 'subnet-b']),
+  } as unknown as Ec2;
+  const resolver = new Resolver({
+    ec2,
+    budget: new CallBudget({ share: 1, now: () => state.now, start: { kind: 'full' } }),
+    defaultImageId: 'ecs-al2023',
+    allowedSubnets: [],
+    allowedSecurityGroups: [],
+    allowedProfiles: [],
+    now: () => state.now,
+    ...options,
+  });
+  return { state, resolve: (spec: Partial<ShapeSpec> = {}) => resolver.resolve({ ...SPEC, ...spec }) };
+}
+
+describe('Resolver', () => {
+  it('asks for the newest image and the default subnets, once an hour', async () => {
+    const { state, resolve } = world();
+    expect(await resolve()).toEqual({ obstacle: null, imageId: 'ami-new', subnetIds: ['subnet-a', 'subnet-b'] });
+    state.image = 'ami-newer';
+    expect((await resolve()).imageId).toBe('ami-new');
+    expect(state.asked).toEqual(['image x86_64', 'subnets']);
+    state.now = 3_600_000;
+    expect((await resolve()).imageId).toBe('ami-newer');
+  });
+
+  it('goes on with what it knows when EC2 does not answer', async () => {
+    const { state, resolve } = world();
+    await resolve();
+    state.now = 3_600_000;
+    state.failure = new Error('socket hang up');
+    expect(await resolve()).toMatchObject({ obstacle: null, imageId: 'ami-new' });
+  });
+
+  it('asks nobody when everything is named', async () => {
+    const { state, resolve } = world({ allowedSubnets: ['subnet-9'] });
+    expect(await resolve({ imageId: 'ami-1', subnetIds: ['subnet-9'] })).toMatchObject({
+      imageId: 'ami-1',
+      subnetIds: ['subnet-9'],
+    });
+    expect(state.asked).toEqual([]);
+  });
+
+  it('takes the operator’s subnets where a job names none', async () => {
+    const { resolve } = world({ allowedSubnets: ['subnet-8', 'subnet-9'] });
+    expect((await resolve()).subnetIds).toEqual(['subnet-8', 'subnet-9']);
+  });
+
+  it.each<[string, Partial<ShapeSpec>, string]>([
+    ['subnet', { subnetIds: ['subnet-1'] }, 'subnet-not-allowed'],
+    ['security group', { securityGroupIds: ['sg-1'] }, 'security-group-not-allowed'],
+    ['profile', { profile: 'admin' }, 'profile-not-allowed'],
+  ])('refuses a %s the operator does not allow, for good and without asking', async (_, spec, reason) => {
+    const { state, resolve } = world();
+    expect((await resolve(spec)).obstacle).toMatchObject({ reason, isFinal: true });
+    expect(state.asked).toEqual([]);
+  });
+
+  it('says for good that there is no such image, and asks again the next time', async () => {
+    const { state, resolve } = world();
+    state.image = null;
+    expect((await resolve()).obstacle).toMatchObject({ reason: 'image-not-found', isFinal: true });
+    state.image = 'ami-new';
+    expect((await resolve()).obstacle).toBeNull();
+  });
+
+  it.each([
+    ['UnauthorizedOperation', 'permission-denied', true],
+    ['RequestLimitExceeded', 'ec2-throttled', false],
+    ['InternalError', 'ec2-unavailable', false],
+  ])('tells %s as %s', async (code, reason, isFinal) => {
+    const { state, resolve } = world();
+    state.failure = Object.assign(new Error('no'), { name: code });
+    expect((await resolve()).obstacle).toMatchObject({ reason, isFinal });
+  });
+});
