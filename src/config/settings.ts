@@ -163,7 +163,10 @@ export const Settings = z.object({
     }),
   ALLOWED_SUBNETS: list(/^subnet-[0-9a-f]{8,17}$/, 'subnet ids')
     .prefault('')
-    .meta({ description: 'Subnets jobs may name.', example: 'subnet-0123456789abcdef0' }),
+    .meta({
+      description: 'Subnets jobs may name, and where jobs go that name none. Default: those of the default VPC.',
+      example: 'subnet-0123456789abcdef0',
+    }),
   ALLOWED_SECURITY_GROUPS: list(/^sg-[0-9a-f]{8,17}$/, 'security group ids')
     .prefault('')
     .meta({ description: 'Security groups jobs may name.', example: 'sg-0123456789abcdef0' }),

@@ -19,7 +19,10 @@ export type SweepOptions = {
   readonly onAwsTrouble: (trouble: string | null) => void;
 };
 
-const FULL_MS = 60_000;
+/** An instance ended by hand is noticed within this; a fleet of many pages is asked less often, to stay at one call a second. */
+const LEAST_FULL_MS = 10_000;
+const MOST_FULL_MS = 60_000;
+const MS_PER_PAGE = 1_200;
 /** Only while something is in between: at rest nobody is asked. */
 const QUICK_MS = 2_000;
 /** Two calls a round; the rest has its turn in the next. */
@@ -27,7 +30,7 @@ const QUICK_IDS = 400;
 const NOTHING_TO_WATCH_MS = 10_000;
 const TAG_KEYS = { cluster: CLUSTER_TAG, launch: LAUNCH_TAG };
 
-/** Keeps the rows of instances true: all of them once a minute, those on their way somewhere every two seconds. */
+/** Keeps the rows of instances true: all of them every 10 s to a minute, those on their way somewhere every two seconds. */
 export class Sweep {
   #fullDueAt = 0;
   #quickAfter = '';
@@ -42,8 +45,8 @@ export class Sweep {
     if (!this.options.lease.isHeld) return QUICK_MS;
     try {
       if (this.now() >= this.#fullDueAt) {
-        await this.full();
-        this.#fullDueAt = this.now() + FULL_MS;
+        const pages = await this.full();
+        this.#fullDueAt = this.now() + Math.min(Math.max(pages * MS_PER_PAGE, LEAST_FULL_MS), MOST_FULL_MS);
         this.options.onAwsTrouble(null);
       }
       const isWatching = await this.quick();
@@ -55,11 +58,13 @@ export class Sweep {
     }
   }
 
-  /** Compares everything that carries our tag with every living row, in both directions. */
-  async full(): Promise<void> {
+  /** Compares everything that carries our tag with every living row, in both directions. @returns how many pages it took */
+  async full(): Promise<number> {
     const { database, ec2, lease, log } = this.options;
     const observed = new Map<string, Ec2Instance>();
+    let pages = 0;
     for await (const page of this.#paced('DescribeInstances', ec2.describeByTag(lease.cluster))) {
+      pages += 1;
       for (const instance of page) observed.set(instance.id, instance);
     }
     const { now, rows } = await readInstances(database, [...observed.keys()], 'and-the-living');
@@ -92,6 +97,7 @@ export class Sweep {
       });
     }
     if (forgotten.length > 0) log.warn('instances retired', { instanceIds: forgotten, reason: 'attempt-ended' });
+    return pages;
   }
 
   /** @returns whether there was anything to watch */

@@ -47,6 +47,15 @@ const LOGS_WAIT_SECONDS = 10;
 const LOG_LINES = 50;
 /** Keeps an instance alive that its deployment may still become active on; then it is turned off. */
 const DEAD_MAN_SLACK_MINUTES = 15;
+/** Verdicts of the fleet that say nothing about capacity. */
+const BUSY_REASONS: ReadonlySet<string> = new Set([
+  'ec2-throttled',
+  'ec2-busy',
+  'ec2-unavailable',
+  'credentials-expired',
+  'credentials-missing',
+]);
+const BUSY_PATIENCE_SECONDS = 120;
 const DOCKER_CALL_SECONDS = 60;
 const WAIT_SECONDS = 10 * 365 * 86_400;
 
@@ -110,14 +119,17 @@ function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
       waiting: { reason: 'waiting-for-instance', message: REASONS['waiting-for-instance'].text },
     };
   }
-  if (verdict.isFinal) {
+  // An older verdict was about others: the fleet asks EC2 again for attempts that came after it.
+  if (verdict.isFinal && verdict.at >= attempt.createdAt) {
     return {
       ...stay('waiting'),
       failure: { reason: 'launch-refused', message: `${verdict.reason}: ${verdict.message}` },
     };
   }
   const { onCapacity } = deployment.definition;
-  const patienceSeconds = onCapacity === 'fail' ? 0 : onCapacity.waitSeconds;
+  // `fail` is about capacity: that EC2 is busy or throttles us is over in seconds.
+  const impatience = BUSY_REASONS.has(verdict.reason) || verdict.at < attempt.createdAt ? BUSY_PATIENCE_SECONDS : 0;
+  const patienceSeconds = onCapacity === 'fail' ? impatience : onCapacity.waitSeconds;
   const givenUpAt = after(attempt.createdAt, patienceSeconds);
   if (now >= givenUpAt) {
     return {

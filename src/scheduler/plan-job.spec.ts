@@ -203,6 +203,33 @@ describe('a deployment fails by a cause of the user', () => {
     note(world);
   });
 
+  it('at once when it does not want to wait for capacity, but not because EC2 is busy', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy({ onCapacity: 'fail' });
+    world.settle();
+    const verdict = (reason: string, isFinal = false) => {
+      deployment.attempts[0]!.verdict = { reason, message: '', at: world.now, isFinal };
+      world.wake();
+      world.settle();
+    };
+    verdict('ec2-throttled');
+    expect(deployment).toMatchObject({ status: 'deploying', reason: 'waiting-for-capacity' });
+    verdict('insufficient-capacity');
+    expect(deployment).toMatchObject({ status: 'failed', reason: 'capacity-unavailable' });
+  });
+
+  it('but not by a final verdict that is older than its attempt', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy();
+    world.settle();
+    const [attempt] = deployment.attempts;
+    const at = new Date(attempt!.createdAt.getTime() - 1);
+    attempt!.verdict = { reason: 'subnet-not-found', message: '', at, isFinal: true };
+    world.wake();
+    world.settle();
+    expect(deployment.status).toBe('deploying');
+  });
+
   it('when a pull takes longer than its phase may last', () => {
     const world = new PlannerWorld();
     const deployment = world.deploy({ rollout: { deadlineSeconds: 7200 } });
