@@ -74,7 +74,9 @@ function planFreshAttempt(draft: Draft, deployment: DeploymentFacts): void {
     return failDeployment(draft, deployment, undefined, { reason: 'attempts-exhausted', message });
   }
   draft.newAttempt(deployment, PRIORITIES[trigger], 'waiting-for-instance');
-  draft.change(deployment, { reason: 'waiting-for-instance', message: REASONS['waiting-for-instance'].text });
+  if (draft.current(deployment).reason === null) {
+    draft.change(deployment, { reason: 'waiting-for-instance', message: REASONS['waiting-for-instance'].text });
+  }
 }
 
 function planOverdue(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts | undefined): void {
