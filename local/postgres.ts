@@ -109,7 +109,8 @@ async function reachableBinaries(account: Account): Promise<Binaries> {
   const { size, mtimeMs } = await stat(found.postgres);
   const copy = join('/var/tmp', `scheduler-api-postgres-bin-${size}-${Math.floor(mtimeMs)}`);
   if (!existsSync(join(copy, '.complete'))) {
-    await cp(native, copy, { recursive: true });
+    // Verbatim: made absolute, the links between the libraries would lead back into the folder that cannot be read.
+    await cp(native, copy, { recursive: true, verbatimSymlinks: true });
     await chmod(copy, 0o755);
     await writeFile(join(copy, '.complete'), '');
   }
