@@ -43,11 +43,15 @@ export const TAGS = {
 export const API_DESCRIPTION = [
   'Deploys Docker images to jobs, each on an EC2 instance of its own.',
   '',
-  'Errors are problem details (RFC 9457). The last part of `type` is one of:',
+  'Errors are problem details (RFC 9457).',
+  '',
+  '<details><summary>What the last part of `type` can be</summary>',
   '',
   '| code | status | meaning |',
   '|---|---|---|',
   ...Object.entries(PROBLEMS).map(([code, { status, title }]) => `| \`${code}\` | ${status} | ${title} |`),
+  '',
+  '</details>',
 ].join('\n');
 
 type Operation = { security?: Record<string, string[]>[]; responses?: Record<string, unknown> };
