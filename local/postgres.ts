@@ -1,7 +1,7 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, chown, cp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -90,11 +90,20 @@ function accountToRunAs(): Account {
   throw new Error('Postgres cannot run as root and there is neither a user `postgres` nor `nobody` to run it as');
 }
 
-/** The directory itself, or a stand-in outside when the account cannot get there. */
+/** The directory itself, or when the account cannot get there a stand-in outside, with a link to it in its place. */
 async function reachableDirectory(directory: string, account: Account): Promise<string> {
   const isReachable = !account || (await mayTraverse(dirname(directory), account));
   const id = createHash('sha256').update(directory).digest('hex').slice(0, 12);
   const home = isReachable ? directory : join('/var/tmp', `scheduler-api-postgres-${id}`);
+  const link = await readlink(directory).catch(() => undefined);
+  if (link !== undefined && isReachable) await rm(directory);
+  if (!isReachable && link !== home) {
+    // Whoever removed the directory meant the data in it, too.
+    await stopLeftOver(join(home, 'data'));
+    await rm(home, { recursive: true, force: true });
+    await rm(directory, { recursive: true, force: true });
+    await symlink(home, directory);
+  }
   await mkdir(home, { recursive: true, mode: 0o700 });
   if (account) await chown(home, account.uid, account.gid);
   return home;

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 
 /** One run per directory: two would end each other's Postgres. @returns how to leave. @throws Error naming the other run. */
 export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  // Passable, not readable: Postgres runs as another user below it when we are root. Secrets in it have modes of their own.
+  await mkdir(directory, { recursive: true, mode: 0o711 });
   const file = join(directory, 'pid');
   const other = Number(await readFile(file, 'utf8').catch(() => ''));
   if (other > 0 && other !== process.pid && (await isNode(other))) {
