@@ -82,8 +82,8 @@ class Watch {
         this.#wake = () => undefined;
         done();
       };
-      // Rounded up: a timer that fires a fraction early would cost a look more.
-      const timer = setTimeout(wake, Math.ceil(withinMs));
+      // libuv counts in whole milliseconds from a time it took earlier: a timer that fires early would cost a look more.
+      const timer = setTimeout(wake, Math.ceil(withinMs) + 1);
       signal.addEventListener('abort', wake);
       this.#wake = wake;
     });
