@@ -24,7 +24,10 @@ const registered: InstanceFacts = { ...pending, tokenHash: TOKEN };
 describe('judgeRegistration', () => {
   it.each<[string, Partial<RegistrationFacts>]>([
     ['an instance of its launch', {}],
-    ['one that nobody told of yet', { instance: null }],
+    [
+      'one of the account that nobody told of yet',
+      { instance: null, settings: { region: 'us-west-2', accountId: '123456789012' } },
+    ],
     ['the last of its launch', { launch: { ...launch, registered: 2 } }],
     ['a known one of a settled launch', { launch: { ...launch, isSettled: true } }],
     ['one of the account', { settings: { region: 'us-west-2', accountId: '123456789012' } }],
@@ -33,6 +36,10 @@ describe('judgeRegistration', () => {
     ['one that EC2’s clock puts before its launch', { identity: identity(6) }],
   ])('admits %s', (_what, facts) => {
     expect(judge(facts)).toEqual({ kind: 'admit', launchId: 'launch' });
+  });
+
+  it('lets one ask again whose account only EC2’s answer to the launch can show', () => {
+    expect(judge({ instance: null })).toEqual({ kind: 'ask-again' });
   });
 
   it.each<[string, Partial<RegistrationFacts>]>([

@@ -37,6 +37,8 @@ export type InstanceFacts = {
 export type Verdict =
   | { readonly kind: 'admit'; readonly launchId: string }
   | { readonly kind: 'registered' }
+  /** EC2's answer to the launch is not written down yet. */
+  | { readonly kind: 'ask-again' }
   | { readonly kind: 'refuse'; readonly reason: RefusalReason; readonly isAlarm: boolean };
 
 export type RefusalReason =
@@ -73,6 +75,8 @@ export function judgeRegistration(facts: RegistrationFacts): Verdict {
   // All instances of a settled launch have a row: this one only knows its secret.
   if (!instance && launch.isSettled) return alarm('unknown-instance');
   if (launch.registered >= launch.count) return alarm('launch-full');
+  // Nothing in a document shows whose account is the right one: only EC2's answer to our own credentials does.
+  if (!instance && settings.accountId === undefined) return { kind: 'ask-again' };
   return { kind: 'admit', launchId: launch.id };
 }
 

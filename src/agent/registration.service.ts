@@ -34,7 +34,7 @@ export class RegistrationService {
 
   /**
    * Returns when the instance is registered with this token, now or before.
-   * @throws Problem forbidden, already-registered, instance-retired; the reason stands in the log alone
+   * @throws Problem forbidden, already-registered, instance-retired, unavailable; the reason stands in the log alone
    */
   async register(form: RegistrationForm): Promise<void> {
     const identity = readIdentity(form.document, form.signature, this.keys);
@@ -48,24 +48,26 @@ export class RegistrationService {
       publicIp: form.publicIp,
     };
     for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
-      if (await this.#try(admission, form.token)) return;
+      const outcome = await this.#try(admission, form.token);
+      if (outcome === 'registered') return;
+      if (outcome === 'ask-again') break;
     }
     throw new Problem('unavailable', 'Ask again.', { retryAfterSeconds: 1 });
   }
 
-  async #try(admission: Admission, token: string): Promise<boolean> {
+  async #try(admission: Admission, token: string): Promise<'registered' | 'overtaken' | 'ask-again'> {
     const { identity, tokenHash } = admission;
     const facts = await readRegistrationFacts(this.database, identity.instanceId, admission.secretHash);
     const verdict = judgeRegistration({ ...facts, identity, tokenHash, settings: this.#settings });
     if (verdict.kind === 'refuse') throw this.#refusal(verdict.reason, verdict.isAlarm, identity);
-    if (verdict.kind === 'registered') return true;
+    if (verdict.kind === 'registered' || verdict.kind === 'ask-again') return verdict.kind;
     const outcome = await admit(this.database, verdict.launchId, admission);
     if (outcome === 'token-in-use') throw this.#refusal('token-in-use', true, identity);
-    if (outcome === 'overtaken') return false;
+    if (outcome === 'overtaken') return outcome;
     this.agents.forget(token);
     this.signals.send('shapes');
     this.#logger.log('registered', { instanceId: identity.instanceId, launchId: verdict.launchId });
-    return true;
+    return 'registered';
   }
 
   #refusal(reason: RefusalReason | 'forged-document' | 'token-in-use', isAlarm: boolean, identity?: Identity): Problem {

@@ -137,7 +137,8 @@ export const Settings = z.object({
     .regex(/^\d{12}$/, 'must be 12 digits')
     .optional()
     .meta({
-      description: 'Account the instances must belong to. Default: the account that owns the launched instances.',
+      description:
+        'Account the instances must belong to. Default: that of the credentials, as EC2’s answers to launches show it.',
       example: '123456789012',
     }),
   AWS_ENDPOINT_URL: url('http:', 'https:').optional().meta({

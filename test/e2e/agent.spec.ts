@@ -47,7 +47,12 @@ describe('the agents’ endpoints', () => {
     url.host = proxy.host;
     api = await startApi({
       databaseUrl: url.href,
-      env: { ADMIN_TOKEN, ROLE: 'api', IDENTITY_CERTIFICATES: join(folder, 'identity.pem') },
+      env: {
+        ADMIN_TOKEN,
+        ROLE: 'api',
+        AWS_ACCOUNT_ID: '123456789012',
+        IDENTITY_CERTIFICATES: join(folder, 'identity.pem'),
+      },
     });
     database = api.app.get(Database, { strict: false });
     signals = api.app.get(Signals, { strict: false });
@@ -234,7 +239,7 @@ describe('the agents’ endpoints', () => {
     const seen = `SELECT last_seen_at IS NOT NULL AS is_seen FROM instances WHERE id = $1`;
     expect(await database.query(seen, [instanceId])).toEqual([{ is_seen: false }]);
     await api.close();
-    api = await startApi({ databaseUrl, env: { ROLE: 'api' } });
+    api = await startApi({ databaseUrl, env: { ROLE: 'api', AWS_ACCOUNT_ID: '123456789012' } });
     database = api.app.get(Database, { strict: false });
     expect(await database.query(seen, [instanceId])).toEqual([{ is_seen: true }]);
   });
