@@ -7,6 +7,8 @@ import { describeLifecycle } from '../support/lifecycle.js';
 import { describeWhen } from '../support/when.js';
 
 const IMAGE = process.env['HELLO_TAG'] ?? 'hello-web:1';
+/** At once: one that serves first may have been healthy before it exits. */
+const EXITS = `console.log('there is no configuration'); process.exit(3)`;
 const engine = await findDockerEngine();
 const hasImage = engine ? (await callEngine(engine.socket, { path: `/images/${IMAGE}/json` })).status === 200 : false;
 
@@ -19,7 +21,7 @@ describeWhen(hasImage, engine ? `the engine has no image ${IMAGE}` : 'no Docker 
     webImage: IMAGE,
     failures: {
       missing: { image: 'scheduler-api.invalid/no-such-image:1' },
-      exits: { image: IMAGE, definition: { env: { EXIT_AFTER: '0.2', EXIT_CODE: '3' } } },
+      exits: { image: IMAGE, definition: { command: ['node', '-e', EXITS] } },
       unhealthy: {
         image: IMAGE,
         definition: { health: { path: '/fail', port: 8080, intervalSeconds: 1, startPeriodSeconds: 3 } },
