@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +11,7 @@ const IMAGE = process.env['HELLO_TAG'] ?? 'hello-web:1';
 /** At once: one that serves first may have been healthy before it exits. */
 const EXITS = `console.log('there is no configuration'); process.exit(3)`;
 const engine = await findDockerEngine();
-const hasImage = engine ? (await callEngine(engine.socket, { path: `/images/${IMAGE}/json` })).status === 200 : false;
+const hasImage = engine ? (await isThere(engine.socket)) || (build() && (await isThere(engine.socket))) : false;
 
 describeWhen(hasImage, engine ? `the engine has no image ${IMAGE}` : 'no Docker engine answers', 'docker mode', () => {
   const socket = engine?.socket ?? '';
@@ -34,3 +35,13 @@ describeWhen(hasImage, engine ? `the engine has no image ${IMAGE}` : 'no Docker 
     },
   });
 });
+
+async function isThere(socket: string): Promise<boolean> {
+  return (await callEngine(socket, { path: `/images/${IMAGE}/json` })).status === 200;
+}
+
+/** Where the base image can be pulled; elsewhere a stand-in of this tag must have been made. */
+function build(): boolean {
+  const folder = join(import.meta.dirname, 'hello-web');
+  return spawnSync('docker', ['build', '-q', '-t', IMAGE, folder], { timeout: 300_000 }).status === 0;
+}
