@@ -43,6 +43,12 @@ module.exports = {
       '^src/(jobs|deployments|scheduler|fleet|agent|aws|health)',
     ),
     only(
+      'process-is-a-leaf',
+      'Loops and signs of life know nothing of what they carry.',
+      { path: '^src/process' },
+      '^src/(?!process)',
+    ),
+    only(
       'jobs-first',
       'jobs ← deployments ← scheduler.',
       { path: '^src/jobs' },

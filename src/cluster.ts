@@ -1,6 +1,6 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { Config, Environment, Role } from './config/config.js';
-import type { Heartbeats } from './http/heartbeats.js';
+import type { Heartbeats } from './process/heartbeats.js';
 
 // WEB_CONCURRENCY > 1: API workers share the port, one more process runs the loops without HTTP, so that a heavy pass
 // never delays an answer. This first process only starts them, starts them again, and carries signals.

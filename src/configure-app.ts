@@ -9,7 +9,7 @@ import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './http/openap
 import { createLogger } from './http/logger.service.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
-import { Shutdown } from './http/shutdown.js';
+import { Shutdown } from './process/shutdown.js';
 
 // Everything between the settings and `listen`, so that tests serve exactly what main.ts serves.
 

@@ -52,8 +52,8 @@ async function migrateOnly({ database, logLevel }: Config): Promise<void> {
 async function serve(config: Config): Promise<void> {
   const { createApp } = await import('./configure-app.js');
   const { joinCluster, hasHttp } = await import('./cluster.js');
-  const { Heartbeats } = await import('./http/heartbeats.js');
-  const { Shutdown } = await import('./http/shutdown.js');
+  const { Heartbeats } = await import('./process/heartbeats.js');
+  const { Shutdown } = await import('./process/shutdown.js');
   const { Logger } = await import('@nestjs/common');
   const logger = new Logger('Main');
   const app = await createApp(config);

@@ -3,7 +3,7 @@ import { type BeforeApplicationShutdown, Logger, Module, type OnApplicationBoots
 import { CONFIG, type Config, ConfigError } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
-import { Shutdown } from '../http/shutdown.js';
+import { Shutdown } from '../process/shutdown.js';
 import { AgentController } from './agent.controller.js';
 import { AgentGuard } from './agent.guard.js';
 import { Agents } from './agents.js';

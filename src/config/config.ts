@@ -23,6 +23,7 @@ export type Config = {
   readonly cluster: string;
   readonly role: Role;
   readonly webConcurrency: number;
+  readonly retentionDays: number;
   /** 32 bytes, for AES-256. A KeyObject, since that never shows its bytes when it is logged. */
   readonly encryptionKey: KeyObject;
   readonly fleet: {
@@ -93,6 +94,7 @@ function group(settings: Settings): Config {
     cluster: settings.CLUSTER,
     role: settings.ROLE,
     webConcurrency: settings.WEB_CONCURRENCY,
+    retentionDays: settings.RETENTION_DAYS,
     encryptionKey: createSecretKey(settings.ENCRYPTION_KEY, 'base64'),
     fleet: {
       defaultImageId: settings.DEFAULT_IMAGE_ID,

@@ -178,6 +178,11 @@ export const Settings = z.object({
     description: 'Instances this fleet may have at once; deployments wait beyond it. Default: what EC2 allows.',
     example: '100',
   }),
+  RETENTION_DAYS: wholeNumber(1, 36_500).prefault('30').meta({
+    description:
+      'How long ended deployments, deleted jobs and terminated instances stay. The last 50 deployments of a job stay longer.',
+    example: '90',
+  }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
     .meta({

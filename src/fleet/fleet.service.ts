@@ -9,7 +9,7 @@ import {
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
-import { Heartbeats } from '../http/heartbeats.js';
+import { Heartbeats } from '../process/heartbeats.js';
 import type { Fleet } from './fleet.js';
 
 const HEARTBEAT = 'fleet-pass';

@@ -7,7 +7,7 @@ import type { Signals } from '../database/signals.js';
 import { FleetPass } from './fleet-pass.js';
 import { Launcher } from './launcher.js';
 import type { Log } from './log.js';
-import { Loop } from './loop.js';
+import { Loop } from '../process/loop.js';
 import { LeaseLost, OwnerLease, RENEW_MS, type Tenure } from './owner-lease.js';
 import { Resolver } from './resolver.js';
 import { Retirer } from './retirer.js';

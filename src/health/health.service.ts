@@ -2,8 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
 import { Database } from '../database/database.js';
 import { hasPendingMigrations } from '../database/migrate.js';
-import { Heartbeats } from '../http/heartbeats.js';
-import { Shutdown } from '../http/shutdown.js';
+import { Heartbeats } from '../process/heartbeats.js';
+import { Shutdown } from '../process/shutdown.js';
 
 /** A balancer that asks every few seconds gives up sooner or later: an answer after this is as good as none. */
 const DATABASE_TIMEOUT_MS = 2_000;

@@ -1,8 +1,8 @@
 import { Global, Module } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
-import { Heartbeats } from './heartbeats.js';
+import { Heartbeats } from '../process/heartbeats.js';
 import { ProblemFilter } from './problem.filter.js';
-import { Shutdown } from './shutdown.js';
+import { Shutdown } from '../process/shutdown.js';
 import { ValidationPipe } from './validation.pipe.js';
 
 /** What every route shares, and the two things every part tells of itself: signs of life, and the coming end. */

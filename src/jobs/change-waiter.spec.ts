@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import type { Listener } from '../database/signals.js';
-import { Shutdown } from '../http/shutdown.js';
+import { Shutdown } from '../process/shutdown.js';
 import { ChangeWaiter } from './change-waiter.js';
 
 const LONG_MS = 60_000;

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Signals } from '../database/signals.js';
-import type { Shutdown } from '../http/shutdown.js';
+import type { Shutdown } from '../process/shutdown.js';
 
 /** Lets requests wait for a job to change without asking the database in between. */
 export class ChangeWaiter {

@@ -1,6 +1,6 @@
 import { Module } from '@nestjs/common';
 import { Signals } from '../database/signals.js';
-import { Shutdown } from '../http/shutdown.js';
+import { Shutdown } from '../process/shutdown.js';
 import { ChangeWaiter } from './change-waiter.js';
 import { JobsController } from './jobs.controller.js';
 import { JobsService } from './jobs.service.js';

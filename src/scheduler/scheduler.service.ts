@@ -2,24 +2,25 @@ import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplica
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
-import { Heartbeats } from '../http/heartbeats.js';
+import { Heartbeats } from '../process/heartbeats.js';
+import { Loop } from '../process/loop.js';
 import { BATCH_SIZE, JobPass } from './job-pass.js';
+import { Retention } from './retention.js';
 
 /** The net under lost wake-ups: due jobs are looked for at least this often. */
 const POLL_MS = 1_000;
-const LONGEST_ERROR_PAUSE_MS = 10_000;
 const HEARTBEAT = 'job-pass';
 const HEARTBEAT_MAX_AGE_MS = 45_000;
+const RETENTION_EVERY_MS = 10 * 60_000;
 
-/** Runs job passes: woken by signals, by the next wake-up it knows of, and once a second. */
+/** Runs job passes, woken by signals, by the next wake-up it knows of, and once a second; and deletes what is too old. */
 @Injectable()
 export class SchedulerService implements OnApplicationBootstrap, OnApplicationShutdown {
   private readonly logger = new Logger('Scheduler');
   private readonly pass: JobPass;
-  private loop: Promise<void> | undefined;
-  private wake: () => void = () => undefined;
-  private isWoken = false;
-  private isStopping = false;
+  private readonly retention: Retention;
+  private readonly passes: Loop;
+  private readonly cleaning: Loop;
   private leaveSignals: () => void = () => undefined;
 
   constructor(
@@ -31,59 +32,38 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     this.pass = new JobPass(database, signals, config.cluster, (job, error) =>
       this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
     );
+    this.retention = new Retention(database, config.retentionDays);
+    const onError = (name: string, error: unknown, pauseMs: number): void =>
+      this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
+    this.passes = new Loop({ name: 'job pass', run: () => this.runPass(), onError });
+    this.cleaning = new Loop({ name: 'retention', run: () => this.clean(), onError });
   }
 
   onApplicationBootstrap(): void {
     if (this.config.role === 'api') return;
     this.heartbeats.expect(HEARTBEAT, HEARTBEAT_MAX_AGE_MS);
-    this.leaveSignals = this.signals.on('jobs', () => this.lookNow());
-    this.loop = this.run();
+    this.leaveSignals = this.signals.on('jobs', () => this.passes.wake());
+    this.passes.start();
+    this.cleaning.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
-    this.isStopping = true;
     this.leaveSignals();
-    this.lookNow();
-    await this.loop;
+    await Promise.all([this.passes.stop(), this.cleaning.stop()]);
     this.heartbeats.forget(HEARTBEAT);
   }
 
-  private lookNow(): void {
-    this.isWoken = true;
-    this.wake();
+  /** @returns milliseconds until the next pass at the latest */
+  private async runPass(): Promise<number> {
+    const { jobs, nextPassAt, now } = await this.pass.run();
+    this.heartbeats.beat(HEARTBEAT);
+    if (jobs === BATCH_SIZE) return 0;
+    return nextPassAt ? Math.min(POLL_MS, Math.max(0, nextPassAt.getTime() - now.getTime())) : POLL_MS;
   }
 
-  private async run(): Promise<void> {
-    let errors = 0;
-    while (!this.isStopping) {
-      this.isWoken = false;
-      let pauseMs = POLL_MS;
-      try {
-        const { jobs, nextPassAt, now } = await this.pass.run();
-        errors = 0;
-        this.heartbeats.beat(HEARTBEAT);
-        if (jobs === BATCH_SIZE) continue;
-        if (nextPassAt) pauseMs = Math.min(POLL_MS, Math.max(0, nextPassAt.getTime() - now.getTime()));
-      } catch (error) {
-        errors += 1;
-        pauseMs = Math.min(POLL_MS * 2 ** (errors - 1), LONGEST_ERROR_PAUSE_MS);
-        this.logger.error({ message: 'job pass failed', error: String(error), nextTryMs: pauseMs });
-      }
-      await this.pause(pauseMs, errors > 0);
-    }
-  }
-
-  /** Ends early when woken, also by what came since the pass began; after an error the full time is kept. */
-  private async pause(ms: number, isFull: boolean): Promise<void> {
-    if (this.isWoken && !isFull) return;
-    await new Promise<void>((done) => {
-      const timer = setTimeout(done, ms);
-      this.wake = () => {
-        if (isFull && !this.isStopping) return;
-        clearTimeout(timer);
-        done();
-      };
-    });
-    this.wake = () => undefined;
+  private async clean(): Promise<number> {
+    const deleted = await this.retention.run();
+    if (Object.values(deleted).some((count) => count > 0)) this.logger.log({ message: 'old rows deleted', ...deleted });
+    return RETENTION_EVERY_MS;
   }
 }

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { OrderDesk } from '../../src/agent/order-desk.js';
 import { Database } from '../../src/database/database.js';
 import { Signals } from '../../src/database/signals.js';
-import { Shutdown } from '../../src/http/shutdown.js';
+import { Shutdown } from '../../src/process/shutdown.js';
 import {
   documentOf,
   insertAgent,

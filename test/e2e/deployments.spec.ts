@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { DeploymentResponse } from '../../src/deployments/deployment.schema.js';
-import { Shutdown } from '../../src/http/shutdown.js';
+import { Shutdown } from '../../src/process/shutdown.js';
 import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Heartbeats } from '../../src/http/heartbeats.js';
-import { Shutdown } from '../../src/http/shutdown.js';
+import { Heartbeats } from '../../src/process/heartbeats.js';
+import { Shutdown } from '../../src/process/shutdown.js';
 import { type Api, startApi } from '../support/api.js';
 import { createEmptyDatabase, dropDatabase } from '../support/database.js';
 

@@ -3,7 +3,7 @@ import { DeploymentIntents } from '../../src/deployments/deployment-intents.serv
 import type { CreateDeployment } from '../../src/deployments/deployment.schema.js';
 import { DeploymentsService } from '../../src/deployments/deployments.service.js';
 import { Problem } from '../../src/http/problem.js';
-import { Shutdown } from '../../src/http/shutdown.js';
+import { Shutdown } from '../../src/process/shutdown.js';
 import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
 import { CreateJob } from '../../src/jobs/job.schema.js';
 import { JobsService } from '../../src/jobs/jobs.service.js';

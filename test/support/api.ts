@@ -1,7 +1,7 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Config, type Environment, loadConfig } from '../../src/config/config.js';
 import { createApp } from '../../src/configure-app.js';
-import { Shutdown } from '../../src/http/shutdown.js';
+import { Shutdown } from '../../src/process/shutdown.js';
 import { findFreePort } from './free-port.js';
 
 export type ApiOptions = {

@@ -1,6 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
 import { Heartbeats } from './heartbeats.js';
-import { requestIdOf } from './request-id.js';
 import { Shutdown } from './shutdown.js';
 
 describe('Shutdown', () => {
@@ -50,15 +49,5 @@ describe('Heartbeats', () => {
     expect(heartbeats.troubles()).toEqual({ aws: 'throttled' });
     heartbeats.recover('aws');
     expect(heartbeats.troubles()).toEqual({});
-  });
-});
-
-describe('requestIdOf', () => {
-  it('keeps the caller’s id', () => {
-    expect(requestIdOf({ headers: { 'x-request-id': 'a.B-9:_' } })).toBe('a.B-9:_');
-  });
-
-  it.each(['', 'a b', 'a\nb', '"', 'x'.repeat(129)])('makes its own instead of %j', (given) => {
-    expect(requestIdOf({ headers: { 'x-request-id': given } })).toMatch(/^[0-9a-f-]{36}$/);
   });
 });

@@ -1,0 +1,108 @@
+import type { Database, Queryable } from '../database/database.js';
+
+/** Whatever its age, this much of a job's history stays: enough to roll back to. */
+export const DEPLOYMENTS_KEPT = 50;
+/** Orders are of use while their attempt lives, and for a look afterwards; they are most of all rows. */
+const ORDERS_KEPT_DAYS = 1;
+/** Small enough that no batch holds locks for more than some milliseconds. */
+const BATCH = 500;
+/** At most this many batches a table and run: the rest has its turn in the next. */
+const MAX_BATCHES = 200;
+/** Any number no other advisory lock of ours uses. */
+const LOCK = 7_246_013;
+
+export type Deleted = { orders: number; deployments: number; jobs: number; instances: number; launches: number };
+
+/** Deletes what is too old, in small batches; any number of processes may try, one at a time does. */
+export class Retention {
+  constructor(
+    private readonly database: Database,
+    /** Of ended deployments, deleted jobs, terminated instances and settled launches. */
+    private readonly days: number,
+  ) {}
+
+  async run(): Promise<Deleted> {
+    return {
+      orders: await this.deleteAll('retain-orders', ORDERS, [ORDERS_KEPT_DAYS]),
+      deployments: await this.deleteAll('retain-deployments', DEPLOYMENTS, [this.days, DEPLOYMENTS_KEPT]),
+      jobs: await this.deleteAll('retain-jobs', JOBS, [this.days]),
+      // Instances before launches, for they refer to them; both after the attempts whose assignments refer to instances.
+      instances: await this.deleteAll('retain-instances', INSTANCES, [this.days]),
+      launches: await this.deleteAll('retain-launches', LAUNCHES, [this.days]),
+    };
+  }
+
+  private async deleteAll(name: string, sql: string, values: readonly number[]): Promise<number> {
+    let total = 0;
+    for (let batch = 0; batch < MAX_BATCHES; batch += 1) {
+      const deleted = await this.database.transaction((transaction) => deleteBatch(transaction, name, sql, values));
+      total += deleted;
+      if (deleted < BATCH) break;
+    }
+    return total;
+  }
+}
+
+async function deleteBatch(
+  transaction: Queryable,
+  name: string,
+  sql: string,
+  values: readonly number[],
+): Promise<number> {
+  const [lock] = await transaction.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [LOCK]);
+  if (!lock?.held) return 0;
+  return (await transaction.prepared(name, sql, [BATCH, ...values])).length;
+}
+
+const ORDERS = `
+  DELETE FROM orders WHERE (instance_id, number) IN (
+    SELECT o.instance_id, o.number FROM attempts a JOIN orders o ON o.attempt_id = a.id
+    WHERE a.phase = 'ended' AND a.ended_at < clock_timestamp() - make_interval(days => $2)
+    UNION ALL
+    -- A container that crashes once in a while makes an order each time, for as long as its attempt serves.
+    SELECT o.instance_id, o.number FROM orders o
+    WHERE o.purpose = 'wait' AND o.answered_at < clock_timestamp() - make_interval(days => $2)
+      AND o.number < (SELECT max(number) FROM orders x WHERE x.instance_id = o.instance_id)
+    LIMIT $1
+  )
+  RETURNING 1`;
+
+// Its job's row is locked first, as always: a rollback that is just copying it must not lose it half way.
+const DEPLOYMENTS = `
+  WITH old AS (
+    SELECT d.id, d.job_id FROM deployments d JOIN jobs j ON j.id = d.job_id
+    WHERE d.ended_at < clock_timestamp() - make_interval(days => $2) AND d.number <= j.deployment_count - $3
+      AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.deployment_id = d.id AND a.phase <> 'ended')
+    LIMIT $1
+  ), locked AS (
+    SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE
+  )
+  DELETE FROM deployments WHERE id IN (SELECT old.id FROM old JOIN locked ON locked.id = old.job_id)
+  RETURNING 1`;
+
+const JOBS = `
+  DELETE FROM jobs WHERE id IN (
+    SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2) ORDER BY id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+const INSTANCES = `
+  DELETE FROM instances WHERE id IN (
+    SELECT i.id FROM instances i
+    WHERE i.terminated_at < clock_timestamp() - make_interval(days => $2)
+      AND NOT EXISTS (SELECT 1 FROM assignments s WHERE s.instance_id = i.id)
+    ORDER BY i.id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+const LAUNCHES = `
+  DELETE FROM launches WHERE id IN (
+    SELECT l.id FROM launches l
+    WHERE l.settled_at < clock_timestamp() - make_interval(days => $2)
+      AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.launch_id = l.id)
+    ORDER BY l.id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;

@@ -1,0 +1,116 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { JobDefinition } from '../../src/jobs/job-definition.js';
+import { Retention } from '../../src/scheduler/retention.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+describe('retention', () => {
+  let test: TestDatabase;
+  beforeAll(async () => {
+    test = await createTestDatabase();
+  });
+  afterAll(() => test.close());
+
+  it('deletes what is too old and keeps what is young, alive, referred to or among the last 50', async () => {
+    const web = await insertJob('web', { deployments: 60, daysAgo: 40 });
+    await insertJob('fresh', { deployments: 60, daysAgo: 2 });
+    await insertJob('gone-long-ago', { deployments: 3, daysAgo: 40, isDeleted: true });
+    await insertJob('gone-lately', { deployments: 3, daysAgo: 2, isDeleted: true });
+    // The oldest deployment of the job still serves.
+    await test.database.query(
+      `UPDATE deployments SET ended_at = NULL, status = 'active' WHERE job_id = $1 AND number = 1`,
+      [web],
+    );
+    await test.database.query(
+      `UPDATE attempts SET phase = 'healthy', ended_at = NULL
+       WHERE deployment_id = (SELECT id FROM deployments WHERE job_id = $1 AND number = 1)`,
+      [web],
+    );
+
+    const deleted = await new Retention(test.database, 30).run();
+
+    expect(await numbersOf('web')).toEqual([1, ...range(11, 60)]);
+    expect(await numbersOf('fresh')).toEqual(range(1, 60));
+    expect(await names()).toEqual(['fresh', 'gone-lately', 'web']);
+    expect(deleted).toMatchObject({ deployments: 9, jobs: 1, instances: 12, launches: 12 });
+    const [left] = await test.database.query<Record<string, number>>(`
+      SELECT (SELECT count(*)::int FROM instances) AS instances, (SELECT count(*)::int FROM launches) AS launches,
+        (SELECT count(*)::int FROM attempts) AS attempts, (SELECT count(*)::int FROM orders) AS orders`);
+    // Orders stay a day after the end of their attempt: those of the one that serves are left.
+    expect(left).toEqual({ instances: 114, launches: 114, attempts: 114, orders: 2 });
+  });
+
+  it('does nothing twice, and nothing while another process does it', async () => {
+    const nothing = { orders: 0, deployments: 0, jobs: 0, instances: 0, launches: 0 };
+    expect(await new Retention(test.database, 30).run()).toEqual(nothing);
+    await test.database.transaction(async (transaction) => {
+      await transaction.query('SELECT pg_advisory_xact_lock(7246013)');
+      expect(await new Retention(test.database, 1).run()).toEqual(nothing);
+    });
+    expect((await new Retention(test.database, 1).run()).deployments).toBeGreaterThan(0);
+  });
+
+  it('forgets the exits of a container that still serves, but for the last order', async () => {
+    await test.database.query(
+      `UPDATE orders SET purpose = 'wait', answered_at = clock_timestamp() - interval '3 days'`,
+    );
+    await new Retention(test.database, 30).run();
+    expect(await test.database.query('SELECT number FROM orders')).toEqual([{ number: 2 }]);
+  });
+
+  type JobOptions = { deployments: number; daysAgo: number; isDeleted?: boolean };
+
+  /** With an ended attempt, an instance, a launch and two orders a deployment. */
+  async function insertJob(name: string, { deployments, daysAgo, isDeleted = false }: JobOptions): Promise<string> {
+    const id = randomUUID();
+    const definition = JobDefinition.parse({});
+    await test.database.query(
+      `INSERT INTO jobs (id, name, kind, definition, deployment_count, deleted_at)
+       VALUES ($1, $2, 'service', $3, $4, CASE WHEN $5 THEN clock_timestamp() - make_interval(days => $6) END)`,
+      [id, name, definition, deployments, isDeleted, daysAgo],
+    );
+    await test.database.query(`INSERT INTO shapes (key, spec) VALUES ('shape', '{}') ON CONFLICT DO NOTHING`);
+    await test.database.query(
+      `WITH made AS (
+         SELECT number, gen_random_uuid() AS deployment_id, gen_random_uuid() AS attempt_id, gen_random_uuid() AS launch_id,
+           $2::text || '-' || number AS instance_id, clock_timestamp() - make_interval(days => $5) AS at
+         FROM generate_series(1, $3::int) AS number
+       ), deployed AS (
+         INSERT INTO deployments (id, job_id, number, image, definition, trigger, status, ended_at)
+         SELECT deployment_id, $1, number, 'web:1', $4, 'api', 'superseded', at FROM made
+       ), tried AS (
+         INSERT INTO attempts (id, job_id, deployment_id, number, shape_key, priority, phase, ended_at)
+         SELECT attempt_id, $1, deployment_id, 1, 'shape', 2, 'ended', at FROM made
+       ), launched AS (
+         INSERT INTO launches (id, shape_key, epoch, input, count, image_id, instance_type, market, secret_hash, status, settled_at)
+         SELECT launch_id, 'shape', 1, '', 1, 'ami-1', 't3.small', 'on-demand', uuid_send(launch_id), 'done', at FROM made
+       ), ran AS (
+         INSERT INTO instances (id, launch_id, state, terminated_at)
+         SELECT instance_id, launch_id, 'terminated', at FROM made
+       ), assigned AS (
+         INSERT INTO assignments (attempt_id, instance_id) SELECT attempt_id, instance_id FROM made
+       )
+       INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec, answered_at)
+       SELECT instance_id, n, attempt_id, 'start', 'docker', '{}', at FROM made, generate_series(1, 2) AS n`,
+      [id, name, deployments, definition, daysAgo],
+    );
+    return id;
+  }
+
+  async function numbersOf(job: string): Promise<number[]> {
+    const rows = await test.database.query<{ number: number }>(
+      'SELECT d.number FROM deployments d JOIN jobs j ON j.id = d.job_id WHERE j.name = $1 ORDER BY d.number',
+      [job],
+    );
+    return rows.map(({ number }) => number);
+  }
+
+  async function names(): Promise<string[]> {
+    const rows = await test.database.query<{ name: string }>('SELECT name FROM jobs ORDER BY name');
+    return rows.map(({ name }) => name);
+  }
+});
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+}
