@@ -55,6 +55,8 @@ const FIND_ORDERS = `
     LEFT JOIN LATERAL (
       SELECT number, spec FROM orders
       WHERE orders.instance_id = position.instance_id AND orders.number > position.after
+        -- What is ended is not to be started any more.
+        AND EXISTS (SELECT FROM attempts WHERE attempts.id = orders.attempt_id AND attempts.phase <> 'ended')
       ORDER BY number LIMIT 1
     ) AS next ON true
   ) AS found

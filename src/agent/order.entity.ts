@@ -6,7 +6,7 @@ import type { OrderSpec } from './order.js';
 @Entity('orders')
 @Check('orders_kind', `kind IN ('docker', 'probe', 'dead-man', 'shutdown', 'watch-spot', 'logs')`)
 @Index('orders_untaken', ['createdAt'], { where: 'taken_at IS NULL' })
-@Index('orders_by_attempt', ['attemptId'])
+@Index('orders_by_attempt', ['attemptId', 'purpose', 'number'])
 @Index('orders_unanswered', ['instanceId', 'number'], { where: 'answered_at IS NULL' })
 export class Order {
   @PrimaryColumn('text', { name: 'instance_id', primaryKeyConstraintName: 'orders_pkey' })

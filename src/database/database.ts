@@ -31,6 +31,10 @@ export class Database implements Queryable {
   async transaction<T>(work: (transaction: Queryable) => Promise<T>): Promise<T> {
     const client = await this.pool.connect();
     let isBroken = false;
+    // The pool listens only to idle connections. Without a listener a connection lost in here would end the process,
+    // though the statement's own rejection tells all there is to tell.
+    const onError = (): void => void (isBroken = true);
+    client.on('error', onError);
     try {
       await client.query('BEGIN');
       const result = await work(queryableOf(client));
@@ -41,6 +45,7 @@ export class Database implements Queryable {
       throw error;
     } finally {
       client.release(isBroken);
+      client.off('error', onError);
     }
   }
 }

@@ -149,14 +149,20 @@ const SUPPLY = `
   WHERE a.shape_key = ANY($1) AND a.phase = 'ended' AND a.ended_at > clock_timestamp() - make_interval(secs => $2)
     AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND NOT i.quarantined`;
 
-// A final verdict covers the attempts that were there when it fell; the job pass is about to end them.
+// What serves is never given up: EC2 is asked again for a healing attempt, but not with every pass.
+const HEALING_PAUSE_SECONDS = 60;
+
+// A final verdict covers the attempts that were there when it fell; the job pass is about to end them, but for healing
+// ones (priority 0), which it keeps in line.
 const DEMAND = `
   SELECT * FROM (
     SELECT w.*, count(*) OVER same::int AS count, max(w."createdAt") OVER same AS "newestAt",
       row_number() OVER (PARTITION BY w."shapeKey", w."isDoomed" ORDER BY w.priority, w."createdAt", w.id) AS place
     FROM (
       SELECT a.id, a.job_id AS "jobId", a.shape_key AS "shapeKey", a.priority, a.created_at AS "createdAt",
-        (s.verdict_is_final AND a.created_at <= s.verdict_at) IS TRUE AS "isDoomed"
+        (s.verdict_is_final AND a.created_at <= s.verdict_at AND (
+          a.priority > 0 OR s.verdict_at > clock_timestamp() - interval '${HEALING_PAUSE_SECONDS} seconds')
+        ) IS TRUE AS "isDoomed"
       FROM attempts a
       JOIN shapes s ON s.key = a.shape_key
       WHERE a.shape_key = ANY($1) AND a.phase = 'waiting'

@@ -51,8 +51,10 @@ export class Retirer {
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
       if (error.reason === 'ec2-throttled') budget.throttled('TerminateInstances');
-      const isAboutOne = error.kind === 'not-found' || error.kind === 'invalid' || error.kind === 'permission';
-      if (isAboutOne && ids.length > 1) {
+      const isAboutOne =
+        error.kind === 'not-found' || error.kind === 'invalid' || error.code === 'UnauthorizedOperation';
+      // A refusal of all of them must not cost a call for each: what the bucket does not give waits for the repeat.
+      if (isAboutOne && ids.length > 1 && budget.take('TerminateInstances', ids.length) === 0) {
         const half = Math.ceil(ids.length / 2);
         await this.terminate(ids.slice(0, half));
         await this.terminate(ids.slice(half));

@@ -30,12 +30,14 @@ const Environment = z
       .min(1)
       .max(256)
       .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name of letters, digits and underscores'),
-    z.string().max(32_768).refine(hasNoNul, 'must not contain a NUL character'),
+    z.string().max(32_768).refine(isStorable, 'must not contain a NUL character or half a surrogate pair'),
   )
   .refine((env) => Object.keys(env).length <= 200, 'must have at most 200 entries')
   .meta({ description: 'Environment of the container; visible in answers.', examples: [{ GREETING: 'one' }] });
 
-const Arguments = z.array(z.string().max(8192).refine(hasNoNul, 'must not contain a NUL character')).max(100);
+const Arguments = z
+  .array(z.string().max(8192).refine(isStorable, 'must not contain a NUL character or half a surrogate pair'))
+  .max(100);
 
 const PortMapping = z.strictObject({
   container: port.meta({ description: 'Port the process in the container listens on.' }),
@@ -151,6 +153,6 @@ export function checkTogether(definition: Together, context: z.RefinementCtx): v
 const MAX_DEFINITION_BYTES = 128 * 1024;
 const TOO_LARGE = `must not take more than ${MAX_DEFINITION_BYTES / 1024} KiB as JSON; large values in env or command are the usual cause`;
 
-function hasNoNul(text: string): boolean {
-  return !text.includes('\0');
+function isStorable(text: string): boolean {
+  return !text.includes('\0') && text.isWellFormed();
 }

@@ -51,7 +51,16 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
 }
 
 async function write(transaction: Queryable, name: string, sql: string, rows: readonly object[]): Promise<void> {
-  if (rows.length > 0) await transaction.prepared(name, sql, [JSON.stringify(rows)]);
+  if (rows.length > 0) await transaction.prepared(name, sql, [toJson(rows)]);
+}
+
+/** Postgres takes neither NUL nor half a surrogate pair into jsonb, and messages of Docker's are cut anywhere. */
+function toJson(rows: readonly object[]): string {
+  const json = JSON.stringify(rows);
+  if (!/\\u(?:0000|d[89a-f])/.test(json)) return json;
+  return JSON.stringify(rows, (_, value: unknown) =>
+    typeof value === 'string' ? value.toWellFormed().replaceAll('\0', '\uFFFD') : value,
+  );
 }
 
 async function insertShapes(

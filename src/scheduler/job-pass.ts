@@ -26,8 +26,23 @@ export class JobPass {
   ) {}
 
   async run(limit = BATCH_SIZE): Promise<PassResult> {
+    const claimed: JobFacts[] = [];
+    try {
+      return await this.runBatch(limit, claimed);
+    } catch (error) {
+      const [job] = claimed;
+      if (!job || !isAboutAValue(error)) throw error;
+      // One value that Postgres refuses must not stop the others of its batch.
+      if (claimed.length === 1) await this.postpone(job, error);
+      else for (let left = claimed.length; left > 0; left -= 1) await this.run(1);
+      return { jobs: claimed.length, nextPassAt: null, now: new Date(0) };
+    }
+  }
+
+  private async runBatch(limit: number, claimedJobs: JobFacts[]): Promise<PassResult> {
     const { now, planned, applied } = await this.database.transaction(async (transaction) => {
       const claimed = await claimJobs(transaction, this.cluster, limit);
+      claimedJobs.push(...claimed.jobs);
       const planned = claimed.jobs.map((job) => this.plan(job, claimed.now));
       const applied = planned.length > 0 ? await applyPlans(transaction, planned) : undefined;
       return { now: claimed.now, planned, applied };
@@ -38,6 +53,11 @@ export class JobPass {
       if (applied.changedJobs.length > 0) this.signals.send('changes', applied.changedJobs);
     }
     return { jobs: planned.length, nextPassAt: earliest(planned), now };
+  }
+
+  private async postpone(job: JobFacts, error: unknown): Promise<void> {
+    this.onPlanError(job, error);
+    await this.database.query(POSTPONE, [job.id, POISONED_PAUSE_SECONDS]);
   }
 
   private plan(job: JobFacts, now: Date): Planned {
@@ -51,6 +71,13 @@ export class JobPass {
       return { job, plan: { status, activeDeploymentId, isGone: false, nextPassAt, ...nothing } };
     }
   }
+}
+
+const POSTPONE = `UPDATE jobs SET next_pass_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1`;
+
+/** Data exceptions and violated constraints: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+function isAboutAValue(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && /^2[23]...$/.test(String(error.code));
 }
 
 function earliest(planned: readonly Planned[]): Date | null {

@@ -1,16 +1,17 @@
 import type { Queryable } from '../database/database.js';
-import type {
-  AttemptFacts,
-  DeploymentFacts,
-  EndedAttemptFacts,
-  InstanceFacts,
-  JobFacts,
-  OrderFacts,
-  VerdictFacts,
+import {
+  ORDER_PURPOSES,
+  type AttemptFacts,
+  type DeploymentFacts,
+  type EndedAttemptFacts,
+  type InstanceFacts,
+  type JobFacts,
+  type OrderFacts,
+  type VerdictFacts,
 } from './plan-facts.js';
 
-/** Exits older than this no longer count (plan-healing), so their orders are not loaded. */
-const WAITS_FOR_SECONDS = 600;
+const WAITS = 8;
+const PURPOSES = ORDER_PURPOSES.filter((purpose) => purpose !== 'wait');
 const ENDED_ATTEMPTS = 20;
 
 type JobRow = Pick<JobFacts, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId' | 'latestStatus'> & {
@@ -50,7 +51,7 @@ export async function claimJobs(
   const attempts = await transaction.prepared<AttemptRow>('load-attempts', ATTEMPTS, [deploymentIds]);
   const ended = await transaction.prepared<EndedRow>('load-ended', ENDED, [deploymentIds, ENDED_ATTEMPTS]);
   const attemptIds = attempts.map(({ id }) => id);
-  const orders = await transaction.prepared<OrderRow>('load-orders', ORDERS, [attemptIds, WAITS_FOR_SECONDS]);
+  const orders = await transaction.prepared<OrderRow>('load-orders', ORDERS, [attemptIds, PURPOSES, WAITS]);
 
   const ordersOf = Map.groupBy(orders, ({ attemptId }) => attemptId);
   const attemptsOf = Map.groupBy(attempts, ({ deploymentId }) => deploymentId);
@@ -148,15 +149,18 @@ const ENDED = `
     LIMIT $2
   ) e`;
 
+// The planner asks for five exits, three failures and the order that is open: no more than these of the exit watch. An
+// image's pull and description are most of all bytes, and of no use once the container was created.
 const ORDERS = `
-  SELECT attempt_id AS "attemptId", number, purpose, created_at AS "createdAt", taken_at AS "takenAt",
-    answered_at AS "answeredAt", result_status AS status, result_error AS error, result_body AS body,
-    probe_state AS "probeState"
-  FROM orders o
-  WHERE attempt_id = ANY($1) AND (
-    purpose <> 'wait'
-    OR answered_at IS NULL
-    OR answered_at > clock_timestamp() - make_interval(secs => $2)
-    OR number = (SELECT max(number) FROM orders x WHERE x.attempt_id = o.attempt_id AND x.purpose = 'wait')
-  )
-  ORDER BY attempt_id, number`;
+  SELECT a.id AS "attemptId", o.number, o.purpose, o.created_at AS "createdAt", o.taken_at AS "takenAt",
+    o.answered_at AS "answeredAt", o.result_status AS status, o.result_error AS error, o.probe_state AS "probeState",
+    CASE WHEN o.purpose IN ('pull', 'inspect-image') AND a.phase NOT IN ('waiting', 'assigned', 'pulling')
+      THEN NULL ELSE o.result_body END AS body
+  FROM attempts a
+  CROSS JOIN LATERAL (
+    (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = ANY($2))
+    UNION ALL
+    (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = 'wait' ORDER BY x.number DESC LIMIT $3)
+  ) o
+  WHERE a.id = ANY($1)
+  ORDER BY a.id, o.number`;

@@ -57,7 +57,8 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
   draft.move(deployment, attempt, step.phase);
   draft.wakeAt(step.wakeAt);
 
-  const overdueAt = after(attempt.createdAt, deployment.definition.rollout.deadlineSeconds);
+  // Waiting for capacity does not use up the time a container has to get healthy.
+  const overdueAt = after(attempt.assignedAt ?? attempt.createdAt, deployment.definition.rollout.deadlineSeconds);
   if (attempt.phase !== 'waiting' && draft.now >= overdueAt) {
     return release(draft, deployment, attempt, 'deadline-exceeded');
   }

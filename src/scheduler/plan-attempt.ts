@@ -56,6 +56,7 @@ const BUSY_REASONS: ReadonlySet<string> = new Set([
   'credentials-missing',
 ]);
 const BUSY_PATIENCE_SECONDS = 120;
+const VERDICT_CHECK_SECONDS = 30;
 const DOCKER_CALL_SECONDS = 60;
 const WAIT_SECONDS = 10 * 365 * 86_400;
 
@@ -98,24 +99,26 @@ function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, cluster: s
   const loss = lossOf(instance, attempt);
   if (loss) return fail(attempt, loss.reason, loss.message);
 
+  if (latest(attempt, 'create')) return planRunning(attempt, deployment, now);
   const pulls = attempt.orders.filter(({ purpose }) => purpose === 'pull');
   const pull = pulls.at(-1);
   if (!pull) return { phase: 'assigned', orders: firstOrders(deployment, now), wakeAt: after(now, 15) };
-  if (!pulls.some(({ takenAt }) => takenAt)) return planUntaken(attempt, instance, now);
+  if (!attempt.orders.some(({ takenAt }) => takenAt)) return planUntaken(attempt, instance, now);
 
   if (!pull.answeredAt) return planPulling(attempt, pull, now);
   const pullFailure = pullFailureOf(pull, pulls.length, deployment);
   if (pullFailure === 'again') return { phase: 'pulling', orders: [pullOrder(deployment)], wakeAt: null };
   if (pullFailure) return { ...stay('pulling'), failure: pullFailure };
 
-  return planContainer(attempt, deployment, instance, cluster, now);
+  return planContainer(attempt, deployment, instance, cluster);
 }
 
 function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date): AttemptStep {
   const { verdict } = attempt;
   if (!verdict) {
     return {
-      ...stay('waiting'),
+      // A verdict that fell while this attempt was being committed wakes nobody for it.
+      ...stay('waiting', after(now, VERDICT_CHECK_SECONDS)),
       waiting: { reason: 'waiting-for-instance', message: REASONS['waiting-for-instance'].text },
     };
   }
@@ -155,8 +158,9 @@ export function lossOf(instance: InstanceFacts, attempt: AttemptFacts): { reason
 }
 
 function firstOrders(deployment: DeploymentFacts, now: Date): OrderDraft[] {
-  const untilDeadlineMs = deployment.deadlineAt ? deployment.deadlineAt.getTime() - now.getTime() : 0;
-  const minutes = Math.ceil(Math.max(0, untilDeadlineMs) / 60_000) + DEAD_MAN_SLACK_MINUTES;
+  const deadline = deployment.deadlineAt ?? after(now, deployment.definition.rollout.deadlineSeconds);
+  const untilDeadlineMs = Math.max(0, deadline.getTime() - now.getTime());
+  const minutes = Math.ceil(untilDeadlineMs / 60_000) + DEAD_MAN_SLACK_MINUTES;
   const orders: OrderDraft[] = [{ purpose: 'dead-man', spec: { kind: 'dead-man', minutes } }];
   if (deployment.definition.instance.market === 'spot') {
     orders.push({ purpose: 'watch-spot', spec: { kind: 'watch-spot' } });
@@ -165,7 +169,9 @@ function firstOrders(deployment: DeploymentFacts, now: Date): OrderDraft[] {
 }
 
 function planUntaken(attempt: AttemptFacts, instance: InstanceFacts, now: Date): AttemptStep {
-  const deadline = after(instance.assignedAt, ATTEMPT_DEADLINE_SECONDS.assigned ?? 0);
+  // From when there was something to take: a pass of ours that comes late is not the agent's fault.
+  const orderedAt = later(instance.assignedAt, attempt.orders[0]?.createdAt ?? null);
+  const deadline = after(orderedAt, ATTEMPT_DEADLINE_SECONDS.assigned ?? 0);
   if (now < deadline) return stay('assigned', deadline);
   return fail(attempt, 'agent-unresponsive', `instance ${instance.id}: ${REASONS['agent-unresponsive'].text}`);
 }
@@ -196,7 +202,6 @@ function planContainer(
   deployment: DeploymentFacts,
   instance: InstanceFacts,
   cluster: string,
-  now: Date,
 ): AttemptStep {
   const inspect = latest(attempt, 'inspect-image');
   if (!inspect) {
@@ -209,13 +214,9 @@ function planContainer(
   if (!inspect.answeredAt) return stay('pulling');
   if (inspect.status !== 200) return { ...stay('pulling'), failure: dockerUnavailable('inspect-image', inspect) };
 
-  const create = latest(attempt, 'create');
-  if (!create) {
-    const digest = digestOf(deployment, inspect);
-    const orders = containerOrders(attempt, deployment, instance, cluster);
-    return { phase: 'starting', orders, wakeAt: null, ...(digest !== null && { imageDigest: digest }) };
-  }
-  return planRunning(attempt, deployment, now);
+  const digest = digestOf(deployment, inspect);
+  const orders = containerOrders(attempt, deployment, instance, cluster);
+  return { phase: 'starting', orders, wakeAt: null, ...(digest !== null && { imageDigest: digest }) };
 }
 
 /** Sent together: the agent carries foreground orders out in turn, and a failed one makes the next ones fail fast. */

@@ -100,18 +100,20 @@ export type VerdictFacts = {
 };
 
 /** What an order is for; the planner finds its own orders by it. */
-export type OrderPurpose =
-  | 'dead-man'
-  | 'watch-spot'
-  | 'pull'
-  | 'inspect-image'
-  | 'create'
-  | 'start'
-  | 'wait'
-  | 'probe'
-  | 'logs'
-  | 'restart-policy'
-  | 'stop';
+export const ORDER_PURPOSES = [
+  'dead-man',
+  'watch-spot',
+  'pull',
+  'inspect-image',
+  'create',
+  'start',
+  'wait',
+  'probe',
+  'logs',
+  'restart-policy',
+  'stop',
+] as const;
+export type OrderPurpose = (typeof ORDER_PURPOSES)[number];
 
 export type OrderFacts = {
   readonly number: number;

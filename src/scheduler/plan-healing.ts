@@ -1,6 +1,6 @@
 import { after, docker, isAcknowledged, latest, type OrderDraft } from './plan-attempt.js';
 import { waitRequest } from '../agent/container-spec.js';
-import type { AttemptFacts, DeploymentFacts, EndedAttemptFacts } from './plan-facts.js';
+import type { AttemptFacts, DeploymentFacts, EndedAttemptFacts, OrderFacts } from './plan-facts.js';
 import type { Reason } from './plan-reasons.js';
 
 /** Instances lost before a deployment fails; each costs about a minute, so five are a pattern. */
@@ -23,11 +23,23 @@ export function ailmentOf(attempt: AttemptFacts, now: Date): Reason | null {
   const windowStart = after(now, -CRASH_WINDOW_SECONDS);
   const crashes = waits.filter(({ status, answeredAt }) => status === 200 && answeredAt && answeredAt > windowStart);
   if (crashes.length >= CRASHES_TO_REPLACE) return 'crash-looping';
+  if (isDead(attempt, waits)) return 'container-exited';
+  const policy = latest(attempt, 'restart-policy');
+  if (policy?.answeredAt && policy.status !== 200) return 'docker-unavailable';
   const latestWaits = waits.slice(-DOCKER_FAILURES_TO_REPLACE);
   if (latestWaits.length === DOCKER_FAILURES_TO_REPLACE && latestWaits.every(({ status }) => status !== 200)) {
     return 'docker-unavailable';
   }
   return null;
+}
+
+/** It exited before Docker was told to keep it up: Docker does not start what has exited already. */
+function isDead(attempt: AttemptFacts, waits: readonly OrderFacts[]): boolean {
+  const policy = latest(attempt, 'restart-policy');
+  const last = waits.at(-1);
+  if (!policy || last?.status !== 200 || !last.answeredAt) return false;
+  const isKeptUp = policy.status === 200 && policy.answeredAt !== null && policy.answeredAt <= last.answeredAt;
+  return !isKeptUp;
 }
 
 /** Keeps an exit watch on an attempt that serves: each answer is one exit, and Docker starts the container again. */

@@ -322,6 +322,32 @@ describe('an attempt is lost by a cause of the infrastructure', () => {
     note(world);
   });
 
+  it('a pass of ours that comes late is not blamed on the agent', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy();
+    world.settle();
+    const attempt = deployment.attempts[0]!;
+    world.assign(attempt);
+    world.nowMs += 20_000;
+    world.settle();
+    world.answer(order(attempt, 'dead-man'));
+    world.settle();
+    expect(attempt.phase).toBe('pulling');
+    world.run(30);
+    expect(deployment).toMatchObject({ status: 'active', attempts: [{ number: 1 }] });
+  });
+
+  it('a verdict that wakes nobody is seen within 30 s', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy({ onCapacity: 'fail' });
+    world.settle();
+    world.wake();
+    world.settle();
+    deployment.attempts[0]!.verdict = { reason: 'insufficient-capacity', message: '', at: world.now, isFinal: false };
+    world.advance(30);
+    expect(deployment.status).toBe('failed');
+  });
+
   it('five times: the deployment fails', () => {
     const world = new PlannerWorld();
     const deployment = world.deploy();
@@ -472,6 +498,49 @@ describe('an active service', () => {
     }
     expect(pauses).toEqual([0, 10, 20, 40, 80, 160, 300, 300]);
     expect(deployment.status).toBe('active');
+  });
+
+  it('whose container exited before Docker was told to keep it up moves to a fresh instance', () => {
+    const { world, deployment, attempt } = deployed();
+    world.run(6);
+    world.advance(5);
+    expect(deployment.status).toBe('active');
+    // The exit came between the decision and Docker's hearing of it.
+    world.answer(order(attempt, 'wait'));
+    world.nowMs += 1;
+    world.answer(order(attempt, 'restart-policy'));
+    world.settle();
+    expect(world.status).toBe('degraded');
+    world.run(60);
+    expect(world.status).toBe('running');
+    expect(attempt).toMatchObject({ phase: 'ended' });
+  });
+
+  it('whose restart policy Docker refused moves to a fresh instance', () => {
+    const { world, deployment, attempt } = deployed();
+    world.run(6);
+    world.advance(5);
+    world.answer(order(attempt, 'restart-policy'), 500, '{"message":"no"}');
+    world.settle();
+    expect(world.status).toBe('degraded');
+    world.run(60);
+    expect([world.status, deployment.attempts.length]).toEqual(['running', 2]);
+  });
+
+  it('gives a healing attempt all its time from the moment it has an instance', () => {
+    const { world, deployment } = active({ rollout: { deadlineSeconds: 7200 } });
+    world.lose(deployment.attempts[0]!);
+    world.settle();
+    const healing = deployment.attempts[1]!;
+    healing.verdict = { reason: 'insufficient-capacity', message: '', at: world.now, isFinal: false };
+    world.advance(8000);
+    healing.verdict = null;
+    world.assign(healing);
+    world.settle();
+    expect(order(healing, 'dead-man').spec).toMatchObject({ minutes: 135 });
+    world.run(60);
+    expect(healing.phase).toBe('healthy');
+    expect(world.status).toBe('running');
   });
 
   it('keeps the instance when it is silent, unless the job limits the silence', () => {

@@ -41,6 +41,15 @@ describe('the order desk', () => {
     expect((await poll(0))?.number).toBe(1);
   });
 
+  it('hands out nothing of an attempt that has ended meanwhile', async () => {
+    await insertOrder(test.database, agent, 1);
+    await test.database.query(`UPDATE attempts SET phase = 'ended' WHERE id = $1`, [agent.attemptId]);
+    const parked = desk.poll(agent.instanceId, 0);
+    await quiet();
+    desk.close();
+    expect(await parked.answer).toBeUndefined();
+  });
+
   it('wakes a parked poll by a signal, from another process too', async () => {
     const other = new Signals(test.database, test.url);
     await other.start();

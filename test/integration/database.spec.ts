@@ -30,6 +30,17 @@ describe('the database', () => {
     expect(await test.database.query(`SELECT 1 FROM shapes`)).toEqual([]);
   });
 
+  it('survives a connection that is cut inside a transaction, as a fail-over does', async () => {
+    const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1`;
+    const failed = test.database.transaction(async (transaction) => {
+      const [self] = await transaction.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      await test.database.query(cut, [self?.pid]);
+      await transaction.query('SELECT pg_sleep(5)');
+    });
+    await expect(failed).rejects.toThrow(/terminat|connection/i);
+    expect(await test.database.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  });
+
   it('signals other processes with keys, and itself without the round trip', async () => {
     const other = new Signals(test.database, test.url);
     await other.start();

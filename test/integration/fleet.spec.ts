@@ -122,6 +122,36 @@ describe('the fleet', () => {
     expect(world.cloud.ledger.instances()).toHaveLength(1);
   });
 
+  it('asks again for a healing attempt, which nobody gives up, a minute after EC2 refused for good', async () => {
+    world.cloud.faults.failNext('RunInstances', { code: 'UnauthorizedOperation', status: 403 });
+    const [attemptId = ''] = await world.demand(1);
+    await world.rows('UPDATE attempts SET priority = 0 WHERE id = $1', [attemptId]);
+    world.fleet().start();
+    await world.until('refused', async () => {
+      const rows = await world.rows('SELECT 1 FROM shapes WHERE verdict_is_final');
+      return rows.length > 0;
+    });
+    expect(await world.assigned()).toEqual([]);
+    await world.rows(
+      `UPDATE shapes SET verdict_at = verdict_at - interval '61 seconds', next_pass_at = clock_timestamp()`,
+    );
+    await world.until('assigned', async () => (await world.assigned()).length === 1);
+  });
+
+  it('does not spend a call on each instance when EC2 refuses to end any', async () => {
+    const attempts = await world.demand(40);
+    world.fleet().start();
+    await world.until('assigned', async () => (await world.assigned()).length === 40);
+    world.cloud.faults.failNext('TerminateInstances', { code: 'InvalidParameterCombination', status: 400 }, 1_000);
+    await world.end(attempts);
+    await world.until('refused', async () => {
+      const rows = await world.rows('SELECT 1 FROM instances WHERE terminate_called_at IS NOT NULL');
+      return rows.length === 40;
+    });
+    expect(world.cloud.ledger.calls('TerminateInstances').length).toBeLessThanOrEqual(80);
+    world.cloud.faults.clear();
+  });
+
   it('refuses a subnet the operator does not allow, without a call', async () => {
     world.fleet().start();
     await world.demand(1, { ...SPEC, subnetIds: ['subnet-0123456789abcdef0'] });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import { JobPass } from '../../src/scheduler/job-pass.js';
+import { claimJobs } from '../../src/scheduler/load-jobs.js';
 import type { JobFacts } from '../../src/scheduler/plan-facts.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -117,6 +118,61 @@ describe('a job pass', () => {
     expect(await row(`SELECT status FROM jobs WHERE name = 'good'`)).toEqual({ status: 'deploying' });
   });
 
+  it('puts off the one job whose plan Postgres refuses, and goes on with the others of its batch', async () => {
+    const refused = await insertJob('refused');
+    await insertDeployment(refused, 1);
+    await newPass().run();
+    await assign(refused, 'i-1');
+    await answered([
+      ['create', 201, '{}'],
+      ['start', 204, ''],
+      ['wait', 200, '{"StatusCode":99999999999}'],
+      ['logs', 200, ''],
+    ]);
+    const good = await insertJob('good');
+    await insertDeployment(good, 1);
+    await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+
+    expect((await newPass().run()).jobs).toBe(2);
+
+    expect(errors.map(({ job }) => job.name)).toEqual(['refused']);
+    expect(await row(`SELECT status FROM jobs WHERE name = 'good'`)).toEqual({ status: 'deploying' });
+    expect(await row(`SELECT count(*)::int AS due FROM jobs WHERE next_pass_at <= clock_timestamp()`)).toEqual({
+      due: 0,
+    });
+  });
+
+  it('stores a message of Docker that was cut inside a character', async () => {
+    const jobId = await insertJob('web');
+    await insertDeployment(jobId, 1);
+    await newPass().run();
+    await assign(jobId, 'i-1');
+    await answered([['create', 400, JSON.stringify({ message: `${'x'.repeat(999)}😀\0` })]]);
+
+    await newPass().run();
+
+    expect(errors).toEqual([]);
+    const deployment = await row('SELECT status, reason, length(message) AS length FROM deployments');
+    expect(deployment).toEqual({ status: 'failed', reason: 'container-create-failed', length: 1000 });
+  });
+
+  it('loads of a long exit watch only what counts, and no image description once it is of no use', async () => {
+    const jobId = await insertJob('web');
+    await insertDeployment(jobId, 1);
+    await newPass().run();
+    await assign(jobId, 'i-1');
+    await answered([['pull', 200, 'x'.repeat(60_000)]]);
+    await test.database.query(`UPDATE attempts SET phase = 'healthy'`);
+    await test.database.query(
+      `INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec, answered_at, result_status)
+       SELECT 'i-1', n, (SELECT id FROM attempts), 'wait', 'docker', '{}', clock_timestamp(), 200 FROM generate_series(2, 3001) n`,
+    );
+    const { jobs } = await test.database.transaction((transaction) => claimJobs(transaction, 'test', 1));
+    const orders = jobs[0]?.deployments[0]?.attempts[0]?.orders ?? [];
+    expect(orders.map(({ number }) => number)).toEqual([1, ...Array.from({ length: 8 }, (_, index) => 2994 + index)]);
+    expect(orders[0]?.body).toBeNull();
+  });
+
   it('frees the name of a deleted job when its last instance is terminated, not before', async () => {
     const jobId = await insertJob('web');
     await insertDeployment(jobId, 1);
@@ -166,6 +222,18 @@ describe('a job pass', () => {
        SELECT id, $2 FROM attempts WHERE job_id = $1 AND phase = 'waiting'`,
       [jobId, instanceId],
     );
+  }
+
+  /** Orders of the one attempt there is, taken and answered. */
+  async function answered(orders: [purpose: string, status: number, body: string][]): Promise<void> {
+    for (const [index, [purpose, status, body]] of orders.entries()) {
+      await test.database.query(
+        `INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec, taken_at, answered_at, result_status, result_body)
+         SELECT 'i-1', $1, attempt_id, $2, 'docker', '{}', clock_timestamp(), clock_timestamp(), $3, $4
+         FROM assignments WHERE instance_id = 'i-1'`,
+        [index + 1, purpose, status, Buffer.from(body)],
+      );
+    }
   }
 
   async function row(sql: string): Promise<Record<string, unknown> | undefined> {

@@ -113,7 +113,7 @@ export class Initial1800000000001 implements MigrationInterface {
 
       CREATE INDEX orders_untaken ON orders (created_at) WHERE taken_at IS NULL;
 
-      CREATE INDEX orders_by_attempt ON orders (attempt_id);
+      CREATE INDEX orders_by_attempt ON orders (attempt_id, purpose, number);
 
       CREATE TABLE shapes (
         key text NOT NULL,
