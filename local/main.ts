@@ -40,7 +40,7 @@ try {
 
 async function run(options: LocalOptions): Promise<void> {
   undo.push(await lockDirectory(options.directory));
-  const { runtime, label } = await chooseRuntime(options, join(options.directory, 'instances'));
+  const { runtime, label, portOf } = await chooseRuntime(options, join(options.directory, 'instances'));
   say(label);
 
   say('starting Postgres …');
@@ -75,14 +75,14 @@ async function run(options: LocalOptions): Promise<void> {
   fact('Postgres', databaseUrl.replace(/:[^:@/]+@/, ':…@'));
   fact('settings', `${join(options.directory, 'env')}  (ENV_FILE for a second process)`);
   if (logFile) fact('API log', logFile);
-  if (options.sample !== undefined) await deploySample(url, options.sample);
+  if (options.sample !== undefined) await deploySample(url, options.sample, await portOf(options.sample));
   say('Ctrl-C stops everything; the data stays.');
 }
 
-async function deploySample(url: string, image: string): Promise<void> {
+async function deploySample(url: string, image: string, port: number | undefined): Promise<void> {
   try {
-    const address = await showSample(url, image, SAMPLE_TIMEOUT_MS);
-    say(`the sample is active: curl ${address}/`);
+    const address = await showSample(url, image, port, SAMPLE_TIMEOUT_MS);
+    say(`the sample is active${address === undefined ? '' : `: curl ${address}/`}`);
   } catch (error) {
     // Everything else runs, and the answer to «why» is in the API.
     warn(error instanceof Error ? error.message : String(error));

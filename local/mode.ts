@@ -5,7 +5,12 @@ import { createSimulatedRuntime } from './instances/simulated-runtime.ts';
 import type { LocalOptions } from './options.ts';
 import { say } from './say.ts';
 
-export type Runtime = { runtime: InstanceRuntime; label: string };
+export type Runtime = {
+  runtime: InstanceRuntime;
+  label: string;
+  /** The lowest port an image says it listens on; undefined when it says none. */
+  portOf: (image: string) => Promise<number | undefined>;
+};
 
 /** A registry that cannot be reached often hangs instead of refusing. */
 const PULL_TIMEOUT_MS = 120_000;
@@ -24,6 +29,7 @@ export async function chooseRuntime(options: LocalOptions, folder: string): Prom
   try {
     const runtime = createDockerRuntime({ engineSocket: engine.socket, folder });
     return {
+      portOf: (image) => exposedPort(engine.socket, image),
       runtime,
       label: `DOCKER: each instance runs real containers on Docker ${engine.version} (${engine.socket})`,
     };
@@ -35,6 +41,8 @@ export async function chooseRuntime(options: LocalOptions, folder: string): Prom
 
 function simulated(why: string): Runtime {
   return {
+    // Whatever its image, a simulated container answers on any port.
+    portOf: () => Promise.resolve(8080),
     runtime: createSimulatedRuntime({ report: say }),
     label: `SIMULATED: instances and containers are simulated, no image is really run (${why})`,
   };
@@ -48,6 +56,14 @@ async function canRun(socket: string, image: string): Promise<boolean> {
   const pull = `/images/create?fromImage=${encodeURIComponent(name)}&tag=${encodeURIComponent(tag)}`;
   await callEngine(socket, { method: 'POST', path: pull, timeoutMs: PULL_TIMEOUT_MS }).catch(() => undefined);
   return (await callEngine(socket, { path }).catch(() => undefined))?.status === 200;
+}
+
+async function exposedPort(socket: string, image: string): Promise<number | undefined> {
+  const { status, text } = await callEngine(socket, { path: `/images/${image}/json` });
+  if (status !== 200) return undefined;
+  const { Config } = JSON.parse(text) as { Config?: { ExposedPorts?: Record<string, object> | null } };
+  const ports = Object.keys(Config?.ExposedPorts ?? {}).flatMap((port) => /^(\d+)\/tcp$/.exec(port)?.[1] ?? []);
+  return ports.length > 0 ? Math.min(...ports.map(Number)) : undefined;
 }
 
 function splitTag(image: string): [name: string, tag: string] {

@@ -6,20 +6,27 @@ export const SAMPLE_NAME = 'hello';
 const PORT = 8080;
 const SERVER = `require('http').createServer((req, res) => res.end('Hello from ' + require('os').hostname() + '\\n')).listen(${PORT}, () => console.log('listening on ${PORT}'))`;
 
-type Job = { status: string; endpoints: string[]; latestDeployment: number | null };
+type Job = { status: string; ports: object[]; endpoints: string[]; latestDeployment: number | null };
 type Deployment = { status: string; phase: string | null; reason: string | null; message: string | null };
 
-/** Makes the sample job unless it is there, and shows its deployment on the way to active. @returns its address */
-export async function showSample(api: string, image: string, timeoutMs: number): Promise<string> {
+/**
+ * Makes the sample job unless it is there, and shows its deployment on the way to active.
+ * @param port the image listens on; undefined = none, then running is all that is asked of it
+ * @returns its address; undefined without a port
+ */
+export async function showSample(
+  api: string,
+  image: string,
+  port: number | undefined,
+  timeoutMs: number,
+): Promise<string | undefined> {
   const existing = await request<Job>('GET', `${api}/v1/jobs/${SAMPLE_NAME}`);
   if (!existing) {
     const job = {
       name: SAMPLE_NAME,
       kind: 'service',
       image,
-      ...(image === DEFAULT_SAMPLE && { command: ['node', '-e', SERVER] }),
-      ports: [{ container: PORT, host: PORT }],
-      health: { path: '/', port: PORT, intervalSeconds: 1 },
+      ...(image === DEFAULT_SAMPLE ? { command: ['node', '-e', SERVER], ...published(PORT) } : published(port)),
       rollout: { stableSeconds: 2, drainSeconds: 2, stopGraceSeconds: 5 },
     };
     await request('POST', `${api}/v1/jobs`, job);
@@ -28,7 +35,12 @@ export async function showSample(api: string, image: string, timeoutMs: number):
   return await follow(api, timeoutMs);
 }
 
-async function follow(api: string, timeoutMs: number): Promise<string> {
+function published(port: number | undefined): object {
+  if (port === undefined) return {};
+  return { ports: [{ container: port, host: PORT }], health: { path: '/', port: PORT, intervalSeconds: 1 } };
+}
+
+async function follow(api: string, timeoutMs: number): Promise<string | undefined> {
   const startedAt = performance.now();
   let shown = '';
   while (performance.now() - startedAt < timeoutMs) {
@@ -44,7 +56,8 @@ async function follow(api: string, timeoutMs: number): Promise<string> {
       say(`  ${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s  deployment ${number}: ${line}`);
     shown = line;
     // Right after a restart the job still counts as running on an instance that is gone: only an answer proves it.
-    if (job?.status === 'running' && address && (await answers(address))) return address;
+    const isRunning = job?.status === 'running';
+    if (isRunning && (address === undefined ? job.ports.length === 0 : await answers(address))) return address;
     await new Promise((done) => setTimeout(done, 200));
   }
   throw new Error('the sample is not active in time');
