@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
 import { problemOfError } from './error-problem.js';
 import { Problem } from './problem.js';
@@ -7,6 +8,7 @@ const withCode = (code: string): Error => Object.assign(new Error('no'), { code 
 describe('problemOfError', () => {
   it.each<[string, unknown]>([
     ['refused', withCode('ECONNREFUSED')],
+    ['reset, in another realm', runInNewContext(`Object.assign(new Error('read'), { code: 'ECONNRESET' })`)],
     ['refused on every address', new AggregateError([withCode('ECONNREFUSED'), withCode('ECONNREFUSED')])],
     ['stopping', withCode('57P01')],
     ['lost', withCode('08006')],

@@ -59,8 +59,10 @@ function isRouterError(error: unknown): error is Error & { statusCode: number } 
 }
 
 function isDatabaseAway(error: unknown): boolean {
-  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isDatabaseAway);
-  if (!(error instanceof Error)) return false;
+  // By nature, not by class: an error made in another realm (under Jest those of Node itself) is one as well.
+  if (!Error.isError(error)) return false;
+  if ('errors' in error && Array.isArray(error.errors))
+    return error.errors.length > 0 && error.errors.every(isDatabaseAway);
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   // Postgres ends or refuses the connection with FATAL, whatever the reason; a failed statement is an ERROR.
   if ('severity' in error && error.severity === 'FATAL') return true;
