@@ -1,0 +1,112 @@
+# With certificate_arn: TLS, and one address whatever instance serves.
+
+locals {
+  alb_subnet_ids = length(var.alb_subnet_ids) > 0 ? var.alb_subnet_ids : local.job_subnet_ids
+}
+
+resource "aws_security_group" "alb" {
+  count = local.has_alb ? 1 : 0
+
+  name_prefix = "${var.name}-alb-"
+  description = "Load balancer of the Scheduler API"
+  vpc_id      = data.aws_vpc.this.id
+  tags        = { Name = "${var.name}-alb" }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_vpc_security_group_egress_rule" "alb" {
+  count = local.has_alb ? 1 : 0
+
+  security_group_id            = aws_security_group.alb[0].id
+  description                  = "The API"
+  ip_protocol                  = "tcp"
+  from_port                    = 80
+  to_port                      = 80
+  referenced_security_group_id = aws_security_group.api.id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "alb" {
+  count = local.has_alb ? 1 : 0
+
+  security_group_id            = aws_security_group.api.id
+  description                  = "The load balancer"
+  ip_protocol                  = "tcp"
+  from_port                    = 80
+  to_port                      = 80
+  referenced_security_group_id = aws_security_group.alb[0].id
+}
+
+resource "aws_lb" "this" {
+  count = local.has_alb ? 1 : 0
+
+  name                       = "${var.name}-api"
+  internal                   = var.alb_internal
+  load_balancer_type         = "application"
+  security_groups            = [aws_security_group.alb[0].id]
+  subnets                    = local.alb_subnet_ids
+  drop_invalid_header_fields = true
+  # Above nginx's and the API's own limits, so that these decide when a parked poll or a stream ends.
+  idle_timeout = 120
+}
+
+resource "aws_lb_target_group" "api" {
+  count = local.has_alb ? 1 : 0
+
+  name     = "${var.name}-api"
+  port     = 80
+  protocol = "HTTP"
+  vpc_id   = data.aws_vpc.this.id
+  # A parked poll lasts 25 seconds.
+  deregistration_delay = 30
+
+  health_check {
+    path                = "/health/ready"
+    interval            = 5
+    timeout             = 4
+    healthy_threshold   = 2
+    unhealthy_threshold = 2
+  }
+}
+
+resource "aws_lb_target_group_attachment" "api" {
+  count = local.has_alb ? 1 : 0
+
+  target_group_arn = aws_lb_target_group.api[0].arn
+  target_id        = aws_instance.api.id
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_lb_listener" "https" {
+  count = local.has_alb ? 1 : 0
+
+  load_balancer_arn = aws_lb.this[0].arn
+  port              = 443
+  protocol          = "HTTPS"
+  ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+  certificate_arn   = var.certificate_arn
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.api[0].arn
+  }
+}
+
+resource "aws_route53_record" "alb" {
+  count = local.has_alb && var.dns_zone_id != null ? 1 : 0
+
+  zone_id = var.dns_zone_id
+  name    = var.domain_name
+  type    = "A"
+
+  alias {
+    name                   = aws_lb.this[0].dns_name
+    zone_id                = aws_lb.this[0].zone_id
+    evaluate_target_health = false
+  }
+}

@@ -1,0 +1,101 @@
+# Three ways to the API's permissions: variable iam.
+
+locals {
+  job_profile_arns = merge(
+    { for role in aws_iam_role.job : "${var.name}-job" => role.arn },
+    var.job_profiles,
+  )
+}
+
+module "policy" {
+  source = "./policy"
+
+  partition              = data.aws_partition.current.partition
+  account_id             = data.aws_caller_identity.current.account_id
+  region                 = var.region
+  name                   = var.name
+  job_subnet_ids         = local.job_subnet_ids
+  job_security_group_ids = values(local.job_groups)
+  job_role_arns          = values(local.job_profile_arns)
+  bucket                 = var.bucket
+  secrets_key            = var.secrets_key
+  log_prefix             = var.log_prefix
+  kms_key_arn            = var.kms_key_arn
+  ecr_repository_arns    = var.ecr_repository_arns
+  data_volume_arn        = one(aws_ebs_volume.data[*].arn)
+  private_record         = local.private_record
+}
+
+data "aws_iam_policy_document" "ec2" {
+  statement {
+    actions = ["sts:AssumeRole"]
+    principals {
+      type        = "Service"
+      identifiers = ["ec2.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_role" "api" {
+  count = var.iam == "existing" ? 0 : 1
+
+  name_prefix          = "${var.name}-api-"
+  description          = "Scheduler API"
+  assume_role_policy   = data.aws_iam_policy_document.ec2.json
+  permissions_boundary = var.permissions_boundary_arn
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+# Inline: it needs no iam:CreatePolicy, and nobody else can attach it.
+resource "aws_iam_role_policy" "api" {
+  count = var.iam == "create" ? 1 : 0
+
+  name   = "scheduler-api"
+  role   = aws_iam_role.api[0].id
+  policy = module.policy.json
+}
+
+resource "aws_iam_role_policy_attachment" "api" {
+  for_each = var.iam == "managed" ? toset(var.managed_policy_arns) : toset([])
+
+  role       = aws_iam_role.api[0].name
+  policy_arn = each.value
+}
+
+resource "aws_iam_instance_profile" "api" {
+  count = var.iam == "existing" ? 0 : 1
+
+  name_prefix = "${var.name}-api-"
+  role        = aws_iam_role.api[0].name
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+# The role of jobs that name the profile <name>-job; with iam = managed the API could not pass it on.
+resource "aws_iam_role" "job" {
+  count = var.iam == "create" ? 1 : 0
+
+  name                 = "${var.name}-job"
+  description          = "Containers of jobs"
+  assume_role_policy   = data.aws_iam_policy_document.ec2.json
+  permissions_boundary = var.permissions_boundary_arn
+}
+
+resource "aws_iam_role_policy_attachment" "job" {
+  for_each = var.iam == "create" ? toset(var.job_policy_arns) : toset([])
+
+  role       = aws_iam_role.job[0].name
+  policy_arn = each.value
+}
+
+resource "aws_iam_instance_profile" "job" {
+  count = var.iam == "create" ? 1 : 0
+
+  name = "${var.name}-job"
+  role = aws_iam_role.job[0].name
+}

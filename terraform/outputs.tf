@@ -1,0 +1,49 @@
+output "instance_id" {
+  description = "The API's instance."
+  value       = aws_instance.api.id
+}
+
+output "public_ip" {
+  description = "Its public address; another one after each replacement."
+  value       = aws_instance.api.public_ip
+}
+
+output "private_ip" {
+  description = "Its private address."
+  value       = aws_instance.api.private_ip
+}
+
+output "url" {
+  description = "Where users call the API."
+  value       = local.has_alb ? "https://${var.domain_name}" : "http://${var.public_ip ? aws_instance.api.public_ip : local.private_record.name}"
+}
+
+output "agent_url" {
+  description = "Where agents call it (PUBLIC_URL)."
+  value       = local.agent_url
+}
+
+output "alb_dns_name" {
+  description = "What domain_name must point at, if dns_zone_id is not set."
+  value       = one(aws_lb.this[*].dns_name)
+}
+
+output "data_volume_id" {
+  description = "The volume with Postgres's data: take snapshots of it."
+  value       = one(aws_ebs_volume.data[*].id)
+}
+
+output "job_security_group_id" {
+  description = "What jobs may name in instance.securityGroupIds."
+  value       = aws_security_group.jobs.id
+}
+
+output "job_profiles" {
+  description = "What jobs may name in instance.profile."
+  value       = keys(local.job_profile_arns)
+}
+
+output "policy" {
+  description = "What the API's role must be allowed, for whoever makes it elsewhere."
+  value       = module.policy.json
+}

@@ -1,0 +1,51 @@
+# First-boot script of the API's instance. No resources here: test/integration/terraform.spec.ts evaluates it without
+# provider or account. What it renders can be read by anybody who may describe the instance: no secrets.
+
+variable "name" { type = string }
+variable "region" { type = string }
+variable "bucket" { type = string }
+variable "secrets_key" { type = string }
+variable "bundle_key" { type = string }
+variable "log_prefix" { type = string }
+variable "app_image" { type = string }
+variable "database" { type = string }
+variable "data_volume_id" {
+  type    = string
+  default = null
+}
+variable "record" {
+  type    = object({ zone_id = string, name = string })
+  default = null
+}
+variable "settings" {
+  description = "For the .env file, where S3's says nothing else."
+  type        = map(string)
+}
+
+locals {
+  environment = {
+    STACK_NAME     = var.name
+    SECRETS_URI    = "s3://${var.bucket}/${var.secrets_key}"
+    BUNDLE_URI     = "s3://${var.bucket}/${var.bundle_key}"
+    LOG_URI        = "s3://${var.bucket}/${var.log_prefix}boot/"
+    APP_IMAGE      = var.app_image
+    DATABASE       = var.database
+    DATA_VOLUME_ID = var.data_volume_id == null ? "" : var.data_volume_id
+    RECORD_ZONE_ID = var.record == null ? "" : var.record.zone_id
+    RECORD_NAME    = var.record == null ? "" : var.record.name
+    SETTINGS       = join("\n", [for name in sort(keys(var.settings)) : "${name}=${var.settings[name]}"])
+  }
+}
+
+output "text" {
+  value = join("\n", [
+    "#!/bin/bash",
+    "export AWS_DEFAULT_REGION='${var.region}'",
+    # Not exported: docker-compose would read SECRETS_URI and APP_IMAGE from the environment, before the .env file.
+    # Single quotes: nothing in a value is expanded. An inner one is closed, escaped and opened again.
+    join("\n", [for name in sort(keys(local.environment)) :
+      "${name}='${replace(local.environment[name], "'", "'\\''")}'"
+    ]),
+    file("${path.module}/user-data.sh"),
+  ])
+}

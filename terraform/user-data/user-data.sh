@@ -1,0 +1,362 @@
+# shellcheck shell=bash
+# Makes a fresh Debian 12 instance the API's, and keeps handing the database's volume on. main.tf puts a shebang and the
+# settings in front. Calls tools by bare name, so that a rehearsal can put its own on the PATH.
+#
+#   (no argument)  first boot: install and prepare everything, then as start
+#   start          every boot: get the volume, start the stack, say so
+#   watch          serves a successor: stops the stack and lets go of the volume when asked to
+#
+# Who is asked, and how: the successor sets the tag scheduler-api:release of the instance that holds the volume to its
+# own id; the holder reads that tag from its metadata service every second, which costs no credentials and no API call.
+# A holder that does not answer is stopped. A successor that cannot serve gives the volume back: it lets go of it and sets
+# the tag to the holder's own id. Only a younger instance may ask, so that two never fight.
+set -Eeuo pipefail
+umask 077
+export LC_ALL=C
+
+DIR=${STACK_DIR:-/opt/scheduler}
+DATA_DIR=${STACK_DATA_DIR:-/srv/scheduler}
+READY_URL=${READY_URL:-http://127.0.0.1/health/ready}
+IMDS=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}
+RELEASE_TAG=scheduler-api:release
+# A stack that is asked stops within half a minute; longer, and its instance is taken for dead.
+RELEASE_SECONDS=${RELEASE_SECONDS:-90}
+# Migrations of a large table may take minutes; a stack that is not up by then has failed.
+READY_SECONDS=${READY_SECONDS:-600}
+LOG=$DIR/boot.log
+APP=$DIR/app
+
+main() {
+  mkdir -p "$DIR" && cd "$DIR"
+  exec > >(tee -a "$LOG") 2>&1
+  INSTANCE_ID=${INSTANCE_ID:-$(retry imds instance-id)}
+  case ${1:-boot} in
+    boot)
+      trap 'failed boot' ERR
+      say "booting $INSTANCE_ID as ${STACK_NAME} with ${BUNDLE_URI}"
+      install_packages
+      prepare
+      install_units
+      report prepared
+      start
+      ;;
+    start) trap 'failed start' ERR; start ;;
+    watch) watch ;;
+    *) echo "unknown argument $1"; exit 2 ;;
+  esac
+}
+
+# --- preparing: nothing here disturbs the instance that serves ---
+
+install_packages() {
+  say 'installing packages'
+  local missing=()
+  command -v docker >/dev/null || missing+=(docker.io)
+  command -v docker-compose >/dev/null || missing+=(docker-compose)
+  command -v aws >/dev/null || missing+=(awscli)
+  command -v curl >/dev/null || missing+=(curl ca-certificates)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  export DEBIAN_FRONTEND=noninteractive
+  retry apt-get -o DPkg::Lock::Timeout=300 update -qq >/dev/null
+  retry apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+prepare() {
+  say "getting $BUNDLE_URI"
+  rm -rf "$APP" && mkdir -p "$APP"
+  # Files of the bundle are mounted into containers that run as other users: as readable as in the repository.
+  retry aws s3 cp --only-show-errors "$BUNDLE_URI" bundle.tar.gz
+  (umask 022 && tar -xzf bundle.tar.gz -C "$APP" && chmod 755 "$APP")
+  rm bundle.tar.gz
+
+  say "getting $SECRETS_URI"
+  retry aws s3 cp --only-show-errors "$SECRETS_URI" .env.s3
+  merge_settings >.env.new
+  install -m 600 .env.new "$APP/.env"
+  rm .env.new .env.s3
+
+  # Postgres's volume of docker-compose.yml, put on the data volume. The folder exists there only: without the data volume
+  # Docker refuses to start Postgres, where it would else begin an empty database.
+  case $DATABASE in
+    volume)
+      printf 'volumes:\n  postgres-data:\n    driver: local\n    driver_opts: { type: none, o: bind, device: "%s/postgres" }\n' "$DATA_DIR"
+      ;;
+    # RDS refuses connections without TLS. Its certificate is not verified: its security group lets in nobody else.
+    rds) printf 'services:\n  scheduler:\n    environment: { PGSSLMODE: no-verify }\n' ;;
+    *) printf 'services: {}\n' ;;
+  esac >"$APP/docker-compose.stack.yml"
+
+  log_in_to_ecr
+  if [ -n "$APP_IMAGE" ]; then
+    say "pulling $APP_IMAGE"
+    retry docker pull -q "$APP_IMAGE"
+  else
+    say 'building the image'
+    retry compose build scheduler
+  fi
+  say 'getting the other images and creating the containers'
+  # shellcheck disable=SC2046
+  retry compose up --no-start $(services)
+}
+
+# S3's file wins: an operator changes it without an apply.
+merge_settings() {
+  cat .env.s3
+  echo
+  local line
+  while IFS= read -r line; do
+    [ -z "$line" ] || grep -q "^[[:space:]]*\(export[[:space:]]\+\)\?${line%%=*}=" .env.s3 || printf '%s\n' "$line"
+  done <<<"$SETTINGS"
+}
+
+log_in_to_ecr() {
+  case ${APP_IMAGE%%/*} in
+    *.dkr.ecr.*)
+      aws ecr get-login-password | docker login --username AWS --password-stdin "${APP_IMAGE%%/*}" >/dev/null
+      ;;
+  esac
+}
+
+install_units() {
+  if [ "$0" != "$DIR/stack" ]; then install -m 700 "$0" "$DIR/stack"; fi
+  cat >scheduler-stack.service <<END
+[Unit]
+Description=Scheduler API: data volume and containers
+Wants=network-online.target
+After=network-online.target docker.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=$DIR/stack start
+TimeoutStartSec=infinity
+Restart=on-failure
+RestartSec=30
+[Install]
+WantedBy=multi-user.target
+END
+  cat >scheduler-release.service <<END
+[Unit]
+Description=Scheduler API: hands the data volume to a successor
+Wants=network-online.target
+After=network-online.target
+[Service]
+ExecStart=$DIR/stack watch
+Restart=always
+RestartSec=5
+[Install]
+WantedBy=multi-user.target
+END
+  systemctl enable --now docker
+  # Starts at the next boot; in this one the stack is started from here.
+  systemctl enable "$DIR/scheduler-stack.service"
+  if [ "$DATABASE" = volume ]; then systemctl enable --now "$DIR/scheduler-release.service"; fi
+}
+
+# --- starting ---
+
+start() {
+  if [ "$DATABASE" = volume ]; then
+    if [ -e "$DIR/released" ]; then say 'the data volume was handed on: nothing to start'; return; fi
+    take_volume
+    mount_volume
+  fi
+  say 'starting the stack'
+  # shellcheck disable=SC2046
+  compose up -d $(services)
+  point_name_here
+  wait_until_ready
+  report serving
+}
+
+take_volume() {
+  local holder asked=0 predecessor
+  while ! find_device >/dev/null; do
+    # A volume may be handed over by others, too (by hand, by a rehearsal): no answer of EC2 ends the waiting.
+    holder=$(aws ec2 describe-volumes --volume-ids "$DATA_VOLUME_ID" --output text \
+      --query "Volumes[0].[State, Attachments[?State!='detached'] | [0].InstanceId]" 2>&1) || { hear "$holder"; holder=unknown; }
+    case $holder in
+      available*)
+        hear 'attaching the data volume'
+        aws ec2 attach-volume --volume-id "$DATA_VOLUME_ID" --instance-id "$INSTANCE_ID" --device /dev/sdf >/dev/null || true
+        ;;
+      *"$INSTANCE_ID"*) hear 'waiting for the data volume to appear' ;;
+      *i-*)
+        predecessor=i-${holder##*i-}
+        if [ "$asked" = 0 ]; then
+          is_older "$predecessor" || { sleep 2; continue; }
+          report "waiting for the data volume of $predecessor"
+          aws ec2 create-tags --resources "$predecessor" --tags "Key=$RELEASE_TAG,Value=$INSTANCE_ID" || true
+          printf %s "$predecessor" >predecessor
+          asked=$SECONDS
+          # SECONDS may be 0, which means "not asked" here.
+          [ "$asked" -gt 0 ] || asked=1
+        elif [ $((SECONDS - asked)) -ge "$RELEASE_SECONDS" ]; then
+          wrest_volume_from "$predecessor"
+        fi
+        ;;
+      *) hear "waiting for the data volume $DATA_VOLUME_ID" ;;
+    esac
+    sleep 2
+  done
+}
+
+# Only of a stopped instance a volume can be taken without risk.
+wrest_volume_from() {
+  local state
+  state=$(aws ec2 describe-instances --instance-ids "$1" --output text --query 'Reservations[0].Instances[0].State.Name') || return 0
+  hear "$1 does not let go of the data volume and is $state: stopping it"
+  case $state in
+    stopped) aws ec2 detach-volume --volume-id "$DATA_VOLUME_ID" --instance-id "$1" >/dev/null || true ;;
+    pending | running) aws ec2 stop-instances --instance-ids "$1" >/dev/null || true ;;
+  esac
+}
+
+is_older() {
+  local own other
+  own=$(launched_at "$INSTANCE_ID") && other=$(launched_at "$1") || return 1
+  [[ $other < $own ]] || { hear "$1 is younger: it keeps the data volume"; return 1; }
+}
+
+launched_at() {
+  aws ec2 describe-instances --instance-ids "$1" --output text --query 'Reservations[0].Instances[0].LaunchTime'
+}
+
+find_device() {
+  local device
+  # On Nitro instances the name asked for is not the name got; the volume's id is in the device's serial number.
+  for device in ${DATA_DEVICE:-"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${DATA_VOLUME_ID/-/}" /dev/xvdf /dev/sdf}; do
+    if [ -e "$device" ]; then echo "$device"; return; fi
+  done
+  return 1
+}
+
+mount_volume() {
+  local device status=0
+  device=$(find_device)
+  (umask 022 && mkdir -p "$DATA_DIR")
+  if ! mountpoint -q "$DATA_DIR"; then
+    # Only a disk of which blkid says that there is nothing on it (2) is formatted: any other answer is a reason to stop.
+    blkid -p "$device" >/dev/null || status=$?
+    case $status in
+      0) ;;
+      2) say "formatting $device" && mkfs.ext4 -q -L scheduler-data "$device" ;;
+      *) say "blkid $device: $status" && return 1 ;;
+    esac
+    say "mounting $device"
+    mount "$device" "$DATA_DIR"
+  fi
+  (umask 022 && mkdir -p "$DATA_DIR/postgres")
+}
+
+point_name_here() {
+  [ -n "$RECORD_NAME" ] || return 0
+  local ip
+  ip=${PRIVATE_IP:-$(imds local-ipv4)}
+  say "pointing $RECORD_NAME at $ip"
+  # Best effort, to be early: the apply that waits for this instance sets the same record afterwards.
+  aws route53 change-resource-record-sets --hosted-zone-id "$RECORD_ZONE_ID" --change-batch "{\"Changes\":[{\"Action\":\"UPSERT\",
+    \"ResourceRecordSet\":{\"Name\":\"$RECORD_NAME\",\"Type\":\"A\",\"TTL\":5,\"ResourceRecords\":[{\"Value\":\"$ip\"}]}}]}" >/dev/null || true
+}
+
+wait_until_ready() {
+  local until=$((SECONDS + READY_SECONDS))
+  until curl -qfs --max-time 5 -o /dev/null "$READY_URL"; do
+    if [ "$SECONDS" -ge "$until" ]; then say "not ready after $READY_SECONDS s"; compose ps; compose logs --tail=40; return 1; fi
+    sleep 1
+  done
+}
+
+# --- handing over ---
+
+watch() {
+  local asking
+  while sleep 1; do
+    asking=$(imds "tags/instance/$RELEASE_TAG") || continue
+    if [ "$asking" != "$INSTANCE_ID" ] && [ ! -e "$DIR/released" ]; then
+      say "$asking asks for the data volume"
+      touch "$DIR/released"
+      if let_go; then report "released to $asking"; else report "could not let go of the data volume for $asking"; fi
+    elif [ "$asking" = "$INSTANCE_ID" ] && [ -e "$DIR/released" ]; then
+      say 'the successor gave the data volume back'
+      rm "$DIR/released"
+      # Its own process, so that this one hears of the next successor while that one waits.
+      systemctl restart --no-block scheduler-stack.service
+    fi
+  done
+}
+
+# A volume is detached only once it is unmounted; where that fails, the successor stops this instance.
+let_go() {
+  systemctl stop --no-block scheduler-stack.service || true
+  compose down --timeout 30 || true
+  if mountpoint -q "$DATA_DIR"; then
+    retry umount "$DATA_DIR" || return 1
+    retry aws ec2 detach-volume --volume-id "$DATA_VOLUME_ID" --instance-id "$INSTANCE_ID"
+  fi
+}
+
+failed() {
+  local line=${BASH_LINENO[0]}
+  # A subshell only ends; its parent hears of it.
+  [ "$BASHPID" = $$ ] || exit 1
+  trap - ERR
+  set +e
+  report "failed in $1, line $line"
+  if [ "$DATABASE" = volume ] && [ -s predecessor ] && mountpoint -q "$DATA_DIR"; then
+    say "giving the data volume back to $(cat predecessor)"
+    touch "$DIR/released"
+    let_go
+    aws ec2 create-tags --resources "$(cat predecessor)" --tags "Key=$RELEASE_TAG,Value=$(cat predecessor)"
+  fi
+  exit 1
+}
+
+# --- tools ---
+
+services() {
+  if [ "$DATABASE" = volume ]; then echo scheduler nginx postgres; else echo --no-deps scheduler nginx; fi
+}
+
+compose() {
+  (cd "$APP" && docker-compose --project-name "${COMPOSE_PROJECT:-scheduler}" -f docker-compose.yml -f docker-compose.stack.yml "$@")
+}
+
+# Debian's AWS CLI does not read AWS_ENDPOINT_URL itself.
+aws() {
+  command aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} --cli-connect-timeout 5 --cli-read-timeout 60 "$@"
+}
+
+# Token and all every time: a token outlived would be one more thing to handle.
+imds() {
+  local token
+  token=$(curl -qfs --max-time 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$IMDS/latest/api/token") || return
+  curl -qfs --max-time 5 -H "X-aws-ec2-metadata-token: $token" "$IMDS/latest/meta-data/$1"
+}
+
+retry() {
+  local try
+  for try in 1 2 3 4; do
+    # The zero must be said: inside a trap, bare return means the status before it.
+    if "$@"; then return 0; fi
+    say "failed ($try): $1 ${2-}"
+    sleep $((try * 5))
+  done
+  "$@"
+}
+
+say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
+
+# Says what is heard again and again only once in a row.
+hear() {
+  [ "$1" = "${heard-}" ] || say "$1"
+  heard=$1
+}
+
+# The log first: whoever sees the state reads it next. Where the apply looks, and whoever wants to know why: s3://…/boot/<instance id>.state and .log
+report() {
+  say "$1"
+  aws s3 cp --only-show-errors "$LOG" "${LOG_URI}$INSTANCE_ID.log" || true
+  printf '%s\n' "$1" | aws s3 cp --only-show-errors - "${LOG_URI}$INSTANCE_ID.state" || true
+}
+
+main "$@"

@@ -1,0 +1,336 @@
+# What an installation chooses. Write terraform.tfvars beside this file, or set TF_VAR_<name>.
+# Two have no default: bucket and allowed_cidrs.
+
+variable "name" {
+  description = "Name of this stack and of its fleet (CLUSTER), in names and tags. One per database."
+  type        = string
+  default     = "scheduler"
+
+  validation {
+    condition     = can(regex("^[a-z]([-a-z0-9]{0,22}[a-z0-9])?$", var.name))
+    error_message = "must be a DNS label of at most 24 characters, beginning with a letter"
+  }
+}
+
+variable "region" {
+  description = "Region of the API and of the jobs' instances."
+  type        = string
+  default     = "us-west-2"
+}
+
+# --- S3 -------------------------------------------------------------------------------------------------------------
+
+variable "bucket" {
+  description = "Bucket with the secrets, the source bundles and the logs; the deploy container sets it to the bucket of the state. For example sharbesh-terraform-state."
+  type        = string
+}
+
+variable "secrets_key" {
+  description = "Key of the .env file in the bucket: POSTGRES_USER, POSTGRES_PASSWORD, ADMIN_TOKEN, ENCRYPTION_KEY and any other setting. What it sets wins over what is set here."
+  type        = string
+  default     = "secrets/.env"
+}
+
+variable "bundle_key" {
+  description = "Key of the source bundle in the bucket (git archive, tar.gz). A new key is a new instance. The deploy container uploads it and sets this."
+  type        = string
+
+  validation {
+    condition     = startswith(var.bundle_key, "bundles/")
+    error_message = "must begin with bundles/, which is all that the instance may read besides the secrets"
+  }
+}
+
+variable "log_prefix" {
+  description = "Prefix in the bucket that the API may read and write; boot/<instance id>.log and .state below it tell how a new instance is doing."
+  type        = string
+  default     = "logs/scheduler/"
+
+  validation {
+    condition     = can(regex("^[^/].*/$", var.log_prefix))
+    error_message = "must end with a slash and not begin with one"
+  }
+}
+
+variable "kms_key_arn" {
+  description = "KMS key the bucket is encrypted with, if it is one of your own."
+  type        = string
+  default     = null
+}
+
+# --- The API's instance ---------------------------------------------------------------------------------------------
+
+variable "app_image" {
+  description = "Image of the API, from ECR or any registry the instance can pull from. Default: the instance builds it from the bundle, which takes some minutes."
+  type        = string
+  default     = ""
+}
+
+variable "instance_type" {
+  description = "Type of the API's instance: a Nitro one (the hand-over reads instance tags, which older ones do not refresh). Below 2 GiB of memory set app_image, too."
+  type        = string
+  default     = "t3.small"
+}
+
+variable "ami_id" {
+  description = "AMI of the API's instance: Debian 12. Default: Debian's newest, so that every deployment brings the patches; pin it if a new AMI alone must not replace the instance."
+  type        = string
+  default     = null
+}
+
+variable "architecture" {
+  description = "Architecture of the default AMI: amd64, or arm64 for types like t4g."
+  type        = string
+  default     = "amd64"
+
+  validation {
+    condition     = contains(["amd64", "arm64"], var.architecture)
+    error_message = "must be amd64 or arm64"
+  }
+}
+
+variable "root_disk_gib" {
+  description = "Disk of the API's instance, for images and logs."
+  type        = number
+  default     = 20
+}
+
+variable "settings" {
+  description = "More settings of the API (README, Settings), for example { MAX_INSTANCES = \"100\" }. No secrets: they would stand in the instance's user data and in the state."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name, value in var.settings : can(regex("^[A-Z][A-Z0-9_]*$", name)) && can(regex("^[^\\s'\"\\\\$#]*$", value))])
+    error_message = "names are A-Z, 0-9 and _; values have no spaces, quotes, backslashes, $ or #"
+  }
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["POSTGRES_PASSWORD", "ADMIN_TOKEN", "ENCRYPTION_KEY", "DATABASE_URL", "DATABASE_LISTEN_URL"])) == 0
+    error_message = "secrets belong into the .env file in S3"
+  }
+}
+
+variable "wait_seconds" {
+  description = "How long an apply waits for a new instance to serve before it gives up and leaves the old one alone. 0: does not wait, needs no AWS CLI; the old instance then goes as soon as the new one exists."
+  type        = number
+  default     = 1800
+}
+
+# --- Network --------------------------------------------------------------------------------------------------------
+
+variable "allowed_cidrs" {
+  description = "Who may call the API, for example [\"203.0.113.7/32\"]. No default on purpose; [\"0.0.0.0/0\"] without an ALB sends the admin token in clear text over the internet."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.allowed_cidrs) > 0 && alltrue([for cidr in var.allowed_cidrs : can(cidrnetmask(cidr))])
+    error_message = "must be at least one IPv4 network like 203.0.113.7/32"
+  }
+}
+
+variable "vpc_id" {
+  description = "VPC of the API and the jobs. Default: the default VPC."
+  type        = string
+  default     = null
+}
+
+variable "subnet_id" {
+  description = "Subnet of the API's instance. Default: the first of job_subnet_ids. The database's volume lives in its availability zone and cannot leave it."
+  type        = string
+  default     = null
+}
+
+variable "public_ip" {
+  description = "Whether the API's instance gets a public address. Without one its subnet needs a NAT."
+  type        = bool
+  default     = true
+}
+
+variable "job_subnet_ids" {
+  description = "Subnets of the jobs' instances (ALLOWED_SUBNETS). Default: the VPC's default subnets, one a zone."
+  type        = list(string)
+  default     = []
+}
+
+variable "job_ingress" {
+  description = "Who may reach which ports of jobs that name the job security group. Default: nobody."
+  type = list(object({
+    cidr = string
+    from = number
+    to   = number
+  }))
+  default = []
+}
+
+variable "private_zone_name" {
+  description = "Route 53 private zone for the name agents use, api.<zone>. Default: <name>.internal. Not used with an ALB."
+  type        = string
+  default     = null
+}
+
+# --- IAM: three ways, for callers with all, some or none of the permissions -------------------------------------------
+
+variable "iam" {
+  description = <<-EOT
+    create:   a role, an instance profile and a least-privilege policy of our own (needs iam:PutRolePolicy);
+    managed:  a role and an instance profile with managed_policy_arns attached, where the caller may create no policy;
+    existing: existing_instance_profile, where the caller may create nothing in IAM.
+  EOT
+  type        = string
+  default     = "create"
+
+  validation {
+    condition     = contains(["create", "managed", "existing"], var.iam)
+    error_message = "must be create, managed or existing"
+  }
+}
+
+variable "managed_policy_arns" {
+  description = "With iam = managed: existing policies for the API's role. The default are AWS's own; they allow far more than the API needs, but not PassRole (jobs then name no profile)."
+  type        = list(string)
+  default = [
+    "arn:aws:iam::aws:policy/AmazonEC2FullAccess",
+    "arn:aws:iam::aws:policy/AmazonS3FullAccess",
+    "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly",
+  ]
+}
+
+variable "existing_instance_profile" {
+  description = "With iam = existing: name of the API's instance profile. `terraform output policy` shows what its role must allow."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.existing_instance_profile != null) == (var.iam == "existing")
+    error_message = "is required with iam = existing, and has no meaning otherwise"
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "Permissions boundary of the roles made here, where the account demands one."
+  type        = string
+  default     = null
+}
+
+variable "job_policy_arns" {
+  description = "Policies for the role of jobs that name the profile <name>-job. Default: none, the role can do nothing. Every container of such a job has these permissions."
+  type        = list(string)
+  default     = []
+}
+
+variable "job_profiles" {
+  description = "More instance profiles jobs may name: profile name = ARN of its role."
+  type        = map(string)
+  default     = {}
+}
+
+variable "ecr_repository_arns" {
+  description = "ECR repositories that app_image and the jobs' images are pulled from."
+  type        = list(string)
+  default     = []
+}
+
+# --- Database -------------------------------------------------------------------------------------------------------
+
+variable "database" {
+  description = <<-EOT
+    volume:   Postgres on the API's instance, its data on an EBS volume of its own that is handed from instance to instance;
+    rds:      an RDS instance made here; POSTGRES_USER and POSTGRES_PASSWORD of the .env file become its own;
+    external: a Postgres you run: POSTGRES_HOST or DATABASE_URL in the .env file.
+    Away from volume: back up first, then `terraform state rm 'aws_ebs_volume.data[0]'`, which keeps the volume.
+  EOT
+  type        = string
+  default     = "volume"
+
+  validation {
+    condition     = contains(["volume", "rds", "external"], var.database)
+    error_message = "must be volume, rds or external"
+  }
+}
+
+variable "data_volume_gib" {
+  description = "Size of the database's volume. Larger later: raise it, then `resize2fs` on the instance."
+  type        = number
+  default     = 20
+}
+
+variable "data_snapshot_id" {
+  description = "Snapshot to make the database's volume from, to restore a backup into a new stack."
+  type        = string
+  default     = null
+}
+
+variable "rds_instance_class" {
+  description = "Class of the RDS instance."
+  type        = string
+  default     = "db.t4g.small"
+}
+
+variable "rds_engine_version" {
+  description = "Postgres version of the RDS instance."
+  type        = string
+  default     = "17"
+}
+
+variable "rds_storage_gib" {
+  description = "Storage of the RDS instance; it grows to five times as much by itself."
+  type        = number
+  default     = 20
+}
+
+variable "rds_multi_az" {
+  description = "Whether RDS keeps a stand-by in another availability zone."
+  type        = bool
+  default     = false
+}
+
+variable "rds_username" {
+  description = "POSTGRES_USER of the .env file; the deploy container sets it."
+  type        = string
+  default     = null
+}
+
+variable "rds_password" {
+  description = "POSTGRES_PASSWORD of the .env file; the deploy container sets it. It stands in the state, which is why the bucket must be private."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
+# --- ALB ------------------------------------------------------------------------------------------------------------
+
+variable "certificate_arn" {
+  description = "ACM certificate of domain_name. Setting it makes a load balancer with TLS, and agents use https."
+  type        = string
+  default     = null
+}
+
+variable "domain_name" {
+  description = "With certificate_arn: the name users and agents call, one the certificate is valid for."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.domain_name != null) == (var.certificate_arn != null)
+    error_message = "is required with certificate_arn, and has no meaning without"
+  }
+}
+
+variable "dns_zone_id" {
+  description = "With certificate_arn: Route 53 zone to write domain_name into. Default: you point the name at the output alb_dns_name yourself."
+  type        = string
+  default     = null
+}
+
+variable "alb_internal" {
+  description = "Whether the load balancer has private addresses only. nginx lets agents in from private addresses only: with an internet-facing one, agents come from public addresses and are refused."
+  type        = bool
+  default     = true
+}
+
+variable "alb_subnet_ids" {
+  description = "Subnets of the load balancer, in at least two zones. Default: job_subnet_ids."
+  type        = list(string)
+  default     = []
+}
