@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { beforeAll } from '@jest/globals';
 import { callEngine } from '../../local/instances/docker-engine.ts';
 import { createDockerRuntime, findDockerEngine } from '../../local/instances/docker-runtime.ts';
 import { describeLifecycle } from '../support/lifecycle.js';
@@ -17,6 +18,10 @@ describeWhen(hasImage, engine ? `the engine has no image ${IMAGE}` : 'no Docker 
   const socket = engine?.socket ?? '';
   const folder = mkdtempSync(join(tmpdir(), 'lifecycle-'));
 
+  // Somebody else's, on an engine that is shared.
+  const othersBefore: string[] = [];
+  beforeAll(async () => void othersBefore.push(...(await containers(socket))));
+
   describeLifecycle('a service on real containers', {
     createRuntime: () => createDockerRuntime({ engineSocket: socket, folder }),
     webImage: IMAGE,
@@ -28,11 +33,7 @@ describeWhen(hasImage, engine ? `the engine has no image ${IMAGE}` : 'no Docker 
         definition: { health: { path: '/fail', port: 8080, intervalSeconds: 1, startPeriodSeconds: 3 } },
       },
     },
-    leftOvers: async () => {
-      const { text } = await callEngine(socket, { path: '/containers/json?all=1' });
-      const containers = JSON.parse(text) as { Names: string[]; Image: string }[];
-      return containers.filter(({ Image }) => Image === IMAGE).flatMap(({ Names }) => Names);
-    },
+    leftOvers: async () => (await containers(socket)).filter((name) => !othersBefore.includes(name)),
   });
 });
 
@@ -44,4 +45,11 @@ async function isThere(socket: string): Promise<boolean> {
 function build(): boolean {
   const folder = join(import.meta.dirname, 'hello-web');
   return spawnSync('docker', ['build', '-q', '-t', IMAGE, folder], { timeout: 300_000 }).status === 0;
+}
+
+/** Names of the containers that run our image, or ran it. */
+async function containers(socket: string): Promise<string[]> {
+  const { text } = await callEngine(socket, { path: '/containers/json?all=1' });
+  const all = JSON.parse(text) as { Names: string[]; Image: string }[];
+  return all.filter(({ Image }) => Image === IMAGE).flatMap(({ Names }) => Names);
 }
