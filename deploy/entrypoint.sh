@@ -19,7 +19,7 @@ check_settings() {
   fi
   need ADMIN_TOKEN 'bearer token for /v1; make one with: openssl rand -hex 32'
   need ENCRYPTION_KEY 'encrypts secrets in the database; make one with: openssl rand -base64 32'
-  need PUBLIC_URL 'where instances reach this API, like http://10.0.0.10'
+  [ "${ROLE:-}" = api ] || need PUBLIC_URL 'where instances reach this API, like http://10.0.0.10'
   [ -n "$missing" ] || return 0
   echo "scheduler: not started, because settings are missing:$missing
 Write them into the file .env beside docker-compose.yml (.env.example shows all there are), or into the environment." >&2

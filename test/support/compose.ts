@@ -1,0 +1,141 @@
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort } from '../../local/postgres.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const IMAGES = ['node:24-bookworm-slim', 'nginx:1.28-alpine', 'postgres:18-alpine'];
+/** 1.29, which Debian has and the files are written for, before v2. */
+const COMPOSE = [['docker-compose'], ['docker', 'compose']].find(
+  ([command = '', ...args]) => spawnSync(command, [...args, 'version'], { stdio: 'ignore' }).status === 0,
+);
+const COMMAND_TIMEOUT_MS = 600_000;
+/** Far more than any of these files takes. */
+const OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024;
+
+export type Ran = { code: number; output: string };
+
+export type Compose = {
+  /** The checkout it runs in; edit what you like. */
+  readonly directory: string;
+  readonly project: string;
+  /** Of nginx, on 127.0.0.1. */
+  readonly port: number;
+  readonly ports: { readonly dev: number; readonly debug: number };
+  /** Never rejects because of the exit code. */
+  run(...args: string[]): Promise<Ran>;
+  /** @throws Error with all output unless the exit code is 0 */
+  must(...args: string[]): Promise<string>;
+  /** Id of the service's one container. */
+  container(service: string): Promise<string>;
+  /** Removes everything but the images, which are the cache of the next run. */
+  dispose(): Promise<void>;
+};
+
+/** Why the stack cannot be run here; undefined = it can. */
+export function whyNoCompose(): string | undefined {
+  if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status !== 0) return 'no Docker engine answers';
+  if (COMPOSE === undefined) return 'there is neither docker-compose nor docker compose';
+  const missing = IMAGES.find((image) => !has(image) && !canPull(image));
+  return missing === undefined ? undefined : `the engine neither has nor can pull ${missing}`;
+}
+
+/** `docker-compose` as a user runs it, in a clean checkout of what is here now, as a project with ports of its own. */
+export async function startCompose(files: readonly string[] = ['docker-compose.yml']): Promise<Compose> {
+  const directory = await checkOut();
+  const project = `stack-${randomBytes(4).toString('hex')}`;
+  const [port, dev, debug] = [await freePort(), await freePort(), await freePort()];
+  const { PATH, HOME } = process.env;
+  // Settings of whoever runs the tests must not decide them.
+  const env = {
+    PATH,
+    HOME,
+    COMPOSE_PROJECT_NAME: project,
+    COMPOSE_FILE: files.join(':'),
+    HTTP_ADDRESS: '127.0.0.1',
+    HTTP_PORT: String(port),
+    DEV_PORT: String(dev),
+    DEV_DEBUG_PORT: String(debug),
+    APP_IMAGE: 'scheduler-api-test',
+    DEVELOPMENT_IMAGE: 'scheduler-api-development-test',
+  };
+  const [command = 'docker-compose', ...words] = COMPOSE ?? [];
+  const run = async (...args: string[]): Promise<Ran> =>
+    await execute(command, [...words, ...args], { cwd: directory, env });
+  const must = async (...args: string[]): Promise<string> => {
+    const { code, output } = await run(...args);
+    if (code !== 0) throw new Error(`docker-compose ${args.join(' ')} ended with ${code}:\n${output}`);
+    return output;
+  };
+  return {
+    directory,
+    project,
+    port,
+    ports: { dev, debug },
+    run,
+    must,
+    container: async (service) => {
+      const id = (await must('ps', '-q', service)).trim();
+      if (!/^[0-9a-f]{64}$/.test(id)) throw new Error(`${service} has no container: ${id}`);
+      return id;
+    },
+    dispose: async () => {
+      await must('down', '--volumes', '--remove-orphans', '--timeout', '5');
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+export async function writeSettings({ directory }: Compose, settings: Record<string, string>): Promise<void> {
+  const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+  await writeFile(join(directory, '.env'), lines.join(''), { mode: 0o600 });
+}
+
+/** @throws Error with all output unless the exit code is 0 */
+export async function docker(...args: string[]): Promise<string> {
+  const { code, output } = await execute('docker', args);
+  if (code !== 0) throw new Error(`docker ${args.join(' ')} ended with ${code}:\n${output}`);
+  return output.trim();
+}
+
+/**
+ * kill -9 of a container's first process from outside, as the kernel does it when memory runs out. `docker kill` would
+ * count as the operator's wish, after which nothing is restarted.
+ */
+export async function killFromOutside(container: string): Promise<void> {
+  const pid = await docker('inspect', '--format', '{{.State.Pid}}', container);
+  await docker('run', '--rm', '--pid', 'host', IMAGES[0] ?? '', 'sh', '-c', `kill -9 ${pid}`);
+}
+
+async function checkOut(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'scheduler-api-checkout-'));
+  const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], { cwd: ROOT, encoding: 'utf8' });
+  for (const file of listed.split('\0').filter(Boolean)) {
+    // Listed, but removed from the folder: not committed yet.
+    await cp(join(ROOT, file), join(directory, file)).catch(() => undefined);
+  }
+  return directory;
+}
+
+function has(image: string): boolean {
+  return spawnSync('docker', ['image', 'inspect', image], { stdio: 'ignore' }).status === 0;
+}
+
+function canPull(image: string): boolean {
+  return spawnSync('docker', ['pull', '-q', image], { stdio: 'ignore', timeout: 120_000 }).status === 0;
+}
+
+async function execute(
+  command: string,
+  args: readonly string[],
+  options: { cwd?: string; env?: Record<string, string | undefined> } = {},
+): Promise<Ran> {
+  return await new Promise((done) => {
+    const limits = { timeout: COMMAND_TIMEOUT_MS, maxBuffer: OUTPUT_LIMIT_BYTES };
+    const child = execFile(command, args, { ...options, ...limits }, (_error, stdout, stderr) =>
+      done({ code: child.exitCode ?? -1, output: `${stdout}${stderr}` }),
+    );
+  });
+}
