@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AppModule } from './app.module.js';
 import type { Config } from './config/config.js';
 import { acceptOnlyJson, parseJsonBody } from './http/body.js';
+import { answerClientError } from './http/client-error.js';
 import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './http/openapi.js';
 import { createLogger } from './http/logger.service.js';
 import { ProblemFilter } from './http/problem.filter.js';
@@ -18,6 +19,12 @@ const BODY_LIMIT_BYTES = 1024 * 1024;
 const FORM_LIMIT_BYTES = 32 * 1024;
 /** The slowest honest upload of 1 MiB; a request that trickles in longer holds a connection for nothing. */
 const REQUEST_TIMEOUT_MS = 60_000;
+/** Headers come in one packet or two; nginx gives its clients the same. */
+const HEADERS_TIMEOUT_MS = 15_000;
+/** How late Node may notice either; its default would let a slow one have 45 s. */
+const CONNECTIONS_CHECK_MS = 5_000;
+/** Node's own default, said here because nginx's limit per line is the same. */
+const MAX_HEADER_BYTES = 16 * 1024;
 /** More than nginx's `keepalive_timeout` (60 s): else nginx may send a request on a connection we are just closing. */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 
@@ -61,6 +68,12 @@ export function createDocument(app: NestFastifyApplication): OpenAPIObject {
 function createAdapter({ http }: Config): FastifyAdapter {
   const filter = new ProblemFilter();
   return new FastifyAdapter({
+    http: {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+    },
+    clientErrorHandler: answerClientError,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,

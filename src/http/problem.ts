@@ -12,6 +12,7 @@ export const PROBLEMS = {
   'deployment-not-found': { status: 404, title: 'Deployment not found' },
   'instance-not-found': { status: 404, title: 'Instance not found' },
   'order-not-found': { status: 404, title: 'Order not found' },
+  'request-timeout': { status: 408, title: 'The request took too long to arrive' },
   conflict: { status: 409, title: 'Not possible in the present state' },
   'job-name-taken': { status: 409, title: 'There is a job of this name' },
   'job-deleting': { status: 409, title: 'The job is being deleted' },
@@ -30,6 +31,7 @@ export const PROBLEMS = {
   'not-supported': { status: 422, title: 'Not supported yet' },
   'not-allowed': { status: 422, title: 'The operator does not allow this' },
   'too-many-requests': { status: 429, title: 'Too many requests' },
+  'headers-too-large': { status: 431, title: 'The headers are too large' },
   unavailable: { status: 503, title: 'Not available now' },
   'shutting-down': { status: 503, title: 'This process is shutting down' },
 } as const satisfies Record<string, { status: number; title: string }>;

@@ -74,11 +74,18 @@ describe('problems', () => {
     expect(body).toMatchObject({ instance: 'urn:request:mine-1' });
   });
 
-  it('answer a request that is no HTTP, and go on', async () => {
+  it.each([
+    ['no HTTP', 'NONSENSE\r\n\r\n', 'malformed-request'],
+    ['headers beyond 16 KiB', `GET / HTTP/1.1\r\nx: ${'y'.repeat(17_000)}\r\n\r\n`, 'headers-too-large'],
+  ] as const)('answer a request that is none: %s', async (_what, bytes, code) => {
     const { hostname, port } = new URL(api.url);
     const socket = connect(Number(port), hostname);
-    socket.write('NONSENSE\r\n\r\n');
-    expect(await text(socket)).toMatch(/^HTTP\/1.1 400 /);
+    socket.write(bytes);
+    const [head = '', body = ''] = (await text(socket)).split('\r\n\r\n');
+
+    expect(head).toMatch(new RegExp(`^HTTP/1.1 ${PROBLEMS[code].status} `));
+    expect(head).toContain('content-type: application/problem+json');
+    expect(JSON.parse(body)).toMatchObject({ type: `/problems/${code}`, ...PROBLEMS[code] });
     expect((await api.request('GET', '/health/live')).status).toBe(200);
   });
 });
