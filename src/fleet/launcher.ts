@@ -13,10 +13,10 @@ import {
   type NextStep,
   type OpenLaunch,
   planNextStep,
-  type Refusal,
   settleLookUp,
   settleRefusal,
   type Settlement,
+  settleUnreadable,
   settleWithdrawal,
 } from './plan-launch.js';
 import { unseal } from './sealed.js';
@@ -127,7 +127,7 @@ export class Launcher {
     const sealed = marked[0]?.input;
     if (!sealed || !lease.isHeld) return;
     const input = this.#read(sealed, launch.id);
-    if (input === null) return this.#settle(launch, settleRefusal(launch, UNREADABLE, 0), []);
+    if (input === null) return this.#settle(launch, settleUnreadable(launch), []);
     try {
       const instances = await ec2.runInstances(input, launch.id);
       onAwsTrouble(null);
@@ -193,13 +193,6 @@ type OpenRow = OpenLaunch & {
 };
 
 const SUCCESS = { failure: null, reason: null, message: null };
-
-/** Written with another ENCRYPTION_KEY: it cannot be repeated, but what it may have made can be found. */
-const UNREADABLE: Refusal = {
-  kind: 'token-mismatch',
-  reason: 'launch-unreadable',
-  message: 'the launch was written with another ENCRYPTION_KEY',
-};
 
 /** Not about the request, but about EC2, the network or our credentials. */
 function isOurTrouble({ kind }: AwsError): boolean {

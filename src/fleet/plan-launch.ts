@@ -75,6 +75,19 @@ export function isTooLarge(launch: OpenLaunch, { waitMs, burst }: { waitMs: numb
   return waitMs > LONGEST_QUOTA_WAIT_MS && launch.count > 1 && burst < instancesToPay(launch);
 }
 
+/** A launch that cannot be read any more can only be looked for, and only if it was called. */
+export function settleUnreadable(launch: OpenLaunch): Settlement {
+  const refusal = {
+    kind: 'token-mismatch',
+    reason: 'launch-unreadable',
+    message: 'the launch was written with another ENCRYPTION_KEY',
+  } as const;
+  const { kind, ...explanation } = refusal;
+  return launch.status === 'planned'
+    ? { to: 'failed', failure: kind, ...explanation }
+    : settleRefusal(launch, refusal, 0);
+}
+
 /** Why a launch that was never called is closed. */
 export function settleWithdrawal(because: 'not-needed' | 'too-large'): Settlement {
   return because === 'not-needed'
