@@ -35,6 +35,19 @@ export default defineConfig(
         'error',
         { object: 'process', property: 'env', message: 'Only src/config reads the environment: add a setting there.' },
       ],
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: ['@aws-sdk/*'],
+              importNamePattern: '^waitUntil|^waitFor',
+              message:
+                'A waiter calls without a budget, and fails on states that are none of its business. The sweep looks.',
+            },
+          ],
+        },
+      ],
     },
   },
   {

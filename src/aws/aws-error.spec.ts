@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { AwsError, type AwsErrorKind, toAwsError } from './aws-error.js';
+import { AwsError, type AwsErrorKind, KNOWN_CODES, toAwsError } from './aws-error.js';
 
 /** As the SDK throws it. */
 function sdkError(name: string, { fault = 'client', status }: { fault?: string; status?: number } = {}): Error {
@@ -8,7 +8,7 @@ function sdkError(name: string, { fault = 'client', status }: { fault?: string; 
 }
 
 describe('toAwsError', () => {
-  it.each<[code: string, kind: AwsErrorKind, reason: string]>([
+  const table: [code: string, kind: AwsErrorKind, reason: string][] = [
     ['RequestLimitExceeded', 'throttled', 'ec2-throttled'],
     ['Throttling', 'throttled', 'ec2-throttled'],
     ['ConcurrentTagAccess', 'throttled', 'ec2-busy'],
@@ -47,8 +47,64 @@ describe('toAwsError', () => {
     ['ServiceUnavailable', 'unknown-outcome', 'ec2-unavailable'],
     ['AbortError', 'unknown-outcome', 'ec2-timed-out'],
     ['TimeoutError', 'unknown-outcome', 'ec2-timed-out'],
-  ])('%s is %s', (code, kind, reason) => {
+    ['ThrottlingException', 'throttled', 'ec2-throttled'],
+    ['ThrottledException', 'throttled', 'ec2-throttled'],
+    ['RequestThrottled', 'throttled', 'ec2-throttled'],
+    ['RequestThrottledException', 'throttled', 'ec2-throttled'],
+    ['TooManyRequestsException', 'throttled', 'ec2-throttled'],
+    ['SlowDown', 'throttled', 'ec2-throttled'],
+    ['BandwidthLimitExceeded', 'throttled', 'ec2-throttled'],
+    ['EC2ThrottledException', 'throttled', 'ec2-throttled'],
+    ['ExpiredTokenException', 'throttled', 'credentials-expired'],
+    ['CredentialsProviderError', 'throttled', 'credentials-missing'],
+    ['InsufficientCapacity', 'capacity', 'insufficient-capacity'],
+    ['InsufficientVolumeCapacity', 'capacity', 'insufficient-capacity'],
+    ['ReservationCapacityExceeded', 'capacity', 'insufficient-capacity'],
+    ['MaxIOPSLimitExceeded', 'quota', 'volume-limit-exceeded'],
+    ['NetworkInterfaceLimitExceeded', 'quota', 'network-interface-limit-exceeded'],
+    ['PrivateIpAddressLimitExceeded', 'quota', 'address-limit-exceeded'],
+    ['AddressLimitExceeded', 'quota', 'address-limit-exceeded'],
+    ['ResourceLimitExceeded', 'quota', 'limit-exceeded'],
+    ['InsufficientAddressCapacity', 'address', 'no-free-addresses'],
+    ['AccessDenied', 'permission', 'permission-denied'],
+    ['AccessDeniedException', 'permission', 'permission-denied'],
+    ['InvalidClientTokenId', 'permission', 'credentials-refused'],
+    ['UnrecognizedClientException', 'permission', 'credentials-refused'],
+    ['SignatureDoesNotMatch', 'permission', 'credentials-refused'],
+    ['IncompleteSignature', 'permission', 'credentials-refused'],
+    ['MissingAuthenticationToken', 'permission', 'credentials-refused'],
+    ['Blocked', 'permission', 'account-blocked'],
+    ['InvalidSubnetId.NotFound', 'invalid', 'subnet-not-found'],
+    ['InvalidSubnetID.Malformed', 'invalid', 'subnet-not-found'],
+    ['InvalidGroupId.Malformed', 'invalid', 'security-group-not-found'],
+    ['InvalidSecurityGroupID.NotFound', 'invalid', 'security-group-not-found'],
+    ['InvalidSecurityGroupId.Malformed', 'invalid', 'security-group-not-found'],
+    ['InvalidInstanceType', 'invalid', 'type-not-found'],
+    ['InvalidBlockDeviceMapping', 'invalid', 'disk-invalid'],
+    ['InvalidSnapshot.NotFound', 'invalid', 'image-not-found'],
+    ['InvalidParameter', 'invalid', 'request-invalid'],
+    ['InvalidRequest', 'invalid', 'request-invalid'],
+    ['InvalidInput', 'invalid', 'request-invalid'],
+    ['MissingParameter', 'invalid', 'request-invalid'],
+    ['UnknownParameter', 'invalid', 'request-invalid'],
+    ['UnsupportedOperation', 'invalid', 'request-invalid'],
+    ['UnsupportedTenancy', 'invalid', 'request-invalid'],
+    ['InvalidInstanceID.Malformed', 'invalid', 'request-invalid'],
+    ['OperationNotPermitted', 'invalid', 'operation-not-permitted'],
+    ['VPCIdNotSpecified', 'invalid', 'no-subnet'],
+    ['DefaultVpcDoesNotExist', 'invalid', 'no-subnet'],
+    ['NoAvailableSubnet', 'invalid', 'no-subnet'],
+    ['InternalFailure', 'unknown-outcome', 'ec2-unavailable'],
+    ['Unavailable', 'unknown-outcome', 'ec2-unavailable'],
+    ['RequestTimeout', 'unknown-outcome', 'ec2-unavailable'],
+  ];
+  it.each(table)('%s is %s', (code, kind, reason) => {
     expect(toAwsError('RunInstances', sdkError(code))).toMatchObject({ action: 'RunInstances', code, kind, reason });
+  });
+
+  it('has a row above for every code we know', () => {
+    const rows = new Set(table.map(([code]) => code));
+    expect(KNOWN_CODES.filter((code) => !rows.has(code))).toEqual([]);
   });
 
   it('goes by the code, also where the status says otherwise: no capacity is an HTTP 500', () => {

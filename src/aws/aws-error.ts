@@ -149,6 +149,8 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   TimeoutError: ['unknown-outcome', 'ec2-timed-out'],
 };
 
+export const KNOWN_CODES: readonly string[] = Object.keys(CODES);
+
 const PREFIXES: readonly (readonly [string, AwsErrorKind, string])[] = [
   ['InvalidAMIID.', 'invalid', 'image-not-found'],
   ['InvalidAMI', 'invalid', 'image-not-found'],

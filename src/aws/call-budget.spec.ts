@@ -83,6 +83,14 @@ describe('CallBudget', () => {
     expect(budget.take('RunInstances')).toBe(500);
   });
 
+  it('keeps half of the instances when EC2 refuses: which of its buckets was empty it does not say', () => {
+    const { budget } = budgetOf();
+    budget.throttled('RunInstances');
+    expect(budget.available('RunInstances')).toBe(500);
+    for (let times = 0; times < 8; times += 1) budget.throttled('RunInstances');
+    expect(budget.available('RunInstances')).toBe(1);
+  });
+
   it('never hands out more than the quota allows, however it is asked', () => {
     const { clock, budget } = budgetOf({ kind: 'full' }, 0.8);
     let calls = 0;

@@ -42,11 +42,14 @@ export class CallBudget {
     return name ? Math.floor(this.#level(name).tokens) : Infinity;
   }
 
-  /** EC2 refused in spite of our counting: others spend, too. Empties the buckets and refills at half the rate. */
+  /**
+   * EC2 refused in spite of our counting: others spend, too. Refills at half the rate, and starts with no calls. Which of
+   * its two buckets was empty EC2 does not say: the one for resources is halved, as a batch may have to wait for minutes.
+   */
   throttled(action: Action): void {
     for (const [name] of this.#wanted(action, 1)) {
       const level = this.#level(name);
-      level.tokens = 0;
+      level.tokens = name === action ? 0 : level.tokens / 2;
       level.throttledAt = this.#now();
       level.slowness = Math.min(SLOWEST, level.slowness * 2);
     }

@@ -33,15 +33,16 @@ const STATUS_IDS = 100;
  * AwsError. Budgets are the caller's business.
  */
 export class Ec2 {
-  readonly #launching: EC2Client;
-  readonly #client: EC2Client;
+  readonly #mutating: EC2Client;
+  readonly #reading: EC2Client;
   readonly #timeoutMs: number;
 
   constructor({ region, timeoutMs = TIMEOUT_MS }: Ec2Options) {
     const requestHandler = { connectionTimeout: 3_000, requestTimeout: timeoutMs, throwOnRequestTimeout: true };
-    // A capacity error is an HTTP 500, which the SDK would repeat at once: three tokens of RunInstances for one answer.
-    this.#launching = new EC2Client({ region, maxAttempts: 1, requestHandler });
-    this.#client = new EC2Client({ region, maxAttempts: 2, requestHandler });
+    // One call, one request: a capacity error is an HTTP 500, which the SDK would repeat at once, three tokens of
+    // RunInstances for one answer; and of a call we count we must know how often it was made.
+    this.#mutating = new EC2Client({ region, maxAttempts: 1, requestHandler });
+    this.#reading = new EC2Client({ region, maxAttempts: 2, requestHandler });
     this.#timeoutMs = timeoutMs;
   }
 
@@ -49,7 +50,7 @@ export class Ec2 {
     return this.#call('RunInstances', async (options) => {
       const InstanceType = input.InstanceType as _InstanceType;
       const command = new RunInstancesCommand({ ...input, InstanceType, ClientToken: clientToken });
-      const answer = await this.#launching.send(command, options);
+      const answer = await this.#mutating.send(command, options);
       return (answer.Instances ?? []).map(toInstance);
     });
   }
@@ -88,20 +89,20 @@ export class Ec2 {
   /** Takes effect for all or none: one id EC2 does not know fails the call with `not-found`. */
   async terminate(ids: readonly string[]): Promise<void> {
     await this.#call('TerminateInstances', (options) =>
-      this.#client.send(new TerminateInstancesCommand({ InstanceIds: [...ids] }), options),
+      this.#mutating.send(new TerminateInstancesCommand({ InstanceIds: [...ids] }), options),
     );
   }
 
   async createTags(ids: readonly string[], tags: readonly Tag[]): Promise<void> {
     await this.#call('CreateTags', (options) =>
-      this.#client.send(new CreateTagsCommand({ Resources: [...ids], Tags: [...tags] }), options),
+      this.#mutating.send(new CreateTagsCommand({ Resources: [...ids], Tags: [...tags] }), options),
     );
   }
 
   /** Id of the newest image of Amazon's own whose name matches; null = there is none. */
   async findImage({ name, architecture }: ImageQuery): Promise<string | null> {
     const answer = await this.#call('DescribeImages', (options) =>
-      this.#client.send(
+      this.#reading.send(
         new DescribeImagesCommand({
           // By name alone anybody's public image could answer («whoAMI»).
           Owners: ['amazon'],
@@ -122,7 +123,7 @@ export class Ec2 {
   /** The default VPC's subnets, one a zone, by zone name. */
   async findDefaultSubnets(): Promise<string[]> {
     const answer = await this.#call('DescribeSubnets', (options) =>
-      this.#client.send(
+      this.#reading.send(
         new DescribeSubnetsCommand({ Filters: [{ Name: 'default-for-az', Values: ['true'] }] }),
         options,
       ),
@@ -134,15 +135,15 @@ export class Ec2 {
   }
 
   close(): void {
-    this.#launching.destroy();
-    this.#client.destroy();
+    this.#mutating.destroy();
+    this.#reading.destroy();
   }
 
   async *#describePages(input: DescribeInstancesCommandInput): AsyncGenerator<Ec2Instance[]> {
     let NextToken: string | undefined;
     do {
       const page = await this.#call('DescribeInstances', (options) =>
-        this.#client.send(
+        this.#reading.send(
           new DescribeInstancesCommand({ ...input, MaxResults: PAGE, ...(NextToken && { NextToken }) }),
           options,
         ),
@@ -156,7 +157,7 @@ export class Ec2 {
   async #describeStatusesOf(ids: string[]): Promise<[string, Ec2Health][]> {
     try {
       const answer = await this.#call('DescribeInstanceStatus', (options) =>
-        this.#client.send(new DescribeInstanceStatusCommand({ InstanceIds: ids, IncludeAllInstances: true }), options),
+        this.#reading.send(new DescribeInstanceStatusCommand({ InstanceIds: ids, IncludeAllInstances: true }), options),
       );
       return (answer.InstanceStatuses ?? []).map(({ InstanceId, InstanceStatus, SystemStatus }) => [
         InstanceId ?? '',

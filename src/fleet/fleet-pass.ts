@@ -50,7 +50,7 @@ export class FleetPass {
   constructor(private readonly options: FleetPassOptions) {}
 
   async run(): Promise<FleetPassResult> {
-    const { database, lease, signals, log } = this.options;
+    const { database, lease, budget, signals, log } = this.options;
     const dueMs = await nextShapeDueMs(database);
     if (dueMs === null || dueMs > 0) return { ...NOTHING, nextDueMs: dueMs };
     const shapes = await lease.transaction(claimShapes);
@@ -62,11 +62,14 @@ export class FleetPass {
       const facts = await loadShapes(transaction, shapes);
       const { maxInstances } = this.options;
       let room = maxInstances === Infinity ? Infinity : maxInstances - (await countInstances(transaction));
+      let burst = budget.available('RunInstances');
       const planned = shapes.flatMap((shape) => {
         const [known, resolution] = [facts.get(shape.key), resolutions.get(shape.key)];
         if (!known || !resolution) return [];
-        const one = this.plan(shape, known, resolution, room, now);
+        const one = this.plan(shape, known, resolution, { room, burst, now });
+        // All shapes draw on the same limits.
         room -= one.plan.launch?.count ?? 0;
+        burst -= one.plan.launch?.count ?? 0;
         return [one];
       });
       return { planned, applied: await applyPlans(transaction, planned) };
@@ -84,7 +87,7 @@ export class FleetPass {
     };
   }
 
-  private plan(shape: ShapeRow, facts: ShapeFacts, resolution: Resolution, room: number, now: Date): PlannedShape {
+  private plan(shape: ShapeRow, facts: ShapeFacts, resolution: Resolution, limits: Limits): PlannedShape {
     const plan = planFleet({
       ...facts,
       spec: shape.spec,
@@ -93,11 +96,9 @@ export class FleetPass {
       warm: shape.warm,
       capacity: shape.capacity,
       verdict: shape.verdict,
-      room,
-      burst: this.options.budget.available('RunInstances'),
+      ...limits,
       listeningSince: this.options.tenure.since,
       nextLaunchId: randomUUID(),
-      now,
     });
     const isLaunching = plan.launch !== null && resolution.obstacle === null;
     return { shape, plan, launch: isLaunching ? this.writeLaunch(shape, plan.launch, resolution.imageId) : null };
@@ -133,6 +134,9 @@ export class FleetPass {
     };
   }
 }
+
+/** What is left for the next shape of a pass. */
+type Limits = { readonly room: number; readonly burst: number; readonly now: Date };
 
 const NOTHING = { shapes: 0, launched: 0, retired: 0, assigned: [] };
 

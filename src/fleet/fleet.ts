@@ -40,21 +40,26 @@ const STOP_MS = 8_000;
 
 /** Supplies instances as long as this process is the owner, and stands by as long as it is not. */
 export class Fleet {
-  readonly lease: OwnerLease;
   readonly #leaseLoop: Loop;
+  readonly #holder = randomUUID();
+  #lease: OwnerLease;
   #tenure: RunningTenure | undefined;
 
   constructor(private readonly options: FleetOptions) {
-    const { database, config, log } = options;
-    this.lease = new OwnerLease(database, config.cluster, randomUUID());
+    const { log } = options;
+    this.#lease = this.#newLease();
     this.#leaseLoop = new Loop({
       name: 'owner-lease',
       run: () => this.#keepLease(),
       onError: (name, error, pauseMs) => {
         log.error('loop failed', { loop: name, error: String(error), nextTryMs: pauseMs });
-        if (!this.lease.isHeld) void this.#endTenure();
+        if (!this.#lease.isHeld) void this.#endTenure();
       },
     });
+  }
+
+  get lease(): Pick<OwnerLease, 'isHeld' | 'epoch'> {
+    return this.#lease;
   }
 
   start(): void {
@@ -67,7 +72,7 @@ export class Fleet {
     const budget = this.#tenure?.budget;
     await this.#endTenure();
     if (!budget) return;
-    await this.lease.release(budget.snapshot()).catch((error: unknown) => {
+    await this.#lease.release(budget.snapshot()).catch((error: unknown) => {
       // Postgres is away: the lease ends by itself in 15 s.
       this.options.log.warn('ownership could not be released', { error: String(error) });
     });
@@ -76,18 +81,25 @@ export class Fleet {
   async #keepLease(): Promise<number> {
     const { log } = this.options;
     if (this.#tenure) {
-      if (this.lease.isHeld && (await this.lease.renew(this.#tenure.budget.snapshot()))) return RENEW_MS;
-      log.warn('ownership lost', { holder: this.lease.holder });
+      if (this.#lease.isHeld && (await this.#lease.renew(this.#tenure.budget.snapshot()))) return RENEW_MS;
+      log.warn('ownership lost', { holder: this.#holder });
       await this.#endTenure();
     }
-    const tenure = await this.lease.acquire();
+    // A lease serves one tenure: a call still out from an earlier one must not be settled in the name of the next.
+    this.#lease = this.#newLease();
+    const tenure = await this.#lease.acquire();
     if (!tenure) {
       this.options.onBeat();
       return ACQUIRE_MS;
     }
-    log.info('ownership taken', { holder: this.lease.holder, epoch: tenure.epoch });
-    this.#tenure = startTenure(this.options, this.lease, tenure);
+    log.info('ownership taken', { holder: this.#holder, epoch: tenure.epoch });
+    this.#tenure = startTenure(this.options, this.#lease, tenure);
     return RENEW_MS;
+  }
+
+  #newLease(): OwnerLease {
+    const { database, config } = this.options;
+    return new OwnerLease(database, config.cluster, this.#holder);
   }
 
   async #endTenure(): Promise<void> {

@@ -51,7 +51,7 @@ export class Launch {
   @Column('text', { default: 'planned' })
   status!: LaunchStatus;
 
-  /** What kind of refusal made it fail; null also when it failed for a reason of our own. */
+  /** What kind of refusal made it fail, or, while open, its last call; null also when it failed for a reason of our own. */
   @Column('text', { nullable: true })
   failure!: AwsErrorKind | null;
 
@@ -67,6 +67,7 @@ export class Launch {
   @Column('timestamptz', { name: 'created_at', default: () => 'clock_timestamp()' })
   createdAt!: Date;
 
+  /** The last call that may have taken effect: everything it made is visible some time after. */
   @Column('timestamptz', { name: 'called_at', nullable: true })
   calledAt!: Date | null;
 

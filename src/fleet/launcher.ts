@@ -8,12 +8,16 @@ import { upsertInstances, wakeShapes } from './instance-writes.js';
 import type { Log } from './log.js';
 import { LeaseLost, type OwnerLease } from './owner-lease.js';
 import {
+  instancesToPay,
+  isTooLarge,
+  type NextStep,
   type OpenLaunch,
   planNextStep,
-  type Refusal,
   settleLookUp,
   settleRefusal,
   type Settlement,
+  settleUnreadable,
+  settleWithdrawal,
 } from './plan-launch.js';
 import { unseal } from './sealed.js';
 
@@ -53,6 +57,7 @@ export class Launcher {
     const { database, lease, budget } = this.options;
     const open = await database.prepared<OpenRow>('fleet-open-launches', OPEN_LAUNCHES);
     let pauseMs = LONGEST_PAUSE_MS;
+    let isQuotaSpent = false;
     for (const launch of open) {
       if (!lease.isHeld) break;
       if (this.#inFlight.has(launch.id)) continue;
@@ -61,18 +66,17 @@ export class Launcher {
         continue;
       }
       const step = planNextStep(launch);
-      const waitMs =
-        step === 'call'
-          ? budget.take('RunInstances', launch.count)
-          : step === 'look-up'
-            ? budget.take('DescribeInstances')
-            : 0;
-      if (waitMs > 0) {
-        // In order of age: a small launch behind must not take the tokens a large one waits for.
+      // In order of age: a small launch behind must not take the tokens a large one waits for.
+      if (step === 'call' && isQuotaSpent) continue;
+      const waitMs = this.#take(step, launch);
+      if (waitMs === 0) {
+        this.#start(launch, step);
+      } else if (isTooLarge(launch, { waitMs, burst: budget.available('RunInstances') })) {
+        this.#start(launch, 'give-back');
+      } else {
         pauseMs = Math.min(pauseMs, waitMs);
-        break;
+        if (step === 'call') isQuotaSpent = true;
       }
-      this.#start(launch, step);
     }
     return pauseMs;
   }
@@ -80,6 +84,12 @@ export class Launcher {
   /** Resolves when nothing is under way. */
   async drain(): Promise<void> {
     await Promise.all(this.#inFlight.values());
+  }
+
+  #take(step: NextStep, launch: OpenRow): number {
+    const { budget } = this.options;
+    if (step === 'call') return budget.take('RunInstances', instancesToPay(launch));
+    return step === 'look-up' ? budget.take('DescribeInstances') : 0;
   }
 
   #start(launch: OpenRow, step: Step): void {
@@ -96,16 +106,15 @@ export class Launcher {
   }
 
   async #carryOut(launch: OpenRow, step: Step): Promise<void> {
-    if (step === 'withdraw') {
-      await this.#settle(
-        launch,
-        { to: 'failed', failure: null, reason: 'not-needed', message: 'nobody waits for it' },
-        [],
-      );
-    } else if (step === 'look-up') {
-      await this.#lookUp(launch, null);
-    } else {
-      await this.#call(launch);
+    switch (step) {
+      case 'withdraw':
+        return this.#settle(launch, settleWithdrawal('not-needed'), []);
+      case 'give-back':
+        return this.#settle(launch, settleWithdrawal('too-large'), []);
+      case 'look-up':
+        return this.#lookUp(launch);
+      case 'call':
+        return this.#call(launch);
     }
   }
 
@@ -118,7 +127,7 @@ export class Launcher {
     const sealed = marked[0]?.input;
     if (!sealed || !lease.isHeld) return;
     const input = this.#read(sealed, launch.id);
-    if (input === null) return this.#lookUp(launch, UNREADABLE);
+    if (input === null) return this.#settle(launch, settleUnreadable(launch), []);
     try {
       const instances = await ec2.runInstances(input, launch.id);
       onAwsTrouble(null);
@@ -127,9 +136,7 @@ export class Launcher {
       if (!(error instanceof AwsError)) throw error;
       if (error.reason === 'ec2-throttled') budget.throttled('RunInstances');
       onAwsTrouble(isOurTrouble(error) ? `${error.reason}: ${error.message}` : null);
-      const settlement = settleRefusal(launch, error, Math.random());
-      if (settlement === 'look-up') await this.#lookUp(launch, error);
-      else await this.#settle(launch, settlement, []);
+      await this.#settle(launch, settleRefusal(launch, error, Math.random()), []);
     }
   }
 
@@ -142,26 +149,29 @@ export class Launcher {
     }
   }
 
-  async #lookUp(launch: OpenRow, because: Refusal | null): Promise<void> {
+  async #lookUp(launch: OpenRow): Promise<void> {
+    const { ec2, budget } = this.options;
     try {
-      const found = await this.options.ec2.describeByClientToken(launch.id);
-      await this.#settle(launch, settleLookUp(launch, found.length, because), found);
+      const found = await ec2.describeByClientToken(launch.id);
+      await this.#settle(launch, settleLookUp(launch, found.length), found);
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      await this.#settle(launch, settleLookUp(launch, error, because), []);
+      if (error.reason === 'ec2-throttled') budget.throttled('DescribeInstances');
+      await this.#settle(launch, settleLookUp(launch, error), []);
     }
   }
 
   async #settle(launch: OpenRow, settlement: Settlement, instances: readonly Ec2Instance[]): Promise<void> {
     const { lease, log } = this.options;
     const { to } = settlement;
-    const failure = settlement.to === 'failed' ? settlement.failure : null;
-    const reason = settlement.to === 'done' ? null : settlement.reason;
-    const message = settlement.to === 'done' ? null : settlement.message;
-    const againMs = 'againMs' in settlement ? settlement.againMs : null;
+    const { failure, reason, message } = to === 'done' ? SUCCESS : settlement;
+    const isOpen = to === 'planned' || to === 'unknown';
+    const againMs = isOpen ? settlement.againMs : null;
+    const calledBefore = isOpen && settlement.isVoid ? launch.calledAt : null;
     const settled = await lease.transaction(async (transaction) => {
       await upsertInstances(transaction, { launchId: launch.id, shapeKey: launch.shapeKey }, instances);
-      const rows = await transaction.query(SETTLE, [launch.id, to, failure, reason, message, againMs]);
+      const values = [launch.id, to, failure, reason, message, againMs, calledBefore];
+      const rows = await transaction.query(SETTLE, values);
       await wakeShapes(transaction, [launch.shapeKey]);
       return rows.length > 0;
     });
@@ -173,15 +183,16 @@ export class Launcher {
   }
 }
 
-type Step = ReturnType<typeof planNextStep>;
-type OpenRow = OpenLaunch & { readonly id: string; readonly shapeKey: string; readonly dueInMs: number };
-
-/** Written with another ENCRYPTION_KEY: it cannot be repeated, but what it may have made can be found. */
-const UNREADABLE: Refusal = {
-  kind: 'token-mismatch',
-  reason: 'launch-unreadable',
-  message: 'the launch was written with another ENCRYPTION_KEY',
+type Step = NextStep | 'give-back';
+type OpenRow = OpenLaunch & {
+  readonly id: string;
+  readonly shapeKey: string;
+  readonly dueInMs: number;
+  /** Of the last call that may have taken effect; text, because a Date would lose the microseconds. */
+  readonly calledAt: string | null;
 };
+
+const SUCCESS = { failure: null, reason: null, message: null };
 
 /** Not about the request, but about EC2, the network or our credentials. */
 function isOurTrouble({ kind }: AwsError): boolean {
@@ -189,8 +200,9 @@ function isOurTrouble({ kind }: AwsError): boolean {
 }
 
 const OPEN_LAUNCHES = `
-  SELECT l.id, l.shape_key AS "shapeKey", l.status, l.tries, l.count,
-    extract(epoch FROM clock_timestamp() - l.called_at)::float8 * 1000 AS "calledMsAgo",
+  SELECT l.id, l.shape_key AS "shapeKey", l.status, l.tries, l.count, l.failure AS "refusedAs", l.reason, l.message,
+    extract(epoch FROM clock_timestamp() - l.created_at)::float8 * 1000 AS "ageMs",
+    l.called_at::text AS "calledAt", extract(epoch FROM clock_timestamp() - l.called_at)::float8 * 1000 AS "calledMsAgo",
     coalesce(extract(epoch FROM l.next_try_at - clock_timestamp())::float8 * 1000, 0) AS "dueInMs",
     s.warm > 0 OR EXISTS (
       SELECT 1 FROM attempts a
@@ -202,7 +214,7 @@ const OPEN_LAUNCHES = `
 
 // Status and tries as they were read: two of us never make one call at once.
 const MARK_CALLED = `
-  UPDATE launches SET status = 'unknown', tries = tries + 1, called_at = coalesce(called_at, clock_timestamp()),
+  UPDATE launches SET status = 'unknown', tries = tries + 1, called_at = clock_timestamp(),
     next_try_at = clock_timestamp() + make_interval(secs => $4)
   WHERE id = $1 AND status = $2 AND tries = $3
   RETURNING input`;
@@ -211,6 +223,7 @@ const MARK_CALLED = `
 const SETTLE = `
   UPDATE launches SET status = $2, failure = $3, reason = $4, message = $5,
     input = CASE WHEN $2 IN ('done', 'failed') THEN ''::bytea ELSE input END,
+    called_at = CASE WHEN $2 = 'planned' THEN NULL ELSE coalesce($7::timestamptz, called_at) END,
     next_try_at = CASE WHEN $6::float8 IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => $6::float8 / 1000) END,
     settled_at = CASE WHEN $2 IN ('done', 'failed') THEN clock_timestamp() END
   WHERE id = $1 AND status IN ('planned', 'unknown')

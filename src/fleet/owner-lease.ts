@@ -20,10 +20,14 @@ export class LeaseLost extends Error {
   override readonly name = 'LeaseLost';
 }
 
-/** The right to make mutating EC2 calls for a cluster: a row with a holder, an epoch and an end by Postgres's clock. */
+/**
+ * The right to make mutating EC2 calls for a cluster: a row with a holder, an epoch and an end by Postgres's clock.
+ * For one tenure: once lost it is never held again, so that whoever still works under it changes nothing.
+ */
 export class OwnerLease {
   #epoch: string | null = null;
   #heldUntilMs = 0;
+  #isOver = false;
 
   constructor(
     private readonly database: Database,
@@ -45,6 +49,7 @@ export class OwnerLease {
 
   /** Takes the lease if nobody holds it; each taking is a new epoch. */
   async acquire(): Promise<Tenure | null> {
+    if (this.#isOver || this.#epoch !== null) throw new Error('a lease is for one tenure');
     const askedAt = this.now();
     const tenure = await this.database.transaction(async (transaction) => {
       await transaction.query(
@@ -125,6 +130,7 @@ export class OwnerLease {
   }
 
   #lose(): void {
+    this.#isOver = true;
     this.#epoch = null;
     this.#heldUntilMs = 0;
   }

@@ -1,26 +1,59 @@
 import { describe, expect, it } from '@jest/globals';
 import {
+  instancesToPay,
+  isTooLarge,
   type OpenLaunch,
   planNextStep,
   type Refusal,
+  REPEAT_MS,
   settleLookUp,
   settleRefusal,
   VISIBILITY_MS,
 } from './plan-launch.js';
 
-const planned: OpenLaunch = { status: 'planned', tries: 0, count: 3, calledMsAgo: null, isWanted: true };
-const unknown: OpenLaunch = { status: 'unknown', tries: 1, count: 3, calledMsAgo: 1_000, isWanted: true };
-const old: OpenLaunch = { ...unknown, calledMsAgo: VISIBILITY_MS };
+const planned: OpenLaunch = {
+  status: 'planned',
+  tries: 0,
+  count: 3,
+  ageMs: 100,
+  calledMsAgo: null,
+  refusedAs: null,
+  reason: null,
+  message: null,
+  isWanted: true,
+};
+const unknown: OpenLaunch = { ...planned, status: 'unknown', tries: 1, ageMs: 1_100, calledMsAgo: 1_000 };
+const invisible: OpenLaunch = { ...unknown, calledMsAgo: VISIBILITY_MS };
 const refusal = (kind: Refusal['kind']): Refusal => ({ kind, reason: `reason-of-${kind}`, message: 'no' });
+const refused: OpenLaunch = { ...unknown, refusedAs: 'token-spent', reason: 'token-spent', message: 'spent' };
 
 describe('planNextStep', () => {
   it.each([
-    ['calls what is planned', planned, 'call'],
+    ['calls what is planned, however old', { ...planned, ageMs: 10 * REPEAT_MS }, 'call'],
     ['repeats what is unknown: the token makes it safe', unknown, 'call'],
     ['withdraws what nobody wants and EC2 has not seen', { ...planned, isWanted: false }, 'withdraw'],
     ['only looks for what nobody wants and EC2 may have done', { ...unknown, isWanted: false }, 'look-up'],
+    ['does not repeat what was refused for certain', refused, 'look-up'],
+    ['gives up repeating: each repeat may take effect itself', { ...unknown, ageMs: REPEAT_MS }, 'look-up'],
   ])('%s', (_, launch, step) => {
     expect(planNextStep(launch)).toBe(step);
+  });
+});
+
+describe('the quota', () => {
+  it('is paid by the first call, not by its repeat', () => {
+    expect(instancesToPay(planned)).toBe(3);
+    expect(instancesToPay(unknown)).toBe(0);
+  });
+
+  it.each([
+    ['it would wait for minutes', planned, { waitMs: 60_000, burst: 1 }, true],
+    ['it is its turn soon', planned, { waitMs: 4_000, burst: 1 }, false],
+    ['it waits for a call, not for instances', planned, { waitMs: 60_000, burst: 3 }, false],
+    ['there is no smaller one', { ...planned, count: 1 }, { waitMs: 60_000, burst: 0 }, false],
+    ['EC2 may have done it already', unknown, { waitMs: 60_000, burst: 0 }, false],
+  ])('sends a launch back, or not, when %s', (_, launch, quota, expected) => {
+    expect(isTooLarge(launch, quota)).toBe(expected);
   });
 });
 
@@ -34,29 +67,38 @@ describe('settleRefusal', () => {
         reason: `reason-of-${kind}`,
         message: 'no',
       });
-      expect(settleRefusal(unknown, refusal(kind), 0)).toBe('look-up');
+      expect(settleRefusal(unknown, refusal(kind), 0)).toMatchObject({ to: 'unknown', againMs: 0, failure: kind });
     },
   );
 
   it('keeps what was unknown unknown when the repeat is throttled', () => {
-    expect(settleRefusal(planned, refusal('throttled'), 0)).toMatchObject({ to: 'planned' });
-    expect(settleRefusal(unknown, refusal('throttled'), 0)).toMatchObject({ to: 'unknown' });
+    expect(settleRefusal(planned, refusal('throttled'), 0)).toMatchObject({ to: 'planned', failure: null });
+    expect(settleRefusal(unknown, refusal('throttled'), 0)).toMatchObject({ to: 'unknown', failure: null });
   });
 
   it('knows nothing after an unknown outcome', () => {
-    expect(settleRefusal(planned, refusal('unknown-outcome'), 0)).toMatchObject({ to: 'unknown' });
-    expect(settleRefusal(unknown, refusal('unknown-outcome'), 0)).toMatchObject({ to: 'unknown' });
+    expect(settleRefusal(planned, refusal('unknown-outcome'), 0)).toMatchObject({ to: 'unknown', failure: null });
+    expect(settleRefusal(unknown, refusal('unknown-outcome'), 0)).toMatchObject({ to: 'unknown', failure: null });
   });
 
   it.each(['token-mismatch', 'token-spent'] as const)('looks what is behind a token (%s)', (kind) => {
-    expect(settleRefusal(planned, refusal(kind), 0)).toBe('look-up');
-    expect(settleRefusal(unknown, refusal(kind), 0)).toBe('look-up');
+    expect(settleRefusal(planned, refusal(kind), 0)).toMatchObject({ to: 'unknown', againMs: 0, failure: kind });
+    expect(settleRefusal(unknown, refusal(kind), 0)).toMatchObject({ to: 'unknown', againMs: 0, failure: kind });
+  });
+
+  it('counts the visibility window from the last call that may have done something', () => {
+    const isVoid = (kind: Refusal['kind']) => {
+      const settlement = settleRefusal(unknown, refusal(kind), 0);
+      return 'isVoid' in settlement && settlement.isVoid;
+    };
+    expect(isVoid('unknown-outcome')).toBe(false);
+    expect((['throttled', 'token-mismatch', 'token-spent', 'capacity'] as const).map(isVoid)).not.toContain(false);
   });
 
   it('waits longer with every try, up to half a minute, and never in step with others', () => {
     const pause = (tries: number, dice: number) => {
       const settlement = settleRefusal({ ...unknown, tries }, refusal('throttled'), dice);
-      return settlement !== 'look-up' && 'againMs' in settlement ? settlement.againMs : -1;
+      return 'againMs' in settlement ? settlement.againMs : -1;
     };
     expect([0, 1, 2, 3].map((tries) => pause(tries, 1))).toEqual([750, 1250, 2250, 4250]);
     expect(pause(50, 1)).toBe(30_250);
@@ -66,30 +108,41 @@ describe('settleRefusal', () => {
 
 describe('settleLookUp', () => {
   it('is done when everything asked for is there', () => {
-    expect(settleLookUp(unknown, 3, null)).toEqual({ to: 'done' });
+    expect(settleLookUp(unknown, 3)).toEqual({ to: 'done' });
+    expect(settleLookUp(refused, 3)).toEqual({ to: 'done' });
   });
 
+  const unwanted = { ...invisible, isWanted: false };
   it.each([
     ['nothing is visible yet', unknown, 0, { to: 'unknown' }],
     ['a part is visible yet', unknown, 2, { to: 'unknown' }],
-    ['never more became visible', old, 2, { to: 'done' }],
-    ['nothing became visible', old, 0, { to: 'failed', failure: null, reason: 'not-needed' }],
+    ['never more became visible', invisible, 2, { to: 'done' }],
+    ['nothing became visible', invisible, 0, { to: 'failed', failure: 'unknown-outcome', reason: 'outcome-unknown' }],
+    ['nothing became visible of what nobody wants', unwanted, 0, { to: 'failed', failure: null, reason: 'not-needed' }],
   ])('%s', (_, launch, found, expected) => {
-    expect(settleLookUp(launch, found, null)).toMatchObject(expected);
+    expect(settleLookUp(launch, found)).toMatchObject(expected);
   });
 
-  it('fails for the reason it was looked up for', () => {
-    expect(settleLookUp(old, 0, refusal('token-spent'))).toMatchObject({
+  it('fails for the reason it was looked up for, which it keeps while it looks', () => {
+    expect(settleLookUp(refused, 0)).toMatchObject({ to: 'unknown', failure: 'token-spent', reason: 'token-spent' });
+    expect(settleLookUp({ ...refused, calledMsAgo: VISIBILITY_MS }, 0)).toEqual({
       to: 'failed',
       failure: 'token-spent',
-      reason: 'reason-of-token-spent',
+      reason: 'token-spent',
+      message: 'spent',
     });
   });
 
-  it('knows nothing when the look-up fails', () => {
-    expect(settleLookUp(old, refusal('unknown-outcome'), refusal('token-spent'))).toMatchObject({
+  it('knows nothing when the look-up fails, however long ago the call was', () => {
+    expect(settleLookUp(invisible, refusal('unknown-outcome'))).toMatchObject({
       to: 'unknown',
+      failure: null,
       reason: 'reason-of-unknown-outcome',
+    });
+    expect(settleLookUp({ ...refused, calledMsAgo: VISIBILITY_MS }, refusal('throttled'))).toMatchObject({
+      to: 'unknown',
+      failure: 'token-spent',
+      reason: 'token-spent',
     });
   });
 });

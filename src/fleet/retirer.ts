@@ -4,6 +4,7 @@ import type { Ec2 } from '../aws/ec2.js';
 import type { Database } from '../database/database.js';
 import type { Log } from './log.js';
 import type { OwnerLease } from './owner-lease.js';
+import { backoffMs } from './plan-backoff.js';
 
 export type RetirerOptions = {
   readonly database: Database;
@@ -29,46 +30,75 @@ const LONGEST_PAUSE_MS = 2_000;
 
 /** Ends the instances that are to end. That it happened is told by a describe, never by the call's answer. */
 export class Retirer {
-  constructor(private readonly options: RetirerOptions) {}
+  #failures = 0;
+  #notBeforeMs = 0;
+
+  constructor(
+    private readonly options: RetirerOptions,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
 
   async run(): Promise<Retired> {
     const { database, budget, lease } = this.options;
+    const backoff = this.#notBeforeMs - this.now();
+    if (backoff > 0) return { pauseMs: backoff, isWatchNeeded: false };
     const due = await database.prepared<{ id: string }>('fleet-due-retirements', DUE, [REPEAT_SECONDS, BATCH]);
     if (due.length === 0 || !lease.isHeld) return { pauseMs: LONGEST_PAUSE_MS, isWatchNeeded: false };
     const waitMs = budget.take('TerminateInstances', due.length);
     if (waitMs > 0) return { pauseMs: Math.min(waitMs, LONGEST_PAUSE_MS), isWatchNeeded: false };
-    await this.terminate(due.map(({ id }) => id));
+    const isHeard = await this.terminate(due.map(({ id }) => id));
+    this.#failures = isHeard ? 0 : this.#failures + 1;
+    if (!isHeard) {
+      const pauseMs = backoffMs(this.#failures, Math.random());
+      this.#notBeforeMs = this.now() + pauseMs;
+      return { pauseMs, isWatchNeeded: true };
+    }
     return { pauseMs: due.length === BATCH ? 0 : LONGEST_PAUSE_MS, isWatchNeeded: true };
   }
 
-  /** Splits a batch that EC2 refuses for one id: the others must not wait for it. */
-  private async terminate(ids: readonly string[]): Promise<void> {
+  /**
+   * Splits a batch that EC2 refuses for one id: the others must not wait for it.
+   * @returns false when EC2 did not look at the ids at all, or nobody knows: then the call is repeated soon
+   */
+  private async terminate(ids: readonly string[]): Promise<boolean> {
     const { ec2, budget, lease, log } = this.options;
-    if (!lease.isHeld) return;
+    if (!lease.isHeld) return true;
     try {
       await ec2.terminate(ids);
       log.info('instances terminated', { instanceIds: ids });
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
       if (error.reason === 'ec2-throttled') budget.throttled('TerminateInstances');
-      const isAboutOne =
-        error.kind === 'not-found' || error.kind === 'invalid' || error.code === 'UnauthorizedOperation';
-      // A refusal of all of them must not cost a call for each: what the bucket does not give waits for the repeat.
-      if (isAboutOne && ids.length > 1 && budget.take('TerminateInstances', ids.length) === 0) {
-        const half = Math.ceil(ids.length / 2);
-        await this.terminate(ids.slice(0, half));
-        await this.terminate(ids.slice(half));
-        return;
-      }
-      log.warn('instances could not be terminated yet', {
-        instanceIds: ids,
-        reason: error.reason,
-        message: error.message,
-      });
+      const { reason, message } = error;
+      log.warn('instances could not be terminated yet', { instanceIds: ids, reason, message });
+      if (error.kind === 'throttled' || error.kind === 'unknown-outcome') return false;
+      if (isAboutOne(error) && ids.length > 1) return this.terminateHalves(ids);
     }
-    // Also when it failed: it is repeated after a while, and the sweep tells what has become of an id EC2 does not know.
-    await lease.transaction((transaction) => transaction.prepared('fleet-terminate-called', CALLED, [ids]));
+    await this.markCalled(ids);
+    return true;
   }
+
+  private async terminateHalves(ids: readonly string[]): Promise<boolean> {
+    const middle = Math.ceil(ids.length / 2);
+    let isHeard = true;
+    for (const half of [ids.slice(0, middle), ids.slice(middle)]) {
+      // A refusal of all of them must not cost a call for each: what the bucket does not give waits for the repeat.
+      if (this.options.budget.take('TerminateInstances', half.length) > 0) await this.markCalled(half);
+      else if (!(await this.terminate(half))) isHeard = false;
+    }
+    return isHeard;
+  }
+
+  /** Also when it failed: it is repeated after a while, and the sweep tells what has become of an id EC2 does not know. */
+  private async markCalled(ids: readonly string[]): Promise<void> {
+    await this.options.lease.transaction((transaction) =>
+      transaction.prepared('fleet-terminate-called', CALLED, [ids]),
+    );
+  }
+}
+
+function isAboutOne({ kind, code }: AwsError): boolean {
+  return kind === 'not-found' || kind === 'invalid' || code === 'UnauthorizedOperation';
 }
 
 const DUE = `

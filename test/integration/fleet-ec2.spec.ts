@@ -120,14 +120,30 @@ describe('the EC2 adapter', () => {
     expect(await ec2.findDefaultSubnets()).toHaveLength(3);
   });
 
-  it('calls RunInstances once, whatever EC2 answers: a repeat by the SDK would cost another token', async () => {
-    const before = cloud.ledger.calls('RunInstances').length;
-    cloud.faults.failNext('RunInstances', { code: 'InsufficientInstanceCapacity' });
-    await expect(ec2.runInstances(await inputOf(1), 'token-6')).rejects.toMatchObject({
-      kind: 'capacity',
-      code: 'InsufficientInstanceCapacity',
-    });
-    expect(cloud.ledger.calls('RunInstances')).toHaveLength(before + 1);
+  it.each(['InsufficientInstanceCapacity', 'InternalError', 'ServiceUnavailable', 'RequestLimitExceeded'])(
+    'makes one request of one mutating call, also when EC2 answers %s, which the SDK would repeat',
+    async (code) => {
+      const input = await inputOf(1);
+      const mutating = {
+        RunInstances: () => ec2.runInstances(input, `token-${code}`),
+        TerminateInstances: () => ec2.terminate(['i-0fffffffffffffff0']),
+        CreateTags: () => ec2.createTags(['i-0fffffffffffffff0'], [{ Key: 'a', Value: 'b' }]),
+      };
+      for (const [action, call] of Object.entries(mutating)) {
+        const before = cloud.ledger.calls(action).length;
+        cloud.faults.failNext(action, { code });
+        await expect(call()).rejects.toMatchObject({ action, code });
+        expect(cloud.ledger.calls(action)).toHaveLength(before + 1);
+      }
+      expect(await ec2.describeByClientToken(`token-${code}`)).toEqual([]);
+    },
+  );
+
+  it('repeats a describe once: reading costs little, and a connection may just have been closed', async () => {
+    const before = cloud.ledger.calls('DescribeInstances').length;
+    cloud.faults.failNext('DescribeInstances', { code: 'InternalError' });
+    expect(await ec2.describeByClientToken('token-2')).toEqual([]);
+    expect(cloud.ledger.calls('DescribeInstances')).toHaveLength(before + 2);
   });
 
   it('does not know the outcome when the answer is lost', async () => {

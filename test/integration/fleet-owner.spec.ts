@@ -40,6 +40,32 @@ describe('the owner', () => {
     expect(await world.rows('SELECT 1 FROM shapes')).toEqual([]);
   });
 
+  it('is one for one tenure: what is under way under an earlier lease of the same process changes nothing', async () => {
+    const earlier = leaseOf('one');
+    await earlier.acquire();
+    await expire();
+    const later = leaseOf('one');
+    await later.acquire();
+    const write = earlier.transaction((transaction) =>
+      transaction.query(`INSERT INTO shapes (key, spec) VALUES ('stale', '{}')`),
+    );
+    await expect(write).rejects.toThrow(LeaseLost);
+    await expect(earlier.acquire()).rejects.toThrow('one tenure');
+    expect(await later.renew({})).toBe(true);
+    expect(await world.rows('SELECT 1 FROM shapes')).toEqual([]);
+  });
+
+  it('does not renew, and releases nothing, in the name of its successor', async () => {
+    const stale = leaseOf('one');
+    await stale.acquire();
+    await expire();
+    const next = leaseOf('two');
+    await next.acquire();
+    await stale.release({});
+    expect(await stale.renew({})).toBe(false);
+    expect(await next.renew({})).toBe(true);
+  });
+
   it('holds off a take-over until its transaction is through', async () => {
     const lease = leaseOf('one');
     await lease.acquire();

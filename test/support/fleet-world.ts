@@ -21,6 +21,17 @@ export const SPEC: ShapeSpec = {
 
 export type LogLine = { level: 'info' | 'warn' | 'error'; message: string; fields: object };
 
+export type LaunchState = {
+  id: string;
+  status: string;
+  failure: string | null;
+  reason: string | null;
+  tries: number;
+  count: number;
+  type: string;
+  subnetId: string;
+};
+
 export type FleetWorld = {
   readonly test: TestDatabase;
   readonly cloud: LocalCloud;
@@ -28,7 +39,7 @@ export type FleetWorld = {
   /** Whether booted instances register, as their agents would. Default: true. */
   registers: boolean;
   /** A fleet that is not started. Stopped by `close`. */
-  fleet(overrides?: Partial<FleetOptions['config']>): Fleet;
+  fleet(overrides?: Partial<FleetOptions['config']>, agentScript?: string): Fleet;
   /** Waiting attempts of new jobs, as the job pass inserts them. */
   demand(count: number, spec?: ShapeSpec): Promise<string[]>;
   end(attemptIds: readonly string[]): Promise<void>;
@@ -36,6 +47,8 @@ export type FleetWorld = {
   until(what: string, isTrue: () => boolean | Promise<boolean>, limitMs?: number): Promise<void>;
   rows<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
   assigned(): Promise<{ attemptId: string; instanceId: string }[]>;
+  /** Oldest first. */
+  launches(): Promise<LaunchState[]>;
   /** Instances the cloud itself calls alive. */
   alive(): string[];
   close(): Promise<void>;
@@ -77,7 +90,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
     test,
     cloud,
     log,
-    fleet: (overrides: Partial<FleetOptions['config']> = {}) => {
+    fleet: (overrides: Partial<FleetOptions['config']> = {}, script = agentScript) => {
       const fleet = new Fleet({
         database: test.database,
         signals: test.signals,
@@ -95,7 +108,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
           },
           ...overrides,
         },
-        agentScript,
+        agentScript: script,
         log: { info: write('info'), warn: write('warn'), error: write('error') },
         onBeat: () => undefined,
         onAwsTrouble: () => undefined,
@@ -111,6 +124,11 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
     assigned: () =>
       test.database.query<{ attemptId: string; instanceId: string }>(
         `SELECT attempt_id AS "attemptId", instance_id AS "instanceId" FROM assignments`,
+      ),
+    launches: () =>
+      test.database.query<LaunchState>(
+        `SELECT id, status, failure, reason, tries, count, instance_type AS type, subnet_id AS "subnetId"
+         FROM launches ORDER BY created_at, id`,
       ),
     alive: () =>
       cloud.ledger

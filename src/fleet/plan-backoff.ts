@@ -1,0 +1,12 @@
+const FIRST_MS = 500;
+const LONGEST_MS = 30_000;
+
+/**
+ * Milliseconds until the next try: exponential, full jitter, so that many who failed together do not come back together.
+ * Never less than a quarter of a second: a token is spent on each try.
+ * @param tries that failed before
+ * @param dice 0 … 1
+ */
+export function backoffMs(tries: number, dice: number): number {
+  return Math.ceil(FIRST_MS / 2 + dice * Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(tries, 10)));
+}

@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { type AwsErrorKind, KNOWN_CODES, toAwsError } from '../../src/aws/aws-error.js';
+import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
+
+/** Made by the SDK or on our side of the wire: no server answers them. */
+const NOT_FROM_EC2 = ['AbortError', 'TimeoutError', 'CredentialsProviderError'];
+/** Known by their beginning, or not at all: a client's fault is refused for good. */
+const OTHERS = ['InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable', 'AuthFailure.SomethingNew', 'SomethingNew'];
+const CODES = [...KNOWN_CODES.filter((code) => !NOT_FROM_EC2.includes(code)), ...OTHERS];
+
+// Each error code EC2 has for RunInstances, and what becomes of one waiting attempt.
+describe('RunInstances refused with', () => {
+  let world: FleetWorld;
+  let diskGiB = 30;
+  beforeAll(async () => {
+    world = await startFleetWorld({ quotas: 'none' });
+    // Not about budgets: a hundred launches would take a minute of them.
+    world.fleet({ aws: { quotaShare: 1_000 } }).start();
+  });
+  afterAll(() => world.close());
+
+  it.each(CODES.map((code) => [code, toAwsError('RunInstances', sdkError(code)).kind] as const))(
+    '%s (%s)',
+    async (code, kind) => {
+      const { reason } = toAwsError('RunInstances', sdkError(code));
+      const earlier = { calls: calls().length, instances: world.cloud.ledger.instances().length };
+      world.cloud.faults.failNext('RunInstances', { code });
+      // A shape of its own, so that nothing is remembered from the row above.
+      diskGiB += 1;
+      const key = await demandOne({ ...SPEC, types: ['t3.small', 't3.medium'], diskGiB });
+      const launchesOf = () =>
+        world.rows<Launch>(
+          `SELECT id, status, failure, reason, instance_type AS type, subnet_id AS "subnetId" FROM launches
+           WHERE shape_key = $1 ORDER BY created_at`,
+          [key],
+        );
+      const served = () => world.until('it is served', async () => (await assignedOf(key)) === 1);
+      const newCalls = () => calls().slice(earlier.calls);
+      const end = ENDS[kind];
+      if (end === 'repeated') {
+        await served();
+        const launches = await launchesOf();
+        expect(launches).toMatchObject([{ status: 'done', failure: null }]);
+        expect(newCalls().map(({ clientToken }) => clientToken)).toEqual([launches[0]!.id, launches[0]!.id]);
+      } else if (end === 'elsewhere') {
+        await served();
+        const [refused, next] = await launchesOf();
+        expect(refused).toMatchObject({ status: 'failed', failure: kind, reason });
+        expect(next).toMatchObject({ status: 'done' });
+        expect([next!.type, next!.subnetId]).not.toEqual([refused!.type, refused!.subnetId]);
+      } else if (end === 'looked-up') {
+        await world.until('it is unknown', async () => (await launchesOf())[0]?.failure === kind);
+        await world.rows(
+          `UPDATE launches SET called_at = called_at - interval '2 minutes', next_try_at = NULL WHERE status = 'unknown'`,
+        );
+        await served();
+        expect(await launchesOf()).toMatchObject([{ status: 'failed', failure: kind, reason }, { status: 'done' }]);
+        expect(new Set(newCalls().map(({ clientToken }) => clientToken)).size).toBe(2);
+      } else {
+        const verdict = () =>
+          world.rows<{ reason: string; isFinal: boolean }>(
+            'SELECT verdict_reason AS reason, verdict_is_final AS "isFinal" FROM shapes WHERE key = $1',
+            [key],
+          );
+        await world.until('the verdict has fallen', async () => (await verdict())[0]?.isFinal === true);
+        expect(await verdict()).toEqual([{ reason, isFinal: true }]);
+        expect(await launchesOf()).toMatchObject([{ status: 'failed', failure: kind, reason }]);
+        expect(await assignedOf(key)).toBe(0);
+        expect(newCalls()).toHaveLength(1);
+      }
+      const cost = world.cloud.ledger.instances().length - earlier.instances;
+      expect(cost).toBe(end === 'final' ? 0 : 1);
+    },
+  );
+
+  const calls = () => world.cloud.ledger.calls('RunInstances');
+  async function demandOne(spec: typeof SPEC): Promise<string> {
+    const [attemptId = ''] = await world.demand(1, spec);
+    const [attempt] = await world.rows<{ key: string }>('SELECT shape_key AS key FROM attempts WHERE id = $1', [
+      attemptId,
+    ]);
+    return attempt!.key;
+  }
+  async function assignedOf(key: string): Promise<number> {
+    const rows = await world.rows(
+      'SELECT 1 FROM assignments x JOIN attempts a ON a.id = x.attempt_id WHERE a.shape_key = $1',
+      [key],
+    );
+    return rows.length;
+  }
+});
+
+function sdkError(name: string): Error {
+  // The fault decides of codes we do not know; of those we know, the code alone.
+  return Object.assign(new Error(), { name, $fault: 'client' });
+}
+
+type Launch = { id: string; status: string; failure: string | null; reason: string; type: string; subnetId: string };
+
+/**
+ * `repeated` with its own token; `elsewhere`: closed, and another offer asked with another token; `looked-up` until the
+ * visibility window is over, then closed and replaced; `final`: those who wait are told that it is in vain.
+ */
+const ENDS: Readonly<Record<AwsErrorKind, 'repeated' | 'elsewhere' | 'looked-up' | 'final'>> = {
+  throttled: 'repeated',
+  'unknown-outcome': 'repeated',
+  capacity: 'elsewhere',
+  quota: 'elsewhere',
+  address: 'elsewhere',
+  'token-mismatch': 'looked-up',
+  'token-spent': 'looked-up',
+  permission: 'final',
+  invalid: 'final',
+  'not-found': 'final',
+};
