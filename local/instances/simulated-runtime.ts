@@ -77,10 +77,14 @@ async function disturb(machine: Machine, disturbance: Disturbance): Promise<void
       machine.restart = setTimeout(() => machine.startAgent?.(), RESTART_MS);
       return;
     }
-    case 'break-docker':
-      { machine.engine.break(); return; }
-    case 'mend-docker':
-      { machine.engine.mend(); return; }
+    case 'break-docker': {
+      machine.engine.break();
+      return;
+    }
+    case 'mend-docker': {
+      machine.engine.mend();
+      return;
+    }
     case 'exhaust-memory':
       return machine.engine.exhaustMemory();
   }
