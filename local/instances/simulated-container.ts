@@ -190,6 +190,7 @@ export class SimulatedContainer {
           hello: greeting ?? 'world',
           hostname: this.id.slice(0, 12),
           image: this.#config.image,
+          startedAt: this.#startedAt,
           path,
         }),
       }),

@@ -1,5 +1,5 @@
 import { acknowledgeOrders, stableAtOf } from './plan-candidate.js';
-import { after, isAcknowledged, lossOf, planAttempt } from './plan-attempt.js';
+import { after, isAcknowledged, latest, lossOf, planAttempt } from './plan-attempt.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts, EndedAttemptFacts } from './plan-facts.js';
 import { ailmentOf, nextHealAt, planWatch, type Try } from './plan-healing.js';
@@ -77,9 +77,19 @@ function settle(draft: Draft, deployment: DeploymentFacts, good: AttemptFacts): 
   for (const attempt of draft.liveAttempts(deployment)) {
     if (attempt.id === good.id) continue;
     const ailment = isAcknowledged(attempt) ? ailmentOf(attempt, draft.now) : null;
+    const drainedAt = after(servingSince(draft, good), deployment.definition.rollout.drainSeconds);
+    // It serves well, until EC2 ends it: as any predecessor it gets the time for its callers to move on.
+    if (ailment?.reason === 'spot-interrupted' && attempt.phase !== 'stopping' && draft.now < drainedAt) {
+      draft.wakeAt(drainedAt);
+      continue;
+    }
     release(draft, deployment, attempt, ailment?.reason ?? 'not-needed', ailment?.message);
   }
   if (draft.current(deployment).reason !== 'successor-lost') draft.change(deployment, { reason: null, message: null });
+}
+
+function servingSince(draft: Draft, attempt: AttemptFacts): Date {
+  return latest(attempt, 'restart-policy')?.createdAt ?? draft.now;
 }
 
 /** A draining predecessor whose container was not told to stop yet. */

@@ -555,7 +555,11 @@ describe('an active service', () => {
     expect(world.status).toBe('degraded');
     expect(deployment).toMatchObject({ status: 'active', reason: 'spot-interrupted' });
     expect([attempt.phase, deployment.attempts[1]?.phase]).toEqual(['healthy', 'waiting']);
-    world.run(120);
+    world.run(10);
+    expect(world.status).toBe('running');
+    world.run(9);
+    expect(attempt.phase).toBe('healthy');
+    world.run(2);
     expect(attempt).toMatchObject({ phase: 'ended', reason: 'spot-interrupted' });
     expect(world.status).toBe('running');
     note(world);
