@@ -96,6 +96,19 @@ async function applyFault(request: IncomingMessage, faults: Faults): Promise<voi
       faults.kill(fields.text('id'), fields.optionalText('by') === 'hand' ? 'hand' : 'host');
       return;
     }
+    case 'stop': {
+      faults.stop(fields.text('id'));
+      return;
+    }
+    case 'reboot': {
+      faults.reboot(fields.text('id'));
+      return;
+    }
+    case 'killAgent':
+    case 'breakDocker':
+    case 'mendDocker':
+    case 'exhaustMemory':
+      return faults[name](fields.text('id'));
     case 'spotNotice': {
       faults.spotNotice(fields.text('id'), fields.number('inSeconds'));
       return;

@@ -24,6 +24,16 @@ export type Faults = {
   thaw(id: string): Promise<void>;
   /** Gone without notice: as if somebody terminated it by hand, or its host failed. */
   kill(id: string, by?: 'host' | 'hand'): void;
+  /** By hand, behind the scheduler's back: the disk stays. Nothing when it is not running. */
+  stop(id: string): void;
+  reboot(id: string): void;
+  /** kill -9 of the agent on it; it is started again after two seconds. */
+  killAgent(id: string): Promise<void>;
+  /** Docker does not answer until it is mended; containers run on. */
+  breakDocker(id: string): Promise<void>;
+  mendDocker(id: string): Promise<void>;
+  /** The kernel kills the container's process for want of memory. */
+  exhaustMemory(id: string): Promise<void>;
   /** Interruption notice now (metadata: spot/instance-action), termination after so many seconds (EC2: 120). */
   spotNotice(id: string, inSeconds: number): void;
   /** Takes back what waits (failures, lost and late answers, throttling), not what already happened. */
@@ -67,6 +77,12 @@ export function createFaults(world: World): FaultPlan {
       const reason = by === 'hand' ? STATE_REASONS.byUser : STATE_REASONS.hostFailed;
       world.machines.terminate(find(world, id), reason, 'kill');
     },
+    stop: (id) => world.machines.stop(find(world, id), STATE_REASONS.byUser),
+    reboot: (id) => world.machines.reboot(find(world, id)),
+    killAgent: async (id) => world.machines.disturb(find(world, id), 'kill-agent'),
+    breakDocker: async (id) => world.machines.disturb(find(world, id), 'break-docker'),
+    mendDocker: async (id) => world.machines.disturb(find(world, id), 'mend-docker'),
+    exhaustMemory: async (id) => world.machines.disturb(find(world, id), 'exhaust-memory'),
     spotNotice: (id, inSeconds) => {
       const instance = find(world, id);
       const at = new Date(Date.now() + inSeconds * 1000);

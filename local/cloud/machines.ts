@@ -1,5 +1,5 @@
 import { STATE_REASONS, type CloudInstance, type InstanceState, type StateReason } from './instance.ts';
-import type { BootedInstance, HaltReason, InstanceRuntime } from './runtime.ts';
+import type { BootedInstance, Disturbance, HaltReason, InstanceRuntime } from './runtime.ts';
 
 /** Moves instances through their states; every effect on a guest goes through here, one at a time per instance. */
 export type Machines = {
@@ -10,6 +10,7 @@ export type Machines = {
   stop(instance: CloudInstance, reason: StateReason): void;
   reboot(instance: CloudInstance): void;
   freeze(instance: CloudInstance, isFrozen: boolean): Promise<void>;
+  disturb(instance: CloudInstance, disturbance: Disturbance): Promise<void>;
   terminateAt(instance: CloudInstance, at: Date, reason: StateReason): void;
   console(id: string): string;
   /** Halts every guest. States are left as they are: the cloud is going away, not the instances. */
@@ -171,6 +172,11 @@ export function createMachines(options: MachinesOptions): Machines {
         throw new Error('this runtime cannot freeze instances');
       instance.isFrozen = isFrozen;
       await (isFrozen ? runtime.freeze(instance.id) : runtime.thaw(instance.id));
+    },
+    disturb: async (instance, disturbance) => {
+      if (instance.state !== 'running') throw new Error(`${instance.id} is ${instance.state}, not running`);
+      if (runtime.disturb === undefined) throw new Error('this runtime cannot disturb instances');
+      await runtime.disturb(instance.id, disturbance);
     },
     terminateAt: (instance, at, reason) =>
       after(instance, Math.max(0, at.getTime() - Date.now()), () => terminate(instance, reason)),

@@ -181,6 +181,18 @@ describe('faults', () => {
     expect(test.runtime.halts).toEqual([{ id, how: 'kill' }]);
   });
 
+  it('stop and reboot an instance by hand', async () => {
+    const [id = ''] = await test.run();
+    await test.runtime.booted(id);
+    test.cloud.faults.reboot(id);
+    await until(() => test.cloud.instance(id)?.bootCount === 2, 'rebooted');
+    expect(stateOf(id)).toBe('running');
+    test.cloud.faults.stop(id);
+    await until(() => stateOf(id) === 'stopped', 'stopped');
+    expect(test.cloud.instance(id)?.stateReason?.code).toBe('Client.UserInitiatedShutdown');
+    expect(test.runtime.halts.map(({ how }) => how)).toEqual(['reboot', 'stop']);
+  });
+
   it('interrupt a spot instance after its notice', async () => {
     const [id = ''] = await test.run({ InstanceMarketOptions: { MarketType: 'spot' } });
     await test.runtime.booted(id);
@@ -218,6 +230,8 @@ describe('the control port', () => {
     [{ fault: 'throttle', action: 'RunInstances' }, 'ms: must be a number'],
     [{ fault: 'setCapacity', market: 'black' }, 'market: must be'],
     [{ fault: 'kill', id: 'i-0' }, 'no instance i-0'],
+    [{ fault: 'reboot', id: 'i-0' }, 'no instance i-0'],
+    [{ fault: 'killAgent', id: 'i-0' }, 'no instance i-0'],
   ])('refuses %j', async (body, message) => {
     const { status, json } = await control('faults', body);
     expect(status).toBe(400);

@@ -27,9 +27,19 @@ export type InstanceRuntime = {
   freeze?(id: string): Promise<void>;
   thaw?(id: string): Promise<void>;
 
+  /** Fault injection: something inside a booted guest goes wrong. Nothing for an id that is not booted. */
+  disturb?(id: string, disturbance: Disturbance): Promise<void>;
+
   /** Once, after every instance was halted, when the cloud stops. */
   close?(): Promise<void>;
 };
+
+/**
+ * - `kill-agent`: kill -9 of the agent, which its service manager starts again
+ * - `break-docker`, `mend-docker`: the Docker Engine does not answer, and does again; containers run on
+ * - `exhaust-memory`: the kernel kills the container's process for want of memory
+ */
+export type Disturbance = 'kill-agent' | 'break-docker' | 'mend-docker' | 'exhaust-memory';
 
 export type HaltReason = 'terminate' | 'stop' | 'reboot' | 'kill';
 

@@ -13,12 +13,23 @@ export type DockerProxyOptions = {
   readonly gate: Gate;
 };
 
+export type DockerProxy = {
+  /** Broken, it cuts every connection and answers nothing. */
+  setBroken(isBroken: boolean): void;
+  close(): Promise<void>;
+};
+
 /** A registry that does not answer must not hold up the start of an image that is here already. */
 const PULL_PATIENCE_MS = 10_000;
 
 /** The Docker socket of one instance: the real engine, narrowed to this instance's container. */
-export async function openDockerProxy(options: DockerProxyOptions): Promise<{ close(): Promise<void> }> {
+export async function openDockerProxy(options: DockerProxyOptions): Promise<DockerProxy> {
+  let isBroken = false;
   const server = http.createServer((request, response) => {
+    if (isBroken) {
+      request.socket.destroy();
+      return;
+    }
     void answer(options, request, response).catch((error: unknown) => {
       if (response.headersSent) response.destroy();
       else json(response, 502, `the engine of this machine does not answer: ${String(error)}`);
@@ -33,6 +44,10 @@ export async function openDockerProxy(options: DockerProxyOptions): Promise<{ cl
   server.listen(options.socket);
   await once(server, 'listening');
   return {
+    setBroken(isIt) {
+      isBroken = isIt;
+      if (isBroken) server.closeAllConnections();
+    },
     async close() {
       server.close();
       server.closeAllConnections();

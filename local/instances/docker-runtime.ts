@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { BootedInstance, InstanceRuntime } from '../cloud/runtime.ts';
 import { CLOUD_LABEL, INSTANCE_LABEL } from './container-policy.ts';
 import { callEngine } from './docker-engine.ts';
-import { openDockerProxy } from './docker-proxy.ts';
+import { openDockerProxy, type DockerProxy } from './docker-proxy.ts';
 import { Gate } from './gate.ts';
 import { killLeftOver, startGuest, type GuestProcess } from './guest-process.ts';
 import { installTools, listenForCommands, missingTools } from './guest-tools.ts';
@@ -83,6 +83,15 @@ export function createDockerRuntime({ engineSocket, folder }: DockerRuntimeOptio
       machine?.process?.thaw();
       machine?.gate.thaw();
     },
+    async disturb(id, disturbance) {
+      const machine = machines.get(id);
+      if (disturbance === 'exhaust-memory') {
+        throw new Error('docker mode: let the container use more than its memory limit instead');
+      }
+      if (disturbance === 'kill-agent') machine?.process?.crash();
+      else machine?.proxy?.setBroken(disturbance === 'break-docker');
+      return Promise.resolve();
+    },
     async close() {
       for (const id of [...machines.keys()]) await this.halt(id, 'kill');
       if (deepSockets !== undefined) await rm(deepSockets, { recursive: true, force: true });
@@ -108,6 +117,7 @@ type Machine = {
   /** Containers that ran when the machine went down. */
   interrupted: string[];
   process?: GuestProcess | undefined;
+  proxy?: DockerProxy;
   end?: () => Promise<void>;
 };
 
@@ -136,6 +146,7 @@ async function start(
     owner: { cloudId, instanceId: id, address },
     gate,
   });
+  machine.proxy = proxy;
   machine.end = async () => {
     delete machine.end;
     power.cancel();

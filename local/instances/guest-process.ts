@@ -7,6 +7,8 @@ import { join } from 'node:path';
 export type GuestProcess = {
   freeze(): void;
   thaw(): void;
+  /** SIGKILL to all of the group; an installed agent is started again. */
+  crash(): void;
   /** SIGKILL to all of the group. Resolves when its first process is gone. */
   kill(): Promise<void>;
 };
@@ -61,6 +63,7 @@ export async function startGuest(userData: string, options: GuestOptions): Promi
   return {
     freeze: () => signalGroup(child, 'SIGSTOP'),
     thaw: () => signalGroup(child, 'SIGCONT'),
+    crash: () => signalGroup(child, 'SIGKILL'),
     async kill() {
       isOver = true;
       clearTimeout(timer);

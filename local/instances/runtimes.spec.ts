@@ -132,6 +132,26 @@ describe.each(runtimes)('%s', (_name, create) => {
     expect((await api.result(number)).headers['result-status']).toBe('404');
   });
 
+  it('starts the agent again after kill -9, where it was', async () => {
+    await instance.boot(userData());
+    await eventually(() => api.polls.length > 0);
+    await api.result(api.docker('GET', '/images/none/json'));
+    const before = api.polls.length;
+    await runtime.disturb?.(instance.id, 'kill-agent');
+    expect((await api.result(api.docker('GET', '/images/none/json'))).headers['result-status']).toBe('404');
+    expect(new Set(api.registrations.map(({ token }) => token)).size).toBe(1);
+    expect(Math.min(...api.polls.slice(before))).toBe(1);
+  });
+
+  it('has a Docker that does not answer until it is mended', async () => {
+    await instance.boot(userData());
+    await runtime.disturb?.(instance.id, 'break-docker');
+    const call = () => api.docker('GET', '/images/none/json', { 'Order-Timeout': '1' });
+    expect((await api.result(call())).headers['result-status']).toBe('0');
+    await runtime.disturb?.(instance.id, 'mend-docker');
+    expect((await api.result(call())).headers['result-status']).toBe('404');
+  });
+
   it('halts what never booted, twice, and runs no user-data it does not understand', async () => {
     await instance.halt('terminate');
     await instance.boot('#cloud-config\n{}');

@@ -20,6 +20,8 @@ export type Site = {
   report: (text: string) => void;
 };
 
+/** Docker starts what its own program or the kernel ended, never what it was told to end. */
+type ExitCause = 'command' | 'program' | 'memory';
 type Status = 'created' | 'running' | 'restarting' | 'exited';
 
 // 128 + SIGKILL
@@ -45,6 +47,7 @@ export class SimulatedContainer {
   #restartCount = 0;
   #restartMs = FIRST_RESTART_MS;
   #isStoppedByHand = false;
+  #isOutOfMemory = false;
   #bound: BoundPort[] = [];
   #closing: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -84,12 +87,17 @@ export class SimulatedContainer {
   async stop(): Promise<void> {
     this.#isStoppedByHand = true;
     if (this.#status === 'running') this.#logs.add('stdout', 'bye');
-    await this.#end(0);
+    await this.#end(0, 'orderly');
   }
 
   /** SIGKILL, also of a whole machine. */
   async kill(): Promise<void> {
-    await this.#end(KILLED);
+    await this.#end(KILLED, 'abrupt');
+  }
+
+  async runOutOfMemory(): Promise<void> {
+    if (this.#status !== 'running') return;
+    await this.#end(KILLED, 'abrupt', 'memory');
   }
 
   wait(condition: string): Promise<number> {
@@ -118,7 +126,7 @@ export class SimulatedContainer {
         Running: this.isRunning,
         Paused: false,
         Restarting: this.#status === 'restarting',
-        OOMKilled: false,
+        OOMKilled: this.#isOutOfMemory,
         Dead: false,
         Pid: this.#status === 'running' ? 4242 : 0,
         ExitCode: this.#exitCode,
@@ -152,6 +160,7 @@ export class SimulatedContainer {
     }
     this.#status = 'running';
     this.#exitCode = 0;
+    this.#isOutOfMemory = false;
     this.#startedAt = new Date().toISOString();
     this.#logs.add(
       'stdout',
@@ -163,7 +172,7 @@ export class SimulatedContainer {
       void this.#site.gate.pass().then(() => {
         if (this.#status !== 'running') return;
         this.#logs.add('stderr', `sim: exit ${exit.code}`);
-        return this.#end(exit.code);
+        return this.#end(exit.code, 'orderly', 'program');
       });
     }, exit.afterMs);
   }
@@ -181,6 +190,7 @@ export class SimulatedContainer {
           hello: greeting ?? 'world',
           hostname: this.id.slice(0, 12),
           image: this.#config.image,
+          startedAt: this.#startedAt,
           path,
         }),
       }),
@@ -191,25 +201,25 @@ export class SimulatedContainer {
     }
   }
 
-  async #end(exitCode: number): Promise<void> {
+  async #end(exitCode: number, how: 'orderly' | 'abrupt', cause: ExitCause = 'command'): Promise<void> {
     clearTimeout(this.#timer);
     if (!this.isRunning) return;
     const ranMs = Date.now() - Date.parse(this.#startedAt);
     const hasExited = this.#status === 'running';
     this.#status = 'exited';
-    this.#closing = this.#closePorts(exitCode === KILLED ? 'abrupt' : 'orderly');
+    this.#closing = this.#closePorts(how);
     await this.#closing;
     if (hasExited) {
       this.#exitCode = exitCode;
+      this.#isOutOfMemory = cause === 'memory';
       this.#finishedAt = new Date().toISOString();
       if (ranMs >= STEADY_MS) this.#restartMs = FIRST_RESTART_MS;
-      if (this.#restarts(exitCode)) this.#restartLater();
+      if (cause !== 'command' && this.#restarts(exitCode)) this.#restartLater();
     }
     for (const resolve of this.#waiting.splice(0)) resolve(this.#exitCode);
   }
 
   #restarts(exitCode: number): boolean {
-    if (this.#isStoppedByHand || exitCode === KILLED) return false;
     return this.restartsWithEngine || (this.#restartPolicy === 'on-failure' && exitCode !== 0);
   }
 

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { request } from 'node:http';
 import { Gate } from './gate.ts';
 import { SimulatedEngine } from './simulated-engine.ts';
+import { SimulatedRegistry } from './simulated-images.ts';
 
 type Answer = { status: number; body: Buffer; json: Record<string, unknown> };
 
@@ -152,5 +153,49 @@ describe('SimulatedEngine', () => {
     expect(isAnswered).toBe(false);
     gate.thaw();
     expect(await answer).toBe(200);
+  });
+
+  it('starts a container again that the kernel killed for want of memory, as its policy says', async () => {
+    await pull('nginx', 'latest');
+    await create('nginx', 28_090);
+    await call('POST', '/containers/job/start');
+    await call('POST', '/containers/job/update', { RestartPolicy: { Name: 'unless-stopped' } });
+    const exit = wait('next-exit');
+    await engine.exhaustMemory();
+    expect((await exit).json).toEqual({ StatusCode: 137 });
+    expect(await state()).toMatchObject({ OOMKilled: true, Running: true, Restarting: true });
+    while ((await state()).Restarting === true) await new Promise((done) => setTimeout(done, 10));
+    expect(await state()).toMatchObject({ OOMKilled: false, Running: true });
+    expect(await get(28_090)).toBe(200);
+  });
+
+  it('answers nothing while it is broken, also no call that waits; its container runs on', async () => {
+    await pull('nginx', 'latest');
+    await create('nginx', 28_091);
+    await call('POST', '/containers/job/start');
+    const exit = wait('next-exit');
+    engine.break();
+    await expect(exit).rejects.toThrow('does not answer');
+    await expect(state()).rejects.toThrow('does not answer');
+    expect(await get(28_091)).toBe(200);
+    engine.mend();
+    expect((await state()).Running).toBe(true);
+  });
+
+  it('pulls what a tag stands for now, and by its digest what the tag stood for', async () => {
+    const registry = new SimulatedRegistry();
+    const engines = [1, 2].map(() => new SimulatedEngine({ address, gate, report: () => undefined }, registry));
+    const ask = async (from: SimulatedEngine | undefined, method: string, path: string) => {
+      const signal = new AbortController().signal;
+      return (await from?.handle({ method, path, body: Buffer.alloc(0), signal }))?.body.toString() ?? '';
+    };
+    const digestIn = (text: string) => /sha256:[0-9a-f]{64}/.exec(text.slice(text.indexOf('@')))?.[0] ?? '';
+    await ask(engines[0], 'POST', '/images/create?fromImage=web&tag=1');
+    registry.moveTag('web:1');
+    const old = digestIn(await ask(engines[0], 'GET', '/images/web:1/json'));
+    await ask(engines[1], 'POST', '/images/create?fromImage=web&tag=1');
+    expect(digestIn(await ask(engines[1], 'GET', '/images/web:1/json'))).not.toBe(old);
+    await ask(engines[1], 'POST', `/images/create?fromImage=web&tag=${old}`);
+    expect(digestIn(await ask(engines[1], 'GET', `/images/web@${old}/json`))).toBe(old);
   });
 });

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SimulatedContainer, type ContainerConfig, type Site } from './simulated-container.ts';
-import { simulatedImage, splitReference, type SimulatedImage } from './simulated-images.ts';
+import { simulatedImage, SimulatedRegistry, splitReference, type SimulatedImage } from './simulated-images.ts';
 
 export type EngineRequest = {
   method: string;
@@ -14,14 +14,40 @@ export type EngineAnswer = { status: number; body: Buffer };
 /** The Docker Engine of one simulated instance: the calls the scheduler orders, with Docker's statuses and bodies. */
 export class SimulatedEngine {
   readonly #site: Site;
+  readonly #registry: SimulatedRegistry;
   readonly #images = new Map<string, SimulatedImage>();
   #container: SimulatedContainer | undefined;
+  #brokenDown: PromiseWithResolvers<never> = neverSettled();
+  #isBroken = false;
 
-  constructor(site: Site) {
+  constructor(site: Site, registry = new SimulatedRegistry()) {
     this.#site = site;
+    this.#registry = registry;
   }
 
+  /** @throws while the engine is broken, and when it breaks before it has answered */
   async handle(request: EngineRequest): Promise<EngineAnswer> {
+    return await Promise.race([this.#brokenDown.promise, this.#answer(request)]);
+  }
+
+  /** From now on it does not answer, and what waits for an answer gets none. */
+  break(): void {
+    this.#isBroken = true;
+    this.#brokenDown.reject(new Error('the engine does not answer'));
+  }
+
+  mend(): void {
+    if (!this.#isBroken) return;
+    this.#isBroken = false;
+    this.#brokenDown = neverSettled();
+  }
+
+  /** The kernel kills the container's process, and Docker treats that like any other exit. */
+  async exhaustMemory(): Promise<void> {
+    await this.#container?.runOutOfMemory();
+  }
+
+  async #answer(request: EngineRequest): Promise<EngineAnswer> {
     const url = new URL(request.path, 'http://docker');
     const call = `${request.method} ${url.pathname}`;
     if (call === 'POST /images/create') return this.#pull(url.searchParams, request.signal);
@@ -61,6 +87,7 @@ export class SimulatedEngine {
 
   /** The engine comes up with the machine: containers that were running then and are to be restarted start again. */
   async boot(): Promise<void> {
+    this.mend();
     const container = this.#container;
     if (container?.restartsWithEngine !== true) return;
     await container
@@ -75,7 +102,7 @@ export class SimulatedEngine {
 
   async #pull(query: URLSearchParams, signal: AbortSignal): Promise<EngineAnswer> {
     const from = splitReference(query.get('fromImage') ?? '');
-    const image = simulatedImage(from.name, query.get('tag') ?? from.version);
+    const image = this.#registry.find(from.name, query.get('tag') ?? from.version);
     const shown = `${image.name}:${image.tag}`;
     await sleep(image.pullMs, undefined, { signal });
     if (!image.isInRegistry) {
@@ -83,6 +110,7 @@ export class SimulatedEngine {
     }
     const isNew = !this.#images.has(`${image.name}@${image.digest}`);
     this.#images.set(`${image.name}@${image.digest}`, image);
+    this.#images.set(`${image.name}:${image.tag}`, image);
     const layer = image.digest.slice(-12);
     const size = 31_457_280;
     const progress = [
@@ -165,9 +193,16 @@ export class SimulatedEngine {
 
   #find(reference: string): SimulatedImage | undefined {
     const { name, version } = splitReference(reference);
-    const { name: shown, digest } = simulatedImage(name, version);
-    return this.#images.get(`${shown}@${digest}`);
+    const { name: shown } = simulatedImage(name, version);
+    return this.#images.get(`${shown}${version.startsWith('sha256:') ? '@' : ':'}${version}`);
   }
+}
+
+function neverSettled(): PromiseWithResolvers<never> {
+  const pending = Promise.withResolvers<never>();
+  // It may be rejected while nobody waits.
+  pending.promise.catch(() => undefined);
+  return pending;
 }
 
 function isNameOf(name: string, container: SimulatedContainer): boolean {

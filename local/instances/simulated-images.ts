@@ -18,11 +18,12 @@ export type SimulatedImage = {
  * Every name is an image that answers HTTP 200, but for `sim/exit:<code>` (exits at once), `sim/crash:<seconds>` (runs,
  * then exits 1), `sim/unhealthy` (answers 500), `sim/slow:<seconds>` (takes that long to pull), `sim/missing`.
  * @param version tag or digest
+ * @param generation how often the tag was pushed; each has a digest of its own
  */
-export function simulatedImage(name: string, version: string): SimulatedImage {
+export function simulatedImage(name: string, version: string, generation = 1): SimulatedImage {
   const shown = name.replace(/^(index\.)?docker\.io\//, '').replace(/^library\/(?=[^/]+$)/, '');
   const tag = version.startsWith('sha256:') ? tagOfDigest(version) : version;
-  const digest = version.startsWith('sha256:') ? version : digestOfTag(shown, tag);
+  const digest = version.startsWith('sha256:') ? version : digestOfTag(shown, tag, generation);
   const number = /^\d{1,4}$/.test(tag) ? Number(tag) : undefined;
   return {
     name: shown,
@@ -33,6 +34,24 @@ export function simulatedImage(name: string, version: string): SimulatedImage {
     isInRegistry: shown !== 'sim/missing',
     behaviour: behaviour(shown, number),
   };
+}
+
+/** Which image a tag stands for now: somebody may push another one under the same tag. */
+export class SimulatedRegistry {
+  readonly #generations = new Map<string, number>();
+
+  /** @param version tag or digest; an image that a tag has left is still found by its digest */
+  find(name: string, version: string): SimulatedImage {
+    const { name: shown } = simulatedImage(name, version);
+    return simulatedImage(name, version, this.#generations.get(`${shown}:${version}`));
+  }
+
+  /** From now on the tag stands for another image that behaves the same. */
+  moveTag(reference: string): void {
+    const { name, version } = splitReference(reference);
+    const key = `${simulatedImage(name, version).name}:${version}`;
+    this.#generations.set(key, (this.#generations.get(key) ?? 1) + 1);
+  }
 }
 
 /** `name[:tag][@digest]` → name and version, the way Docker reads an image to run. */
@@ -60,9 +79,9 @@ function behaviour(name: string, number: number | undefined): Behaviour {
 // `sim/crash:5` was. So it starts with the tag's length and the tag; the rest is a hash like any other.
 const TAG_BYTES = 15;
 
-function digestOfTag(name: string, tag: string): string {
+function digestOfTag(name: string, tag: string, generation: number): string {
   const head = tag.length <= TAG_BYTES ? Buffer.from(`${tag.length.toString(16)}${tag}`).toString('hex') : '';
-  return `sha256:${(head + sha256(`${name}:${tag}`)).slice(0, 64)}`;
+  return `sha256:${(head + sha256(`${name}:${tag}${generation === 1 ? '' : `#${generation}`}`)).slice(0, 64)}`;
 }
 
 function tagOfDigest(digest: string): string {

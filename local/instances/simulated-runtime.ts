@@ -1,20 +1,26 @@
-import type { BootedInstance, Guest, InstanceRuntime } from '../cloud/runtime.ts';
+import type { BootedInstance, Disturbance, Guest, InstanceRuntime } from '../cloud/runtime.ts';
 import { Gate } from './gate.ts';
 import { PowerSwitch } from './power-switch.ts';
 import { newDisk, runSimulatedAgent, type AgentDisk } from './simulated-agent.ts';
 import { SimulatedEngine } from './simulated-engine.ts';
+import { SimulatedRegistry } from './simulated-images.ts';
 
 export type SimulatedRuntimeOptions = {
+  /** Where the engines pull from: tags can be moved in it. */
+  registry?: SimulatedRegistry;
   /** What a person should know, like a port that could not be bound; one line each. */
   report?: (line: string) => void;
 };
 
 /** Instances without a machine: an agent in this process and a simulated Docker Engine for each. */
-export function createSimulatedRuntime({ report = () => undefined }: SimulatedRuntimeOptions = {}): InstanceRuntime {
+export function createSimulatedRuntime({
+  registry = new SimulatedRegistry(),
+  report = () => undefined,
+}: SimulatedRuntimeOptions = {}): InstanceRuntime {
   const machines = new Map<string, Machine>();
   return {
     async boot(instance) {
-      const machine = machines.get(instance.id) ?? newMachine(instance, report);
+      const machine = machines.get(instance.id) ?? newMachine(instance, registry, report);
       machines.set(instance.id, machine);
       await start(machine, instance);
     },
@@ -24,6 +30,7 @@ export function createSimulatedRuntime({ report = () => undefined }: SimulatedRu
       if (how === 'terminate' || how === 'kill') machines.delete(id);
       machine.power?.cancel();
       machine.ending?.abort();
+      clearTimeout(machine.restart);
       machine.gate.thaw();
       await machine.engine.halt();
     },
@@ -34,6 +41,10 @@ export function createSimulatedRuntime({ report = () => undefined }: SimulatedRu
     thaw(id) {
       machines.get(id)?.gate.thaw();
       return Promise.resolve();
+    },
+    async disturb(id, disturbance) {
+      const machine = machines.get(id);
+      if (machine !== undefined) await disturb(machine, disturbance);
     },
     async close() {
       const left = [...machines.keys()];
@@ -50,15 +61,46 @@ type Machine = {
   guest: Guest;
   power?: PowerSwitch;
   ending?: AbortController;
+  /** Starts the agent of this boot, and again after it was killed. */
+  startAgent?: () => void;
+  restart?: NodeJS.Timeout;
 };
 
-function newMachine({ id, privateIp, guest }: BootedInstance, report: (line: string) => void): Machine {
+// systemd's RestartSec in the unit that a real instance has.
+const RESTART_MS = 2_000;
+
+async function disturb(machine: Machine, disturbance: Disturbance): Promise<void> {
+  switch (disturbance) {
+    case 'kill-agent': {
+      machine.ending?.abort();
+      clearTimeout(machine.restart);
+      machine.restart = setTimeout(() => machine.startAgent?.(), RESTART_MS);
+      return;
+    }
+    case 'break-docker': {
+      machine.engine.break();
+      return;
+    }
+    case 'mend-docker': {
+      machine.engine.mend();
+      return;
+    }
+    case 'exhaust-memory':
+      return machine.engine.exhaustMemory();
+  }
+}
+
+function newMachine(
+  { id, privateIp, guest }: BootedInstance,
+  registry: SimulatedRegistry,
+  report: (line: string) => void,
+): Machine {
   const gate = new Gate();
   const tell = (text: string) => {
     machine.guest.console(`${text}\n`);
     report(`${id}: ${text}`);
   };
-  const engine = new SimulatedEngine({ address: privateIp, gate, report: tell });
+  const engine = new SimulatedEngine({ address: privateIp, gate, report: tell }, registry);
   const machine: Machine = { disk: newDisk(), gate, engine, guest };
   return machine;
 }
@@ -74,24 +116,26 @@ async function start(machine: Machine, instance: BootedInstance): Promise<void> 
     guest.console('simulated instance: this user-data installs no scheduler agent, nothing runs\n');
     return;
   }
-  // Not the boot's own signal: it may be aborted before this ran.
-  const ending = new AbortController();
   const power = new PowerSwitch((how) => void gate.pass().then(() => guest.shutdown(how)));
-  machine.ending = ending;
   machine.power = power;
-  if (instance.signal.aborted) return;
-  instance.signal.addEventListener('abort', () => ending.abort(), { once: true });
-  void runSimulatedAgent({
-    ...agent,
-    metadataEndpoint,
-    disk,
-    gate,
-    engine: (request) => engine.handle(request),
-    portOf: (host) => engine.portOf(host),
-    shutdown: (...args) => power.command(['shutdown', ...args]),
-    say,
-    signal: ending.signal,
-  }).catch((error: unknown) => say(`ended: ${String(error)}`));
+  machine.startAgent = () => {
+    if (instance.signal.aborted) return;
+    const ending = new AbortController();
+    machine.ending = ending;
+    instance.signal.addEventListener('abort', () => ending.abort(), { once: true });
+    void runSimulatedAgent({
+      ...agent,
+      metadataEndpoint,
+      disk,
+      gate,
+      engine: (request) => engine.handle(request),
+      portOf: (host) => engine.portOf(host),
+      shutdown: (...args) => power.command(['shutdown', ...args]),
+      say,
+      signal: ending.signal,
+    }).catch((error: unknown) => say(`ended: ${String(error)}`));
+  };
+  machine.startAgent();
 }
 
 /** The two values the scheduler's user-data writes to the state folder of the real agent. */

@@ -32,6 +32,18 @@ describe('a job definition', () => {
     expect(JobDefinition.safeParse({ ports: [{ container: 80, host: 8080 }], health }).success).toBe(true);
   });
 
+  it.each(['\0', 'a\uD83D', '\uDE00b'])('takes no text that Postgres cannot keep: %j', (text) => {
+    const message = 'must not contain a NUL character or half a surrogate pair';
+    for (const [definition, path] of [
+      [{ env: { A: text } }, ['env', 'A']],
+      [{ command: ['run', text] }, ['command', 1]],
+      [{ entrypoint: [text] }, ['entrypoint', 0]],
+    ] as const) {
+      expect(JobDefinition.safeParse(definition).error?.issues).toMatchObject([{ path, message }]);
+    }
+    expect(JobDefinition.safeParse({ env: { A: '\uD83D\uDE00' } }).success).toBe(true);
+  });
+
   it('is small enough to be kept with every deployment', () => {
     const env = (bytes: number) => ({
       A: 'x'.repeat(bytes / 4),

@@ -142,7 +142,7 @@ const ATTEMPTS = `
 const ENDED = `
   SELECT e.* FROM unnest($1::uuid[]) AS d(id)
   CROSS JOIN LATERAL (
-    SELECT deployment_id AS "deploymentId", number, reason, counted, healthy_at AS "healthyAt", ended_at AS "endedAt"
+    SELECT deployment_id AS "deploymentId", number, reason, message, counted, healthy_at AS "healthyAt", ended_at AS "endedAt"
     FROM attempts
     WHERE deployment_id = d.id AND phase = 'ended'
     ORDER BY number DESC

@@ -1,27 +1,23 @@
 import { acknowledgeOrders, stableAtOf } from './plan-candidate.js';
-import { after, isAcknowledged, lossOf, planAttempt } from './plan-attempt.js';
+import { after, isAcknowledged, latest, lossOf, planAttempt } from './plan-attempt.js';
 import type { Draft } from './plan-draft.js';
-import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
-import { ailmentOf, nextHealAt, planWatch } from './plan-healing.js';
+import type { AttemptFacts, DeploymentFacts, EndedAttemptFacts } from './plan-facts.js';
+import { ailmentOf, nextHealAt, planWatch, type Try } from './plan-healing.js';
 import { endFailed, failDeployment, release } from './plan-leaving.js';
-import { REASONS, type Reason } from './plan-reasons.js';
+import { causeOf, REASONS, type Reason } from './plan-reasons.js';
 
 const HEALING_PRIORITY = 0;
 
 /** Keeps the active deployment served: replaces what is lost or ails, and lets a draining predecessor take over. */
 export function planActive(draft: Draft, deployment: DeploymentFacts): void {
   for (const attempt of inService(draft, deployment)) watchOver(draft, deployment, attempt);
-  for (const attempt of inProgress(draft, deployment)) advance(draft, deployment, attempt);
+  const waits = inProgress(draft, deployment).flatMap((attempt) => advance(draft, deployment, attempt) ?? []);
 
   const good = goodAttempt(draft, deployment);
-  if (good) {
-    const others = draft.liveAttempts(deployment).filter(({ id }) => id !== good.id);
-    for (const attempt of others) release(draft, deployment, attempt, 'not-needed');
-    return;
-  }
+  if (good) return settle(draft, deployment, good);
   const predecessor = draft.withStatus('draining').findLast((other) => isStillServing(draft, other));
   if (predecessor) return handBack(draft, deployment, predecessor);
-  heal(draft, deployment);
+  heal(draft, deployment, waits.at(-1));
 }
 
 /** The attempt users reach; null while nothing (well) serves. */
@@ -49,10 +45,14 @@ function watchOver(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFa
   draft.wakeAt(watch.wakeAt);
 }
 
-function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
+/** @returns what it waits for, worth showing */
+function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): string | undefined {
   const step = planAttempt(attempt, deployment, draft.job.cluster, draft.now);
   // EC2 refusing a launch is no reason to give up what should run: the attempt stays in line.
-  if (step.failure && attempt.instance) return endFailed(draft, deployment, attempt, step.failure);
+  if (step.failure && attempt.instance) {
+    endFailed(draft, deployment, attempt, step.failure);
+    return undefined;
+  }
   draft.order(attempt, step.orders);
   draft.move(deployment, attempt, step.phase);
   draft.wakeAt(step.wakeAt);
@@ -60,7 +60,8 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
   // Waiting for capacity does not use up the time a container has to get healthy.
   const overdueAt = after(attempt.assignedAt ?? attempt.createdAt, deployment.definition.rollout.deadlineSeconds);
   if (attempt.phase !== 'waiting' && draft.now >= overdueAt) {
-    return release(draft, deployment, attempt, 'deadline-exceeded');
+    release(draft, deployment, attempt, 'deadline-exceeded');
+    return undefined;
   }
   if (attempt.phase !== 'waiting') draft.wakeAt(overdueAt);
 
@@ -68,6 +69,27 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
   const stableAt = stableAtOf(deployment, moved);
   if (stableAt && draft.now >= stableAt) draft.acknowledge(moved, acknowledgeOrders(deployment));
   else draft.wakeAt(stableAt);
+  return step.failure?.message ?? step.waiting?.message;
+}
+
+/** One serves well: nothing else is needed. */
+function settle(draft: Draft, deployment: DeploymentFacts, good: AttemptFacts): void {
+  for (const attempt of draft.liveAttempts(deployment)) {
+    if (attempt.id === good.id) continue;
+    const ailment = isAcknowledged(attempt) ? ailmentOf(attempt, draft.now) : null;
+    const drainedAt = after(servingSince(draft, good), deployment.definition.rollout.drainSeconds);
+    // It serves well, until EC2 ends it: as any predecessor it gets the time for its callers to move on.
+    if (ailment?.reason === 'spot-interrupted' && attempt.phase !== 'stopping' && draft.now < drainedAt) {
+      draft.wakeAt(drainedAt);
+      continue;
+    }
+    release(draft, deployment, attempt, ailment?.reason ?? 'not-needed', ailment?.message);
+  }
+  if (draft.current(deployment).reason !== 'successor-lost') draft.change(deployment, { reason: null, message: null });
+}
+
+function servingSince(draft: Draft, attempt: AttemptFacts): Date {
+  return latest(attempt, 'restart-policy')?.createdAt ?? draft.now;
 }
 
 /** A draining predecessor whose container was not told to stop yet. */
@@ -82,10 +104,10 @@ function isStillServing(draft: Draft, deployment: DeploymentFacts): boolean {
 function handBack(draft: Draft, deployment: DeploymentFacts, predecessor: DeploymentFacts): void {
   const ailing = inService(draft, deployment).at(-1);
   const ailment = ailing && ailmentOf(ailing, draft.now);
-  if (ailing && ailment && ailment !== 'docker-unavailable') {
+  if (ailing && ailment && causeOf(ailment.reason) === 'user') {
     failDeployment(draft, deployment, ailing, {
-      reason: ailment,
-      message: `${REASONS[ailment].text} while its predecessor drained`,
+      reason: ailment.reason,
+      message: `${ailment.message} (while its predecessor drained)`,
     });
   } else {
     for (const attempt of inService(draft, deployment)) release(draft, deployment, attempt, 'predecessor-serves');
@@ -106,11 +128,54 @@ function handBack(draft: Draft, deployment: DeploymentFacts, predecessor: Deploy
   draft.activeDeploymentId = predecessor.id;
 }
 
-function heal(draft: Draft, deployment: DeploymentFacts): void {
-  if (inProgress(draft, deployment).length > 0) return;
-  const current = draft.current(deployment);
-  const healAt = nextHealAt(current, draft.now);
-  if (draft.now < healAt) return draft.wakeAt(healAt);
-  const reason: Reason = 'healing';
-  draft.newAttempt(deployment, HEALING_PRIORITY, reason);
+/** Nothing serves as it should: a fresh instance takes over, at once or after a pause, and the row says what happens. */
+function heal(draft: Draft, deployment: DeploymentFacts, waitsFor: string | undefined): void {
+  const ailing = inService(draft, deployment).flatMap((attempt) => {
+    const ailment = ailmentOf(attempt, draft.now);
+    return ailment ? [{ attempt, ailment }] : [];
+  });
+  for (const { attempt, ailment } of ailing) {
+    if (ailment.isDead) release(draft, deployment, attempt, ailment.reason, ailment.message);
+    draft.wakeAt(ailment.passesAt ?? null);
+  }
+  const tries = triesOf(draft, deployment);
+  const lost = draft.current(deployment).endedAttempts.at(-1);
+  const cause = ailing.at(-1)?.ailment ?? causeOfLoss(lost);
+  draft.change(deployment, {
+    reason: cause.reason,
+    message: `${cause.message}; ${planNext(draft, deployment, tries, waitsFor)}`,
+  });
+}
+
+/** Begins the next attempt when it is time. @returns what comes next, in words */
+function planNext(
+  draft: Draft,
+  deployment: DeploymentFacts,
+  tries: readonly Try[],
+  waitsFor: string | undefined,
+): string {
+  const going = inProgress(draft, deployment).at(-1);
+  if (going) return `attempt ${going.number} is ${going.phase}${waitsFor === undefined ? '' : `: ${waitsFor}`}`;
+  const number = Math.max(0, ...tries.map((one) => one.number)) + 1;
+  const healAt = nextHealAt(tries, draft.now);
+  if (draft.now < healAt) {
+    draft.wakeAt(healAt);
+    return `attempt ${number} begins at ${healAt.toISOString()}`;
+  }
+  draft.newAttempt(deployment, HEALING_PRIORITY, 'healing');
+  return `attempt ${number} is waiting: ${REASONS['waiting-for-instance'].text}`;
+}
+
+function triesOf(draft: Draft, deployment: DeploymentFacts): Try[] {
+  const { endedAttempts, attempts } = draft.current(deployment);
+  const live = attempts.filter(({ phase }) => phase !== 'ended');
+  return [
+    ...endedAttempts,
+    ...live.map(({ number, healthyAt, stoppingAt }) => ({ number, healthyAt, endedAt: stoppingAt })),
+  ];
+}
+
+function causeOfLoss(lost: EndedAttemptFacts | undefined): { reason: string; message: string } {
+  const reason = lost?.reason ?? 'healing';
+  return { reason, message: lost?.message ?? REASONS[reason as Reason].text };
 }

@@ -46,7 +46,7 @@ export const PULL_TRIES = 3;
 const LOGS_WAIT_SECONDS = 10;
 const LOG_LINES = 50;
 /** Keeps an instance alive that its deployment may still become active on; then it is turned off. */
-const DEAD_MAN_SLACK_MINUTES = 15;
+export const DEAD_MAN_SLACK_MINUTES = 15;
 /** Verdicts of the fleet that say nothing about capacity. */
 const BUSY_REASONS: ReadonlySet<string> = new Set([
   'ec2-throttled',
@@ -81,6 +81,12 @@ export function mayHaveStarted(attempt: AttemptFacts): boolean {
 /** Whether it was stable once and its container is kept up by Docker since: exits and failed probes are then ailments. */
 export function isAcknowledged(attempt: AttemptFacts): boolean {
   return latest(attempt, 'restart-policy') !== undefined;
+}
+
+/** EC2 gave notice: it takes the instance back within two minutes. */
+export function isSpotNoticed(attempt: AttemptFacts): boolean {
+  const watch = latest(attempt, 'watch-spot');
+  return Boolean(watch?.answeredAt) && watch?.status === 200;
 }
 
 /** Since when the attempt has been healthy without a break; null = it is not. */
@@ -153,7 +159,8 @@ export function lossOf(instance: InstanceFacts, attempt: AttemptFacts): { reason
   if (instance.state === 'stopping' || instance.state === 'stopped') return lost('instance-stopped');
   if (instance.unreachableAt) return lost('instance-unreachable');
   if (instance.retireReason) return lost('instance-terminated');
-  if (latest(attempt, 'watch-spot')?.answeredAt) return lost('spot-interrupted');
+  // One that serves goes on serving until EC2 ends it: its notice is an ailment (plan-healing.ts).
+  if (isSpotNoticed(attempt) && !isAcknowledged(attempt)) return lost('spot-interrupted');
   return null;
 }
 

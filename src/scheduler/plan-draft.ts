@@ -92,6 +92,7 @@ export class Draft {
           {
             number: after.number,
             reason: after.reason,
+            message: after.message,
             counted: after.counted,
             healthyAt: after.healthyAt,
             endedAt: this.now,

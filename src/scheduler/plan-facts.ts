@@ -52,6 +52,7 @@ export type DeploymentFacts = {
 export type EndedAttemptFacts = {
   readonly number: number;
   readonly reason: string | null;
+  readonly message: string | null;
   readonly counted: boolean;
   readonly healthyAt: Date | null;
   readonly endedAt: Date;

@@ -1,14 +1,15 @@
-import { after, docker, isAcknowledged, latest, type OrderDraft } from './plan-attempt.js';
-import { waitRequest } from '../agent/container-spec.js';
-import type { AttemptFacts, DeploymentFacts, EndedAttemptFacts, OrderFacts } from './plan-facts.js';
-import type { Reason } from './plan-reasons.js';
+import { parseWait, waitRequest } from '../agent/container-spec.js';
+import { after, docker, isAcknowledged, isSpotNoticed, latest, type OrderDraft } from './plan-attempt.js';
+import type { AttemptFacts, OrderFacts } from './plan-facts.js';
+import { REASONS, type Reason } from './plan-reasons.js';
 
 /** Instances lost before a deployment fails; each costs about a minute, so five are a pattern. */
 export const MAX_ATTEMPTS_BEFORE_ACTIVE = 5;
 
-const CRASH_WINDOW_SECONDS = 300;
-/** Docker restarts with growing pauses; five exits in five minutes are no accident. */
+/** Docker restarts with growing pauses of up to a minute; five exits without a calm time between are no accident. */
 const CRASHES_TO_REPLACE = 5;
+/** Longer than Docker's longest pause and ten seconds of running, after which Docker forgives, too. */
+const CALM_SECONDS = 90;
 const DOCKER_FAILURES_TO_REPLACE = 3;
 const RETRY_WATCH_SECONDS = 10;
 const FIRST_BACKOFF_SECONDS = 10;
@@ -16,30 +17,71 @@ const LONGEST_BACKOFF_SECONDS = 300;
 /** Healthy for so long, an attempt proves that those before it failed for another reason. */
 const FORGIVEN_AFTER_SECONDS = 600;
 
-/** What is wrong with an attempt that served; null = nothing. */
-export function ailmentOf(attempt: AttemptFacts, now: Date): Reason | null {
-  if (latest(attempt, 'probe')?.probeState === 'unhealthy') return 'health-check-failed';
-  const waits = attempt.orders.filter(({ purpose, answeredAt }) => purpose === 'wait' && answeredAt);
-  const windowStart = after(now, -CRASH_WINDOW_SECONDS);
-  const crashes = waits.filter(({ status, answeredAt }) => status === 200 && answeredAt && answeredAt > windowStart);
-  if (crashes.length >= CRASHES_TO_REPLACE) return 'crash-looping';
-  if (isDead(attempt, waits)) return 'container-exited';
-  const policy = latest(attempt, 'restart-policy');
-  if (policy?.answeredAt && policy.status !== 200) return 'docker-unavailable';
-  const latestWaits = waits.slice(-DOCKER_FAILURES_TO_REPLACE);
-  if (latestWaits.length === DOCKER_FAILURES_TO_REPLACE && latestWaits.every(({ status }) => status !== 200)) {
-    return 'docker-unavailable';
+/** What is wrong with an attempt that served. */
+export type Ailment = {
+  readonly reason: Reason;
+  readonly message: string;
+  /** Its container has ended, and Docker will not start it again. */
+  readonly isDead?: boolean;
+  /** Then it has passed, if nothing happens before. */
+  readonly passesAt?: Date;
+};
+
+/** @returns null for an attempt that serves as it should */
+export function ailmentOf(attempt: AttemptFacts, now: Date): Ailment | null {
+  const probe = latest(attempt, 'probe');
+  if (probe?.probeState === 'unhealthy') return ailment('health-check-failed', textOf(probe));
+  const exits = exitsOf(attempt);
+  const crashes = crashesInARow(exits, now);
+  const lastExit = exits.at(-1)?.answeredAt;
+  if (crashes >= CRASHES_TO_REPLACE && lastExit) {
+    const detail = `${crashes} exits in a row, the last one ${codeOf(exits.at(-1))}`;
+    return { ...ailment('crash-looping', detail), passesAt: after(lastExit, CALM_SECONDS) };
   }
-  return null;
+  if (isDead(attempt, exits)) return { ...ailment('container-exited', codeOf(exits.at(-1))), isDead: true };
+  if (isWithoutDocker(attempt)) return ailment('docker-unavailable');
+  return isSpotNoticed(attempt) ? ailment('spot-interrupted') : null;
+}
+
+function ailment(reason: Reason, detail = ''): Ailment {
+  return { reason, message: `${REASONS[reason].text}${detail === '' ? '' : `: ${detail}`}` };
+}
+
+function exitsOf(attempt: AttemptFacts): OrderFacts[] {
+  return attempt.orders.filter(({ purpose, status, answeredAt }) => purpose === 'wait' && status === 200 && answeredAt);
+}
+
+function crashesInARow(exits: readonly OrderFacts[], now: Date): number {
+  const times = [...exits.map(({ answeredAt }) => answeredAt?.getTime() ?? 0), now.getTime()];
+  const calmBefore = times.findLastIndex((time, index) => time - (times[index - 1] ?? -Infinity) > CALM_SECONDS * 1000);
+  return times.length - 1 - calmBefore;
 }
 
 /** It exited before Docker was told to keep it up: Docker does not start what has exited already. */
-function isDead(attempt: AttemptFacts, waits: readonly OrderFacts[]): boolean {
+function isDead(attempt: AttemptFacts, exits: readonly OrderFacts[]): boolean {
   const policy = latest(attempt, 'restart-policy');
-  const last = waits.at(-1);
-  if (!policy || last?.status !== 200 || !last.answeredAt) return false;
+  const lastWait = attempt.orders.findLast(({ purpose, answeredAt }) => purpose === 'wait' && answeredAt);
+  const last = exits.at(-1);
+  if (!policy || !last?.answeredAt || last !== lastWait) return false;
   const isKeptUp = policy.status === 200 && policy.answeredAt !== null && policy.answeredAt <= last.answeredAt;
   return !isKeptUp;
+}
+
+function isWithoutDocker(attempt: AttemptFacts): boolean {
+  const policy = latest(attempt, 'restart-policy');
+  if (policy?.answeredAt && policy.status !== 200) return true;
+  const answers = attempt.orders.filter(({ purpose, answeredAt }) => purpose === 'wait' && answeredAt);
+  const latestAnswers = answers.slice(-DOCKER_FAILURES_TO_REPLACE);
+  return latestAnswers.length === DOCKER_FAILURES_TO_REPLACE && latestAnswers.every(({ status }) => status !== 200);
+}
+
+function codeOf(exit: OrderFacts | undefined): string {
+  const code = parseWait(exit?.body ?? new Uint8Array())?.exitCode;
+  return code === undefined ? '' : `code ${code}`;
+}
+
+function textOf({ body }: OrderFacts): string {
+  return body ? new TextDecoder().decode(body).slice(0, 500) : '';
 }
 
 /** Keeps an exit watch on an attempt that serves: each answer is one exit, and Docker starts the container again. */
@@ -52,19 +94,35 @@ export function planWatch(attempt: AttemptFacts, now: Date): { orders: OrderDraf
   return { orders: [order], wakeAt: null };
 }
 
-/** When the next attempt of an active deployment may begin. */
-export function nextHealAt(deployment: DeploymentFacts, now: Date): Date {
-  const failed = failuresInARow(deployment.endedAttempts);
-  const last = failed.at(-1);
-  if (failed.length <= 1 || !last) return now;
-  const backoff = FIRST_BACKOFF_SECONDS * 2 ** (failed.length - 2);
-  return after(last.endedAt, Math.min(backoff, LONGEST_BACKOFF_SECONDS));
+/** One attempt of an active deployment that did not last; `endedAt` is null while it still runs. */
+export type Try = {
+  readonly number: number;
+  readonly healthyAt: Date | null;
+  readonly endedAt: Date | null;
+};
+
+/** When the next attempt of an active deployment may begin: the first at once, those after it with growing pauses. */
+export function nextHealAt(tries: readonly Try[], now: Date): Date {
+  const inARow = countInARow(tries, now);
+  const ends = tries.flatMap(({ endedAt }) => (endedAt ? [endedAt.getTime()] : []));
+  if (inARow <= 1 || ends.length === 0) return now;
+  const backoff = FIRST_BACKOFF_SECONDS * 2 ** Math.min(inARow - 2, 16);
+  return after(new Date(Math.max(...ends)), Math.min(backoff, LONGEST_BACKOFF_SECONDS));
 }
 
-function failuresInARow(ended: readonly EndedAttemptFacts[]): EndedAttemptFacts[] {
-  const counted = ended.filter(({ counted }) => counted);
-  const lastGood = counted.findLastIndex(
-    ({ healthyAt, endedAt }) => healthyAt && endedAt >= after(healthyAt, FORGIVEN_AFTER_SECONDS),
-  );
-  return counted.slice(Math.max(0, lastGood));
+/** Counts back to one that was good for a while, or to a pause in which nothing had to be tried. */
+function countInARow(tries: readonly Try[], now: Date): number {
+  const byNumber = tries.toSorted((a, b) => a.number - b.number);
+  const secondsBetween = (from: Date, to: Date): number => (to.getTime() - from.getTime()) / 1000;
+  const end = ({ endedAt }: Try): Date => endedAt ?? now;
+  const wasGood = (one: Try): boolean =>
+    one.healthyAt !== null && secondsBetween(one.healthyAt, end(one)) >= FORGIVEN_AFTER_SECONDS;
+  const first = byNumber.findLastIndex((one, index) => {
+    const before = byNumber[index - 1];
+    return (
+      wasGood(one) ||
+      (before && secondsBetween(end(before), end(one)) > FORGIVEN_AFTER_SECONDS + LONGEST_BACKOFF_SECONDS)
+    );
+  });
+  return byNumber.length - Math.max(0, first);
 }

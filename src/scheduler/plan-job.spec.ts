@@ -452,7 +452,7 @@ describe('an active service', () => {
     expect(deployment.attempts).toHaveLength(2);
   });
 
-  it('whose container exits five times in five minutes moves to a fresh instance; the old one serves until then', () => {
+  it('whose container exits five times in a row moves to a fresh instance; the old one serves until then', () => {
     const { world, deployment } = active(HEALTH);
     const [first] = deployment.attempts;
     for (let exits = 0; exits < 5; exits++) {
@@ -461,12 +461,131 @@ describe('an active service', () => {
       world.advance(20);
     }
     expect(world.status).toBe('degraded');
+    expect(deployment).toMatchObject({
+      status: 'active',
+      reason: 'crash-looping',
+      message:
+        'the container keeps exiting: 5 exits in a row, the last one code 1; attempt 2 is waiting: an instance is on its way',
+    });
     expect(deployment.attempts[1]).toMatchObject({ phase: 'waiting' });
     expect(first!.phase).toBe('healthy');
     world.run(60);
     expect(world.status).toBe('running');
-    expect(first).toMatchObject({ phase: 'ended', reason: 'not-needed' });
+    expect(deployment).toMatchObject({ status: 'active', reason: null, message: null });
+    expect(first).toMatchObject({ phase: 'ended', reason: 'crash-looping' });
     note(world);
+  });
+
+  it('whose container calms down again is running as it was, and the fresh instance is not needed', () => {
+    const { world, deployment } = active(HEALTH);
+    const [first] = deployment.attempts;
+    // Docker's pauses have grown to a minute: far from calm.
+    for (let exits = 0; exits < 8; exits++) {
+      world.answer(order(first!, 'wait'));
+      world.settle();
+      world.advance(61);
+      world.settle();
+      expect([exits, world.status]).toEqual([exits, exits < 4 ? 'running' : 'degraded']);
+    }
+    world.advance(30);
+    expect(world.status).toBe('running');
+    expect(first).toMatchObject({ phase: 'healthy' });
+    expect(deployment.attempts.slice(1)).toMatchObject([{ phase: 'ended', reason: 'not-needed' }]);
+    note(world);
+  });
+
+  it('that keeps crashing on every instance is moved with growing pauses, and says when', () => {
+    const { world, deployment } = active(HEALTH);
+    const beganAt: number[] = [];
+    for (let moves = 0; moves < 7; moves++) {
+      const attempt = deployment.attempts.at(-1)!;
+      for (let exits = 0; exits < 5; exits++) {
+        world.answer(order(attempt, 'wait'));
+        world.settle();
+      }
+      expect(world.status).toBe('degraded');
+      while (deployment.attempts.at(-1) === attempt) {
+        expect(deployment.message).toMatch(/attempt \d begins at 2026-.*Z$/);
+        // As it would: it goes on exiting.
+        world.answer(order(attempt, 'wait'));
+        world.advance(5);
+        world.settle();
+      }
+      beganAt.push(world.nowMs / 1000);
+      world.run(5);
+      expect(world.status).toBe('running');
+    }
+    const pauses = beganAt.slice(1).map((at, index) => at - (beganAt[index] ?? 0));
+    expect(pauses).toEqual([15, 25, 45, 85, 165, 305]);
+  });
+
+  it('whose fresh instance fails while the ailing one still runs waits longer each time, too', () => {
+    const { world, deployment } = active(HEALTH);
+    world.nowMs += 3_600_000;
+    world.probe(deployment.attempts[0]!, 'unhealthy');
+    const pauses: number[] = [];
+    for (let failures = 0; failures < 4; failures++) {
+      const before = world.nowMs;
+      world.settle();
+      while (deployment.attempts.at(-1)!.phase === 'ended' || deployment.attempts.length === 1) world.advance(1);
+      pauses.push((world.nowMs - before) / 1000);
+      world.assign(deployment.attempts.at(-1)!);
+      world.lose(deployment.attempts.at(-1)!);
+    }
+    expect(pauses).toEqual([0, 10, 20, 40]);
+    expect(deployment.attempts[0]).toMatchObject({ phase: 'healthy' });
+  });
+
+  it('whose earlier trouble is long over is healed at once', () => {
+    const { world, deployment } = active();
+    for (let failures = 0; failures < 3; failures++) {
+      world.nowMs += 1_000_000;
+      world.lose(deployment.attempts.at(-1)!);
+      world.settle();
+      expect(deployment.attempts).toHaveLength(failures + 2);
+      world.run(30);
+    }
+  });
+
+  it('on a spot instance with notice: a successor at once, the old one serves until EC2 ends it', () => {
+    const { world, deployment, attempt } = deployed({ instance: { market: 'spot' } });
+    world.run(30);
+    world.answer(order(attempt, 'watch-spot'), 200, '{"action":"terminate"}');
+    world.settle();
+    expect(world.status).toBe('degraded');
+    expect(deployment).toMatchObject({ status: 'active', reason: 'spot-interrupted' });
+    expect([attempt.phase, deployment.attempts[1]?.phase]).toEqual(['healthy', 'waiting']);
+    world.run(10);
+    expect(world.status).toBe('running');
+    world.run(9);
+    expect(attempt.phase).toBe('healthy');
+    world.run(2);
+    expect(attempt).toMatchObject({ phase: 'ended', reason: 'spot-interrupted' });
+    expect(world.status).toBe('running');
+    note(world);
+  });
+
+  it('on a spot instance that EC2 ends before the successor serves keeps the one attempt it began', () => {
+    const { world, deployment, attempt } = deployed({ instance: { market: 'spot' } });
+    world.run(30);
+    world.answer(order(attempt, 'watch-spot'), 200, '{"action":"terminate"}');
+    world.settle();
+    world.lose(attempt);
+    world.settle();
+    expect(deployment).toMatchObject({ status: 'active', reason: 'instance-terminated' });
+    expect(deployment.attempts).toMatchObject([{ phase: 'ended' }, { phase: 'waiting' }]);
+  });
+
+  it('has its dead-man switch on again from the moment its container is told to stop', () => {
+    const { world, attempt } = deployed({ rollout: { stopGraceSeconds: 90 } });
+    world.run(30);
+    const spec = () => attempt.orders.findLast(({ purpose }) => purpose === 'dead-man')?.spec;
+    expect(spec()).toMatchObject({ minutes: 0 });
+    world.desiredState = 'stopped';
+    world.wake();
+    world.settle();
+    expect(purposes(attempt).slice(-2)).toEqual(['dead-man', 'stop']);
+    expect(spec()).toEqual({ kind: 'dead-man', minutes: 17 });
   });
 
   it('crash-looping while its predecessor still drains fails, and the predecessor serves again', () => {
@@ -511,9 +630,16 @@ describe('an active service', () => {
     world.answer(order(attempt, 'restart-policy'));
     world.settle();
     expect(world.status).toBe('degraded');
+    // It has ended for good: its instance goes, and would end itself without us.
+    expect(attempt.phase).toBe('stopping');
+    expect(order(attempt, 'dead-man').spec).toEqual({ kind: 'dead-man', minutes: 16 });
     world.run(60);
     expect(world.status).toBe('running');
-    expect(attempt).toMatchObject({ phase: 'ended' });
+    expect(attempt).toMatchObject({
+      phase: 'ended',
+      reason: 'container-exited',
+      message: 'the container exited: code 1',
+    });
   });
 
   it('whose restart policy Docker refused moves to a fresh instance', () => {

@@ -1,30 +1,54 @@
 import { stopRequest } from '../agent/container-spec.js';
 import { ATTEMPT_DEADLINE_SECONDS } from '../deployments/attempt-status.js';
 import { isEnded } from '../deployments/deployment-status.js';
-import { after, docker, isAcknowledged, latest, lossOf, mayHaveStarted, type Failure } from './plan-attempt.js';
+import {
+  after,
+  DEAD_MAN_SLACK_MINUTES,
+  docker,
+  isAcknowledged,
+  latest,
+  lossOf,
+  mayHaveStarted,
+  type Failure,
+  type OrderDraft,
+} from './plan-attempt.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
 import { causeOf, type Reason } from './plan-reasons.js';
 
 /** Ends an attempt nobody needs: with SIGTERM and grace where its container runs, else at once. */
-export function release(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts, reason: Reason): void {
+export function release(
+  draft: Draft,
+  deployment: DeploymentFacts,
+  attempt: AttemptFacts,
+  reason: Reason,
+  message: string | null = null,
+): void {
   if (attempt.phase === 'stopping' || attempt.phase === 'ended') return;
   const isRunning = attempt.instance && !lossOf(attempt.instance, attempt) && mayHaveStarted(attempt);
-  if (!isRunning) return draft.move(deployment, attempt, 'ended', { reason });
+  if (!isRunning) return draft.move(deployment, attempt, 'ended', { reason, message });
 
   const grace = deployment.definition.rollout.stopGraceSeconds;
   draft.order(attempt, [
+    ...(isAcknowledged(attempt) ? [rearm(grace)] : []),
     docker('stop', stopRequest(grace), { mode: 'background', timeoutSeconds: grace + STOP_SLACK_SECONDS }),
   ]);
-  draft.move(deployment, attempt, 'stopping', { reason });
+  draft.move(deployment, attempt, 'stopping', { reason, message });
   draft.wakeAt(after(draft.now, grace + STOP_SLACK_SECONDS));
+}
+
+/** While it served the dead-man switch was off. Nobody but us would end its instance from here on. */
+function rearm(graceSeconds: number): OrderDraft {
+  const minutes = Math.ceil((graceSeconds + STOP_SLACK_SECONDS) / 60) + DEAD_MAN_SLACK_MINUTES;
+  return { purpose: 'dead-man', spec: { kind: 'dead-man', minutes } };
 }
 
 /** Ends an attempt that cannot go on; what it failed of stays on its row. */
 export function endFailed(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts, failure: Failure): void {
   const { reason, message } = failure;
   // Unhealthy or still starting means alive: it gets its SIGTERM like any other.
-  if (reason === 'health-check-failed' || reason === 'deadline-exceeded') release(draft, deployment, attempt, reason);
+  if (reason === 'health-check-failed' || reason === 'deadline-exceeded')
+    release(draft, deployment, attempt, reason, message);
   else draft.move(deployment, attempt, 'ended', { reason, message, counted: reason !== 'agent-unresponsive' });
 }
 

@@ -50,11 +50,27 @@ export async function dropDatabase(url: string): Promise<void> {
   await asAdministrator((client) => client.query(`DROP DATABASE ${name} WITH (FORCE)`));
 }
 
+/** One statement on a connection of its own, with the schema of the program. */
+export async function queryDatabase<Row extends object>(
+  url: string,
+  sql: string,
+  values: readonly unknown[] = [],
+): Promise<Row[]> {
+  return await connected(url, async (client) => {
+    await client.query(`SET search_path TO "scheduler-jobs"`);
+    return (await client.query<Row>(sql, [...values])).rows;
+  });
+}
+
 async function asAdministrator(work: (client: pg.Client) => Promise<unknown>): Promise<void> {
-  const client = new pg.Client({ connectionString: administratorUrl() });
+  await connected(administratorUrl(), work);
+}
+
+async function connected<T>(connectionString: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString });
   await client.connect();
   try {
-    await work(client);
+    return await work(client);
   } finally {
     await client.end();
   }

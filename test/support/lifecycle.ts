@@ -18,13 +18,13 @@ export type LifecycleOptions = {
 /** An image, and what makes it fail. */
 type Failure = { image: string; definition?: object };
 
-type Job = {
+export type Job = {
   status: string;
   activeDeployment: number | null;
   endpoints: string[];
   instance: { id: string; privateIp: string } | null;
 };
-type Deployment = {
+export type Deployment = {
   status: string;
   phase: string | null;
   failedPhase: string | null;
@@ -39,7 +39,7 @@ type Deployment = {
 type Fleet = { instances: Record<string, number>; demand: number };
 
 export const HOST_PORT = 8080;
-const WEB = {
+export const WEB = {
   kind: 'service',
   ports: [{ container: 8080, host: HOST_PORT }],
   health: { path: '/', port: HOST_PORT, intervalSeconds: 1, timeoutSeconds: 1, startPeriodSeconds: 10 },
@@ -230,7 +230,7 @@ async function greeting(url: string): Promise<string> {
 }
 
 /** A client that always asks for the address and then calls it, over and over. */
-function keepAsking(stack: Stack, job: string) {
+export function keepAsking(stack: Stack, job: string) {
   const answers: string[] = [];
   const failures: string[] = [];
   const signal = { isStopped: false };

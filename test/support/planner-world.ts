@@ -194,8 +194,9 @@ export class PlannerWorld {
           attempts: deployment.attempts
             .filter(({ phase }) => phase !== 'ended')
             .map((attempt) => structuredClone(attempt)),
-          endedAttempts: deployment.attempts.flatMap(({ phase, number, reason, counted, healthyAt, endedAt }) =>
-            phase === 'ended' && endedAt ? [{ number, reason, counted, healthyAt, endedAt }] : [],
+          endedAttempts: deployment.attempts.flatMap(
+            ({ phase, number, reason, message, counted, healthyAt, endedAt }) =>
+              phase === 'ended' && endedAt ? [{ number, reason, message, counted, healthyAt, endedAt }] : [],
           ),
         })),
     };

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { startLocalCloud, type CloudOptions, type LocalCloud } from '../../local/cloud/local-cloud.ts';
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { freePort } from '../../local/postgres.ts';
-import { createEmptyDatabase, dropDatabase } from './database.js';
+import { createEmptyDatabase, dropDatabase, queryDatabase } from './database.js';
 
 export type StackOptions = {
   runtime: InstanceRuntime;
@@ -25,6 +25,8 @@ export type Stack = {
   /** Parsed JSON answer; asks the next process while one does not answer. @throws Error for statuses other than 2xx, unless expected */
   call<T = Record<string, unknown>>(method: string, path: string, body?: object): Promise<T>;
   status(method: string, path: string, body?: object): Promise<number>;
+  /** Straight from the database: what the API does not tell. */
+  query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
   kill(replica: number, signal?: NodeJS.Signals): Promise<void>;
   restart(replica: number): Promise<void>;
   /** What the processes logged. */
@@ -104,6 +106,7 @@ export async function startStack({
       if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
       return JSON.parse(text) as T;
     },
+    query: (sql, values) => queryDatabase(databaseUrl, sql, values),
     status: async (method, path, body) => (await send(urls, method, path, body)).status,
     kill,
     restart: start,

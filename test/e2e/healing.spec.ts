@@ -1,0 +1,250 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import { alive, type Deployment, type Job, keepAsking, remove, settled, until, WEB } from '../support/lifecycle.js';
+import { startStack, type Stack } from '../support/stack.js';
+
+/** What a simulated web server tells of itself. */
+type Web = { hostname: string; startedAt: string; hello: string };
+
+const PATIENCE_MS = 200_000;
+
+// All on one stack at once, each with a job of its own: most of a healing is waiting.
+const SCENARIOS: Record<string, (around: Around) => Promise<void>> = {
+  'an agent that is silent, and EC2 says the instance is impaired: a fresh instance': async (around) => {
+    const { stack, id } = await around.serve();
+    await stack.cloud.faults.freeze(id);
+    const { old, now } = await around.moved(id);
+    expect(now.attempt).toBe(2);
+    expect(old.reason).toBe('instance-unreachable');
+  },
+
+  'an instance terminated by hand: a fresh one at once': async (around) => {
+    const { stack, id } = await around.serve();
+    stack.cloud.faults.kill(id, 'hand');
+    const { old } = await around.moved(id);
+    expect(old).toMatchObject({ reason: 'instance-terminated', message: expect.stringContaining(id) });
+  },
+
+  'an instance stopped by hand: a fresh one, and the stopped one is terminated': async (around) => {
+    const { stack, id } = await around.serve();
+    stack.cloud.faults.stop(id);
+    const { old } = await around.moved(id);
+    expect(old.reason).toBe('instance-stopped');
+    await until(() => stack.cloud.instance(id)?.state === 'terminated');
+  },
+
+  'an instance rebooted: it stays, and its container comes up again': async (around) => {
+    const { stack, id, web } = await around.serve();
+    stack.cloud.faults.reboot(id);
+    await until(async () => ((await around.ask())?.startedAt ?? web.startedAt) !== web.startedAt);
+    expect(await around.ask()).toMatchObject({ hostname: web.hostname });
+    await around.stays(id);
+    // The agent is back as well: it carries out what is ordered next.
+    await around.replaceable();
+  },
+
+  'an agent killed: it finds its container, which never stopped': async (around) => {
+    const { stack, id, web } = await around.serve();
+    await stack.cloud.faults.killAgent(id);
+    await around.stays(id);
+    expect(await around.ask()).toEqual(web);
+    await around.replaceable();
+  },
+
+  'Docker dead: a fresh instance': async (around) => {
+    const { stack, id } = await around.serve();
+    await stack.cloud.faults.breakDocker(id);
+    await around.degraded('docker-unavailable', /attempt 2 is /);
+    const { old } = await around.moved(id);
+    expect(old.reason).toBe('docker-unavailable');
+  },
+
+  'Docker away for a moment: nothing moves': async (around) => {
+    const { stack, id, web } = await around.serve();
+    await stack.cloud.faults.breakDocker(id);
+    await around.watchFailed();
+    await stack.cloud.faults.mendDocker(id);
+    await around.watchOpen();
+    await around.stays(id);
+    expect(await around.ask()).toEqual(web);
+    await around.replaceable();
+  },
+
+  'a container killed for want of memory: Docker starts it again, the fifth time it moves': async (around) => {
+    const { stack, id, web } = await around.serve();
+    let startedAt = web.startedAt;
+    for (let times = 1; times <= 5; times++) {
+      await stack.cloud.faults.exhaustMemory(id);
+      if (times === 5) break;
+      await until(async () => ((await around.ask())?.startedAt ?? startedAt) !== startedAt);
+      startedAt = (await around.ask())?.startedAt ?? '';
+      expect((await around.deployment()).attempt).toBe(1);
+    }
+    const { old } = await around.moved(id);
+    expect(old).toMatchObject({ reason: 'crash-looping', message: expect.stringContaining('code 137') });
+  },
+
+  'a container that keeps exiting: degraded with what and when, until the cause goes': async (around) => {
+    const { stack, id, job } = await around.serve({ env: { EXIT_AFTER: '4', EXIT_CODE: '3' } });
+    await around.degraded('crash-looping', /5 exits in a row, the last one code 3; attempt 2 is /);
+    await around.moved(id);
+    await around.degraded('crash-looping', /code 3; attempt 3 (begins at 20\d\d-.*Z|is waiting.*)$/);
+    const { number } = await stack.call<{ number: number }>('POST', `/v1/jobs/${job}/deployments`, {
+      image: 'hello-web:2',
+      env: { GREETING: 'mended' },
+    });
+    expect((await settled(stack, job, number)).status).toBe('active');
+    await until(async () => (await around.ask())?.hello === 'mended');
+    expect((await around.job()).status).toBe('running');
+  },
+
+  'a spot notice: a successor at once, no refused request, and the old one goes before EC2 takes it': async (
+    around,
+  ) => {
+    const { stack, id, job } = await around.serve({ instance: { market: 'spot' } });
+    const client = keepAsking(stack, job);
+    stack.cloud.faults.spotNotice(id, 60);
+    await around.degraded('spot-interrupted', /attempt 2 is /);
+    expect(await around.ask()).toBeDefined();
+    const { old } = await around.moved(id);
+    expect(old.reason).toBe('spot-interrupted');
+    await until(() => stack.cloud.instance(id)?.state === 'terminated');
+    expect(stack.cloud.instance(id)?.stateReason?.code).toBe('Client.UserInitiatedShutdown');
+    expect((await client.stop()).failures).toEqual([]);
+  },
+};
+
+describe('an active service heals', () => {
+  let stack: Stack;
+  const running = new Map<string, Promise<void>>();
+
+  beforeAll(async () => {
+    stack = await startStack({
+      runtime: createSimulatedRuntime(),
+      cloud: { quotas: 'none', statusCheckMs: 1_000 },
+    });
+    Object.entries(SCENARIOS).forEach(([name, scenario], index) => {
+      const outcome = scenario(new Around(stack, `healing-${index}`));
+      outcome.catch(() => undefined);
+      running.set(name, outcome);
+    });
+  }, 60_000);
+  afterAll(() => stack.stop(), 60_000);
+
+  it.each(Object.keys(SCENARIOS))('%s', (name) => running.get(name), PATIENCE_MS);
+
+  it('and leaves nothing behind', async () => {
+    await Promise.allSettled(running.values());
+    await Promise.all(Object.keys(SCENARIOS).map((_, index) => remove(stack, `healing-${index}`)));
+    expect(alive(stack)).toEqual([]);
+  }, 90_000);
+});
+
+type EndedAttempt = { reason: string | null; message: string | null };
+
+/** One scenario's job, and what is around it. */
+class Around {
+  constructor(
+    private readonly stack: Stack,
+    private readonly name: string,
+  ) {}
+
+  async serve(definition: object = {}) {
+    const { stack, name } = this;
+    await stack.call('POST', '/v1/jobs', { ...WEB, name, image: 'hello-web:1', ...definition });
+    expect((await settled(stack, name, 1)).status).toBe('active');
+    const { instance } = await this.job();
+    const web = await this.ask();
+    if (!instance || !web) throw new Error(`${name} does not serve`);
+    return { stack, job: name, id: instance.id, web };
+  }
+
+  job(): Promise<Job> {
+    return this.stack.call<Job>('GET', `/v1/jobs/${this.name}`);
+  }
+
+  deployment(number = 1): Promise<Deployment> {
+    return this.stack.call<Deployment>('GET', `/v1/jobs/${this.name}/deployments/${number}`);
+  }
+
+  /** Undefined: it did not answer. */
+  async ask(): Promise<Web | undefined> {
+    const { endpoints } = await this.job();
+    try {
+      const response = await fetch(endpoints[0] ?? '', { signal: AbortSignal.timeout(2_000), headers: CLOSE });
+      return (await response.json()) as Web;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async degraded(reason: string, message: RegExp): Promise<void> {
+    let seen: unknown;
+    await until(async () => {
+      const [{ status }, deployment] = [await this.job(), await this.deployment()];
+      seen = { status, deployment };
+      return status === 'degraded' && deployment.reason === reason && message.test(deployment.message ?? '');
+    }, PATIENCE_MS).catch((error: unknown) => {
+      throw new Error(`never degraded for ${reason}, last: ${JSON.stringify(seen)}`, { cause: error });
+    });
+  }
+
+  /** Waits until another instance serves, and this one is terminated. */
+  async moved(id: string): Promise<{ old: EndedAttempt; now: Deployment }> {
+    const { stack } = this;
+    await until(async () => {
+      const { status, instance } = await this.job();
+      return status === 'running' && instance !== null && instance.id !== id;
+    }, PATIENCE_MS);
+    expect(await this.ask()).toBeDefined();
+    await until(() => stack.cloud.instance(id)?.state === 'terminated', 60_000);
+    const [old] = await stack.query<EndedAttempt>(
+      'SELECT a.reason, a.message FROM attempts a JOIN assignments s ON s.attempt_id = a.id WHERE s.instance_id = $1',
+      [id],
+    );
+    if (!old) throw new Error(`${id} had no attempt`);
+    return { old, now: await this.deployment() };
+  }
+
+  /** The same instance serves, with the attempt it had. */
+  async stays(id: string): Promise<void> {
+    expect(await this.job()).toMatchObject({ status: 'running', instance: { id } });
+    expect(await this.deployment()).toMatchObject({ status: 'active', attempt: 1 });
+  }
+
+  /** Waits until Docker gave no answer to the exit watch … */
+  watchFailed(): Promise<void> {
+    return until(async () => (await this.#watch()).at(-1)?.status === 0);
+  }
+
+  /** … and until the agent has a new one. */
+  watchOpen(): Promise<void> {
+    return until(async () => (await this.#watch()).at(-1)?.isOpen === true);
+  }
+
+  /** A new deployment takes its place, for which its agent must stop the container. */
+  async replaceable(): Promise<void> {
+    const { stack, name } = this;
+    await stack.call('POST', `/v1/jobs/${name}/deployments`, { image: 'hello-web:2' });
+    expect((await settled(stack, name, 2)).status).toBe('active');
+    await until(async () => (await this.deployment(1)).status === 'superseded');
+    const [stop] = await stack.query<{ status: number }>(
+      `SELECT o.result_status AS status FROM orders o JOIN attempts a ON a.id = o.attempt_id JOIN jobs j ON j.id = a.job_id
+       WHERE j.name = $1 AND o.purpose = 'stop' AND a.number = 1 ORDER BY o.created_at LIMIT 1`,
+      [name],
+    );
+    expect(stop).toEqual({ status: 204 });
+    expect((await this.deployment(1)).attempt).toBe(1);
+  }
+
+  #watch(): Promise<{ status: number | null; isOpen: boolean }[]> {
+    return this.stack.query(
+      `SELECT o.result_status AS status, o.answered_at IS NULL AND o.taken_at IS NOT NULL AS "isOpen"
+       FROM orders o JOIN attempts a ON a.id = o.attempt_id JOIN jobs j ON j.id = a.job_id
+       WHERE j.name = $1 AND o.purpose = 'wait' ORDER BY o.number`,
+      [this.name],
+    );
+  }
+}
+
+const CLOSE = { connection: 'close' };
