@@ -15,7 +15,7 @@ module "policy" {
   region                 = var.region
   name                   = var.name
   job_subnet_ids         = local.job_subnet_ids
-  job_security_group_ids = values(local.job_groups)
+  job_security_group_ids = [aws_security_group.jobs.id]
   job_role_arns          = values(local.job_profile_arns)
   bucket                 = var.bucket
   secrets_key            = var.secrets_key

@@ -29,20 +29,13 @@ data "aws_subnet" "api" {
   }
 }
 
-# The group of jobs that name none.
-data "aws_security_group" "default" {
-  vpc_id = data.aws_vpc.this.id
-  name   = "default"
-}
-
 locals {
   job_subnet_ids = length(var.job_subnet_ids) > 0 ? var.job_subnet_ids : sort(data.aws_subnets.default.ids)
   has_alb        = var.certificate_arn != null
 
   # Whoever may call the API: port 80 of the instance, or 443 of the load balancer.
-  door       = local.has_alb ? aws_security_group.alb[0].id : aws_security_group.api.id
-  door_port  = local.has_alb ? 443 : 80
-  job_groups = { jobs = aws_security_group.jobs.id, default = data.aws_security_group.default.id }
+  door      = local.has_alb ? aws_security_group.alb[0].id : aws_security_group.api.id
+  door_port = local.has_alb ? 443 : 80
 }
 
 resource "aws_security_group" "api" {
@@ -75,14 +68,12 @@ resource "aws_vpc_security_group_ingress_rule" "users" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "agents" {
-  for_each = local.job_groups
-
   security_group_id            = local.door
-  description                  = "Agents of jobs in the ${each.key} group"
+  description                  = "Agents of jobs"
   ip_protocol                  = "tcp"
   from_port                    = local.door_port
   to_port                      = local.door_port
-  referenced_security_group_id = each.value
+  referenced_security_group_id = aws_security_group.jobs.id
 }
 
 resource "aws_security_group" "jobs" {

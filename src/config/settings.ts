@@ -170,7 +170,10 @@ export const Settings = z.object({
     }),
   ALLOWED_SECURITY_GROUPS: list(/^sg-[0-9a-f]{8,17}$/, 'security group ids')
     .prefault('')
-    .meta({ description: 'Security groups jobs may name.', example: 'sg-0123456789abcdef0' }),
+    .meta({
+      description: 'Security groups jobs may name, and those of jobs that name none. Default: the VPC’s default group.',
+      example: 'sg-0123456789abcdef0',
+    }),
   ALLOWED_PROFILES: list(/^[\w+=,.@-]{1,128}$/, 'instance profile names')
     .prefault('')
     .meta({ description: 'Instance profiles jobs may name.', example: 'job-reader' }),

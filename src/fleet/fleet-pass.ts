@@ -101,17 +101,19 @@ export class FleetPass {
       nextLaunchId: randomUUID(),
     });
     const isLaunching = plan.launch !== null && resolution.obstacle === null;
-    return { shape, plan, launch: isLaunching ? this.writeLaunch(shape, plan.launch, resolution.imageId) : null };
+    return { shape, plan, launch: isLaunching ? this.writeLaunch(shape, plan.launch, resolution) : null };
   }
 
   /** The complete call, secret and script included, so that a repeat is the same call whatever has changed by then. */
-  private writeLaunch(shape: ShapeRow, launch: NonNullable<FleetPlan['launch']>, imageId: string): LaunchRow {
+  private writeLaunch(shape: ShapeRow, launch: NonNullable<FleetPlan['launch']>, resolution: Resolved): LaunchRow {
     const { agentScript, apiUrl, encryptionKey, lease, tenure } = this.options;
     const { id, count, offer } = launch;
+    const { imageId, securityGroupIds } = resolution;
     const launchSecret = randomBytes(32).toString('hex');
     const userData = renderUserData({ script: agentScript, apiUrl, launchSecret, cluster: lease.cluster });
     const input = launchInput({
       spec: shape.spec,
+      securityGroupIds,
       offer,
       count,
       imageId,
@@ -137,6 +139,7 @@ export class FleetPass {
 
 /** What is left for the next shape of a pass. */
 type Limits = { readonly room: number; readonly burst: number; readonly now: Date };
+type Resolved = Extract<Resolution, { obstacle: null }>;
 
 const NOTHING = { shapes: 0, launched: 0, retired: 0, assigned: [] };
 

@@ -3,7 +3,8 @@ import { CLUSTER_TAG, LAUNCH_TAG } from '../aws/ec2-types.js';
 import { launchInput, type LaunchInputParts } from './launch-input.js';
 
 const parts: LaunchInputParts = {
-  spec: { securityGroupIds: ['sg-1'], profile: null, diskGiB: 30, publicIp: true },
+  securityGroupIds: ['sg-1'],
+  spec: { profile: null, diskGiB: 30, publicIp: true },
   offer: { type: 't3.small', subnetId: 'subnet-a', market: 'on-demand' },
   count: 7,
   imageId: 'ami-1',
@@ -74,7 +75,7 @@ describe('launchInput', () => {
   });
 
   it('leaves the group to the VPC, and the public address away', () => {
-    const input = launchInput({ ...parts, spec: { ...parts.spec, securityGroupIds: [], publicIp: false } });
+    const input = launchInput({ ...parts, securityGroupIds: [], spec: { ...parts.spec, publicIp: false } });
     expect(input.NetworkInterfaces).toEqual([
       { DeviceIndex: 0, SubnetId: 'subnet-a', AssociatePublicIpAddress: false, DeleteOnTermination: true },
     ]);

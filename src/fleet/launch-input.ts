@@ -3,7 +3,9 @@ import type { ShapeSpec } from '../deployments/shape-spec.js';
 import type { Offer } from './plan-capacity.js';
 
 export type LaunchInputParts = {
-  readonly spec: Pick<ShapeSpec, 'securityGroupIds' | 'profile' | 'diskGiB' | 'publicIp'>;
+  readonly spec: Pick<ShapeSpec, 'profile' | 'diskGiB' | 'publicIp'>;
+  /** None = the VPC's default group. */
+  readonly securityGroupIds: readonly string[];
   readonly offer: Offer;
   readonly count: number;
   /** AMI id, resolved. */
@@ -17,7 +19,7 @@ export type LaunchInputParts = {
 
 /** The complete RunInstances input of a launch; the same parts give the same bytes. */
 export function launchInput(parts: LaunchInputParts): RunInput {
-  const { spec, offer, count, imageId, userDataBase64, launchId, cluster, tagKeys } = parts;
+  const { spec, securityGroupIds, offer, count, imageId, userDataBase64, launchId, cluster, tagKeys } = parts;
   const isSpot = offer.market === 'spot';
   // An IAM policy that demands our tag refuses a call that leaves out any resource it creates.
   const tagged: TaggedResource[] = ['instance', 'volume', 'network-interface'];
@@ -50,7 +52,7 @@ export function launchInput(parts: LaunchInputParts): RunInput {
         SubnetId: offer.subnetId,
         AssociatePublicIpAddress: spec.publicIp,
         DeleteOnTermination: true,
-        ...(spec.securityGroupIds.length > 0 && { Groups: [...spec.securityGroupIds] }),
+        ...(securityGroupIds.length > 0 && { Groups: [...securityGroupIds] }),
       },
     ],
     ...(spec.profile !== null && { IamInstanceProfile: { Name: spec.profile } }),

@@ -43,7 +43,12 @@ function world(options: Partial<ResolverOptions> = {}) {
 describe('Resolver', () => {
   it('asks for the newest image and the default subnets, once an hour', async () => {
     const { state, resolve } = world();
-    expect(await resolve()).toEqual({ obstacle: null, imageId: 'ami-new', subnetIds: ['subnet-a', 'subnet-b'] });
+    expect(await resolve()).toEqual({
+      obstacle: null,
+      imageId: 'ami-new',
+      subnetIds: ['subnet-a', 'subnet-b'],
+      securityGroupIds: [],
+    });
     state.image = 'ami-newer';
     expect((await resolve()).imageId).toBe('ami-new');
     expect(state.asked).toEqual(['image x86_64', 'subnets']);
@@ -71,6 +76,13 @@ describe('Resolver', () => {
   it('takes the operator’s subnets where a job names none', async () => {
     const { resolve } = world({ allowedSubnets: ['subnet-8', 'subnet-9'] });
     expect((await resolve()).subnetIds).toEqual(['subnet-8', 'subnet-9']);
+  });
+
+  it('takes the operator’s security groups where a job names none, as many as EC2 takes', async () => {
+    const groups = ['sg-1', 'sg-2', 'sg-3', 'sg-4', 'sg-5', 'sg-6'];
+    const { resolve } = world({ allowedSecurityGroups: groups });
+    expect(await resolve()).toMatchObject({ securityGroupIds: groups.slice(0, 5) });
+    expect(await resolve({ securityGroupIds: ['sg-6'] })).toMatchObject({ securityGroupIds: ['sg-6'] });
   });
 
   it.each<[string, Partial<ShapeSpec>, string]>([

@@ -15,11 +15,19 @@ export type ResolverOptions = {
 };
 
 export type Resolution =
-  | { readonly obstacle: null; readonly imageId: string; readonly subnetIds: readonly string[] }
+  | {
+      readonly obstacle: null;
+      readonly imageId: string;
+      readonly subnetIds: readonly string[];
+      /** None = the VPC's default group. */
+      readonly securityGroupIds: readonly string[];
+    }
   | { readonly obstacle: Obstacle; readonly imageId: null; readonly subnetIds: readonly [] };
 
 /** Amazon publishes a new image every week or two; a look-up for each launch would cost every launch 100 ms. */
 const FRESH_MS = 3_600_000;
+/** EC2's own limit for a network interface, unless somebody had it raised. */
+const MOST_SECURITY_GROUPS = 5;
 
 const ALIASES: Readonly<Record<string, { name: string; architecture: 'x86_64' | 'arm64' }>> = {
   'ecs-al2023': { name: 'al2023-ami-ecs-hvm-2023*', architecture: 'x86_64' },
@@ -52,7 +60,7 @@ export class Resolver {
         const message = 'the region has no default subnets: name subnets, or set ALLOWED_SUBNETS';
         return blocked({ reason: 'no-subnet', message, isFinal: true });
       }
-      return { obstacle: null, imageId, subnetIds };
+      return { obstacle: null, imageId, subnetIds, securityGroupIds: this.#securityGroupIds(spec) };
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
       const { kind, reason, message } = error;
@@ -74,6 +82,11 @@ export class Resolver {
     if (subnetIds.length > 0) return subnetIds;
     if (this.options.allowedSubnets.length > 0) return this.options.allowedSubnets;
     return this.#remember('subnets', 'DescribeSubnets', () => this.options.ec2.findDefaultSubnets());
+  }
+
+  #securityGroupIds({ securityGroupIds }: ShapeSpec): readonly string[] {
+    if (securityGroupIds.length > 0) return securityGroupIds;
+    return this.options.allowedSecurityGroups.slice(0, MOST_SECURITY_GROUPS);
   }
 
   async #remember(

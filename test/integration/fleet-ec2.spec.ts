@@ -38,7 +38,8 @@ describe('the EC2 adapter', () => {
   async function inputOf(count: number, cluster = 'one'): Promise<RunInput> {
     const [subnetId = ''] = await ec2.findDefaultSubnets();
     return launchInput({
-      spec: { securityGroupIds: [], profile: null, diskGiB: 30, publicIp: true },
+      spec: { profile: null, diskGiB: 30, publicIp: true },
+      securityGroupIds: [],
       offer: { type: 't3.small', subnetId, market: 'on-demand' },
       count,
       imageId: (await ec2.findImage(ECS)) ?? '',

@@ -119,7 +119,8 @@ describeWhen(hasTerraform, 'no terraform on the PATH', 'terraform', () => {
     });
 
     const launch = launchInput({
-      spec: { securityGroupIds: ['sg-0aaaaaaaaaaaaaaaa'], profile: 'main-job', diskGiB: 30, publicIp: true },
+      spec: { profile: 'main-job', diskGiB: 30, publicIp: true },
+      securityGroupIds: ['sg-0aaaaaaaaaaaaaaaa'],
       offer: { type: 't3.micro', subnetId: 'subnet-0aaaaaaaaaaaaaaaa', market: 'spot' },
       count: 1,
       imageId: 'ami-0debdebdebdebdebd',
