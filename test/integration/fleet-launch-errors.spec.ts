@@ -34,7 +34,12 @@ describe('RunInstances refused with', () => {
            WHERE shape_key = $1 ORDER BY created_at`,
           [key],
         );
-      const served = () => world.until('it is served', async () => (await assignedOf(key)) === 1);
+      // An instance may register, and be assigned, before EC2's answer to its launch is written down.
+      const served = () =>
+        world.until(
+          'it is served',
+          async () => (await assignedOf(key)) === 1 && (await launchesOf()).at(-1)?.status === 'done',
+        );
       const newCalls = () => calls().slice(earlier.calls);
       const end = ENDS[kind];
       if (end === 'repeated') {
