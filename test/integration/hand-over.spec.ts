@@ -72,6 +72,7 @@ describe('replacing the API’s instance', () => {
     expect(events()).toEqual([
       `${B} build`,
       `${B} create`,
+      `${A} scheduler stopped`,
       `${A} down`,
       `${A} unmounted`,
       `${A} detached`,
@@ -94,8 +95,9 @@ describe('replacing the API’s instance', () => {
     boot(B);
     await state(B, /^failed in boot, line \d+$/);
     await state(A, 'serving');
-    expect(events().slice(-7)).toEqual([
+    expect(events().slice(-8)).toEqual([
       `${B} up`,
+      `${B} scheduler stopped`,
       `${B} down`,
       `${B} unmounted`,
       `${B} detached`,
@@ -249,7 +251,8 @@ const SHIMS = {
         [ "$DATABASE" != volume ] || [ -d "$STACK_DATA_DIR/postgres" ] || exit 1
         [ -e "$CLOUD/broken-$INSTANCE_ID" ] || touch "$CLOUD/ready-$INSTANCE_ID"
         ;;
-      *' down '*) echo "$INSTANCE_ID down" >>"$CLOUD/events"; rm -f "$CLOUD/ready-$INSTANCE_ID" ;;
+      *' stop '*' scheduler ') echo "$INSTANCE_ID scheduler stopped" >>"$CLOUD/events"; rm -f "$CLOUD/ready-$INSTANCE_ID" ;;
+      *' stop '*) echo "$INSTANCE_ID down" >>"$CLOUD/events" ;;
     esac`,
   systemctl: `case "$*" in
       'enable --now '*release*) "$STACK_DIR/stack" watch >/dev/null 2>&1 & ;;

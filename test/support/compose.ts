@@ -109,7 +109,8 @@ export async function killFromOutside(container: string): Promise<void> {
   await docker('run', '--rm', '--pid', 'host', IMAGES[0] ?? '', 'sh', '-c', `kill -9 ${pid}`);
 }
 
-async function checkOut(): Promise<string> {
+/** A folder with what is here now, committed or not, and nothing that git ignores. */
+export async function checkOut(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'scheduler-api-checkout-'));
   const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], { cwd: ROOT, encoding: 'utf8' });
   for (const file of listed.split('\0').filter(Boolean)) {
