@@ -14,6 +14,8 @@ export type StackOptions = {
   /** API processes on one database; each has all roles. Default 1. */
   replicas?: number;
   env?: Record<string, string>;
+  /** An empty database of the test's own. Default: one of the Postgres all tests share, dropped at the end. */
+  databaseUrl?: string;
 };
 
 /** The program as users run it: `dist/main.js` as processes of their own, real Postgres, the local cloud. */
@@ -42,9 +44,10 @@ export async function startStack({
   cloud: cloudOptions,
   replicas = 1,
   env = {},
+  databaseUrl: ownDatabaseUrl,
 }: StackOptions): Promise<Stack> {
   const directory = await mkdtemp(join(tmpdir(), 'scheduler-api-stack-'));
-  const databaseUrl = await createEmptyDatabase();
+  const databaseUrl = ownDatabaseUrl ?? (await createEmptyDatabase());
   const cloud = await startLocalCloud({ port: 0, bootMs: 200, visibilityMs: 100, runtime, ...cloudOptions });
   const certificate = join(directory, 'identity.pem');
   await writeFile(certificate, cloud.identityCertificatePem);
@@ -86,7 +89,7 @@ export async function startStack({
   const stop = async (): Promise<void> => {
     await Promise.all([...processes.keys()].map((replica) => kill(replica, 'SIGTERM')));
     await cloud.stop();
-    await dropDatabase(databaseUrl);
+    if (!ownDatabaseUrl) await dropDatabase(databaseUrl);
     await rm(directory, { recursive: true, force: true });
   };
 
