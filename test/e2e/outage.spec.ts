@@ -85,10 +85,10 @@ async function pictureOf(stack: Stack) {
   return {
     launches: stack.cloud.ledger.calls('RunInstances').length,
     terminations: stack.cloud.ledger.calls('TerminateInstances').length,
-    containers: Object.fromEntries(ids.map((id, index) => [id, containers[index]])),
-    jobs: Object.fromEntries(jobs.map(({ status, instance }, index) => [NAMES[index], [status, instance?.id]])),
+    containers: Object.fromEntries(ids.map((id, index) => [id, containers[index] ?? ''] as const)),
+    jobs: jobs.map(({ status, instance }) => [status, instance?.id]),
     statuses: [...new Set(jobs.map(({ status }) => status))],
-    attempts: await stack.query('SELECT count(*)::int FROM attempts'),
+    attempts: await stack.query<{ count: number }>('SELECT count(*)::int AS count FROM attempts'),
   };
 }
 

@@ -27,6 +27,8 @@ export type Stack = {
   /** Parsed JSON answer; asks the next process while one does not answer. @throws Error for statuses other than 2xx, unless expected */
   call<T = Record<string, unknown>>(method: string, path: string, body?: object): Promise<T>;
   status(method: string, path: string, body?: object): Promise<number>;
+  /** Also of a request that is refused, then with the problem's code. */
+  answer(method: string, path: string, body?: object): Promise<{ status: number; body: unknown; problem?: string }>;
   /** Straight from the database: what the API does not tell. */
   query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
   kill(replica: number, signal?: NodeJS.Signals): Promise<void>;
@@ -108,6 +110,12 @@ export async function startStack({
       const text = await response.text();
       if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
       return JSON.parse(text) as T;
+    },
+    answer: async (method, path, body) => {
+      const response = await send(urls, method, path, body);
+      const parsed = (await response.json()) as { type?: string };
+      const problem = response.ok ? undefined : (parsed.type?.split('/').at(-1) ?? 'unknown');
+      return { status: response.status, body: parsed, ...(problem !== undefined && { problem }) };
     },
     query: (sql, values) => queryDatabase(databaseUrl, sql, values),
     status: async (method, path, body) => (await send(urls, method, path, body)).status,
