@@ -36,6 +36,8 @@ export type AgentWorld = {
   /** The machine's `shutdown` command. */
   shutdown: (...args: string[]) => void;
   say: (text: string) => void;
+  /** Holds up an order that was given, before it is taken. */
+  beforeOrder?: () => Promise<void>;
   readonly signal: AbortSignal;
 };
 
@@ -143,6 +145,8 @@ class SimulatedAgent {
       await this.#pass();
       if (answer?.status === 200 || answer?.status === 204) this.#renewDeadMan();
       if (answer?.status === 200) {
+        await this.#world.beforeOrder?.();
+        await this.#pass();
         const order = this.#take(answer);
         if (order === undefined) {
           this.#world.say('an order that makes no sense');

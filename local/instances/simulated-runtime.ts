@@ -10,19 +10,22 @@ export type SimulatedRuntimeOptions = {
   registry?: SimulatedRegistry;
   /** What a person should know, like a port that could not be bound; one line each. */
   report?: (line: string) => void;
+  /** Called for each order an agent is given, before it takes it: a test may hold it up. */
+  beforeOrder?: (instanceId: string) => Promise<void>;
 };
 
 /** Instances without a machine: an agent in this process and a simulated Docker Engine for each. */
 export function createSimulatedRuntime({
   registry = new SimulatedRegistry(),
   report = () => undefined,
+  beforeOrder = () => Promise.resolve(),
 }: SimulatedRuntimeOptions = {}): InstanceRuntime {
   const machines = new Map<string, Machine>();
   return {
     async boot(instance) {
       const machine = machines.get(instance.id) ?? newMachine(instance, registry, report);
       machines.set(instance.id, machine);
-      await start(machine, instance);
+      await start(machine, instance, () => beforeOrder(instance.id));
     },
     async halt(id, how) {
       const machine = machines.get(id);
@@ -105,7 +108,7 @@ function newMachine(
   return machine;
 }
 
-async function start(machine: Machine, instance: BootedInstance): Promise<void> {
+async function start(machine: Machine, instance: BootedInstance, beforeOrder: () => Promise<void>): Promise<void> {
   const { gate, engine, disk } = machine;
   const { guest, metadataEndpoint, userData } = instance;
   const say = (text: string) => guest.console(`${new Date().toISOString()} scheduler-agent (simulated): ${text}\n`);
@@ -132,6 +135,7 @@ async function start(machine: Machine, instance: BootedInstance): Promise<void> 
       portOf: (host) => engine.portOf(host),
       shutdown: (...args) => power.command(['shutdown', ...args]),
       say,
+      beforeOrder,
       signal: ending.signal,
     }).catch((error: unknown) => say(`ended: ${String(error)}`));
   };

@@ -14,6 +14,8 @@ export type StackOptions = {
   /** API processes on one database; each has all roles. Default 1. */
   replicas?: number;
   env?: Record<string, string>;
+  /** An empty database of the test's own. Default: one of the Postgres all tests share, dropped at the end. */
+  databaseUrl?: string;
 };
 
 /** The program as users run it: `dist/main.js` as processes of their own, real Postgres, the local cloud. */
@@ -25,6 +27,8 @@ export type Stack = {
   /** Parsed JSON answer; asks the next process while one does not answer. @throws Error for statuses other than 2xx, unless expected */
   call<T = Record<string, unknown>>(method: string, path: string, body?: object): Promise<T>;
   status(method: string, path: string, body?: object): Promise<number>;
+  /** Also of a request that is refused, then with the problem's code. */
+  answer(method: string, path: string, body?: object): Promise<{ status: number; body: unknown; problem?: string }>;
   /** Straight from the database: what the API does not tell. */
   query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
   kill(replica: number, signal?: NodeJS.Signals): Promise<void>;
@@ -42,9 +46,10 @@ export async function startStack({
   cloud: cloudOptions,
   replicas = 1,
   env = {},
+  databaseUrl: ownDatabaseUrl,
 }: StackOptions): Promise<Stack> {
   const directory = await mkdtemp(join(tmpdir(), 'scheduler-api-stack-'));
-  const databaseUrl = await createEmptyDatabase();
+  const databaseUrl = ownDatabaseUrl ?? (await createEmptyDatabase());
   const cloud = await startLocalCloud({ port: 0, bootMs: 200, visibilityMs: 100, runtime, ...cloudOptions });
   const certificate = join(directory, 'identity.pem');
   await writeFile(certificate, cloud.identityCertificatePem);
@@ -86,7 +91,7 @@ export async function startStack({
   const stop = async (): Promise<void> => {
     await Promise.all([...processes.keys()].map((replica) => kill(replica, 'SIGTERM')));
     await cloud.stop();
-    await dropDatabase(databaseUrl);
+    if (!ownDatabaseUrl) await dropDatabase(databaseUrl);
     await rm(directory, { recursive: true, force: true });
   };
 
@@ -105,6 +110,12 @@ export async function startStack({
       const text = await response.text();
       if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
       return JSON.parse(text) as T;
+    },
+    answer: async (method, path, body) => {
+      const response = await send(urls, method, path, body);
+      const parsed = (await response.json()) as { type?: string };
+      const problem = response.ok ? undefined : (parsed.type?.split('/').at(-1) ?? 'unknown');
+      return { status: response.status, body: parsed, ...(problem !== undefined && { problem }) };
     },
     query: (sql, values) => queryDatabase(databaseUrl, sql, values),
     status: async (method, path, body) => (await send(urls, method, path, body)).status,
