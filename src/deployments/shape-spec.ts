@@ -10,12 +10,15 @@ export type ShapeSpec = {
   profile: string | null;
   diskGiB: number;
   market: 'on-demand' | 'spot';
+  /** Asked for where `market` has nothing. Absent when there is none, so that keys of shapes stay what they are. */
+  fallbackMarket?: 'on-demand';
   publicIp: boolean;
 };
 
 /** @param pinnedImageId AMI an earlier attempt of the same deployment ran on; wins over the definition's. */
 export function shapeSpecOf(definition: JobDefinition, pinnedImageId: string | null = null): ShapeSpec {
-  const { instance } = definition;
+  const { instance, onCapacity } = definition;
+  const fallbackMarket = onCapacity === 'fail' ? undefined : onCapacity.fallback?.market;
   return {
     imageId: pinnedImageId ?? instance.imageId ?? null,
     types: instance.types,
@@ -24,6 +27,7 @@ export function shapeSpecOf(definition: JobDefinition, pinnedImageId: string | n
     profile: instance.profile ?? null,
     diskGiB: instance.diskGiB,
     market: instance.market,
+    ...(fallbackMarket !== undefined && fallbackMarket !== instance.market && { fallbackMarket }),
     publicIp: instance.publicIp,
   };
 }

@@ -65,12 +65,13 @@ function toInstance(row: InstanceRow): InstanceResponse {
 }
 
 const INSTANCES = `
-  SELECT i.id, i.state, i.state_reason AS "stateReason", i.instance_type AS type, i.image_id AS "imageId",
+  SELECT i.id, i.state, i.state_reason AS "stateReason", i.instance_type AS type, l.market, i.image_id AS "imageId",
     i.availability_zone AS "availabilityZone", i.private_ip AS "privateIp", i.public_ip AS "publicIp", j.name AS job,
     d.number AS deployment, i.launch_id AS "launchId", i.quarantined, i.launched_at AS "launchedAt",
     i.registered_at AS "registeredAt", i.last_seen_at AS "lastSeenAt", i.retire_reason AS "retireReason",
     i.terminated_at AS "terminatedAt"
   FROM instances i
+  LEFT JOIN launches l ON l.id = i.launch_id
   LEFT JOIN assignments s ON s.instance_id = i.id
   LEFT JOIN attempts a ON a.id = s.attempt_id
   LEFT JOIN deployments d ON d.id = a.deployment_id

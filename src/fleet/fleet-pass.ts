@@ -11,6 +11,7 @@ import {
   countInstances,
   loadShapes,
   nextShapeDueMs,
+  shareRoom,
   type ShapeFacts,
   type ShapeRow,
 } from './load-shapes.js';
@@ -61,15 +62,19 @@ export class FleetPass {
     const { planned, applied } = await lease.transaction(async (transaction, now) => {
       const facts = await loadShapes(transaction, shapes);
       const { maxInstances } = this.options;
-      let room = maxInstances === Infinity ? Infinity : maxInstances - (await countInstances(transaction));
+      const room = maxInstances === Infinity ? Infinity : maxInstances - (await countInstances(transaction));
+      const shares = room === Infinity ? new Map<string, number>() : await shareRoom(transaction, room);
+      // All shapes draw on the same limits.
+      let spare = room - [...shares.values()].reduce((sum, share) => sum + share, 0);
       let burst = budget.available('RunInstances');
       const planned = shapes.flatMap((shape) => {
         const [known, resolution] = [facts.get(shape.key), resolutions.get(shape.key)];
         if (!known || !resolution) return [];
-        const one = this.plan(shape, known, resolution, { room, burst, now });
-        // All shapes draw on the same limits.
-        room -= one.plan.launch?.count ?? 0;
-        burst -= one.plan.launch?.count ?? 0;
+        const share = shares.get(shape.key) ?? 0;
+        const one = this.plan(shape, known, resolution, { room: share + spare, burst, now });
+        const count = one.plan.launch?.count ?? 0;
+        spare -= Math.max(0, count - share);
+        burst -= count;
         return [one];
       });
       return { planned, applied: await applyPlans(transaction, planned) };

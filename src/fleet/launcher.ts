@@ -5,6 +5,7 @@ import type { Ec2 } from '../aws/ec2.js';
 import type { Ec2Instance, RunInput } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
 import { upsertInstances, wakeShapes } from './instance-writes.js';
+import { LINE } from './load-shapes.js';
 import type { Log } from './log.js';
 import { LeaseLost, type OwnerLease } from './owner-lease.js';
 import {
@@ -66,7 +67,7 @@ export class Launcher {
         continue;
       }
       const step = planNextStep(launch);
-      // In order of age: a small launch behind must not take the tokens a large one waits for.
+      // In that order: a small launch behind must not take the tokens a large one waits for.
       if (step === 'call' && isQuotaSpent) continue;
       const waitMs = this.#take(step, launch);
       if (waitMs === 0) {
@@ -199,6 +200,7 @@ function isOurTrouble({ kind }: AwsError): boolean {
   return kind === 'permission' || kind === 'unknown-outcome' || kind === 'throttled';
 }
 
+// In the order of those who wait for them: a heal must not stand behind the launches of a thousand other shapes.
 const OPEN_LAUNCHES = `
   SELECT l.id, l.shape_key AS "shapeKey", l.status, l.tries, l.count, l.failure AS "refusedAs", l.reason, l.message,
     extract(epoch FROM clock_timestamp() - l.created_at)::float8 * 1000 AS "ageMs",
@@ -210,7 +212,9 @@ const OPEN_LAUNCHES = `
         AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)) AS "isWanted"
   FROM launches l JOIN shapes s ON s.key = l.shape_key
   WHERE l.status IN ('planned', 'unknown')
-  ORDER BY l.created_at, l.id`;
+  ORDER BY (
+    SELECT min(${LINE}) FROM attempts a WHERE a.shape_key = l.shape_key AND a.phase = 'waiting'
+      AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)), l.created_at, l.id`;
 
 // Status and tries as they were read: two of us never make one call at once.
 const MARK_CALLED = `

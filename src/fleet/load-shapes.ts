@@ -1,7 +1,14 @@
 import type { Queryable } from '../database/database.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
 import type { CapacityState, LaunchView } from './plan-capacity.js';
-import type { Demand, Supply, Verdict, WaitingAttempt } from './plan-fleet.js';
+import {
+  type Demand,
+  LIMIT_REACHED,
+  LINE_SECONDS,
+  type Supply,
+  type Verdict,
+  type WaitingAttempt,
+} from './plan-fleet.js';
 
 /** A due shape, as claimed. */
 export type ShapeRow = {
@@ -92,6 +99,19 @@ export async function countInstances(transaction: Queryable): Promise<number> {
   return row?.count ?? 0;
 }
 
+/**
+ * How the room MAX_INSTANCES leaves is shared out among all who wait, whatever their shape: in the order of one line.
+ * A shape that waits for something else has no share, or it would hold room that nobody can use.
+ */
+export async function shareRoom(transaction: Queryable, room: number): Promise<Map<string, number>> {
+  if (room < 1) return new Map();
+  const rows = await transaction.prepared<{ shapeKey: string; count: number }>('fleet-share-room', SHARE_ROOM, [
+    room,
+    LIMIT_REACHED,
+  ]);
+  return new Map(rows.map(({ shapeKey, count }) => [shapeKey, count]));
+}
+
 type ClaimedRow = Omit<ShapeRow, 'verdict'> & {
   verdictReason: string | null;
   verdictMessage: string | null;
@@ -149,6 +169,30 @@ const SUPPLY = `
   WHERE a.shape_key = ANY($1) AND a.phase = 'ended' AND a.ended_at > clock_timestamp() - make_interval(secs => $2)
     AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND NOT i.quarantined`;
 
+// plan-fleet's place in line, of `attempts a`.
+export const LINE = `(a.created_at + a.priority * interval '${LINE_SECONDS} seconds')`;
+
+// The first so many in line of each shape have an instance on its way already.
+const SHARE_ROOM = `
+  SELECT shape_key AS "shapeKey", count(*)::int AS count FROM (
+    SELECT shape_key FROM (
+      SELECT a.shape_key, ${LINE} AS line, a.id,
+        row_number() OVER (PARTITION BY a.shape_key ORDER BY ${LINE}, a.id) AS place
+      FROM attempts a JOIN shapes s ON s.key = a.shape_key
+      WHERE a.phase = 'waiting' AND coalesce(s.verdict_reason, $2) = $2
+        AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)
+    ) waiting
+    WHERE place > (
+      SELECT count(*) FROM instances i
+      WHERE i.shape_key = waiting.shape_key AND i.terminated_at IS NULL AND i.retire_reason IS NULL
+        AND i.assigned = false AND NOT i.quarantined
+    ) + coalesce((
+      SELECT sum(l.count - (SELECT count(*) FROM instances i WHERE i.launch_id = l.id)) FROM launches l
+      WHERE l.shape_key = waiting.shape_key AND l.status IN ('planned', 'unknown')), 0)
+    ORDER BY line, id LIMIT $1
+  ) first
+  GROUP BY shape_key`;
+
 // What serves is never given up: EC2 is asked again for a healing attempt, but not with every pass.
 const HEALING_PAUSE_SECONDS = 60;
 
@@ -157,10 +201,10 @@ const HEALING_PAUSE_SECONDS = 60;
 const DEMAND = `
   SELECT * FROM (
     SELECT w.*, count(*) OVER same::int AS count, max(w."createdAt") OVER same AS "newestAt",
-      row_number() OVER (PARTITION BY w."shapeKey", w."isDoomed" ORDER BY w.priority, w."createdAt", w.id) AS place
+      row_number() OVER (PARTITION BY w."shapeKey", w."isDoomed" ORDER BY w.line, w.id) AS place
     FROM (
       SELECT a.id, a.job_id AS "jobId", a.shape_key AS "shapeKey", a.priority, a.created_at AS "createdAt",
-        (s.verdict_is_final AND a.created_at <= s.verdict_at AND (
+        ${LINE} AS line, (s.verdict_is_final AND a.created_at <= s.verdict_at AND (
           a.priority > 0 OR s.verdict_at > clock_timestamp() - interval '${HEALING_PAUSE_SECONDS} seconds')
         ) IS TRUE AS "isDoomed"
       FROM attempts a

@@ -4,10 +4,19 @@ import type { AwsErrorKind } from '../aws/aws-error.js';
 export type Offer = { readonly type: string; readonly subnetId: string; readonly market: Market };
 export type Market = 'on-demand' | 'spot';
 
-/** An offer EC2 had nothing for; null matches every type or subnet. */
+/** What may be launched for a shape: types in order, each in all subnets, and all of it once more in the other market. */
+export type Wishes = {
+  readonly types: readonly string[];
+  readonly market: Market;
+  readonly fallbackMarket?: Market;
+};
+
+/** An offer EC2 had nothing for; null matches every type, subnet or market. */
 export type FailedOffer = {
   readonly type: string | null;
   readonly subnetId: string | null;
+  /** Absent in what an older version wrote, which knew one market per shape. */
+  readonly market?: Market | null;
   readonly reason: string;
   readonly message: string;
   /** ISO 8601: not asked for again before. */
@@ -66,19 +75,21 @@ export function learn(
   return launch.status === 'done' ? learnFromSuccess(settled, launch, now) : learnFromFailure(settled, launch, now);
 }
 
-/** The next offer to ask for: types in the job's order, subnets in turn; null = all failed lately. */
-export function nextOffer(
-  capacity: CapacityState,
-  { types, market }: { readonly types: readonly string[]; readonly market: Market },
-  subnetIds: readonly string[],
-): Offer | null {
+/** The next offer to ask for: types in the job's order, subnets in turn, the dearer market last; null = all failed lately. */
+export function nextOffer(capacity: CapacityState, wishes: Wishes, subnetIds: readonly string[]): Offer | null {
   const after = subnetIds.indexOf(capacity.lastSubnetId ?? '') + 1;
   const inTurn = [...subnetIds.slice(after), ...subnetIds.slice(0, after)];
-  for (const type of types) {
-    const subnetId = inTurn.find((id) => !failureOf(capacity, { type, subnetId: id, market }));
-    if (subnetId !== undefined) return { type, subnetId, market };
+  for (const market of marketsOf(wishes)) {
+    for (const type of wishes.types) {
+      const subnetId = inTurn.find((id) => !failureOf(capacity, { type, subnetId: id, market }));
+      if (subnetId !== undefined) return { type, subnetId, market };
+    }
   }
   return null;
+}
+
+function marketsOf({ market, fallbackMarket }: Wishes): readonly Market[] {
+  return fallbackMarket === undefined || fallbackMarket === market ? [market] : [market, fallbackMarket];
 }
 
 function learnFromSuccess(capacity: CapacityState, launch: LaunchView, now: Date) {
@@ -136,6 +147,8 @@ function withFailed(capacity: CapacityState, launch: LaunchView, seconds: number
     // A subnet without addresses has none for any type; a quota counts in all subnets.
     type: failure === 'address' ? null : offer.type,
     subnetId: failure === 'quota' ? null : offer.subnetId,
+    // Spot has quotas and pools of its own; addresses are the same ones.
+    market: failure === 'address' ? null : offer.market,
     reason: launch.reason ?? 'insufficient-capacity',
     message: launch.message ?? '',
     until: new Date(now.getTime() + seconds * 1000).toISOString(),
@@ -151,6 +164,9 @@ function withoutExpired(capacity: CapacityState, now: Date): CapacityState {
 
 function failureOf({ failedOffers = [] }: CapacityState, offer: Offer): FailedOffer | undefined {
   return failedOffers.find(
-    ({ type, subnetId }) => (type ?? offer.type) === offer.type && (subnetId ?? offer.subnetId) === offer.subnetId,
+    ({ type, subnetId, market }) =>
+      (type ?? offer.type) === offer.type &&
+      (subnetId ?? offer.subnetId) === offer.subnetId &&
+      (market ?? offer.market) === offer.market,
   );
 }

@@ -113,6 +113,17 @@ describe('planFleet: late binding', () => {
     expect(assigned(plan).map(([id]) => id)).toEqual(['healing', 'rollback', 'api', 'schedule']);
   });
 
+  it.each<[string, string, Partial<WaitingAttempt>]>([
+    ['a heal before deployments of the last ten minutes', 'late', { priority: 0, createdAt: ago(1) }],
+    ['a schedule that waited five minutes before a new deployment', 'early', { priority: 2, createdAt: ago(1) }],
+    ['a schedule that waited a quarter of an hour before a new heal', 'early', { priority: 0, createdAt: ago(1) }],
+  ])('serves %s', (_, first, late) => {
+    const early =
+      first === 'late' ? { createdAt: ago(599) } : { priority: 3, createdAt: ago(late.priority === 0 ? 902 : 302) };
+    const demand = waiting(attempt('late', late), attempt('early', early));
+    expect(assigned(planFleet(fleet({ demand, supply: [registered('i-1')] })))).toEqual([[first, 'i-1']]);
+  });
+
   it.each<[string, Partial<Supply>]>([
     ['has not registered', { registeredAt: null, lastSeenAt: null }],
     ['has not been seen lately', { lastSeenAt: ago(60) }],
@@ -225,6 +236,51 @@ describe('planFleet: offers', () => {
     expect(plan.launch && [plan.launch.offer.type, plan.launch.offer.subnetId]).toEqual(offer);
   });
 
+  describe('with another market to fall back to', () => {
+    const spec = { types: ['t3.small', 't3.medium'], market: 'spot', fallbackMarket: 'on-demand' } as const;
+    const spotFailed = (type: string | null, subnetId: string | null) => failed({ type, subnetId, market: 'spot' });
+
+    it.each<[string, FleetInput['capacity'], [string, string, string] | null]>([
+      ['asks the first market first', {}, ['spot', 't3.small', 'subnet-a']],
+      [
+        'tries all its subnets and types before',
+        { failedOffers: [spotFailed('t3.small', null), spotFailed('t3.medium', 'subnet-a')] },
+        ['spot', 't3.medium', 'subnet-b'],
+      ],
+      [
+        'falls back when there is none of it',
+        { failedOffers: [spotFailed(null, null)] },
+        ['on-demand', 't3.small', 'subnet-a'],
+      ],
+      [
+        'does not hold a full subnet against one market only',
+        { failedOffers: [spotFailed(null, null), failed({ subnetId: 'subnet-a', market: null })] },
+        ['on-demand', 't3.small', 'subnet-b'],
+      ],
+      [
+        'has none when both have failed',
+        { failedOffers: [spotFailed(null, null), failed({ market: 'on-demand' })] },
+        null,
+      ],
+    ])('%s', (_, capacity, offer) => {
+      const { launch: planned } = planFleet(fleet({ spec, demand: many(1), capacity }));
+      expect(planned && [planned.offer.market, planned.offer.type, planned.offer.subnetId]).toEqual(offer);
+    });
+
+    it.each(['planned', 'unknown'] as const)('waits while the outcome of a launch is %s', (status) => {
+      const open = launch({ status, offer: { type: 't3.small', subnetId: 'subnet-a', market: 'spot' }, tries: 1 });
+      const capacity = { failedOffers: [spotFailed(null, null)] };
+      expect(planFleet(fleet({ spec, demand: many(2), launches: [open], capacity })).launch).toBeNull();
+    });
+
+    it('remembers the market that failed', () => {
+      const offer = { type: 't3.small', subnetId: 'subnet-a', market: 'spot' } as const;
+      const settled = launch({ status: 'failed', failure: 'quota', offer });
+      const plan = planFleet(fleet({ spec, demand: many(1), launches: [settled], capacity: settledBefore }));
+      expect(plan.capacity.failedOffers).toMatchObject([{ type: 't3.small', subnetId: null, market: 'spot' }]);
+    });
+  });
+
   it('tells those waiting why there is none, and looks again when one may be asked for', () => {
     const plan = planFleet(fleet({ demand: many(1), capacity: { failedOffers: [failed({})] } }));
     expect(plan.verdict).toEqual({
@@ -270,6 +326,7 @@ describe('planFleet: what a settled launch teaches', () => {
       {
         type: 't3.small',
         subnetId: 'subnet-a',
+        market: 'on-demand',
         reason: 'insufficient-capacity',
         message: 'none here',
         until: hence(180).toISOString(),

@@ -2,16 +2,16 @@ import {
   type CapacityState,
   type LaunchView,
   learn,
-  type Market,
   MOST_PER_LAUNCH,
   nextOffer,
   type Offer,
   type Outcome,
+  type Wishes,
 } from './plan-capacity.js';
 
 /** Everything that is known of one shape; times of the database's clock. */
 export type FleetInput = {
-  readonly spec: { readonly types: readonly string[]; readonly market: Market };
+  readonly spec: Wishes;
   /** Where it may run, in turn. */
   readonly subnetIds: readonly string[];
   /** Why no launch can be written at all: image or subnets are not known, or not allowed. */
@@ -47,7 +47,7 @@ export type Demand = {
 export type WaitingAttempt = {
   readonly id: string;
   readonly jobId: string;
-  /** 0 healing, 1 rollback, 2 api, 3 schedule: lower is served first. */
+  /** 0 healing, 1 rollback, 2 api, 3 schedule: lower is served before what is not LINE_SECONDS older. */
   readonly priority: number;
   readonly createdAt: Date;
 };
@@ -102,6 +102,14 @@ export const NEVER_REGISTERED_SECONDS = 600;
 export const IDLE_SECONDS = 15;
 /** Nobody needs a spare that does not answer. */
 export const IDLE_SILENT_SECONDS = 600;
+/**
+ * One step of priority is worth so much waiting. A heal goes before new deployments of the last ten minutes; nobody is
+ * overtaken by what comes a quarter of an hour after it, whatever its priority. Longer than an api deployment's own
+ * deadline (900 s) could starve the last in line; shorter lets a flood of deployments hold up a heal.
+ */
+export const LINE_SECONDS = 300;
+/** The verdict that room in the fleet is shared out by: see load-shapes. */
+export const LIMIT_REACHED = 'instance-limit-reached';
 const LAUNCH_PAUSE_SECONDS = 1;
 /** Tries of an open launch after which those who wait are told. */
 const TRIES_TO_TELL = 3;
@@ -127,7 +135,7 @@ export function planFleet(input: FleetInput): FleetPlan {
     (spare) => !ready.includes(spare) && isWithin(heardAt(spare, input), SEEN_LATELY_SECONDS, now),
   );
 
-  const line = demand.first.toSorted(byPriority);
+  const line = demand.first.toSorted(byPlaceInLine);
   const assignments = line.slice(0, ready.length).map((attempt, index) => ({
     attemptId: attempt.id,
     jobId: attempt.jobId,
@@ -202,12 +210,12 @@ function planLaunch(input: FleetInput, capacity: CapacityState, needed: number, 
   if (obstacle) return wait(after(now, OBSTACLE_RECHECK_SECONDS), obstacle);
   const pausedUntil = capacity.lastLaunch && after(new Date(capacity.lastLaunch.at), LAUNCH_PAUSE_SECONDS);
   if (pausedUntil && pausedUntil > now) return wait(pausedUntil);
-  if (room < 1) {
-    const message = 'the fleet has as many instances as MAX_INSTANCES allows';
-    return wait(after(now, WAITING_RECHECK_SECONDS), { reason: 'instance-limit-reached', message, isFinal: false });
-  }
   const offer = nextOffer(capacity, spec, subnetIds);
   if (!offer) return wait(nextOfferAt(capacity), exhausted(capacity));
+  if (room < 1) {
+    const message = 'the fleet has as many instances as MAX_INSTANCES allows';
+    return wait(after(now, WAITING_RECHECK_SECONDS), { reason: LIMIT_REACHED, message, isFinal: false });
+  }
   const count = Math.min(
     needed,
     room,
@@ -302,8 +310,13 @@ function byRegistration(a: Registered, b: Registered): number {
   return a.registeredAt.getTime() - b.registeredAt.getTime() || (a.id < b.id ? -1 : 1);
 }
 
-function byPriority(a: WaitingAttempt, b: WaitingAttempt): number {
-  return a.priority - b.priority || a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1);
+function byPlaceInLine(a: WaitingAttempt, b: WaitingAttempt): number {
+  return placeInLine(a) - placeInLine(b) || (a.id < b.id ? -1 : 1);
+}
+
+/** As if it had come so much earlier or later. It never changes, so nobody is overtaken without end. */
+function placeInLine({ priority, createdAt }: WaitingAttempt): number {
+  return after(createdAt, priority * LINE_SECONDS).getTime();
 }
 
 function isWithin(at: Date | null, seconds: number, now: Date): boolean {

@@ -44,6 +44,7 @@ const sweep = (overrides: Partial<SweepInput>) =>
     absent: new Set(),
     tagKeys: TAGS,
     cluster: 'ours',
+    startedAt: NOW,
     now: NOW,
     ...overrides,
   });
@@ -141,6 +142,16 @@ describe('planSweep: database → EC2', () => {
     const { updates } = sweep({ known: [row(overrides)], absent });
     if (expected === null) expect(updates).toEqual([]);
     else expect(updates).toEqual([expect.objectContaining(expected)]);
+  });
+
+  it.each<[string, Partial<KnownInstance>]>([
+    ['does not expect what was launched while it went through the pages', { launchedAt: ago(210) }],
+    ['takes two that began less than a minute apart for one', { missingSince: ago(150) }],
+    ['counts the age of what may be gone from its beginning', { missingSince: ago(600), launchedAt: ago(690) }],
+  ])('%s', (_, overrides) => {
+    const facts = { known: [row(overrides)], absent };
+    expect(sweep({ ...facts, startedAt: ago(100) }).updates).toEqual([]);
+    expect(sweep(facts).updates).toHaveLength(1);
   });
 
   it('says nothing of what was not asked for by id', () => {

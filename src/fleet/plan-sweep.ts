@@ -30,6 +30,9 @@ export type SweepInput = {
   readonly absent: ReadonlySet<string>;
   readonly tagKeys: { readonly cluster: string; readonly launch: string };
   readonly cluster: string;
+  /** When the first page was asked for: what came later may be missing from it without being missing. */
+  readonly startedAt: Date;
+  /** When the last answer was in. */
   readonly now: Date;
 };
 
@@ -81,7 +84,7 @@ export function planSweep(input: SweepInput): SweepPlan {
     quarantines: strangers.filter((instance) => !input.launches.has(launchOf(instance))),
     updates: [
       ...input.observed.flatMap((instance) => updateSeen(known.get(instance.id), instance, input.now) ?? []),
-      ...input.known.filter(({ id }) => input.absent.has(id)).flatMap((row) => updateMissing(row, input.now) ?? []),
+      ...input.known.filter(({ id }) => input.absent.has(id)).flatMap((row) => updateMissing(row, input) ?? []),
     ],
   };
 }
@@ -110,12 +113,17 @@ function updateSeen(row: KnownInstance | undefined, seen: Ec2Instance, now: Date
   return { id: row.id, ...facts, observed: true, missingSince: null, isOver, retireReason, isChange };
 }
 
-function updateMissing(row: KnownInstance, now: Date): InstanceUpdate | null {
-  if (row.terminatedAt !== null || row.launchedAt >= before(now, VISIBILITY_SECONDS)) return null;
+/** Whether a describe that began then should have shown it. */
+export function isExpected({ terminatedAt, launchedAt }: KnownInstance, startedAt: Date): boolean {
+  return terminatedAt === null && launchedAt < before(startedAt, VISIBILITY_SECONDS);
+}
+
+function updateMissing(row: KnownInstance, { startedAt, now }: SweepInput): InstanceUpdate | null {
+  if (!isExpected(row, startedAt)) return null;
   const isGone =
     row.missingSince !== null &&
-    row.missingSince <= before(now, MISSING_SECONDS) &&
-    row.launchedAt <= before(now, GONE_AGE_SECONDS);
+    row.missingSince <= before(startedAt, MISSING_SECONDS) &&
+    row.launchedAt <= before(startedAt, GONE_AGE_SECONDS);
   if (!isGone && row.missingSince !== null) return null;
   return {
     ...row,

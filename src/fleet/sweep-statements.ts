@@ -19,8 +19,13 @@ export async function readInstances(
     `${INSTANCES} WHERE id = ANY($1)${which === 'only' ? '' : ' OR terminated_at IS NULL'}`,
     [ids],
   );
-  const [clock] = rows.length > 0 ? rows : await database.query<{ now: Date }>('SELECT clock_timestamp() AS now');
-  return { now: clock?.now ?? new Date(0), rows };
+  return { now: rows[0]?.now ?? (await readClock(database)), rows };
+}
+
+/** The database's: the one all rows are written by. */
+export async function readClock(database: Queryable): Promise<Date> {
+  const [clock] = await database.query<{ now: Date }>('SELECT clock_timestamp() AS now');
+  return clock?.now ?? new Date(0);
 }
 
 export async function readKnownLaunches(database: Queryable, tags: readonly string[]): Promise<Set<string>> {

@@ -6,8 +6,8 @@ import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import type { Log } from './log.js';
 import type { OwnerLease } from './owner-lease.js';
-import { type KnownInstance, planSweep, VISIBILITY_SECONDS } from './plan-sweep.js';
-import { readInstances, readKnownLaunches, retireForgotten, writeSweep } from './sweep-statements.js';
+import { isExpected, planSweep } from './plan-sweep.js';
+import { readClock, readInstances, readKnownLaunches, retireForgotten, writeSweep } from './sweep-statements.js';
 
 export type SweepOptions = {
   readonly database: Database;
@@ -61,6 +61,7 @@ export class Sweep {
   /** Compares everything that carries our tag with every living row, in both directions. @returns how many pages it took */
   async full(): Promise<number> {
     const { database, ec2, lease, log } = this.options;
+    const startedAt = await readClock(database);
     const observed = new Map<string, Ec2Instance>();
     let pages = 0;
     for await (const page of this.#paced('DescribeInstances', ec2.describeByTag(lease.cluster))) {
@@ -68,7 +69,7 @@ export class Sweep {
       for (const instance of page) observed.set(instance.id, instance);
     }
     const { now, rows } = await readInstances(database, [...observed.keys()], 'and-the-living');
-    const missing = rows.filter((row) => isExpected(row, now) && !observed.has(row.id)).map(({ id }) => id);
+    const missing = rows.filter((row) => isExpected(row, startedAt) && !observed.has(row.id)).map(({ id }) => id);
     // A terminated instance loses its tags some time before EC2 forgets it: absence counts only when asked for by id.
     for (const instance of await this.#describe(missing)) observed.set(instance.id, instance);
     const absent = new Set(missing.filter((id) => !observed.has(id)));
@@ -83,6 +84,7 @@ export class Sweep {
       absent,
       tagKeys: TAG_KEYS,
       cluster: lease.cluster,
+      startedAt,
       now,
     });
     const written = await writeSweep(lease, plan);
@@ -114,6 +116,7 @@ export class Sweep {
       absent: new Set(),
       tagKeys: TAG_KEYS,
       cluster: lease.cluster,
+      startedAt: now,
       now,
     });
     this.#signal(await writeSweep(lease, { ...plan, inserts: [], quarantines: [] }), 0);
@@ -163,10 +166,6 @@ export class Sweep {
     if (wokenJobs > 0) this.options.signals.send('jobs');
     if (wokenShapes + retired > 0) this.options.signals.send('shapes');
   }
-}
-
-function isExpected({ terminatedAt, launchedAt }: KnownInstance, now: Date): boolean {
-  return terminatedAt === null && launchedAt.getTime() < now.getTime() - VISIBILITY_SECONDS * 1000;
 }
 
 // Booting ones as well: an instance that EC2 ends in its first seconds should not be waited for.

@@ -89,7 +89,12 @@ export const Instance = z
       .optional()
       .meta({ description: 'Name of an instance profile the operator allows.' }),
     diskGiB: z.int().min(8).max(16_384).default(30),
-    market: z.enum(['on-demand', 'spot']).default('on-demand'),
+    market: z
+      .enum(['on-demand', 'spot'])
+      .default('on-demand')
+      .meta({
+        description: 'EC2 may take a spot instance back at any time; onCapacity.fallback names another market.',
+      }),
     publicIp: z.boolean().default(true),
   })
   .meta({ id: 'JobInstance', description: 'The EC2 instance the job gets.' });
@@ -106,8 +111,22 @@ export const Rollout = z
   .meta({ id: 'JobRollout', description: 'Times of a deployment, in seconds.' });
 
 export const OnCapacity = z
-  .union([z.literal('fail'), z.strictObject({ waitSeconds: seconds(1, 7200) })])
-  .meta({ description: 'What to do when EC2 has no capacity: fail at once, or wait this long.' });
+  .union([
+    z.literal('fail'),
+    z.strictObject({
+      waitSeconds: seconds(0, 7200)
+        .default(600)
+        .meta({ description: 'How long to wait for capacity, from the start of the attempt. 0: fail at once.' }),
+      fallback: z
+        .strictObject({ market: z.literal('on-demand') })
+        .optional()
+        .meta({ description: 'Also asked for once no type in no subnet is to be had as spot.' }),
+    }),
+  ])
+  .meta({
+    description:
+      'What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not asked for again for three minutes. When all have failed: fail at once, or wait this long.',
+  });
 
 /** Everything of a job but its name, kind and image; a deployment keeps a copy. */
 export const definitionFields = {

@@ -136,9 +136,9 @@ function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
     };
   }
   const { onCapacity } = deployment.definition;
-  // `fail` is about capacity: that EC2 is busy or throttles us is over in seconds.
+  // The policy is about capacity: that EC2 is busy or throttles us is over in seconds.
   const impatience = BUSY_REASONS.has(verdict.reason) || verdict.at < attempt.createdAt ? BUSY_PATIENCE_SECONDS : 0;
-  const patienceSeconds = onCapacity === 'fail' ? impatience : onCapacity.waitSeconds;
+  const patienceSeconds = Math.max(impatience, onCapacity === 'fail' ? 0 : onCapacity.waitSeconds);
   const givenUpAt = after(attempt.createdAt, patienceSeconds);
   if (now >= givenUpAt) {
     return {

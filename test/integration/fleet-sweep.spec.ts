@@ -143,21 +143,24 @@ describe('the sweep', () => {
     expect((await instance(instanceId))?.terminated_at).toBeNull();
   });
 
-  it('touches no row when the describe fails', async () => {
-    const first = world.fleet();
-    first.start();
-    const { instanceId } = await oneAssigned();
-    await first.stop();
-    await world.rows(`UPDATE instances SET launched_at = launched_at - interval '1 hour'`);
-    world.cloud.faults.failNext('DescribeInstances', { code: 'InternalError' }, 4);
-    const second = world.fleet();
-    second.start();
-    await world.until('it failed', () => world.log.some(({ message }) => message === 'loop failed'));
-    expect(await instance(instanceId)).toMatchObject({
-      state: expect.stringMatching(/pending|running/),
-      terminated_at: null,
-    });
-  });
+  it.each(['InternalError', 'RequestLimitExceeded', 'UnauthorizedOperation'])(
+    'touches no row when the describe ends with %s',
+    async (code) => {
+      const first = world.fleet();
+      first.start();
+      const { instanceId } = await oneAssigned();
+      await first.stop();
+      await world.rows(`UPDATE instances SET launched_at = launched_at - interval '1 hour'`);
+      world.cloud.faults.failNext('DescribeInstances', { code }, 4);
+      const second = world.fleet();
+      second.start();
+      await world.until('it failed', () => world.log.some(({ message }) => message === 'loop failed'));
+      expect(await instance(instanceId)).toMatchObject({
+        state: expect.stringMatching(/pending|running/),
+        terminated_at: null,
+      });
+    },
+  );
 
   it('terminates the others of a batch when EC2 does not know one of them', async () => {
     const fleet = world.fleet();
