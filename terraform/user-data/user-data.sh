@@ -305,13 +305,15 @@ failed() {
   [ "$BASHPID" = $$ ] || exit 1
   trap - ERR
   set +e
-  report "failed in $1, line $line"
+  say "failed in $1, line $line"
+  # The report has time: until the volume is back, nobody serves.
   if [ "$DATABASE" = volume ] && [ -s predecessor ] && mountpoint -q "$DATA_DIR"; then
     say "giving the data volume back to $(cat predecessor)"
     touch "$DIR/released"
     let_go
     aws ec2 create-tags --resources "$(cat predecessor)" --tags "Key=$RELEASE_TAG,Value=$(cat predecessor)"
   fi
+  report "failed in $1, line $line"
   exit 1
 }
 

@@ -40,7 +40,9 @@ function byUserData(ofTheApi: InstanceRuntime, ofJobs: InstanceRuntime): Instanc
   return {
     open: async (cloud) => await ofJobs.open?.(cloud),
     boot: async (instance) => await (instance.userData.startsWith('#!/bin/bash\n') ? ofTheApi : ofJobs).boot(instance),
-    halt: async (id, how) => void (await Promise.all([ofTheApi.halt(id, how), ofJobs.halt(id, how)])),
+    halt: async (id, how) => {
+      await Promise.all([ofTheApi.halt(id, how), ofJobs.halt(id, how)]);
+    },
     close: async () => await ofJobs.close?.(),
   };
 }
@@ -63,8 +65,9 @@ function apiInstances(): InstanceRuntime {
       });
       await must(`/containers/${nameOf(instance.id)}/start`);
     },
-    halt: async (id) =>
-      void (await callEngine(ENGINE, { method: 'DELETE', path: `/containers/${nameOf(id)}?force=1&v=1` })),
+    halt: async (id) => {
+      await callEngine(ENGINE, { method: 'DELETE', path: `/containers/${nameOf(id)}?force=1&v=1` });
+    },
   };
 }
 

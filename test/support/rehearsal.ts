@@ -38,8 +38,10 @@ type Outage = { from: number; to: number };
 export type Rehearsal = {
   /** The folder that stands for all disks. */
   readonly work: string;
-  /** A new instance for the API, as Terraform makes one. @returns its id */
-  launch(): Promise<string>;
+  /** Of the local cloud, and of each instance's metadata service on the instance's own address. */
+  readonly port: number;
+  /** A new instance for the API, as Terraform makes one, with more settings for its .env file. @returns its id */
+  launch(settings?: Record<string, string>): Promise<string>;
   terminate(id: string): Promise<void>;
   /** What the instance reported last; '' = nothing yet. */
   state(id: string): Promise<string>;
@@ -116,7 +118,7 @@ export async function startRehearsal(): Promise<Rehearsal> {
     await untilLogged(cloud, `cloud ${endpoint}`);
     const account = openAccount(endpoint);
     await fillBucket(account.s3, checkout);
-    return { work, ...operations({ name, work, endpoint, cloud, ...account }), dispose };
+    return { work, port, ...operations({ name, work, endpoint, cloud, ...account }), dispose };
   } catch (error) {
     await dispose();
     throw error;
@@ -125,7 +127,7 @@ export async function startRehearsal(): Promise<Rehearsal> {
 
 type Place = { name: string; work: string; endpoint: string; cloud: string; ec2: EC2Client; s3: S3Client };
 
-function operations({ name, work, endpoint, cloud, ec2, s3 }: Place): Omit<Rehearsal, 'work' | 'dispose'> {
+function operations({ name, work, endpoint, cloud, ec2, s3 }: Place): Omit<Rehearsal, 'work' | 'port' | 'dispose'> {
   const hosts = (): Map<string, string> =>
     new Map(
       readFileSync(join(work, 'hosts'), 'utf8')
@@ -138,20 +140,22 @@ function operations({ name, work, endpoint, cloud, ec2, s3 }: Place): Omit<Rehea
   const ledger = async (): Promise<Ledger> => (await (await fetch(`${endpoint}/_local/ledger`)).json()) as Ledger;
   const inCloud = async (...command: string[]): Promise<string> => await docker('exec', cloud, ...command);
   return {
-    launch: async () => {
+    launch: async (more = {}) => {
       const { Instances } = await ec2.send(
         new RunInstancesCommand({
           ImageId: createImages()[0]?.id,
           InstanceType: 't3.small',
           MinCount: 1,
           MaxCount: 1,
-          UserData: Buffer.from(userData()).toString('base64'),
+          UserData: Buffer.from(userData(more)).toString('base64'),
           MetadataOptions: { HttpTokens: 'required', InstanceMetadataTags: 'enabled' },
         }),
       );
       return Instances?.[0]?.InstanceId ?? '';
     },
-    terminate: async (id) => void (await ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }))),
+    terminate: async (id) => {
+      await ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }));
+    },
     state: async (id) => {
       const object = new GetObjectCommand({ Bucket: BUCKET, Key: `logs/boot/${id}.state` });
       const { Body } = await s3.send(object).catch(() => ({ Body: undefined }));
@@ -182,7 +186,7 @@ type Ledger = {
 };
 
 /** As terraform/user-data/main.tf puts it together, which test/integration/terraform.spec.ts evaluates. */
-function userData(): string {
+function userData(more: Record<string, string>): string {
   const settings = {
     STACK_NAME: 'main',
     SECRETS_URI: `s3://${BUCKET}/secrets/.env`,
@@ -193,7 +197,9 @@ function userData(): string {
     DATA_VOLUME_ID: 'vol-0123456789abcdef0',
     RECORD_ZONE_ID: 'Z1',
     RECORD_NAME: API_NAME,
-    SETTINGS: `AWS_REGION=${REGION}\nCLUSTER=main\nPUBLIC_URL=http://${API_NAME}`,
+    SETTINGS: Object.entries({ AWS_REGION: REGION, CLUSTER: 'main', PUBLIC_URL: `http://${API_NAME}`, ...more })
+      .map(([key, value]) => `${key}=${value}`)
+      .join('\n'),
   };
   const lines = Object.entries(settings).map(([key, value]) => `${key}='${value}'`);
   const script = readFileSync(join(import.meta.dirname, '../../terraform/user-data/user-data.sh'), 'utf8');
@@ -260,11 +266,11 @@ async function askAt(
 /** From the end of the last good answer before it, an outage lasts to the end of the first one after it. */
 function watch(isGood: () => Promise<boolean>): { stop(): Promise<Outage[]> } {
   const outages: Outage[] = [];
-  let isOver = false;
+  const over = new AbortController();
   const watching = (async () => {
     let lastGood = performance.now();
     let isOut = false;
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const good = await isGood();
       const now = performance.now();
       if (good && isOut) outages.push({ from: lastGood, to: now });
@@ -276,7 +282,7 @@ function watch(isGood: () => Promise<boolean>): { stop(): Promise<Outage[]> } {
   })();
   return {
     stop: async () => {
-      isOver = true;
+      over.abort();
       await watching;
       return outages;
     },
