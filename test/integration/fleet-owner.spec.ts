@@ -86,6 +86,15 @@ describe('the owner', () => {
     expect(isTakenOver).toBe(true);
   });
 
+  it('is replaced at once when Postgres’s clock was set back, and its lease would last for hours', async () => {
+    const dead = leaseOf('one');
+    await dead.acquire();
+    await world.rows(`UPDATE owner SET expires_at = expires_at + interval '3 hours'`);
+    const next = await leaseOf('two').acquire();
+    expect(next).toMatchObject({ epoch: '2', budgets: { kind: 'levels', tokens: {} } });
+    expect(await dead.renew({})).toBe(false);
+  });
+
   it('stops its effects by its own clock when Postgres does not answer', async () => {
     let now = 0;
     const lease = leaseOf('one', () => now);
