@@ -213,15 +213,15 @@ describe('a launch', () => {
   });
 
   it('counts the visibility window from its last call: what that one made is not taken for absent', async () => {
-    world.cloud.faults.throttle('RunInstances', 500);
+    world.cloud.faults.failNext('RunInstances', { code: 'InternalError' });
     world.cloud.faults.delayVisibility(3_000);
+    world.cloud.faults.loseAnswer('RunInstances');
     world.registers = false;
     world.fleet().start();
     const attempts = await world.demand(1);
     await called(1);
-    // As if it had been throttled for a long time before the call that went through.
+    // As if it had been called in vain for a long time before the call that took effect.
     await age('called_at', 10);
-    world.cloud.faults.loseAnswer('RunInstances');
     await world.until('the answer is lost', () => outcomes().includes('answer-lost'));
     await world.end(attempts);
     await settled();
