@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { toAwsError } from './aws-error.js';
 import { CallBudget, type BudgetStart } from './call-budget.js';
 
 function budgetOf(start: BudgetStart = { kind: 'full' }, share = 1) {
@@ -81,6 +82,16 @@ describe('CallBudget', () => {
     clock.now = 60_000;
     while (budget.take('RunInstances') === 0);
     expect(budget.take('RunInstances')).toBe(500);
+  });
+
+  it('hears a throttle in the error of a call, and nothing in another', () => {
+    const { budget } = budgetOf();
+    const error = (action: string, name: string) => toAwsError(action, Object.assign(new Error(), { name }));
+    budget.hear(error('RunInstances', 'InsufficientInstanceCapacity'));
+    budget.hear(error('RunInstances', 'ExpiredToken'));
+    budget.hear(error('CreateTags', 'RequestLimitExceeded'));
+    expect(budget.take('RunInstances')).toBe(0);
+    expect(budget.take('CreateTags')).toBeGreaterThan(0);
   });
 
   it('keeps half of the instances when EC2 refuses: which of its buckets was empty it does not say', () => {

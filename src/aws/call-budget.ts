@@ -1,3 +1,5 @@
+import type { AwsError } from './aws-error.js';
+
 /**
  * Token buckets that mirror EC2's published quotas, so that we rarely hear RequestLimitExceeded: an account shares them
  * with every other tool in it, and a refused call still costs a token. [EC2 Developer Guide, "Request throttling"]
@@ -40,6 +42,12 @@ export class CallBudget {
   available(action: Action): number {
     const name = resourceBucketOf(action);
     return name ? Math.floor(this.#level(name).tokens) : Infinity;
+  }
+
+  /** Adapts when a call failed because EC2 throttles us; any other failure says nothing about quotas. */
+  hear(error: AwsError): void {
+    const action = ACTIONS.find((name) => name === error.action);
+    if (action !== undefined && error.reason === 'ec2-throttled') this.throttled(action);
   }
 
   /**
@@ -98,14 +106,16 @@ export class CallBudget {
   }
 }
 
-export type Action =
-  | 'RunInstances'
-  | 'TerminateInstances'
-  | 'CreateTags'
-  | 'DescribeInstances'
-  | 'DescribeInstanceStatus'
-  | 'DescribeImages'
-  | 'DescribeSubnets';
+const ACTIONS = [
+  'RunInstances',
+  'TerminateInstances',
+  'CreateTags',
+  'DescribeInstances',
+  'DescribeInstanceStatus',
+  'DescribeImages',
+  'DescribeSubnets',
+] as const;
+export type Action = (typeof ACTIONS)[number];
 
 export type BudgetStart =
   | { readonly kind: 'full' }

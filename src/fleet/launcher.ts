@@ -135,7 +135,7 @@ export class Launcher {
       await this.#settle(launch, { to: 'done' }, instances);
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      if (error.reason === 'ec2-throttled') budget.throttled('RunInstances');
+      budget.hear(error);
       onAwsTrouble(isOurTrouble(error) ? `${error.reason}: ${error.message}` : null);
       await this.#settle(launch, settleRefusal(launch, error, Math.random()), []);
     }
@@ -157,7 +157,7 @@ export class Launcher {
       await this.#settle(launch, settleLookUp(launch, found.length), found);
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      if (error.reason === 'ec2-throttled') budget.throttled('DescribeInstances');
+      budget.hear(error);
       await this.#settle(launch, settleLookUp(launch, error), []);
     }
   }
@@ -206,10 +206,12 @@ const OPEN_LAUNCHES = `
     extract(epoch FROM clock_timestamp() - l.created_at)::float8 * 1000 AS "ageMs",
     l.called_at::text AS "calledAt", extract(epoch FROM clock_timestamp() - l.called_at)::float8 * 1000 AS "calledMsAgo",
     coalesce(extract(epoch FROM l.next_try_at - clock_timestamp())::float8 * 1000, 0) AS "dueInMs",
-    s.warm > 0 OR EXISTS (
-      SELECT 1 FROM attempts a
-      WHERE a.shape_key = l.shape_key AND a.phase = 'waiting'
-        AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)) AS "isWanted"
+    s.warm + (
+      SELECT count(*) FROM (
+        SELECT 1 FROM attempts a
+        WHERE a.shape_key = l.shape_key AND a.phase = 'waiting'
+          AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)
+        LIMIT l.count) waiting)::int AS wanted
   FROM launches l JOIN shapes s ON s.key = l.shape_key
   WHERE l.status IN ('planned', 'unknown')
   ORDER BY (

@@ -59,8 +59,10 @@ export class OwnerLease {
       const [row] = await transaction.query<PreviousRow>(
         `SELECT holder, epoch::text, budgets, expires_at = '-infinity' AS "isFirst", clock_timestamp() AS now,
            CASE WHEN expires_at > '-infinity' THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 * 1000 END AS "elapsedMs"
-         FROM owner WHERE cluster = $1 AND expires_at <= clock_timestamp() FOR UPDATE`,
-        [this.cluster],
+         FROM owner WHERE cluster = $1 AND (expires_at <= clock_timestamp()
+           -- Longer than any lease lasts: the clock went back, and nobody may be there to renew it.
+           OR expires_at > clock_timestamp() + make_interval(secs => $2)) FOR UPDATE`,
+        [this.cluster, LEASE_SECONDS],
       );
       if (!row) return null;
       const [taken] = await transaction.query<{ epoch: string }>(

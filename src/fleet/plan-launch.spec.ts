@@ -20,7 +20,7 @@ const planned: OpenLaunch = {
   refusedAs: null,
   reason: null,
   message: null,
-  isWanted: true,
+  wanted: 3,
 };
 const unknown: OpenLaunch = { ...planned, status: 'unknown', tries: 1, ageMs: 1_100, calledMsAgo: 1_000 };
 const invisible: OpenLaunch = { ...unknown, calledMsAgo: VISIBILITY_MS };
@@ -31,8 +31,10 @@ describe('planNextStep', () => {
   it.each([
     ['calls what is planned, however old', { ...planned, ageMs: 10 * REPEAT_MS }, 'call'],
     ['repeats what is unknown: the token makes it safe', unknown, 'call'],
-    ['withdraws what nobody wants and EC2 has not seen', { ...planned, isWanted: false }, 'withdraw'],
-    ['only looks for what nobody wants and EC2 may have done', { ...unknown, isWanted: false }, 'look-up'],
+    ['withdraws what nobody wants and EC2 has not seen', { ...planned, wanted: 0 }, 'withdraw'],
+    ['withdraws what is more than is wanted by now', { ...planned, wanted: 2 }, 'withdraw'],
+    ['repeats what is more than is wanted: it may be there already', { ...unknown, wanted: 1 }, 'call'],
+    ['only looks for what nobody wants and EC2 may have done', { ...unknown, wanted: 0 }, 'look-up'],
     ['does not repeat what was refused for certain', refused, 'look-up'],
     ['gives up repeating: each repeat may take effect itself', { ...unknown, ageMs: REPEAT_MS }, 'look-up'],
   ])('%s', (_, launch, step) => {
@@ -112,7 +114,7 @@ describe('settleLookUp', () => {
     expect(settleLookUp(refused, 3)).toEqual({ to: 'done' });
   });
 
-  const unwanted = { ...invisible, isWanted: false };
+  const unwanted = { ...invisible, wanted: 0 };
   it.each([
     ['nothing is visible yet', unknown, 0, { to: 'unknown' }],
     ['a part is visible yet', unknown, 2, { to: 'unknown' }],

@@ -17,8 +17,8 @@ export type OpenLaunch = {
   /** What the last answer said; null = there was none. */
   readonly reason: string | null;
   readonly message: string | null;
-  /** Somebody still waits for what it brings. */
-  readonly isWanted: boolean;
+  /** Instances of its shape somebody still waits for; counted as far as `count`. */
+  readonly wanted: number;
 };
 
 export type Refusal = { readonly kind: AwsErrorKind; readonly reason: string; readonly message: string };
@@ -58,11 +58,13 @@ const LONGEST_QUOTA_WAIT_MS = 5_000;
 
 export type NextStep = 'call' | 'look-up' | 'withdraw';
 
-/** Repeating is the quickest way to know, by the ClientToken; but it may launch, so not for what nobody wants. */
-export function planNextStep(launch: OpenLaunch): NextStep {
-  if (launch.status === 'planned') return launch.isWanted ? 'call' : 'withdraw';
-  const isRepeatable = launch.refusedAs === null && launch.ageMs < REPEAT_MS;
-  return launch.isWanted && isRepeatable ? 'call' : 'look-up';
+/**
+ * A launch that is more than is wanted by now makes room for a smaller one. Repeating is the quickest way to know, by the
+ * ClientToken; but it may launch, so not for what nobody wants.
+ */
+export function planNextStep({ status, wanted, count, refusedAs, ageMs }: OpenLaunch): NextStep {
+  if (status === 'planned') return wanted < count ? 'withdraw' : 'call';
+  return wanted > 0 && refusedAs === null && ageMs < REPEAT_MS ? 'call' : 'look-up';
 }
 
 /** Instances to take from EC2's quota for a call. A repeat is free: the call before it has been paid for. */
@@ -91,7 +93,7 @@ export function settleUnreadable(launch: OpenLaunch): Settlement {
 /** Why a launch that was never called is closed. */
 export function settleWithdrawal(because: 'not-needed' | 'too-large'): Settlement {
   return because === 'not-needed'
-    ? { to: 'failed', failure: null, reason: 'not-needed', message: 'nobody waits for it' }
+    ? { to: 'failed', failure: null, reason: 'not-needed', message: 'fewer wait than it would launch' }
     : { to: 'failed', failure: 'throttled', reason: 'ec2-throttled', message: 'more than EC2’s quota gives now' };
 }
 
@@ -139,11 +141,11 @@ export function settleLookUp(launch: OpenLaunch, found: number | Refusal): Settl
   const { reason, message } = explain(launch);
   if ((launch.calledMsAgo ?? 0) < VISIBILITY_MS) return { ...again, reason, message };
   if (found > 0) return { to: 'done' };
-  return { to: 'failed', failure: failure ?? (launch.isWanted ? 'unknown-outcome' : null), reason, message };
+  return { to: 'failed', failure: failure ?? (launch.wanted > 0 ? 'unknown-outcome' : null), reason, message };
 }
 
-function explain({ refusedAs, reason, message, isWanted }: OpenLaunch): { reason: string; message: string } {
-  if (refusedAs === null && !isWanted)
+function explain({ refusedAs, reason, message, wanted }: OpenLaunch): { reason: string; message: string } {
+  if (refusedAs === null && wanted === 0)
     return { reason: 'not-needed', message: 'it was called, and nobody waits for it any more' };
   return { reason: reason ?? 'outcome-unknown', message: message ?? 'it was called, and the answer was lost' };
 }

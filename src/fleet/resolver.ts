@@ -99,13 +99,14 @@ export class Resolver {
     try {
       if (this.options.budget.take(action) > 0) {
         const message = 'our share of EC2’s quota is used up';
-        throw new AwsError({ action, code: 'OwnBudget', kind: 'throttled', reason: 'ec2-throttled', message });
+        throw new AwsError({ action, code: 'OwnBudget', kind: 'throttled', reason: 'quota-share-spent', message });
       }
       const value = await ask();
       // Nothing found may be cured by an operator any minute.
       if (value.length > 0) this.#known.set(key, { value, at: this.#now() });
       return value;
     } catch (error) {
+      if (error instanceof AwsError) this.options.budget.hear(error);
       // An image an hour old is better than no launch.
       if (known) return known.value;
       throw error;

@@ -68,7 +68,7 @@ export class Retirer {
       log.info('instances terminated', { instanceIds: ids });
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      if (error.reason === 'ec2-throttled') budget.throttled('TerminateInstances');
+      budget.hear(error);
       const { reason, message } = error;
       log.warn('instances could not be terminated yet', { instanceIds: ids, reason, message });
       if (error.kind === 'throttled' || error.kind === 'unknown-outcome') return false;

@@ -67,6 +67,7 @@ export class Silence {
       return await ec2.describeStatuses(ids);
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
+      budget.hear(error);
       log.warn('EC2 did not tell how silent instances are', { reason: error.reason, message: error.message });
       return new Map();
     }

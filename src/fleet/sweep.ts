@@ -53,7 +53,10 @@ export class Sweep {
       return Math.min(isWatching ? QUICK_MS : NOTHING_TO_WATCH_MS, Math.max(0, this.#fullDueAt - this.now()));
     } catch (error) {
       // A describe that failed says nothing about any instance: no row is touched.
-      if (error instanceof AwsError) this.options.onAwsTrouble(`${error.reason}: ${error.message}`);
+      if (error instanceof AwsError) {
+        this.options.budget.hear(error);
+        this.options.onAwsTrouble(`${error.reason}: ${error.message}`);
+      }
       throw error;
     }
   }

@@ -49,7 +49,7 @@ export class Tagger {
         );
       } catch (error) {
         if (!(error instanceof AwsError)) throw error;
-        if (error.reason === 'ec2-throttled') budget.throttled('CreateTags');
+        budget.hear(error);
         log.warn('instance was not tagged', { instanceId, reason: error.reason, message: error.message });
       }
     }

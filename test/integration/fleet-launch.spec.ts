@@ -1,7 +1,10 @@
 import { createSecretKey } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Ec2 } from '../../src/aws/ec2.js';
+import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.js';
+import { launchInput } from '../../src/fleet/launch-input.js';
 import { seal, unseal } from '../../src/fleet/sealed.js';
-import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
 
 // Every way to lose a launch, and what the cloud's own ledger shows at the end.
 describe('a launch', () => {
@@ -210,15 +213,15 @@ describe('a launch', () => {
   });
 
   it('counts the visibility window from its last call: what that one made is not taken for absent', async () => {
-    world.cloud.faults.throttle('RunInstances', 500);
+    world.cloud.faults.failNext('RunInstances', { code: 'InternalError' });
     world.cloud.faults.delayVisibility(3_000);
+    world.cloud.faults.loseAnswer('RunInstances');
     world.registers = false;
     world.fleet().start();
     const attempts = await world.demand(1);
     await called(1);
-    // As if it had been throttled for a long time before the call that went through.
+    // As if it had been called in vain for a long time before the call that took effect.
     await age('called_at', 10);
-    world.cloud.faults.loseAnswer('RunInstances');
     await world.until('the answer is lost', () => outcomes().includes('answer-lost'));
     await world.end(attempts);
     await settled();
@@ -244,6 +247,68 @@ describe('a launch', () => {
     await world.until('nothing is alive', () => world.alive().length === 0);
     expect(calls()).toHaveLength(1);
   });
+
+  it('larger than what is wanted by now is not called: a smaller one is', async () => {
+    world.cloud.faults.throttle('RunInstances', 60_000);
+    world.fleet().start();
+    const attempts = await world.demand(5);
+    await called(1);
+    await world.until('it is planned again', async () => (await world.launches())[0]?.status === 'planned');
+    await world.end(attempts.slice(1));
+    world.cloud.faults.clear();
+    await assigned(1);
+    expect(await world.launches()).toMatchObject([
+      { count: 5, status: 'failed', reason: 'not-needed' },
+      { count: 1, status: 'done' },
+    ]);
+    expect(world.cloud.ledger.instances()).toHaveLength(1);
+  });
+
+  it('closed with a part of its instances finds the others when they come late, and ends the surplus', async () => {
+    world.cloud.faults.loseAnswer('RunInstances');
+    world.registers = false;
+    world.fleet().start();
+    await world.demand(3);
+    await called(1);
+    // One of three stays invisible, and the repeat is refused before the token is looked at.
+    const [late] = world.cloud.ledger.instances();
+    Object.assign(late!, { visibleAtMs: Infinity });
+    world.cloud.faults.failNext('RunInstances', { code: 'InsufficientInstanceCapacity' });
+    await world.until('two are found', async () => (await world.rows('SELECT 1 FROM instances')).length === 2);
+    expect(await world.launches()).toMatchObject([{ status: 'unknown', failure: 'capacity' }]);
+    await age('called_at', 2);
+    await world.until('it is closed, and one is launched elsewhere', () => world.cloud.ledger.instances().length === 4);
+    Object.assign(late!, { visibleAtMs: 0 });
+    const ofFirst = () => world.rows('SELECT 1 FROM instances WHERE launch_id = $1', [tokens()[0]]);
+    await world.until('the late one is found', async () => (await ofFirst()).length === 3, 25_000);
+    expect(await world.rows('SELECT 1 FROM instances WHERE quarantined')).toEqual([]);
+    // All register by now; nobody waits for the fourth.
+    await world.rows(
+      `UPDATE instances SET registered_at = clock_timestamp() - interval '1 minute', last_seen_at = clock_timestamp()`,
+    );
+    await world.rows('UPDATE shapes SET next_pass_at = clock_timestamp()');
+    await assigned(3);
+    await world.until('three are alive', () => world.alive().length === 3);
+  }, 60_000);
+
+  it('shares the account with others: refused by EC2, the fleet slows down, and still gets there', async () => {
+    const stranger = new Ec2({ region: 'us-west-2' });
+    const input = await inputOf(stranger);
+    // Two calls a second are all EC2 gives this account, and we think that most of them are ours.
+    const take = () => stranger.runInstances(input, 'stranger').catch(() => undefined);
+    const other = setInterval(() => void take(), 700);
+    await Promise.all([1, 2, 3, 4, 5].map(take));
+    world.fleet().start();
+    for (let shape = 0; shape < 6; shape += 1) await world.demand(1, { ...SPEC, diskGiB: 40 + shape });
+    await world.until('all are assigned', async () => (await world.assigned()).length === 6, 60_000);
+    clearInterval(other);
+    stranger.close();
+    const ours = calls().filter(({ clientToken }) => clientToken !== 'stranger');
+    const refused = ours.filter(({ outcome }) => outcome === 'RequestLimitExceeded');
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThan(10);
+    expect(world.cloud.ledger.instances().filter(({ clientToken }) => clientToken !== 'stranger')).toHaveLength(6);
+  }, 90_000);
 
   it('is not paid for twice: its repeat needs no instances of the quota', async () => {
     world.cloud.faults.loseAnswer('RunInstances');
@@ -314,6 +379,20 @@ describe('a launch', () => {
     expect(world.cloud.ledger.instances()).toHaveLength(2);
   });
 });
+
+async function inputOf(ec2: Ec2): Promise<RunInput> {
+  const [subnetId = ''] = await ec2.findDefaultSubnets();
+  return launchInput({
+    spec: SPEC,
+    offer: { type: 't3.small', subnetId, market: 'on-demand' },
+    count: 1,
+    imageId: (await ec2.findImage({ name: 'al2023-ami-ecs-hvm-2023*', architecture: 'x86_64' })) ?? '',
+    userDataBase64: '',
+    launchId: 'stranger',
+    cluster: 'stranger',
+    tagKeys: { cluster: CLUSTER_TAG, launch: LAUNCH_TAG },
+  });
+}
 
 /** As a restored backup, or a fault of ours, would have it: the row no longer says what was called. */
 async function rewriteInput(world: FleetWorld): Promise<void> {

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { LeaseLost, OwnerLease } from '../../src/fleet/owner-lease.js';
+import { overdraft } from '../support/call-rates.js';
 import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
 
 describe('the owner', () => {
@@ -86,6 +87,15 @@ describe('the owner', () => {
     expect(isTakenOver).toBe(true);
   });
 
+  it('is replaced at once when Postgres’s clock was set back, and its lease would last for hours', async () => {
+    const dead = leaseOf('one');
+    await dead.acquire();
+    await world.rows(`UPDATE owner SET expires_at = expires_at + interval '3 hours'`);
+    const next = await leaseOf('two').acquire();
+    expect(next).toMatchObject({ epoch: '2', budgets: { kind: 'levels', tokens: {} } });
+    expect(await dead.renew({})).toBe(false);
+  });
+
   it('stops its effects by its own clock when Postgres does not answer', async () => {
     let now = 0;
     const lease = leaseOf('one', () => now);
@@ -106,6 +116,24 @@ describe('the owner', () => {
     await second.release({ RunInstances: 2.5 });
     const released = await leaseOf('three').acquire();
     expect(released?.budgets).toMatchObject({ kind: 'levels', tokens: { RunInstances: 2.5 } });
+  });
+
+  it('keeps to EC2’s quota of instances when it takes over from one that crashed after spending it', async () => {
+    world.registers = false;
+    const first = world.fleet();
+    first.start();
+    await world.demand(800);
+    const launched = () => world.cloud.ledger.instances().length;
+    await world.until('the first has spent its share', () => launched() === 800);
+    await world.until('all is written', async () => (await world.rows('SELECT 1 FROM instances')).length === 800);
+    await expire();
+    world.fleet().start();
+    await world.demand(200);
+    await world.until('its successor has launched as well', () => launched() > 803);
+    const calls = world.cloud.ledger.calls('RunInstances');
+    expect(calls.map(({ outcome }) => outcome)).toEqual(calls.map(() => 'ok'));
+    const share = { most: 800 + 1, perSecond: 1.6 };
+    expect(overdraft(calls, share, ({ instanceIds }) => instanceIds?.length ?? 0)).toBeLessThanOrEqual(0);
   });
 
   it('hands over at once when it stops, and its successor goes on with its launches', async () => {

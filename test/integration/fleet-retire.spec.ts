@@ -1,0 +1,74 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { overdraft } from '../support/call-rates.js';
+import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+
+describe('an instance that is to end', () => {
+  let world: FleetWorld;
+  beforeEach(async () => {
+    world = await startFleetWorld();
+  });
+  afterEach(() => world.close());
+
+  const calls = () => world.cloud.ledger.calls('TerminateInstances');
+  const isOver = () => world.until('nothing is alive', () => world.alive().length === 0);
+  const serve = async (count: number, quotaShare = 0.8): Promise<string[]> => {
+    world.fleet({ aws: { quotaShare } }).start();
+    const attempts = await world.demand(count);
+    await world.until('all are assigned', async () => (await world.assigned()).length === count);
+    return attempts;
+  };
+
+  it.each(['RequestLimitExceeded', 'InternalError', 'ExpiredToken'])(
+    'is ended soon after EC2 answered %s, with a pause between the calls',
+    async (code) => {
+      const attempts = await serve(3);
+      world.cloud.faults.failNext('TerminateInstances', { code }, 2);
+      await world.end(attempts);
+      await isOver();
+      expect(calls().map(({ outcome }) => outcome)).toEqual([code, code, 'ok']);
+      const [first, second] = calls().map(({ at }) => Date.parse(at));
+      expect(second! - first!).toBeGreaterThanOrEqual(250);
+    },
+  );
+
+  it('is asked for again when the answer was lost, which does no harm', async () => {
+    const attempts = await serve(3);
+    world.cloud.faults.loseAnswer('TerminateInstances');
+    await world.end(attempts);
+    await isOver();
+    await world.until('all are known to be over', async () => {
+      const rows = await world.rows('SELECT 1 FROM instances WHERE terminated_at IS NULL');
+      return rows.length === 0;
+    });
+    expect(world.cloud.ledger.instances()).toHaveLength(3);
+  });
+
+  it('does not wait for another that EC2 refuses', async () => {
+    const attempts = await serve(30);
+    const [ghost] = await world.rows<{ id: string }>(
+      `INSERT INTO instances (id, launch_id, shape_key, state, retire_reason, retired_at)
+       SELECT 'i-0fffffffffffffff0', id, shape_key, 'running', 'attempt-ended', clock_timestamp() FROM launches LIMIT 1
+       RETURNING id`,
+    );
+    await world.end(attempts);
+    await isOver();
+    const outcomes = calls().map(({ outcome }) => outcome);
+    expect(outcomes).toContain('InvalidInstanceID.NotFound');
+    // Halving finds one of thirty in five steps of two calls each.
+    expect(outcomes.length).toBeLessThanOrEqual(12);
+    expect(ghost).toEqual({ id: 'i-0fffffffffffffff0' });
+  });
+
+  it('costs a token for each call, also when EC2 refuses them all and the batch is split and split again', async () => {
+    const attempts = await serve(40, 0.2);
+    world.cloud.faults.failNext('TerminateInstances', { code: 'InvalidParameterCombination', status: 400 }, 1_000);
+    await world.end(attempts);
+    await world.until('refused', async () => {
+      const rows = await world.rows('SELECT 1 FROM instances WHERE terminate_called_at IS NOT NULL');
+      return rows.length === 40;
+    });
+    expect(calls().length).toBeGreaterThan(10);
+    expect(overdraft(calls(), { most: 20 + 1, perSecond: 1 })).toBeLessThanOrEqual(0);
+    world.cloud.faults.clear();
+  });
+});
