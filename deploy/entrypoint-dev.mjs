@@ -1,10 +1,10 @@
 // Of scheduler-dev. Without ADMIN_TOKEN the API listens on loopback only, and so does the debugger; Docker's published
-// ports come in on another address of the container. What arrives there is passed on.
+// ports come in on another address of the container. What arrives there is passed on. FORWARD_PORTS: others than these.
 import { spawn } from 'node:child_process';
 import { connect, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 
-const PORTS = [3000, 9229];
+const PORTS = (process.env.FORWARD_PORTS ?? '3000,9229').split(',').map(Number);
 
 for (const { address } of outsideAddresses()) for (const port of PORTS) forward(address, port);
 

@@ -12,6 +12,7 @@ const COMPOSE = [['docker-compose'], ['docker', 'compose']].find(
   ([command = '', ...args]) => spawnSync(command, [...args, 'version'], { stdio: 'ignore' }).status === 0,
 );
 const COMMAND_TIMEOUT_MS = 600_000;
+const QUIET = { encoding: 'utf8', timeout: 300_000 } as const;
 /** Far more than any of these files takes. */
 const OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024;
 
@@ -28,6 +29,8 @@ export type Compose = {
   run(...args: string[]): Promise<Ran>;
   /** @throws Error with all output unless the exit code is 0 */
   must(...args: string[]): Promise<string>;
+  /** A script of the checkout, with the settings `docker-compose` has. @throws Error with all output unless the exit code is 0 */
+  script(file: string, ...args: string[]): Promise<string>;
   /** Id of the service's one container. */
   container(service: string): Promise<string>;
   /** Removes everything but the images, which are the cache of the next run. */
@@ -42,6 +45,23 @@ export function whyNoCompose(): string | undefined {
   return missing === undefined ? undefined : `the engine neither has nor can pull ${missing}`;
 }
 
+/**
+ * An image of Postgres with client programs of its own version: the official one, or a stand-in that lacks them with them
+ * added. undefined = neither is to be had.
+ */
+export function imageWithPgDump(): string | undefined {
+  const [, , image = ''] = IMAGES;
+  const tag = 'postgres-with-client:18';
+  const isDumping = (name: string): boolean => {
+    const { stdout } = spawnSync('docker', ['run', '--rm', '--entrypoint', 'pg_dump', name, '--version'], QUIET);
+    return stdout.includes(') 18.');
+  };
+  if (isDumping(image)) return image;
+  if (has(tag) && isDumping(tag)) return tag;
+  spawnSync('docker', ['build', '-t', tag, join(ROOT, 'test/docker/postgres-client')], QUIET);
+  return has(tag) && isDumping(tag) ? tag : undefined;
+}
+
 /** `docker-compose` as a user runs it, in a clean checkout of what is here now, as a project with ports of its own. */
 export async function startCompose(files: readonly string[] = ['docker-compose.yml']): Promise<Compose> {
   const directory = await checkOut();
@@ -52,6 +72,8 @@ export async function startCompose(files: readonly string[] = ['docker-compose.y
   const env = {
     PATH,
     HOME,
+    // For the scripts in deploy/.
+    COMPOSE: (COMPOSE ?? []).join(' '),
     COMPOSE_PROJECT_NAME: project,
     COMPOSE_FILE: files.join(':'),
     HTTP_ADDRESS: '127.0.0.1',
@@ -76,6 +98,11 @@ export async function startCompose(files: readonly string[] = ['docker-compose.y
     ports: { dev, debug },
     run,
     must,
+    script: async (file, ...args) => {
+      const { code, output } = await execute(join(directory, file), args, { cwd: directory, env });
+      if (code !== 0) throw new Error(`${file} ended with ${code}:\n${output}`);
+      return output;
+    },
     container: async (service) => {
       const id = (await must('ps', '-q', service)).trim();
       if (!/^[0-9a-f]{64}$/.test(id)) throw new Error(`${service} has no container: ${id}`);
