@@ -44,6 +44,7 @@ const WEATHERS: readonly Partial<Weather>[] = [
   { describes: 'failing' },
   { describes: 'answered' },
   { terminates: 'failing' },
+  { terminates: 'answer-lost' },
   { terminates: 'answered' },
   { answerMs: 4_000 },
   { bootMs: 85_000 },

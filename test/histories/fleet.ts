@@ -1,5 +1,5 @@
 import { CLUSTER_TAG, type Ec2Health, type Ec2Instance, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
-import { type FleetPlan, planFleet, type Supply } from '../../src/fleet/plan-fleet.js';
+import { type FleetPlan, LINE_SECONDS, planFleet, type Supply } from '../../src/fleet/plan-fleet.js';
 import {
   type OpenLaunch,
   planNextStep,
@@ -9,9 +9,9 @@ import {
   settleWithdrawal,
 } from '../../src/fleet/plan-launch.js';
 import { planSilence, SILENT_SECONDS, whomToCheck } from '../../src/fleet/plan-silence.js';
-import { planSweep, type SweepPlan, VISIBILITY_SECONDS } from '../../src/fleet/plan-sweep.js';
+import { isExpected, planSweep, type SweepPlan } from '../../src/fleet/plan-sweep.js';
 import { CLUSTER } from './cloud.js';
-import { type InstanceRow, isOpen, type LaunchRow, type Rows, type ShapeRow } from './rows.js';
+import { type AttemptRow, type InstanceRow, isOpen, type LaunchRow, type Rows, type ShapeRow } from './rows.js';
 import type { World } from './world.js';
 
 const CLAIM_MS = 5_000;
@@ -21,6 +21,7 @@ const HEALING_PAUSE_MS = 60_000;
 const FULL_SWEEP_MS = 60_000;
 const QUICK_SWEEP_MS = 2_000;
 const REPEAT_TERMINATE_MS = 30_000;
+const RETRY_TERMINATE_MS = 2_000;
 const SILENCE_MS = 15_000;
 const SUBNETS = ['subnet-a', 'subnet-b'];
 const TAG_KEYS = { cluster: CLUSTER_TAG, launch: LAUNCH_TAG };
@@ -33,6 +34,7 @@ export class Fleet {
   private fullSweepAtMs = 0;
   private quickSweepAtMs = 0;
   private silenceAtMs = 0;
+  private retireAtMs = 0;
   private isSweeping = false;
   private readonly inFlight = new Set<string>();
   private readonly terminating = new Set<string>();
@@ -51,6 +53,7 @@ export class Fleet {
     this.fullSweepAtMs = fromMs;
     this.quickSweepAtMs = fromMs;
     this.silenceAtMs = fromMs;
+    this.retireAtMs = fromMs;
     this.isSweeping = false;
     this.inFlight.clear();
     this.terminating.clear();
@@ -159,12 +162,10 @@ export class Fleet {
 
   private demandOf({ key, verdict }: ShapeRow, most: number): Parameters<typeof planFleet>[0]['demand'] {
     const { nowMs } = this.world.timeline;
-    const line = this.rows
-      .inLine(key)
-      .sort(
-        (a, b) => a.priority - b.priority || a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1),
-      );
-    const isDoomed = ({ createdAt, priority }: (typeof line)[number]) =>
+    const placeOf = ({ priority, createdAt }: AttemptRow): number =>
+      createdAt.getTime() + priority * LINE_SECONDS * 1000;
+    const line = this.rows.inLine(key).sort((a, b) => placeOf(a) - placeOf(b) || (a.id < b.id ? -1 : 1));
+    const isDoomed = ({ createdAt, priority }: AttemptRow) =>
       verdict !== null &&
       verdict.isFinal &&
       createdAt <= verdict.at &&
@@ -332,7 +333,7 @@ export class Fleet {
   private terminateAtMs({ id, retireReason, terminatedAt, state, terminateCalledAt }: InstanceRow): number {
     if (!retireReason || terminatedAt || state === 'shutting-down' || state === 'terminated') return Infinity;
     if (this.terminating.has(id)) return Infinity;
-    return terminateCalledAt ? terminateCalledAt.getTime() + REPEAT_TERMINATE_MS : 0;
+    return Math.max(this.retireAtMs, terminateCalledAt ? terminateCalledAt.getTime() + REPEAT_TERMINATE_MS : 0);
   }
 
   private terminate(ids: readonly string[]): void {
@@ -348,6 +349,8 @@ export class Fleet {
       world.timeline.after(answerMs / 2, () =>
         alive(() => {
           for (const id of ids) this.terminating.delete(id);
+          // Nobody knows whether EC2 heard it: called again soon.
+          if (terminates !== 'answered') return void (this.retireAtMs = world.timeline.nowMs + RETRY_TERMINATE_MS);
           world.commit(() => {
             for (const id of ids) Object.assign(this.rows.instances.get(id) ?? {}, { terminateCalledAt: world.now });
           });
@@ -416,10 +419,16 @@ export class Fleet {
     absent: readonly string[],
     startedAt: Date,
   ): SweepPlan {
-    const launches = new Set(this.rows.launches.keys());
-    const { now } = this.world;
-    const input = { observed, known, launches, absent: new Set(absent), tagKeys: TAG_KEYS, cluster: CLUSTER, now };
-    return planSweep({ ...input, ...{ startedAt } });
+    return planSweep({
+      observed,
+      known,
+      launches: new Set(this.rows.launches.keys()),
+      absent: new Set(absent),
+      tagKeys: TAG_KEYS,
+      cluster: CLUSTER,
+      startedAt,
+      now: this.world.now,
+    });
   }
 
   private writeSweep(plan: SweepPlan): void {
@@ -504,10 +513,6 @@ export class Fleet {
     row.unreachableAt = unreachableAt;
     if (attempt && attempt.phase !== 'ended') rows.wakeJob(attempt.jobId, world.now);
   }
-}
-
-function isExpected({ terminatedAt, launchedAt }: InstanceRow, startedAt: Date): boolean {
-  return terminatedAt === null && launchedAt.getTime() < startedAt.getTime() - VISIBILITY_SECONDS * 1000;
 }
 
 function earliest(a: Date | null, b: Date | null): Date | null {

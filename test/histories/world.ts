@@ -13,7 +13,11 @@ import { fairWeather, type Weather } from './weather.js';
 const DEFINITIONS = [
   {},
   { health: { path: '/', port: 80 }, ports: [{ container: 80, host: 80 }] },
-  { instance: { market: 'spot' }, rollout: { drainSeconds: 0 } },
+  {
+    instance: { market: 'spot' },
+    rollout: { drainSeconds: 0 },
+    onCapacity: { waitSeconds: 600, fallback: { market: 'on-demand' } },
+  },
   { onCapacity: 'fail', rollout: { drainSeconds: 60, stopGraceSeconds: 0 } },
   { rollout: { deadlineSeconds: 60, stableSeconds: 0 } },
   { maxSilenceSeconds: 120, instance: { types: ['t3.small', 't3.medium'] } },
