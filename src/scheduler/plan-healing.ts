@@ -1,4 +1,4 @@
-import { parseWait, waitRequest } from '../agent/container-spec.js';
+import { parseWait, startRequest, waitRequest } from '../agent/container-spec.js';
 import { after, docker, isAcknowledged, isSpotNoticed, latest, type OrderDraft } from './plan-attempt.js';
 import type { AttemptFacts, OrderFacts } from './plan-facts.js';
 import { REASONS, type Reason } from './plan-reasons.js';
@@ -53,13 +53,17 @@ function exitsOf(attempt: AttemptFacts): OrderFacts[] {
 
 function crashesInARow(exits: readonly OrderFacts[], now: Date): number {
   const times = [...exits.map(({ answeredAt }) => answeredAt?.getTime() ?? 0), now.getTime()];
-  const calmBefore = times.findLastIndex((time, index) => time - (times[index - 1] ?? -Infinity) > CALM_SECONDS * 1000);
+  const calmBefore = times.findLastIndex(
+    (time, index) => time - (times[index - 1] ?? -Infinity) >= CALM_SECONDS * 1000,
+  );
   return times.length - 1 - calmBefore;
 }
 
-/** It exited before Docker was told to keep it up: Docker does not start what has exited already. */
+/** It exited before Docker was told to keep it up, which does not start what has exited already; or our own start failed. */
 function isDead(attempt: AttemptFacts, exits: readonly OrderFacts[]): boolean {
   const policy = latest(attempt, 'restart-policy');
+  const again = latest(attempt, 'start');
+  if (policy && again && again.number > policy.number && again.answeredAt && !isStarted(again)) return true;
   const lastWait = attempt.orders.findLast(({ purpose, answeredAt }) => purpose === 'wait' && answeredAt);
   const last = exits.at(-1);
   if (!policy || !last?.answeredAt || last !== lastWait) return false;
@@ -91,7 +95,20 @@ export function planWatch(attempt: AttemptFacts, now: Date): { orders: OrderDraf
   const dueAt = wait.status === 200 ? wait.answeredAt : after(wait.answeredAt, RETRY_WATCH_SECONDS);
   if (now < dueAt) return { orders: [], wakeAt: dueAt };
   const order = docker('wait', waitRequest('next-exit'), { mode: 'background', timeoutSeconds: 10 * 365 * 86_400 });
-  return { orders: [order], wakeAt: null };
+  return { orders: [...(mayBeDown(attempt, wait) ? [docker('start', startRequest())] : []), order], wakeAt: null };
+}
+
+/**
+ * An exit told by the watch that began before Docker was to keep the container up: it may have come before that, and its
+ * answer later. Then nobody starts the container again; one that runs is not disturbed by being started.
+ */
+function mayBeDown(attempt: AttemptFacts, wait: OrderFacts): boolean {
+  const policy = latest(attempt, 'restart-policy');
+  return wait.status === 200 && policy !== undefined && wait.number < policy.number;
+}
+
+function isStarted({ status }: OrderFacts): boolean {
+  return status === 204 || status === 304;
 }
 
 /** One attempt of an active deployment that did not last; `endedAt` is null while it still runs. */

@@ -642,6 +642,53 @@ describe('an active service', () => {
     });
   });
 
+  it('whose exit is told only after Docker keeps it up may have exited before that: it is started again', () => {
+    const { world, deployment, attempt } = deployed();
+    world.run(6);
+    world.advance(5);
+    expect(deployment.status).toBe('active');
+    // Both while the agent could not reach us; of the answers the later one is of the earlier event.
+    world.answer(order(attempt, 'restart-policy'));
+    world.nowMs += 5_000;
+    world.answer(order(attempt, 'wait'));
+    world.settle();
+    expect(purposes(attempt).slice(-2)).toEqual(['start', 'wait']);
+    world.answer(order(attempt, 'start'), 304);
+    world.settle();
+    expect([world.status, deployment.attempts.length]).toEqual(['running', 1]);
+    // From then on Docker starts it, not we.
+    world.answer(order(attempt, 'wait'));
+    world.settle();
+    expect(purposes(attempt).slice(-2)).toEqual(['wait', 'wait']);
+  });
+
+  it('whose container Docker cannot start again moves to a fresh instance', () => {
+    const { world, deployment, attempt } = deployed();
+    world.run(6);
+    world.advance(5);
+    world.answer(order(attempt, 'restart-policy'));
+    world.nowMs += 5_000;
+    world.answer(order(attempt, 'wait'));
+    world.settle();
+    world.answer(order(attempt, 'start'), 500, '{"message":"no"}');
+    world.settle();
+    expect(world.status).toBe('degraded');
+    world.run(60);
+    expect([world.status, deployment.attempts.length]).toEqual(['running', 2]);
+  });
+
+  it('that calms down at the very moment of its pass does not wake itself without end', () => {
+    const { world, deployment } = active(HEALTH);
+    for (let exits = 0; exits < 5; exits++) {
+      world.answer(order(deployment.attempts[0]!, 'wait'));
+      world.settle();
+    }
+    expect(world.status).toBe('degraded');
+    world.nowMs += 90_000;
+    world.settle(3);
+    expect(world.status).toBe('running');
+  });
+
   it('whose restart policy Docker refused moves to a fresh instance', () => {
     const { world, deployment, attempt } = deployed();
     world.run(6);

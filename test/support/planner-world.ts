@@ -274,14 +274,14 @@ function newOrder(number: number, purpose: OrderPurpose, spec: OrderSpec, create
   return { number, purpose, spec, createdAt, ...result };
 }
 
-function goodStatus(purpose: OrderPurpose): number {
+export function goodStatus(purpose: OrderPurpose): number {
   if (purpose === 'create') return 201;
   return purpose === 'start' || purpose === 'stop' ? 204 : 200;
 }
 
 export const DIGEST = `sha256:${'a'.repeat(64)}`;
 
-function goodBody(purpose: OrderPurpose): string {
+export function goodBody(purpose: OrderPurpose): string {
   if (purpose === 'pull') return '{"status":"Status: Downloaded newer image for web:1"}\n';
   if (purpose === 'inspect-image')
     return JSON.stringify({ Id: `sha256:${'b'.repeat(64)}`, RepoDigests: [`web@${DIGEST}`] });

@@ -1,0 +1,328 @@
+import { ATTEMPT_PHASES, ATTEMPT_TRANSITIONS, type AttemptPhase } from '../../src/deployments/attempt-status.js';
+import {
+  DEPLOYMENT_TRANSITIONS,
+  type DeploymentStatus,
+  isEnded,
+  mayBecome,
+} from '../../src/deployments/deployment-status.js';
+import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan-fleet.js';
+import { SILENT_SECONDS } from '../../src/fleet/plan-silence.js';
+import { healthySince, isAcknowledged, lossOf } from '../../src/scheduler/plan-attempt.js';
+import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan-facts.js';
+import { ailmentOf } from '../../src/scheduler/plan-healing.js';
+import { type AttemptRow, type InstanceRow, isOpen, type JobRow, type LaunchRow, type ShapeRow } from './rows.js';
+import type { World } from './world.js';
+
+/** Logs are waited for so long after a deadline, from the pass that finds it over. */
+const LOGS_SECONDS = 10;
+const STOP_SLACK_SECONDS = 30;
+const FIRST_ORDER_SECONDS = 15;
+const PULL_SECONDS = 1800;
+const GONE_CHECK_SECONDS = 2;
+const BEFORE_HEALTHY: readonly AttemptPhase[] = ['waiting', 'assigned', 'pulling', 'starting'];
+
+/**
+ * What must never happen, checked at the moment it would: against EC2's own books where they tell more than our rows.
+ * Tasks are refused today; for services the rule «no two at once» is: one attempt on its way per deployment.
+ */
+export class Guard {
+  private readonly cancels = new Set<string>();
+  private readonly usedInstances = new Set<string>();
+  private readonly overdueSince = new Map<string, number>();
+  /** What each deployment was last; a guard's own memory, so that a plan cannot hide a step. */
+  private readonly settledFailed = new Set<string>();
+
+  constructor(private readonly world: World) {}
+
+  // — job pass —
+
+  beforePass(job: JobRow, facts: JobFacts, plan: JobPlan): void {
+    const before = new Map(facts.deployments.map((deployment) => [deployment.id, deployment]));
+    for (const row of plan.deployments) {
+      const from = before.get(row.id)?.status;
+      claim(from && (from === row.status || isReachable(from, row.status)), `${row.id}: ${from} became ${row.status}`);
+    }
+    const attempts = new Map(facts.deployments.flatMap((one) => one.attempts.map((attempt) => [attempt.id, attempt])));
+    for (const row of plan.attempts) {
+      const from = attempts.get(row.id)?.phase;
+      claim(from && mayReach(from, row.phase), `${row.id}: ${from} became ${row.phase}`);
+    }
+    claim(plan.newAttempts.length === 0 || job.desiredState === 'running', `${job.id}: an attempt nobody wants`);
+    this.checkRetirements(job, facts, plan);
+    this.checkActivation(facts, plan);
+  }
+
+  afterPass(job: JobRow, facts: JobFacts, plan: JobPlan): void {
+    const { rows, timeline } = this.world;
+    const deployments = rows.deploymentsOf(job.id);
+    const active = deployments.filter(({ status }) => status === 'active');
+    claim(active.length <= 1, `${job.id}: two deployments are active`);
+    claim((active[0]?.id ?? null) === plan.activeDeploymentId, `${job.id}: names another active deployment`);
+    for (const { id, cancelRequestedAt } of facts.deployments) if (cancelRequestedAt) this.cancels.add(id);
+    for (const { id, status, number } of deployments) {
+      if (this.cancels.has(id)) claim(status === 'cancelled', `${id}: an accepted cancel ended as ${status}`);
+      const live = rows.attemptsOf(id).filter(({ phase }) => phase !== 'ended');
+      const onTheWay = live.filter(({ phase }) => BEFORE_HEALTHY.includes(phase));
+      claim(onTheWay.length <= 1, `${job.id}: deployment ${number} has ${onTheWay.length} attempts on their way`);
+      claim(!isEnded(status) || onTheWay.length === 0, `${id}: is ${status} and goes on`);
+    }
+    claim(!job.isGone || this.isNothingLeft(job), `${job.id}: is gone, and something of it lives`);
+    if (!job.isGone) this.checkDeadlines(job);
+    claim(!job.nextPassAt || job.nextPassAt.getTime() >= timeline.nowMs - 1, `${job.id}: wakes in the past`);
+  }
+
+  /** What serves is stopped only when another serves, when it is lost or ails, or when the user wants it stopped. */
+  private checkRetirements(job: JobRow, facts: JobFacts, plan: JobPlan): void {
+    if (job.desiredState !== 'running') return;
+    const { now } = this.world;
+    const all = facts.deployments.flatMap(({ attempts }) => attempts);
+    const after = new Map(plan.attempts.map((row) => [row.id, row.phase]));
+    const ordered = new Set(
+      plan.orders.filter(({ purpose }) => purpose === 'restart-policy').map((one) => one.attemptId),
+    );
+    const serves = (attempt: AttemptFacts) =>
+      attempt.phase !== 'stopping' &&
+      attempt.instance &&
+      !lossOf(attempt.instance, attempt) &&
+      !ailmentOf(attempt, now);
+    const isKept = ({ id, phase }: AttemptFacts) => !['stopping', 'ended'].includes(after.get(id) ?? phase);
+    const isThereAnother = all.some(
+      (other) => isKept(other) && serves(other) && (isAcknowledged(other) || ordered.has(other.id)),
+    );
+    for (const attempt of all) {
+      if (isKept(attempt) || !isAcknowledged(attempt) || !serves(attempt)) continue;
+      claim(isThereAnother, `${attempt.id}: it served, and nothing else does`);
+    }
+  }
+
+  /** A deployment becomes active when it is stable, and only then does its predecessor begin to drain. */
+  private checkActivation(facts: JobFacts, plan: JobPlan): void {
+    const statusBefore = new Map(facts.deployments.map(({ id, status }) => [id, status]));
+    const became = plan.deployments.filter(
+      ({ id, status }) => status === 'active' && statusBefore.get(id) !== 'active',
+    );
+    for (const { id } of became) {
+      if (statusBefore.get(id) === 'draining') continue;
+      const deployment = facts.deployments.find((one) => one.id === id);
+      claim(deployment && this.isStable(deployment, plan), `${id}: became active and is not stable`);
+    }
+    const superseded = plan.deployments.filter(
+      ({ id, status, reason }) =>
+        status === 'draining' && reason === 'superseded-by-newer' && statusBefore.get(id) === 'active',
+    );
+    claim(superseded.length === 0 || became.length > 0, 'an active deployment drains and nothing took its place');
+  }
+
+  private isStable({ attempts, definition }: DeploymentFacts, plan: JobPlan): boolean {
+    const { now } = this.world;
+    const moved = new Map(plan.attempts.map((row) => [row.id, row]));
+    return attempts.some((attempt) => {
+      const since = healthySince({ ...attempt, ...moved.get(attempt.id) });
+      return since !== null && secondsBetween(since, now) >= definition.rollout.stableSeconds;
+    });
+  }
+
+  /** Every status and phase is left by its deadline, and the job wakes up for it. */
+  private checkDeadlines(job: JobRow): void {
+    const { rows, now } = this.world;
+    const due: Date[] = [];
+    if (job.desiredState === 'deleted') due.push(after(now, GONE_CHECK_SECONDS));
+    for (const { id, status, reason, deadlineAt, definition } of rows.deploymentsOf(job.id)) {
+      const live = rows.attemptsOf(id).filter(({ phase }) => phase !== 'ended');
+      claim(status !== 'queued', `${id}: still queued after a pass`);
+      if (status === 'deploying') {
+        claim(deadlineAt, `${id}: deploying without a deadline`);
+        this.checkOverdue(id, deadlineAt, LOGS_SECONDS);
+        due.push(later(deadlineAt, after(now, LOGS_SECONDS)));
+      }
+      if (status === 'draining' && reason === 'superseded-by-newer' && live.some(({ phase }) => phase !== 'stopping')) {
+        claim(deadlineAt, `${id}: draining without a deadline`);
+        claim(now < deadlineAt, `${id}: drains for too long`);
+        due.push(deadlineAt);
+      }
+      for (const attempt of live) due.push(...this.deadlineOf(attempt, definition.rollout.stopGraceSeconds));
+    }
+    for (const at of due) {
+      claim(job.nextPassAt && job.nextPassAt <= later(at, now), `${job.id}: sleeps past ${at.toISOString()}`);
+    }
+  }
+
+  private deadlineOf(attempt: AttemptRow, graceSeconds: number): Date[] {
+    const { rows, now } = this.world;
+    const orders = rows.ordersOf(attempt.id);
+    const first = orders[0];
+    const at = (from: Date, seconds: number) => {
+      const deadline = after(from, seconds);
+      claim(now < deadline, `${attempt.id}: ${attempt.phase} for too long`);
+      return [deadline];
+    };
+    if (attempt.phase === 'stopping') return at(attempt.stoppingAt ?? now, graceSeconds + STOP_SLACK_SECONDS);
+    if (attempt.phase === 'assigned' && first && !orders.some(({ takenAt }) => takenAt)) {
+      return at(later(attempt.assignment?.at ?? first.createdAt, first.createdAt), FIRST_ORDER_SECONDS);
+    }
+    const pull = orders.findLast(({ purpose }) => purpose === 'pull');
+    if (attempt.phase === 'pulling' && pull && !pull.answeredAt) return at(pull.createdAt, PULL_SECONDS);
+    return [];
+  }
+
+  private checkOverdue(id: string, deadlineAt: Date, graceSeconds: number): void {
+    const { nowMs } = this.world.timeline;
+    if (nowMs < deadlineAt.getTime()) return void this.overdueSince.delete(id);
+    const since = this.overdueSince.get(id) ?? nowMs;
+    this.overdueSince.set(id, since);
+    claim(nowMs <= since + graceSeconds * 1000, `${id}: deploying past its deadline`);
+  }
+
+  private isNothingLeft(job: JobRow): boolean {
+    const { rows, cloud } = this.world;
+    const attempts = rows.deploymentsOf(job.id).flatMap(({ id }) => rows.attemptsOf(id));
+    return attempts.every(
+      ({ phase, assignment }) => phase === 'ended' && !(assignment && cloud.isAlive(assignment.instanceId)),
+    );
+  }
+
+  // — fleet —
+
+  /** Never more than somebody waits for, counted with what EC2 really runs, seen by us or not. */
+  beforeFleetPlan({ key, warm }: ShapeRow, { launch }: FleetPlan): void {
+    if (!launch) return;
+    const { rows, cloud, timeline } = this.world;
+    const waiting = rows.inLine(key).length;
+    claim(launch.count <= waiting + warm, `${launch.id}: ${launch.count} launched for ${waiting} who wait`);
+    const open = rows.openLaunches().filter(({ shapeKey }) => shapeKey === key);
+    claim(open.length === 0, `${launch.id}: launched beside an open launch`);
+    const booting = [...cloud.instances.values()].filter(({ id, token, launchedMs }) => {
+      if (token === null || rows.launches.get(token)?.shapeKey !== key || !cloud.isAlive(id)) return false;
+      const row = rows.instances.get(id);
+      const isYoung = timeline.nowMs - launchedMs < SOFT_BOOT_SECONDS * 1000;
+      return isYoung && !row?.registeredAt && !row?.retireReason && !['stopping', 'stopped'].includes(row?.state ?? '');
+    });
+    const needed = waiting + warm - booting.length;
+    claim(launch.count <= needed, `${launch.id}: ${launch.count} launched, but ${booting.length} boot for ${waiting}`);
+  }
+
+  onAssign(attempt: AttemptRow, instanceId: string): void {
+    claim(!this.usedInstances.has(instanceId), `${instanceId}: given to ${attempt.id} and to another before`);
+    claim(!attempt.assignment, `${attempt.id}: has two instances`);
+    this.usedInstances.add(instanceId);
+    const deployment = this.world.rows.deployments.get(attempt.deploymentId);
+    claim(deployment && !isEnded(deployment.status), `${instanceId}: given to work nobody wants`);
+  }
+
+  onCall({ id, status }: LaunchRow, isWanted: boolean): void {
+    claim(status !== 'planned' || isWanted, `${id}: called for nobody`);
+  }
+
+  /** Right after EC2 carried out a call. */
+  onLaunched({ id, count }: LaunchRow): void {
+    const made = this.world.cloud.tokens.get(id)?.ids.length ?? 0;
+    claim(made <= count, `${id}: EC2 made ${made} of ${count}`);
+    claim(made === 0 || !this.settledFailed.has(id), `${id}: took effect after it was called failed`);
+  }
+
+  onSettled({ id, status }: LaunchRow): void {
+    if (status !== 'failed') return;
+    this.settledFailed.add(id);
+    const made = this.world.cloud.tokens.get(id)?.ids ?? [];
+    claim(made.length === 0, `${id}: called failed, and EC2 made ${made.join()}`);
+  }
+
+  /** Only what we launched, what is to end, and what serves nobody any more. */
+  onTerminate(id: string): void {
+    const { rows, cloud } = this.world;
+    const row = rows.instances.get(id);
+    claim(row && !row.quarantined && row.launchId, `${id}: terminated, and it is not ours to end`);
+    claim(row.retireReason, `${id}: terminated without a reason`);
+    const attempt = rows.attemptOn(id);
+    const isLost = !cloud.isRunning(id);
+    claim(isLost || !attempt || attempt.phase === 'ended', `${id}: terminated under ${attempt?.id}`);
+  }
+
+  /** Silence of our own making is nobody's fault. */
+  onUnreachable({ id }: InstanceRow): void {
+    const { world } = this;
+    const sinceMs = Math.max(world.cutOff.get(id) ?? Infinity, world.upSinceMs);
+    const isOver = !world.cloud.isRunning(id);
+    const isSilent = world.timeline.nowMs - sinceMs >= SILENT_SECONDS * 1000;
+    claim(isOver || isSilent, `${id}: called unreachable, and nobody could have heard it`);
+  }
+
+  // — rest —
+
+  /** @returns what is not at rest; nothing = all is as it should be */
+  restlessness(): string | null {
+    const { rows, cloud, agents } = this.world;
+    const open = [...rows.launches.values()].find(isOpen);
+    if (open) return `${open.id} is ${open.status}`;
+    for (const { id, status } of rows.deployments.values()) {
+      if (status !== 'active' && !isEnded(status)) return `${id} is ${status}`;
+    }
+    for (const attempt of rows.liveAttempts()) {
+      const instanceId = attempt.assignment?.instanceId ?? '';
+      if (attempt.phase !== 'healthy') return `${attempt.id} is ${attempt.phase}`;
+      if (!cloud.isRunning(instanceId)) return `${attempt.id} is on ${instanceId}, which is over`;
+      const { container } = agents.get(instanceId) ?? {};
+      if (container?.state !== 'running' || !container.isKeptUp) return `the container of ${attempt.id} does not run`;
+    }
+    for (const job of rows.jobs.values()) {
+      const unrest = this.unrestOf(job);
+      if (unrest) return unrest;
+    }
+    return this.leak();
+  }
+
+  private unrestOf(job: JobRow): string | null {
+    const { rows } = this.world;
+    if (job.desiredState === 'deleted') return job.isGone ? null : `${job.id} is still being deleted`;
+    const deployments = rows.deploymentsOf(job.id);
+    const active = deployments.find(({ status }) => status === 'active');
+    const live = deployments.flatMap(({ id }) => rows.attemptsOf(id)).filter(({ phase }) => phase !== 'ended');
+    if (job.desiredState === 'stopped' && active) return `${job.id} is stopped and has an active deployment`;
+    if (live.length !== (active ? 1 : 0)) return `${job.id} has ${live.length} attempts`;
+    return active && job.status !== 'running' ? `${job.id} is ${job.status}` : null;
+  }
+
+  /** What runs in EC2 with our launch and serves nobody. */
+  private leak(): string | null {
+    const { rows, cloud, agents } = this.world;
+    for (const { id, token } of cloud.instances.values()) {
+      const attempts = agents.get(id)?.attemptIds ?? new Set();
+      claim(attempts.size <= 1, `${id}: ran containers of ${[...attempts].join()}`);
+      if (token === null || !cloud.isAlive(id)) continue;
+      const attempt = rows.attemptOn(id);
+      if (attempt && attempt.phase !== 'ended') continue;
+      const row = rows.instances.get(id);
+      if (!row || row.isAssigned || (rows.shapes.get(row.shapeKey ?? '')?.warm ?? 0) === 0)
+        return `${id} runs for nobody`;
+    }
+    return null;
+  }
+}
+
+/** By at most two steps of the table: one plan may start a deployment and cancel it, or drain one and end it. */
+function isReachable(from: DeploymentStatus, to: DeploymentStatus): boolean {
+  return mayBecome(from, to) || DEPLOYMENT_TRANSITIONS[from].some((between) => mayBecome(between, to));
+}
+
+function mayReach(from: AttemptPhase, to: AttemptPhase): boolean {
+  if (from === to) return true;
+  return ATTEMPT_TRANSITIONS[from].some(
+    (next) => ATTEMPT_PHASES.indexOf(next) > ATTEMPT_PHASES.indexOf(from) && mayReach(next, to),
+  );
+}
+
+function secondsBetween(from: Date, to: Date): number {
+  return (to.getTime() - from.getTime()) / 1000;
+}
+
+function after(from: Date, seconds: number): Date {
+  return new Date(from.getTime() + seconds * 1000);
+}
+
+function later(a: Date, b: Date): Date {
+  return a > b ? a : b;
+}
+
+function claim(isTrue: unknown, message: string): asserts isTrue {
+  if (!isTrue) throw new Error(message);
+}

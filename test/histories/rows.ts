@@ -1,0 +1,238 @@
+import type { OrderSpec } from '../../src/agent/order.js';
+import type { AwsErrorKind } from '../../src/aws/aws-error.js';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
+import type { CapacityState, LaunchView, Offer } from '../../src/fleet/plan-capacity.js';
+import type { Verdict } from '../../src/fleet/plan-fleet.js';
+import type { KnownInstance } from '../../src/fleet/plan-sweep.js';
+import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan, OrderFacts } from '../../src/scheduler/plan-facts.js';
+
+// The tables, as far as planners read and write them. Each function here stands for one statement of apply-plans.ts,
+// load-jobs.ts or load-shapes.ts, with the same conditions.
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+export type JobRow = {
+  readonly id: string;
+  desiredState: JobFacts['desiredState'];
+  status: JobFacts['status'];
+  activeDeploymentId: string | null;
+  nextPassAt: Date | null;
+  isGone: boolean;
+};
+export type DeploymentRow = Mutable<Omit<DeploymentFacts, 'attempts' | 'endedAttempts'>> & { readonly jobId: string };
+export type AttemptRow = Mutable<Omit<AttemptFacts, 'instance' | 'orders' | 'verdict'>> & {
+  readonly jobId: string;
+  readonly deploymentId: string;
+  readonly priority: number;
+  assignment: { readonly instanceId: string; readonly at: Date } | null;
+};
+export type OrderRow = Mutable<OrderFacts> & {
+  readonly instanceId: string;
+  readonly attemptId: string;
+  readonly spec: OrderSpec;
+};
+export type InstanceRow = Mutable<KnownInstance> & {
+  launchId: string | null;
+  shapeKey: string | null;
+  registeredAt: Date | null;
+  lastSeenAt: Date | null;
+  unreachableAt: Date | null;
+  retiredAt: Date | null;
+  terminateCalledAt: Date | null;
+  isAssigned: boolean;
+};
+export type LaunchRow = {
+  readonly id: string;
+  readonly shapeKey: string;
+  readonly count: number;
+  readonly offer: Offer;
+  /** The complete call, as a repeat must send it. */
+  readonly input: string;
+  readonly createdAt: Date;
+  status: LaunchView['status'];
+  tries: number;
+  failure: AwsErrorKind | null;
+  reason: string | null;
+  message: string | null;
+  calledAt: Date | null;
+  nextTryAt: Date | null;
+};
+export type ShapeRow = {
+  readonly key: string;
+  readonly spec: ShapeSpec;
+  capacity: CapacityState;
+  verdict: Verdict | null;
+  warm: number;
+  nextPassAt: Date | null;
+};
+
+export class Rows {
+  readonly jobs = new Map<string, JobRow>();
+  readonly deployments = new Map<string, DeploymentRow>();
+  readonly attempts = new Map<string, AttemptRow>();
+  /** Of one attempt, by number. */
+  readonly orders = new Map<string, OrderRow[]>();
+  readonly instances = new Map<string, InstanceRow>();
+  readonly launches = new Map<string, LaunchRow>();
+  readonly shapes = new Map<string, ShapeRow>();
+
+  deploymentsOf(jobId: string): DeploymentRow[] {
+    return [...this.deployments.values()].filter((deployment) => deployment.jobId === jobId);
+  }
+
+  attemptsOf(deploymentId: string): AttemptRow[] {
+    return [...this.attempts.values()].filter((attempt) => attempt.deploymentId === deploymentId);
+  }
+
+  liveAttempts(): AttemptRow[] {
+    return [...this.attempts.values()].filter(({ phase }) => phase !== 'ended');
+  }
+
+  ordersOf(attemptId: string): OrderRow[] {
+    return this.orders.get(attemptId) ?? [];
+  }
+
+  attemptOn(instanceId: string): AttemptRow | undefined {
+    return [...this.attempts.values()].find(({ assignment }) => assignment?.instanceId === instanceId);
+  }
+
+  openLaunches(): LaunchRow[] {
+    return [...this.launches.values()].filter(isOpen);
+  }
+
+  /** Waiting attempts of a shape without an instance. */
+  inLine(shapeKey: string): AttemptRow[] {
+    return [...this.attempts.values()].filter(
+      (attempt) => attempt.phase === 'waiting' && attempt.shapeKey === shapeKey && attempt.assignment === null,
+    );
+  }
+
+  wakeJob(id: string, now: Date): void {
+    const job = this.jobs.get(id);
+    if (job && !job.isGone) job.nextPassAt = earlier(job.nextPassAt, now);
+  }
+
+  wakeShape(key: string | null, now: Date): void {
+    const shape = key === null ? undefined : this.shapes.get(key);
+    if (shape) shape.nextPassAt = earlier(shape.nextPassAt, now);
+  }
+
+  /** What claimJobs loads. */
+  jobFacts(job: JobRow): JobFacts {
+    const deployments = this.deploymentsOf(job.id);
+    return {
+      id: job.id,
+      name: job.id,
+      cluster: 'ours',
+      desiredState: job.desiredState,
+      status: job.status,
+      activeDeploymentId: job.activeDeploymentId,
+      latestStatus: deployments.at(-1)?.status ?? null,
+      lingeringInstances: job.desiredState === 'deleted' ? this.lingering(job.id) : 0,
+      deployments: deployments.flatMap((deployment) => {
+        const attempts = this.attemptsOf(deployment.id);
+        const live = attempts.filter(({ phase }) => phase !== 'ended');
+        if (deployment.endedAt && live.length === 0) return [];
+        return {
+          ...deployment,
+          attempts: live.map((attempt) => this.attemptFacts(attempt)),
+          endedAttempts: attempts.flatMap(({ phase, number, reason, message, counted, healthyAt, endedAt }) =>
+            phase === 'ended' && endedAt ? [{ number, reason, message, counted, healthyAt, endedAt }] : [],
+          ),
+        };
+      }),
+    };
+  }
+
+  /** What applyPlans writes of one job. */
+  applyJobPlan(job: JobRow, plan: JobPlan, now: Date): void {
+    const { status, activeDeploymentId, isGone, nextPassAt } = plan;
+    Object.assign(job, { status, activeDeploymentId, isGone, nextPassAt });
+    for (const row of plan.deployments) assignColumns(this.deployments.get(row.id), row);
+    for (const row of plan.attempts) {
+      assignColumns(this.attempts.get(row.id), row);
+      if (row.phase === 'ended') this.wakeShape(row.shapeKey, now);
+    }
+    for (const { deploymentId, number, spec, priority, reason } of plan.newAttempts) {
+      const shapeKey = JSON.stringify(spec);
+      if (!this.shapes.has(shapeKey)) this.shapes.set(shapeKey, newShape(shapeKey, spec));
+      const id = `${deploymentId}a${number}`;
+      this.attempts.set(id, newAttempt({ id, jobId: job.id, deploymentId, number, shapeKey, priority, reason, now }));
+      this.wakeShape(shapeKey, now);
+    }
+    for (const { attemptId, instanceId, number, purpose, spec } of plan.orders) {
+      const orders = this.ordersOf(attemptId);
+      const order = { number, purpose, spec, instanceId, attemptId, createdAt: now, ...UNANSWERED };
+      this.orders.set(attemptId, [...orders, order]);
+    }
+  }
+
+  private attemptFacts({ assignment, ...attempt }: AttemptRow): AttemptFacts {
+    const row = assignment && this.instances.get(assignment.instanceId);
+    const verdict = row ? null : (this.shapes.get(attempt.shapeKey)?.verdict ?? null);
+    const orders = this.ordersOf(attempt.id);
+    const waits = orders.filter(({ purpose }) => purpose === 'wait');
+    const forgotten = new Set(waits.slice(0, -8));
+    return {
+      ...attempt,
+      instance: row
+        ? {
+            id: row.id,
+            assignedAt: assignment.at,
+            state: row.state,
+            stateReason: row.stateReason,
+            privateIp: row.privateIp,
+            imageId: row.imageId,
+            unreachableAt: row.unreachableAt,
+            retireReason: row.retireReason,
+          }
+        : null,
+      orders: forgotten.size > 0 ? orders.filter((order) => !forgotten.has(order)) : orders,
+      verdict,
+    };
+  }
+
+  private lingering(jobId: string): number {
+    return [...this.attempts.values()].filter((attempt) => {
+      if (attempt.jobId !== jobId || !attempt.assignment) return false;
+      return this.instances.get(attempt.assignment.instanceId)?.terminatedAt === null;
+    }).length;
+  }
+}
+
+export function isOpen({ status }: { status: LaunchView['status'] }): boolean {
+  return status === 'planned' || status === 'unknown';
+}
+
+export function earlier(a: Date | null, b: Date): Date {
+  return a && a < b ? a : b;
+}
+
+/** Only columns the row has: a plan carries facts with their children. */
+function assignColumns(row: object | undefined, values: object): void {
+  if (!row) throw new Error('the plan names an unknown row');
+  for (const [key, value] of Object.entries(values)) if (key in row) Reflect.set(row, key, value);
+}
+
+function newShape(key: string, spec: ShapeSpec): ShapeRow {
+  return { key, spec, capacity: {}, verdict: null, warm: 0, nextPassAt: null };
+}
+
+function newAttempt({
+  now,
+  ...facts
+}: Pick<AttemptRow, 'id' | 'jobId' | 'deploymentId' | 'number' | 'shapeKey' | 'priority' | 'reason'> & {
+  now: Date;
+}): AttemptRow {
+  const times = {
+    assignedAt: null,
+    pullingAt: null,
+    startingAt: null,
+    healthyAt: null,
+    stoppingAt: null,
+    endedAt: null,
+  };
+  return { ...facts, phase: 'waiting', message: null, counted: true, createdAt: now, ...times, assignment: null };
+}
+
+const UNANSWERED = { takenAt: null, answeredAt: null, status: null, error: null, body: null, probeState: null };
