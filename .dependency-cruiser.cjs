@@ -78,6 +78,12 @@ module.exports = {
       { path: '^src/agent' },
       '^src/(scheduler|aws|health)/',
     ),
+    only(
+      'metrics-last',
+      'It reads what the others tell; nobody depends on being measured.',
+      { path: '^src/(jobs|deployments|scheduler|fleet|agent|aws|http)/' },
+      '^src/metrics/',
+    ),
     {
       name: 'pure-files',
       comment: 'Planners and builders are functions of values: no Nest, no TypeORM, no SDK, no node:*.',

@@ -9,6 +9,7 @@ import { FleetModule } from './fleet/fleet.module.js';
 import { HealthModule } from './health/health.module.js';
 import { HttpModule } from './http/http.module.js';
 import { JobsModule } from './jobs/jobs.module.js';
+import { MetricsModule } from './metrics/metrics.module.js';
 import { SchedulerModule } from './scheduler/scheduler.module.js';
 
 /** The one list of modules. What a process does of it, its parts decide by `config.role`. */
@@ -30,6 +31,7 @@ export class AppModule {
         SchedulerModule,
         FleetModule,
         AgentModule,
+        MetricsModule,
       ],
     };
   }

@@ -15,12 +15,17 @@ export class FleetOverview {
 
   async list({ limit, cursor, state }: ListInstances): Promise<Page<InstanceResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, z.string());
-    const rows = await this.database.prepared<InstanceRow>('list-instances', INSTANCES, [
+    const rows = await this.database.prepared<InstanceRow>('list-instances', INSTANCE_PAGE, [
       after,
       state ?? null,
       limit + 1,
     ]);
     return toPage(rows, limit, ({ id }) => id, toInstance);
+  }
+
+  async find(id: string): Promise<InstanceResponse | undefined> {
+    const [row] = await this.database.query<InstanceRow>(`${INSTANCES} WHERE i.id = $1`, [id]);
+    return row && toInstance(row);
   }
 
   async overview(): Promise<FleetResponse> {
@@ -75,9 +80,9 @@ const INSTANCES = `
   LEFT JOIN assignments s ON s.instance_id = i.id
   LEFT JOIN attempts a ON a.id = s.attempt_id
   LEFT JOIN deployments d ON d.id = a.deployment_id
-  LEFT JOIN jobs j ON j.id = a.job_id
-  WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2)
-  ORDER BY i.id LIMIT $3`;
+  LEFT JOIN jobs j ON j.id = a.job_id`;
+
+const INSTANCE_PAGE = `${INSTANCES} WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2) ORDER BY i.id LIMIT $3`;
 
 // Orphaned: the fleet retires what nobody needs within seconds, a minute at most; what is alive long after that has been
 // overlooked, and costs money. 10 minutes of boot and as long for EC2 to end an instance are no leak.
@@ -92,13 +97,12 @@ const OVERVIEW = `
     count(*) FILTER (WHERE NOT quarantined AND retire_reason IS NULL AND NOT assigned AND registered_at IS NULL)::int AS pending,
     count(*) FILTER (WHERE NOT quarantined AND retire_reason IS NULL AND NOT assigned AND registered_at IS NOT NULL)::int AS registered,
     count(*) FILTER (WHERE NOT quarantined AND retire_reason IS NULL AND assigned)::int AS assigned,
-    count(*) FILTER (WHERE NOT quarantined AND retire_reason IS NOT NULL)::int AS retiring,
-    count(*) FILTER (WHERE quarantined)::int AS quarantined,
-    count(*) FILTER (WHERE NOT quarantined AND (
-      retired_at < clock_timestamp() - interval '10 minutes'
-      OR (retire_reason IS NULL AND phase = 'ended' AND ended_at < clock_timestamp() - interval '5 minutes')
+    count(*) FILTER (WHERE retire_reason IS NOT NULL)::int AS retiring,
+    count(*) FILTER (WHERE quarantined AND retire_reason IS NULL)::int AS quarantined,
+    count(*) FILTER (WHERE retired_at < clock_timestamp() - interval '10 minutes' OR (NOT quarantined AND (
+      (retire_reason IS NULL AND phase = 'ended' AND ended_at < clock_timestamp() - interval '5 minutes')
       OR (retire_reason IS NULL AND NOT assigned AND registered_at IS NULL AND launched_at < clock_timestamp() - interval '15 minutes')
-    ))::int AS orphaned,
+    )))::int AS orphaned,
     (SELECT count(*) FROM attempts w WHERE w.phase = 'waiting'
       AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = w.id))::int AS demand,
     (SELECT count(*) FROM launches WHERE status = 'planned')::int AS planned,

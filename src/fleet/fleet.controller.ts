@@ -1,5 +1,5 @@
-import { Controller, Get, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { Controller, Get, Param, Post, Query } from '@nestjs/common';
+import { ApiParam, ApiTags } from '@nestjs/swagger';
 import { Endpoint } from '../http/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { FleetOverview } from './fleet-overview.service.js';
@@ -7,15 +7,20 @@ import {
   FLEET_EXAMPLE,
   FleetResponse,
   INSTANCE_EXAMPLE,
+  InstanceId,
   InstancePage,
-  type InstanceResponse,
+  InstanceResponse,
   ListInstances,
 } from './fleet.schema.js';
+import { InstanceIntents } from './instance-intents.service.js';
 
 @ApiTags('fleet')
 @Controller('/v1')
 export class FleetController {
-  constructor(private readonly fleet: FleetOverview) {}
+  constructor(
+    private readonly fleet: FleetOverview,
+    private readonly intents: InstanceIntents,
+  ) {}
 
   @Get('instances')
   @Endpoint({
@@ -28,6 +33,22 @@ export class FleetController {
   })
   async list(@Query({ schema: ListInstances }) query: ListInstances): Promise<Page<InstanceResponse>> {
     return await this.fleet.list(query);
+  }
+
+  @Post('instances/:id/retire')
+  @ApiParam({ name: 'id', description: 'EC2’s id of an instance in quarantine.', example: INSTANCE_EXAMPLE.id })
+  @Endpoint({
+    summary: 'End an instance in quarantine',
+    description:
+      'Terminates it, with whatever runs on it. One that is to end already is answered unchanged. To keep what runs on it, adopt it instead: `POST /v1/jobs/{name}/adopt`.',
+    status: 202,
+    answer: 'The instance; `retireReason` is set',
+    ok: InstanceResponse,
+    example: { ...INSTANCE_EXAMPLE, quarantined: true, job: null, retireReason: 'retired-by-operator' },
+    problems: ['invalid-parameter', 'instance-not-found', 'not-quarantined'],
+  })
+  async retire(@Param('id', { schema: InstanceId }) id: string): Promise<InstanceResponse> {
+    return await this.intents.retire(id);
   }
 
   @Get('fleet')

@@ -6,6 +6,11 @@ const INSTANCE_STATES = ['pending', 'running', 'stopping', 'stopped', 'shutting-
 const time = z.iso.datetime();
 const count = z.int().min(0);
 
+export const InstanceId = z
+  .string()
+  .regex(/^i-[0-9a-f]{8,17}$/, 'must be an instance id like i-0123456789abcdef0')
+  .meta({ description: 'EC2’s id of an instance.', examples: ['i-0a1b2c3d4e5f60718'] });
+
 export const ListInstances = z.strictObject({
   ...pageQuery,
   state: z

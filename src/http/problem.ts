@@ -20,6 +20,7 @@ export const PROBLEMS = {
   'deployment-draining': { status: 409, title: 'The deployment is being stopped' },
   'cannot-roll-back': { status: 409, title: 'There is nothing to roll back to' },
   'nothing-to-start': { status: 409, title: 'There is no deployment to start from' },
+  'not-quarantined': { status: 409, title: 'The instance is not in quarantine' },
   'already-registered': { status: 409, title: 'The instance is registered with another token' },
   'instance-retired': { status: 410, title: 'The instance is retired' },
   'precondition-failed': { status: 412, title: 'It has been changed meanwhile' },

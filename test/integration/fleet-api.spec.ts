@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2';
+import { CLUSTER_TAG } from '../../src/aws/ec2-types.js';
 import { type Api, startApi } from '../support/api.js';
 import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
 
@@ -67,6 +69,47 @@ describe('the fleet over HTTP', () => {
        VALUES ('i-0orphaned', 'shutting-down', 'idle-surplus', clock_timestamp() - interval '1 hour')`,
     );
     expect((await fleet()).instances).toMatchObject({ quarantined: 1, retiring: 2, orphaned: 1, assigned: 3 });
+  });
+
+  describe('retiring what is in quarantine', () => {
+    const retire = (id: string) => api.request('POST', `/v1/instances/${id}/retire`);
+
+    it('terminates it at EC2, and it is no orphan; asking again changes nothing', async () => {
+      const [imageId] = await world.rows<{ image_id: string }>('SELECT image_id FROM launches LIMIT 1');
+      const operator = new EC2Client({ region: 'us-west-2' });
+      const { Instances = [] } = await operator.send(
+        new RunInstancesCommand({
+          ImageId: imageId?.image_id,
+          InstanceType: 't3.small',
+          MinCount: 1,
+          MaxCount: 1,
+          TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: CLUSTER_TAG, Value: 'test' }] }],
+        }),
+      );
+      operator.destroy();
+      const id = Instances[0]?.InstanceId ?? '';
+      await world.until('it is in quarantine', async () => {
+        const rows = await world.rows('SELECT 1 FROM instances WHERE id = $1 AND quarantined', [id]);
+        return rows.length === 1;
+      });
+      const answer = await retire(id);
+      expect(answer).toMatchObject({ status: 202, body: { id, retireReason: 'retired-by-operator' } });
+      await world.until('it is terminated', () => !world.alive().includes(id));
+      await world.until('that is seen', async () => {
+        const rows = await world.rows('SELECT 1 FROM instances WHERE id = $1 AND terminated_at IS NOT NULL', [id]);
+        return rows.length === 1;
+      });
+      expect(await retire(id)).toMatchObject({ status: 202, body: { id, retireReason: 'retired-by-operator' } });
+    }, 60_000);
+
+    it('refuses what serves, what there is not, and what is no id', async () => {
+      const [serving] = (await world.assigned()).map(({ instanceId }) => instanceId);
+      const before = world.alive();
+      expect((await retire(serving ?? '')).body).toMatchObject({ status: 409, type: '/problems/not-quarantined' });
+      expect((await retire('i-0123456789abcdef0')).body).toMatchObject({ type: '/problems/instance-not-found' });
+      expect((await retire('web')).status).toBe(400);
+      expect(world.alive()).toEqual(before);
+    });
   });
 
   it('refuses a state there is not', async () => {

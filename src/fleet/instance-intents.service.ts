@@ -1,0 +1,37 @@
+import { Injectable } from '@nestjs/common';
+import { Database, type Queryable } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { Problem } from '../http/problem.js';
+import { FleetOverview } from './fleet-overview.service.js';
+import type { InstanceResponse } from './fleet.schema.js';
+
+/** Writes down what an operator decides about an instance; the fleet carries it out. */
+@Injectable()
+export class InstanceIntents {
+  constructor(
+    private readonly database: Database,
+    private readonly signals: Signals,
+    private readonly overview: FleetOverview,
+  ) {}
+
+  /** Ends an instance in quarantine. What is to end, or has ended, is answered unchanged. @throws Problem */
+  async retire(id: string): Promise<InstanceResponse> {
+    const retired = await this.database.transaction((transaction) => retire(transaction, id));
+    if (retired) this.signals.send('shapes');
+    const instance = await this.overview.find(id);
+    if (!instance) throw new Problem('instance-not-found', `There is no instance ${id}.`);
+    if (retired || instance.retireReason !== null || instance.terminatedAt !== null) return instance;
+    const detail = `The instance ${id} is not in quarantine: stop or delete its job, and it ends.`;
+    throw new Problem('not-quarantined', detail);
+  }
+}
+
+/** @returns whether it was this call that did it */
+async function retire(transaction: Queryable, id: string): Promise<boolean> {
+  const rows = await transaction.query(
+    `UPDATE instances SET retire_reason = 'retired-by-operator', retired_at = clock_timestamp()
+     WHERE id = $1 AND quarantined AND retire_reason IS NULL AND terminated_at IS NULL RETURNING id`,
+    [id],
+  );
+  return rows.length > 0;
+}
