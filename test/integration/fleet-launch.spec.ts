@@ -1,6 +1,6 @@
 import { createSecretKey } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { seal, unseal } from '../../src/fleet/sealed.js';
+import { seal, unseal } from '../../src/database/sealed.js';
 import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
 
 // Every way to lose a launch, and what the cloud's own ledger shows at the end.
