@@ -131,11 +131,11 @@ describe('a call with an Idempotency-Key', () => {
   }, 30_000);
 });
 
-describe('50 identical requests at once to two processes', () => {
+describe('calls with keys to two processes', () => {
   let stack: Stack;
   afterEach(() => stack.stop(), 60_000);
 
-  it('make one job and one deployment, and all get the same answer', async () => {
+  it('make one job and one deployment when 50 identical ones come at once, and all get the same answer', async () => {
     stack = await startStack({ runtime: createSimulatedRuntime(), replicas: 2 });
     const fifty = async (path: string, body: object) => {
       const key = randomUUID();
@@ -165,5 +165,33 @@ describe('50 identical requests at once to two processes', () => {
     const deployments = await stack.call<{ items: { number: number }[] }>('GET', '/v1/jobs/web/deployments');
     expect(jobs.items).toHaveLength(1);
     expect(deployments.items.map(({ number }) => number)).toEqual([2, 1]);
+  }, 120_000);
+
+  it('make one deployment a key, though a process is killed in the middle and every client repeats', async () => {
+    stack = await startStack({ runtime: createSimulatedRuntime(), replicas: 2 });
+    await stack.call('POST', '/v1/jobs', { name: 'web' });
+    let answered = 0;
+    let killed: Promise<void> | undefined;
+    const deploy = async (n: number): Promise<number> => {
+      const key = randomUUID();
+      for (let attempt = 0; ; attempt += 1) {
+        const response = await fetch(`${stack.urls[(n + attempt) % 2]}/v1/jobs/web/deployments`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', 'idempotency-key': key },
+          body: JSON.stringify({ image: `app:${n}` }),
+        }).catch(() => undefined);
+        // Half of an answer is none.
+        const text = await response?.text().catch(() => undefined);
+        if (response?.status !== 202 || text === undefined) continue;
+        answered += 1;
+        if (answered === 10) killed = stack.kill(0);
+        return (JSON.parse(text) as { number: number }).number;
+      }
+    };
+    const numbers = await Promise.all(Array.from({ length: 60 }, (_, n) => deploy(n)));
+    await killed;
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, n) => n + 1));
+    const { items } = await stack.call<{ items: unknown[] }>('GET', '/v1/jobs/web/deployments?limit=200');
+    expect(items).toHaveLength(60);
   }, 120_000);
 });
