@@ -17,7 +17,7 @@ check_settings() {
     need POSTGRES_USER 'user of the database'
     need POSTGRES_PASSWORD 'its password'
   fi
-  need ADMIN_TOKEN 'bearer token for /v1; make one with: openssl rand -hex 32'
+  [ -n "${AUTH:-}" ] || need ADMIN_TOKEN 'bearer token for /v1; make one with: openssl rand -hex 32'
   need ENCRYPTION_KEY 'encrypts secrets in the database; make one with: openssl rand -base64 32'
   [ "${ROLE:-}" = api ] || need PUBLIC_URL 'where instances reach this API, like http://10.0.0.10'
   [ -n "$missing" ] || return 0

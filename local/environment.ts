@@ -19,6 +19,8 @@ export async function writeEnvironment(options: LocalOptions, parts: Parts): Pro
     DATABASE_URL: parts.databaseUrl,
     // Kept: what is encrypted in the database must stay readable in the next run.
     ENCRYPTION_KEY: known['ENCRYPTION_KEY'] ?? randomBytes(32).toString('base64'),
+    // A second process on the same data must ask for it as well.
+    ...(process.env['ADMIN_TOKEN'] && { ADMIN_TOKEN: process.env['ADMIN_TOKEN'] }),
     AWS_REGION: parts.region,
     AWS_ENDPOINT_URL: parts.cloudEndpoint,
     AWS_ACCESS_KEY_ID: 'local',

@@ -45,7 +45,7 @@ export async function createApp(config: Config): Promise<NestFastifyApplication>
     strictTransportSecurity: false,
     contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
   });
-  serveDocumentation(app);
+  if (config.http.docs === 'public') serveDocumentation(app);
   return app;
 }
 
@@ -56,7 +56,7 @@ export function createDocument(app: NestFastifyApplication): OpenAPIObject {
     .setDescription(API_DESCRIPTION)
     .setVersion('1')
     .setLicense('MIT', 'https://opensource.org/license/mit')
-    .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN' }, 'token');
+    .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN, or one of `/v1/tokens`' }, 'token');
   for (const [name, description] of Object.entries(TAGS)) builder.addTag(name, description);
   const document = SwaggerModule.createDocument(app, builder.build(), {
     standardSchemaConverter: convertZod,

@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Public } from '../auth/public.decorator.js';
+import { Access } from '../auth/access.decorator.js';
 import { Problem } from '../http/problem.js';
 import { AgentGuard, instanceIdOf } from './agent.guard.js';
 import { OrderNumber, OrdersQuery, RegistrationForm, ResultHeaders } from './agent.schema.js';
@@ -10,7 +10,6 @@ import { RegistrationService } from './registration.service.js';
 import { ResultsService } from './results.service.js';
 
 /** The agents' side of the house, version 1. Instances live longer than API versions: nothing here may change meaning. */
-@Public()
 @ApiExcludeController()
 @Controller('agent/v1')
 export class AgentController {
@@ -21,6 +20,7 @@ export class AgentController {
   ) {}
 
   @Post('register')
+  @Access('agent')
   @HttpCode(204)
   async register(@Body({ schema: RegistrationForm }) form: RegistrationForm): Promise<void> {
     await this.registration.register(form);
@@ -28,6 +28,7 @@ export class AgentController {
 
   /** Waits for an order; 204 when none came. */
   @Get('orders')
+  @Access('agent')
   @UseGuards(AgentGuard)
   async orders(
     @Query({ schema: OrdersQuery }) { after }: OrdersQuery,
@@ -43,6 +44,7 @@ export class AgentController {
   }
 
   @Post('orders/:number/result')
+  @Access('agent')
   @HttpCode(204)
   @UseGuards(AgentGuard)
   async result(

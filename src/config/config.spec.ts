@@ -23,11 +23,15 @@ describe('loadConfig', () => {
       host: '127.0.0.1',
       port: 3000,
       publicUrl: 'http://127.0.0.1:3000',
+      auth: 'none',
+      docs: 'public',
+      metrics: 'token',
       trustProxy: false,
     });
     expect(config.database).toEqual({ url: enough.DATABASE_URL, listenUrl: enough.DATABASE_URL });
     expect(config.aws).toEqual({ region: 'us-west-2', quotaShare: 0.8 });
     expect(config).toMatchObject({ cluster: 'default', role: 'all', webConcurrency: 1, logLevel: 'info' });
+    expect(config.limits).toEqual({ requestsPerMinute: 6000 });
     expect(config.fleet).toEqual({
       defaultImageId: 'ecs-al2023',
       allowedSubnets: [],
@@ -63,6 +67,10 @@ describe('loadConfig', () => {
       AWS_ACCOUNT_ID: '123456789012',
       ALLOWED_SUBNETS: ' subnet-0123456789abcdef0 ,subnet-01234567,',
       MAX_INSTANCES: '12',
+      MAX_JOBS: '10',
+      RATE_LIMIT: '60',
+      DOCS: 'off',
+      METRICS: 'public',
       IDENTITY_CERTIFICATES: '/a.pem,/b.pem',
     });
 
@@ -71,6 +79,9 @@ describe('loadConfig', () => {
       port: 8080,
       adminToken: TOKEN,
       publicUrl: 'https://scheduler.example.com',
+      auth: 'token',
+      docs: 'off',
+      metrics: 'public',
       trustProxy: ['loopback', '10.0.0.0/8'],
     });
     expect(config.database.listenUrl).toBe('postgres://direct/x');
@@ -79,6 +90,7 @@ describe('loadConfig', () => {
       allowedSubnets: ['subnet-0123456789abcdef0', 'subnet-01234567'],
       maxInstances: 12,
     });
+    expect(config.limits).toEqual({ requestsPerMinute: 60, maxJobs: 10 });
     expect(config.identity.certificates).toEqual(['/a.pem', '/b.pem']);
   });
 
@@ -121,6 +133,10 @@ describe('loadConfig', () => {
     ['a secrets address without a key', { SECRETS_URI: `s3://${secret}` }, 'SECRETS_URI'],
     ['an endpoint without a scheme', { AWS_ENDPOINT_URL: secret }, 'AWS_ENDPOINT_URL'],
     ['an open address without a token', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me' }, 'ADMIN_TOKEN'],
+    ['an open address where nobody is asked', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me', AUTH: 'none' }, 'AUTH'],
+    ['nobody asked, with a token', { AUTH: 'none', ADMIN_TOKEN: TOKEN }, 'AUTH'],
+    ['a way of access that is none', { AUTH: secret }, 'AUTH'],
+    ['no request at all', { RATE_LIMIT: '0' }, 'RATE_LIMIT'],
     ['an open address instances cannot call', { HOST: '0.0.0.0', ADMIN_TOKEN: TOKEN }, 'PUBLIC_URL'],
   ])('refuses %s, by name and without the value', (_what, env, name) => {
     const problems = problemsOf({ ...enough, ...env });
@@ -144,6 +160,14 @@ describe('loadConfig', () => {
       'PUBLIC_URL',
       'ROLE',
     ]);
+  });
+
+  it.each([
+    ['tokens of the database only', { AUTH: 'token' }, 'token'],
+    ['nobody asked, by someone who knows', { AUTH: 'none', I_KNOW_ANYONE_CAN_DEPLOY: 'true' }, 'none'],
+    ['nobody asked, without a word', { I_KNOW_ANYONE_CAN_DEPLOY: 'true' }, 'none'],
+  ])('serves an open address with %s', (_what, env, auth) => {
+    expect(loadConfig({ ...enough, HOST: '0.0.0.0', PUBLIC_URL: 'http://me', ...env }).http.auth).toBe(auth);
   });
 
   it('lets a pure API process do without a public URL', () => {

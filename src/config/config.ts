@@ -11,6 +11,10 @@ export type Config = {
     /** Where agents reach us, without a trailing slash. */
     readonly publicUrl: string;
     readonly adminToken?: string;
+    /** `none`: every caller is an operator. */
+    readonly auth: 'token' | 'none';
+    readonly docs: 'public' | 'off';
+    readonly metrics: 'token' | 'public';
     readonly trustProxy: boolean | readonly string[];
   };
   readonly database: { readonly url: string; readonly listenUrl: string };
@@ -24,6 +28,11 @@ export type Config = {
   readonly role: Role;
   readonly webConcurrency: number;
   readonly retentionDays: number;
+  readonly limits: {
+    /** Of a token without a limit of its own. */
+    readonly requestsPerMinute: number;
+    readonly maxJobs?: number;
+  };
   /** 32 bytes, for AES-256. A KeyObject, since that never shows its bytes when it is logged. */
   readonly encryptionKey: KeyObject;
   readonly fleet: {
@@ -83,6 +92,9 @@ function group(settings: Settings): Config {
       port: settings.PORT,
       publicUrl: (settings.PUBLIC_URL ?? `http://${urlHost(host)}:${settings.PORT}`).replace(/\/+$/, ''),
       ...(settings.ADMIN_TOKEN !== undefined && { adminToken: settings.ADMIN_TOKEN }),
+      auth: settings.AUTH ?? (settings.ADMIN_TOKEN === undefined ? 'none' : 'token'),
+      docs: settings.DOCS,
+      metrics: settings.METRICS,
       trustProxy: settings.TRUST_PROXY,
     },
     database: { url, listenUrl: settings.DATABASE_LISTEN_URL ?? url },
@@ -95,6 +107,10 @@ function group(settings: Settings): Config {
     role: settings.ROLE,
     webConcurrency: settings.WEB_CONCURRENCY,
     retentionDays: settings.RETENTION_DAYS,
+    limits: {
+      requestsPerMinute: settings.RATE_LIMIT,
+      ...(settings.MAX_JOBS !== undefined && { maxJobs: settings.MAX_JOBS }),
+    },
     encryptionKey: createSecretKey(settings.ENCRYPTION_KEY, 'base64'),
     fleet: {
       defaultImageId: settings.DEFAULT_IMAGE_ID,
@@ -116,8 +132,14 @@ function describeIssue(issue: z.core.$ZodIssue): string {
 function findContradictions(given: Record<string, string>): string[] {
   const problems: string[] = [];
   const host = given['HOST'] ?? DEFAULT_HOST;
-  if (!isLoopback(host) && given['ADMIN_TOKEN'] === undefined) {
-    problems.push('ADMIN_TOKEN: is required when HOST is not a loopback address');
+  if (given['AUTH'] === 'none' && given['ADMIN_TOKEN'] !== undefined) {
+    problems.push('AUTH: is none, and yet there is ADMIN_TOKEN: leave one of them out');
+  }
+  if (!isLoopback(host) && given['I_KNOW_ANYONE_CAN_DEPLOY'] !== 'true') {
+    if (given['AUTH'] === 'none') problems.push('AUTH: must not be none when HOST is not a loopback address');
+    else if (given['AUTH'] === undefined && given['ADMIN_TOKEN'] === undefined) {
+      problems.push('ADMIN_TOKEN: is required when HOST is not a loopback address');
+    }
   }
   if (!isLoopback(host) && given['PUBLIC_URL'] === undefined && given['ROLE'] !== 'api') {
     problems.push('PUBLIC_URL: is required when HOST is not a loopback address: instances must find the way back');

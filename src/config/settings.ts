@@ -43,7 +43,7 @@ const databaseUrl = url('postgres:', 'postgresql:');
 
 export const Settings = z.object({
   HOST: z.string().regex(HOST, 'must be an address or a host name').optional().meta({
-    description: 'Address to listen on. Without ADMIN_TOKEN only a loopback address is accepted. Default: `127.0.0.1`.',
+    description: 'Address to listen on. Without tokens only a loopback address is accepted. Default: `127.0.0.1`.',
     example: '127.0.0.1',
   }),
   PORT: wholeNumber(1, 65_535).prefault('3000').meta({ description: 'Port to listen on.', example: '3000' }),
@@ -72,11 +72,42 @@ export const Settings = z.object({
     .regex(/^[\x21-\x7e]*$/, 'must be printable ASCII without spaces')
     .optional()
     .meta({
-      description: 'Bearer token for everything under `/v1`. Make one with `openssl rand -hex 32`.',
+      description:
+        'The operator’s bearer token, of the role `admin`; `POST /v1/tokens` makes others. Make one with `openssl rand -hex 32`.',
       starter: true,
       example: '<openssl rand -hex 32>',
       secret: true,
     }),
+  AUTH: z.enum(['token', 'none'], 'must be token or none').optional().meta({
+    description:
+      '`token`: every call under `/v1` needs a token. `none`: nobody is asked for one, on a loopback address only. Default: `token` with ADMIN_TOKEN, else `none`.',
+    example: 'token',
+  }),
+  I_KNOW_ANYONE_CAN_DEPLOY: z
+    .enum(['true', 'false'], 'must be true or false')
+    .transform((text) => text === 'true')
+    .prefault('false')
+    .meta({
+      description:
+        'Allows `AUTH=none` on other addresses than loopback, as in a container whose port is published on loopback only.',
+      example: 'false',
+    }),
+  RATE_LIMIT: wholeNumber(1, 1_000_000).prefault('6000').meta({
+    description: 'Requests a minute of a token that has no limit of its own, all processes together.',
+    example: '6000',
+  }),
+  MAX_JOBS: wholeNumber(1, 1_000_000).optional().meta({
+    description: 'Jobs this cluster may have at once. Default: as many as you like.',
+    example: '500',
+  }),
+  DOCS: z.enum(['public', 'off'], 'must be public or off').prefault('public').meta({
+    description: 'Swagger UI and the OpenAPI document at `/docs`: `public` or `off`.',
+    example: 'public',
+  }),
+  METRICS: z.enum(['token', 'public'], 'must be token or public').prefault('token').meta({
+    description: '`/metrics`: with a token of any role that has no scope, or `public`.',
+    example: 'token',
+  }),
   ENCRYPTION_KEY: z
     .string({ error: 'is required; make one with: openssl rand -base64 32' })
     .refine(isKeyOf32Bytes, 'must be 32 bytes in base64; make one with: openssl rand -base64 32')

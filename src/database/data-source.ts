@@ -1,5 +1,7 @@
 import { DataSource } from 'typeorm';
 import { Order } from '../agent/order.entity.js';
+import { RateLimit } from '../auth/rate-limit.entity.js';
+import { Token } from '../auth/token.entity.js';
 import { Attempt } from '../deployments/attempt.entity.js';
 import { Deployment } from '../deployments/deployment.entity.js';
 import { Assignment } from '../fleet/assignment.entity.js';
@@ -7,6 +9,7 @@ import { Instance } from '../fleet/instance.entity.js';
 import { Launch } from '../fleet/launch.entity.js';
 import { Owner } from '../fleet/owner.entity.js';
 import { Shape } from '../fleet/shape.entity.js';
+import { IdempotencyKey } from '../http/idempotency-key.entity.js';
 import { Job } from '../jobs/job.entity.js';
 import { MIGRATIONS } from './migrations/index.js';
 
@@ -29,7 +32,20 @@ export function createDataSource({
     type: 'postgres',
     url,
     schema: SCHEMA,
-    entities: [Job, Deployment, Attempt, Shape, Launch, Instance, Assignment, Order, Owner],
+    entities: [
+      Job,
+      Deployment,
+      Attempt,
+      Shape,
+      Launch,
+      Instance,
+      Assignment,
+      Order,
+      Owner,
+      Token,
+      RateLimit,
+      IdempotencyKey,
+    ],
     migrations: MIGRATIONS,
     migrationsTableName: 'migrations',
     // Each migration commits by itself: a later CREATE INDEX CONCURRENTLY cannot run inside a transaction.

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
 import type { DataSource } from 'typeorm';
 
@@ -7,15 +8,20 @@ export type Queryable = {
   prepared<Row extends QueryResultRow>(name: string, text: string, values?: readonly unknown[]): Promise<Row[]>;
 };
 
+type Unit = { readonly transaction: Queryable; readonly afterCommit: (() => void)[]; isOpen: boolean };
+
 /** Plain SQL over TypeORM's own pool: for hot reads and set-based passes, where hydration costs twice the time. */
 export class Database implements Queryable {
   private readonly pool: Pool;
+  private readonly units = new AsyncLocalStorage<Unit>();
 
   constructor(readonly dataSource: DataSource) {
     this.pool = (dataSource.driver as unknown as { master: Pool }).master;
   }
 
   async query<Row extends QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+    const unit = this.unit();
+    if (unit) return await unit.transaction.query(text, values);
     return rowsOf(await this.pool.query<Row>(text, [...values]));
   }
 
@@ -24,11 +30,15 @@ export class Database implements Queryable {
     text: string,
     values: readonly unknown[] = [],
   ): Promise<Row[]> {
+    const unit = this.unit();
+    if (unit) return await unit.transaction.prepared(name, text, values);
     return rowsOf(await this.pool.query<Row>({ name, text, values: [...values] }));
   }
 
   /** Runs `work` in one transaction. No network call belongs inside: it would hold row locks for its length. */
   async transaction<T>(work: (transaction: Queryable) => Promise<T>): Promise<T> {
+    const unit = this.unit();
+    if (unit) return await work(unit.transaction);
     const client = await this.pool.connect();
     let isBroken = false;
     // The pool listens only to idle connections. Without a listener a connection lost in here would end the process,
@@ -47,6 +57,37 @@ export class Database implements Queryable {
       client.release(isBroken);
       client.off('error', onError);
     }
+  }
+
+  /**
+   * Runs `work` in one transaction, into which everything goes that `work` asks of this Database, however deep inside:
+   * for work whose parts know nothing of each other, as an answer kept beside the change it answers.
+   */
+  async unitOfWork<T>(work: (transaction: Queryable) => Promise<T>): Promise<T> {
+    const afterCommit: (() => void)[] = [];
+    const result = await this.transaction(async (transaction) => {
+      const unit: Unit = { transaction, afterCommit, isOpen: true };
+      try {
+        return await this.units.run(unit, () => work(transaction));
+      } finally {
+        // What work left running goes on with a connection of its own.
+        unit.isOpen = false;
+      }
+    });
+    for (const task of afterCommit) task();
+    return result;
+  }
+
+  /** Runs `task` once what was asked of this Database so far is committed: now, but for a unit of work. */
+  afterCommit(task: () => void): void {
+    const unit = this.unit();
+    if (unit) unit.afterCommit.push(task);
+    else task();
+  }
+
+  private unit(): Unit | undefined {
+    const unit = this.units.getStore();
+    return unit?.isOpen ? unit : undefined;
   }
 }
 

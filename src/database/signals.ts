@@ -4,9 +4,9 @@ import type { Database } from './database.js';
 
 /**
  * `jobs`: job rows became due. `shapes`: shape rows became due. `orders`: keys are instance ids with a new order.
- * `changes`: keys are job ids whose state changed (for ?wait=). A signal is a hint that saves waiting: the columns are the guarantee.
+ * `changes`: keys are job ids whose state changed (for ?wait=). `tokens`: keys are ids of tokens that were revoked. A signal is a hint that saves waiting: the columns are the guarantee.
  */
-export type Channel = 'jobs' | 'shapes' | 'orders' | 'changes';
+export type Channel = 'jobs' | 'shapes' | 'orders' | 'changes' | 'tokens';
 export type Listener = (keys: readonly string[]) => void;
 
 const CHANNEL = 'scheduler_signals';
@@ -47,9 +47,13 @@ export class Signals {
     await this.client?.end().catch(() => undefined);
   }
 
-  /** Call after commit. Without keys: «look». */
+  /** Call after commit; within a unit of work it waits for the commit by itself. Without keys: «look». */
   send(channel: Channel, keys: Iterable<string> = []): void {
     const list = [...keys];
+    this.database.afterCommit(() => this.sendNow(channel, list));
+  }
+
+  private sendNow(channel: Channel, list: readonly string[]): void {
     this.emit(channel, list);
     const pending = this.pending.get(channel) ?? new Set();
     for (const key of list) pending.add(key);

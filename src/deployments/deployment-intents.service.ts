@@ -1,4 +1,6 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
+import { type Caller, isInScope } from '../auth/access-rules.js';
+import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
@@ -11,7 +13,8 @@ import { type DeploymentTrigger, isCancellable } from './deployment-status.js';
 import { type DeploymentRow, selectDeploymentsFrom, toDeployment } from './deployment-view.js';
 import type { CreateDeployment, DeploymentResponse, Rollback } from './deployment.schema.js';
 import { deploymentNotFound } from './deployments.service.js';
-import { insertDeployment, insertJob, type NewDeployment } from './new-deployment.js';
+import { insertJobWithin, jobLimitsOf } from './job-limits.js';
+import { insertDeployment, type NewDeployment } from './new-deployment.js';
 
 /**
  * Writes down what is wanted of deployments; the job pass carries it out. A plain deployment is one statement; what has
@@ -22,11 +25,17 @@ export class DeploymentIntents {
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
+    @Inject(CONFIG) private readonly config: { readonly limits: Pick<Config['limits'], 'maxJobs'> },
   ) {}
 
-  /** The job, and its first deployment when there is an image. @throws Problem job-name-taken */
-  async createJob({ name, kind, image, ...definition }: CreateJob): Promise<VersionedJob> {
-    const row = await insertJob(this.database, { name, kind, image, definition });
+  /**
+   * The job, and its first deployment when there is an image.
+   * @throws Problem forbidden (outside the caller's scope), job-name-taken, job-limit-reached
+   */
+  async createJob({ name, kind, image, ...definition }: CreateJob, caller: Caller): Promise<VersionedJob> {
+    if (!isInScope(caller.scope, name)) throw outsideScope(caller);
+    const limits = jobLimitsOf(caller, this.config.limits.maxJobs);
+    const row = await insertJobWithin(this.database, limits, { name, kind, image, definition });
     if (!row) throw await this.#nameTaken(name);
     if (image !== undefined) this.signals.send('jobs');
     return { job: toJob(row), version: row.version };
@@ -121,6 +130,11 @@ export class DeploymentIntents {
       : `There is a job named “${name}” already.`;
     return new Problem('job-name-taken', detail);
   }
+}
+
+function outsideScope({ scope }: Caller): Problem {
+  const detail = `must begin with ${(scope ?? []).join(' or ')}: this token is for no other jobs`;
+  return new Problem('forbidden', `#/name: ${detail}`, { errors: [{ pointer: '#/name', detail }] });
 }
 
 function copyOf(source: Source, trigger: DeploymentTrigger): NewDeployment {

@@ -32,6 +32,8 @@ export class DeploymentsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    access: 'deployer',
+    scope: 'job',
     summary: 'Deploy an image',
     description:
       'A second instance comes up, and takes over once it is healthy; a stopped job starts. Without an image, the latest one again.',
@@ -54,6 +56,8 @@ export class DeploymentsController {
   @Get(':name/deployments')
   @ApiParam(NAME)
   @Endpoint({
+    access: 'viewer',
+    scope: 'job',
     summary: 'List the deployments of a job, newest first',
     answer: 'A page of deployments',
     ok: DeploymentPage,
@@ -70,6 +74,8 @@ export class DeploymentsController {
   @Get(':name/deployments/:number')
   @ApiParam(NAME)
   @Endpoint({
+    access: 'viewer',
+    scope: 'job',
     summary: 'Get a deployment',
     description: 'With `wait`, answers once it got as far as `until` says, or the wait ran out: 200 in both cases.',
     answer: 'The deployment',
@@ -90,6 +96,8 @@ export class DeploymentsController {
   @Post(':name/deployments/:number/cancel')
   @ApiParam(NAME)
   @Endpoint({
+    access: 'deployer',
+    scope: 'job',
     summary: 'Cancel a deployment that is not active yet',
     description: 'The active deployment stays untouched. One that has ended is answered unchanged.',
     status: 202,
@@ -118,6 +126,8 @@ export class DeploymentsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    access: 'deployer',
+    scope: 'job',
     summary: 'Deploy again what an earlier deployment ran',
     description:
       'A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. The job’s stored definition stays.',
@@ -141,6 +151,8 @@ export class DeploymentsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    access: 'deployer',
+    scope: 'job',
     summary: 'Run the active deployment again on a fresh instance',
     description: 'Without downtime, like any deployment. When none is active, the last one that was.',
     status: 202,
@@ -162,6 +174,8 @@ export class DeploymentsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    access: 'deployer',
+    scope: 'job',
     summary: 'Start a stopped job',
     description:
       'A new deployment of what ran last. While one runs or is on its way, that one is answered and nothing changes.',

@@ -1,6 +1,8 @@
 import { Body, Controller, Post, Res } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import type { Caller } from '../auth/access-rules.js';
+import { CurrentCaller } from '../auth/caller.decorator.js';
 import { Endpoint } from '../http/endpoint.decorator.js';
 import { etagOf } from '../jobs/etag.js';
 import { BODY_PROBLEMS, ETAG, LOCATION } from '../jobs/job-docs.js';
@@ -16,19 +18,23 @@ export class NewJobsController {
 
   @Post()
   @Endpoint({
+    access: 'deployer',
+    scope: 'filtered',
     summary: 'Make a job, and with an image its first deployment',
+    description: 'With a token of a scope only under names of that scope.',
     status: 201,
     answer: 'The job',
     ok: JobResponse,
     example: NEW_JOB_EXAMPLE,
     headers: { ...LOCATION, ...ETAG },
-    problems: [...BODY_PROBLEMS, 'job-name-taken'],
+    problems: [...BODY_PROBLEMS, 'job-name-taken', 'job-limit-reached'],
   })
   async create(
     @Body({ schema: CreateJob }) body: CreateJob,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<JobResponse> {
-    const { job, version } = await this.intents.createJob(body);
+    const { job, version } = await this.intents.createJob(body, caller);
     void reply.headers({ location: `/v1/jobs/${job.name}`, etag: etagOf(version) });
     return job;
   }

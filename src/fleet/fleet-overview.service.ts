@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { z } from 'zod';
+import { inScopeSql, type Scope } from '../auth/access-rules.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { decodeCursor, type Page, toPage } from '../http/pagination.js';
@@ -13,12 +14,14 @@ export class FleetOverview {
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
-  async list({ limit, cursor, state }: ListInstances): Promise<Page<InstanceResponse>> {
+  /** Instances of jobs of the scope; those of no job only where that is everything. */
+  async list({ limit, cursor, state }: ListInstances, scope: Scope): Promise<Page<InstanceResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, z.string());
     const rows = await this.database.prepared<InstanceRow>('list-instances', INSTANCE_PAGE, [
       after,
       state ?? null,
       limit + 1,
+      scope,
     ]);
     return toPage(rows, limit, ({ id }) => id, toInstance);
   }
@@ -82,7 +85,8 @@ const INSTANCES = `
   LEFT JOIN deployments d ON d.id = a.deployment_id
   LEFT JOIN jobs j ON j.id = a.job_id`;
 
-const INSTANCE_PAGE = `${INSTANCES} WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2) ORDER BY i.id LIMIT $3`;
+const INSTANCE_PAGE = `${INSTANCES} WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2) AND ${inScopeSql('j.name', '$4')}
+  ORDER BY i.id LIMIT $3`;
 
 // Orphaned: the fleet retires what nobody needs within seconds, a minute at most; what is alive long after that has been
 // overlooked, and costs money. 10 minutes of boot and as long for EC2 to end an instance are no leak.

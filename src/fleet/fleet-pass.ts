@@ -19,7 +19,7 @@ import type { Log } from './log.js';
 import type { OwnerLease, Tenure } from './owner-lease.js';
 import { type FleetPlan, planFleet } from './plan-fleet.js';
 import type { Resolution, Resolver } from './resolver.js';
-import { seal } from './sealed.js';
+import { seal } from '../database/sealed.js';
 
 export type FleetPassOptions = {
   readonly database: Database;

@@ -1,5 +1,7 @@
 import { Controller, Get, Param, Post, Query } from '@nestjs/common';
 import { ApiParam, ApiTags } from '@nestjs/swagger';
+import type { Caller } from '../auth/access-rules.js';
+import { CurrentCaller } from '../auth/caller.decorator.js';
 import { Endpoint } from '../http/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { FleetOverview } from './fleet-overview.service.js';
@@ -24,20 +26,26 @@ export class FleetController {
 
   @Get('instances')
   @Endpoint({
+    access: 'viewer',
+    scope: 'filtered',
     summary: 'List instances by id',
-    description: 'Terminated ones as well, as long as they are kept.',
+    description: 'Terminated ones as well, as long as they are kept. A token with a scope sees those of its jobs only.',
     answer: 'A page of instances',
     ok: InstancePage,
     example: { items: [INSTANCE_EXAMPLE], nextCursor: null },
     problems: ['invalid-parameter'],
   })
-  async list(@Query({ schema: ListInstances }) query: ListInstances): Promise<Page<InstanceResponse>> {
-    return await this.fleet.list(query);
+  async list(
+    @Query({ schema: ListInstances }) query: ListInstances,
+    @CurrentCaller() { scope }: Caller,
+  ): Promise<Page<InstanceResponse>> {
+    return await this.fleet.list(query, scope);
   }
 
   @Post('instances/:id/retire')
   @ApiParam({ name: 'id', description: 'EC2’s id of an instance in quarantine.', example: INSTANCE_EXAMPLE.id })
   @Endpoint({
+    access: 'admin',
     summary: 'End an instance in quarantine',
     description:
       'Terminates it, with whatever runs on it. One that is to end already is answered unchanged. To keep what runs on it, adopt it instead: `POST /v1/jobs/{name}/adopt`.',
@@ -53,6 +61,7 @@ export class FleetController {
 
   @Get('fleet')
   @Endpoint({
+    access: 'viewer',
     summary: 'Get the state of the fleet',
     answer: 'Counts of instances and launches, call budgets, and the owner',
     ok: FleetResponse,

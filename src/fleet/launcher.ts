@@ -20,7 +20,7 @@ import {
   settleUnreadable,
   settleWithdrawal,
 } from './plan-launch.js';
-import { unseal } from './sealed.js';
+import { unseal } from '../database/sealed.js';
 
 export type LauncherOptions = {
   readonly database: Database;

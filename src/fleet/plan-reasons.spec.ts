@@ -148,7 +148,7 @@ describe('what each kind of refusal', () => {
     refusedAs: null,
     reason: null,
     message: null,
-    isWanted: true,
+    wanted: 1,
   };
   /** Of a first call, and of a repeat whose call before may have taken effect. */
   const settlements: Record<AwsErrorKind, [first: Settlement['to'], repeat: Settlement['to']]> = {
@@ -171,8 +171,8 @@ describe('what each kind of refusal', () => {
 
   const steps: Record<NextStep, Partial<OpenLaunch>> = {
     call: {},
-    withdraw: { isWanted: false },
-    'look-up': { status: 'unknown', isWanted: false },
+    withdraw: { wanted: 0 },
+    'look-up': { status: 'unknown', wanted: 0 },
   };
   it.each(Object.entries(steps))('is followed by: %s', (step, overrides) => {
     expect(planNextStep({ ...open, ...overrides })).toBe(step);

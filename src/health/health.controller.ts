@@ -2,7 +2,7 @@ import { Controller, Get, Res, ServiceUnavailableException } from '@nestjs/commo
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { HealthCheckService, type HealthCheckResult } from '@nestjs/terminus';
 import type { FastifyReply } from 'fastify';
-import { Public } from '../auth/public.decorator.js';
+import { Access } from '../auth/access.decorator.js';
 import { HealthService } from './health.service.js';
 
 const BODY = {
@@ -16,7 +16,6 @@ const BODY = {
   },
 };
 
-@Public()
 @ApiTags('health')
 @Controller('health')
 export class HealthController {
@@ -26,6 +25,7 @@ export class HealthController {
   ) {}
 
   @Get('live')
+  @Access('public')
   @ApiOperation({
     summary: 'Is this process alive?',
     description: 'Asks nothing else: restart the process if it fails.',
@@ -36,6 +36,7 @@ export class HealthController {
   }
 
   @Get('ready')
+  @Access('public')
   @ApiOperation({
     summary: 'Can this process serve?',
     description:

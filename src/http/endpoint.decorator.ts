@@ -1,10 +1,16 @@
 import { applyDecorators, HttpCode } from '@nestjs/common';
 import { ApiOperation, ApiResponse } from '@nestjs/swagger';
 import type { z } from 'zod';
+import { Access } from '../auth/access.decorator.js';
+import type { ScopeRule, Who } from '../auth/access-rules.js';
 import { problemResponses } from './openapi.js';
 import type { ProblemCode } from './problem.js';
 
 export type EndpointOptions = {
+  /** Who may call it. */
+  readonly access: Who;
+  /** For tokens with a scope; default: not for them. */
+  readonly scope?: ScopeRule;
   readonly summary: string;
   readonly description?: string;
   /** Default 200. */
@@ -20,10 +26,12 @@ export type EndpointOptions = {
   readonly problems?: readonly ProblemCode[];
 };
 
-/** Status and documentation of a route, beside `@Get` and its kin. */
+/** Access, status and documentation of a route, beside `@Get` and its kin. */
 export function Endpoint(options: EndpointOptions): MethodDecorator {
-  const { summary, description, status = 200, answer = summary, ok, example, headers = {}, problems = [] } = options;
+  const { access, scope, summary, description, status = 200, answer = summary } = options;
+  const { ok, example, headers = {}, problems = [] } = options;
   return applyDecorators(
+    Access(access, scope),
     HttpCode(status),
     ApiOperation({ summary, ...(description !== undefined && { description }) }),
     ApiResponse({

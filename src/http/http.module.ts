@@ -1,6 +1,10 @@
 import { Global, Module } from '@nestjs/common';
-import { APP_FILTER, APP_PIPE } from '@nestjs/core';
+import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE } from '@nestjs/core';
+import { CONFIG, type Config } from '../config/config.js';
+import { Database } from '../database/database.js';
 import { Heartbeats } from '../process/heartbeats.js';
+import { IdempotencyInterceptor } from './idempotency.interceptor.js';
+import { IdempotencyKeys } from './idempotency-keys.js';
 import { ProblemFilter } from './problem.filter.js';
 import { Shutdown } from '../process/shutdown.js';
 import { ValidationPipe } from './validation.pipe.js';
@@ -11,6 +15,12 @@ import { ValidationPipe } from './validation.pipe.js';
   providers: [
     { provide: Shutdown, useFactory: () => new Shutdown() },
     { provide: Heartbeats, useFactory: () => new Heartbeats() },
+    {
+      provide: IdempotencyKeys,
+      inject: [Database, CONFIG],
+      useFactory: (database: Database, { encryptionKey }: Config) => new IdempotencyKeys(database, encryptionKey),
+    },
+    { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
     { provide: APP_PIPE, useClass: ValidationPipe },
     { provide: APP_FILTER, useClass: ProblemFilter },
   ],

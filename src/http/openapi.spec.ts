@@ -62,15 +62,33 @@ describe('finishDocument', () => {
     expect(paths['/v1/a'].get.responses[200]).toEqual({ $ref: '#/components/schemas/Page' });
   });
 
-  it('adds what holds for every route, and opens what is open', () => {
+  it('says of every route who may call it, and adds what holds for all of them', () => {
+    const responses = { 409: { description: '`job-deleting`', content: PROBLEM } };
     const { paths, components } = finishDocument({
-      paths: { '/v1/jobs': { get: { responses: { 401: 'mine' } } }, '/health/live': { get: { responses: {} } } },
+      paths: {
+        '/v1/jobs': {
+          get: { 'x-access': 'viewer', description: 'Lists.', responses: {} },
+          post: { 'x-access': 'deployer', responses },
+          delete: { responses: {} },
+        },
+        '/health/live': { get: { 'x-access': 'public', responses: {} } },
+      },
       components: { schemas: { A: {} } },
-    }) as unknown as { paths: Record<string, { get: Record<string, unknown> }>; components: { schemas: object } };
+    }) as unknown as { paths: Record<string, Record<string, Finished>>; components: { schemas: object } };
+    const { get, post, delete: forgotten } = paths['/v1/jobs']!;
 
-    expect(paths['/v1/jobs']?.get).toMatchObject({ responses: { 401: 'mine', 503: expect.anything() } });
-    expect(paths['/v1/jobs']?.get).not.toHaveProperty('security');
-    expect(paths['/health/live']?.get).toEqual({ security: [], responses: {} });
+    expect(get).toMatchObject({ description: 'Lists. Role: `viewer`.', security: [{ token: ['viewer'] }] });
+    expect(Object.keys(get!.responses)).toEqual(['401', '403', '429', '503']);
+    expect(get).not.toHaveProperty('parameters');
+    expect(get).not.toHaveProperty('x-access');
+    expect(post).toMatchObject({ security: [{ token: ['deployer'] }], parameters: [{ name: 'Idempotency-Key' }] });
+    expect(post!.responses['409']!.description).toBe('`job-deleting`, `idempotency-key-reused`, `request-in-progress`');
+    expect(Object.keys(post!.responses['409']!.content['application/problem+json']!.examples)).toHaveLength(3);
+    expect(forgotten).toMatchObject({ security: [{ token: ['admin'] }] });
+    expect(paths['/health/live']?.['get']).toEqual({ security: [], responses: {} });
     expect(Object.keys(components.schemas)).toEqual(['Problem', 'A']);
   });
 });
+
+const PROBLEM = { 'application/problem+json': { examples: { 'job-deleting': {} } } };
+type Finished = { responses: Record<string, { description: string; content: Record<string, { examples: object }> }> };

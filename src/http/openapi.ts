@@ -1,5 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import { ACCESS_EXTENSION } from '../auth/access.decorator.js';
+import type { Who } from '../auth/access-rules.js';
 import { type ProblemCode, PROBLEM_MEDIA_TYPE, PROBLEMS } from './problem.js';
 
 // What Nest's Swagger cannot do by itself: OpenAPI 3.1 out of Zod with named components, and problems as answers.
@@ -37,11 +39,15 @@ export const TAGS = {
   jobs: 'What should run: a named place for one container on one instance.',
   deployments: 'What was asked for, and how far it got.',
   fleet: 'The instances, and what is on its way.',
+  tokens: 'Who may call this API, and what for.',
   health: 'For balancers and supervisors.',
 } as const;
 
 export const API_DESCRIPTION = [
   'Deploys Docker images to jobs, each on an EC2 instance of its own.',
+  '',
+  'Every call under `/v1` needs a bearer token of the role it names: `viewer`, `deployer` or `admin`. Each may do what the',
+  'ones before it may. For a token with a scope a job outside that scope is not there.',
   '',
   'Errors are problem details (RFC 9457).',
   '',
@@ -54,7 +60,14 @@ export const API_DESCRIPTION = [
   '</details>',
 ].join('\n');
 
-type Operation = { security?: Record<string, string[]>[]; responses?: Record<string, unknown> };
+type Answer = { description: string; content?: Record<string, { examples?: object }> };
+type Operation = {
+  security?: Record<string, string[]>[];
+  description?: string;
+  parameters?: { name: string; in: string }[];
+  responses?: Record<string, Answer>;
+  [ACCESS_EXTENSION]?: Who;
+};
 type Document = {
   paths: Record<string, Record<string, unknown>>;
   components?: { schemas?: Record<string, unknown> };
@@ -66,7 +79,7 @@ export function finishDocument<T extends object>(document: T): T {
   const { paths, components, ...rest } = document as Document;
   const finished: Document = {
     ...rest,
-    paths: Object.fromEntries(Object.entries(paths).map(([path, item]) => [path, finishPath(path, item)])),
+    paths: Object.fromEntries(Object.entries(paths).map(([path, item]) => [path, finishPath(item)])),
     components: { ...components, schemas: { Problem: PROBLEM_SCHEMA, ...components?.schemas } },
     security: [{ token: [] }],
   };
@@ -85,21 +98,56 @@ function withPlainNames(document: Document): Document {
   return { ...renamed, components: { ...renamed.components, schemas: Object.fromEntries(plain) } };
 }
 
-function finishPath(path: string, item: Record<string, unknown>): Record<string, unknown> {
-  const isOpen = !path.startsWith('/v1');
+function finishPath(item: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(item).map(([method, operation]) => [method, finishOperation(operation as Operation, isOpen)]),
+    Object.entries(item).map(([method, operation]) => [method, finishOperation(method, operation as Operation)]),
   );
 }
 
-function finishOperation({ responses = {}, ...operation }: Operation, isOpen: boolean): Operation {
-  if (isOpen) return { ...operation, security: [], responses };
-  const shared = problemResponses(['unauthorized', 'unavailable']);
-  const missing = shared.filter(({ status }) => !(status in responses));
+function finishOperation(method: string, documented: Operation): Operation {
+  const { [ACCESS_EXTENSION]: who, ...operation } = documented;
+  if (who === 'public') return { ...operation, security: [] };
+  const isChange = method !== 'get';
+  const codes: ProblemCode[] = ['unauthorized', 'forbidden', 'too-many-requests', 'unavailable'];
+  if (isChange) codes.push('malformed-request', 'idempotency-key-reused', 'request-in-progress');
+  const role = who === 'metrics' ? 'viewer' : (who ?? 'admin');
   return {
     ...operation,
-    responses: { ...responses, ...Object.fromEntries(missing.map(({ status, ...response }) => [status, response])) },
+    description: [operation.description, `Role: \`${role}\`.`].filter(Boolean).join(' '),
+    // OpenAPI 3.1 has room here for roles, whatever the kind of scheme.
+    security: [{ token: [role] }],
+    ...(isChange && { parameters: [...(operation.parameters ?? []), IDEMPOTENCY_KEY] }),
+    responses: withProblems(operation.responses ?? {}, codes),
   };
+}
+
+const IDEMPOTENCY_KEY = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  required: false,
+  description:
+    'Any text of the client’s own, like a UUID. A repeat with the same key and content within a day changes nothing and gets the first answer again, with `Idempotency-Replayed: true`.',
+  schema: { type: 'string', minLength: 1, maxLength: 255 },
+};
+
+/** Adds problems to those a route has of its own: of one status they share an answer. */
+function withProblems(
+  responses: Readonly<Record<string, Answer>>,
+  codes: readonly ProblemCode[],
+): Record<string, Answer> {
+  const all: Record<string, Answer> = { ...responses };
+  for (const { status, ...added } of problemResponses(codes)) {
+    const own = all[status];
+    all[status] = own ? mergeAnswers(own, added) : added;
+  }
+  return all;
+}
+
+function mergeAnswers(own: Answer, added: Answer): Answer {
+  const codes = [...new Set([own, added].flatMap(({ description }) => description.split(', ')))];
+  const [ours, theirs] = [own, added].map(({ content }) => content?.[PROBLEM_MEDIA_TYPE]);
+  const examples = { ...ours?.examples, ...theirs?.examples };
+  return { ...own, description: codes.join(', '), content: { [PROBLEM_MEDIA_TYPE]: { ...ours, ...theirs, examples } } };
 }
 
 /** The component every problem answer refers to. */

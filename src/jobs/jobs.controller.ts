@@ -1,6 +1,8 @@
 import { Body, Controller, Delete, Get, Headers, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiConsumes, ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import type { Caller } from '../auth/access-rules.js';
+import { CurrentCaller } from '../auth/caller.decorator.js';
 import { Endpoint } from '../http/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { closeSignalOf } from './close-signal.js';
@@ -19,19 +21,26 @@ export class JobsController {
 
   @Get()
   @Endpoint({
+    access: 'viewer',
+    scope: 'filtered',
     summary: 'List jobs by name',
     answer: 'A page of jobs',
     ok: JobPage,
     example: { items: [JOB_EXAMPLE], nextCursor: null },
     problems: ['invalid-parameter'],
   })
-  async list(@Query({ schema: ListJobs }) query: ListJobs): Promise<Page<JobResponse>> {
-    return await this.jobs.list(query);
+  async list(
+    @Query({ schema: ListJobs }) query: ListJobs,
+    @CurrentCaller() { scope }: Caller,
+  ): Promise<Page<JobResponse>> {
+    return await this.jobs.list(query, scope);
   }
 
   @Get(':name')
   @ApiParam(NAME)
   @Endpoint({
+    access: 'viewer',
+    scope: 'job',
     summary: 'Get a job',
     description: 'With `wait`, answers once the job is settled or gone, or the wait ran out.',
     answer: 'The job',
@@ -54,6 +63,8 @@ export class JobsController {
   @ApiHeader(IF_MATCH)
   @ApiConsumes('application/merge-patch+json', 'application/json')
   @Endpoint({
+    access: 'deployer',
+    scope: 'job',
     summary: 'Change the definition of a job',
     description: 'Only stores it: what runs goes on unchanged, the next deployment applies it.',
     answer: 'The job with its new definition',
@@ -75,6 +86,8 @@ export class JobsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    access: 'deployer',
+    scope: 'job',
     summary: 'Delete a job and its instances',
     description:
       'What runs is stopped with its grace time, the instance terminated, then the job is gone (404). Repeatable.',
@@ -97,6 +110,8 @@ export class JobsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    access: 'deployer',
+    scope: 'job',
     summary: 'Stop a job',
     description:
       'The container gets SIGTERM after its drain time, the instance is terminated; the job and its history stay. Repeatable.',

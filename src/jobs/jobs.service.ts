@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { z } from 'zod';
+import { inScopeSql, type Scope } from '../auth/access-rules.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { decodeCursor, type Page, toPage } from '../http/pagination.js';
@@ -41,9 +42,11 @@ export class JobsService {
     return versioned(row);
   }
 
-  async list({ limit, cursor, status }: ListJobs): Promise<Page<JobResponse>> {
+  /** Jobs of the scope, by name. */
+  async list({ limit, cursor, status }: ListJobs, scope: Scope): Promise<Page<JobResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, JobCursor);
-    const rows = await this.database.prepared<JobRow>('list-jobs', LIST_JOBS, [after, status ?? null, limit + 1]);
+    const values = [after, status ?? null, limit + 1, scope];
+    const rows = await this.database.prepared<JobRow>('list-jobs', LIST_JOBS, values);
     return toPage(rows, limit, ({ name }) => name, toJob);
   }
 
@@ -103,6 +106,7 @@ const GET_JOB = `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS
 const LIST_JOBS = `
   ${selectJobsFrom('jobs')}
   WHERE j.deleted_at IS NULL AND j.name > $1 AND ($2::text IS NULL OR j.status = $2)
+    AND ${inScopeSql('j.name', '$4')}
   ORDER BY j.name LIMIT $3`;
 
 const PATCH_JOB = `

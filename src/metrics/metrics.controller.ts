@@ -1,17 +1,17 @@
 import { Controller, Get, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import { Public } from '../auth/public.decorator.js';
+import { Access } from '../auth/access.decorator.js';
 import { Metrics } from './metrics.service.js';
 
 /** Without a token, as collectors expect; nginx lets private networks only through to it. */
-@Public()
 @ApiExcludeController()
 @Controller('metrics')
 export class MetricsController {
   constructor(private readonly metrics: Metrics) {}
 
   @Get()
+  @Access('public')
   async scrape(@Res() reply: FastifyReply): Promise<void> {
     const { registry } = this.metrics;
     const text = await registry.metrics();

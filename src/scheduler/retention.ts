@@ -4,6 +4,10 @@ import type { Database, Queryable } from '../database/database.js';
 export const DEPLOYMENTS_KEPT = 50;
 /** Orders are of use while their attempt lives, and for a look afterwards; they are most of all rows. */
 const ORDERS_KEPT_DAYS = 1;
+/** As the documentation promises a client that repeats a request. */
+const ANSWERS_KEPT_DAYS = 1;
+/** A bucket nobody took from for a day is full, as one without a row is. */
+const RATE_LIMITS_KEPT_DAYS = 1;
 /** Small enough that no batch holds locks for more than some milliseconds. */
 const BATCH = 500;
 /** At most this many batches a table and run: the rest has its turn in the next. */
@@ -11,13 +15,22 @@ const MAX_BATCHES = 200;
 /** Any number no other advisory lock of ours uses. */
 const LOCK = 7_246_013;
 
-export type Deleted = { orders: number; deployments: number; jobs: number; instances: number; launches: number };
+export type Deleted = {
+  orders: number;
+  deployments: number;
+  jobs: number;
+  instances: number;
+  launches: number;
+  answers: number;
+  tokens: number;
+  rateLimits: number;
+};
 
 /** Deletes what is too old, in small batches; any number of processes may try, one at a time does. */
 export class Retention {
   constructor(
     private readonly database: Database,
-    /** Of ended deployments, deleted jobs, terminated instances and settled launches. */
+    /** Of ended deployments, deleted jobs, terminated instances, settled launches, revoked and expired tokens. */
     private readonly days: number,
   ) {}
 
@@ -29,6 +42,9 @@ export class Retention {
       // Instances before launches, for they refer to them; both after the attempts whose assignments refer to instances.
       instances: await this.deleteAll('retain-instances', INSTANCES, [this.days]),
       launches: await this.deleteAll('retain-launches', LAUNCHES, [this.days]),
+      answers: await this.deleteAll('retain-answers', ANSWERS, [ANSWERS_KEPT_DAYS]),
+      tokens: await this.deleteAll('retain-tokens', TOKENS, [this.days]),
+      rateLimits: await this.deleteAll('retain-rate-limits', RATE_LIMITS, [RATE_LIMITS_KEPT_DAYS]),
     };
   }
 
@@ -103,6 +119,33 @@ const LAUNCHES = `
     WHERE l.settled_at < clock_timestamp() - make_interval(days => $2)
       AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.launch_id = l.id)
     ORDER BY l.id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+const ANSWERS = `
+  DELETE FROM idempotency_keys WHERE (caller, key) IN (
+    SELECT caller, key FROM idempotency_keys
+    WHERE created_at < clock_timestamp() - make_interval(days => $2)
+    ORDER BY created_at LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+const TOKENS = `
+  DELETE FROM tokens WHERE id IN (
+    SELECT id FROM tokens
+    WHERE LEAST(revoked_at, expires_at) < clock_timestamp() - make_interval(days => $2)
+    ORDER BY id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+const RATE_LIMITS = `
+  DELETE FROM rate_limits WHERE caller IN (
+    SELECT caller FROM rate_limits
+    WHERE updated_at < clock_timestamp() - make_interval(days => $2)
+    ORDER BY caller LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
   RETURNING 1`;

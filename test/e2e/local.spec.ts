@@ -65,8 +65,11 @@ describe('npm run local', () => {
   it('starts again after kill -9 of itself, and ends what that run left behind', async () => {
     const leftOver = await startedProcesses(directory);
     expect(leftOver.filter(isAlive).length).toBeGreaterThan(0);
-    const run = start(env);
+    // With access control on, this time.
+    const run = start({ ...env, ADMIN_TOKEN: 'the-token-of-the-operator' });
     await run.line(/^the sample is active/);
+    expect((await fetch(`http://127.0.0.1:${port}/v1/jobs`)).status).toBe(401);
+    expect(await readFile(join(directory, 'env'), 'utf8')).toContain('ADMIN_TOKEN=the-token-of-the-operator\n');
     expect(leftOver.filter(isAlive)).toEqual([]);
 
     const [, apiPid = 0] = await startedProcesses(directory);

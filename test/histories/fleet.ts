@@ -245,19 +245,19 @@ export class Fleet {
       message,
       ageMs: nowMs - createdAt.getTime(),
       calledMsAgo: calledAt && nowMs - calledAt.getTime(),
-      isWanted: this.isWanted(launch),
+      wanted: this.wanted(launch),
     };
   }
 
-  private isWanted({ shapeKey }: LaunchRow): boolean {
-    return (this.rows.shapes.get(shapeKey)?.warm ?? 0) > 0 || this.rows.inLine(shapeKey).length > 0;
+  private wanted({ shapeKey, count }: LaunchRow): number {
+    return (this.rows.shapes.get(shapeKey)?.warm ?? 0) + Math.min(count, this.rows.inLine(shapeKey).length);
   }
 
   private call(launch: LaunchRow, seen: OpenLaunch): void {
     const { world } = this;
     const calledBefore = launch.calledAt;
     world.commit(() => {
-      world.guard.onCall(launch, this.isWanted(launch));
+      world.guard.onCall(launch, this.wanted(launch) > 0);
       const { now, timeline } = world;
       const nextTryAt = new Date(timeline.nowMs + CALL_MS);
       Object.assign(launch, { status: 'unknown', tries: launch.tries + 1, calledAt: now, nextTryAt });

@@ -41,6 +41,58 @@ describe('the database', () => {
     expect(await test.database.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
 
+  it('puts all that a unit of work asks for into one transaction, however deep inside', async () => {
+    const { database } = test;
+    const insert = (key: string) => database.query(`INSERT INTO shapes (key, spec) VALUES ($1, '{}')`, [key]);
+    const keys = async () =>
+      (await database.query<{ key: string }>('SELECT key FROM shapes ORDER BY key')).map(({ key }) => key);
+    const failed = database.unitOfWork(async () => {
+      await insert('a');
+      await database.transaction((transaction) =>
+        transaction.query(`INSERT INTO shapes (key, spec) VALUES ('b', '{}')`),
+      );
+      expect(await keys()).toEqual(['a', 'b']);
+      throw new Error('no');
+    });
+    await expect(failed).rejects.toThrow('no');
+    expect(await keys()).toEqual([]);
+
+    const told: string[] = [];
+    let goOn: () => void = () => undefined;
+    let leftRunning: Promise<unknown> | undefined;
+    await database.unitOfWork(async () => {
+      await insert('c');
+      database.afterCommit(() => told.push('committed'));
+      leftRunning = new Promise<void>((done) => (goOn = done)).then(() => insert('d'));
+      expect(told).toEqual([]);
+    });
+    expect(told).toEqual(['committed']);
+    goOn();
+    await leftRunning;
+    expect(await keys()).toEqual(['c', 'd']);
+    database.afterCommit(() => told.push('at once'));
+    expect(told).toEqual(['committed', 'at once']);
+    await database.query(`DELETE FROM shapes`);
+  });
+
+  it('tells nobody of a change before it is committed, and not at all of one that was not', async () => {
+    const heard: string[] = [];
+    const off = test.signals.on('orders', (ids) => heard.push(...ids));
+    const failed = test.database.unitOfWork(() => {
+      test.signals.send('orders', ['never']);
+      return Promise.reject(new Error('no'));
+    });
+    await expect(failed).rejects.toThrow('no');
+    await test.database.unitOfWork(async (transaction) => {
+      test.signals.send('orders', ['later']);
+      await transaction.query('SELECT pg_sleep(0.05)');
+      expect(heard).toEqual([]);
+    });
+    await new Promise((done) => setImmediate(done));
+    expect(heard).toEqual(['later']);
+    off();
+  });
+
   it('signals other processes with keys, and itself without the round trip', async () => {
     const other = new Signals(test.database, test.url);
     await other.start();

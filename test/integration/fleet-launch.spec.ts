@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Ec2 } from '../../src/aws/ec2.js';
 import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.js';
 import { launchInput } from '../../src/fleet/launch-input.js';
-import { seal, unseal } from '../../src/fleet/sealed.js';
+import { seal, unseal } from '../../src/database/sealed.js';
 import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
 
 // Every way to lose a launch, and what the cloud's own ledger shows at the end.
@@ -384,6 +384,7 @@ async function inputOf(ec2: Ec2): Promise<RunInput> {
   const [subnetId = ''] = await ec2.findDefaultSubnets();
   return launchInput({
     spec: SPEC,
+    securityGroupIds: [],
     offer: { type: 't3.small', subnetId, market: 'on-demand' },
     count: 1,
     imageId: (await ec2.findImage({ name: 'al2023-ami-ecs-hvm-2023*', architecture: 'x86_64' })) ?? '',

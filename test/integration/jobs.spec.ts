@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { ANONYMOUS } from '../../src/auth/access-rules.js';
 import { DeploymentIntents } from '../../src/deployments/deployment-intents.service.js';
 import type { CreateDeployment } from '../../src/deployments/deployment.schema.js';
 import { DeploymentsService } from '../../src/deployments/deployments.service.js';
@@ -24,14 +25,14 @@ describe('jobs and deployments in the database', () => {
     waiter = new ChangeWaiter(test.signals, new Shutdown());
     jobs = new JobsService(test.database, test.signals, waiter);
     deployments = new DeploymentsService(test.database, waiter);
-    intents = new DeploymentIntents(test.database, test.signals);
+    intents = new DeploymentIntents(test.database, test.signals, { limits: {} });
   });
   afterAll(() => test.close());
 
   /** A job with its first deployment, and what the job pass would write about it. */
   async function newJob(fields: object = {}): Promise<string> {
     const name = `job-${(names += 1)}`;
-    await intents.createJob(CreateJob.parse({ name, image: 'app:1', ...fields }));
+    await intents.createJob(CreateJob.parse({ name, image: 'app:1', ...fields }), ANONYMOUS);
     return name;
   }
 
@@ -93,7 +94,7 @@ describe('jobs and deployments in the database', () => {
 
     it('gets its name once, however many ask at the same time', async () => {
       const tries = await Promise.allSettled(
-        [1, 2, 3, 4, 5].map((n) => intents.createJob(CreateJob.parse({ name: 'race', image: `app:${n}` }))),
+        [1, 2, 3, 4, 5].map((n) => intents.createJob(CreateJob.parse({ name: 'race', image: `app:${n}` }), ANONYMOUS)),
       );
       const refused = tries
         .filter((result) => result.status === 'rejected')
@@ -108,14 +109,14 @@ describe('jobs and deployments in the database', () => {
     it('may take the name of a job that is gone, but not of one still being deleted', async () => {
       const name = await newJob();
       await jobs.delete(name, null);
-      await expect(intents.createJob(CreateJob.parse({ name }))).rejects.toMatchObject({
+      await expect(intents.createJob(CreateJob.parse({ name }), ANONYMOUS)).rejects.toMatchObject({
         code: 'job-name-taken',
         detail: expect.stringContaining('still being deleted'),
       });
       await test.database.query(`UPDATE jobs SET deleted_at = clock_timestamp() WHERE name = $1`, [name]);
       expect(await problemOf(jobs.get(name))).toBe('job-not-found');
       expect(await problemOf(get(name, 1))).toBe('job-not-found');
-      expect((await intents.createJob(CreateJob.parse({ name }))).job.latestDeployment).toBeNull();
+      expect((await intents.createJob(CreateJob.parse({ name }), ANONYMOUS)).job.latestDeployment).toBeNull();
     });
   });
 
@@ -526,13 +527,13 @@ describe('jobs and deployments in the database', () => {
 
   it('lists jobs by name, page by page, and by status', async () => {
     await test.database.query(`UPDATE jobs SET deleted_at = clock_timestamp() WHERE deleted_at IS NULL`);
-    for (const name of ['c', 'a', 'd', 'b']) await intents.createJob(CreateJob.parse({ name }));
+    for (const name of ['c', 'a', 'd', 'b']) await intents.createJob(CreateJob.parse({ name }), ANONYMOUS);
     await deploy('d', { image: 'app:1' });
-    const first = await jobs.list({ limit: 3 });
+    const first = await jobs.list({ limit: 3 }, null);
     expect(first.items.map(({ name }) => name)).toEqual(['a', 'b', 'c']);
-    const second = await jobs.list({ limit: 3, cursor: first.nextCursor! });
+    const second = await jobs.list({ limit: 3, cursor: first.nextCursor! }, null);
     expect(second).toMatchObject({ items: [{ name: 'd' }], nextCursor: null });
-    expect((await jobs.list({ limit: 3, status: 'deploying' })).items.map(({ name }) => name)).toEqual(['d']);
-    expect(await problemOf(jobs.list({ limit: 3, cursor: 'nonsense' }))).toBe('invalid-parameter');
+    expect((await jobs.list({ limit: 3, status: 'deploying' }, null)).items.map(({ name }) => name)).toEqual(['d']);
+    expect(await problemOf(jobs.list({ limit: 3, cursor: 'nonsense' }, null))).toBe('invalid-parameter');
   });
 });

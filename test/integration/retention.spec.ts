@@ -42,10 +42,10 @@ describe('retention', () => {
 
   it('does nothing twice, and nothing while another process does it', async () => {
     const nothing = { orders: 0, deployments: 0, jobs: 0, instances: 0, launches: 0 };
-    expect(await new Retention(test.database, 30).run()).toEqual(nothing);
+    expect(await new Retention(test.database, 30).run()).toMatchObject(nothing);
     await test.database.transaction(async (transaction) => {
       await transaction.query('SELECT pg_advisory_xact_lock(7246013)');
-      expect(await new Retention(test.database, 1).run()).toEqual(nothing);
+      expect(await new Retention(test.database, 1).run()).toMatchObject(nothing);
     });
     expect((await new Retention(test.database, 1).run()).deployments).toBeGreaterThan(0);
   });
@@ -56,6 +56,29 @@ describe('retention', () => {
     );
     await new Retention(test.database, 30).run();
     expect(await test.database.query('SELECT number FROM orders')).toEqual([{ number: 2 }]);
+  });
+
+  it('forgets kept answers and full buckets after a day, tokens some time after their end', async () => {
+    await test.database.query(`
+      INSERT INTO idempotency_keys (caller, key, fingerprint, created_at)
+      SELECT 'admin', n::text, '', clock_timestamp() - make_interval(hours => n) FROM generate_series(1, 48) n`);
+    await test.database.query(`
+      INSERT INTO rate_limits (caller, available, granted, updated_at)
+      SELECT n::text, 1, 1, clock_timestamp() - make_interval(hours => n) FROM generate_series(20, 30) n`);
+    await test.database.query(`
+      INSERT INTO tokens (id, name, hash, role, revoked_at, expires_at) VALUES
+        ('revoked-old', '', '', 'viewer', now() - interval '31 days', NULL),
+        ('revoked-lately', '', '', 'viewer', now() - interval '1 day', now() - interval '1 hour'),
+        ('expired-old', '', '', 'viewer', NULL, now() - interval '31 days'),
+        ('alive', '', '', 'viewer', NULL, now() + interval '1 day'),
+        ('for-ever', '', '', 'viewer', NULL, NULL)`);
+
+    expect(await new Retention(test.database, 30).run()).toMatchObject({ answers: 25, rateLimits: 7, tokens: 2 });
+
+    const keys = await test.database.query<{ oldest: number }>('SELECT max(key::int) AS oldest FROM idempotency_keys');
+    expect(keys).toEqual([{ oldest: 23 }]);
+    const tokens = await test.database.query('SELECT id FROM tokens ORDER BY id');
+    expect(tokens).toEqual([{ id: 'alive' }, { id: 'for-ever' }, { id: 'revoked-lately' }]);
   });
 
   type JobOptions = { deployments: number; daysAgo: number; isDeleted?: boolean };

@@ -24,6 +24,8 @@ export type Stack = {
   readonly databaseUrl: string;
   /** Of the first process. */
   readonly url: string;
+  /** Of every process. */
+  readonly urls: readonly string[];
   /** Parsed JSON answer; asks the next process while one does not answer. @throws Error for statuses other than 2xx, unless expected */
   call<T = Record<string, unknown>>(method: string, path: string, body?: object): Promise<T>;
   status(method: string, path: string, body?: object): Promise<number>;
@@ -105,6 +107,7 @@ export async function startStack({
     cloud,
     databaseUrl,
     url: urls[0] ?? '',
+    urls,
     call: async <T>(method: string, path: string, body?: object) => {
       const response = await send(urls, method, path, body);
       const text = await response.text();

@@ -1,0 +1,108 @@
+import { Injectable } from '@nestjs/common';
+import { z } from 'zod';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import { Problem } from '../http/problem.js';
+import type { Role } from './access-rules.js';
+import type { CreateToken, ListTokens, NewTokenResponse, TokenResponse } from './token.schema.js';
+import { makeToken } from './tokens.js';
+
+/** An id is 32 random bits: a second one that is taken is not bad luck any more. */
+const TRIES = 3;
+
+/** Makes, lists and revokes tokens. */
+@Injectable()
+export class TokensService {
+  constructor(
+    private readonly database: Database,
+    private readonly signals: Signals,
+  ) {}
+
+  /** The only answer that holds the token itself. */
+  async create(wanted: CreateToken): Promise<NewTokenResponse> {
+    const { name, role, scope, maxJobs, requestsPerMinute, expiresInDays } = wanted;
+    for (let left = TRIES; left > 0; left -= 1) {
+      const { id, token, hash } = makeToken();
+      const values = [id, name, hash, role, scope, maxJobs, requestsPerMinute, expiresInDays];
+      const [row] = await this.database.query<TokenRow>(INSERT, values);
+      if (row) return { token, ...toToken(row) };
+    }
+    throw new Error('no free id for a token was found');
+  }
+
+  /** The newest first, revoked and expired ones as well. */
+  async list({ limit, cursor }: ListTokens): Promise<Page<TokenResponse>> {
+    const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TokenCursor);
+    const rows = await this.database.query<TokenRow & { position: string }>(LIST, [before, id, limit + 1]);
+    return toPage(rows, limit, (row) => [row.position, row.id], toToken);
+  }
+
+  /** @throws Problem token-not-found */
+  async get(id: string): Promise<TokenResponse> {
+    const [row] = await this.database.query<TokenRow>(`SELECT ${COLUMNS} FROM tokens WHERE id = $1`, [id]);
+    return toToken(row ?? notFound(id));
+  }
+
+  /** Repeatable. @throws Problem token-not-found */
+  async revoke(id: string): Promise<TokenResponse> {
+    const [row] = await this.database.query<TokenRow>(REVOKE, [id]);
+    const token = toToken(row ?? notFound(id));
+    this.signals.send('tokens', [id]);
+    return token;
+  }
+}
+
+type TokenRow = {
+  id: string;
+  name: string;
+  role: Role;
+  scope: string[] | null;
+  max_jobs: number | null;
+  requests_per_minute: number | null;
+  created_at: Date;
+  expires_at: Date | null;
+  last_used_at: Date | null;
+  revoked_at: Date | null;
+};
+
+function toToken(row: TokenRow): TokenResponse {
+  return {
+    id: row.id,
+    name: row.name,
+    role: row.role,
+    scope: row.scope,
+    maxJobs: row.max_jobs,
+    requestsPerMinute: row.requests_per_minute,
+    createdAt: row.created_at.toISOString(),
+    expiresAt: row.expires_at?.toISOString() ?? null,
+    lastUsedAt: row.last_used_at?.toISOString() ?? null,
+    revokedAt: row.revoked_at?.toISOString() ?? null,
+  };
+}
+
+function notFound(id: string): never {
+  throw new Problem('token-not-found', `There is no token ${id}.`);
+}
+
+const COLUMNS = `
+  id, name, role, scope, max_jobs, requests_per_minute, created_at, expires_at, last_used_at, revoked_at`;
+
+const INSERT = `
+  INSERT INTO tokens (id, name, hash, role, scope, max_jobs, requests_per_minute, expires_at)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + make_interval(days => $8::int))
+  ON CONFLICT (id) DO NOTHING
+  RETURNING ${COLUMNS}`;
+
+// A Date has milliseconds only: as text the position is the row's very own.
+const TokenCursor = z.tuple([z.string().regex(/^\d{1,20}$/), z.string().max(8)]);
+const POSITION = `(extract(epoch FROM created_at) * 1000000)::bigint`;
+
+const LIST = `
+  SELECT ${COLUMNS}, ${POSITION}::text AS position FROM tokens
+  WHERE $1::bigint IS NULL OR (${POSITION}, id) < ($1::bigint, $2::text)
+  ORDER BY ${POSITION} DESC, id DESC LIMIT $3`;
+
+const REVOKE = `
+  UPDATE tokens SET revoked_at = COALESCE(revoked_at, clock_timestamp()) WHERE id = $1
+  RETURNING ${COLUMNS}`;

@@ -1,0 +1,45 @@
+import { type Caller, inScopeSql, type Scope } from '../auth/access-rules.js';
+import type { Database, Queryable } from '../database/database.js';
+import { Problem } from '../http/problem.js';
+import type { JobRow } from '../jobs/job-view.js';
+import { insertJob, type NewJob } from './new-deployment.js';
+
+/** Living jobs there may be in a scope. A job that is being deleted counts until its instance is gone. */
+export type JobLimit = { readonly scope: Scope; readonly most: number };
+
+/** Any number no other advisory lock of ours uses. */
+const LOCK = 7_246_014;
+
+/** Of the whole cluster, and of the caller's own scope. */
+export function jobLimitsOf({ scope, maxJobs }: Pick<Caller, 'scope' | 'maxJobs'>, most: number | undefined) {
+  const limits: JobLimit[] = [];
+  if (most !== undefined) limits.push({ scope: null, most });
+  if (maxJobs !== null) limits.push({ scope, most: maxJobs });
+  return limits;
+}
+
+/** As `insertJob`; where there are limits, one after the other, so that no two take the last place. */
+export async function insertJobWithin(
+  database: Database,
+  limits: readonly JobLimit[],
+  job: NewJob,
+): Promise<JobRow | undefined> {
+  if (limits.length === 0) return await insertJob(database, job);
+  return await database.transaction(async (transaction) => {
+    await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+    const row = await insertJob(transaction, job);
+    // After the insert: a name that is taken is the more useful answer, and the count is that of just now.
+    if (row) for (const limit of limits) await checkLimit(transaction, limit);
+    return row;
+  });
+}
+
+async function checkLimit(transaction: Queryable, { scope, most }: JobLimit): Promise<void> {
+  const [row] = await transaction.prepared<{ jobs: number }>('count-jobs', COUNT, [scope]);
+  if (!row || row.jobs <= most) return;
+  const where = scope === null ? 'in this cluster' : `with names that begin with ${scope.join(' or ')}`;
+  throw new Problem('job-limit-reached', `There may be ${most} jobs ${where}: delete one first.`);
+}
+
+const COUNT = `
+  SELECT count(*)::int AS jobs FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')}`;

@@ -1,0 +1,113 @@
+import { hash, type KeyObject } from 'node:crypto';
+import type { Database, Queryable } from '../database/database.js';
+import { seal, unseal } from '../database/sealed.js';
+import { Problem } from './problem.js';
+
+/** What a call was answered. `body`: JSON, byte for byte; null = none. */
+export type KeptAnswer = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | null;
+};
+
+export type KeyedCall = {
+  /** Whose key it is: two callers may use the same one. */
+  readonly caller: string;
+  readonly key: string;
+  /** Whatever makes this call this call. */
+  readonly content: string;
+};
+
+/** The same call in another process is a transaction of milliseconds; one that takes longer has trouble. */
+const LOCK_TIMEOUT_MS = 10_000;
+const LOCK_NOT_AVAILABLE = '55P03';
+
+/**
+ * Carries a call out once per key. Key, change and answer are one transaction: after a crash at any point either all of
+ * them are there, and the repeat gets the answer, or none is, and the repeat does the work. A call that fails changes
+ * nothing and keeps its key.
+ */
+export class IdempotencyKeys {
+  /** In this process repeats wait here, so that fifty of them take one connection, not fifty. */
+  readonly #running = new Map<string, Promise<unknown>>();
+
+  constructor(
+    private readonly database: Database,
+    private readonly encryptionKey: KeyObject,
+  ) {}
+
+  /** @throws Problem idempotency-key-reused, request-in-progress; and what `perform` throws */
+  async once(
+    call: KeyedCall,
+    perform: () => Promise<KeptAnswer>,
+  ): Promise<{ readonly answer: KeptAnswer; readonly isReplay: boolean }> {
+    const name = contextOf(call);
+    while (this.#running.has(name)) await this.#running.get(name);
+    const running = this.database.unitOfWork((transaction) => this.#claimOrReplay(transaction, call, perform));
+    this.#running.set(
+      name,
+      running.catch(() => undefined),
+    );
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(name);
+    }
+  }
+
+  async #claimOrReplay(transaction: Queryable, call: KeyedCall, perform: () => Promise<KeptAnswer>) {
+    const fingerprint = hash('sha256', call.content, 'buffer');
+    if (!(await claim(transaction, call, fingerprint))) {
+      return { answer: await this.#read(transaction, call, fingerprint), isReplay: true };
+    }
+    const answer = await perform();
+    const sealed = seal(this.encryptionKey, JSON.stringify(answer), contextOf(call));
+    await transaction.prepared('keep-answer', KEEP, [call.caller, call.key, sealed]);
+    return { answer, isReplay: false };
+  }
+
+  async #read(transaction: Queryable, call: KeyedCall, fingerprint: Buffer): Promise<KeptAnswer> {
+    const [row] = await transaction.prepared<{ fingerprint: Buffer; answer: Buffer }>('read-answer', READ, [
+      call.caller,
+      call.key,
+    ]);
+    // Deleted in this moment, because it is too old.
+    if (!row) throw new Problem('conflict', 'This Idempotency-Key has just expired: send the request again.');
+    if (!row.fingerprint.equals(fingerprint)) {
+      throw new Problem('idempotency-key-reused', 'This Idempotency-Key was sent with another request before.');
+    }
+    return JSON.parse(unseal(this.encryptionKey, row.answer, contextOf(call))) as KeptAnswer;
+  }
+}
+
+/** Waits while another process carries out a call of the same key; false: it has been carried out. */
+async function claim(transaction: Queryable, { caller, key }: KeyedCall, fingerprint: Buffer): Promise<boolean> {
+  await transaction.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+  try {
+    const rows = await transaction.prepared('claim-idempotency-key', CLAIM, [caller, key, fingerprint]);
+    await transaction.query('SET LOCAL lock_timeout = DEFAULT');
+    return rows.length > 0;
+  } catch (error) {
+    if (!hasCode(error, LOCK_NOT_AVAILABLE)) throw error;
+    throw new Problem('request-in-progress', 'A request with this Idempotency-Key is still being carried out.', {
+      retryAfterSeconds: 1,
+      cause: error,
+    });
+  }
+}
+
+function contextOf({ caller, key }: KeyedCall): string {
+  return `idempotency key ${caller} ${key}`;
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return Error.isError(error) && 'code' in error && error.code === code;
+}
+
+const CLAIM = `
+  INSERT INTO idempotency_keys (caller, key, fingerprint) VALUES ($1, $2, $3)
+  ON CONFLICT (caller, key) DO NOTHING RETURNING 1`;
+
+const READ = `SELECT fingerprint, answer FROM idempotency_keys WHERE caller = $1 AND key = $2`;
+
+const KEEP = `UPDATE idempotency_keys SET answer = $3 WHERE caller = $1 AND key = $2`;

@@ -1,0 +1,177 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import { RateLimiter } from '../../src/auth/rate-limiter.js';
+import { type Api, startApi } from '../support/api.js';
+import { createEmptyDatabase, createTestDatabase, dropDatabase, type TestDatabase } from '../support/database.js';
+import { startStack, type Stack } from '../support/stack.js';
+
+const ADMIN_TOKEN = 'the-token-of-the-operator';
+
+describe('the rate limit', () => {
+  let stack: Stack;
+  afterEach(() => stack.stop(), 60_000);
+
+  it('is one for all processes, and says when to come again', async () => {
+    // 60 a minute: one more each second while this runs.
+    stack = await startStack({
+      runtime: createSimulatedRuntime(),
+      replicas: 2,
+      env: { ADMIN_TOKEN, RATE_LIMIT: '60' },
+    });
+    const startedAt = performance.now();
+    const answers = await Promise.all(
+      Array.from({ length: 200 }, async (_, n) => {
+        const response = await fetch(`${stack.urls[n % 2]}/v1/jobs`, {
+          headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+        });
+        return {
+          status: response.status,
+          headers: response.headers,
+          body: (await response.json()) as { type?: string },
+        };
+      }),
+    );
+    const seconds = (performance.now() - startedAt) / 1000;
+    const served = answers.filter(({ status }) => status === 200);
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(served.length + refused.length).toBe(200);
+    expect(served.length).toBeGreaterThanOrEqual(60);
+    expect(served.length).toBeLessThanOrEqual(60 + Math.ceil(seconds));
+
+    const [{ headers, body }] = refused as [(typeof refused)[number]];
+    expect(body.type).toBe('/problems/too-many-requests');
+    expect(headers.get('ratelimit-policy')).toBe('"default";q=60;w=60');
+    expect(headers.get('ratelimit')).toMatch(/^"default";r=0;t=\d+$/);
+    expect(headers.get('retry-after')).toBe('1');
+    expect(served[0]?.headers.get('ratelimit')).toMatch(/^"default";r=\d+;t=\d+$/);
+
+    const health = await fetch(`${stack.url}/health/ready`);
+    expect(health.status).toBe(200);
+  }, 120_000);
+});
+
+describe('a bucket of requests', () => {
+  let test: TestDatabase;
+  beforeAll(async () => {
+    test = await createTestDatabase();
+  });
+  afterAll(() => test.close());
+
+  const statements = () => {
+    let count = 0;
+    const counted = {
+      query: test.database.query.bind(test.database),
+      prepared: <Row extends object>(name: string, text: string, values?: readonly unknown[]) => {
+        count += 1;
+        return test.database.prepared<Row>(name, text, values);
+      },
+    };
+    return { database: counted, count: () => count };
+  };
+  const ago = (caller: string, seconds: number) =>
+    test.database.query(
+      `UPDATE rate_limits SET updated_at = updated_at - make_interval(secs => $2) WHERE caller = $1`,
+      [caller, seconds],
+    );
+
+  it('costs a statement per slice, and none while it is empty', async () => {
+    const { database, count } = statements();
+    const limiter = new RateLimiter(database, 1_000);
+    const caller = { id: 'many', requestsPerMinute: null };
+    for (let n = 0; n < 1_000; n += 1) expect((await limiter.take(caller)).isAllowed).toBe(true);
+    expect(count()).toBe(50);
+    let allowed = 0;
+    for (let n = 0; n < 1_000; n += 1) allowed += Number((await limiter.take(caller)).isAllowed);
+    expect(count()).toBeLessThan(70 + allowed);
+    expect(allowed).toBeLessThan(100);
+  });
+
+  it('fills again with time, and never beyond its size', async () => {
+    const limiter = () => new RateLimiter(test.database, 10);
+    const caller = { id: 'filling', requestsPerMinute: null };
+    const spend = async () => {
+      const own = limiter();
+      let allowed = 0;
+      while ((await own.take(caller)).isAllowed) allowed += 1;
+      return allowed;
+    };
+    expect(await spend()).toBe(10);
+    expect(await limiter().take(caller)).toMatchObject({ isAllowed: false, limit: 10, remaining: 0, retrySeconds: 6 });
+    await ago('filling', 12);
+    expect(await spend()).toBe(2);
+    await ago('filling', 3_600);
+    expect(await spend()).toBe(10);
+    await ago('filling', -3_600);
+    expect(await spend()).toBe(0);
+  });
+
+  it('is each caller’s own, with its own limit', async () => {
+    const limiter = new RateLimiter(test.database, 1);
+    const take = async (id: string, requestsPerMinute: number | null) =>
+      (await limiter.take({ id, requestsPerMinute })).isAllowed;
+    expect([await take('one', null), await take('one', null)]).toEqual([true, false]);
+    expect([await take('two', 2), await take('two', 2), await take('two', 2)]).toEqual([true, true, false]);
+  });
+
+  it('gives back nothing of a slice that was kept too long', async () => {
+    let now = 0;
+    const limiter = new RateLimiter(test.database, 500, () => now);
+    const caller = { id: 'slow', requestsPerMinute: null };
+    expect(await limiter.take(caller)).toMatchObject({ remaining: 499 });
+    expect(await limiter.take(caller)).toMatchObject({ remaining: 498 });
+    now = 5_000;
+    expect((await limiter.take(caller)).remaining).toBeLessThan(492);
+  });
+});
+
+describe('wrong tokens', () => {
+  let api: Api;
+  let databaseUrl: string;
+  beforeAll(async () => {
+    databaseUrl = await createEmptyDatabase();
+    api = await startApi({ databaseUrl, env: { ADMIN_TOKEN, ROLE: 'api', TRUST_PROXY: 'loopback' } });
+  });
+  afterAll(async () => {
+    await api.close();
+    await dropDatabase(databaseUrl);
+  });
+  const from = (address: string, token: string) =>
+    api.request('GET', '/v1/jobs', { headers: { authorization: `Bearer ${token}`, 'x-forwarded-for': address } });
+
+  it('end in 429 for their own address, with the right token too, and for no other', async () => {
+    const statuses: number[] = [];
+    for (let n = 0; n < 22; n += 1) statuses.push((await from('192.0.2.1', `guess-${n}`)).status);
+    expect(statuses).toEqual([...Array<number>(20).fill(401), 429, 429]);
+    const refused = await from('192.0.2.1', ADMIN_TOKEN);
+    expect(refused).toMatchObject({ status: 429, body: { type: '/problems/too-many-requests' } });
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await from('192.0.2.2', ADMIN_TOKEN)).status).toBe(200);
+  });
+
+  it('that are always the same shut out nobody', async () => {
+    for (let n = 0; n < 30; n += 1) expect((await from('192.0.2.3', 'a-revoked-one')).status).toBe(401);
+    expect((await from('192.0.2.3', ADMIN_TOKEN)).status).toBe(200);
+  });
+});
+
+describe('MAX_JOBS', () => {
+  let api: Api;
+  let databaseUrl: string;
+  beforeAll(async () => {
+    databaseUrl = await createEmptyDatabase();
+    api = await startApi({ databaseUrl, env: { ROLE: 'api', MAX_JOBS: '5' } });
+  });
+  afterAll(async () => {
+    await api.close();
+    await dropDatabase(databaseUrl);
+  });
+
+  it('holds however many come at once', async () => {
+    const names = Array.from({ length: 20 }, (_, n) => `job-${n}`);
+    const answers = await Promise.all(names.map((name) => api.request('POST', '/v1/jobs', { body: { name } })));
+    expect(answers.filter(({ status }) => status === 201)).toHaveLength(5);
+    expect(answers.filter(({ status }) => status === 409)).toHaveLength(15);
+    const { items } = (await api.request('GET', '/v1/jobs')).body as { items: unknown[] };
+    expect(items).toHaveLength(5);
+  });
+});
