@@ -1,7 +1,14 @@
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import type { CapacityState, LaunchView } from './plan-capacity.js';
 import { type FleetInput, planFleet, SEEN_LATELY_SECONDS, SOFT_BOOT_SECONDS, type Supply } from './plan-fleet.js';
+
+// As many inputs as the environment's HISTORIES asks for, at a share that takes as long as its histories do.
+fc.configureGlobal({
+  numRuns: Math.ceil(Number(process.env['HISTORIES'] ?? 2_000) / 20),
+  ...(process.env['SEED'] !== undefined && { seed: Number(process.env['SEED']) }),
+});
+jest.setTimeout(600_000);
 
 const NOW = new Date('2026-03-01T12:00:00.000Z');
 const at = fc.integer({ min: -2000, max: 2000 }).map((seconds) => new Date(NOW.getTime() - seconds * 1000));

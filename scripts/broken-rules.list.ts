@@ -1,0 +1,313 @@
+/** A rule, and the program without it. */
+export type Rule = {
+  readonly name: string;
+  readonly file: string;
+  /** Exactly once in the file. */
+  readonly text: string;
+  readonly broken: string;
+  /** Test files; each of them must notice. */
+  readonly caughtBy: readonly string[];
+};
+
+const HISTORIES = 'test/histories/histories.spec.ts';
+const JOB = 'src/scheduler/plan-job.spec.ts';
+const FENCES = 'test/integration/fences.spec.ts';
+
+export const RULES: readonly Rule[] = [
+  // What EC2 has done, as far as we can know
+  {
+    name: 'no-visibility-grace-for-launches',
+    file: 'src/fleet/plan-launch.ts',
+    text: 'if ((launch.calledMsAgo ?? 0) < VISIBILITY_MS) return { ...again, reason, message };',
+    broken: '',
+    caughtBy: ['src/fleet/plan-launch.spec.ts', HISTORIES],
+  },
+  {
+    name: 'no-visibility-grace-in-sweeps',
+    file: 'src/fleet/plan-sweep.ts',
+    text: 'return terminatedAt === null && launchedAt < before(startedAt, VISIBILITY_SECONDS);',
+    broken: 'return terminatedAt === null && launchedAt <= startedAt;',
+    caughtBy: ['src/fleet/plan-sweep.spec.ts'],
+  },
+  {
+    name: 'gone-after-one-look',
+    file: 'src/fleet/plan-sweep.ts',
+    text: 'row.missingSince !== null &&\n    row.missingSince <= before(startedAt, MISSING_SECONDS) &&',
+    broken: '',
+    caughtBy: ['src/fleet/plan-sweep.spec.ts'],
+  },
+  {
+    name: 'states-go-back',
+    file: 'src/fleet/plan-sweep.ts',
+    text: `if (from === 'terminated') return from;`,
+    broken: '',
+    caughtBy: ['src/fleet/plan-sweep.spec.ts'],
+  },
+  {
+    name: 'unknown-outcome-is-failed',
+    file: 'src/fleet/plan-launch.ts',
+    text: `return { to: 'unknown', againMs, failure: null, reason, message, isVoid: false };`,
+    broken: `return { to: 'failed', failure: kind, reason, message };`,
+    caughtBy: ['src/fleet/plan-launch.spec.ts', HISTORIES],
+  },
+  {
+    name: 'refused-repeat-is-failed',
+    file: 'src/fleet/plan-launch.ts',
+    text: `return launch.status === 'unknown' ? lookUp : { to: 'failed', failure: kind, reason, message };`,
+    broken: `return { to: 'failed', failure: kind, reason, message };`,
+    caughtBy: ['src/fleet/plan-launch.spec.ts', HISTORIES],
+  },
+  {
+    name: 'throttled-repeat-was-never-called',
+    file: 'src/fleet/plan-launch.ts',
+    text: 'return { to: launch.status, againMs, failure: null, reason, message, isVoid: true };',
+    broken: `return { to: 'planned', againMs, failure: null, reason, message, isVoid: true };`,
+    caughtBy: ['src/fleet/plan-launch.spec.ts', HISTORIES],
+  },
+  {
+    name: 'client-token-of-the-shape',
+    file: 'src/fleet/launcher.ts',
+    text: 'ec2.runInstances(input, launch.id)',
+    broken: 'ec2.runInstances(input, launch.shapeKey.slice(0, 36))',
+    caughtBy: ['test/integration/fleet.spec.ts'],
+  },
+  {
+    name: 'client-token-of-the-try',
+    file: 'src/fleet/launcher.ts',
+    text: 'ec2.runInstances(input, launch.id)',
+    broken: 'ec2.runInstances(input, `${launch.id}-${launch.tries}`)',
+    caughtBy: ['test/integration/fleet-launch.spec.ts'],
+  },
+  // What is launched and ended
+  {
+    name: 'launch-for-nobody',
+    file: 'src/fleet/plan-launch.ts',
+    text: `return launch.isWanted ? 'call' : 'withdraw';`,
+    broken: `return 'call';`,
+    caughtBy: ['src/fleet/plan-launch.spec.ts', HISTORIES],
+  },
+  {
+    name: 'launch-beside-an-open-one',
+    file: 'src/fleet/plan-fleet.ts',
+    text: 'if (needed <= 0 || launches.some(isOpen)) return wait(null);',
+    broken: 'if (needed <= 0) return wait(null);',
+    caughtBy: ['src/fleet/plan-fleet.property.spec.ts', HISTORIES],
+  },
+  {
+    name: 'boots-do-not-count',
+    file: 'src/fleet/plan-fleet.ts',
+    text: 'return open + young + Math.max(0, booting.length - young - waiting);',
+    broken: 'return open;',
+    caughtBy: ['src/fleet/plan-fleet.spec.ts', HISTORIES],
+  },
+  {
+    name: 'an-instance-for-all-in-line',
+    file: 'src/fleet/plan-fleet.ts',
+    text: `instanceId: ready[index]?.id ?? '',`,
+    broken: `instanceId: ready[0]?.id ?? '',`,
+    caughtBy: ['src/fleet/plan-fleet.property.spec.ts'],
+  },
+  {
+    name: 'used-instances-serve-again',
+    file: 'src/fleet/plan-fleet.ts',
+    text: `if (instance.attempt === 'ended') return 'attempt-ended';`,
+    broken: '',
+    caughtBy: ['src/fleet/plan-fleet.spec.ts', HISTORIES],
+  },
+  {
+    name: 'instances-of-ended-attempts-stay',
+    file: 'src/fleet/plan-fleet.ts',
+    text: `return isWithin(instance.launchedAt, NEVER_REGISTERED_SECONDS, now) ? null : 'never-registered';`,
+    broken: 'return null;',
+    caughtBy: ['src/fleet/plan-fleet.spec.ts', HISTORIES],
+  },
+  {
+    name: 'unknown-instances-are-taken-in',
+    file: 'src/fleet/plan-sweep.ts',
+    text: '.filter((instance) => input.launches.has(launchOf(instance)))\n',
+    broken: '\n',
+    caughtBy: ['src/fleet/plan-sweep.spec.ts', 'test/integration/fleet-sweep.spec.ts'],
+  },
+  {
+    name: 'quarantined-instances-are-terminated',
+    file: 'src/fleet/plan-sweep.ts',
+    text: 'if (row.quarantined || row.retireReason !== null) return null;',
+    broken: 'if (row.retireReason !== null) return null;',
+    caughtBy: ['src/fleet/plan-sweep.spec.ts', HISTORIES],
+  },
+  // Who may write, and when
+  {
+    name: 'no-lock-on-jobs',
+    file: 'src/scheduler/load-jobs.ts',
+    text: 'LIMIT $1\n  FOR NO KEY UPDATE SKIP LOCKED`;',
+    broken: 'LIMIT $1`;',
+    caughtBy: [FENCES],
+  },
+  {
+    name: 'waits-for-jobs-others-hold',
+    file: 'src/scheduler/load-jobs.ts',
+    text: 'LIMIT $1\n  FOR NO KEY UPDATE SKIP LOCKED`;',
+    broken: 'LIMIT $1\n  FOR NO KEY UPDATE`;',
+    caughtBy: [FENCES],
+  },
+  {
+    name: 'stale-owner-writes',
+    file: 'src/fleet/owner-lease.ts',
+    text: 'WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() FOR SHARE`,',
+    broken: `WHERE cluster = $1 AND $2 <> '' AND $3::bigint IS NOT NULL FOR SHARE\`,`,
+    caughtBy: ['test/integration/fleet-owner.spec.ts'],
+  },
+  {
+    name: 'take-over-during-a-write',
+    file: 'src/fleet/owner-lease.ts',
+    text: 'AND expires_at > clock_timestamp() FOR SHARE`,',
+    broken: 'AND expires_at > clock_timestamp()`,',
+    caughtBy: ['test/integration/fleet-owner.spec.ts'],
+  },
+  {
+    name: 'budgets-full-after-a-crash',
+    file: 'src/fleet/owner-lease.ts',
+    text: `const tokens = holder === '' ? (budgets ?? {}) : {};`,
+    broken: 'const tokens = budgets ?? {};',
+    caughtBy: ['test/integration/fleet-owner.spec.ts'],
+  },
+  {
+    name: 'assigns-what-is-leaving',
+    file: 'src/fleet/apply-plans.ts',
+    text: 'AND assigned = false AND retire_reason IS NULL\n',
+    broken: '\n',
+    caughtBy: [FENCES],
+  },
+  {
+    name: 'assigns-to-an-ended-attempt',
+    file: 'src/fleet/apply-plans.ts',
+    text: `JOIN attempts a ON a.id = w.attempt_id AND a.phase = 'waiting'`,
+    broken: 'JOIN attempts a ON a.id = w.attempt_id',
+    caughtBy: [FENCES],
+  },
+  {
+    name: 'retires-what-was-just-assigned',
+    file: 'src/fleet/apply-plans.ts',
+    text: `AND (l.reason = 'attempt-ended' OR i.assigned = false)\n`,
+    broken: '\n',
+    caughtBy: [FENCES],
+  },
+  {
+    name: 'wake-ups-of-shapes-get-lost',
+    file: 'src/fleet/apply-plans.ts',
+    text: 'ELSE LEAST(s.next_pass_at, p."recheckAt") END,',
+    broken: 'ELSE p."recheckAt" END,',
+    caughtBy: [FENCES],
+  },
+  {
+    name: 'later-answers-replace-the-first',
+    file: 'src/agent/results.service.ts',
+    text: `WHERE orders.instance_id = target.instance_id AND orders.number = target.number AND (
+      orders.answered_at IS NULL
+      OR (`,
+    broken: `WHERE orders.instance_id = target.instance_id AND orders.number = target.number AND (true OR (`,
+    caughtBy: ['test/integration/agent-results.spec.ts'],
+  },
+  // Silence
+  {
+    name: 'heals-on-silence-of-our-own',
+    file: 'src/fleet/plan-silence.ts',
+    text: 'Math.max(lastSeenAt.getTime(), listeningSince.getTime())',
+    broken: 'Math.max(lastSeenAt.getTime(), listeningSince.getTime() * 0)',
+    caughtBy: ['src/fleet/plan-silence.spec.ts', 'test/integration/fleet-silence.spec.ts', HISTORIES],
+  },
+  {
+    name: 'heals-when-all-are-silent',
+    file: 'src/fleet/plan-silence.ts',
+    text: 'return silent.length > Math.max(FEW, SHARE * total);',
+    broken: 'return silent.length > total;',
+    caughtBy: ['src/fleet/plan-silence.spec.ts', 'test/integration/fleet-silence.spec.ts'],
+  },
+  {
+    name: 'spares-are-silent-when-we-were-away',
+    file: 'src/fleet/plan-fleet.ts',
+    text: 'return latest([lastSeenAt ?? registeredAt, listeningSince]);',
+    broken: 'return latest([lastSeenAt ?? registeredAt, new Date(listeningSince.getTime() * 0)]);',
+    caughtBy: ['src/fleet/plan-fleet.spec.ts'],
+  },
+  // What users asked for
+  {
+    name: 'cancel-not-kept',
+    file: 'src/scheduler/plan-job.ts',
+    text: `if (candidate.cancelRequestedAt) return 'cancel-requested';`,
+    broken: '',
+    caughtBy: [JOB, HISTORIES],
+  },
+  {
+    name: 'active-before-stable',
+    file: 'src/scheduler/plan-candidate.ts',
+    text: 'if (stableAt && draft.now >= stableAt) activate(draft, deployment, current);',
+    broken: 'if (stableAt) activate(draft, deployment, current);',
+    caughtBy: [JOB, HISTORIES],
+  },
+  {
+    name: 'active-retired-at-once',
+    file: 'src/scheduler/plan-leaving.ts',
+    text: 'const isDue = isEnded(status) || isStopping || !deadlineAt || draft.now >= deadlineAt;',
+    broken: `const isDue = status !== 'queued';`,
+    caughtBy: [JOB],
+  },
+  {
+    name: 'two-heals-at-once',
+    file: 'src/scheduler/plan-active.ts',
+    text: 'if (going) return `attempt',
+    broken: 'if (going && waitsFor === going.id) return `attempt',
+    caughtBy: [JOB, HISTORIES],
+  },
+  {
+    name: 'old-ones-stopped-while-the-new-one-ails',
+    file: 'src/scheduler/plan-active.ts',
+    text: 'if (good) return settle(draft, deployment, good);',
+    broken: `for (const other of inService(draft, deployment)) if (other.id !== good?.id) release(draft, deployment, other, 'not-needed');
+  if (good) return settle(draft, deployment, good);`,
+    caughtBy: [JOB],
+  },
+  {
+    name: 'our-troubles-count-against-the-job',
+    file: 'src/scheduler/plan-leaving.ts',
+    text: `counted: reason !== 'agent-unresponsive'`,
+    broken: 'counted: true',
+    caughtBy: [JOB],
+  },
+  {
+    name: 'throttling-counts-as-no-capacity',
+    file: 'src/scheduler/plan-attempt.ts',
+    text: 'BUSY_REASONS.has(verdict.reason)',
+    broken: 'BUSY_REASONS.has(verdict.reason.toUpperCase())',
+    caughtBy: [JOB],
+  },
+  // Every state has a way out
+  {
+    name: 'no-wake-up-for-the-deadline',
+    file: 'src/scheduler/plan-candidate.ts',
+    text: 'draft.wakeAt(deadlineAt);\n  if (!attempt)',
+    broken: 'if (!attempt)',
+    caughtBy: [HISTORIES],
+  },
+  {
+    name: 'a-stop-without-an-end',
+    file: 'src/scheduler/plan-leaving.ts',
+    text: 'if (isStopped || isLost || draft.now >= deadline)',
+    broken: 'if (isStopped || isLost)',
+    caughtBy: [HISTORIES],
+  },
+  {
+    name: 'untaken-orders-wait-for-ever',
+    file: 'src/scheduler/plan-attempt.ts',
+    text: `if (now < deadline) return stay('assigned', deadline);`,
+    broken: `if (now < deadline || deadline) return stay('assigned', deadline);`,
+    caughtBy: [JOB, HISTORIES],
+  },
+  {
+    name: 'a-missed-exit-is-final',
+    file: 'src/scheduler/plan-healing.ts',
+    text: `(mayBeDown(attempt, wait) ? [docker('start', startRequest())] : [])`,
+    broken: '[]',
+    caughtBy: [JOB],
+  },
+];
