@@ -89,12 +89,9 @@ export const Instance = z
       .optional()
       .meta({ description: 'Name of an instance profile the operator allows.' }),
     diskGiB: z.int().min(8).max(16_384).default(30),
-    market: z
-      .enum(['on-demand', 'spot'])
-      .default('on-demand')
-      .meta({
-        description: 'EC2 may take a spot instance back at any time; onCapacity.fallback names another market.',
-      }),
+    market: z.enum(['on-demand', 'spot']).default('on-demand').meta({
+      description: 'EC2 may take a spot instance back at any time; onCapacity.fallback names another market.',
+    }),
     publicIp: z.boolean().default(true),
   })
   .meta({ id: 'JobInstance', description: 'The EC2 instance the job gets.' });
