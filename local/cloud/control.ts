@@ -113,6 +113,10 @@ async function applyFault(request: IncomingMessage, faults: Faults): Promise<voi
       faults.spotNotice(fields.text('id'), fields.number('inSeconds'));
       return;
     }
+    case 'publishImage': {
+      faults.publishImage();
+      return;
+    }
     case 'clear': {
       faults.clear();
       return;

@@ -1,5 +1,6 @@
 import type { Capacity, OfferMatch } from './capacity.ts';
 import { CloudError, statusOf } from './errors.ts';
+import { newestImage } from './images.ts';
 import { STATE_REASONS, type CloudInstance } from './instance.ts';
 import type { World } from './world.ts';
 
@@ -36,6 +37,8 @@ export type Faults = {
   exhaustMemory(id: string): Promise<void>;
   /** Interruption notice now (metadata: spot/instance-action), termination after so many seconds (EC2: 120). */
   spotNotice(id: string, inSeconds: number): void;
+  /** Amazon publishes a newer image: aliases stand for it from now on. */
+  publishImage(): void;
   /** Takes back what waits (failures, lost and late answers, throttling), not what already happened. */
   clear(): void;
 };
@@ -89,6 +92,7 @@ export function createFaults(world: World): FaultPlan {
       instance.spotActionAt = `${at.toISOString().slice(0, 19)}Z`;
       world.machines.terminateAt(instance, at, STATE_REASONS.spot);
     },
+    publishImage: () => void world.images.unshift(newestImage(world.images)),
     clear: () => {
       failures.length = 0;
       losses.length = 0;

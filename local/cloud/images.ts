@@ -16,7 +16,7 @@ export type Image = {
 };
 
 /** Ids depend on the name only, so that a configured id stays right between runs. */
-export function createImages(): readonly Image[] {
+export function createImages(): Image[] {
   return [
     ecsImage('20260105', 'x86_64'),
     ecsImage('20251117', 'x86_64'),
@@ -39,6 +39,12 @@ export function createImages(): readonly Image[] {
       ownerAlias: undefined,
     },
   ];
+}
+
+/** Amazon's next ECS-optimised image, newer than all there are. */
+export function newestImage(images: readonly Image[]): Image {
+  const newest = Math.max(...images.filter(({ ownerAlias }) => ownerAlias).map(({ createdAt }) => createdAt.getTime()));
+  return ecsImage(new Date(newest + 7 * 86_400_000).toISOString().slice(0, 10).replaceAll('-', ''), 'x86_64');
 }
 
 /** `ImageId=resolve:ssm:NAME`, which RunInstances resolves on the server's side. */

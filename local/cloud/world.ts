@@ -16,7 +16,8 @@ export type World = {
   readonly settings: WorldSettings;
   readonly random: Random;
   readonly network: Network;
-  readonly images: readonly Image[];
+  /** Newest first, of each kind. */
+  readonly images: Image[];
   readonly buckets: Buckets;
   readonly capacity: Capacity;
   readonly launches: Launches;
