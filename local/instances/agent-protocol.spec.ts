@@ -279,6 +279,37 @@ describe.each(agents)('%s', (_name, create) => {
     expect(agent.shutdowns()).toEqual(['-h +15', '-h +90', '-c', '-h +5']);
   });
 
+  it('starts the dead-man switch over with any answer, when it is told to', async () => {
+    const deadMan = (headers: object) => api.order({ 'Order-Kind': 'dead-man', 'Dead-Man-Minutes': '2', ...headers });
+    const anyOrder = () => api.result(api.docker('GET', '/images/none/json'));
+    await agent.start();
+    await api.result(deadMan({ 'Dead-Man-Renews': 'yes' }));
+    agent.setDeadMan(2, 60);
+    await anyOrder();
+    expect(agent.shutdowns()).toEqual(['-h +15', '-h +2', '-h +2']);
+    // Just renewed: not again with every answer.
+    await anyOrder();
+    expect(agent.shutdowns()).toHaveLength(3);
+    await api.result(deadMan({}));
+    agent.setDeadMan(2, 60);
+    await anyOrder();
+    expect(agent.shutdowns()).toEqual(['-h +15', '-h +2', '-h +2', '-h +2']);
+  });
+
+  it('keeps the switch off over a kill once it was turned off, and sets it anew after a time without power', async () => {
+    await agent.start();
+    await api.result(api.order({ 'Order-Kind': 'dead-man', 'Dead-Man-Minutes': '0' }));
+    await agent.kill();
+    await agent.start();
+    await api.result(api.order({ 'Order-Kind': 'dead-man', 'Dead-Man-Minutes': '7' }));
+    expect(agent.shutdowns()).toEqual(['-h +15', '-c', '-h +7']);
+    await agent.kill();
+    agent.setDeadMan(7, -3600);
+    await agent.start();
+    await eventually(() => agent.shutdowns().length === 4);
+    expect(agent.shutdowns().at(-1)).toBe('-h +7');
+  });
+
   it('shuts the machine down once the answer is out', async () => {
     await agent.start();
     expect((await api.result(api.order({ 'Order-Kind': 'shutdown' }))).headers['result-status']).toBe('200');
@@ -347,21 +378,6 @@ describe.each(agents)('%s', (_name, create) => {
       for (const name of readdirSync(state)) expect(statSync(join(state, name)).mode & 0o077).toBe(0);
     },
   );
-
-  it('starts the dead-man switch over with any answer, when it is told to', async () => {
-    const state = join(agent.folder, 'state');
-    const deadMan = (headers: object) => api.order({ 'Order-Kind': 'dead-man', 'Dead-Man-Minutes': '2', ...headers });
-    const halfway = () => writeFileSync(join(state, 'dead-man'), `2 ${Math.floor(Date.now() / 1000) + 60}\n`);
-    await agent.start();
-    await api.result(deadMan({ 'Dead-Man-Renews': 'yes' }));
-    halfway();
-    await api.result(api.docker('GET', '/images/none/json'));
-    expect(agent.shutdowns()).toEqual(['-h +15', '-h +2', '-h +2']);
-    await api.result(deadMan({}));
-    halfway();
-    await api.result(api.docker('GET', '/images/none/json'));
-    expect(agent.shutdowns()).toEqual(['-h +15', '-h +2', '-h +2', '-h +2']);
-  });
 
   it('starts over from whatever a kill or an older run left on the disk', async () => {
     const state = join(agent.folder, 'state');

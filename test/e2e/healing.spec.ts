@@ -153,6 +153,11 @@ class Around {
     const { stack, name } = this;
     await stack.call('POST', '/v1/jobs', { ...WEB, name, image: 'hello-web:1', ...definition });
     expect((await settled(stack, name, 1)).status).toBe('active');
+    // Docker must have been told to keep it up: what ends before that is replaced.
+    await until(async () => {
+      const [policy] = await this.#orders('restart-policy');
+      return policy?.status === 200;
+    });
     const { instance } = await this.job();
     const web = await this.ask();
     if (!instance || !web) throw new Error(`${name} does not serve`);
@@ -214,12 +219,12 @@ class Around {
 
   /** Waits until Docker gave no answer to the exit watch … */
   watchFailed(): Promise<void> {
-    return until(async () => (await this.#watch()).at(-1)?.status === 0);
+    return until(async () => (await this.#orders('wait')).at(-1)?.status === 0);
   }
 
   /** … and until the agent has a new one. */
   watchOpen(): Promise<void> {
-    return until(async () => (await this.#watch()).at(-1)?.isOpen === true);
+    return until(async () => (await this.#orders('wait')).at(-1)?.isOpen === true);
   }
 
   /** A new deployment takes its place, for which its agent must stop the container. */
@@ -237,12 +242,12 @@ class Around {
     expect((await this.deployment(1)).attempt).toBe(1);
   }
 
-  #watch(): Promise<{ status: number | null; isOpen: boolean }[]> {
+  #orders(purpose: string): Promise<{ status: number | null; isOpen: boolean }[]> {
     return this.stack.query(
       `SELECT o.result_status AS status, o.answered_at IS NULL AND o.taken_at IS NOT NULL AS "isOpen"
        FROM orders o JOIN attempts a ON a.id = o.attempt_id JOIN jobs j ON j.id = a.job_id
-       WHERE j.name = $1 AND o.purpose = 'wait' ORDER BY o.number`,
-      [this.name],
+       WHERE j.name = $1 AND o.purpose = $2 ORDER BY o.number`,
+      [this.name, purpose],
     );
   }
 }

@@ -22,6 +22,8 @@ export type AgentUnderTest = {
   kill(): Promise<void>;
   /** Arguments of every call of `shutdown` so far. */
   shutdowns(): string[];
+  /** As if so much of its time had passed already. */
+  setDeadMan(minutes: number, leftSeconds: number): void;
   remove(): Promise<void>;
 };
 
@@ -78,6 +80,10 @@ export async function shellAgent({
     kill,
     shutdowns: () =>
       existsSync(join(folder, 'shutdowns')) ? readFileSync(join(folder, 'shutdowns'), 'utf8').trim().split('\n') : [],
+    setDeadMan(minutes, leftSeconds) {
+      const deadline = Math.floor(Date.now() / 1000) + leftSeconds;
+      writeFileSync(join(folder, 'state', 'dead-man'), `${minutes} ${deadline}\n`);
+    },
     async remove() {
       await kill();
       await engine.halt();
@@ -123,6 +129,9 @@ export function simulatedAgent({ apiUrl, metadataEndpoint, address }: Surroundin
       return Promise.resolve();
     },
     shutdowns: () => [...shutdowns],
+    setDeadMan(minutes, leftSeconds) {
+      disk.deadMan = { minutes, deadline: Date.now() + leftSeconds * 1000 };
+    },
     async remove() {
       ending.abort();
       await engine.halt();

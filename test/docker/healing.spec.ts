@@ -1,0 +1,166 @@
+import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { callEngine } from '../../local/instances/docker-engine.ts';
+import { createDockerRuntime } from '../../local/instances/docker-runtime.ts';
+import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.js';
+import { type Deployment, HOST_PORT, type Job, remove, settled, until, WEB } from '../support/lifecycle.js';
+import { type Registry, startRegistry } from '../support/registry.js';
+import { startStack, type Stack } from '../support/stack.js';
+import { describeWhen } from '../support/when.js';
+
+const { engine, isReady, whyNot } = await findHelloEngine();
+const socket = engine?.socket ?? '';
+/** Answers like hello-web; `/eat` takes more memory than it may have. */
+const HUNGRY = `
+  const eaten = [];
+  require('node:http').createServer((request, response) => {
+    if (request.url === '/eat') for (;;) eaten.push(Buffer.alloc(16 << 20, 1));
+    response.end('{}');
+  }).listen(8080);
+  process.on('SIGTERM', () => process.exit(0));`;
+
+type Container = {
+  Id: string;
+  RestartCount: number;
+  State: { StartedAt: string; OOMKilled: boolean; Running: boolean };
+};
+
+// What only a real engine can prove; the rest is in test/e2e/healing.spec.ts.
+describeWhen(isReady, whyNot, 'real containers', () => {
+  let stack: Stack;
+  let registry: Registry;
+  const images: string[] = [];
+
+  beforeAll(async () => {
+    registry = await startRegistry();
+    const runtime = createDockerRuntime({ engineSocket: socket, folder: mkdtempSync(join(tmpdir(), 'healing-')) });
+    stack = await startStack({ runtime, cloud: { quotas: 'none' } });
+  }, 60_000);
+  afterEach(() => remove(stack, 'web'), 60_000);
+  afterAll(async () => {
+    await stack.stop();
+    await registry.close();
+    for (const image of images) await docker('rmi', '-f', image).catch(() => undefined);
+  }, 60_000);
+
+  const serve = async (definition: object = {}, image = HELLO_IMAGE): Promise<string> => {
+    await stack.call('POST', '/v1/jobs', { name: 'web', image, ...WEB, ...definition });
+    expect(await settled(stack, 'web', 1)).toMatchObject({ status: 'active' });
+    return (await job()).instance?.id ?? '';
+  };
+  const job = () => stack.call<Job>('GET', '/v1/jobs/web');
+  const deployment = (number: number) => stack.call<Deployment>('GET', `/v1/jobs/web/deployments/${number}`);
+  const container = async (instanceId: string): Promise<Container> => {
+    const filters = JSON.stringify({ label: [`scheduler-local.instance=${instanceId}`] });
+    const { text } = await callEngine(socket, {
+      path: `/containers/json?all=1&filters=${encodeURIComponent(filters)}`,
+    });
+    const [{ Id } = { Id: '' }] = JSON.parse(text) as { Id: string }[];
+    return JSON.parse((await callEngine(socket, { path: `/containers/${Id}/json` })).text) as Container;
+  };
+  /** A new deployment replaces it, for which its agent must stop the container. @returns the container before that */
+  const replace = async (id: string): Promise<Container> => {
+    await stack.call('POST', '/v1/jobs/web/deployments', { image: HELLO_IMAGE });
+    expect(await settled(stack, 'web', 2)).toMatchObject({ status: 'active' });
+    const serving = await container(id);
+    await until(async () => (await deployment(1)).status === 'superseded');
+    expect((await deployment(1)).attempt).toBe(1);
+    const [stop] = await stack.query<{ status: number }>(
+      `SELECT result_status AS status FROM orders WHERE instance_id = $1 AND purpose = 'stop'`,
+      [id],
+    );
+    expect(stop).toEqual({ status: 204 });
+    return serving;
+  };
+
+  it('kill -9 of the agent: the container it finds again never stopped', async () => {
+    const id = await serve();
+    const before = await container(id);
+    await stack.cloud.faults.killAgent(id);
+    expect(await replace(id)).toMatchObject({
+      Id: before.Id,
+      RestartCount: 0,
+      State: { StartedAt: before.State.StartedAt },
+    });
+  }, 120_000);
+
+  it('a reboot: the same container starts again on the same instance', async () => {
+    const id = await serve();
+    const before = await container(id);
+    // Before that, Docker would not start it again, and it would move.
+    await until(async () => {
+      const [policy] = await stack.query<{ status: number | null }>(
+        `SELECT result_status AS status FROM orders WHERE instance_id = $1 AND purpose = 'restart-policy'`,
+        [id],
+      );
+      return policy?.status === 200;
+    });
+    stack.cloud.faults.reboot(id);
+    await until(async () => {
+      const { State } = await container(id);
+      return State.Running && State.StartedAt !== before.State.StartedAt;
+    });
+    expect((await container(id)).Id).toBe(before.Id);
+    expect(await job()).toMatchObject({ instance: { id } });
+    await replace(id);
+  }, 120_000);
+
+  it('out of memory: Docker starts the container again, and nothing moves', async () => {
+    const id = await serve({ command: ['node', '-e', HUNGRY], memoryMiB: 128 });
+    const address = (await job()).instance?.privateIp ?? '';
+    await fetch(`http://${address}:${HOST_PORT}/eat`).catch(() => undefined);
+    await until(async () => (await container(id)).RestartCount === 1);
+    await until(async () => (await fetch(`http://${address}:${HOST_PORT}/`).catch(() => undefined))?.ok === true);
+    const [exit] = await stack.query<{ body: Buffer }>(
+      `SELECT result_body AS body FROM orders WHERE instance_id = $1 AND purpose = 'wait' AND answered_at IS NOT NULL`,
+      [id],
+    );
+    expect(JSON.parse(exit?.body.toString() ?? '')).toMatchObject({ StatusCode: 137 });
+    expect(await job()).toMatchObject({ status: 'running', instance: { id } });
+    expect((await deployment(1)).attempt).toBe(1);
+  }, 120_000);
+
+  it('a rollback runs the bits that ran, though their tag means others now', async () => {
+    const tag = `${registry.host}/web:1`;
+    images.push(tag, await push(tag, 'one'));
+    await serve({}, tag);
+    images.push(await push(tag, 'two'));
+    await stack.call('POST', '/v1/jobs/web/deployments', { image: tag });
+    expect(await settled(stack, 'web', 2)).toMatchObject({ status: 'active' });
+    expect(await hello()).toBe('two');
+
+    await stack.call('POST', '/v1/jobs/web/rollback', {});
+    expect(await settled(stack, 'web', 3)).toMatchObject({ status: 'active' });
+    expect(await hello()).toBe('one');
+    const [first, second, third] = [await deployment(1), await deployment(2), await deployment(3)];
+    expect(first.imageDigest).toMatch(new RegExp(`^${registry.host}/web@sha256:[0-9a-f]{64}$`));
+    expect(second.imageDigest).not.toBe(first.imageDigest);
+    expect(third.imageDigest).toBe(first.imageDigest);
+  }, 240_000);
+
+  const hello = async (): Promise<string> => {
+    const { endpoints } = await job();
+    const response = await fetch(endpoints[0] ?? '', { headers: { connection: 'close' } });
+    return ((await response.json()) as { hello: string }).hello;
+  };
+
+  /** Builds an image that greets like this, pushes it and forgets it here. @returns its reference by digest */
+  async function push(tag: string, greeting: string): Promise<string> {
+    const folder = mkdtempSync(join(tmpdir(), 'image-'));
+    writeFileSync(join(folder, 'Dockerfile'), `FROM ${HELLO_IMAGE}\nENV GREETING=${greeting}\n`);
+    await docker('build', '-q', '-t', tag, folder);
+    await docker('push', '-q', tag);
+    const digest = await docker('inspect', '-f', '{{index .RepoDigests 0}}', tag);
+    await docker('rmi', tag);
+    return digest;
+  }
+});
+
+/** Not synchronous: the registry it talks to answers in this process. */
+async function docker(...args: string[]): Promise<string> {
+  return (await promisify(execFile)('docker', args)).stdout.trim();
+}
