@@ -11,7 +11,7 @@ import {
 } from './plan-facts.js';
 
 const WAITS = 8;
-const PURPOSES = ORDER_PURPOSES.filter((purpose) => purpose !== 'wait');
+const PURPOSES = ORDER_PURPOSES.filter((purpose) => purpose !== 'wait' && purpose !== 'inspect-container');
 const ENDED_ATTEMPTS = 20;
 
 type JobRow = Pick<JobFacts, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId' | 'latestStatus'> & {
@@ -149,7 +149,7 @@ const ENDED = `
     LIMIT $2
   ) e`;
 
-// The planner asks for five exits, three failures and the order that is open: no more than these of the exit watch. An
+// The planner asks for five exits, three failures and the order that is open: no more than these of the exit watch, and the last look. An
 // image's pull and description are most of all bytes, and of no use once the container was created.
 const ORDERS = `
   SELECT a.id AS "attemptId", o.number, o.purpose, o.created_at AS "createdAt", o.taken_at AS "takenAt",
@@ -161,6 +161,8 @@ const ORDERS = `
     (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = ANY($2))
     UNION ALL
     (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = 'wait' ORDER BY x.number DESC LIMIT $3)
+    UNION ALL
+    (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = 'inspect-container' ORDER BY x.number DESC LIMIT 1)
   ) o
   WHERE a.id = ANY($1)
   ORDER BY a.id, o.number`;

@@ -111,6 +111,7 @@ export const ORDER_PURPOSES = [
   'wait',
   'probe',
   'logs',
+  'inspect-container',
   'restart-policy',
   'stop',
 ] as const;

@@ -1,4 +1,4 @@
-import { parseWait, startRequest, waitRequest } from '../agent/container-spec.js';
+import { inspectRequest, parseInspect, parseWait, startRequest, waitRequest } from '../agent/container-spec.js';
 import { after, docker, isAcknowledged, isSpotNoticed, latest, type OrderDraft } from './plan-attempt.js';
 import type { AttemptFacts, OrderFacts } from './plan-facts.js';
 import { REASONS, type Reason } from './plan-reasons.js';
@@ -59,16 +59,30 @@ function crashesInARow(exits: readonly OrderFacts[], now: Date): number {
   return times.length - 1 - calmBefore;
 }
 
-/** It exited before Docker was told to keep it up, which does not start what has exited already; or our own start failed. */
+/** It exited before Docker was told to keep it up, or was stopped by hand, which does not start what has exited already; or our own start failed. */
 function isDead(attempt: AttemptFacts, exits: readonly OrderFacts[]): boolean {
   const policy = latest(attempt, 'restart-policy');
   const again = latest(attempt, 'start');
   if (policy && again && again.number > policy.number && again.answeredAt && !isStarted(again)) return true;
   const lastWait = attempt.orders.findLast(({ purpose, answeredAt }) => purpose === 'wait' && answeredAt);
   const last = exits.at(-1);
+  if (isFoundDown(attempt, last)) return true;
   if (!policy || !last?.answeredAt || last !== lastWait) return false;
   const isKeptUp = policy.status === 200 && policy.answeredAt !== null && policy.answeredAt <= last.answeredAt;
   return !isKeptUp;
+}
+
+/** Docker gave up starting it again, or somebody stopped it on the instance: the exit was its last. */
+function isFoundDown(attempt: AttemptFacts, exit: OrderFacts | undefined): boolean {
+  const look = latest(attempt, 'inspect-container');
+  if (!look?.answeredAt || !isLookAfter(look, exit)) return false;
+  return (
+    look.status === 404 || (look.status === 200 && parseInspect(look.body ?? new Uint8Array())?.isRunning === false)
+  );
+}
+
+function isLookAfter(look: OrderFacts | undefined, exit: OrderFacts | undefined): boolean {
+  return look !== undefined && exit?.answeredAt != null && look.createdAt > exit.answeredAt;
 }
 
 function isWithoutDocker(attempt: AttemptFacts): boolean {
@@ -88,10 +102,35 @@ function textOf({ body }: OrderFacts): string {
   return body ? new TextDecoder().decode(body).slice(0, 500) : '';
 }
 
-/** Keeps an exit watch on an attempt that serves: each answer is one exit, and Docker starts the container again. */
-export function planWatch(attempt: AttemptFacts, now: Date): { orders: OrderDraft[]; wakeAt: Date | null } {
+type Watch = { readonly orders: readonly OrderDraft[]; readonly wakeAt: Date | null };
+
+const NOTHING: Watch = { orders: [], wakeAt: null };
+
+/** Watches an attempt that serves: for the next exit, and after the last one for whether it runs again. */
+export function planWatch(attempt: AttemptFacts, now: Date): Watch {
+  if (!isAcknowledged(attempt)) return NOTHING;
+  const [wait, look] = [planWait(attempt, now), planLook(attempt, now)];
+  const wakes = [wait.wakeAt, look.wakeAt].filter((at) => at !== null);
+  return {
+    orders: [...wait.orders, ...look.orders],
+    wakeAt: wakes.length === 0 ? null : new Date(Math.min(...wakes.map((at) => at.getTime()))),
+  };
+}
+
+/** One look, when the longest pause that Docker makes is over. */
+function planLook(attempt: AttemptFacts, now: Date): Watch {
+  const exit = exitsOf(attempt).at(-1);
+  if (!exit?.answeredAt || isLookAfter(latest(attempt, 'inspect-container'), exit)) return NOTHING;
+  const dueAt = after(exit.answeredAt, CALM_SECONDS);
+  return now < dueAt
+    ? { orders: [], wakeAt: dueAt }
+    : { orders: [docker('inspect-container', inspectRequest())], wakeAt: null };
+}
+
+/** Each answer is one exit, and Docker starts the container again. */
+function planWait(attempt: AttemptFacts, now: Date): Watch {
   const wait = latest(attempt, 'wait');
-  if (!isAcknowledged(attempt) || !wait?.answeredAt) return { orders: [], wakeAt: null };
+  if (!wait?.answeredAt) return NOTHING;
   const dueAt = wait.status === 200 ? wait.answeredAt : after(wait.answeredAt, RETRY_WATCH_SECONDS);
   if (now < dueAt) return { orders: [], wakeAt: dueAt };
   const order = docker('wait', waitRequest('next-exit'), { mode: 'background', timeoutSeconds: 10 * 365 * 86_400 });

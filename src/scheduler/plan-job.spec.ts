@@ -494,6 +494,28 @@ describe('an active service', () => {
     note(world);
   });
 
+  it.each([
+    ['was stopped by hand, or could not be started again', 200, '{"Id":"c","State":{"Running":false}}', true],
+    ['was removed by hand', 404, '{"message":"No such container: job"}', true],
+    ['runs again', 200, '{"Id":"c","State":{"Running":true}}', false],
+    ['may run: Docker did not say', 0, '', false],
+  ])('whose container exited and %s', (_, status, body, isReplaced) => {
+    const { world, deployment } = active();
+    const [first] = deployment.attempts;
+    world.answer(order(first!, 'wait'));
+    world.settle();
+    world.advance(89);
+    expect(purposes(first!)).not.toContain('inspect-container');
+    world.advance(1);
+    world.answer(order(first!, 'inspect-container'), status, body);
+    world.settle();
+    expect(world.status).toBe(isReplaced ? 'degraded' : 'running');
+    world.run(400);
+    expect(world.status).toBe('running');
+    expect(first).toMatchObject(isReplaced ? { phase: 'ended', reason: 'container-exited' } : { phase: 'healthy' });
+    expect(purposes(first!).filter((purpose) => purpose === 'inspect-container')).toHaveLength(1);
+  });
+
   it('that keeps crashing on every instance is moved with growing pauses, and says when', () => {
     const { world, deployment } = active(HEALTH);
     const beganAt: number[] = [];

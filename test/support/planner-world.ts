@@ -286,5 +286,6 @@ export function goodBody(purpose: OrderPurpose): string {
   if (purpose === 'inspect-image')
     return JSON.stringify({ Id: `sha256:${'b'.repeat(64)}`, RepoDigests: [`web@${DIGEST}`] });
   if (purpose === 'wait') return '{"StatusCode":1}';
+  if (purpose === 'inspect-container') return '{"Id":"c","State":{"Status":"running","Running":true}}';
   return '{}';
 }
