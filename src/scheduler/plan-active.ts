@@ -4,7 +4,7 @@ import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts, EndedAttemptFacts } from './plan-facts.js';
 import { ailmentOf, nextHealAt, planWatch, type Try } from './plan-healing.js';
 import { endFailed, failDeployment, release } from './plan-leaving.js';
-import { causeOf, REASONS, type Reason } from './plan-reasons.js';
+import { causeOf, REASONS } from './plan-reasons.js';
 
 const HEALING_PRIORITY = 0;
 
@@ -177,5 +177,7 @@ function triesOf(draft: Draft, deployment: DeploymentFacts): Try[] {
 
 function causeOfLoss(lost: EndedAttemptFacts | undefined): { reason: string; message: string } {
   const reason = lost?.reason ?? 'healing';
-  return { reason, message: lost?.message ?? REASONS[reason as Reason].text };
+  // A newer version of this program may have written a reason that is not in our table.
+  const { text } = Object.entries(REASONS).find(([code]) => code === reason)?.[1] ?? { text: reason };
+  return { reason, message: lost?.message ?? text };
 }

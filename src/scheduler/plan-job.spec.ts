@@ -587,6 +587,23 @@ describe('an active service', () => {
     note(world);
   });
 
+  it('on a spot instance whose older agent cannot watch for notices is left alone', () => {
+    const { world, deployment, attempt } = deployed({ instance: { market: 'spot' } });
+    world.answer(order(attempt, 'watch-spot'), 0, 'unknown order kind');
+    world.run(60);
+    expect([world.status, deployment.attempts.length]).toEqual(['running', 1]);
+  });
+
+  it('that lost its instance for a reason we have no words for names the reason', () => {
+    const { world, deployment } = active();
+    world.lose(deployment.attempts[0]!);
+    world.settle();
+    Object.assign(deployment.attempts[0]!, { reason: 'abducted', message: null });
+    world.wake();
+    world.settle();
+    expect(deployment).toMatchObject({ reason: 'abducted', message: expect.stringMatching(/^abducted; attempt 2 is/) });
+  });
+
   it('on a spot instance that EC2 ends before the successor serves keeps the one attempt it began', () => {
     const { world, deployment, attempt } = deployed({ instance: { market: 'spot' } });
     world.run(30);
