@@ -29,8 +29,6 @@ export type Ailment = {
 
 /** @returns null for an attempt that serves as it should */
 export function ailmentOf(attempt: AttemptFacts, now: Date): Ailment | null {
-  const probe = latest(attempt, 'probe');
-  if (probe?.probeState === 'unhealthy') return ailment('health-check-failed', textOf(probe));
   const exits = exitsOf(attempt);
   const crashes = crashesInARow(exits, now);
   const lastExit = exits.at(-1)?.answeredAt;
@@ -39,6 +37,9 @@ export function ailmentOf(attempt: AttemptFacts, now: Date): Ailment | null {
     return { ...ailment('crash-looping', detail), passesAt: after(lastExit, CALM_SECONDS) };
   }
   if (isDead(attempt, exits)) return { ...ailment('container-exited', codeOf(exits.at(-1))), isDead: true };
+  // After the exits: a container that is down fails its health check as well, and its exit code tells more.
+  const probe = latest(attempt, 'probe');
+  if (probe?.probeState === 'unhealthy') return ailment('health-check-failed', textOf(probe));
   if (isWithoutDocker(attempt)) return ailment('docker-unavailable');
   return isSpotNoticed(attempt) ? ailment('spot-interrupted') : null;
 }

@@ -461,6 +461,9 @@ describe('an active service', () => {
       world.advance(20);
     }
     expect(world.status).toBe('degraded');
+    // That nobody answers the probe while it is down is no news.
+    world.probe(first!, 'unhealthy', 'connection refused (curl 7)');
+    world.settle();
     expect(deployment).toMatchObject({
       status: 'active',
       reason: 'crash-looping',

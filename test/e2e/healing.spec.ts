@@ -7,6 +7,8 @@ import { startStack, type Stack } from '../support/stack.js';
 type Web = { hostname: string; startedAt: string; hello: string };
 
 const PATIENCE_MS = 200_000;
+/** Docker's pauses grow: on a busy machine three failed probes may come before the fifth exit. */
+const PATIENT = { health: { ...WEB.health, retries: 100 } };
 
 // All on one stack at once, each with a job of its own: most of a healing is waiting.
 const SCENARIOS: Record<string, (around: Around) => Promise<void>> = {
@@ -71,7 +73,7 @@ const SCENARIOS: Record<string, (around: Around) => Promise<void>> = {
   },
 
   'a container killed for want of memory: Docker starts it again, the fifth time it moves': async (around) => {
-    const { stack, id, web } = await around.serve();
+    const { stack, id, web } = await around.serve(PATIENT);
     let startedAt = web.startedAt;
     for (let times = 1; times <= 5; times++) {
       await stack.cloud.faults.exhaustMemory(id);
@@ -85,7 +87,7 @@ const SCENARIOS: Record<string, (around: Around) => Promise<void>> = {
   },
 
   'a container that keeps exiting: degraded with what and when, until the cause goes': async (around) => {
-    const { stack, id, job } = await around.serve({ env: { EXIT_AFTER: '4', EXIT_CODE: '3' } });
+    const { stack, id, job } = await around.serve({ ...PATIENT, env: { EXIT_AFTER: '4', EXIT_CODE: '3' } });
     await around.degraded('crash-looping', /5 exits in a row, the last one code 3; attempt 2 is /);
     await around.moved(id);
     await around.degraded('crash-looping', /code 3; attempt 3 (begins at 20\d\d-.*Z|is waiting.*)$/);
