@@ -131,6 +131,27 @@ describe('a call with an Idempotency-Key', () => {
   }, 30_000);
 });
 
+describe('a call with an Idempotency-Key on a job that is held', () => {
+  it('answers 503 after ten seconds, and works when it is repeated', async () => {
+    const test = await createTestDatabase();
+    const api = await startApi({ databaseUrl: test.url, env: { ROLE: 'api' } });
+    try {
+      const send = () => api.request('POST', '/v1/jobs/held/stop', { headers: { 'idempotency-key': 'k-held' } });
+      await api.request('POST', '/v1/jobs', { body: { name: 'held' } });
+      await test.database.transaction(async (transaction) => {
+        await transaction.query(`SELECT 1 FROM jobs WHERE name = 'held' FOR UPDATE`);
+        const refused = await send();
+        expect(refused).toMatchObject({ status: 503, body: { type: '/problems/unavailable' } });
+        expect(refused.headers.get('retry-after')).toBe('1');
+      });
+      expect((await send()).status).toBe(202);
+    } finally {
+      await api.close();
+      await test.close();
+    }
+  }, 30_000);
+});
+
 describe('calls with keys to two processes', () => {
   let stack: Stack;
   afterEach(() => stack.stop(), 60_000);
