@@ -82,7 +82,17 @@ export class IdempotencyKeys {
     if (!row.fingerprint.equals(fingerprint)) {
       throw new Problem('idempotency-key-reused', 'This Idempotency-Key was sent with another request before.');
     }
-    return JSON.parse(unseal(this.encryptionKey, row.answer, contextOf(call))) as KeptAnswer;
+    return JSON.parse(this.#unseal(row.answer, call)) as KeptAnswer;
+  }
+
+  #unseal(answer: Buffer, call: KeyedCall): string {
+    try {
+      return unseal(this.encryptionKey, answer, contextOf(call));
+    } catch (error) {
+      // ENCRYPTION_KEY was changed since. What must hold does: the call is not carried out again.
+      const detail = 'This request was carried out before, and its answer cannot be read any more.';
+      throw new Problem('conflict', detail, { cause: error });
+    }
   }
 }
 

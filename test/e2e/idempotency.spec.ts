@@ -108,6 +108,15 @@ describe('a call with an Idempotency-Key', () => {
     expect(row?.text).not.toContain(token.slice(13));
   });
 
+  it('is not carried out again when its answer cannot be read any more', async () => {
+    await send('POST', '/v1/jobs', 'k-sealed', { name: 'sealed', image: 'app:1' });
+    await send('POST', '/v1/jobs/sealed/deployments', 'k-other-key', { image: 'app:2' });
+    await test.database.query(`UPDATE idempotency_keys SET answer = '\\x0102' WHERE key = 'k-other-key'`);
+    const refused = await send('POST', '/v1/jobs/sealed/deployments', 'k-other-key', { image: 'app:2' });
+    expect(refused).toMatchObject({ status: 409, body: { type: '/problems/conflict' } });
+    expect((await api.request('GET', '/v1/jobs/sealed')).body).toMatchObject({ latestDeployment: 2 });
+  });
+
   it.each(['', 'with space', 'x'.repeat(256), 'ümlaut'])('is refused with the key %j', async (key) => {
     const before = await count('jobs');
     const refused = await send('POST', '/v1/jobs', key, { name: 'bad-key' });
