@@ -63,14 +63,10 @@ export class RateLimiter {
   }
 
   /** Requests that come meanwhile wait for the same slice. */
-  async #take(id: string, limit: number): Promise<Slice> {
-    const taking = this.#taking.get(id) ?? this.#ask(id, limit);
+  #take(id: string, limit: number): Promise<Slice> {
+    const taking = this.#taking.get(id) ?? this.#ask(id, limit).finally(() => this.#taking.delete(id));
     this.#taking.set(id, taking);
-    try {
-      return await taking;
-    } finally {
-      this.#taking.delete(id);
-    }
+    return taking;
   }
 
   async #ask(id: string, limit: number): Promise<Slice> {

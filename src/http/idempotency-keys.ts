@@ -19,7 +19,7 @@ export type KeyedCall = {
 };
 
 /** The same call in another process is a transaction of milliseconds; one that takes longer has trouble. */
-const LOCK_TIMEOUT_MS = 10_000;
+const LOCK_TIMEOUT = '10s';
 const LOCK_NOT_AVAILABLE = '55P03';
 
 /**
@@ -50,6 +50,12 @@ export class IdempotencyKeys {
     );
     try {
       return await running;
+    } catch (error) {
+      if (!hasCode(error, LOCK_NOT_AVAILABLE)) throw error;
+      throw new Problem('unavailable', 'What this changes is held by other work.', {
+        retryAfterSeconds: 1,
+        cause: error,
+      });
     } finally {
       this.#running.delete(name);
     }
@@ -76,17 +82,25 @@ export class IdempotencyKeys {
     if (!row.fingerprint.equals(fingerprint)) {
       throw new Problem('idempotency-key-reused', 'This Idempotency-Key was sent with another request before.');
     }
-    return JSON.parse(unseal(this.encryptionKey, row.answer, contextOf(call))) as KeptAnswer;
+    return JSON.parse(this.#unseal(row.answer, call)) as KeptAnswer;
+  }
+
+  #unseal(answer: Buffer, call: KeyedCall): string {
+    try {
+      return unseal(this.encryptionKey, answer, contextOf(call));
+    } catch (error) {
+      // ENCRYPTION_KEY was changed since. What must hold does: the call is not carried out again.
+      const detail = 'This request was carried out before, and its answer cannot be read any more.';
+      throw new Problem('conflict', detail, { cause: error });
+    }
   }
 }
 
 /** Waits while another process carries out a call of the same key; false: it has been carried out. */
 async function claim(transaction: Queryable, { caller, key }: KeyedCall, fingerprint: Buffer): Promise<boolean> {
-  await transaction.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
   try {
-    const rows = await transaction.prepared('claim-idempotency-key', CLAIM, [caller, key, fingerprint]);
-    await transaction.query('SET LOCAL lock_timeout = DEFAULT');
-    return rows.length > 0;
+    const values = [caller, key, fingerprint, LOCK_TIMEOUT];
+    return (await transaction.prepared('claim-idempotency-key', CLAIM, values)).length > 0;
   } catch (error) {
     if (!hasCode(error, LOCK_NOT_AVAILABLE)) throw error;
     throw new Problem('request-in-progress', 'A request with this Idempotency-Key is still being carried out.', {
@@ -104,8 +118,10 @@ function hasCode(error: unknown, code: string): boolean {
   return Error.isError(error) && 'code' in error && error.code === code;
 }
 
+// The limit is set in the statement that may wait first, which saves a round trip; it holds for the whole transaction.
 const CLAIM = `
-  INSERT INTO idempotency_keys (caller, key, fingerprint) VALUES ($1, $2, $3)
+  WITH patience AS (SELECT set_config('lock_timeout', $4, true))
+  INSERT INTO idempotency_keys (caller, key, fingerprint) SELECT $1, $2, $3::bytea FROM patience
   ON CONFLICT (caller, key) DO NOTHING RETURNING 1`;
 
 const READ = `SELECT fingerprint, answer FROM idempotency_keys WHERE caller = $1 AND key = $2`;

@@ -82,8 +82,10 @@ describe('finishDocument', () => {
     expect(get).not.toHaveProperty('parameters');
     expect(get).not.toHaveProperty('x-access');
     expect(post).toMatchObject({ security: [{ token: ['deployer'] }], parameters: [{ name: 'Idempotency-Key' }] });
-    expect(post!.responses['409']!.description).toBe('`job-deleting`, `idempotency-key-reused`, `request-in-progress`');
-    expect(Object.keys(post!.responses['409']!.content['application/problem+json']!.examples)).toHaveLength(3);
+    expect(post!.responses['409']!.description).toBe(
+      '`job-deleting`, `conflict`, `idempotency-key-reused`, `request-in-progress`',
+    );
+    expect(Object.keys(post!.responses['409']!.content['application/problem+json']!.examples)).toHaveLength(4);
     expect(forgotten).toMatchObject({ security: [{ token: ['admin'] }] });
     expect(paths['/health/live']?.['get']).toEqual({ security: [], responses: {} });
     expect(Object.keys(components.schemas)).toEqual(['Problem', 'A']);

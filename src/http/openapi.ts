@@ -109,7 +109,7 @@ function finishOperation(method: string, documented: Operation): Operation {
   if (who === 'public') return { ...operation, security: [] };
   const isChange = method !== 'get';
   const codes: ProblemCode[] = ['unauthorized', 'forbidden', 'too-many-requests', 'unavailable'];
-  if (isChange) codes.push('malformed-request', 'idempotency-key-reused', 'request-in-progress');
+  if (isChange) codes.push('malformed-request', 'conflict', 'idempotency-key-reused', 'request-in-progress');
   const role = who === 'metrics' ? 'viewer' : (who ?? 'admin');
   return {
     ...operation,

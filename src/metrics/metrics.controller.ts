@@ -4,14 +4,14 @@ import type { FastifyReply } from 'fastify';
 import { Access } from '../auth/access.decorator.js';
 import { Metrics } from './metrics.service.js';
 
-/** Without a token, as collectors expect; nginx lets private networks only through to it. */
+/** METRICS says whether a collector needs a token; nginx lets private networks only through to it. */
 @ApiExcludeController()
 @Controller('metrics')
 export class MetricsController {
   constructor(private readonly metrics: Metrics) {}
 
   @Get()
-  @Access('public')
+  @Access('metrics')
   async scrape(@Res() reply: FastifyReply): Promise<void> {
     const { registry } = this.metrics;
     const text = await registry.metrics();

@@ -108,6 +108,15 @@ describe('a call with an Idempotency-Key', () => {
     expect(row?.text).not.toContain(token.slice(13));
   });
 
+  it('is not carried out again when its answer cannot be read any more', async () => {
+    await send('POST', '/v1/jobs', 'k-sealed', { name: 'sealed', image: 'app:1' });
+    await send('POST', '/v1/jobs/sealed/deployments', 'k-other-key', { image: 'app:2' });
+    await test.database.query(`UPDATE idempotency_keys SET answer = '\\x0102' WHERE key = 'k-other-key'`);
+    const refused = await send('POST', '/v1/jobs/sealed/deployments', 'k-other-key', { image: 'app:2' });
+    expect(refused).toMatchObject({ status: 409, body: { type: '/problems/conflict' } });
+    expect((await api.request('GET', '/v1/jobs/sealed')).body).toMatchObject({ latestDeployment: 2 });
+  });
+
   it.each(['', 'with space', 'x'.repeat(256), 'ümlaut'])('is refused with the key %j', async (key) => {
     const before = await count('jobs');
     const refused = await send('POST', '/v1/jobs', key, { name: 'bad-key' });
@@ -128,6 +137,27 @@ describe('a call with an Idempotency-Key', () => {
       expect(await answered).toMatchObject({ status: 409, body: { type: '/problems/request-in-progress' } });
     });
     expect((await api.request('GET', '/v1/jobs/busy')).status).toBe(404);
+  }, 30_000);
+});
+
+describe('a call with an Idempotency-Key on a job that is held', () => {
+  it('answers 503 after ten seconds, and works when it is repeated', async () => {
+    const test = await createTestDatabase();
+    const api = await startApi({ databaseUrl: test.url, env: { ROLE: 'api' } });
+    try {
+      const send = () => api.request('POST', '/v1/jobs/held/stop', { headers: { 'idempotency-key': 'k-held' } });
+      await api.request('POST', '/v1/jobs', { body: { name: 'held' } });
+      await test.database.transaction(async (transaction) => {
+        await transaction.query(`SELECT 1 FROM jobs WHERE name = 'held' FOR UPDATE`);
+        const refused = await send();
+        expect(refused).toMatchObject({ status: 503, body: { type: '/problems/unavailable' } });
+        expect(refused.headers.get('retry-after')).toBe('1');
+      });
+      expect((await send()).status).toBe(202);
+    } finally {
+      await api.close();
+      await test.close();
+    }
   }, 30_000);
 });
 

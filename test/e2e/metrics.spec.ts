@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
+const ADMIN_TOKEN = 'the-token-of-the-operator';
 const ANONYMOUS = { headers: { authorization: undefined } };
 
 describe('/metrics', () => {
@@ -11,7 +12,7 @@ describe('/metrics', () => {
     test = await createTestDatabase();
     api = await startApi({
       databaseUrl: test.url,
-      env: { ROLE: 'api', CLUSTER: 'test', ADMIN_TOKEN: 'the-token-of-the-operator' },
+      env: { ROLE: 'api', CLUSTER: 'test', ADMIN_TOKEN, METRICS: 'public' },
     });
   });
   afterAll(async () => {
@@ -28,7 +29,7 @@ describe('/metrics', () => {
     );
   };
 
-  it('tells of the process and of the fleet, without a token', async () => {
+  it('tells of the process and of the fleet, without a token where METRICS says so', async () => {
     await test.database.query(
       `INSERT INTO instances (id, state, quarantined, retire_reason, retired_at) VALUES
          ('i-01', 'running', true, NULL, NULL), ('i-02', 'running', true, NULL, NULL),
@@ -74,4 +75,20 @@ describe('/metrics', () => {
       await test.database.query('ALTER TABLE hidden RENAME TO owner');
     }
   }, 30_000);
+
+  it('asks for a token otherwise, of any role, but without a scope', async () => {
+    const closed = await startApi({ databaseUrl: test.url, env: { ROLE: 'api', ADMIN_TOKEN } });
+    try {
+      const statusWith = async (fields: object) => {
+        const made = await closed.request('POST', '/v1/tokens', { body: { name: 'x', role: 'viewer', ...fields } });
+        const authorization = `Bearer ${(made.body as { token: string }).token}`;
+        return (await closed.request('GET', '/metrics', { headers: { authorization } })).status;
+      };
+      expect((await closed.request('GET', '/metrics', ANONYMOUS)).status).toBe(401);
+      expect(await statusWith({})).toBe(200);
+      expect(await statusWith({ scope: ['team-a-'] })).toBe(403);
+    } finally {
+      await closed.close();
+    }
+  });
 });
