@@ -4,6 +4,7 @@ import { CurlError, httpRequest, type HttpAnswer } from './agent-http.ts';
 import type { Gate } from './gate.ts';
 import { lastBytes, milliseconds, naturalNumber, readDockerCall } from './order-headers.ts';
 import type { EngineAnswer, EngineRequest } from './simulated-engine.ts';
+import type { Uplink } from './uplink.ts';
 
 /** What the real agent keeps in its state folder: it outlives a reboot, not the instance. */
 export type AgentDisk = {
@@ -30,6 +31,7 @@ export type AgentWorld = {
   readonly metadataEndpoint: string;
   readonly disk: AgentDisk;
   readonly gate: Gate;
+  readonly uplink: Uplink;
   engine: (request: EngineRequest) => Promise<EngineAnswer>;
   /** Where a published port of the container is really reached. */
   portOf: (host: number) => number;
@@ -326,7 +328,8 @@ class SimulatedAgent {
 
   async #api(path: string, request: ApiRequest): Promise<HttpAnswer> {
     await this.#pass();
-    return httpRequest(`${this.#world.apiUrl}/agent/v1${path}`, { ...request, signal: this.#world.signal });
+    const { apiUrl, signal, uplink } = this.#world;
+    return uplink.send(() => httpRequest(`${apiUrl}/agent/v1${path}`, { ...request, signal }), signal);
   }
 
   /** IMDSv2; the token is asked for once, and again when it has expired. */
