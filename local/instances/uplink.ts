@@ -35,18 +35,22 @@ export class Uplink {
 
   /** @throws CurlError 28 while it is cut, 56 for a lost answer */
   async send(request: () => Promise<HttpAnswer>, signal: AbortSignal): Promise<HttpAnswer> {
-    if (this.#cut) await Promise.race([this.#cut.promise, sleep(CONNECT_MS, undefined, { signal })]);
-    if (this.#cut) throw new CurlError(28);
+    if (this.#isCut()) await Promise.race([this.#cut?.promise, sleep(CONNECT_MS, undefined, { signal })]);
+    if (this.#isCut()) throw new CurlError(28);
     if (this.#twice > 0) {
       this.#twice -= 1;
       await request();
     }
     const answer = await request();
-    if (this.#cut) throw new CurlError(28);
+    if (this.#isCut()) throw new CurlError(28);
     if (this.#lost > 0) {
       this.#lost -= 1;
       throw new CurlError(56);
     }
     return answer;
+  }
+
+  #isCut(): boolean {
+    return this.#cut !== undefined;
   }
 }

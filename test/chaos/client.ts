@@ -12,12 +12,16 @@ export type ClientOptions = {
   /** Its first request comes within so long. */
   readonly startWithinMs: number;
   readonly signal: AbortSignal;
+  /** Resolves once every transaction of Postgres that had begun by now has ended; rejects when that takes too long. */
+  readonly settled: () => Promise<void>;
   readonly onOutcome: (operation: Operation, outcome: Outcome) => void;
 };
 
 type Answer = { readonly outcome: Outcome; readonly status: number; readonly body: unknown };
 
-const TIMEOUT_MS = 40_000;
+/** Longer than any pause of a process and any statement: what is not answered by then was never carried out. */
+const TIMEOUT_MS = 60_000;
+const LOOK_UP_LIMIT_MS = 180_000;
 const BAD_IMAGES = ['sim/exit:3', 'sim/unhealthy:1', 'sim/missing:1'];
 const IMAGE = 'chaos/web';
 const PORT = 8080;
@@ -87,6 +91,7 @@ async function ask(options: ClientOptions, history: JobHistory, operation: Opera
     const problem = (answer.body ?? {}) as { type?: string; code?: string; detail?: string };
     history.note(operation, answer.outcome, `${answer.status} ${codeOf(problem)} ${JSON.stringify(body ?? path)}`);
     options.onOutcome(operation, answer.outcome);
+    if (answer.outcome === 'unknown') await lookUp(options, history, operation, image);
     return answer;
   };
   const isDone = ({ outcome }: Answer): boolean => outcome === 'accepted';
@@ -128,6 +133,29 @@ async function ask(options: ClientOptions, history: JobHistory, operation: Opera
       return;
     }
   }
+}
+
+/** A request whose connection broke may still be under way in Postgres: only when nothing is can its outcome be read. */
+async function lookUp(options: ClientOptions, history: JobHistory, operation: Operation, image: string): Promise<void> {
+  const deadline = performance.now() + LOOK_UP_LIMIT_MS;
+  const path = `/v1/jobs/${history.name}`;
+  while (performance.now() < deadline) {
+    try {
+      await options.settled();
+      const job = await send(options, 'GET', path);
+      const deployments = await send(options, 'GET', `${path}/deployments?limit=200`);
+      const isThere = job.outcome === 'accepted' && deployments.outcome === 'accepted';
+      if (isThere || (job.status === 404 && deployments.status === 404)) {
+        const { items } = (deployments.body ?? {}) as { items?: DeploymentView[] };
+        history.resolve(operation, image, isThere ? (job.body as JobView) : undefined, items ?? []);
+        return;
+      }
+    } catch {
+      // Postgres is away: it comes back.
+    }
+    await wait(500);
+  }
+  history.unknown.push(operation);
 }
 
 /** To any process that takes the connection, as from behind a load balancer. */

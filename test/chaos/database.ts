@@ -47,6 +47,22 @@ export class ChaosPostgres {
     return rows.length;
   }
 
+  /** Resolves once every transaction that had begun by now has ended. @throws when Postgres is away, or after a minute */
+  async settled(): Promise<void> {
+    const [row] = await this.query<{ now: Date }>('SELECT clock_timestamp() AS now');
+    const deadline = performance.now() + 60_000;
+    for (;;) {
+      const [open] = await this.query<{ count: number }>(
+        `SELECT count(*)::int AS count FROM pg_stat_activity
+         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start <= $1`,
+        [row?.now],
+      );
+      if (open?.count === 0) return;
+      if (performance.now() > deadline) throw new Error('a transaction does not end');
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  }
+
   async query<Row extends object>(sql: string, values: readonly unknown[] = []): Promise<Row[]> {
     const client = new pg.Client({ connectionString: this.url, connectionTimeoutMillis: 10_000 });
     client.on('error', () => undefined);

@@ -15,7 +15,7 @@ export const OPERATIONS: readonly Operation[] = [
 /**
  * - `accepted`: 2xx. Must be true in the end.
  * - `refused`: 4xx. Nothing may come of it.
- * - `unknown`: the connection was lost, or 5xx. Either is right.
+ * - `unknown`: the connection was lost, or 5xx. Either is right; which one it was is looked up and then holds.
  * - `unsent`: no process took the connection.
  */
 export type Outcome = 'accepted' | 'refused' | 'unknown' | 'unsent';
@@ -69,8 +69,10 @@ export class JobHistory {
   readonly deployments = new Map<number, AskedDeployment>();
   /** Every deployment of every job of this name, for the question whether a container was wanted. */
   readonly everything: AskedDeployment[] = [];
-  /** What may have been carried out, or may still be: from then on several ends are right. */
+  /** What could not be looked up, and may still be carried out: from then on several ends are right. */
   readonly unknown: Operation[] = [];
+  /** Requests of unknown outcome that were looked up: how many had been carried out. */
+  resolved = { carriedOut: 0, lost: 0 };
   /** What an answer showed to be wrong at once. */
   readonly findings: string[] = [];
   readonly log: string[] = [];
@@ -94,7 +96,6 @@ export class JobHistory {
 
   note(operation: Operation, outcome: Outcome, detail: string): void {
     this.log.push(`${new Date().toISOString()} ${operation} ${outcome} ${detail}`);
-    if (outcome === 'unknown') this.unknown.push(operation);
     const mustExist = this.isCertain && this.wanted !== 'gone' && operation !== 'create';
     if (outcome === 'refused' && mustExist && detail.startsWith('404 job-not-found'))
       this.findings.push(`${operation} was told that the job does not exist`);
@@ -130,8 +131,7 @@ export class JobHistory {
     const isOpen = view.status === 'queued' || view.status === 'deploying';
     if (!deployment || !isOpen) return;
     if (view.cancelRequestedAt === null) this.findings.push(`the cancel of ${view.number} was not written down`);
-    deployment.isCancelled = true;
-    this.#unwant([deployment]);
+    this.#cancel(view.number);
   }
 
   stopped(): void {
@@ -143,6 +143,43 @@ export class JobHistory {
   deleted(): void {
     this.wanted = 'gone';
     this.#unwant([...this.deployments.values()]);
+  }
+
+  /** What came of a request of unknown outcome: all of it or nothing, and nothing else. */
+  resolve(operation: Operation, image: string, job: JobView | undefined, deployments: readonly DeploymentView[]): void {
+    const before = this.wanted;
+    const end: Wanted = !job || job.desiredState === 'deleted' ? 'gone' : (job.desiredState as Wanted);
+    const news = job?.id === this.jobId ? deployments.filter(({ number }) => number > this.lastNumber) : deployments;
+    const isCarriedOut = end !== before || (end !== 'gone' && news.length > 0);
+    this.log.push(`${new Date().toISOString()} ${operation} was ${isCarriedOut ? 'carried out' : 'lost'}`);
+    this.resolved[isCarriedOut ? 'carriedOut' : 'lost'] += 1;
+    const [deployment] = news;
+    if (isCarriedOut && (!endOf(operation).includes(end) || news.length > 1))
+      this.findings.push(`${operation} of unknown outcome made the job ${end}, with ${news.length} deployments`);
+    if (isCarriedOut && deployment && (operation === 'create' || operation === 'deploy') && deployment.image !== image)
+      this.findings.push(`${operation} of ${image} made a deployment of ${deployment.image}`);
+    if (operation === 'cancel') {
+      const last = deployments[0];
+      const isOpen = last?.status === 'queued' || last?.status === 'deploying';
+      if (last && (last.status === 'cancelled' || isOpen) && last.cancelRequestedAt !== null) this.#cancel(last.number);
+    }
+    if (!isCarriedOut) return;
+    if (end === 'gone') this.deleted();
+    else if (end === 'stopped') this.stopped();
+    else if (operation === 'create' && job && deployment)
+      this.created(job, deployment.image, deployment.definition.env['GREETING'] ?? '');
+    else {
+      this.wanted = 'running';
+      for (const { id, number, image: found, definition } of news)
+        this.#add({ id, number, image: found, greeting: definition.env['GREETING'] ?? '', isCancelled: false });
+    }
+  }
+
+  #cancel(number: number): void {
+    const deployment = this.deployments.get(number);
+    if (!deployment) return;
+    deployment.isCancelled = true;
+    this.#unwant([deployment]);
   }
 
   #add(deployment: AskedDeployment): void {

@@ -26,15 +26,23 @@ export type HouseOptions = {
   readonly replicas: number;
   /** WEB_CONCURRENCY of each. */
   readonly workers: number;
+  /** Default: 200 to 1,500. */
+  readonly bootMs?: number;
+  /** Modules loaded into each process before the program. */
+  readonly preload?: readonly string[];
 };
 
-export async function openHouse({ directory, seed, replicas: count, workers }: HouseOptions): Promise<House> {
+export async function openHouse(options: HouseOptions): Promise<House> {
+  const { directory, seed, replicas: count, workers, preload = [] } = options;
   await mkdir(directory, { recursive: true });
   // Postgres does not run as root, and must get to its folder.
   await chmod(directory, 0o755);
   const undo: (() => Promise<void>)[] = [];
   const stop = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => console.error(error));
+    for (const step of undo.splice(0).reverse())
+      await step().catch((error: unknown) => {
+        console.error(error);
+      });
   };
   try {
     const postgres = await ChaosPostgres.start(directory);
@@ -43,7 +51,7 @@ export async function openHouse({ directory, seed, replicas: count, workers }: H
     const cloud = await startLocalCloud({
       port: 0,
       seed,
-      bootMs: [200, 1_500],
+      bootMs: options.bootMs ?? [200, 1_500],
       visibilityMs: VISIBILITY_MS,
       statusCheckMs: 2_000,
       runtime: createSimulatedRuntime({ onContainer: (id, event) => containers.add(id, event) }),
@@ -73,11 +81,14 @@ export async function openHouse({ directory, seed, replicas: count, workers }: H
           name: `replica-${index}`,
           port,
           env,
+          preload,
           logFile: join(directory, `replica-${index}.log`),
           onOwnEnd: (how) => ownEnds.push(`replica-${index}: ${how} at ${new Date().toISOString()}`),
         }),
     );
-    undo.push(async () => void (await Promise.all(replicas.map((replica) => replica.kill()))));
+    undo.push(async () => {
+      await Promise.all(replicas.map((replica) => replica.kill()));
+    });
     for (const replica of replicas) replica.start();
     await Promise.all(replicas.map((replica) => replica.untilReady()));
     return { cloud, containers, postgres, replicas, ownEnds, stop };

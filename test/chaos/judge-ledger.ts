@@ -4,7 +4,11 @@ import type { Injector } from './injector.ts';
 import { Court, unwantedAt, type Verdict } from './judge.ts';
 
 /** What must hold for the whole run, not only for its end: from the cloud's calls and launches, and from what ran. */
-export function judgeLedger(house: House, histories: readonly JobHistory[], { throttled }: Injector): Verdict {
+export function judgeLedger(
+  house: House,
+  histories: readonly JobHistory[],
+  { throttled }: Pick<Injector, 'throttled'>,
+): Verdict {
   const court = new Court();
   judgeTokens(court, house);
   judgeContainers(court, house, histories);

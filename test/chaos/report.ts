@@ -10,7 +10,7 @@ export function reportOf(options: ChaosOptions, result: ChaosResult): string {
     '',
     ...table(`faults injected: ${total(result.faults)} (${result.skipped} met nothing)`, result.faults),
     ...table(`requests: ${total(result.requests)}, accepted: ${total(result.requests, / accepted$/)}`, result.requests),
-    `  jobs with a request of unknown outcome: ${result.uncertainJobs}`,
+    `  unknown, then looked up: ${result.resolved.carriedOut} had been carried out, ${result.resolved.lost} had not; jobs with one that could not be: ${result.uncertainJobs}`,
     ...table(`calls to EC2: ${total(result.calls)}`, result.calls),
     `instances launched: ${result.instances}`,
     ...table('deployments of good images that failed, by reason', result.failed),

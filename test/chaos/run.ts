@@ -33,7 +33,9 @@ export type ChaosResult = {
   readonly skipped: number;
   /** By `operation outcome`. */
   readonly requests: Readonly<Record<string, number>>;
-  /** Jobs of which a request had an unknown outcome: for them more than one end is right. */
+  /** Requests of unknown outcome that were looked up. */
+  readonly resolved: { readonly carriedOut: number; readonly lost: number };
+  /** Jobs of which a request's outcome could not be looked up: for them more than one end is right. */
   readonly uncertainJobs: number;
   readonly checked: Readonly<Record<string, number>>;
   /** Deployments of good images that failed for a reason they may fail for. */
@@ -47,7 +49,7 @@ export type ChaosResult = {
   readonly emptySeconds: number;
 };
 
-const LOOK_EVERY_MS = 2_000;
+const LOOK_EVERY_MS = 3_000;
 /** A rest that does not last is none. */
 const STAYS_MS = 4_000;
 
@@ -67,6 +69,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
         thinkMs: Math.max(8_000, jobs * THINK_MS_PER_JOB),
         startWithinMs: Math.min(20_000, durationMs / 6),
         signal: AbortSignal.any([signal, clientsEnd.signal]),
+        settled: () => house.postgres.settled(),
         onOutcome: (operation, outcome) => count(requests, `${operation} ${outcome}`),
       }),
     );
@@ -76,8 +79,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     await injector.run(schedule, signal);
     await wait(durationMs - (schedule.at(-1)?.atMs ?? 0), signal);
     clientsEnd.abort();
-    const histories = await Promise.all(clients);
     await injector.stop();
+    const histories = await Promise.all(clients);
     clearInterval(progress);
     await Promise.all(house.replicas.map((replica) => replica.untilReady()));
     say(`the faults have stopped: ${progressOf(house, injector, requests)}`);
@@ -86,6 +89,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     const rest = await untilRest(() => judgeRest(house, histories), options);
     const restSeconds = (performance.now() - restedAt) / 1000;
     say(`${rest.findings.length === 0 ? 'at rest' : 'no rest'} after ${restSeconds.toFixed(1)} s`);
+    const uncertainJobs = histories.filter(({ isCertain }) => !isCertain).length;
     const emptiedAt = performance.now();
     const empty = rest.findings.length > 0 ? rest : await deleteAll(house, histories, options);
     const emptySeconds = (performance.now() - emptiedAt) / 1000;
@@ -98,7 +102,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       faults: tally(injector.injected.map(({ kind }) => kind)),
       skipped: injector.skipped,
       requests,
-      uncertainJobs: histories.filter(({ isCertain }) => !isCertain).length,
+      uncertainJobs,
+      resolved: {
+        carriedOut: histories.reduce((sum, { resolved }) => sum + resolved.carriedOut, 0),
+        lost: histories.reduce((sum, { resolved }) => sum + resolved.lost, 0),
+      },
       checked: sum(rest.checked, ledger.checked),
       failed: rest.failed,
       calls: tally(house.cloud.ledger.calls().map(({ action, outcome }) => `${action} ${outcome}`)),
@@ -124,6 +132,11 @@ async function untilRest(look: () => Promise<Verdict>, options: ChaosOptions): P
     const verdict = await look();
     const isClean = verdict.findings.length === 0;
     if (isClean && isCalm) return verdict;
+    const [last] = verdict.findings;
+    if (last)
+      options.say(
+        `not yet: ${verdict.findings.length}, like ${last.subject}, ${last.invariant}: ${last.detail.split('\n')[0] ?? ''}`,
+      );
     if (options.signal.aborted || (!isClean && performance.now() > deadline)) return verdict;
     isCalm = isClean;
     await wait(isClean ? STAYS_MS : LOOK_EVERY_MS, options.signal);
