@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BackOff } from './back-off.ts';
 import { CurlError, httpRequest, type HttpAnswer } from './agent-http.ts';
 import type { Gate } from './gate.ts';
 import { lastBytes, milliseconds, naturalNumber, readDockerCall } from './order-headers.ts';
@@ -374,27 +375,3 @@ class SimulatedAgent {
 }
 
 type ApiRequest = { method?: string; headers?: Record<string, string>; body?: Buffer | string; timeoutMs: number };
-
-/** 1 s doubling to 15 s, each between half and one and a half times that. */
-class BackOff {
-  readonly #signal: AbortSignal;
-  #seconds = 1;
-
-  constructor(signal: AbortSignal) {
-    this.#signal = signal;
-  }
-
-  async sleep(): Promise<void> {
-    const ms = this.#seconds * (500 + Math.random() * 1000);
-    this.#seconds = this.#seconds < 8 ? this.#seconds * 2 : 15;
-    await sleep(ms, undefined, { signal: this.#signal });
-  }
-
-  reset(): void {
-    this.#seconds = 1;
-  }
-
-  slowest(): void {
-    this.#seconds = 15;
-  }
-}

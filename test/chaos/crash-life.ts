@@ -134,7 +134,7 @@ export class CrashHouse {
       ports: [{ container: 8080, host: 8080 }],
       health: { path: '/', port: 8080, intervalSeconds: 1, timeoutSeconds: 1, startPeriodSeconds: 20 },
       rollout: { stableSeconds: 0, drainSeconds: 0, stopGraceSeconds: 2, deadlineSeconds: 300 },
-      instance: { diskGiB: 20 + this.#lives },
+      instance: { diskGiB: 30 + this.#lives },
     };
   }
 
