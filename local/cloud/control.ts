@@ -108,6 +108,10 @@ async function applyFault(request: IncomingMessage, faults: Faults): Promise<voi
     case 'breakDocker':
     case 'mendDocker':
     case 'exhaustMemory':
+    case 'cutOff':
+    case 'reconnect':
+    case 'loseAgentAnswers':
+    case 'repeatAgentRequests':
       return faults[name](fields.text('id'));
     case 'spotNotice': {
       faults.spotNotice(fields.text('id'), fields.number('inSeconds'));

@@ -35,6 +35,13 @@ export type Faults = {
   mendDocker(id: string): Promise<void>;
   /** The kernel kills the container's process for want of memory. */
   exhaustMemory(id: string): Promise<void>;
+  /** Nothing gets through between its agent and the scheduler, until it is reconnected. */
+  cutOff(id: string): Promise<void>;
+  reconnect(id: string): Promise<void>;
+  /** Its agent's next requests arrive, the answers do not. */
+  loseAgentAnswers(id: string): Promise<void>;
+  /** Its agent's next requests arrive twice. */
+  repeatAgentRequests(id: string): Promise<void>;
   /** Interruption notice now (metadata: spot/instance-action), termination after so many seconds (EC2: 120). */
   spotNotice(id: string, inSeconds: number): void;
   /** Amazon publishes a newer image: aliases stand for it from now on. */
@@ -86,6 +93,10 @@ export function createFaults(world: World): FaultPlan {
     breakDocker: async (id) => world.machines.disturb(find(world, id), 'break-docker'),
     mendDocker: async (id) => world.machines.disturb(find(world, id), 'mend-docker'),
     exhaustMemory: async (id) => world.machines.disturb(find(world, id), 'exhaust-memory'),
+    cutOff: async (id) => world.machines.disturb(find(world, id), 'cut-off'),
+    reconnect: async (id) => world.machines.disturb(find(world, id), 'reconnect'),
+    loseAgentAnswers: async (id) => world.machines.disturb(find(world, id), 'lose-answers'),
+    repeatAgentRequests: async (id) => world.machines.disturb(find(world, id), 'repeat-requests'),
     spotNotice: (id, inSeconds) => {
       const instance = find(world, id);
       const at = new Date(Date.now() + inSeconds * 1000);

@@ -38,8 +38,19 @@ export type InstanceRuntime = {
  * - `kill-agent`: kill -9 of the agent, which its service manager starts again
  * - `break-docker`, `mend-docker`: the Docker Engine does not answer, and does again; containers run on
  * - `exhaust-memory`: the kernel kills the container's process for want of memory
+ * - `cut-off`, `reconnect`: nothing gets through between the agent and the scheduler, and does again
+ * - `lose-answers`: the agent's next requests arrive, the answers do not
+ * - `repeat-requests`: the agent's next requests arrive twice
  */
-export type Disturbance = 'kill-agent' | 'break-docker' | 'mend-docker' | 'exhaust-memory';
+export type Disturbance =
+  | 'kill-agent'
+  | 'break-docker'
+  | 'mend-docker'
+  | 'exhaust-memory'
+  | 'cut-off'
+  | 'reconnect'
+  | 'lose-answers'
+  | 'repeat-requests';
 
 export type HaltReason = 'terminate' | 'stop' | 'reboot' | 'kill';
 

@@ -85,11 +85,12 @@ export function createDockerRuntime({ engineSocket, folder }: DockerRuntimeOptio
     },
     async disturb(id, disturbance) {
       const machine = machines.get(id);
-      if (disturbance === 'exhaust-memory') {
-        throw new Error('docker mode: let the container use more than its memory limit instead');
-      }
       if (disturbance === 'kill-agent') machine?.process?.crash();
-      else machine?.proxy?.setBroken(disturbance === 'break-docker');
+      else if (disturbance === 'break-docker' || disturbance === 'mend-docker')
+        machine?.proxy?.setBroken(disturbance === 'break-docker');
+      else if (disturbance === 'exhaust-memory')
+        throw new Error('docker mode: let the container use more than its memory limit instead');
+      else throw new Error(`docker mode cannot do ${disturbance}: the agent is a program of its own`);
       return Promise.resolve();
     },
     async close() {

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BackOff } from './back-off.ts';
 import { CurlError, httpRequest, type HttpAnswer } from './agent-http.ts';
 import type { Gate } from './gate.ts';
 import { lastBytes, milliseconds, naturalNumber, readDockerCall } from './order-headers.ts';
 import type { EngineAnswer, EngineRequest } from './simulated-engine.ts';
+import type { Uplink } from './uplink.ts';
 
 /** What the real agent keeps in its state folder: it outlives a reboot, not the instance. */
 export type AgentDisk = {
@@ -30,6 +32,7 @@ export type AgentWorld = {
   readonly metadataEndpoint: string;
   readonly disk: AgentDisk;
   readonly gate: Gate;
+  readonly uplink: Uplink;
   engine: (request: EngineRequest) => Promise<EngineAnswer>;
   /** Where a published port of the container is really reached. */
   portOf: (host: number) => number;
@@ -326,7 +329,8 @@ class SimulatedAgent {
 
   async #api(path: string, request: ApiRequest): Promise<HttpAnswer> {
     await this.#pass();
-    return httpRequest(`${this.#world.apiUrl}/agent/v1${path}`, { ...request, signal: this.#world.signal });
+    const { apiUrl, signal, uplink } = this.#world;
+    return uplink.send(() => httpRequest(`${apiUrl}/agent/v1${path}`, { ...request, signal }), signal);
   }
 
   /** IMDSv2; the token is asked for once, and again when it has expired. */
@@ -371,27 +375,3 @@ class SimulatedAgent {
 }
 
 type ApiRequest = { method?: string; headers?: Record<string, string>; body?: Buffer | string; timeoutMs: number };
-
-/** 1 s doubling to 15 s, each between half and one and a half times that. */
-class BackOff {
-  readonly #signal: AbortSignal;
-  #seconds = 1;
-
-  constructor(signal: AbortSignal) {
-    this.#signal = signal;
-  }
-
-  async sleep(): Promise<void> {
-    const ms = this.#seconds * (500 + Math.random() * 1000);
-    this.#seconds = this.#seconds < 8 ? this.#seconds * 2 : 15;
-    await sleep(ms, undefined, { signal: this.#signal });
-  }
-
-  reset(): void {
-    this.#seconds = 1;
-  }
-
-  slowest(): void {
-    this.#seconds = 15;
-  }
-}

@@ -18,6 +18,14 @@ export type Site = {
   readonly gate: Gate;
   /** Something a person in front of the terminal should know. */
   report: (text: string) => void;
+  onEvent?: (event: ContainerEvent) => void;
+};
+
+/** `started` also for every restart. */
+export type ContainerEvent = {
+  readonly kind: 'started' | 'ended';
+  readonly containerId: string;
+  readonly config: ContainerConfig;
 };
 
 /** Docker starts what its own program or the kernel ended, never what it was told to end. */
@@ -162,6 +170,7 @@ export class SimulatedContainer {
     this.#exitCode = 0;
     this.#isOutOfMemory = false;
     this.#startedAt = new Date().toISOString();
+    this.#tell('started');
     this.#logs.add(
       'stdout',
       behaviour.kind === 'web' ? 'listening' : `sim: exits ${behaviour.code} after ${behaviour.afterMs} ms`,
@@ -207,6 +216,7 @@ export class SimulatedContainer {
     const ranMs = Date.now() - Date.parse(this.#startedAt);
     const hasExited = this.#status === 'running';
     this.#status = 'exited';
+    if (hasExited) this.#tell('ended');
     this.#closing = this.#closePorts(how);
     await this.#closing;
     if (hasExited) {
@@ -234,6 +244,10 @@ export class SimulatedContainer {
       });
     }, this.#restartMs);
     this.#restartMs = Math.min(this.#restartMs * 2, LONGEST_RESTART_MS);
+  }
+
+  #tell(kind: ContainerEvent['kind']): void {
+    this.#site.onEvent?.({ kind, containerId: this.id, config: this.#config });
   }
 
   async #closePorts(how: 'orderly' | 'abrupt'): Promise<void> {

@@ -4,6 +4,8 @@ import { PowerSwitch } from './power-switch.ts';
 import { newDisk, runSimulatedAgent, type AgentDisk } from './simulated-agent.ts';
 import { SimulatedEngine } from './simulated-engine.ts';
 import { SimulatedRegistry } from './simulated-images.ts';
+import type { ContainerEvent } from './simulated-container.ts';
+import { Uplink } from './uplink.ts';
 
 export type SimulatedRuntimeOptions = {
   /** Where the engines pull from: tags can be moved in it. */
@@ -12,6 +14,8 @@ export type SimulatedRuntimeOptions = {
   report?: (line: string) => void;
   /** Called for each order an agent is given, before it takes it: a test may hold it up. */
   beforeOrder?: (instanceId: string) => Promise<void>;
+  /** What containers do, wherever they are: for whoever has to judge what ran. */
+  onContainer?: (instanceId: string, event: ContainerEvent) => void;
 };
 
 /** Instances without a machine: an agent in this process and a simulated Docker Engine for each. */
@@ -19,11 +23,12 @@ export function createSimulatedRuntime({
   registry = new SimulatedRegistry(),
   report = () => undefined,
   beforeOrder = () => Promise.resolve(),
+  onContainer = () => undefined,
 }: SimulatedRuntimeOptions = {}): InstanceRuntime {
   const machines = new Map<string, Machine>();
   return {
     async boot(instance) {
-      const machine = machines.get(instance.id) ?? newMachine(instance, registry, report);
+      const machine = machines.get(instance.id) ?? newMachine(instance, { registry, report, onContainer });
       machines.set(instance.id, machine);
       await start(machine, instance, () => beforeOrder(instance.id));
     },
@@ -60,6 +65,7 @@ export function createSimulatedRuntime({
 type Machine = {
   readonly disk: AgentDisk;
   readonly gate: Gate;
+  readonly uplink: Uplink;
   readonly engine: SimulatedEngine;
   guest: Guest;
   power?: PowerSwitch;
@@ -71,6 +77,8 @@ type Machine = {
 
 // systemd's RestartSec in the unit that a real instance has.
 const RESTART_MS = 2_000;
+/** A few in a row, so that what follows the first one is met as well. */
+const DISTURBED_REQUESTS = 3;
 
 async function disturb(machine: Machine, disturbance: Disturbance): Promise<void> {
   switch (disturbance) {
@@ -90,26 +98,42 @@ async function disturb(machine: Machine, disturbance: Disturbance): Promise<void
     }
     case 'exhaust-memory':
       return machine.engine.exhaustMemory();
+    case 'cut-off': {
+      machine.uplink.cut();
+      return;
+    }
+    case 'reconnect': {
+      machine.uplink.mend();
+      return;
+    }
+    case 'lose-answers': {
+      machine.uplink.loseAnswers(DISTURBED_REQUESTS);
+      return;
+    }
+    case 'repeat-requests': {
+      machine.uplink.repeat(DISTURBED_REQUESTS);
+      return;
+    }
   }
 }
 
 function newMachine(
   { id, privateIp, guest }: BootedInstance,
-  registry: SimulatedRegistry,
-  report: (line: string) => void,
+  { registry, report, onContainer }: Required<Omit<SimulatedRuntimeOptions, 'beforeOrder'>>,
 ): Machine {
   const gate = new Gate();
   const tell = (text: string) => {
     machine.guest.console(`${text}\n`);
     report(`${id}: ${text}`);
   };
-  const engine = new SimulatedEngine({ address: privateIp, gate, report: tell }, registry);
-  const machine: Machine = { disk: newDisk(), gate, engine, guest };
+  const onEvent = (event: ContainerEvent) => onContainer(id, event);
+  const engine = new SimulatedEngine({ address: privateIp, gate, report: tell, onEvent }, registry);
+  const machine: Machine = { disk: newDisk(), gate, uplink: new Uplink(), engine, guest };
   return machine;
 }
 
 async function start(machine: Machine, instance: BootedInstance, beforeOrder: () => Promise<void>): Promise<void> {
-  const { gate, engine, disk } = machine;
+  const { gate, uplink, engine, disk } = machine;
   const { guest, metadataEndpoint, userData } = instance;
   const say = (text: string) => guest.console(`${new Date().toISOString()} scheduler-agent (simulated): ${text}\n`);
   machine.guest = guest;
@@ -131,6 +155,7 @@ async function start(machine: Machine, instance: BootedInstance, beforeOrder: ()
       metadataEndpoint,
       disk,
       gate,
+      uplink,
       engine: (request) => engine.handle(request),
       portOf: (host) => engine.portOf(host),
       shutdown: (...args) => power.command(['shutdown', ...args]),

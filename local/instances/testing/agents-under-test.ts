@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { renderUserData } from '../../../src/agent/user-data.ts';
 import { Gate } from '../gate.ts';
 import { newDisk, runSimulatedAgent } from '../simulated-agent.ts';
+import { Uplink } from '../uplink.ts';
 import { SimulatedEngine } from '../simulated-engine.ts';
 import { readUserData } from '../simulated-runtime.ts';
 import { read } from './fake-scheduler.ts';
@@ -113,6 +114,7 @@ export function simulatedAgent({ apiUrl, metadataEndpoint, address }: Surroundin
         metadataEndpoint,
         disk,
         gate: new Gate(),
+        uplink: new Uplink(),
         engine: (request) => {
           engineCalls.push({ method: request.method, path: request.path, headers: {} });
           return engine.handle(request);

@@ -1,0 +1,43 @@
+import type { ContainerEvent } from '../../local/instances/simulated-container.ts';
+
+/** A container, by what its labels say of itself. */
+export type Ran = {
+  readonly instanceId: string;
+  readonly image: string;
+  readonly greeting: string;
+  /** Id of the deployment and number of the attempt: the two together are one attempt. */
+  readonly attempt: string;
+  readonly startedAtMs: number;
+};
+
+/** What ran where, as the instances themselves saw it. */
+export class ContainerRecords {
+  readonly #started: Ran[] = [];
+  readonly #running = new Map<string, Ran>();
+
+  add(instanceId: string, { kind, config }: ContainerEvent): void {
+    if (kind === 'ended') {
+      this.#running.delete(instanceId);
+      return;
+    }
+    const { labels, image, env } = config;
+    const ran: Ran = {
+      instanceId,
+      image,
+      greeting: env.find((entry) => entry.startsWith('GREETING='))?.slice('GREETING='.length) ?? '',
+      attempt: `${labels['scheduler.job'] ?? '?'}/${labels['scheduler.attempt'] ?? '?'}`,
+      startedAtMs: Date.now(),
+    };
+    this.#started.push(ran);
+    this.#running.set(instanceId, ran);
+  }
+
+  /** Every start, restarts included, oldest first. */
+  started(): readonly Ran[] {
+    return this.#started;
+  }
+
+  running(instanceId: string): Ran | undefined {
+    return this.#running.get(instanceId);
+  }
+}

@@ -1,0 +1,182 @@
+import type { CrashMessage, CrashPoint } from './crash-preload.ts';
+import type { DeploymentView, JobView } from './history.ts';
+import { openHouse, type House } from './house.ts';
+import { judgeLedger } from './judge-ledger.ts';
+import { isThere, type Finding } from './judge.ts';
+import type { Replica } from './replica.ts';
+import { wait } from './wait.ts';
+
+/** What came of a life in which the process was killed once. */
+export type Life = {
+  readonly point: CrashPoint | null;
+  /** Points that were passed, in their order; of the process before the crash only. */
+  readonly passed: readonly CrashPoint[];
+  /** Timing may lead another way: then nobody was killed. */
+  readonly isReached: boolean;
+  readonly findings: readonly Finding[];
+  readonly seconds: number;
+};
+
+const LIMIT_MS = 240_000;
+
+/** One process on a Postgres and a cloud of its own, killed at one point after the other. */
+export class CrashHouse {
+  readonly #house: House;
+  readonly #replica: Replica;
+  #lives = 0;
+
+  private constructor(house: House, replica: Replica) {
+    this.#house = house;
+    this.#replica = replica;
+  }
+
+  static async open(directory: string): Promise<CrashHouse> {
+    const house = await openHouse({
+      directory,
+      seed: 1,
+      replicas: 1,
+      workers: 1,
+      bootMs: 50,
+      preload: [new URL('crash-preload.ts', import.meta.url).href],
+    });
+    const [replica] = house.replicas;
+    if (!replica) throw new Error('a house has a replica');
+    return new CrashHouse(house, replica);
+  }
+
+  /** A job from its creation over a second deployment to its deletion. @param point none = nobody is killed */
+  async live(point: CrashPoint | null): Promise<Life> {
+    const startedAt = performance.now();
+    const name = `life-${(this.#lives += 1)}`;
+    const before = this.#house.cloud.ledger.instances().length;
+    const passed: CrashPoint[] = [];
+    const { process: child } = this.#replica;
+    const listener = (message: CrashPoint): void => void passed.push(message);
+    child?.on('message', listener);
+    child?.send({ arm: point } satisfies CrashMessage);
+    const findings: Finding[] = [];
+    const watch = this.#restartWhenKilled();
+    try {
+      await this.#lead(name);
+    } catch (error) {
+      findings.push({ invariant: 'a life comes to its end', subject: name, detail: String(error) });
+    } finally {
+      watch.stop();
+      child?.off('message', listener);
+      if (this.#replica.process === child) child?.send({ arm: null } satisfies CrashMessage);
+    }
+    findings.push(...this.#judge(name, this.#house.cloud.ledger.instances().length - before));
+    return {
+      point,
+      passed,
+      isReached: this.#replica.process !== child,
+      findings,
+      seconds: (performance.now() - startedAt) / 1000,
+    };
+  }
+
+  close(): Promise<void> {
+    return this.#house.stop();
+  }
+
+  async #lead(name: string): Promise<void> {
+    const job = `/v1/jobs/${name}`;
+    await this.#until(`${name} is created`, async () => {
+      // Asked again when the process was killed over it: then the name may be taken.
+      const created = await this.#call('POST', '/v1/jobs', { name, image: 'crash/web:1', ...this.#definition() });
+      return created.status === 201 || created.status === 409;
+    });
+    await this.#untilActive(name, 1);
+    await this.#until(`${name} is deployed`, async () => {
+      const { body } = await this.#call('GET', job);
+      if ((body as JobView | undefined)?.latestDeployment === 2) return true;
+      const { status } = await this.#call('POST', `${job}/deployments`, { image: 'crash/web:2' });
+      return status === 202;
+    });
+    await this.#untilActive(name, 2);
+    await this.#until(`deployment 1 of ${name} is superseded`, async () => {
+      const one = await this.#deployment(name, 1);
+      return one?.status === 'superseded' && this.#alive().length === 1;
+    });
+    await this.#until(`the deletion of ${name} is accepted`, async () => {
+      const { status } = await this.#call('DELETE', job);
+      return status === 202 || status === 404;
+    });
+    await this.#until(`${name} is gone`, async () => (await this.#call('GET', job)).status === 404);
+    await this.#until(`nothing of ${name} is alive`, () => Promise.resolve(this.#alive().length === 0));
+  }
+
+  #untilActive(name: string, number: number): Promise<void> {
+    return this.#until(`deployment ${number} of ${name} is active`, async () => {
+      const deployment = await this.#deployment(name, number);
+      if (deployment?.status === 'failed') throw new Error(`deployment ${number} failed: ${deployment.message ?? ''}`);
+      return deployment?.status === 'active';
+    });
+  }
+
+  async #deployment(name: string, number: number): Promise<DeploymentView | undefined> {
+    return (await this.#call('GET', `/v1/jobs/${name}/deployments/${number}`)).body as DeploymentView | undefined;
+  }
+
+  #judge(name: string, launched: number): Finding[] {
+    const findings = [...judgeLedger(this.#house, [], { throttled: [] }).findings];
+    const find = (invariant: string, isTrue: boolean, detail: string): void => {
+      if (!isTrue) findings.push({ invariant, subject: name, detail });
+    };
+    find('nothing alive that is not needed', this.#alive().length === 0, this.#alive().join());
+    find('a crash costs no instance', launched === 2, `${launched} were launched for two deployments`);
+    return findings;
+  }
+
+  /** A shape of its own for each life, so that shapes are made in each. */
+  #definition() {
+    return {
+      ports: [{ container: 8080, host: 8080 }],
+      health: { path: '/', port: 8080, intervalSeconds: 1, timeoutSeconds: 1, startPeriodSeconds: 20 },
+      rollout: { stableSeconds: 0, drainSeconds: 0, stopGraceSeconds: 2, deadlineSeconds: 300 },
+      instance: { diskGiB: 30 + this.#lives },
+    };
+  }
+
+  #alive(): string[] {
+    return this.#house.cloud.ledger
+      .instances()
+      .filter(isThere)
+      .map(({ id }) => id);
+  }
+
+  async #call(method: string, path: string, body?: object): Promise<{ status: number; body?: unknown }> {
+    try {
+      const response = await fetch(`${this.#replica.url}${path}`, {
+        method,
+        ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+        signal: AbortSignal.timeout(20_000),
+      });
+      return { status: response.status, body: await response.json() };
+    } catch {
+      return { status: 0 };
+    }
+  }
+
+  async #until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+    const deadline = performance.now() + LIMIT_MS;
+    while (!(await isTrue())) {
+      if (performance.now() > deadline) throw new Error(`not within ${LIMIT_MS / 1000} s: ${what}`);
+      await wait(50);
+    }
+  }
+
+  /** Its supervisor. The lease of the dead process is ended by hand: 15 s would pass otherwise, and nothing else. */
+  #restartWhenKilled(): { stop(): void } {
+    let isBusy = false;
+    const timer = setInterval(() => {
+      if (this.#replica.isRunning || isBusy) return;
+      isBusy = true;
+      void this.#house.postgres
+        .query('UPDATE owner SET expires_at = clock_timestamp()')
+        .then(() => this.#replica.start())
+        .finally(() => (isBusy = false));
+    }, 20);
+    return { stop: () => clearInterval(timer) };
+  }
+}

@@ -1,0 +1,102 @@
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { startLocalCloud, type LocalCloud } from '../../local/cloud/local-cloud.ts';
+import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import { freePort } from '../../local/postgres.ts';
+import { startBalancer } from './balancer.ts';
+import { ContainerRecords } from './container-records.ts';
+import { ChaosPostgres } from './database.ts';
+import { Replica } from './replica.ts';
+
+/** Everything a run stands on. The cloud and its agents live in this process and are never disturbed: they are the judge. */
+export type House = {
+  readonly cloud: LocalCloud;
+  readonly containers: ContainerRecords;
+  readonly postgres: ChaosPostgres;
+  readonly replicas: readonly Replica[];
+  /** How processes ended that nobody killed. */
+  readonly ownEnds: readonly string[];
+  stop(): Promise<void>;
+};
+
+export type HouseOptions = {
+  /** For data and logs; made when it is not there. */
+  readonly directory: string;
+  readonly seed: number;
+  readonly replicas: number;
+  /** WEB_CONCURRENCY of each. */
+  readonly workers: number;
+  /** Default: 200 to 1,500. */
+  readonly bootMs?: number;
+  /** Modules loaded into each process before the program. */
+  readonly preload?: readonly string[];
+};
+
+export async function openHouse(options: HouseOptions): Promise<House> {
+  const { directory, seed, replicas: count, workers, preload = [] } = options;
+  await mkdir(directory, { recursive: true });
+  // Postgres does not run as root, and must get to its folder.
+  await chmod(directory, 0o755);
+  const undo: (() => Promise<void>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse())
+      await step().catch((error: unknown) => {
+        console.error(error);
+      });
+  };
+  try {
+    const postgres = await ChaosPostgres.start(directory);
+    undo.push(() => postgres.stop());
+    const containers = new ContainerRecords();
+    const cloud = await startLocalCloud({
+      port: 0,
+      seed,
+      bootMs: options.bootMs ?? [200, 1_500],
+      visibilityMs: VISIBILITY_MS,
+      statusCheckMs: 2_000,
+      runtime: createSimulatedRuntime({ onContainer: (id, event) => containers.add(id, event) }),
+    });
+    undo.push(() => cloud.stop());
+    const certificate = join(directory, 'identity.pem');
+    await writeFile(certificate, cloud.identityCertificatePem);
+    const ports: number[] = [];
+    for (let index = 0; index < count; index += 1) ports.push(await freePort());
+    const balancer = await startBalancer(ports);
+    undo.push(() => balancer.stop());
+    const ownEnds: string[] = [];
+    const env = {
+      DATABASE_URL: postgres.url,
+      ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
+      PUBLIC_URL: balancer.url,
+      AWS_REGION: cloud.region,
+      AWS_ENDPOINT_URL: cloud.endpoint,
+      AWS_ACCESS_KEY_ID: 'chaos',
+      AWS_SECRET_ACCESS_KEY: 'chaos',
+      IDENTITY_CERTIFICATES: certificate,
+      WEB_CONCURRENCY: String(workers),
+    };
+    const replicas = ports.map(
+      (port, index) =>
+        new Replica({
+          name: `replica-${index}`,
+          port,
+          env,
+          preload,
+          logFile: join(directory, `replica-${index}.log`),
+          onOwnEnd: (how) => ownEnds.push(`replica-${index}: ${how} at ${new Date().toISOString()}`),
+        }),
+    );
+    undo.push(async () => {
+      await Promise.all(replicas.map((replica) => replica.kill()));
+    });
+    for (const replica of replicas) replica.start();
+    await Promise.all(replicas.map((replica) => replica.untilReady()));
+    return { cloud, containers, postgres, replicas, ownEnds, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** EC2 is eventually consistent on a good day, too. */
+export const VISIBILITY_MS = 300;

@@ -1,0 +1,30 @@
+import type { ChaosOptions, ChaosResult } from './run.ts';
+
+/** What a person reads at the end. */
+export function reportOf(options: ChaosOptions, result: ChaosResult): string {
+  const { seed, jobs, replicas, workers, minutes, directory } = options;
+  const total = (counts: Readonly<Record<string, number>>, fits = /./) =>
+    Object.entries(counts).reduce((sum, [key, count]) => (fits.test(key) ? sum + count : sum), 0);
+  const again = `npm run chaos -- --seed ${seed} --jobs ${jobs} --replicas ${replicas} --workers ${workers} --minutes ${minutes}`;
+  return [
+    '',
+    ...table(`faults injected: ${total(result.faults)} (${result.skipped} met nothing)`, result.faults),
+    ...table(`requests: ${total(result.requests)}, accepted: ${total(result.requests, / accepted$/)}`, result.requests),
+    `  unknown, then looked up: ${result.resolved.carriedOut} had been carried out, ${result.resolved.lost} had not; jobs with one that could not be: ${result.uncertainJobs}`,
+    ...table(`calls to EC2: ${total(result.calls)}`, result.calls),
+    `instances launched: ${result.instances}`,
+    ...table('deployments of good images that failed, by reason', result.failed),
+    ...table(`invariants checked: ${total(result.checked)}`, result.checked),
+    `time to rest: ${result.restSeconds.toFixed(1)} s; to empty after deletion: ${result.emptySeconds.toFixed(1)} s`,
+    '',
+    ...result.findings.map(({ invariant, subject, detail }) => `WRONG: ${invariant}\n  ${subject}: ${detail}`),
+    result.isRight
+      ? 'RIGHT: nothing lost, nothing leaked, nothing double'
+      : `${result.findings.length} findings; ledger, tables and logs are in ${directory}`,
+    `again: ${again}`,
+  ].join('\n');
+}
+
+function table(title: string, counts: Readonly<Record<string, number>>): string[] {
+  return [title, ...Object.entries(counts).map(([key, count]) => `  ${String(count).padStart(7)}  ${key}`)];
+}
