@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -34,10 +34,11 @@ describeWhen(isReady, whyNot, 'real containers', () => {
   let stack: Stack;
   let registry: Registry;
   const images: string[] = [];
+  const folder = mkdtempSync(join(tmpdir(), 'healing-'));
 
   beforeAll(async () => {
     registry = await startRegistry();
-    const runtime = createDockerRuntime({ engineSocket: socket, folder: mkdtempSync(join(tmpdir(), 'healing-')) });
+    const runtime = createDockerRuntime({ engineSocket: socket, folder: folder });
     stack = await startStack({ runtime, cloud: { quotas: 'none' } });
   }, 60_000);
   afterEach(() => remove(stack, 'web'), 60_000);
@@ -45,6 +46,7 @@ describeWhen(isReady, whyNot, 'real containers', () => {
     await stack.stop();
     await registry.close();
     for (const image of images) await docker('rmi', '-f', image).catch(() => undefined);
+    rmSync(folder, { recursive: true, force: true });
   }, 60_000);
 
   const serve = async (definition: object = {}, image = HELLO_IMAGE): Promise<string> => {
@@ -150,9 +152,9 @@ describeWhen(isReady, whyNot, 'real containers', () => {
 
   /** Builds an image that greets like this, pushes it and forgets it here. @returns its reference by digest */
   async function push(tag: string, greeting: string): Promise<string> {
-    const folder = mkdtempSync(join(tmpdir(), 'image-'));
-    writeFileSync(join(folder, 'Dockerfile'), `FROM ${HELLO_IMAGE}\nENV GREETING=${greeting}\n`);
-    await docker('build', '-q', '-t', tag, folder);
+    const context = mkdtempSync(join(folder, 'image-'));
+    writeFileSync(join(context, 'Dockerfile'), `FROM ${HELLO_IMAGE}\nENV GREETING=${greeting}\n`);
+    await docker('build', '-q', '-t', tag, context);
     await docker('push', '-q', tag);
     const digest = await docker('inspect', '-f', '{{index .RepoDigests 0}}', tag);
     await docker('rmi', tag);
