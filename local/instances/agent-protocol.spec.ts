@@ -86,6 +86,7 @@ describe.each(agents)('%s', (_name, create) => {
       secret: expect.stringMatching(HEX_TOKEN),
       token: expect.stringMatching(HEX_TOKEN),
       agent: '1',
+      after: '0',
       publicIp: '203.0.113.7',
     });
     expect(second).toEqual(first);
@@ -252,6 +253,22 @@ describe.each(agents)('%s', (_name, create) => {
     expect((await api.result(api.docker('GET', '/images/none/json'))).headers['result-status']).toBe('404');
     expect(api.polls.slice(0, 3)).toEqual([0, 0, 0]);
     expect(agent.shutdowns()).toEqual(['-h +15']);
+  });
+
+  it('registers anew with the same token when nobody knows it any more, and says how far it is', async () => {
+    await agent.start();
+    await api.until(() => api.polls.length > 0);
+    const [first] = api.registrations;
+    // For the polls after the one that is parked. The first time nobody has adopted it.
+    api.trouble.orders.push({ status: 401 }, { status: 401 });
+    api.trouble.register.push({ status: 403 });
+    await api.result(api.docker('GET', '/_ping'));
+    await api.until(() => api.registrations.length === 3);
+    expect(api.registrations.slice(1)).toEqual([
+      { ...first, after: '1' },
+      { ...first, after: '1' },
+    ]);
+    expect((await api.result(api.docker('GET', '/images/none/json'))).headers['result-status']).toBe('404');
   });
 
   it('arms the dead-man switch at once, and keeps its deadline over a kill', async () => {

@@ -120,7 +120,15 @@ class SimulatedAgent {
     const [document = '', signature = ''] = documents;
     const address = await this.#imds('meta-data/public-ipv4');
     const publicIp = address?.status === 200 ? address.body.toString() : '';
-    const form = { document, signature, secret: launchSecret, token: this.#disk.token ?? '', publicIp, agent: '1' };
+    const form = {
+      document,
+      signature,
+      secret: launchSecret,
+      token: this.#disk.token ?? '',
+      publicIp,
+      agent: '1',
+      after: `${this.#disk.after}`,
+    };
     const status = await this.#api('/register', {
       method: 'POST',
       headers: { 'content-type': 'application/x-www-form-urlencoded' },
@@ -131,8 +139,8 @@ class SimulatedAgent {
       () => 0,
     );
     say(`registration: ${status}`);
-    this.#disk.isRegistered = status === 204;
-    return this.#disk.isRegistered;
+    if (status === 204) this.#disk.isRegistered = true;
+    return status === 204;
   }
 
   async #pollForEver(): Promise<void> {
@@ -162,6 +170,8 @@ class SimulatedAgent {
         backOff.reset();
         quick = Date.now() - asked < 1000 ? quick + 1 : 0;
         if (quick >= 20) await sleep(1000, undefined, { signal: this.#world.signal });
+      } else if (answer?.status === 401 && (await this.#register())) {
+        backOff.reset();
       } else {
         if (answer?.status === 410) backOff.slowest();
         await backOff.sleep();

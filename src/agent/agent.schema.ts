@@ -15,6 +15,12 @@ export const RegistrationForm = z.object({
     .regex(/^[A-Za-z0-9+/=\s]*$/, 'must be base64'),
   secret: z.string().trim().regex(TOKEN, 'must be 64 lower-case hex characters'),
   token: z.string().trim().regex(TOKEN, 'must be 64 lower-case hex characters'),
+  /** Number of the last order it has: 0 on a new instance, and from agents of the first version. */
+  after: z
+    .string()
+    .regex(/^\d{1,9}$/, 'must be an order number')
+    .default('0')
+    .transform(Number),
   agent: z.string().regex(/^[\w.+-]{1,32}$/, 'must be a version'),
   /** Empty on an instance without one. */
   publicIp: z

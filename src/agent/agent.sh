@@ -99,7 +99,7 @@ register() {
   done
   imds meta-data/public-ipv4 public-ip || : >public-ip
   status=$(api 30 /register -o /dev/null --data-urlencode document@document --data-urlencode signature@signature \
-    --data-urlencode secret@launch-secret --data-urlencode token@token --data-urlencode publicIp@public-ip -d agent=$VERSION)
+    --data-urlencode secret@launch-secret --data-urlencode token@token --data-urlencode publicIp@public-ip -d agent=$VERSION -d after="${after:-0}")
   say "registration: $status"
   [ "$status" = 204 ] && : | keep registered
 }
@@ -114,7 +114,7 @@ resume() {
   done
 }
 
-# All but 200 and 204 is silence: it starts nothing and stops nothing.
+# All but 200 and 204 is silence: it starts and stops nothing. 401: the rows of us may be lost, and an operator adopt us.
 poll_for_ever() {
   wait=1 quick=0 asked=0
   while :; do
@@ -123,8 +123,8 @@ poll_for_ever() {
       200) renew_dead_man; if take; then wait=1; else say 'an order that makes no sense' && back_off; fi ;;
       # A server that does not hold on to its polls must not be asked a thousand times a second.
       204) renew_dead_man; wait=1 quick=$(($(now) == asked ? quick + 1 : 0)); [ $quick -lt 20 ] || sleep 1 ;;
-      410) wait=15 && back_off ;;
-      *) back_off ;;
+      401) if register; then wait=1; else back_off; fi ;;
+      410) wait=15 && back_off ;; *) back_off ;;
     esac
   done
 }

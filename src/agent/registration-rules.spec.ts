@@ -18,7 +18,7 @@ const launch: LaunchFacts = {
   createdAt: minutesAgo(2),
   registered: 0,
 };
-const pending: InstanceFacts = { launchId: 'launch', tokenHash: null, isRetired: false };
+const pending: InstanceFacts = { launchId: 'launch', tokenHash: null, isRetired: false, quarantine: null };
 const registered: InstanceFacts = { ...pending, tokenHash: TOKEN };
 
 describe('judgeRegistration', () => {
@@ -48,6 +48,33 @@ describe('judgeRegistration', () => {
     ['of a full launch', { launch: { ...launch, registered: 2, count: 2 } }],
   ])('takes the same registration again %s', (_what, facts) => {
     expect(judge({ ...facts, instance: registered })).toEqual({ kind: 'registered' });
+  });
+
+  describe('of an instance in quarantine, whose launch nobody knows any more,', () => {
+    const quarantine = { isAdopted: true, isSecretRight: true };
+    const lost: InstanceFacts = { launchId: null, tokenHash: null, isRetired: false, quarantine };
+    it.each<[string, Partial<InstanceFacts>, object]>([
+      ['admits one that an operator adopts, however old', {}, { kind: 'adopt' }],
+      [
+        'waits for an operator',
+        { quarantine: { ...quarantine, isAdopted: false } },
+        { kind: 'refuse', reason: 'quarantined', isAlarm: false },
+      ],
+      [
+        'refuses one that does not know its secret',
+        { quarantine: { ...quarantine, isSecretRight: false } },
+        { kind: 'refuse', reason: 'unknown-secret', isAlarm: true },
+      ],
+      ['takes the same registration again', { tokenHash: TOKEN }, { kind: 'registered' }],
+      ['refuses another token', { tokenHash: OTHER_TOKEN }, { kind: 'refuse', reason: 'other-token', isAlarm: true }],
+      [
+        'refuses one that is to end',
+        { isRetired: true },
+        { kind: 'refuse', reason: 'instance-retired', isAlarm: false },
+      ],
+    ])('%s', (_what, overrides, verdict) => {
+      expect(judge({ launch: null, identity: identity(10_000), instance: { ...lost, ...overrides } })).toEqual(verdict);
+    });
   });
 
   it.each<[string, boolean, Partial<RegistrationFacts>]>([

@@ -31,11 +31,19 @@ export type InstanceFacts = {
   readonly launchId: string | null;
   readonly tokenHash: Buffer | null;
   readonly isRetired: boolean;
+  /** In quarantine: our rows of its launch, and of its first registration, are lost. Null = it is not. */
+  readonly quarantine: {
+    /** A deployment that is under way wants it. */
+    readonly isAdopted: boolean;
+    /** The secret is that of the launch its tag names. */
+    readonly isSecretRight: boolean;
+  } | null;
 };
 
 /** `registered`: it was before, with this token. `alarm`: nobody honest gets there, a person should look. */
 export type Verdict =
   | { readonly kind: 'admit'; readonly launchId: string }
+  | { readonly kind: 'adopt' }
   | { readonly kind: 'registered' }
   /** EC2's answer to the launch is not written down yet. */
   | { readonly kind: 'ask-again' }
@@ -45,6 +53,7 @@ export type RefusalReason =
   | 'other-region'
   | 'other-account'
   | 'unknown-secret'
+  | 'quarantined'
   | 'other-launch'
   | 'other-token'
   | 'instance-retired'
@@ -63,6 +72,7 @@ export function judgeRegistration(facts: RegistrationFacts): Verdict {
   const { identity, tokenHash, settings, launch, instance, now } = facts;
   if (identity.region !== settings.region) return alarm('other-region');
   if (settings.accountId !== undefined && identity.accountId !== settings.accountId) return alarm('other-account');
+  if (launch === null && instance?.quarantine) return judgeAdoption(instance, instance.quarantine, tokenHash);
   if (launch === null) return alarm('unknown-secret');
   if (instance && instance.launchId !== launch.id) return alarm('other-launch');
   if (instance?.tokenHash && !instance.tokenHash.equals(tokenHash)) return alarm('other-token');
@@ -78,6 +88,19 @@ export function judgeRegistration(facts: RegistrationFacts): Verdict {
   // Nothing in a document shows whose account is the right one: only EC2's answer to our own credentials does.
   if (!instance && settings.accountId === undefined) return { kind: 'ask-again' };
   return { kind: 'admit', launchId: launch.id };
+}
+
+/** Its age does not count: it was registered once, and an operator vouches for it. */
+function judgeAdoption(
+  { isRetired, tokenHash: known }: InstanceFacts,
+  { isAdopted, isSecretRight }: NonNullable<InstanceFacts['quarantine']>,
+  tokenHash: Buffer,
+): Verdict {
+  if (!isSecretRight) return alarm('unknown-secret');
+  if (known && !known.equals(tokenHash)) return alarm('other-token');
+  if (isRetired) return refuse('instance-retired');
+  if (known) return { kind: 'registered' };
+  return isAdopted ? { kind: 'adopt' } : refuse('quarantined');
 }
 
 function refuse(reason: RefusalReason): Verdict {

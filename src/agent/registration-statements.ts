@@ -8,6 +8,8 @@ export type Admission = {
   readonly tokenHash: Buffer;
   readonly agentVersion: string;
   readonly publicIp: string | null;
+  /** Number of the last order the agent has. */
+  readonly after: number;
 };
 
 /** What the database knows of the secret and the instance. */
@@ -15,13 +17,18 @@ export async function readRegistrationFacts(
   database: Database,
   instanceId: string,
   secretHash: Buffer,
+  /** Of the launch with this id. */
+  secretHashOf: (launchId: string) => Buffer,
 ): Promise<Pick<RegistrationFacts, 'launch' | 'instance' | 'now'>> {
   const [row] = await database.prepared<FactsRow>('registration-facts', FACTS, [instanceId, secretHash]);
   if (!row) throw new Error('the facts of a registration are always one row');
   return {
     now: row.now,
     launch: row.launch_id === null ? null : launchOf(row, row.launch_id),
-    instance: row.is_retired === null ? null : instanceOf(row, row.is_retired),
+    instance:
+      row.is_retired === null
+        ? null
+        : instanceOf(row, row.is_retired, row.launch_tag !== null && secretHashOf(row.launch_tag).equals(secretHash)),
   };
 }
 
@@ -53,10 +60,34 @@ export async function admit(
       return admitted.length > 0 ? 'admitted' : 'overtaken';
     });
   } catch (error) {
-    if (error instanceof Error && 'constraint' in error && error.constraint === 'instances_token')
-      return 'token-in-use';
+    if (isTokenInUse(error)) return 'token-in-use';
     throw error;
   }
+}
+
+/** As `admit`, for an instance in quarantine that a deployment wants. It leaves quarantine when the fleet assigns it. */
+export async function admitAdopted(
+  database: Database,
+  { identity, tokenHash, agentVersion, publicIp, after }: Admission,
+): Promise<'admitted' | 'overtaken' | 'token-in-use'> {
+  try {
+    const admitted = await database.prepared('registration-adopt', ADOPT, [
+      identity.instanceId,
+      tokenHash,
+      agentVersion,
+      identity.privateIp,
+      publicIp,
+      after,
+    ]);
+    return admitted.length > 0 ? 'admitted' : 'overtaken';
+  } catch (error) {
+    if (isTokenInUse(error)) return 'token-in-use';
+    throw error;
+  }
+}
+
+function isTokenInUse(error: unknown): boolean {
+  return error instanceof Error && 'constraint' in error && error.constraint === 'instances_token';
 }
 
 /** Any number no other advisory lock of ours uses. */
@@ -74,6 +105,9 @@ type FactsRow = {
   token_hash: Buffer | null;
   /** Null when there is no such instance. */
   is_retired: boolean | null;
+  quarantined: boolean;
+  launch_tag: string | null;
+  is_adopted: boolean;
 };
 
 function launchOf(row: FactsRow, id: string): RegistrationFacts['launch'] {
@@ -81,8 +115,9 @@ function launchOf(row: FactsRow, id: string): RegistrationFacts['launch'] {
   return { id, imageId: image_id, count, isSettled: is_settled, createdAt: created_at, registered };
 }
 
-function instanceOf(row: FactsRow, isRetired: boolean): RegistrationFacts['instance'] {
-  return { launchId: row.instance_launch_id, tokenHash: row.token_hash, isRetired };
+function instanceOf(row: FactsRow, isRetired: boolean, isSecretRight: boolean): RegistrationFacts['instance'] {
+  const quarantine = row.quarantined ? { isAdopted: row.is_adopted, isSecretRight } : null;
+  return { launchId: row.instance_launch_id, tokenHash: row.token_hash, isRetired, quarantine };
 }
 
 const FACTS = `
@@ -92,12 +127,31 @@ const FACTS = `
       SELECT count(*)::int FROM instances AS other
       WHERE other.launch_id = launch.id AND other.token_hash IS NOT NULL AND other.id <> $1
     ) AS registered,
-    instance.launch_id AS instance_launch_id, instance.token_hash,
+    instance.launch_id AS instance_launch_id, instance.token_hash, instance.quarantined, instance.launch_tag,
+    EXISTS (SELECT FROM deployments WHERE adopts = $1 AND status IN ('queued', 'deploying')) AS is_adopted,
     CASE WHEN instance.id IS NOT NULL THEN instance.retire_reason IS NOT NULL OR instance.terminated_at IS NOT NULL END
       AS is_retired
   FROM (SELECT) AS one
   LEFT JOIN launches AS launch ON launch.secret_hash = $2
   LEFT JOIN instances AS instance ON instance.id = $1`;
+
+const ADOPT = `
+  WITH wanted AS (
+    SELECT attempts.shape_key FROM deployments
+    LEFT JOIN attempts ON attempts.deployment_id = deployments.id AND attempts.phase = 'waiting'
+    WHERE deployments.adopts = $1 AND deployments.status IN ('queued', 'deploying')
+  ), admitted AS (
+    UPDATE instances SET token_hash = $2, agent_version = $3, private_ip = COALESCE($4, private_ip),
+      public_ip = COALESCE($5, public_ip), orders_after = $6, registered_at = clock_timestamp(),
+      last_seen_at = clock_timestamp()
+    WHERE id = $1 AND quarantined AND token_hash IS NULL AND retire_reason IS NULL AND terminated_at IS NULL
+      AND EXISTS (SELECT FROM wanted)
+    RETURNING id
+  ), woken AS (
+    UPDATE shapes SET next_pass_at = LEAST(shapes.next_pass_at, clock_timestamp())
+    FROM admitted, wanted WHERE shapes.key = wanted.shape_key
+  )
+  SELECT id FROM admitted`;
 
 const LOCK = `SELECT pg_advisory_xact_lock($1, hashtext($2))`;
 

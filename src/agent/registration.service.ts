@@ -8,7 +8,8 @@ import { Agents } from './agents.js';
 import type { RegistrationForm } from './agent.schema.js';
 import { type Identity, readIdentity } from './identity.js';
 import { judgeRegistration, type RefusalReason } from './registration-rules.js';
-import { admit, type Admission, readRegistrationFacts } from './registration-statements.js';
+import { launchSecretOf } from './launch-secret.js';
+import { admit, admitAdopted, type Admission, readRegistrationFacts } from './registration-statements.js';
 
 /** Keys that may sign identity documents, by the token IDENTITY_KEYS. */
 export const IDENTITY_KEYS = Symbol('IDENTITY_KEYS');
@@ -26,9 +27,10 @@ export class RegistrationService {
     private readonly database: Database,
     private readonly signals: Signals,
     private readonly agents: Agents,
-    @Inject(CONFIG) { aws }: Config,
+    @Inject(CONFIG) private readonly config: Config,
     @Inject(IDENTITY_KEYS) private readonly keys: readonly KeyObject[],
   ) {
+    const { aws } = config;
     this.#settings = { region: aws.region, ...(aws.accountId !== undefined && { accountId: aws.accountId }) };
   }
 
@@ -46,6 +48,7 @@ export class RegistrationService {
       tokenHash: sha256(form.token),
       agentVersion: form.agent,
       publicIp: form.publicIp,
+      after: form.after,
     };
     for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
       const outcome = await this.#try(admission, form.token);
@@ -57,20 +60,30 @@ export class RegistrationService {
 
   async #try(admission: Admission, token: string): Promise<'registered' | 'overtaken' | 'ask-again'> {
     const { identity, tokenHash } = admission;
-    const facts = await readRegistrationFacts(this.database, identity.instanceId, admission.secretHash);
+    const facts = await readRegistrationFacts(this.database, identity.instanceId, admission.secretHash, (launchId) =>
+      sha256(launchSecretOf(this.config.encryptionKey, launchId)),
+    );
     const verdict = judgeRegistration({ ...facts, identity, tokenHash, settings: this.#settings });
     if (verdict.kind === 'refuse') throw this.#refusal(verdict.reason, verdict.isAlarm, identity);
     if (verdict.kind === 'registered' || verdict.kind === 'ask-again') return verdict.kind;
-    const outcome = await admit(this.database, verdict.launchId, admission);
+    const isAdoption = verdict.kind === 'adopt';
+    const outcome = isAdoption
+      ? await admitAdopted(this.database, admission)
+      : await admit(this.database, verdict.launchId, admission);
     if (outcome === 'token-in-use') throw this.#refusal('token-in-use', true, identity);
     if (outcome === 'overtaken') return outcome;
     this.agents.forget(token);
     this.signals.send('shapes');
-    this.#logger.log('registered', { instanceId: identity.instanceId, launchId: verdict.launchId });
+    this.#logger.log('registered', {
+      instanceId: identity.instanceId,
+      ...(isAdoption ? { adopted: true } : { launchId: verdict.launchId }),
+    });
     return 'registered';
   }
 
   #refusal(reason: RefusalReason | 'forged-document' | 'token-in-use', isAlarm: boolean, identity?: Identity): Problem {
+    // It asks again every few seconds until an operator has decided, who was alarmed when it was found.
+    if (reason === 'quarantined') return new Problem('forbidden', 'This instance is in quarantine.');
     this.#logger.warn('registration refused', {
       reason,
       ...(isAlarm && { alarm: true }),

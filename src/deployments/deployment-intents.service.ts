@@ -11,8 +11,9 @@ import { mergeDefinition, type VersionedJob } from '../jobs/jobs.service.js';
 import { DeploymentSources, type Source } from './deployment-sources.js';
 import { type DeploymentTrigger, isCancellable } from './deployment-status.js';
 import { type DeploymentRow, selectDeploymentsFrom, toDeployment } from './deployment-view.js';
-import type { CreateDeployment, DeploymentResponse, Rollback } from './deployment.schema.js';
+import type { Adopt, CreateDeployment, DeploymentResponse, Rollback } from './deployment.schema.js';
 import { deploymentNotFound } from './deployments.service.js';
+import { checkAdoptable, findAdoption } from './adoption.js';
 import { insertJobWithin, jobLimitsOf } from './job-limits.js';
 import { insertDeployment, type NewDeployment } from './new-deployment.js';
 
@@ -84,6 +85,23 @@ export class DeploymentIntents {
       if (running) return await readDeployment(transaction, running.id);
       const source = (await sources.findLastServing()) ?? (await sources.findLatest());
       return await insertDeployment(transaction, name, versions, copyOf(checkSource(name, source), 'start'));
+    });
+    return this.#accepted(row);
+  }
+
+  /** A deployment of what runs on an instance in quarantine. @throws Problem */
+  async adopt(name: string, { instance, image }: Adopt, versions: number[] | null): Promise<DeploymentResponse> {
+    const row = await this.database.transaction(async (transaction) => {
+      const job = await lockJob(transaction, name, versions);
+      const adoption = await findAdoption(transaction, job.id, instance);
+      if (adoption) return await readDeployment(transaction, adoption.id);
+      await checkAdoptable(transaction, instance);
+      const latest = await new DeploymentSources(transaction, job).findLatest();
+      return await insertDeployment(transaction, name, versions, {
+        image: image ?? checkImage(name, latest),
+        trigger: 'adopt',
+        adopts: instance,
+      });
     });
     return this.#accepted(row);
   }

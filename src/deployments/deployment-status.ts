@@ -12,7 +12,7 @@ export const DEPLOYMENT_STATUSES = [
 ] as const;
 export type DeploymentStatus = (typeof DEPLOYMENT_STATUSES)[number];
 
-export const DEPLOYMENT_TRIGGERS = ['api', 'rollback', 'restart', 'start', 'schedule'] as const;
+export const DEPLOYMENT_TRIGGERS = ['api', 'rollback', 'restart', 'start', 'schedule', 'adopt'] as const;
 export type DeploymentTrigger = (typeof DEPLOYMENT_TRIGGERS)[number];
 
 /** Which status may follow which. Nothing leaves a status without an entry. */

@@ -11,7 +11,11 @@ import type { LogLine } from './log-line.js';
   'deployments_status',
   `status IN ('queued', 'deploying', 'active', 'draining', 'superseded', 'stopped', 'succeeded', 'failed', 'cancelled')`,
 )
-@Check('deployments_trigger', `trigger IN ('api', 'rollback', 'restart', 'start', 'schedule')`)
+@Check('deployments_trigger', `trigger IN ('api', 'rollback', 'restart', 'start', 'schedule', 'adopt')`)
+@Index('deployments_adopts', ['adopts'], {
+  unique: true,
+  where: `adopts IS NOT NULL AND status IN ('queued', 'deploying', 'active', 'draining')`,
+})
 @Index('deployments_job_number', ['jobId', 'number'], { unique: true })
 @Index('deployments_open', ['jobId'], { where: `status IN ('queued', 'deploying', 'active', 'draining')` })
 export class Deployment {
@@ -44,6 +48,10 @@ export class Deployment {
 
   @Column('text')
   trigger!: DeploymentTrigger;
+
+  /** Instance in quarantine that the first attempt is to have, with the container that runs on it. */
+  @Column('text', { nullable: true })
+  adopts!: string | null;
 
   /** Number of the deployment a rollback, restart or start was copied from. */
   @Column('int', { name: 'copied_from', nullable: true })

@@ -36,6 +36,19 @@ export const Rollback = z
   .meta({ id: 'Rollback', examples: [{}, { to: 1 }] });
 export type Rollback = z.infer<typeof Rollback>;
 
+export const Adopt = z
+  .strictObject({
+    instance: z
+      .string()
+      .regex(/^i-[0-9a-f]{8,17}$/, 'must be an instance id like i-0123456789abcdef0')
+      .meta({ description: 'EC2’s id of an instance in quarantine.' }),
+    image: ImageReference.optional().meta({
+      description: 'What its container runs. Default: the image of the latest deployment.',
+    }),
+  })
+  .meta({ id: 'Adopt', examples: [{ instance: 'i-0a1b2c3d4e5f60718', image: 'nginx:1.28' }] });
+export type Adopt = z.infer<typeof Adopt>;
+
 /** Of the latest attempt, in milliseconds, the current phase up to now. */
 const PhaseDurations = z
   .partialRecord(z.enum(ATTEMPT_PHASES).exclude(['ended']), z.int().min(0))

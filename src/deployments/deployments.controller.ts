@@ -10,6 +10,7 @@ import { BODY_PROBLEMS, CHANGE_PROBLEMS, IF_MATCH, LOCATION, NAME } from '../job
 import { DeploymentIntents } from './deployment-intents.service.js';
 import { DEPLOYMENT_EXAMPLE, NEW_DEPLOYMENT_EXAMPLE } from './deployment.examples.js';
 import {
+  Adopt,
   CreateDeployment,
   DeploymentNumber,
   DeploymentPage,
@@ -145,6 +146,30 @@ export class DeploymentsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeploymentResponse> {
     return located(reply, await this.intents.rollback(name, body, versionsOf(ifMatch)));
+  }
+
+  @Post(':name/adopt')
+  @ApiParam(NAME)
+  @ApiHeader(IF_MATCH)
+  @Endpoint({
+    access: 'admin',
+    summary: 'Take over an instance in quarantine, with the container that runs on it',
+    description:
+      'After rows were lost: a new deployment whose instance is the one you name. Its container goes on without a restart, so image and definition must be what it was started with. Once healthy it is active, and what was active before is drained. If that fails, nothing is stopped and the instance is back in quarantine. Naming it again while the deployment is under way, or active, answers that one.',
+    status: 202,
+    answer: 'The new deployment, queued',
+    ok: DeploymentResponse,
+    example: { ...NEW_DEPLOYMENT_EXAMPLE, number: 2, trigger: 'adopt' },
+    headers: LOCATION,
+    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS, 'instance-not-found', 'not-quarantined'],
+  })
+  async adopt(
+    @Param('name', JobNamePipe) name: string,
+    @Body({ schema: Adopt }) body: Adopt,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<DeploymentResponse> {
+    return located(reply, await this.intents.adopt(name, body, versionsOf(ifMatch)));
   }
 
   @Post(':name/restart')

@@ -12,6 +12,8 @@ export type NewDeployment = {
   readonly definition?: JobDefinition;
   /** What a copy shares with its original besides image and definition: the very same bits on the same AMI. */
   readonly copyOf?: { readonly number: number; readonly image_digest: string | null; readonly image_id: string | null };
+  /** An instance in quarantine the first attempt gets. */
+  readonly adopts?: string;
 };
 
 /**
@@ -23,7 +25,7 @@ export async function insertDeployment(
   database: Queryable,
   name: string,
   versions: number[] | null,
-  { image, trigger, definition, copyOf }: NewDeployment,
+  { image, trigger, definition, copyOf, adopts }: NewDeployment,
 ): Promise<DeploymentRow | undefined> {
   const [row] = await database.prepared<DeploymentRow>('insert-deployment', INSERT_DEPLOYMENT, [
     name,
@@ -34,6 +36,7 @@ export async function insertDeployment(
     copyOf?.number ?? null,
     copyOf?.image_digest ?? null,
     copyOf?.image_id ?? null,
+    adopts ?? null,
   ]);
   return row;
 }
@@ -50,8 +53,9 @@ const INSERT_DEPLOYMENT = `
     WHERE ${CHANGEABLE_JOB}
     RETURNING id, name, deployment_count, COALESCE($5::jsonb, definition) AS definition
   ), d AS (
-    INSERT INTO deployments (id, job_id, number, image, definition, trigger, copied_from, image_digest, image_id, deadline_at)
-    SELECT gen_random_uuid(), j.id, j.deployment_count, $3, j.definition, $4, $6::int, $7, $8,
+    INSERT INTO deployments (id, job_id, number, image, definition, trigger, copied_from, image_digest, image_id, adopts,
+      deadline_at)
+    SELECT gen_random_uuid(), j.id, j.deployment_count, $3, j.definition, $4, $6::int, $7, $8, $9,
            clock_timestamp() + make_interval(secs => (j.definition #>> '{rollout,deadlineSeconds}')::int)
     FROM j
     RETURNING *

@@ -37,6 +37,10 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
     transaction,
     planned.flatMap(({ plan }) => plan.retirements),
   );
+  await quarantine(
+    transaction,
+    planned.flatMap(({ plan }) => plan.quarantines),
+  );
   await insertLaunches(
     transaction,
     planned.flatMap(({ launch }) => launch ?? []),
@@ -78,6 +82,10 @@ async function retire(
   ]);
 }
 
+async function quarantine(transaction: Queryable, instanceIds: readonly string[]): Promise<void> {
+  if (instanceIds.length > 0) await transaction.prepared('fleet-quarantine', QUARANTINE, [instanceIds]);
+}
+
 async function insertLaunches(transaction: Queryable, launches: readonly LaunchRow[]): Promise<void> {
   for (const row of launches) {
     const { id, shapeKey, epoch, input, count, imageId, instanceType, subnetId, market, secretHash } = row;
@@ -117,7 +125,10 @@ const ASSIGN = `
   ), usable AS (
     SELECT id FROM instances
     WHERE id IN (SELECT instance_id FROM wanted) AND assigned = false AND retire_reason IS NULL
-      AND terminated_at IS NULL AND state IN ('pending', 'running') AND registered_at IS NOT NULL AND NOT quarantined
+      AND terminated_at IS NULL AND state IN ('pending', 'running') AND registered_at IS NOT NULL
+      AND (NOT quarantined OR EXISTS (
+        SELECT 1 FROM wanted w JOIN attempts a ON a.id = w.attempt_id JOIN deployments d ON d.id = a.deployment_id
+        WHERE w.instance_id = instances.id AND d.adopts = instances.id))
     ORDER BY id FOR NO KEY UPDATE
   ), inserted AS (
     INSERT INTO assignments (attempt_id, instance_id)
@@ -127,7 +138,7 @@ const ASSIGN = `
     ON CONFLICT DO NOTHING
     RETURNING attempt_id, instance_id
   ), marked AS (
-    UPDATE instances SET assigned = true WHERE id IN (SELECT instance_id FROM inserted)
+    UPDATE instances SET assigned = true, quarantined = false WHERE id IN (SELECT instance_id FROM inserted)
   )
   SELECT attempt_id AS "attemptId", instance_id AS "instanceId" FROM inserted`;
 
@@ -143,6 +154,10 @@ const RETIRE = `
   WHERE i.id = l.id AND i.retire_reason IS NULL AND i.terminated_at IS NULL
     AND (l.reason = 'attempt-ended' OR i.assigned = false)
     AND (l.reason <> 'never-registered' OR i.registered_at IS NULL)`;
+
+const QUARANTINE = `
+  UPDATE instances SET quarantined = true
+  WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE) AND retire_reason IS NULL`;
 
 const INSERT_LAUNCH = `
   INSERT INTO launches (id, shape_key, epoch, input, count, image_id, instance_type, subnet_id, market, secret_hash)

@@ -1,8 +1,9 @@
-import { createHash, type KeyObject, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, type KeyObject, randomUUID } from 'node:crypto';
 import type { CallBudget } from '../aws/call-budget.js';
 import { CLUSTER_TAG, LAUNCH_TAG } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
+import { launchSecretOf } from '../agent/launch-secret.js';
 import { renderUserData } from '../agent/user-data.js';
 import { applyPlans, type LaunchRow, type PlannedShape } from './apply-plans.js';
 import { launchInput } from './launch-input.js';
@@ -114,7 +115,7 @@ export class FleetPass {
     const { agentScript, apiUrl, encryptionKey, lease, tenure } = this.options;
     const { id, count, offer } = launch;
     const { imageId, securityGroupIds } = resolution;
-    const launchSecret = randomBytes(32).toString('hex');
+    const launchSecret = launchSecretOf(encryptionKey, id);
     const userData = renderUserData({ script: agentScript, apiUrl, launchSecret, cluster: lease.cluster });
     const input = launchInput({
       spec: shape.spec,
@@ -159,6 +160,7 @@ function tell(log: Log, shape: ShapeRow, plan: FleetPlan, given: ReadonlySet<str
     // Left out when attempt or instance had changed by then.
     if (given.has(instanceId)) log.info('instance assigned', { shapeKey, attemptId, instanceId, reason });
   }
+  for (const instanceId of plan.quarantines) log.warn('adoption failed: back to quarantine', { shapeKey, instanceId });
   for (const { instanceId, reason } of plan.retirements) log.info('instance retired', { shapeKey, instanceId, reason });
   if (plan.isVerdictNews && plan.verdict) {
     const { reason, message, isFinal } = plan.verdict;

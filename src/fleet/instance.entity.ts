@@ -26,6 +26,14 @@ export class Instance {
   @JoinColumn({ name: 'launch_id', foreignKeyConstraintName: 'instances_launch' })
   launch?: Launch;
 
+  /** The launch its tag names, when quarantined. */
+  @Column('text', { name: 'launch_tag', nullable: true })
+  launchTag!: string | null;
+
+  /** Number of the last order its agent had when it was adopted: ours begin after it. */
+  @Column('int', { name: 'orders_after', default: 0 })
+  ordersAfter!: number;
+
   @Column('text', { name: 'shape_key', nullable: true })
   shapeKey!: string | null;
 

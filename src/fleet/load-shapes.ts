@@ -2,6 +2,7 @@ import type { Queryable } from '../database/database.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
 import type { CapacityState, LaunchView } from './plan-capacity.js';
 import {
+  type Adoption,
   type Demand,
   LIMIT_REACHED,
   LINE_SECONDS,
@@ -25,6 +26,7 @@ export type ShapeFacts = {
   readonly launches: readonly LaunchView[];
   readonly supply: readonly Supply[];
   readonly demand: Demand;
+  readonly adoptions: readonly Adoption[];
 };
 
 /** Found again by itself if this process dies before it has written its plan. */
@@ -73,6 +75,9 @@ export async function loadShapes(
   );
   const demand = await transaction.prepared<DemandRow>('fleet-demand', DEMAND, [keys, unassigned]);
 
+  const adoptions = await transaction.prepared<Adoption & { shapeKey: string }>('fleet-adoptions', ADOPTIONS, [keys]);
+
+  const adoptionsOf = Map.groupBy(adoptions, ({ shapeKey }) => shapeKey);
   const launchesOf = Map.groupBy(launches, ({ shapeKey }) => shapeKey);
   const supplyOf = Map.groupBy(supply, ({ shapeKey }) => shapeKey);
   const demandOf = Map.groupBy(demand, ({ shapeKey }) => shapeKey);
@@ -83,6 +88,7 @@ export async function loadShapes(
         launches: (launchesOf.get(key) ?? []).map(toLaunch),
         supply: supplyOf.get(key) ?? [],
         demand: toDemand(demandOf.get(key) ?? []),
+        adoptions: adoptionsOf.get(key) ?? [],
       },
     ]),
   );
@@ -162,12 +168,25 @@ const SUPPLY = `
   FROM instances
   WHERE shape_key = ANY($1) AND terminated_at IS NULL AND retire_reason IS NULL AND assigned = false AND NOT quarantined
   UNION ALL
-  SELECT i.id, i.shape_key, i.state, i.launched_at, i.registered_at, i.last_seen_at, 'ended'
+  SELECT i.id, a.shape_key, i.state, i.launched_at, i.registered_at, i.last_seen_at,
+    CASE WHEN d.adopts = i.id AND a.healthy_at IS NULL THEN 'adoption-failed' ELSE 'ended' END
   FROM attempts a
+  JOIN deployments d ON d.id = a.deployment_id
   JOIN assignments s ON s.attempt_id = a.id
   JOIN instances i ON i.id = s.instance_id
   WHERE a.shape_key = ANY($1) AND a.phase = 'ended' AND a.ended_at > clock_timestamp() - make_interval(secs => $2)
     AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND NOT i.quarantined`;
+
+/** The instance `i` a deployment `d` adopts, as long as it can be: its first attempt waits for no other. */
+const ADOPTABLE = `i.id = d.adopts AND i.quarantined AND NOT i.assigned AND i.retire_reason IS NULL
+          AND i.terminated_at IS NULL AND i.state IN ('pending', 'running')`;
+
+const ADOPTIONS = `
+  SELECT a.shape_key AS "shapeKey", a.id AS "attemptId", a.job_id AS "jobId", i.id AS "instanceId"
+  FROM attempts a
+  JOIN deployments d ON d.id = a.deployment_id
+  JOIN instances i ON ${ADOPTABLE}
+  WHERE a.shape_key = ANY($1) AND a.phase = 'waiting' AND a.number = 1 AND i.registered_at IS NOT NULL`;
 
 // plan-fleet's place in line, of `attempts a`.
 export const LINE = `(a.created_at + a.priority * interval '${LINE_SECONDS} seconds')`;
@@ -211,6 +230,7 @@ const DEMAND = `
       JOIN shapes s ON s.key = a.shape_key
       WHERE a.shape_key = ANY($1) AND a.phase = 'waiting'
         AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)
+        AND NOT (a.number = 1 AND EXISTS (SELECT 1 FROM deployments d JOIN instances i ON ${ADOPTABLE} WHERE d.id = a.deployment_id))
     ) w
     WINDOW same AS (PARTITION BY w."shapeKey", w."isDoomed")
   ) ranked

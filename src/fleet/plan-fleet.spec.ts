@@ -68,6 +68,7 @@ describe('planFleet: nothing to do', () => {
       assignments: [],
       launch: null,
       retirements: [],
+      quarantines: [],
       verdict: null,
       isVerdictNews: false,
       capacity: {},
@@ -132,6 +133,25 @@ describe('planFleet: late binding', () => {
     const plan = planFleet(fleet({ demand: waiting(attempt('a')), supply: [registered('i-1', { state: 'pending' })] }));
     expect(assigned(plan)).toEqual([['a', 'i-1']]);
   });
+});
+
+describe('planFleet: adoption', () => {
+  const adoption = { attemptId: 'a', jobId: 'job-of-a', instanceId: 'i-lost' };
+
+  it('gives an attempt the instance its deployment adopts, and no spare', () => {
+    const plan = planFleet(fleet({ adoptions: [adoption], supply: [registered('i-1')] }));
+    expect(plan.assignments).toEqual([{ ...adoption, reason: 'adopted' }]);
+    expect(plan.launch).toBeNull();
+  });
+
+  it.each(['running', 'stopped'] as const)(
+    'gives a %s instance back to quarantine when it failed, and never out',
+    (state) => {
+      const supply = [registered('i-lost', { attempt: 'adoption-failed', state })];
+      const plan = planFleet(fleet({ demand: waiting(attempt('b')), supply }));
+      expect(plan).toMatchObject({ assignments: [], retirements: [], quarantines: ['i-lost'], launch: { count: 1 } });
+    },
+  );
 });
 
 describe('planFleet: launches', () => {

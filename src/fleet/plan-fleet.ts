@@ -17,6 +17,8 @@ export type FleetInput = {
   /** Why no launch can be written at all: image or subnets are not known, or not allowed. */
   readonly obstacle: Obstacle | null;
   readonly demand: Demand;
+  /** Waiting attempts, not in `demand`, whose own instance from quarantine has registered again. */
+  readonly adoptions?: readonly Adoption[];
   /** Living, not retired, not quarantined: without an attempt, or with one that has ended. */
   readonly supply: readonly Supply[];
   /** The open ones, and the last one. */
@@ -52,13 +54,16 @@ export type WaitingAttempt = {
   readonly createdAt: Date;
 };
 
+export type Adoption = { readonly attemptId: string; readonly jobId: string; readonly instanceId: string };
+
 export type Supply = {
   readonly id: string;
   readonly state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated' | 'gone';
   readonly launchedAt: Date;
   readonly registeredAt: Date | null;
   readonly lastSeenAt: Date | null;
-  readonly attempt: 'none' | 'ended';
+  /** `adoption-failed`: it ended before it was healthy, on an instance that ran its container before. */
+  readonly attempt: 'none' | 'ended' | 'adoption-failed';
 };
 
 export type Obstacle = { readonly reason: string; readonly message: string; readonly isFinal: boolean };
@@ -72,9 +77,11 @@ export type Verdict = {
 };
 
 export type FleetPlan = {
-  readonly assignments: readonly { attemptId: string; jobId: string; instanceId: string; reason: 'first-in-line' }[];
+  readonly assignments: readonly (Adoption & { readonly reason: 'first-in-line' | 'adopted' })[];
   readonly launch: { id: string; count: number; offer: Offer; reason: 'attempts-waiting' | 'spares-wanted' } | null;
   readonly retirements: readonly { instanceId: string; reason: RetireReason }[];
+  /** Back to quarantine: an operator decides again. */
+  readonly quarantines: readonly string[];
   readonly verdict: Verdict | null;
   /** Whether `verdict` is news to the waiting attempts. */
   readonly isVerdictNews: boolean;
@@ -127,7 +134,7 @@ export function planFleet(input: FleetInput): FleetPlan {
   });
   const leaving = new Set(mustRetire.map(({ instanceId }) => instanceId));
   const usable = input.supply.filter(
-    ({ id, state }) => !leaving.has(id) && (state === 'pending' || state === 'running'),
+    ({ id, state, attempt }) => !leaving.has(id) && attempt === 'none' && (state === 'pending' || state === 'running'),
   );
   const spares = usable.filter(isRegistered).sort(byRegistration);
   const ready = spares.filter(({ lastSeenAt }) => isWithin(lastSeenAt, SEEN_LATELY_SECONDS, now));
@@ -154,10 +161,12 @@ export function planFleet(input: FleetInput): FleetPlan {
   const { launch, blockedBy, retryAt } = planLaunch(input, capacity, isRefused ? 0 : needed, waiting);
   const surplus = planSurplus(idle, onHand - warm - waiting, now);
   const verdict = planVerdict(input, outcome, blockedBy ?? troubleOf(input, booting, waiting), waiting);
+  const adopted = (input.adoptions ?? []).map((adoption) => ({ ...adoption, reason: 'adopted' as const }));
   return {
-    assignments,
+    assignments: [...adopted, ...assignments],
     launch,
     retirements: [...mustRetire, ...surplus.retirements],
+    quarantines: input.supply.filter(({ attempt }) => attempt === 'adoption-failed').map(({ id }) => id),
     ...verdict,
     capacity: launch ? withLaunch(capacity, launch, now) : capacity,
     recheckAt: earliest([
@@ -182,6 +191,7 @@ type LaunchStep = {
 function retireReasonOf(instance: Supply, input: FleetInput): RetireReason | null {
   const { now } = input;
   if (instance.attempt === 'ended') return 'attempt-ended';
+  if (instance.attempt === 'adoption-failed') return null;
   // Whoever stopped it may start it again, with an agent that has missed everything: it is never used again.
   if (instance.state === 'stopping' || instance.state === 'stopped') return 'stopped-outside';
   if (instance.state !== 'pending' && instance.state !== 'running') return null;

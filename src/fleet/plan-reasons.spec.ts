@@ -91,6 +91,7 @@ describe('planFleet', () => {
 
   const assignments: Record<FleetPlan['assignments'][number]['reason'], Partial<FleetInput>> = {
     'first-in-line': { demand: waiting, supply: [spare] },
+    adopted: { adoptions: [{ attemptId: 'a', jobId: 'job', instanceId: 'i-lost' }] },
   };
   it.each(Object.entries(assignments))('assigns by %s', (reason, overrides) => {
     expect(fleet(overrides).assignments.map((assignment) => assignment.reason)).toEqual([reason]);

@@ -106,7 +106,7 @@ const FACTS = `
   WITH watched AS (
     SELECT i.id, i.last_seen_at, i.unreachable_at
     FROM instances i
-    WHERE i.assigned AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND i.registered_at IS NOT NULL
+    WHERE i.assigned AND NOT i.quarantined AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND i.registered_at IS NOT NULL
   )
   SELECT clock_timestamp() AS now, count(*)::int AS total,
     coalesce(jsonb_agg(jsonb_build_object('id', id, 'lastSeenAt', last_seen_at)) FILTER (

@@ -1,4 +1,4 @@
-import type { Ec2Instance } from '../aws/ec2-types.js';
+import { type Ec2Instance, LAUNCH_TAG } from '../aws/ec2-types.js';
 import type { Queryable } from '../database/database.js';
 import { upsertInstances, wakeShapes } from './instance-writes.js';
 import type { OwnerLease } from './owner-lease.js';
@@ -99,7 +99,9 @@ async function writeInserts(transaction: Queryable, inserts: SweepPlan['inserts'
 /** @returns those that were not in quarantine before */
 async function writeQuarantines(transaction: Queryable, instances: readonly Ec2Instance[]): Promise<string[]> {
   if (instances.length === 0) return [];
-  const rows = await transaction.query<{ id: string }>(QUARANTINE, [JSON.stringify(instances)]);
+  const rows = await transaction.query<{ id: string }>(QUARANTINE, [
+    JSON.stringify(instances.map((instance) => ({ ...instance, launchTag: instance.tags[LAUNCH_TAG] ?? null }))),
+  ]);
   return rows.map(({ id }) => id);
 }
 
@@ -144,11 +146,11 @@ const UPDATE = `
 
 const QUARANTINE = `
   INSERT INTO instances (id, state, state_reason, availability_zone, instance_type, image_id, private_ip, public_ip,
-    launched_at, observed_at, quarantined)
+    launched_at, observed_at, quarantined, launch_tag)
   SELECT p.id, p.state, p."stateReason", p."availabilityZone", p.type, p."imageId", p."privateIp", p."publicIp",
-    p."launchedAt", clock_timestamp(), true
+    p."launchedAt", clock_timestamp(), true, p."launchTag"
   FROM jsonb_to_recordset($1::jsonb) AS p(id text, state text, "stateReason" text, "availabilityZone" text, type text,
-    "imageId" text, "privateIp" text, "publicIp" text, "launchedAt" timestamptz)
+    "imageId" text, "privateIp" text, "publicIp" text, "launchedAt" timestamptz, "launchTag" text)
   ON CONFLICT (id) DO NOTHING
   RETURNING id`;
 
@@ -158,7 +160,10 @@ const RETIRE_FORGOTTEN = `
     SELECT i.id FROM instances i
     JOIN assignments s ON s.instance_id = i.id
     JOIN attempts a ON a.id = s.attempt_id
+    JOIN deployments d ON d.id = a.deployment_id
     WHERE i.terminated_at IS NULL AND i.retire_reason IS NULL AND NOT i.quarantined AND a.phase = 'ended'
+      -- An adoption that failed gives its instance back to quarantine.
+      AND (d.adopts IS DISTINCT FROM i.id OR a.healthy_at IS NOT NULL)
       AND a.ended_at < clock_timestamp() - interval '2 minutes'
     ORDER BY i.id FOR NO KEY UPDATE OF i)
   RETURNING id`;

@@ -101,7 +101,7 @@ const JOBS = `
       JOIN attempts a ON a.deployment_id = d.id
       JOIN assignments s ON s.attempt_id = a.id
       JOIN instances i ON i.id = s.instance_id
-      WHERE d.job_id = j.id AND i.terminated_at IS NULL
+      WHERE d.job_id = j.id AND i.terminated_at IS NULL AND NOT i.quarantined
     ) ELSE 0 END AS "lingeringInstances"
   FROM jobs j
   WHERE id = ANY($1)
@@ -128,11 +128,12 @@ const ATTEMPTS = `
     CASE WHEN i.id IS NOT NULL THEN jsonb_build_object(
       'id', i.id, 'assignedAt', s.assigned_at, 'state', i.state, 'stateReason', i.state_reason,
       'privateIp', i.private_ip, 'imageId', i.image_id, 'unreachableAt', i.unreachable_at,
-      'retireReason', i.retire_reason) END AS instance,
+      'retireReason', i.retire_reason, 'isAdopted', d.adopts IS NOT DISTINCT FROM i.id, 'ordersAfter', i.orders_after) END AS instance,
     CASE WHEN i.id IS NULL AND sh.verdict_reason IS NOT NULL THEN jsonb_build_object(
       'reason', sh.verdict_reason, 'message', coalesce(sh.verdict_message, ''), 'at', sh.verdict_at,
       'isFinal', sh.verdict_is_final) END AS verdict
   FROM attempts a
+  JOIN deployments d ON d.id = a.deployment_id
   LEFT JOIN assignments s ON s.attempt_id = a.id
   LEFT JOIN instances i ON i.id = s.instance_id
   LEFT JOIN shapes sh ON sh.key = a.shape_key

@@ -108,7 +108,7 @@ function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, cluster: s
   if (latest(attempt, 'create')) return planRunning(attempt, deployment, now);
   const pulls = attempt.orders.filter(({ purpose }) => purpose === 'pull');
   const pull = pulls.at(-1);
-  if (!pull) return { phase: 'assigned', orders: firstOrders(deployment, now), wakeAt: after(now, 15) };
+  if (!pull) return { phase: 'assigned', orders: firstOrders(deployment, instance, now), wakeAt: after(now, 15) };
   if (!attempt.orders.some(({ takenAt }) => takenAt)) return planUntaken(attempt, instance, now);
 
   if (!pull.answeredAt) return planPulling(attempt, pull, now);
@@ -164,11 +164,12 @@ export function lossOf(instance: InstanceFacts, attempt: AttemptFacts): { reason
   return null;
 }
 
-function firstOrders(deployment: DeploymentFacts, now: Date): OrderDraft[] {
+function firstOrders(deployment: DeploymentFacts, { isAdopted }: InstanceFacts, now: Date): OrderDraft[] {
   const deadline = deployment.deadlineAt ?? after(now, deployment.definition.rollout.deadlineSeconds);
   const untilDeadlineMs = Math.max(0, deadline.getTime() - now.getTime());
   const minutes = Math.ceil(untilDeadlineMs / 60_000) + DEAD_MAN_SLACK_MINUTES;
-  const orders: OrderDraft[] = [{ purpose: 'dead-man', spec: { kind: 'dead-man', minutes } }];
+  // What serves already must not end because its adoption fails.
+  const orders: OrderDraft[] = isAdopted ? [] : [{ purpose: 'dead-man', spec: { kind: 'dead-man', minutes } }];
   if (deployment.definition.instance.market === 'spot') {
     orders.push({ purpose: 'watch-spot', spec: { kind: 'watch-spot' } });
   }

@@ -118,4 +118,4 @@ function activate(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFac
   draft.activeDeploymentId = deployment.id;
 }
 
-const PRIORITIES = { rollback: 1, api: 2, restart: 2, start: 2, schedule: 3 } as const;
+const PRIORITIES = { rollback: 1, api: 2, restart: 2, start: 2, adopt: 2, schedule: 3 } as const;

@@ -106,7 +106,8 @@ export class Draft {
     const { instance } = attempt;
     if (!instance) return;
     const taken = this.orders.filter(({ instanceId }) => instanceId === instance.id).length;
-    const first = (attempt.orders.at(-1)?.number ?? 0) + taken + 1;
+    const last = Math.max(attempt.orders.at(-1)?.number ?? 0, instance.ordersAfter ?? 0);
+    const first = last + taken + 1;
     drafts.forEach((draft, index) => {
       this.orders.push({ instanceId: instance.id, attemptId: attempt.id, number: first + index, ...draft });
     });

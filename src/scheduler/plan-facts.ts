@@ -90,6 +90,10 @@ export type InstanceFacts = {
   readonly imageId: string | null;
   readonly unreachableAt: Date | null;
   readonly retireReason: string | null;
+  /** Its container ran before this attempt: nothing of ours may end it until the attempt has been healthy. */
+  readonly isAdopted?: boolean;
+  /** Number of the last order its agent had when it was adopted. */
+  readonly ordersAfter?: number;
 };
 
 export type VerdictFacts = {

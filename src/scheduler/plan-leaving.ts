@@ -25,7 +25,12 @@ export function release(
   message: string | null = null,
 ): void {
   if (attempt.phase === 'stopping' || attempt.phase === 'ended') return;
-  const isRunning = attempt.instance && !lossOf(attempt.instance, attempt) && mayHaveStarted(attempt);
+  const isRunning =
+    attempt.instance &&
+    !lossOf(attempt.instance, attempt) &&
+    mayHaveStarted(attempt) &&
+    // A failed adoption leaves what it found: the instance goes back to quarantine.
+    (attempt.healthyAt !== null || !attempt.instance.isAdopted);
   if (!isRunning) return draft.move(deployment, attempt, 'ended', { reason, message });
 
   const grace = deployment.definition.rollout.stopGraceSeconds;

@@ -73,6 +73,7 @@ describe('the OpenAPI document', () => {
     expect(bodies.map(({ route }) => route)).toEqual([
       'patch /v1/jobs/{name}',
       'post /v1/jobs',
+      'post /v1/jobs/{name}/adopt',
       'post /v1/jobs/{name}/deployments',
       'post /v1/jobs/{name}/rollback',
     ]);

@@ -203,6 +203,7 @@ describe('a registration', () => {
       secret: makeHex(),
       token: makeHex(),
       agent: '1',
+      after: 0,
       publicIp: null,
       ...fields,
     };

@@ -174,6 +174,7 @@ const NO_PLAN: FleetPlan = {
   assignments: [],
   launch: null,
   retirements: [],
+  quarantines: [],
   verdict: null,
   isVerdictNews: false,
   capacity: {},
