@@ -257,7 +257,7 @@ export class Fleet {
     const { world } = this;
     const calledBefore = launch.calledAt;
     world.commit(() => {
-      world.guard.onCall(launch, this.wanted(launch) > 0);
+      world.guard.onCall(launch, this.wanted(launch));
       const { now, timeline } = world;
       const nextTryAt = new Date(timeline.nowMs + CALL_MS);
       Object.assign(launch, { status: 'unknown', tries: launch.tries + 1, calledAt: now, nextTryAt });
