@@ -22,6 +22,8 @@ export type Answer = {
   readonly probeState?: 'healthy' | 'unhealthy';
 };
 
+type ContainerState = 'created' | 'running' | 'restarting' | 'exited';
+
 const BOOT_DEAD_MAN_MS = 15 * 60_000;
 const RETRY_MS = 5_000;
 const RESTART_MS = 2_000;
@@ -31,7 +33,7 @@ const POLL_MS = 25_000;
 /** The agent of one instance and its Docker: carries out orders, keeps what it cannot deliver, and ends itself when forgotten. */
 export class ModelAgent {
   isRegistered = false;
-  container: { attemptId: string; state: 'created' | 'running' | 'exited'; isKeptUp: boolean } | null = null;
+  container: { attemptId: string; state: ContainerState; isKeptUp: boolean } | null = null;
   /** Every container it was ever told to create: never those of two attempts. */
   readonly attemptIds = new Set<string>();
   private readonly taken = new Set<OrderRow>();
@@ -59,13 +61,18 @@ export class ModelAgent {
     }
   }
 
-  exit(): void {
+  /** @param isByHand Docker does not start again what somebody stopped */
+  exit(isByHand = false): void {
     const { container } = this;
     if (container?.state !== 'running') return;
-    container.state = 'exited';
+    const isRestarted = container.isKeptUp && !isByHand;
+    container.state = isRestarted ? 'restarting' : 'exited';
     this.tellProbe('unhealthy');
     for (const wait of this.waits.splice(0)) this.answer(wait, 200, '{"StatusCode":1}');
-    if (container.isKeptUp) this.host.after(RESTART_MS, () => this.run());
+    if (!isRestarted) return;
+    this.host.after(RESTART_MS, () => {
+      if (container.state === 'restarting') this.run();
+    });
   }
 
   /** Its health check turns. */
@@ -107,6 +114,7 @@ export class ModelAgent {
     if (purpose === 'start') this.run();
     if (purpose === 'restart-policy' && this.container) this.container.isKeptUp = true;
     if (purpose === 'wait') return this.startWait(order);
+    if (purpose === 'inspect-container') return this.answer(order, 200, this.describe());
     if (purpose === 'stop') this.stopContainer();
     this.answer(order);
   }
@@ -122,8 +130,13 @@ export class ModelAgent {
   }
 
   private stopContainer(): void {
-    if (this.container) this.container.isKeptUp = false;
-    this.exit();
+    this.exit(true);
+    if (this.container?.state === 'restarting') this.container.state = 'exited';
+  }
+
+  private describe(): string {
+    const state = this.container?.state ?? 'created';
+    return JSON.stringify({ Id: 'c', State: { Running: state === 'running' || state === 'restarting' } });
   }
 
   private startWait(order: OrderRow): void {

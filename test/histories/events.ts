@@ -26,6 +26,7 @@ const HURTS = [
   'cut-all',
   'mend',
   'exit',
+  'docker-stop',
   'unhealthy',
   'healthy',
   'stranger',
@@ -168,6 +169,6 @@ function hurt(world: World, how: Hurt, pick: number): void {
     agent?.noticeSpot();
     world.timeline.after(120_000, () => world.cloud.terminate(id));
   }
-  if (how === 'exit') agent?.exit();
+  if (how === 'exit' || how === 'docker-stop') agent?.exit(how === 'docker-stop');
   if (how === 'unhealthy' || how === 'healthy') agent?.turn(how);
 }

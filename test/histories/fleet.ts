@@ -60,18 +60,23 @@ export class Fleet {
     for (const launch of this.rows.openLaunches()) launch.nextTryAt = new Date(Math.max(nowMs, fromMs));
   }
 
+  /** Asked before every step of a history: it loops without leaving anything to collect. */
   nextMs(): number {
-    const { weather } = this.world;
-    const times = [this.isSweeping ? Infinity : this.fullSweepAtMs, this.silenceAtMs];
-    if (!this.isSweeping && this.idsInBetween().length > 0) times.push(this.quickSweepAtMs);
+    const { lateMs } = this.world.weather;
+    let nextMs = this.isSweeping ? this.silenceAtMs : Math.min(this.silenceAtMs, this.fullSweepAtMs);
     for (const { nextPassAt } of this.rows.shapes.values()) {
-      if (nextPassAt) times.push(nextPassAt.getTime() + weather.lateMs);
+      if (nextPassAt) nextMs = Math.min(nextMs, nextPassAt.getTime() + lateMs);
     }
-    for (const { id, nextTryAt } of this.rows.openLaunches()) {
-      if (!this.inFlight.has(id)) times.push(nextTryAt?.getTime() ?? 0);
+    for (const launch of this.rows.launches.values()) {
+      if (!isOpen(launch) || this.inFlight.has(launch.id)) continue;
+      nextMs = Math.min(nextMs, launch.nextTryAt?.getTime() ?? 0);
     }
-    for (const row of this.rows.instances.values()) times.push(this.terminateAtMs(row));
-    return Math.max(this.activeFromMs, Math.min(...times));
+    for (const row of this.rows.instances.values()) {
+      if (row.terminatedAt) continue;
+      nextMs = Math.min(nextMs, this.terminateAtMs(row));
+      if (!this.isSweeping && isInBetween(row)) nextMs = Math.min(nextMs, this.quickSweepAtMs);
+    }
+    return Math.max(this.activeFromMs, nextMs);
   }
 
   /** Whatever is due, one of it. */
@@ -190,7 +195,7 @@ export class Fleet {
       const row = rows.instances.get(instanceId);
       if (attempt?.phase !== 'waiting' || !row || row.isAssigned || row.retireReason || row.terminatedAt) continue;
       world.guard.onAssign(attempt, instanceId);
-      attempt.assignment = { instanceId, at: now };
+      rows.assign(attempt, instanceId, now);
       row.isAssigned = true;
       rows.wakeJob(jobId, now);
     }
@@ -257,7 +262,7 @@ export class Fleet {
     const { world } = this;
     const calledBefore = launch.calledAt;
     world.commit(() => {
-      world.guard.onCall(launch, this.wanted(launch) > 0);
+      world.guard.onCall(launch, this.wanted(launch));
       const { now, timeline } = world;
       const nextTryAt = new Date(timeline.nowMs + CALL_MS);
       Object.assign(launch, { status: 'unknown', tries: launch.tries + 1, calledAt: now, nextTryAt });
@@ -362,16 +367,7 @@ export class Fleet {
   // — sweep —
 
   private idsInBetween(): string[] {
-    return [...this.rows.instances.values()]
-      .filter(
-        ({ terminatedAt, terminateCalledAt, state, registeredAt }) =>
-          !terminatedAt &&
-          (terminateCalledAt ||
-            state === 'stopping' ||
-            state === 'shutting-down' ||
-            (state === 'pending' && !registeredAt)),
-      )
-      .map(({ id }) => id);
+    return [...this.rows.instances.values()].filter(isInBetween).map(({ id }) => id);
   }
 
   private sweepInBetween(): void {
@@ -513,6 +509,12 @@ export class Fleet {
     row.unreachableAt = unreachableAt;
     if (attempt && attempt.phase !== 'ended') rows.wakeJob(attempt.jobId, world.now);
   }
+}
+
+function isInBetween({ terminatedAt, terminateCalledAt, state, registeredAt }: InstanceRow): boolean {
+  if (terminatedAt) return false;
+  if (terminateCalledAt || state === 'stopping' || state === 'shutting-down') return true;
+  return state === 'pending' && !registeredAt;
 }
 
 function earliest(a: Date | null, b: Date | null): Date | null {

@@ -209,8 +209,8 @@ export class Guard {
     claim(deployment && !isEnded(deployment.status), `${instanceId}: given to work nobody wants`);
   }
 
-  onCall({ id, status }: LaunchRow, isWanted: boolean): void {
-    claim(status !== 'planned' || isWanted, `${id}: called for nobody`);
+  onCall({ id, status, count }: LaunchRow, wanted: number): void {
+    claim(status !== 'planned' || wanted >= count, `${id}: called for ${count}, and ${wanted} are wanted`);
   }
 
   /** Right after EC2 carried out a call. */

@@ -70,6 +70,8 @@ export class Rows {
   readonly jobs = new Map<string, JobRow>();
   readonly deployments = new Map<string, DeploymentRow>();
   readonly attempts = new Map<string, AttemptRow>();
+  private readonly attemptsByDeployment = new Map<string, AttemptRow[]>();
+  private readonly attemptByInstance = new Map<string, AttemptRow>();
   /** Of one attempt, by number. */
   readonly orders = new Map<string, OrderRow[]>();
   readonly instances = new Map<string, InstanceRow>();
@@ -81,7 +83,7 @@ export class Rows {
   }
 
   attemptsOf(deploymentId: string): AttemptRow[] {
-    return [...this.attempts.values()].filter((attempt) => attempt.deploymentId === deploymentId);
+    return this.attemptsByDeployment.get(deploymentId) ?? [];
   }
 
   liveAttempts(): AttemptRow[] {
@@ -93,7 +95,12 @@ export class Rows {
   }
 
   attemptOn(instanceId: string): AttemptRow | undefined {
-    return [...this.attempts.values()].find(({ assignment }) => assignment?.instanceId === instanceId);
+    return this.attemptByInstance.get(instanceId);
+  }
+
+  assign(attempt: AttemptRow, instanceId: string, at: Date): void {
+    attempt.assignment = { instanceId, at };
+    this.attemptByInstance.set(instanceId, attempt);
   }
 
   openLaunches(): LaunchRow[] {
@@ -157,7 +164,9 @@ export class Rows {
       const shapeKey = JSON.stringify(spec);
       if (!this.shapes.has(shapeKey)) this.shapes.set(shapeKey, newShape(shapeKey, spec));
       const id = `${deploymentId}a${number}`;
-      this.attempts.set(id, newAttempt({ id, jobId: job.id, deploymentId, number, shapeKey, priority, reason, now }));
+      const attempt = newAttempt({ id, jobId: job.id, deploymentId, number, shapeKey, priority, reason, now });
+      this.attempts.set(id, attempt);
+      this.attemptsByDeployment.set(deploymentId, [...this.attemptsOf(deploymentId), attempt]);
       this.wakeShape(shapeKey, now);
     }
     for (const { attemptId, instanceId, number, purpose, spec } of plan.orders) {
