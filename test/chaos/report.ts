@@ -2,10 +2,10 @@ import type { ChaosOptions, ChaosResult } from './run.ts';
 
 /** What a person reads at the end. */
 export function reportOf(options: ChaosOptions, result: ChaosResult): string {
-  const { seed, jobs, replicas, workers, minutes, directory } = options;
+  const { seed, jobs, replicas, workers, minutes, faultsPerMinute, directory } = options;
   const total = (counts: Readonly<Record<string, number>>, fits = /./) =>
     Object.entries(counts).reduce((sum, [key, count]) => (fits.test(key) ? sum + count : sum), 0);
-  const again = `npm run chaos -- --seed ${seed} --jobs ${jobs} --replicas ${replicas} --workers ${workers} --minutes ${minutes}`;
+  const again = `npm run chaos -- --seed ${seed} --jobs ${jobs} --replicas ${replicas} --workers ${workers} --minutes ${minutes} --faults-per-minute ${faultsPerMinute}`;
   return [
     '',
     ...table(`faults injected: ${total(result.faults)} (${result.skipped} met nothing)`, result.faults),
