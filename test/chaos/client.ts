@@ -1,5 +1,6 @@
 import type { Random } from '../../local/cloud/random.ts';
 import { httpRequest } from '../../local/instances/agent-http.ts';
+import { INSTANCE_TYPES } from './house.ts';
 import { JobHistory, type DeploymentView, type JobView, type Operation, type Outcome } from './history.ts';
 import { wait } from './wait.ts';
 
@@ -44,9 +45,10 @@ export async function runClient(options: ClientOptions): Promise<JobHistory> {
 
 /** What every job is: quick to replace, so that a run sees many lives. */
 export function definition(random: Random) {
-  const offer = random.between(0, 5);
-  const instance =
-    offer === 0 ? { market: 'spot' } : offer <= 2 ? { types: ['t3.medium', 't3.small'] } : { types: ['t3.small'] };
+  const first = random.between(0, INSTANCE_TYPES.length - 1);
+  const second = (first + random.between(1, INSTANCE_TYPES.length - 1)) % INSTANCE_TYPES.length;
+  const types = [INSTANCE_TYPES[first], INSTANCE_TYPES[second]];
+  const instance = { types, market: random.fraction() < 0.2 ? 'spot' : 'on-demand' };
   return {
     ports: [{ container: PORT, host: PORT }],
     health: { path: '/', port: PORT, intervalSeconds: 1, timeoutSeconds: 1, startPeriodSeconds: 20 },

@@ -1,6 +1,6 @@
 import type { CloudInstance } from '../../local/cloud/instance.ts';
 import type { Random } from '../../local/cloud/random.ts';
-import { VISIBILITY_MS, type House } from './house.ts';
+import { INSTANCE_TYPES, VISIBILITY_MS, type House } from './house.ts';
 import type { Replica } from './replica.ts';
 import type { FaultKind } from './schedule.ts';
 
@@ -17,7 +17,6 @@ export type Scene = {
   readonly onThrottle: (ms: number) => void;
 };
 
-export const INSTANCE_TYPES = ['t3.small', 't3.medium'];
 /** What a subnet of the local cloud has room for. */
 export const ALL_ADDRESSES = 4_096;
 
@@ -163,12 +162,20 @@ async function restartPostgres({ house, random, tell }: Scene, how: 'fast' | 'cr
   await house.postgres.restart(how, awayMs);
 }
 
+/**
+ * Of one type in one subnet and market. The fleet leaves an offer that failed alone for three minutes, so faults as wide
+ * as a type would soon leave it nothing to do.
+ */
 async function limitCapacity({ house, random, wait, tell }: Scene, free: number): Promise<void> {
-  const type = pick(INSTANCE_TYPES, random) ?? '';
-  house.cloud.faults.setCapacity({ type }, free);
-  tell(`${free} of ${type}`);
+  const { faults, ledger } = house.cloud;
+  const subnet = pick(ledger.instances(), random)?.spec.subnetId;
+  if (subnet === undefined) return;
+  const market = random.fraction() < 0.3 ? ('spot' as const) : ('on-demand' as const);
+  const offer = { type: pick(INSTANCE_TYPES, random) ?? '', subnet, market };
+  faults.setCapacity(offer, free);
+  tell(`${free} of ${JSON.stringify(offer)}`);
   await wait(random.between(2_000, 12_000));
-  house.cloud.faults.setCapacity({ type }, Infinity);
+  faults.setCapacity(offer, Infinity);
 }
 
 async function onInstance(

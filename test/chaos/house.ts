@@ -100,3 +100,6 @@ export async function openHouse(options: HouseOptions): Promise<House> {
 
 /** EC2 is eventually consistent on a good day, too. */
 export const VISIBILITY_MS = 300;
+
+/** What jobs ask for: each of them for two, the second when there is none of the first. */
+export const INSTANCE_TYPES = ['t3.small', 't3.medium', 't3.large', 'm5.large'];

@@ -1,5 +1,5 @@
 import { createRandom } from '../../local/cloud/random.ts';
-import { ALL_ADDRESSES, FAULT_ACTIONS, INSTANCE_TYPES } from './fault-actions.ts';
+import { ALL_ADDRESSES, FAULT_ACTIONS } from './fault-actions.ts';
 import { VISIBILITY_MS, type House } from './house.ts';
 import type { FaultKind, PlannedFault } from './schedule.ts';
 import { wait } from './wait.ts';
@@ -40,7 +40,6 @@ export class Injector {
     const { faults } = cloud;
     faults.clear();
     faults.delayVisibility(VISIBILITY_MS);
-    for (const type of INSTANCE_TYPES) faults.setCapacity({ type }, Infinity);
     const instances = cloud.ledger.instances();
     for (const subnetId of new Set(instances.map(({ spec }) => spec.subnetId)))
       faults.setFreeAddresses(subnetId, ALL_ADDRESSES);

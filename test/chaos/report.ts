@@ -2,10 +2,10 @@ import type { ChaosOptions, ChaosResult } from './run.ts';
 
 /** What a person reads at the end. */
 export function reportOf(options: ChaosOptions, result: ChaosResult): string {
-  const { seed, jobs, replicas, workers, minutes, directory } = options;
+  const { seed, jobs, replicas, workers, minutes, faultsPerMinute } = options;
   const total = (counts: Readonly<Record<string, number>>, fits = /./) =>
     Object.entries(counts).reduce((sum, [key, count]) => (fits.test(key) ? sum + count : sum), 0);
-  const again = `npm run chaos -- --seed ${seed} --jobs ${jobs} --replicas ${replicas} --workers ${workers} --minutes ${minutes}`;
+  const again = `npm run chaos -- --seed ${seed} --jobs ${jobs} --replicas ${replicas} --workers ${workers} --minutes ${minutes} --faults-per-minute ${faultsPerMinute}`;
   return [
     '',
     ...table(`faults injected: ${total(result.faults)} (${result.skipped} met nothing)`, result.faults),
@@ -18,11 +18,15 @@ export function reportOf(options: ChaosOptions, result: ChaosResult): string {
     `time to rest: ${result.restSeconds.toFixed(1)} s; to empty after deletion: ${result.emptySeconds.toFixed(1)} s`,
     '',
     ...result.findings.map(({ invariant, subject, detail }) => `WRONG: ${invariant}\n  ${subject}: ${detail}`),
-    result.isRight
-      ? 'RIGHT: nothing lost, nothing leaked, nothing double'
-      : `${result.findings.length} findings; ledger, tables and logs are in ${directory}`,
+    verdictOf(options, result),
     `again: ${again}`,
   ].join('\n');
+}
+
+function verdictOf({ signal, directory }: ChaosOptions, { isRight, findings }: ChaosResult): string {
+  if (signal.aborted) return 'INTERRUPTED: nothing is proven';
+  if (isRight) return 'RIGHT: nothing lost, nothing leaked, nothing double';
+  return `${findings.length} findings; ledger, tables and logs are in ${directory}`;
 }
 
 function table(title: string, counts: Readonly<Record<string, number>>): string[] {

@@ -21,9 +21,9 @@ const WEIGHTS = {
   'answer-late': 4,
   throttled: 5,
   'call-failed': 6,
-  'capacity-gone': 4,
-  'capacity-short': 4,
-  'addresses-short': 2,
+  'capacity-gone': 3,
+  'capacity-short': 3,
+  'addresses-short': 1,
   'visibility-late': 4,
   // Instances
   'instance-killed': 7,
