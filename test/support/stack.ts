@@ -41,7 +41,8 @@ export type Stack = {
 };
 
 const MAIN = join(import.meta.dirname, '../../dist/main.js');
-const READY_TIMEOUT_MS = 30_000;
+/** Nine processes may be starting on two busy cores. */
+const READY_TIMEOUT_MS = 90_000;
 
 export async function startStack({
   runtime,
