@@ -466,6 +466,15 @@ describe('planFleet: retirements', () => {
     expect(plan.retirements[0]?.instanceId).not.toBe('i-1');
   });
 
+  it('retires with the surplus all that nobody counts on, so that the next pass has nothing more to retire', () => {
+    const silent = registered('i-1', { registeredAt: ago(120), lastSeenAt: ago(60) });
+    const supply = [silent, ...['i-2', 'i-3'].map((id) => registered(id, { registeredAt: ago(60) }))];
+    const plan = planFleet(fleet({ supply, warm: 1 }));
+    expect(retired(plan).map(([id]) => id)).toEqual(['i-1', 'i-2']);
+    const left = supply.filter(({ id }) => id === 'i-3');
+    expect(planFleet(fleet({ supply: left, warm: 1 })).retirements).toEqual([]);
+  });
+
   it('looks again when a spare is ripe', () => {
     expect(planFleet(fleet({ supply: [registered('i-1', { registeredAt: ago(5) })] })).recheckAt).toEqual(hence(10));
   });

@@ -159,7 +159,8 @@ export function planFleet(input: FleetInput): FleetPlan {
   // Those who wait now are about to learn that it is in vain.
   const isRefused = outcome.kind === 'refused-for-good';
   const { launch, blockedBy, retryAt } = planLaunch(input, capacity, isRefused ? 0 : needed, waiting);
-  const surplus = planSurplus(idle, onHand - warm - waiting, now);
+  const isOnHand = (spare: Registered): boolean => ready.includes(spare) || quiet.includes(spare);
+  const surplus = planSurplus(idle, isOnHand, onHand - warm - waiting, now);
   const verdict = planVerdict(input, outcome, blockedBy ?? troubleOf(input, booting, waiting), waiting);
   const adopted = (input.adoptions ?? []).map((adoption) => ({ ...adoption, reason: 'adopted' as const }));
   return {
@@ -237,15 +238,19 @@ function planLaunch(input: FleetInput, capacity: CapacityState, needed: number, 
   return { launch: { id: input.nextLaunchId, count, offer, reason }, blockedBy: null, retryAt: null };
 }
 
-function planSurplus(idle: readonly Registered[], surplus: number, now: Date) {
+function planSurplus(
+  idle: readonly Registered[],
+  isOnHand: (spare: Registered) => boolean,
+  surplus: number,
+  now: Date,
+) {
   if (surplus <= 0) return { retirements: [], recheckAt: null };
-  // The silent first, then the oldest.
-  const order = idle.toSorted(
-    (a, b) => (a.lastSeenAt?.getTime() ?? 0) - (b.lastSeenAt?.getTime() ?? 0) || byRegistration(a, b),
-  );
-  const ripe = order.filter(({ registeredAt }) => !isWithin(registeredAt, IDLE_SECONDS, now));
+  const ripe = idle.filter(({ registeredAt }) => !isWithin(registeredAt, IDLE_SECONDS, now));
+  // Those not heard lately are no part of the surplus: nobody counts on them, so all of them go. Then the quietest.
+  const counted = ripe.filter(isOnHand).sort(bySilence);
+  const leaving = [...ripe.filter((spare) => !isOnHand(spare)), ...counted.slice(0, surplus)];
   return {
-    retirements: ripe.slice(0, surplus).map(({ id }) => ({ instanceId: id, reason: 'idle-surplus' as const })),
+    retirements: leaving.map(({ id }) => ({ instanceId: id, reason: 'idle-surplus' as const })),
     recheckAt: earliest(idle.map(({ registeredAt }) => nextAge(registeredAt, [IDLE_SECONDS], now))),
   };
 }
@@ -318,6 +323,10 @@ function heardAt({ lastSeenAt, registeredAt }: Registered, { listeningSince }: F
 
 function byRegistration(a: Registered, b: Registered): number {
   return a.registeredAt.getTime() - b.registeredAt.getTime() || (a.id < b.id ? -1 : 1);
+}
+
+function bySilence(a: Registered, b: Registered): number {
+  return (a.lastSeenAt?.getTime() ?? 0) - (b.lastSeenAt?.getTime() ?? 0) || byRegistration(a, b);
 }
 
 function byPlaceInLine(a: WaitingAttempt, b: WaitingAttempt): number {
