@@ -88,12 +88,18 @@ const ORDERS = `
   )
   RETURNING 1`;
 
+// Of an attempt `a`. The fleet finds what it is to end by its attempt: without that, nobody would ever end it.
+const HAS_INSTANCE = `EXISTS (
+  SELECT 1 FROM assignments s JOIN instances i ON i.id = s.instance_id
+  WHERE s.attempt_id = a.id AND i.terminated_at IS NULL)`;
+
 // Its job's row is locked first, as always: a rollback that is just copying it must not lose it half way.
 const DEPLOYMENTS = `
   WITH old AS (
     SELECT d.id, d.job_id FROM deployments d JOIN jobs j ON j.id = d.job_id
     WHERE d.ended_at < clock_timestamp() - make_interval(days => $2) AND d.number <= j.deployment_count - $3
-      AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.deployment_id = d.id AND a.phase <> 'ended')
+      AND NOT EXISTS (
+        SELECT 1 FROM attempts a WHERE a.deployment_id = d.id AND (a.phase <> 'ended' OR ${HAS_INSTANCE}))
     LIMIT $1
   ), locked AS (
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE
@@ -101,15 +107,12 @@ const DEPLOYMENTS = `
   DELETE FROM deployments WHERE id IN (SELECT old.id FROM old JOIN locked ON locked.id = old.job_id)
   RETURNING 1`;
 
-// An instance that has not ended yet is found by its attempt.
 const ATTEMPTS = `
   WITH old AS (
     SELECT a.id, a.job_id FROM attempts a
     WHERE a.phase = 'ended' AND a.ended_at < clock_timestamp() - make_interval(days => $2)
       AND a.number <= (SELECT max(number) FROM attempts x WHERE x.deployment_id = a.deployment_id) - $3
-      AND NOT EXISTS (
-        SELECT 1 FROM assignments s JOIN instances i ON i.id = s.instance_id
-        WHERE s.attempt_id = a.id AND i.terminated_at IS NULL)
+      AND NOT ${HAS_INSTANCE}
     LIMIT $1
   ), locked AS (
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE

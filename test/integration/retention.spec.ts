@@ -100,6 +100,18 @@ describe('retention', () => {
     expect(instances).toHaveLength(22);
   });
 
+  it('keeps a deployment for as long as one of its instances lives: the fleet finds it by its attempt', async () => {
+    await test.database.query(`DELETE FROM jobs`);
+    await insertJob('left', { deployments: 60, daysAgo: 40 });
+    await test.database.query(`UPDATE instances SET terminated_at = NULL WHERE id = 'left-3'`);
+    await new Retention(test.database, 30).run();
+    expect(await numbersOf('left')).toEqual([3, ...range(11, 60)]);
+
+    await test.database.query(`UPDATE instances SET terminated_at = clock_timestamp() WHERE id = 'left-3'`);
+    await new Retention(test.database, 30).run();
+    expect(await numbersOf('left')).toEqual(range(11, 60));
+  });
+
   it('forgets kept answers and full buckets after a day, tokens some time after their end', async () => {
     await test.database.query(`
       INSERT INTO idempotency_keys (caller, key, fingerprint, created_at)
