@@ -33,6 +33,10 @@ const url = (...protocols: string[]) =>
     `must be a URL beginning with ${protocols.map((p) => `${p}//`).join(' or ')}`,
   );
 
+/** It stands in a shell script on every instance: no user, query, fragment, escapes or space. As user-data.ts takes it. */
+const PLAIN_URL =
+  /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]{0,255})?$/;
+
 const list = (item: RegExp, what: string) =>
   z
     .string()
@@ -47,11 +51,18 @@ export const Settings = z.object({
     example: '127.0.0.1',
   }),
   PORT: wholeNumber(1, 65_535).prefault('3000').meta({ description: 'Port to listen on.', example: '3000' }),
-  PUBLIC_URL: url('http:', 'https:').optional().meta({
-    description:
-      'Where agents on the instances reach this API. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
-    example: 'https://scheduler.example.com',
-  }),
+  PUBLIC_URL: z
+    .string()
+    .refine(
+      (text) => PLAIN_URL.test(text) && URL.canParse(text),
+      'must be a URL beginning with http:// or https://: a host, perhaps a port and a path, and nothing else',
+    )
+    .optional()
+    .meta({
+      description:
+        'Where agents on the instances reach this API. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
+      example: 'https://scheduler.example.com',
+    }),
   TRUST_PROXY: z
     .union(
       [

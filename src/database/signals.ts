@@ -113,15 +113,28 @@ export class Signals {
     const client = new pg.Client({
       connectionString: this.listenUrl,
       connectionTimeoutMillis: 5_000,
+      query_timeout: 5_000,
       keepAlive: true,
       application_name: 'scheduler-api listen',
     });
-    this.client = client;
+    let isLost = false;
+    const lose = (): void => {
+      isLost = true;
+      this.reconnect(client);
+    };
     client.on('notification', ({ payload }) => this.receive(payload ?? ''));
-    client.once('error', () => this.reconnect(client));
-    client.once('end', () => this.reconnect(client));
-    await client.connect();
-    await client.query(`LISTEN ${CHANNEL}`);
+    client.on('error', lose);
+    client.once('end', lose);
+    try {
+      await client.connect();
+      await client.query(`LISTEN ${CHANNEL}`);
+      if (isLost || this.isStopped) throw new Error('the connection is closed already');
+    } catch (error) {
+      void client.end().catch(() => undefined);
+      throw error;
+    }
+    // Ours only from here on: of a connection that never was one, `end` must not start a second line of tries.
+    this.client = client;
     this.isListening = true;
   }
 
@@ -140,7 +153,7 @@ export class Signals {
       this.listen().then(
         () => this.reconnectListeners.forEach((listener) => listener()),
         (error: unknown) => {
-          this.client = undefined;
+          if (this.isStopped) return;
           this.log(`LISTEN connection is away: ${String(error)}`);
           setTimeout(again, RECONNECT_PAUSE_MS).unref();
         },

@@ -72,7 +72,8 @@ export class FleetPass {
         const [known, resolution] = [facts.get(shape.key), resolutions.get(shape.key)];
         if (!known || !resolution) return [];
         const share = shares.get(shape.key) ?? 0;
-        const one = this.plan(shape, known, resolution, { room: share + spare, burst, now });
+        const one = this.tryPlan(shape, known, resolution, { room: share + spare, burst, now });
+        if (!one) return [];
         const count = one.plan.launch?.count ?? 0;
         spare -= Math.max(0, count - share);
         burst -= count;
@@ -91,6 +92,16 @@ export class FleetPass {
       assigned: [...given],
       nextDueMs: await nextShapeDueMs(database),
     };
+  }
+
+  /** A shape whose plan throws is a bug of ours: the others go on, and it has its next turn when its claim is over. */
+  private tryPlan(...[shape, ...rest]: Parameters<FleetPass['plan']>): PlannedShape | null {
+    try {
+      return this.plan(shape, ...rest);
+    } catch (error) {
+      this.options.log.error('shape could not be planned', { shapeKey: shape.key, error: String(error) });
+      return null;
+    }
   }
 
   private plan(shape: ShapeRow, facts: ShapeFacts, resolution: Resolution, limits: Limits): PlannedShape {

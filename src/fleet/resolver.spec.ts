@@ -64,6 +64,30 @@ describe('Resolver', () => {
     expect(await resolve()).toMatchObject({ obstacle: null, imageId: 'ami-new' });
   });
 
+  it('does not ask again for every shape of a pass when EC2 does not answer', async () => {
+    const { state, resolve } = world();
+    state.failure = new Error('socket hang up');
+    for (let shape = 0; shape < 100; shape += 1) {
+      expect((await resolve()).obstacle).toMatchObject({ reason: 'ec2-unreachable', isFinal: false });
+    }
+    expect(state.asked).toEqual(['image x86_64']);
+    state.failure = null;
+    state.now = 5_000;
+    expect((await resolve()).obstacle).toBeNull();
+  });
+
+  it('asks once a minute whether what it knows is still so', async () => {
+    const { state, resolve } = world();
+    await resolve();
+    state.asked = [];
+    state.failure = new Error('socket hang up');
+    for (state.now = 3_600_000; state.now < 3_720_000; state.now += 1_000) await resolve();
+    expect(state.asked).toEqual(['image x86_64', 'subnets', 'image x86_64', 'subnets']);
+    state.failure = null;
+    state.image = 'ami-newer';
+    expect((await resolve()).imageId).toBe('ami-newer');
+  });
+
   it('asks nobody when everything is named', async () => {
     const { state, resolve } = world({ allowedSubnets: ['subnet-9'] });
     expect(await resolve({ imageId: 'ami-1', subnetIds: ['subnet-9'] })).toMatchObject({

@@ -26,6 +26,10 @@ export type Resolution =
 
 /** Amazon publishes a new image every week or two; a look-up for each launch would cost every launch 100 ms. */
 const FRESH_MS = 3_600_000;
+/** A call that goes unanswered takes 30 s: were each shape of a pass to ask again, one pass would take hours. */
+const FAILED_MS = 5_000;
+/** So much longer when there is an old answer to go on with. */
+const STALE_MS = 60_000;
 /** EC2's own limit for a network interface, unless somebody had it raised. */
 const MOST_SECURITY_GROUPS = 5;
 
@@ -37,6 +41,7 @@ const ALIASES: Readonly<Record<string, { name: string; architecture: 'x86_64' | 
 /** Turns a shape's wishes into ids RunInstances takes: an image alias, the default VPC's subnets. Remembers answers for an hour. */
 export class Resolver {
   readonly #known = new Map<string, { readonly value: readonly string[]; readonly at: number }>();
+  readonly #failed = new Map<string, { readonly error: AwsError; readonly at: number }>();
   readonly #now: () => number;
 
   constructor(private readonly options: ResolverOptions) {
@@ -63,8 +68,8 @@ export class Resolver {
       return { obstacle: null, imageId, subnetIds, securityGroupIds: this.#securityGroupIds(spec) };
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      const { kind, reason, message } = error;
-      return blocked({ reason, message, isFinal: kind === 'permission' || kind === 'invalid' });
+      const { reason, message } = error;
+      return blocked({ reason, message, isFinal: isRefusal(error) });
     }
   }
 
@@ -96,19 +101,37 @@ export class Resolver {
   ): Promise<readonly string[]> {
     const known = this.#known.get(key);
     if (known && this.#now() - known.at < FRESH_MS) return known.value;
+    const failed = this.#failed.get(key);
     try {
-      if (this.options.budget.take(action) > 0) {
-        const message = 'our share of EC2’s quota is used up';
-        throw new AwsError({ action, code: 'OwnBudget', kind: 'throttled', reason: 'quota-share-spent', message });
-      }
+      if (failed && this.#now() - failed.at < (known ? STALE_MS : FAILED_MS)) throw failed.error;
+      return await this.#ask(key, action, ask);
+    } catch (error) {
+      // An image an hour old is better than no launch.
+      if (known) return known.value;
+      throw error;
+    }
+  }
+
+  async #ask(
+    key: string,
+    action: 'DescribeImages' | 'DescribeSubnets',
+    ask: () => Promise<readonly string[]>,
+  ): Promise<readonly string[]> {
+    const { budget } = this.options;
+    if (budget.take(action) > 0) {
+      const message = 'our share of EC2’s quota is used up';
+      throw new AwsError({ action, code: 'OwnBudget', kind: 'throttled', reason: 'quota-share-spent', message });
+    }
+    try {
       const value = await ask();
       // Nothing found may be cured by an operator any minute.
       if (value.length > 0) this.#known.set(key, { value, at: this.#now() });
       return value;
     } catch (error) {
-      if (error instanceof AwsError) this.options.budget.hear(error);
-      // An image an hour old is better than no launch.
-      if (known) return known.value;
+      if (!(error instanceof AwsError)) throw error;
+      budget.hear(error);
+      // A refusal comes at once, and ends deployments: it must be EC2's latest word.
+      if (!isRefusal(error)) this.#failed.set(key, { error, at: this.#now() });
       throw error;
     }
   }
@@ -129,6 +152,10 @@ function findForbidden(spec: ShapeSpec, options: ResolverOptions): Obstacle | nu
   const { profile } = spec;
   if (profile !== null && !allowedProfiles.includes(profile)) return refuse('profile', 'ALLOWED_PROFILES', profile);
   return null;
+}
+
+function isRefusal({ kind }: AwsError): boolean {
+  return kind === 'permission' || kind === 'invalid';
 }
 
 function blocked(obstacle: Obstacle): Resolution {

@@ -2,6 +2,8 @@ import type { Database, Queryable } from '../database/database.js';
 
 /** Whatever its age, this much of a job's history stays: enough to roll back to. */
 export const DEPLOYMENTS_KEPT = 50;
+/** Of a deployment: a service that never gets well is tried every five minutes. As many as the planner looks back at. */
+const ATTEMPTS_KEPT = 20;
 /** Orders are of use while their attempt lives, and for a look afterwards; they are most of all rows. */
 const ORDERS_KEPT_DAYS = 1;
 /** As the documentation promises a client that repeats a request. */
@@ -18,6 +20,7 @@ const LOCK = 7_246_013;
 export type Deleted = {
   orders: number;
   deployments: number;
+  attempts: number;
   jobs: number;
   instances: number;
   launches: number;
@@ -38,6 +41,7 @@ export class Retention {
     return {
       orders: await this.deleteAll('retain-orders', ORDERS, [ORDERS_KEPT_DAYS]),
       deployments: await this.deleteAll('retain-deployments', DEPLOYMENTS, [this.days, DEPLOYMENTS_KEPT]),
+      attempts: await this.deleteAll('retain-attempts', ATTEMPTS, [this.days, ATTEMPTS_KEPT]),
       jobs: await this.deleteAll('retain-jobs', JOBS, [this.days]),
       // Instances before launches, for they refer to them; both after the attempts whose assignments refer to instances.
       instances: await this.deleteAll('retain-instances', INSTANCES, [this.days]),
@@ -75,25 +79,45 @@ const ORDERS = `
     SELECT o.instance_id, o.number FROM attempts a JOIN orders o ON o.attempt_id = a.id
     WHERE a.phase = 'ended' AND a.ended_at < clock_timestamp() - make_interval(days => $2)
     UNION ALL
-    -- A container that crashes once in a while makes an order each time, for as long as its attempt serves.
+    -- A container that crashes once in a while makes two orders each time, for as long as its attempt serves. The latest
+    -- of each kind stays: the planner goes on from it, and numbers go up from the highest.
     SELECT o.instance_id, o.number FROM orders o
-    WHERE o.purpose = 'wait' AND o.answered_at < clock_timestamp() - make_interval(days => $2)
-      AND o.number < (SELECT max(number) FROM orders x WHERE x.instance_id = o.instance_id)
+    WHERE o.purpose IN ('wait', 'inspect-container') AND o.answered_at < clock_timestamp() - make_interval(days => $2)
+      AND o.number < (SELECT max(number) FROM orders x WHERE x.attempt_id = o.attempt_id AND x.purpose = o.purpose)
     LIMIT $1
   )
   RETURNING 1`;
+
+// Of an attempt `a`. The fleet finds what it is to end by its attempt: without that, nobody would ever end it.
+const HAS_INSTANCE = `EXISTS (
+  SELECT 1 FROM assignments s JOIN instances i ON i.id = s.instance_id
+  WHERE s.attempt_id = a.id AND i.terminated_at IS NULL)`;
 
 // Its job's row is locked first, as always: a rollback that is just copying it must not lose it half way.
 const DEPLOYMENTS = `
   WITH old AS (
     SELECT d.id, d.job_id FROM deployments d JOIN jobs j ON j.id = d.job_id
     WHERE d.ended_at < clock_timestamp() - make_interval(days => $2) AND d.number <= j.deployment_count - $3
-      AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.deployment_id = d.id AND a.phase <> 'ended')
+      AND NOT EXISTS (
+        SELECT 1 FROM attempts a WHERE a.deployment_id = d.id AND (a.phase <> 'ended' OR ${HAS_INSTANCE}))
     LIMIT $1
   ), locked AS (
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE
   )
   DELETE FROM deployments WHERE id IN (SELECT old.id FROM old JOIN locked ON locked.id = old.job_id)
+  RETURNING 1`;
+
+const ATTEMPTS = `
+  WITH old AS (
+    SELECT a.id, a.job_id FROM attempts a
+    WHERE a.phase = 'ended' AND a.ended_at < clock_timestamp() - make_interval(days => $2)
+      AND a.number <= (SELECT max(number) FROM attempts x WHERE x.deployment_id = a.deployment_id) - $3
+      AND NOT ${HAS_INSTANCE}
+    LIMIT $1
+  ), locked AS (
+    SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE
+  )
+  DELETE FROM attempts WHERE id IN (SELECT old.id FROM old JOIN locked ON locked.id = old.job_id)
   RETURNING 1`;
 
 const JOBS = `

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { hasPendingMigrations, migrate } from '../../src/database/migrate.js';
 import { Signals } from '../../src/database/signals.js';
@@ -120,4 +122,65 @@ describe('the database', () => {
     await again;
     expect(test.signals.isConnected).toBe(true);
   });
+
+  it('asks again once a second, and in one line, while whatever stands before Postgres hangs up on it', async () => {
+    const front = await startFront(test.url);
+    const signals = new Signals(test.database, front.url);
+    await signals.start();
+    const again = new Promise<void>((done) => signals.onReconnect(done));
+
+    front.hangUp();
+    const times = await front.refused(4);
+    front.serve();
+    await again;
+
+    const pauses = times.slice(1).map((time, index) => time - (times[index] ?? 0));
+    expect(Math.min(...pauses)).toBeGreaterThan(900);
+    expect([signals.isConnected, front.open()]).toEqual([true, 1]);
+    await signals.stop();
+    await front.close();
+  });
 });
+
+/** A proxy in front of Postgres that stays when Postgres is away: it accepts, and hangs up. */
+async function startFront(target: string) {
+  const { hostname, port } = new URL(target);
+  const sockets = new Set<Socket>();
+  const refusals: number[] = [];
+  let isServing = true;
+  let onRefusal: () => void = () => undefined;
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    if (!isServing) {
+      refusals.push(performance.now());
+      socket.destroy();
+      return onRefusal();
+    }
+    const upstream = connect(Number(port), hostname);
+    sockets.add(socket);
+    socket.once('close', () => void (sockets.delete(socket), upstream.destroy()));
+    upstream.on('error', () => undefined).once('close', () => socket.destroy());
+    socket.pipe(upstream).pipe(socket);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = new URL(target);
+  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    url: url.href,
+    open: () => sockets.size,
+    serve: () => void (isServing = true),
+    hangUp: () => {
+      isServing = false;
+      for (const socket of sockets) socket.destroy();
+    },
+    /** When the first `count` connections were refused. */
+    refused: async (count: number) => {
+      while (refusals.length < count) await new Promise<void>((done) => (onRefusal = done));
+      return refusals.slice(0, count);
+    },
+    close: async () => {
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}

@@ -178,6 +178,24 @@ describe('the fleet', () => {
     expect(attempts).toHaveLength(1);
   });
 
+  it('serves the other shapes when one cannot be planned', async () => {
+    const first = world.fleet();
+    first.start();
+    const [attempt = ''] = await world.demand(1);
+    await world.until('it is assigned', async () => (await world.assigned()).length === 1);
+    await first.stop();
+
+    // Both are due in the same pass, and a launch of the second shape cannot be rendered.
+    await world.end([attempt]);
+    await world.demand(1, { ...SPEC, diskGiB: 31 });
+    world.fleet({ http: { publicUrl: "http://me/'" } }).start();
+
+    await world.until('the instance is ended', () => world.alive().length === 0);
+    expect(world.log).toContainEqual(
+      expect.objectContaining({ level: 'error', message: 'shape could not be planned' }),
+    );
+  });
+
   it('has never more instances than MAX_INSTANCES', async () => {
     const fleet = { defaultImageId: 'ecs-al2023', allowedSubnets: [], allowedSecurityGroups: [], allowedProfiles: [] };
     world.fleet({ fleet: { ...fleet, maxInstances: 3 } }).start();

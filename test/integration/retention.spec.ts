@@ -50,12 +50,66 @@ describe('retention', () => {
     expect((await new Retention(test.database, 1).run()).deployments).toBeGreaterThan(0);
   });
 
-  it('forgets the exits of a container that still serves, but for the last order', async () => {
+  it('forgets the exits of a container that still serves, but for the last one and the last look', async () => {
+    await test.database.query(`DELETE FROM jobs`);
+    const steady = await insertJob('steady', { deployments: 1, daysAgo: 0 });
+    await test.database.query(`UPDATE attempts SET phase = 'healthy', ended_at = NULL WHERE job_id = $1`, [steady]);
     await test.database.query(
-      `UPDATE orders SET purpose = 'wait', answered_at = clock_timestamp() - interval '3 days'`,
+      `INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec, answered_at)
+       SELECT 'steady-1', n, id, (ARRAY['wait', 'inspect-container', 'probe'])[1 + n % 3], 'docker', '{}',
+         clock_timestamp() - interval '3 days'
+       FROM attempts, generate_series(3, 11) AS n WHERE job_id = $1`,
+      [steady],
     );
+
     await new Retention(test.database, 30).run();
-    expect(await test.database.query('SELECT number FROM orders')).toEqual([{ number: 2 }]);
+
+    const left = await test.database.query(
+      `SELECT purpose, array_agg(number ORDER BY number) AS numbers FROM orders GROUP BY purpose ORDER BY purpose`,
+    );
+    expect(left).toEqual([
+      { purpose: 'inspect-container', numbers: [10] },
+      { purpose: 'probe', numbers: [5, 8, 11] },
+      { purpose: 'start', numbers: [1, 2] },
+      { purpose: 'wait', numbers: [9] },
+    ]);
+  });
+
+  it('forgets old attempts of a service that never gets well, with their instances, but not the last 20', async () => {
+    await test.database.query(`DELETE FROM jobs`);
+    const sick = await insertJob('sick', { deployments: 60, daysAgo: 40 });
+    await test.database.query(
+      `UPDATE attempts a SET deployment_id = first.id, number = d.number + 1
+       FROM deployments d, deployments first
+       WHERE a.job_id = $1 AND d.id = a.deployment_id AND first.job_id = $1 AND first.number = 1`,
+      [sick],
+    );
+    await test.database.query(`DELETE FROM deployments WHERE job_id = $1 AND number > 1`, [sick]);
+    await test.database.query(`UPDATE deployments SET status = 'active', ended_at = NULL WHERE job_id = $1`, [sick]);
+    // EC2 has not ended the instance of attempt 3, and attempt 4 ended only just now.
+    await test.database.query(`UPDATE instances SET terminated_at = NULL WHERE id = 'sick-2'`);
+    await test.database.query(`UPDATE attempts SET ended_at = clock_timestamp() WHERE job_id = $1 AND number = 4`, [
+      sick,
+    ]);
+
+    expect(await new Retention(test.database, 30).run()).toMatchObject({ deployments: 0, attempts: 38 });
+
+    const attempts = await test.database.query<{ number: number }>('SELECT number FROM attempts ORDER BY number');
+    expect(attempts.map(({ number }) => number)).toEqual([3, 4, ...range(42, 61)]);
+    const instances = await test.database.query(`SELECT id FROM instances WHERE id LIKE 'sick-%'`);
+    expect(instances).toHaveLength(22);
+  });
+
+  it('keeps a deployment for as long as one of its instances lives: the fleet finds it by its attempt', async () => {
+    await test.database.query(`DELETE FROM jobs`);
+    await insertJob('left', { deployments: 60, daysAgo: 40 });
+    await test.database.query(`UPDATE instances SET terminated_at = NULL WHERE id = 'left-3'`);
+    await new Retention(test.database, 30).run();
+    expect(await numbersOf('left')).toEqual([3, ...range(11, 60)]);
+
+    await test.database.query(`UPDATE instances SET terminated_at = clock_timestamp() WHERE id = 'left-3'`);
+    await new Retention(test.database, 30).run();
+    expect(await numbersOf('left')).toEqual(range(11, 60));
   });
 
   it('forgets kept answers and full buckets after a day, tokens some time after their end', async () => {
