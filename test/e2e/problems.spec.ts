@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { encodeCursor as cursorOf } from '../../src/http/pagination.js';
 import { PROBLEMS } from '../../src/http/problem.js';
 import { type Api, startApi } from '../support/api.js';
 import { createEmptyDatabase, dropDatabase } from '../support/database.js';
@@ -45,6 +46,25 @@ describe('problems', () => {
     ['a body of the wrong shape', 'POST', '/v1/jobs', { body: { name: 'UPPER', kind: 'service' } }, 'invalid-request'],
     ['a parameter out of range', 'GET', '/v1/jobs?limit=0', {}, 'invalid-parameter'],
     ['an unknown parameter', 'GET', '/v1/jobs?colour=red', {}, 'invalid-parameter'],
+    ['a cursor Postgres cannot keep', 'GET', `/v1/jobs?cursor=${cursorOf('\0')}`, {}, 'invalid-parameter'],
+    ['one of instances', 'GET', `/v1/instances?cursor=${cursorOf('\0')}`, {}, 'invalid-parameter'],
+    ['one of tokens', 'GET', `/v1/tokens?cursor=${cursorOf(['1', '\0'])}`, {}, 'invalid-parameter'],
+    [
+      'one beyond all times',
+      'GET',
+      `/v1/tokens?cursor=${cursorOf(['9'.repeat(20), '1f2e3d4c'])}`,
+      {},
+      'invalid-parameter',
+    ],
+    ['an id Postgres cannot keep', 'GET', '/v1/tokens/%00', {}, 'token-not-found'],
+    ['the same, revoked', 'DELETE', '/v1/tokens/%00', {}, 'token-not-found'],
+    [
+      'a form at a URL in disguise',
+      'POST',
+      '/%761/jobs',
+      { body: 'name=web', headers: { 'content-type': 'application/x-www-form-urlencoded' } },
+      'unsupported-media-type',
+    ],
   ] as const)('%s', async (_what, method, path, options, code) => {
     const { status, headers, body } = await api.request(method, path, { ...options });
 
