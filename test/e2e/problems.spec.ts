@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { encodeCursor as cursorOf } from '../../src/http/pagination.js';
 import { PROBLEMS } from '../../src/http/problem.js';
 import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+import { createEmptyDatabase, createTestDatabase, dropDatabase } from '../support/database.js';
 
 describe('problems', () => {
   let api: Api;
@@ -125,6 +125,29 @@ describe('problems of a database that is away', () => {
       }
     } finally {
       await api.close();
+    }
+  });
+});
+
+describe('a request that met a held row for too long', () => {
+  it('is 503, to be repeated', async () => {
+    const test = await createTestDatabase();
+    // What ends it in production are the 30 seconds of any statement.
+    await test.database.query(`ALTER DATABASE ${new URL(test.url).pathname.slice(1)} SET lock_timeout = '200ms'`);
+    const api = await startApi({ databaseUrl: test.url, env: { ROLE: 'api' } });
+    try {
+      await api.request('POST', '/v1/jobs', { body: { name: 'held' } });
+      await test.database.transaction(async (transaction) => {
+        await transaction.query(`SELECT 1 FROM jobs WHERE name = 'held' FOR UPDATE`);
+        const { status, headers, body } = await api.request('POST', '/v1/jobs/held/stop');
+        expect(status).toBe(503);
+        expect(body).toMatchObject({ type: '/problems/unavailable' });
+        expect(headers.get('retry-after')).toBe('1');
+      });
+      expect((await api.request('POST', '/v1/jobs/held/stop')).status).toBe(202);
+    } finally {
+      await api.close();
+      await test.close();
     }
   });
 });
