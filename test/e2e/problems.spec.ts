@@ -94,6 +94,13 @@ describe('problems', () => {
     expect(body).toMatchObject({ instance: 'urn:request:mine-1' });
   });
 
+  it('are no answer to an expectation nobody knows', async () => {
+    const { hostname, port } = new URL(api.url);
+    const socket = connect(Number(port), hostname);
+    socket.write('GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: wonders\r\nConnection: close\r\n\r\n');
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 200 /);
+  });
+
   it.each([
     ['no HTTP', 'NONSENSE\r\n\r\n', 'malformed-request'],
     ['headers beyond 16 KiB', `GET / HTTP/1.1\r\nx: ${'y'.repeat(17_000)}\r\n\r\n`, 'headers-too-large'],
