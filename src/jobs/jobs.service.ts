@@ -34,8 +34,11 @@ export class JobsService {
   async watch(name: string, { wait, until }: WatchJob, signal: AbortSignal): Promise<VersionedJob> {
     let row = await this.#find(name);
     if (isReached(row.status, until)) return versioned(row);
-    await this.waiter.wait(row.id, wait * 1000, signal, async () => {
+    const { id } = row;
+    await this.waiter.wait(id, wait * 1000, signal, async () => {
       row = await this.#find(name);
+      // Another job of this name: the one that was asked for is gone.
+      if (row.id !== id) throw jobNotFound(name);
       return isReached(row.status, until);
     });
     return versioned(row);
