@@ -16,6 +16,7 @@ const BEAT_EVERY_MS = 5_000;
 /** Six beats: a busy minute must not take the API out of service. */
 const BEAT_MAX_AGE_MS = 30_000;
 const BEAT = 'loops-alive';
+const JOINED = 'joined';
 
 /** Runs in the first process; ends it when it is told to stop. */
 export function runCluster(config: Config, environment: Environment): void {
@@ -32,6 +33,8 @@ export function runCluster(config: Config, environment: Environment): void {
     workers.set(slot, worker);
     worker.on('message', (message: unknown) => {
       if (message === BEAT) for (const other of workers.values()) if (other !== worker) send(other, BEAT);
+      // The loops' process may never get as far as its first beat, and nobody is to be ready without it for long.
+      if (message === JOINED && config.role === 'all') send(worker, BEAT);
     });
     worker.once('exit', (code, signal: string | null) => {
       workers.delete(slot);
@@ -79,6 +82,7 @@ export function joinCluster({ role }: Config, heartbeats: Heartbeats): void {
     // Expected from the first beat on: a cluster with ROLE=api has no such process.
     heartbeats.expect('scheduler-process', BEAT_MAX_AGE_MS);
   });
+  send(self, JOINED);
 }
 
 function send(worker: Worker, message: string): void {

@@ -98,6 +98,8 @@ function configureBodies(app: NestFastifyApplication): void {
 function configureHooks(app: NestFastifyApplication): void {
   const fastify = app.getHttpAdapter().getInstance();
   const shutdown = app.get(Shutdown);
+  // An expectation nobody knows may be ignored (RFC 9110 section 10.1.1); Node would refuse it with an empty 417.
+  fastify.server.on('checkExpectation', (request, response) => fastify.server.emit('request', request, response));
   fastify.addHook('onRequest', acceptOnlyJson);
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header(REQUEST_ID_HEADER, request.id);

@@ -6,7 +6,7 @@ export const WINDOW_SECONDS = 60;
 /** A slice is this part of the bucket: more statements with a larger number, more requests left unused with a smaller. */
 const SLICES = 50;
 const LARGEST_SLICE = 100;
-/** What is left of a slice then is dropped: other processes may need it more. */
+/** What is left of a slice then goes back with the next request: other processes may need it more. */
 const SLICE_MS = 5_000;
 const MOST_CALLERS = 10_000;
 
@@ -33,7 +33,7 @@ type Slice = {
 
 /**
  * Requests per minute and caller, for all processes together: each takes a slice of the caller's bucket in Postgres and
- * counts it down in memory. Never more than the limit; up to a slice per process less. See docs/adr/0009.
+ * counts it down in memory. Never more than the limit; up to a slice per process less at a time. See docs/adr/0009.
  */
 export class RateLimiter {
   readonly #slices = new Map<string, Slice>();
@@ -51,31 +51,34 @@ export class RateLimiter {
   async take({ id, requestsPerMinute }: Pick<Caller, 'id' | 'requestsPerMinute'>): Promise<Standing> {
     const limit = requestsPerMinute ?? this.requestsPerMinute;
     for (;;) {
-      const slice = this.#slices.get(id) ?? (await this.#take(id, limit));
+      const slice = this.#slices.get(id) ?? (await this.#take(id, limit, 0));
       const now = this.now();
       if (slice.left > 0 && now < slice.endsAtMs) {
         slice.left -= 1;
         return standingOf(slice, limit, 0);
       }
       if (slice.left === 0 && now < slice.emptyUntilMs) return standingOf(slice, limit, slice.emptyUntilMs - now);
-      if (this.#slices.get(id) === slice) this.#slices.delete(id);
+      if (this.#slices.get(id) !== slice) continue;
+      this.#slices.delete(id);
+      await this.#take(id, limit, slice.left);
     }
   }
 
-  /** Requests that come meanwhile wait for the same slice. */
-  #take(id: string, limit: number): Promise<Slice> {
-    const taking = this.#taking.get(id) ?? this.#ask(id, limit).finally(() => this.#taking.delete(id));
+  /** Requests that come meanwhile wait for the same slice. @param left of the one before */
+  #take(id: string, limit: number, left: number): Promise<Slice> {
+    const taking = this.#taking.get(id) ?? this.#ask(id, limit, left).finally(() => this.#taking.delete(id));
     this.#taking.set(id, taking);
     return taking;
   }
 
-  async #ask(id: string, limit: number): Promise<Slice> {
+  async #ask(id: string, limit: number, left: number): Promise<Slice> {
     const size = Math.min(LARGEST_SLICE, Math.max(1, Math.floor(limit / SLICES)));
     const [row] = await this.database.prepared<{ granted: number; available: number }>('take-requests', TAKE, [
       id,
       limit,
       size,
       WINDOW_SECONDS,
+      left,
     ]);
     if (!row) throw new Error('an upsert has a row');
     const { granted, available } = row;
@@ -112,13 +115,14 @@ function standingOf({ left, others }: Slice, limit: number, retryMs: number): St
   };
 }
 
-// $1 caller, $2 limit, $3 slice, $4 seconds in which an empty bucket is full again. The row's lock is what makes the
-// processes one after the other; a clock that jumps back adds nothing.
+// $1 caller, $2 limit, $3 slice, $4 seconds in which an empty bucket is full again, $5 what goes back of the slice before:
+// were it lost, five processes that are asked once in a while would use up the bucket with nothing. The row's lock is what
+// makes the processes one after the other; a clock that jumps back adds nothing.
 const TAKE = `
   INSERT INTO rate_limits AS r (caller, available, granted)
   VALUES ($1, $2::int - LEAST($2::int, $3::int), LEAST($2::int, $3::int))
   ON CONFLICT (caller) DO UPDATE SET (available, granted, updated_at) = (
     SELECT filled - LEAST($3::int, floor(filled)), LEAST($3::int, floor(filled)), clock_timestamp()
-    FROM (SELECT LEAST($2::int, r.available + GREATEST(0, extract(epoch FROM clock_timestamp() - r.updated_at)) * $2::int / $4::int) AS filled) f
+    FROM (SELECT LEAST($2::int, r.available + $5::int + GREATEST(0, extract(epoch FROM clock_timestamp() - r.updated_at)) * $2::int / $4::int) AS filled) f
   )
   RETURNING granted, available`;

@@ -10,6 +10,8 @@ import { makeToken } from './tokens.js';
 
 /** An id is 32 random bits: a second one that is taken is not bad luck any more. */
 const TRIES = 3;
+/** Of any other id there is no token: it never reaches a statement, which some would make fail. */
+const ID = /^[0-9a-f]{8}$/;
 
 /** Makes, lists and revokes tokens. */
 @Injectable()
@@ -40,13 +42,13 @@ export class TokensService {
 
   /** @throws Problem token-not-found */
   async get(id: string): Promise<TokenResponse> {
-    const [row] = await this.database.query<TokenRow>(`SELECT ${COLUMNS} FROM tokens WHERE id = $1`, [id]);
+    const [row] = ID.test(id) ? await this.database.query<TokenRow>(GET, [id]) : [];
     return toToken(row ?? notFound(id));
   }
 
   /** Repeatable. @throws Problem token-not-found */
   async revoke(id: string): Promise<TokenResponse> {
-    const [row] = await this.database.query<TokenRow>(REVOKE, [id]);
+    const [row] = ID.test(id) ? await this.database.query<TokenRow>(REVOKE, [id]) : [];
     const token = toToken(row ?? notFound(id));
     this.signals.send('tokens', [id]);
     return token;
@@ -95,13 +97,15 @@ const INSERT = `
   RETURNING ${COLUMNS}`;
 
 // A Date has milliseconds only: as text the position is the row's very own.
-const TokenCursor = z.tuple([z.string().regex(/^\d{1,20}$/), z.string().max(8)]);
+const TokenCursor = z.tuple([z.string().regex(/^\d{1,18}$/), z.string().regex(ID)]);
 const POSITION = `(extract(epoch FROM created_at) * 1000000)::bigint`;
 
 const LIST = `
   SELECT ${COLUMNS}, ${POSITION}::text AS position FROM tokens
   WHERE $1::bigint IS NULL OR (${POSITION}, id) < ($1::bigint, $2::text)
   ORDER BY ${POSITION} DESC, id DESC LIMIT $3`;
+
+const GET = `SELECT ${COLUMNS} FROM tokens WHERE id = $1`;
 
 const REVOKE = `
   UPDATE tokens SET revoked_at = COALESCE(revoked_at, clock_timestamp()) WHERE id = $1

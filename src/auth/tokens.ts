@@ -19,6 +19,7 @@ type Row = {
   scope: string[] | null;
   max_jobs: number | null;
   requests_per_minute: number | null;
+  has_ended: boolean;
 };
 type Entry = { readonly loadedAtMs: number; readonly row: Promise<Row | undefined> };
 
@@ -62,14 +63,15 @@ export class Tokens {
   }
 
   /**
-   * Undefined: no token of ours, or one that is revoked or expired. Also notes that it was used.
+   * `ended`: revoked or expired; undefined: no token of ours. Also notes that it was used.
    * @throws what the database throws: nobody must be told that a token is wrong when it could not be looked up
    */
-  async identify(token: string): Promise<Caller | undefined> {
+  async identify(token: string): Promise<Caller | 'ended' | undefined> {
     const id = TOKEN.exec(token)?.[1];
     if (id === undefined) return undefined;
     const row = await this.#find(id);
     if (!row || !timingSafeEqual(digestOf(token), row.hash)) return undefined;
+    if (row.has_ended) return 'ended';
     this.#used.set(id, this.now());
     return {
       id,
@@ -113,8 +115,9 @@ export class Tokens {
 }
 
 const GET = `
-  SELECT id, hash, role, scope, max_jobs, requests_per_minute FROM tokens
-  WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())`;
+  SELECT id, hash, role, scope, max_jobs, requests_per_minute,
+         LEAST(revoked_at, expires_at, 'infinity') <= clock_timestamp() AS has_ended
+  FROM tokens WHERE id = $1`;
 
 // SKIP LOCKED: two processes writing the same tokens in another order would end in a deadlock; the other one's time is
 // as good.

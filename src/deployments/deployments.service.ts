@@ -31,8 +31,11 @@ export class DeploymentsService {
   ): Promise<DeploymentResponse> {
     let row = await this.#find(name, number);
     if (isReached(row.status, until)) return toDeployment(row);
-    await this.waiter.wait(row.job_id, wait * 1000, signal, async () => {
+    const { job_id } = row;
+    await this.waiter.wait(job_id, wait * 1000, signal, async () => {
       row = await this.#find(name, number);
+      // Another job of this name: the one that was asked for is gone.
+      if (row.job_id !== job_id) throw jobNotFound(name);
       return isReached(row.status, until);
     });
     return toDeployment(row);

@@ -1,10 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { z } from 'zod';
 import { inScopeSql, type Scope } from '../auth/access-rules.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { decodeCursor, type Page, toPage } from '../http/pagination.js';
-import type { FleetResponse, InstanceResponse, ListInstances } from './fleet.schema.js';
+import { type FleetResponse, InstanceId, type InstanceResponse, type ListInstances } from './fleet.schema.js';
 
 /** What people and monitoring are told of the fleet. */
 @Injectable()
@@ -16,7 +15,7 @@ export class FleetOverview {
 
   /** Instances of jobs of the scope; those of no job only where that is everything. */
   async list({ limit, cursor, state }: ListInstances, scope: Scope): Promise<Page<InstanceResponse>> {
-    const after = cursor === undefined ? '' : decodeCursor(cursor, z.string());
+    const after = cursor === undefined ? '' : decodeCursor(cursor, InstanceId);
     const rows = await this.database.prepared<InstanceRow>('list-instances', INSTANCE_PAGE, [
       after,
       state ?? null,

@@ -5,11 +5,12 @@ const JSON_TYPE = /^application\/([a-z0-9.-]+\+)?json *(;|$)/i;
 
 /**
  * Under `/v1` bodies are JSON. The form and byte parsers are there for agents; on `/v1` they would let a form on any web
- * page talk to an API on loopback, as forms need no preflight.
+ * page talk to an API on loopback, as forms need no preflight. The route says where a request goes: its URL may be
+ * written in many ways, `/%761/jobs` is one.
  */
 export function acceptOnlyJson(request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
   const type = request.headers['content-type'];
-  if (type === undefined || JSON_TYPE.test(type) || !request.url.startsWith('/v1')) {
+  if (type === undefined || JSON_TYPE.test(type) || request.routeOptions.url?.startsWith('/v1') !== true) {
     done();
     return;
   }

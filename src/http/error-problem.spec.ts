@@ -22,6 +22,11 @@ describe('problemOfError', () => {
     expect(problem).toMatchObject({ code: 'unavailable', status: 503, headers: { 'retry-after': '2' }, cause: error });
   });
 
+  it.each(['40P01', '55P03', '57014'])('a statement that others were in the way of (%s) is 503, too', (code) => {
+    const error = withCode(code);
+    expect(problemOfError(error)).toMatchObject({ code: 'unavailable', headers: { 'retry-after': '1' }, cause: error });
+  });
+
   it.each<[string, unknown]>([
     ['a bug', new TypeError('x is undefined')],
     ['a failed statement', withCode('23505')],

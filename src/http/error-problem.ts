@@ -13,6 +13,12 @@ const DATABASE_AWAY = new Set([
   '57P02', // crash_shutdown
   '57P03', // cannot_connect_now
 ]);
+/** Others were in the way for too long; nothing was changed. */
+const DATABASE_BUSY = new Set([
+  '40P01', // deadlock_detected
+  '55P03', // lock_not_available
+  '57014', // query_canceled: statement_timeout
+]);
 /** Class 08 of https://www.postgresql.org/docs/current/errcodes-appendix.html: connection exceptions. */
 const CONNECTION_EXCEPTION = /^08...$/;
 /** pg gives these no code; texts from pg 8's client.js and pg-pool's index.js. */
@@ -26,6 +32,9 @@ const RETRY_AFTER_SECONDS = 2;
 export function problemOfError(error: unknown): Problem | undefined {
   if (error instanceof Problem) return error;
   if (isRouterError(error)) return problemOfStatus(error.statusCode, error);
+  if (isDatabaseBusy(error)) {
+    return new Problem('unavailable', 'What this needs is held by other work.', { retryAfterSeconds: 1, cause: error });
+  }
   if (!isDatabaseAway(error)) return undefined;
   return new Problem('unavailable', 'The database does not answer.', {
     retryAfterSeconds: RETRY_AFTER_SECONDS,
@@ -56,6 +65,10 @@ function isRouterError(error: unknown): error is Error & { statusCode: number } 
   return (
     error instanceof Error && error.name === 'FastifyError' && 'statusCode' in error && Number(error.statusCode) < 500
   );
+}
+
+function isDatabaseBusy(error: unknown): boolean {
+  return Error.isError(error) && 'code' in error && DATABASE_BUSY.has(String(error.code));
 }
 
 function isDatabaseAway(error: unknown): boolean {

@@ -50,12 +50,6 @@ export class IdempotencyKeys {
     );
     try {
       return await running;
-    } catch (error) {
-      if (!hasCode(error, LOCK_NOT_AVAILABLE)) throw error;
-      throw new Problem('unavailable', 'What this changes is held by other work.', {
-        retryAfterSeconds: 1,
-        cause: error,
-      });
     } finally {
       this.#running.delete(name);
     }
@@ -102,7 +96,7 @@ async function claim(transaction: Queryable, { caller, key }: KeyedCall, fingerp
     const values = [caller, key, fingerprint, LOCK_TIMEOUT];
     return (await transaction.prepared('claim-idempotency-key', CLAIM, values)).length > 0;
   } catch (error) {
-    if (!hasCode(error, LOCK_NOT_AVAILABLE)) throw error;
+    if (!(Error.isError(error) && 'code' in error && error.code === LOCK_NOT_AVAILABLE)) throw error;
     throw new Problem('request-in-progress', 'A request with this Idempotency-Key is still being carried out.', {
       retryAfterSeconds: 1,
       cause: error,
@@ -112,10 +106,6 @@ async function claim(transaction: Queryable, { caller, key }: KeyedCall, fingerp
 
 function contextOf({ caller, key }: KeyedCall): string {
   return `idempotency key ${caller} ${key}`;
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return Error.isError(error) && 'code' in error && error.code === code;
 }
 
 // The limit is set in the statement that may wait first, which saves a round trip; it holds for the whole transaction.

@@ -71,6 +71,7 @@ describe('finishDocument', () => {
           post: { 'x-access': 'deployer', responses },
           delete: { responses: {} },
         },
+        '/v1/jobs/{name}': { get: { 'x-access': 'viewer', parameters: [{ name: 'name', in: 'path' }], responses: {} } },
         '/health/live': { get: { 'x-access': 'public', responses: {} } },
       },
       components: { schemas: { A: {} } },
@@ -79,6 +80,15 @@ describe('finishDocument', () => {
 
     expect(get).toMatchObject({ description: 'Lists. Role: `viewer`.', security: [{ token: ['viewer'] }] });
     expect(Object.keys(get!.responses)).toEqual(['401', '403', '429', '503']);
+    expect(Object.keys(paths['/v1/jobs/{name}']!['get']!.responses)).toEqual([
+      '400',
+      '401',
+      '403',
+      '414',
+      '429',
+      '503',
+    ]);
+    expect(Object.keys(forgotten!.responses)).toEqual(['400', '401', '403', '409', '413', '415', '429', '503']);
     expect(get).not.toHaveProperty('parameters');
     expect(get).not.toHaveProperty('x-access');
     expect(post).toMatchObject({ security: [{ token: ['deployer'] }], parameters: [{ name: 'Idempotency-Key' }] });

@@ -110,6 +110,11 @@ function finishOperation(method: string, documented: Operation): Operation {
   const isChange = method !== 'get';
   const codes: ProblemCode[] = ['unauthorized', 'forbidden', 'too-many-requests', 'unavailable'];
   if (isChange) codes.push('malformed-request', 'conflict', 'idempotency-key-reused', 'request-in-progress');
+  // A body is read before anyone asks whether the route wants one; a URL is decoded before there is a route.
+  if (isChange) codes.push('payload-too-large', 'unsupported-media-type');
+  if (operation.parameters?.some((parameter) => parameter.in === 'path')) {
+    codes.push('malformed-request', 'uri-too-long');
+  }
   const role = who === 'metrics' ? 'viewer' : (who ?? 'admin');
   return {
     ...operation,

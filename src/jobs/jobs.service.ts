@@ -1,5 +1,4 @@
 import { Injectable } from '@nestjs/common';
-import { z } from 'zod';
 import { inScopeSql, type Scope } from '../auth/access-rules.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
@@ -7,7 +6,7 @@ import { decodeCursor, type Page, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { bodyErrors, summarize } from '../http/validation-errors.js';
 import { ChangeWaiter } from './change-waiter.js';
-import { JobDefinition } from './job-definition.js';
+import { JobDefinition, JobName } from './job-definition.js';
 import { CHANGEABLE_JOB, explainRefusal, jobNotFound, lockJob } from './job-lock.js';
 import type { JobStatus } from './job-status.js';
 import { type JobRow, selectJobsFrom, toJob } from './job-view.js';
@@ -35,8 +34,11 @@ export class JobsService {
   async watch(name: string, { wait, until }: WatchJob, signal: AbortSignal): Promise<VersionedJob> {
     let row = await this.#find(name);
     if (isReached(row.status, until)) return versioned(row);
-    await this.waiter.wait(row.id, wait * 1000, signal, async () => {
+    const { id } = row;
+    await this.waiter.wait(id, wait * 1000, signal, async () => {
       row = await this.#find(name);
+      // Another job of this name: the one that was asked for is gone.
+      if (row.id !== id) throw jobNotFound(name);
       return isReached(row.status, until);
     });
     return versioned(row);
@@ -44,7 +46,7 @@ export class JobsService {
 
   /** Jobs of the scope, by name. */
   async list({ limit, cursor, status }: ListJobs, scope: Scope): Promise<Page<JobResponse>> {
-    const after = cursor === undefined ? '' : decodeCursor(cursor, JobCursor);
+    const after = cursor === undefined ? '' : decodeCursor(cursor, JobName);
     const values = [after, status ?? null, limit + 1, scope];
     const rows = await this.database.prepared<JobRow>('list-jobs', LIST_JOBS, values);
     return toPage(rows, limit, ({ name }) => name, toJob);
@@ -98,8 +100,6 @@ function versioned(row: JobRow): VersionedJob {
 function isReached(status: JobStatus, goal: JobGoal): boolean {
   return goal === 'settled' && status !== 'deploying' && status !== 'deleting';
 }
-
-const JobCursor = z.string().max(63);
 
 const GET_JOB = `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`;
 

@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { createEmptyDatabase, dropDatabase } from '../support/database.js';
 import { findFreePort } from '../support/free-port.js';
+import { until } from '../support/lifecycle.js';
 import { type Started, startMain } from '../support/process.js';
 
 const KEY = Buffer.alloc(32, 1).toString('base64');
@@ -132,5 +133,22 @@ describe('the program', () => {
     program.process.kill('SIGTERM');
     expect(await program.ended).toBe(0);
     for (const pid of others) expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  });
+
+  it('counts on the loops’ process from the start, also where that one never gets anywhere', async () => {
+    const program = start({ WEB_CONCURRENCY: '2' });
+    const { pid } = await program.line((line) => line['role'] === 'scheduler');
+    // Before its first sign of life.
+    process.kill(pid, 'SIGSTOP');
+    try {
+      await program.line(isListening);
+      await until(async () => {
+        const response = await fetch(`http://127.0.0.1:${port}/health/ready`);
+        const { details } = (await response.json()) as { details: { loops: object } };
+        return 'scheduler-process' in details.loops;
+      }, 20_000);
+    } finally {
+      process.kill(pid, 'SIGKILL');
+    }
   });
 });

@@ -191,6 +191,27 @@ describe('deployments over HTTP', () => {
       await parked(0);
     });
 
+    it('are gone with their job, whatever another one of its name has', async () => {
+      const job = await newJob();
+      const name = job.split('/').at(-1);
+      const answers = [
+        api.request('GET', `${job}/deployments/1?wait=30&until=ended`),
+        api.request('GET', `${job}?wait=30&until=gone`),
+      ];
+      await parked(2);
+      const [row] = await test.database.query<{ id: string }>(
+        `UPDATE jobs SET desired_state = 'deleted', status = 'deleting', deleted_at = clock_timestamp() WHERE name = $1
+         RETURNING id`,
+        [name],
+      );
+      await api.request('POST', '/v1/jobs', { body: { name, image: 'app:1' } });
+      test.signals.send('changes', [row!.id]);
+      for (const answer of await Promise.all(answers)) {
+        expect(answer).toMatchObject({ status: 404, body: { type: '/problems/job-not-found' } });
+      }
+      expect((await api.request('GET', `${job}/deployments/1`)).status).toBe(200);
+    });
+
     it('are answered as they are when the process shuts down', async () => {
       const job = await newJob();
       const answer = api.request('GET', `${job}/deployments/1?wait=30`);

@@ -1,9 +1,10 @@
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { encodeCursor as cursorOf } from '../../src/http/pagination.js';
 import { PROBLEMS } from '../../src/http/problem.js';
 import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+import { createEmptyDatabase, createTestDatabase, dropDatabase } from '../support/database.js';
 
 describe('problems', () => {
   let api: Api;
@@ -45,6 +46,25 @@ describe('problems', () => {
     ['a body of the wrong shape', 'POST', '/v1/jobs', { body: { name: 'UPPER', kind: 'service' } }, 'invalid-request'],
     ['a parameter out of range', 'GET', '/v1/jobs?limit=0', {}, 'invalid-parameter'],
     ['an unknown parameter', 'GET', '/v1/jobs?colour=red', {}, 'invalid-parameter'],
+    ['a cursor Postgres cannot keep', 'GET', `/v1/jobs?cursor=${cursorOf('\0')}`, {}, 'invalid-parameter'],
+    ['one of instances', 'GET', `/v1/instances?cursor=${cursorOf('\0')}`, {}, 'invalid-parameter'],
+    ['one of tokens', 'GET', `/v1/tokens?cursor=${cursorOf(['1', '\0'])}`, {}, 'invalid-parameter'],
+    [
+      'one beyond all times',
+      'GET',
+      `/v1/tokens?cursor=${cursorOf(['9'.repeat(20), '1f2e3d4c'])}`,
+      {},
+      'invalid-parameter',
+    ],
+    ['an id Postgres cannot keep', 'GET', '/v1/tokens/%00', {}, 'token-not-found'],
+    ['the same, revoked', 'DELETE', '/v1/tokens/%00', {}, 'token-not-found'],
+    [
+      'a form at a URL in disguise',
+      'POST',
+      '/%761/jobs',
+      { body: 'name=web', headers: { 'content-type': 'application/x-www-form-urlencoded' } },
+      'unsupported-media-type',
+    ],
   ] as const)('%s', async (_what, method, path, options, code) => {
     const { status, headers, body } = await api.request(method, path, { ...options });
 
@@ -72,6 +92,13 @@ describe('problems', () => {
     const { headers, body } = await api.request('GET', '/v1/nothing', { headers: { 'x-request-id': 'mine-1' } });
     expect(headers.get('x-request-id')).toBe('mine-1');
     expect(body).toMatchObject({ instance: 'urn:request:mine-1' });
+  });
+
+  it('are no answer to an expectation nobody knows', async () => {
+    const { hostname, port } = new URL(api.url);
+    const socket = connect(Number(port), hostname);
+    socket.write('GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: wonders\r\nConnection: close\r\n\r\n');
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 200 /);
   });
 
   it.each([
@@ -105,6 +132,29 @@ describe('problems of a database that is away', () => {
       }
     } finally {
       await api.close();
+    }
+  });
+});
+
+describe('a request that met a held row for too long', () => {
+  it('is 503, to be repeated', async () => {
+    const test = await createTestDatabase();
+    // What ends it in production are the 30 seconds of any statement.
+    await test.database.query(`ALTER DATABASE ${new URL(test.url).pathname.slice(1)} SET lock_timeout = '200ms'`);
+    const api = await startApi({ databaseUrl: test.url, env: { ROLE: 'api' } });
+    try {
+      await api.request('POST', '/v1/jobs', { body: { name: 'held' } });
+      await test.database.transaction(async (transaction) => {
+        await transaction.query(`SELECT 1 FROM jobs WHERE name = 'held' FOR UPDATE`);
+        const { status, headers, body } = await api.request('POST', '/v1/jobs/held/stop');
+        expect(status).toBe(503);
+        expect(body).toMatchObject({ type: '/problems/unavailable' });
+        expect(headers.get('retry-after')).toBe('1');
+      });
+      expect((await api.request('POST', '/v1/jobs/held/stop')).status).toBe(202);
+    } finally {
+      await api.close();
+      await test.close();
     }
   });
 });

@@ -137,7 +137,7 @@ describe('tokens', () => {
     now = 4_999;
     expect(await tokens.identify(token)).toMatchObject({ id });
     now = 5_000;
-    expect(await tokens.identify(token)).toBeUndefined();
+    expect(await tokens.identify(token)).toBe('ended');
   });
 });
 
