@@ -65,25 +65,29 @@ function isDead(attempt: AttemptFacts, exits: readonly OrderFacts[]): boolean {
   const policy = latest(attempt, 'restart-policy');
   const again = latest(attempt, 'start');
   if (policy && again && again.number > policy.number && again.answeredAt && !isStarted(again)) return true;
-  const lastWait = attempt.orders.findLast(({ purpose, answeredAt }) => purpose === 'wait' && answeredAt);
   const last = exits.at(-1);
-  if (isFoundDown(attempt, last)) return true;
-  if (!policy || !last?.answeredAt || last !== lastWait) return false;
+  if (isFoundDown(attempt)) return true;
+  if (!policy || !last?.answeredAt || last !== lastAnswerOf(attempt)) return false;
   const isKeptUp = policy.status === 200 && policy.answeredAt !== null && policy.answeredAt <= last.answeredAt;
   return !isKeptUp;
 }
 
 /** Docker gave up starting it again, or somebody stopped it on the instance: the exit was its last. */
-function isFoundDown(attempt: AttemptFacts, exit: OrderFacts | undefined): boolean {
+function isFoundDown(attempt: AttemptFacts): boolean {
   const look = latest(attempt, 'inspect-container');
-  if (!look?.answeredAt || !isLookAfter(look, exit)) return false;
+  if (!look?.answeredAt || !isLookAfter(look, lastAnswerOf(attempt))) return false;
   return (
     look.status === 404 || (look.status === 200 && parseInspect(look.body ?? new Uint8Array())?.isRunning === false)
   );
 }
 
-function isLookAfter(look: OrderFacts | undefined, exit: OrderFacts | undefined): boolean {
-  return look !== undefined && exit?.answeredAt != null && look.createdAt > exit.answeredAt;
+/** The last exit, or that the watch was lost: then there may have been one that nobody was told of. */
+function lastAnswerOf(attempt: AttemptFacts): OrderFacts | undefined {
+  return attempt.orders.findLast(({ purpose, answeredAt }) => purpose === 'wait' && answeredAt);
+}
+
+function isLookAfter(look: OrderFacts, answer: OrderFacts | undefined): boolean {
+  return answer?.answeredAt != null && look.createdAt > answer.answeredAt;
 }
 
 function isWithoutDocker(attempt: AttemptFacts): boolean {
@@ -118,11 +122,14 @@ export function planWatch(attempt: AttemptFacts, now: Date): Watch {
   };
 }
 
-/** One look, when the longest pause that Docker makes is over. */
+/** One look that Docker answers, when the longest pause that Docker makes is over. */
 function planLook(attempt: AttemptFacts, now: Date): Watch {
-  const exit = exitsOf(attempt).at(-1);
-  if (!exit?.answeredAt || isLookAfter(latest(attempt, 'inspect-container'), exit)) return NOTHING;
-  const dueAt = after(exit.answeredAt, CALM_SECONDS);
+  const answer = lastAnswerOf(attempt);
+  if (!answer?.answeredAt) return NOTHING;
+  const look = latest(attempt, 'inspect-container');
+  const looked = look && isLookAfter(look, answer) ? look : undefined;
+  if (looked && (!looked.answeredAt || looked.status === 200 || looked.status === 404)) return NOTHING;
+  const dueAt = after(looked?.answeredAt ?? answer.answeredAt, CALM_SECONDS);
   return now < dueAt
     ? { orders: [], wakeAt: dueAt }
     : { orders: [docker('inspect-container', inspectRequest())], wakeAt: null };

@@ -501,7 +501,6 @@ describe('an active service', () => {
     ['was stopped by hand, or could not be started again', 200, '{"Id":"c","State":{"Running":false}}', true],
     ['was removed by hand', 404, '{"message":"No such container: job"}', true],
     ['runs again', 200, '{"Id":"c","State":{"Running":true}}', false],
-    ['may run: Docker did not say', 0, '', false],
   ])('whose container exited and %s', (_, status, body, isReplaced) => {
     const { world, deployment } = active();
     const [first] = deployment.attempts;
@@ -517,6 +516,29 @@ describe('an active service', () => {
     expect(world.status).toBe('running');
     expect(first).toMatchObject(isReplaced ? { phase: 'ended', reason: 'container-exited' } : { phase: 'healthy' });
     expect(purposes(first!).filter((purpose) => purpose === 'inspect-container')).toHaveLength(1);
+  });
+
+  it.each([
+    ['exited', 200],
+    ['may have exited while Docker was away', 0],
+  ])('whose container %s is looked at until Docker says how it is', (_, status) => {
+    const { world, deployment } = active();
+    const [first] = deployment.attempts;
+    const looks = () => purposes(first!).filter((purpose) => purpose === 'inspect-container').length;
+    world.answer(order(first!, 'wait'), status);
+    world.settle();
+    world.advance(90);
+    world.answer(order(first!, 'inspect-container'), 0);
+    world.settle();
+    world.advance(89);
+    expect([world.status, looks()]).toEqual(['running', 1]);
+    world.advance(1);
+    world.answer(order(first!, 'inspect-container'), 200, '{"Id":"c","State":{"Running":false}}');
+    world.settle();
+    expect([world.status, looks()]).toEqual(['degraded', 2]);
+    world.run(400);
+    expect([world.status, looks()]).toEqual(['running', 2]);
+    expect(first).toMatchObject({ phase: 'ended', reason: 'container-exited' });
   });
 
   it('that keeps crashing on every instance is moved with growing pauses, and says when', () => {
