@@ -117,9 +117,9 @@ export class Signals {
       keepAlive: true,
       application_name: 'scheduler-api listen',
     });
-    let isLost = false;
+    const link = { isLost: false };
     const lose = (): void => {
-      isLost = true;
+      link.isLost = true;
       this.reconnect(client);
     };
     client.on('notification', ({ payload }) => this.receive(payload ?? ''));
@@ -128,7 +128,7 @@ export class Signals {
     try {
       await client.connect();
       await client.query(`LISTEN ${CHANNEL}`);
-      if (isLost || this.isStopped) throw new Error('the connection is closed already');
+      if (link.isLost || this.isStopped) throw new Error('the connection is closed already');
     } catch (error) {
       void client.end().catch(() => undefined);
       throw error;
