@@ -12,7 +12,8 @@ const name = z
   .meta({ description: 'What it is for, for people. Need not be unique.', examples: ['ci of team a'] });
 
 const role = z.enum(ROLES).meta({
-  description: '`viewer` reads, `deployer` also changes jobs and deployments, `admin` also manages tokens.',
+  description:
+    '`viewer` reads, `deployer` also changes jobs and deployments, `admin` also manages tokens and what is in quarantine.',
 });
 
 const scope = z
