@@ -8,7 +8,10 @@ import { AgentController } from './agent.controller.js';
 import { AgentGuard } from './agent.guard.js';
 import { Agents } from './agents.js';
 import { awsIdentityKeys, identityKeysOf } from './identity.js';
+import { SecretStore } from '../secrets/secret-store.js';
+import { SecretsModule } from '../secrets/secrets.module.js';
 import { OrderDesk } from './order-desk.js';
+import { OrderFiller } from './order-filler.js';
 import { IDENTITY_KEYS, RegistrationService } from './registration.service.js';
 import { ResultsService } from './results.service.js';
 
@@ -17,6 +20,7 @@ const log = (message: string, error: unknown): void =>
   logger.warn(message, error instanceof Error ? error : new Error(String(error)));
 
 @Module({
+  imports: [SecretsModule],
   controllers: [AgentController],
   providers: [
     AgentGuard,
@@ -25,8 +29,11 @@ const log = (message: string, error: unknown): void =>
     { provide: Agents, useFactory: (database: Database) => new Agents(database, log), inject: [Database] },
     {
       provide: OrderDesk,
-      useFactory: (database: Database, signals: Signals) => new OrderDesk({ database, signals, log }),
-      inject: [Database, Signals],
+      useFactory: (database: Database, signals: Signals, secrets: SecretStore) => {
+        const filler = new OrderFiller(database, secrets);
+        return new OrderDesk({ database, signals, log, fill: (instanceId, number) => filler.fill(instanceId, number) });
+      },
+      inject: [Database, Signals, SecretStore],
     },
     { provide: IDENTITY_KEYS, useFactory: readIdentityKeys, inject: [CONFIG] },
   ],

@@ -16,6 +16,7 @@ import {
   restartPolicyRequest,
   stopRequest,
   waitRequest,
+  withoutEnvironment,
 } from './container-spec.js';
 
 const HEX = 'a'.repeat(64);
@@ -321,5 +322,23 @@ describe('demultiplexLogs', () => {
     const empty = Array.from({ length: 20_000 }, () => frame(1, ''));
     const text = new TextEncoder().encode('x');
     expect(demultiplexLogs(concat(text, ...empty, text))).toHaveLength(1);
+  });
+});
+
+describe('an answer about a container', () => {
+  const strip = (body: string) => new TextDecoder().decode(withoutEnvironment(new TextEncoder().encode(body)));
+
+  it('loses the environment and nothing else', () => {
+    const answer = { Id: 'c1', State: { Running: true }, Config: { Image: 'web:1', Env: ['A=hush'] } };
+    const left = JSON.parse(strip(JSON.stringify(answer))) as unknown;
+    expect(left).toEqual({ ...answer, Config: { Image: 'web:1' } });
+  });
+
+  it.each(['', '{"message":"No such container: job"}'])('stays as it is without one: %s', (body) => {
+    expect(strip(body)).toBe(body);
+  });
+
+  it.each(['ush"],"Image":"web:1"}}', '{"Config":{"Env":["A=hush"', '["Env"'])('is dropped when cut: %s', (body) => {
+    expect(strip(body)).toBe('');
   });
 });

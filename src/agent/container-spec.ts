@@ -196,6 +196,19 @@ export function parseInspect(body: RawAnswer): ContainerDetails | undefined {
   };
 }
 
+/**
+ * Docker shows the environment, and with it secrets, where it describes a container. An answer that cannot be read,
+ * perhaps as it was cut, may hold any part of it: empty.
+ */
+export function withoutEnvironment(body: Uint8Array): Uint8Array {
+  const json = text(body);
+  if (body.length === 0 || (json.startsWith('{') && !json.includes('"Env"'))) return body;
+  const answer = record(parseJson(json));
+  if (answer === undefined) return new Uint8Array();
+  const bare = { ...answer, Config: { ...record(answer.Config), Env: undefined } };
+  return new TextEncoder().encode(JSON.stringify(bare));
+}
+
 /** Same shape as a log line of a deployment; `time` is Docker's RFC 3339 timestamp with nanoseconds. */
 export type ContainerLogLine = { stream: 'stdout' | 'stderr'; time?: string; line: string };
 

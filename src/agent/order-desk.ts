@@ -1,13 +1,15 @@
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
-import type { OrderSpec } from './order.js';
+import type { DockerOrderSpec, OrderFilling, OrderSpec } from './order.js';
 import { type RenderedOrder, renderOrder } from './order-headers.js';
 import { acknowledge, findOrders, findRecentUntaken, type FoundOrders, type Position } from './order-statements.js';
 
 export type OrderDeskOptions = {
   readonly database: Database;
   readonly signals: Signals;
+  /** Fetches what an order is filled with. It may take its time; a rejection is what the agent is answered. */
+  readonly fill?: (instanceId: string, number: number, spec: DockerOrderSpec) => Promise<OrderFilling>;
   readonly log?: (message: string, error: unknown) => void;
   /** Default 25 s: below the 30 s after which many proxies give up, and below the agent's own 40 s. */
   readonly parkMs?: number;
@@ -171,8 +173,23 @@ export class OrderDesk {
   }
 
   #deliver(parked: Parked, { number, spec }: { number: number; spec: OrderSpec }): void {
+    if (spec.kind === 'docker' && spec.fill !== undefined) void this.#fillAndDeliver(parked, number, spec);
+    else this.#hand(parked, number, spec);
+  }
+
+  async #fillAndDeliver(parked: Parked, number: number, spec: DockerOrderSpec): Promise<void> {
     try {
-      this.#end(parked, renderOrder(number, spec));
+      const { fill } = this.options;
+      if (!fill) throw new Error(`order ${number} of ${parked.instanceId} cannot be filled here`);
+      this.#hand(parked, number, spec, await fill(parked.instanceId, number, spec));
+    } catch (error) {
+      this.#fail(parked, error);
+    }
+  }
+
+  #hand(parked: Parked, number: number, spec: OrderSpec, filling?: OrderFilling): void {
+    try {
+      this.#end(parked, renderOrder(number, spec, filling));
     } catch (error) {
       this.#fail(parked, error);
     }

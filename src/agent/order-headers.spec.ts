@@ -68,6 +68,13 @@ describe('renderOrder', () => {
     expect(JSON.parse(renderOrder(1, { ...docker, body }).body)).toEqual(body);
   });
 
+  it('adds to the environment what it is filled with', () => {
+    const body = { Image: 'nginx', Env: ['A=a'] };
+    const { body: filled } = renderOrder(1, { ...docker, body }, { env: ['B=b', 'C="\\'] });
+    expect(JSON.parse(filled)).toEqual({ Image: 'nginx', Env: ['A=a', 'B=b', 'C="\\'] });
+    expect(body.Env).toEqual(['A=a']);
+  });
+
   it('never asks for more of an answer than a result may have', () => {
     expect(renderOrder(1, { ...docker, maxBytes: 1024 }).headers['docker-max-bytes']).toBe('1024');
     const { headers } = renderOrder(1, { ...docker, maxBytes: 2 * RESULT_LIMIT_BYTES });

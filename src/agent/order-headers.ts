@@ -1,4 +1,4 @@
-import type { OrderSpec } from './order.js';
+import type { OrderFilling, OrderSpec } from './order.js';
 
 /** An order as the agent gets it: all it needs stands in headers, the body goes to Docker unchanged. */
 export type RenderedOrder = {
@@ -17,7 +17,7 @@ export const RESULT_LIMIT_BYTES = 1024 * 1024;
 const PLAIN_TIMEOUT_SECONDS = 30;
 
 /** @throws Error naming the header whose value an agent would refuse: the order's maker is at fault, nobody else. */
-export function renderOrder(number: number, spec: OrderSpec): RenderedOrder {
+export function renderOrder(number: number, spec: OrderSpec, filling: OrderFilling = {}): RenderedOrder {
   const headers: Record<string, string> = {
     'order-number': String(number),
     'order-kind': spec.kind,
@@ -26,7 +26,14 @@ export function renderOrder(number: number, spec: OrderSpec): RenderedOrder {
   for (const [name, value] of Object.entries(headers)) {
     if (!VISIBLE_ASCII.test(value)) throw new Error(`order ${number}: ${name} is not visible ASCII`);
   }
-  return { number, headers, body: spec.kind === 'docker' && spec.body !== undefined ? JSON.stringify(spec.body) : '' };
+  return { number, headers, body: spec.kind === 'docker' ? bodyOf(spec.body, filling) : '' };
+}
+
+function bodyOf(body: unknown, { env }: OrderFilling): string {
+  if (body === undefined) return '';
+  if (env === undefined) return JSON.stringify(body);
+  const { Env = [], ...others } = body as { Env?: readonly string[] };
+  return JSON.stringify({ ...others, Env: [...Env, ...env] });
 }
 
 /** No space either: no header of ours needs one. */

@@ -11,6 +11,8 @@ export type OrderSpec =
       timeoutSeconds: number;
       /** Only the last bytes of Docker's answer are sent back. */
       maxBytes?: number;
+      /** What is added when it is handed out, and stored nowhere: the secrets of its deployment, to the container's Env. */
+      fill?: 'secrets';
     }
   | {
       kind: 'probe';
@@ -24,3 +26,11 @@ export type OrderSpec =
   | { kind: 'dead-man'; minutes: number; renews?: boolean }
   | { kind: 'shutdown' }
   | { kind: 'watch-spot' };
+
+export type DockerOrderSpec = Extract<OrderSpec, { kind: 'docker' }>;
+
+/** What an order is given as it is handed out. */
+export type OrderFilling = {
+  /** `NAME=value`, added to the container's Env. */
+  readonly env?: readonly string[];
+};

@@ -17,8 +17,8 @@ export async function readRegistrationFacts(
   database: Database,
   instanceId: string,
   secretHash: Buffer,
-  /** Of the launch with this id. */
-  secretHashOf: (launchId: string) => Buffer,
+  /** Of the launch with this id: one for each key its secret may have been made with. */
+  secretHashesOf: (launchId: string) => readonly Buffer[],
 ): Promise<Pick<RegistrationFacts, 'launch' | 'instance' | 'now'>> {
   const [row] = await database.prepared<FactsRow>('registration-facts', FACTS, [instanceId, secretHash]);
   if (!row) throw new Error('the facts of a registration are always one row');
@@ -28,7 +28,11 @@ export async function readRegistrationFacts(
     instance:
       row.is_retired === null
         ? null
-        : instanceOf(row, row.is_retired, row.launch_tag !== null && secretHashOf(row.launch_tag).equals(secretHash)),
+        : instanceOf(
+            row,
+            row.is_retired,
+            row.launch_tag !== null && secretHashesOf(row.launch_tag).some((hash) => hash.equals(secretHash)),
+          ),
   };
 }
 

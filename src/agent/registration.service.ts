@@ -61,7 +61,7 @@ export class RegistrationService {
   async #try(admission: Admission, token: string): Promise<'registered' | 'overtaken' | 'ask-again'> {
     const { identity, tokenHash } = admission;
     const facts = await readRegistrationFacts(this.database, identity.instanceId, admission.secretHash, (launchId) =>
-      sha256(launchSecretOf(this.config.encryptionKey, launchId)),
+      this.config.encryptionKeys.map((key) => sha256(launchSecretOf(key, launchId))),
     );
     const verdict = judgeRegistration({ ...facts, identity, tokenHash, settings: this.#settings });
     if (verdict.kind === 'refuse') throw this.#refusal(verdict.reason, verdict.isAlarm, identity);

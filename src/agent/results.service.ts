@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
+import { withoutEnvironment } from './container-spec.js';
 
 export type Result = {
   readonly instanceId: string;
@@ -14,7 +15,7 @@ export type Result = {
   readonly body: Buffer;
 };
 
-/** Keeps what agents answer, raw: the job pass reads it. */
+/** Keeps what agents answer, raw but for a container's environment, which holds secrets: the job pass reads it. */
 @Injectable()
 export class ResultsService {
   constructor(
@@ -28,7 +29,8 @@ export class ResultsService {
    * @throws Problem order-not-found
    */
   async store({ instanceId, number, status, error, probeState, body }: Result): Promise<void> {
-    const values = [instanceId, number, status, error, probeState, body];
+    const bare = withoutEnvironment(body);
+    const values = [instanceId, number, status, error, probeState, body, bare === body ? null : bare];
     const [outcome] = await this.database.prepared<{ is_known: boolean; is_stored: boolean }>(
       'agent-store',
       STORE,
@@ -54,7 +56,8 @@ const STORE = `
     RETURNING jobs.id
   ), answer AS (
     UPDATE orders SET taken_at = COALESCE(orders.taken_at, clock_timestamp()), answered_at = clock_timestamp(),
-      result_status = $3, result_error = $4, result_body = $6,
+      result_status = $3, result_error = $4,
+      result_body = CASE WHEN $7::bytea IS NOT NULL AND orders.purpose LIKE 'inspect-%' THEN $7 ELSE $6 END,
       probe_state = CASE WHEN orders.kind = 'probe' THEN $5::text END
     FROM target JOIN fence ON fence.id = target.job_id
     WHERE orders.instance_id = target.instance_id AND orders.number = target.number AND (

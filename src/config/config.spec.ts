@@ -38,7 +38,7 @@ describe('loadConfig', () => {
       allowedSecurityGroups: [],
       allowedProfiles: [],
     });
-    expect(config.encryptionKey.export().equals(Buffer.alloc(32, 7))).toBe(true);
+    expect(config.encryptionKeys.map((key) => key.export())).toEqual([Buffer.alloc(32, 7)]);
   });
 
   it('builds the database address from POSTGRES_*, whatever the password holds', () => {

@@ -33,8 +33,11 @@ export type Config = {
     readonly requestsPerMinute: number;
     readonly maxJobs?: number;
   };
-  /** 32 bytes, for AES-256. A KeyObject, since that never shows its bytes when it is logged. */
-  readonly encryptionKey: KeyObject;
+  /**
+   * 32 bytes each, for AES-256: the first seals, all open. KeyObjects, since those never show their bytes when they are
+   * logged.
+   */
+  readonly encryptionKeys: readonly [KeyObject, ...KeyObject[]];
   readonly fleet: {
     readonly defaultImageId: string;
     readonly allowedSubnets: readonly string[];
@@ -111,7 +114,7 @@ function group(settings: Settings): Config {
       requestsPerMinute: settings.RATE_LIMIT,
       ...(settings.MAX_JOBS !== undefined && { maxJobs: settings.MAX_JOBS }),
     },
-    encryptionKey: createSecretKey(settings.ENCRYPTION_KEY, 'base64'),
+    encryptionKeys: [keyOf(settings.ENCRYPTION_KEY), ...settings.ENCRYPTION_KEYS_OLD.map(keyOf)],
     fleet: {
       defaultImageId: settings.DEFAULT_IMAGE_ID,
       allowedSubnets: settings.ALLOWED_SUBNETS,
@@ -122,6 +125,10 @@ function group(settings: Settings): Config {
     identity: { certificates: settings.IDENTITY_CERTIFICATES },
     logLevel: settings.LOG_LEVEL,
   };
+}
+
+function keyOf(base64: string): KeyObject {
+  return createSecretKey(base64, 'base64');
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string {

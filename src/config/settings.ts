@@ -12,6 +12,7 @@ export type SettingMeta = {
   readonly starter?: true;
 };
 
+const KEY_OF_32_BYTES = /^[A-Za-z0-9+/]{43}=$/;
 const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const HOST = /^[A-Za-z0-9.:_-]{1,255}$/;
 /** A proxy named wrongly would let any client forge its address, so only what Fastify's trustProxy understands passes. */
@@ -129,6 +130,12 @@ export const Settings = z.object({
       example: '<openssl rand -base64 32>',
       secret: true,
     }),
+  ENCRYPTION_KEYS_OLD: list(KEY_OF_32_BYTES, 'keys of 32 bytes in base64').prefault('').meta({
+    description:
+      'Keys that still open what they encrypted, until `rotate-keys` has encrypted all of it with ENCRYPTION_KEY; see docs/operations.md.',
+    example: '<the key before>',
+    secret: true,
+  }),
   CLUSTER: z
     .string()
     .regex(DNS_LABEL, 'must be a DNS label: a-z, 0-9 and inner hyphens, at most 63')
@@ -251,5 +258,5 @@ export const Settings = z.object({
 export type Settings = z.infer<typeof Settings>;
 
 function isKeyOf32Bytes(text: string): boolean {
-  return /^[A-Za-z0-9+/]{43}=$/.test(text);
+  return KEY_OF_32_BYTES.test(text);
 }

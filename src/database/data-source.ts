@@ -11,6 +11,7 @@ import { Owner } from '../fleet/owner.entity.js';
 import { Shape } from '../fleet/shape.entity.js';
 import { IdempotencyKey } from '../http/idempotency-key.entity.js';
 import { Job } from '../jobs/job.entity.js';
+import { JobSecrets } from '../secrets/job-secrets.entity.js';
 import { MIGRATIONS } from './migrations/index.js';
 
 /** As the seed names it. The hyphen means: always quoted in SQL, which is why search_path carries it. */
@@ -45,6 +46,7 @@ export function createDataSource({
       Token,
       RateLimit,
       IdempotencyKey,
+      JobSecrets,
     ],
     migrations: MIGRATIONS,
     migrationsTableName: 'migrations',

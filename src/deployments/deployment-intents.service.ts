@@ -1,13 +1,15 @@
+import { randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { type Caller, isInScope } from '../auth/access-rules.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
-import { explainRefusal, type LockedJob, lockJob } from '../jobs/job-lock.js';
+import { explainRefusal, type LockedJob, lockJob, secretsOf } from '../jobs/job-lock.js';
 import { toJob } from '../jobs/job-view.js';
 import type { CreateJob } from '../jobs/job.schema.js';
 import { mergeDefinition, type VersionedJob } from '../jobs/jobs.service.js';
+import { SecretStore } from '../secrets/secret-store.js';
 import { DeploymentSources, type Source } from './deployment-sources.js';
 import { type DeploymentTrigger, isCancellable } from './deployment-status.js';
 import { type DeploymentRow, selectDeploymentsFrom, toDeployment } from './deployment-view.js';
@@ -26,6 +28,7 @@ export class DeploymentIntents {
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
+    private readonly secrets: SecretStore,
     @Inject(CONFIG) private readonly config: { readonly limits: Pick<Config['limits'], 'maxJobs'> },
   ) {}
 
@@ -33,10 +36,12 @@ export class DeploymentIntents {
    * The job, and its first deployment when there is an image.
    * @throws Problem forbidden (outside the caller's scope), job-name-taken, job-limit-reached
    */
-  async createJob({ name, kind, image, ...definition }: CreateJob, caller: Caller): Promise<VersionedJob> {
+  async createJob({ name, kind, image, secrets, ...definition }: CreateJob, caller: Caller): Promise<VersionedJob> {
     if (!isInScope(caller.scope, name)) throw outsideScope(caller);
     const limits = jobLimitsOf(caller, this.config.limits.maxJobs);
-    const row = await insertJobWithin(this.database, limits, { name, kind, image, definition });
+    const id = randomUUID();
+    const job = { id, name, kind, image, definition, secrets: this.secrets.seal(id, secrets) };
+    const row = await insertJobWithin(this.database, limits, job);
     if (!row) throw await this.#nameTaken(name);
     if (image !== undefined) this.signals.send('jobs');
     return { job: toJob(row), version: row.version };
@@ -45,19 +50,21 @@ export class DeploymentIntents {
   /** @throws Problem */
   async deploy(
     name: string,
-    { image, ...overrides }: CreateDeployment,
+    { image, secrets, ...overrides }: CreateDeployment,
     versions: number[] | null,
   ): Promise<DeploymentResponse> {
-    const hasOverrides = Object.keys(overrides).length > 0;
+    const hasOverrides = Object.keys(overrides).length > 0 || secrets !== undefined;
     if (image !== undefined && !hasOverrides) {
       const row = await insertDeployment(this.database, name, versions, { image, trigger: 'api' });
       return this.#accepted(row ?? (await explainRefusal(this.database, name, versions)));
     }
-    return await this.#deployFrom(name, versions, async (sources, job) => ({
-      image: image ?? checkImage(name, await sources.findLatest()),
-      trigger: 'api',
-      ...(hasOverrides && { definition: mergeDefinition(job.definition, overrides) }),
-    }));
+    return await this.#deployFrom(name, versions, async (sources, job, transaction) => {
+      const wanted = { image: image ?? checkImage(name, await sources.findLatest()), trigger: 'api' } as const;
+      if (!hasOverrides) return wanted;
+      const definition = mergeDefinition(job.definition, overrides);
+      const own = await this.secrets.change(transaction, job.id, secretsOf(job), secrets, definition.env);
+      return { ...wanted, definition, secrets: own };
+    });
   }
 
   /** @throws Problem */
@@ -122,11 +129,11 @@ export class DeploymentIntents {
   async #deployFrom(
     name: string,
     versions: number[] | null,
-    decide: (sources: DeploymentSources, job: LockedJob) => Promise<NewDeployment>,
+    decide: (sources: DeploymentSources, job: LockedJob, transaction: Queryable) => Promise<NewDeployment>,
   ): Promise<DeploymentResponse> {
     const row = await this.database.transaction(async (transaction) => {
       const job = await lockJob(transaction, name, versions);
-      const wanted = await decide(new DeploymentSources(transaction, job), job);
+      const wanted = await decide(new DeploymentSources(transaction, job), job, transaction);
       return await insertDeployment(transaction, name, versions, wanted);
     });
     return this.#accepted(row);
@@ -156,7 +163,8 @@ function outsideScope({ scope }: Caller): Problem {
 }
 
 function copyOf(source: Source, trigger: DeploymentTrigger): NewDeployment {
-  return { image: source.image, trigger, definition: source.definition, copyOf: source };
+  const { image, definition, secrets_version: version, secret_names: names } = source;
+  return { image, trigger, definition, secrets: { version, names }, copyOf: source };
 }
 
 function checkImage(name: string, latest: Source | undefined): string {

@@ -11,6 +11,8 @@ export type Source = {
   image_digest: string | null;
   image_id: string | null;
   definition: JobDefinition;
+  secrets_version: number | null;
+  secret_names: string[];
   status: DeploymentStatus;
   active_at: Date | null;
 };
@@ -52,7 +54,7 @@ export class DeploymentSources {
 
   async #first(condition: string, order: string, values: readonly unknown[] = []): Promise<Source | undefined> {
     const [source] = await this.transaction.query<Source>(
-      `SELECT id, number, image, image_digest, image_id, definition, status, active_at
+      `SELECT id, number, image, image_digest, image_id, definition, secrets_version, secret_names, status, active_at
        FROM deployments WHERE job_id = $1 AND ${condition} ORDER BY ${order} LIMIT 1`,
       [this.job.id, ...values],
     );

@@ -7,7 +7,7 @@ import type { LogLine } from './log-line.js';
 
 /** Columns of a deployment as `d`, of its job as `j`. */
 const DEPLOYMENT_COLUMNS = `
-  j.id AS job_id, j.name AS job, d.id, d.number, d.image, d.image_digest, d.definition, d.trigger, d.copied_from,
+  j.id AS job_id, j.name AS job, d.id, d.number, d.image, d.image_digest, d.definition, d.secrets_version, d.secret_names, d.trigger, d.copied_from,
   d.status, d.reason, d.message, d.failed_phase, d.retryable, d.exit_code, d.last_log_lines, d.deadline_at,
   d.cancel_requested_at, d.created_at, d.started_at, d.active_at, d.ended_at`;
 
@@ -42,6 +42,8 @@ type DeploymentColumns = {
   image: string;
   image_digest: string | null;
   definition: JobDefinition;
+  secrets_version: number | null;
+  secret_names: string[];
   trigger: DeploymentTrigger;
   copied_from: number | null;
   status: DeploymentStatus;
@@ -86,6 +88,8 @@ export function toDeployment(row: DeploymentRow): DeploymentResponse {
     phases: phaseDurations(row),
     instance: toInstance(row),
     definition: row.definition,
+    secrets: row.secret_names,
+    secretsVersion: row.secrets_version,
     createdAt: row.created_at.toISOString(),
     startedAt: timeOf(row.started_at),
     activeAt: timeOf(row.active_at),

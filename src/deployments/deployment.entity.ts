@@ -46,6 +46,13 @@ export class Deployment {
   @Column('jsonb')
   definition!: JobDefinition;
 
+  /** Of its job's secrets; every attempt gets this version. Null = none. */
+  @Column('int', { name: 'secrets_version', nullable: true })
+  secretsVersion!: number | null;
+
+  @Column('text', { name: 'secret_names', array: true, default: '{}' })
+  secretNames!: string[];
+
   @Column('text')
   trigger!: DeploymentTrigger;
 

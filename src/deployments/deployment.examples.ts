@@ -24,6 +24,8 @@ export const NEW_DEPLOYMENT_EXAMPLE: DeploymentResponse = {
   phases: {},
   instance: null,
   definition: DEFINITION_EXAMPLE,
+  secrets: ['DATABASE_PASSWORD'],
+  secretsVersion: 1,
   createdAt: '2026-05-04T09:30:00.000Z',
   startedAt: null,
   activeAt: null,

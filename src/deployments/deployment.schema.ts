@@ -1,8 +1,13 @@
 import { z } from 'zod';
 import { pageOf, pageQuery } from '../http/pagination.js';
 import { ImageReference, JobDefinition } from '../jobs/job-definition.js';
-import { AssignedInstance, definitionPatchFields, waitSeconds } from '../jobs/job.schema.js';
-import type { MergePatch } from '../jobs/merge-patch.js';
+import {
+  AssignedInstance,
+  definitionPatchFields,
+  type JobPatch,
+  secretNames,
+  waitSeconds,
+} from '../jobs/job.schema.js';
 import { ATTEMPT_PHASES } from './attempt-status.js';
 import { DEPLOYMENT_STATUSES, DEPLOYMENT_TRIGGERS } from './deployment-status.js';
 
@@ -23,7 +28,7 @@ export const CreateDeployment = z
       'An image, and overrides of the job’s definition for this deployment only: a JSON merge patch, null gives a field its default again.',
     examples: [{ image: 'nginx:1.29', env: { GREETING: 'two' } }],
   });
-export type CreateDeployment = { readonly image?: string | undefined } & MergePatch;
+export type CreateDeployment = { readonly image?: string | undefined } & JobPatch;
 
 export const Rollback = z
   .strictObject({
@@ -81,6 +86,8 @@ export const DeploymentResponse = z
     phases: PhaseDurations,
     instance: AssignedInstance.nullable().meta({ description: 'Instance of the latest attempt.' }),
     definition: JobDefinition.meta({ id: 'DeploymentDefinition', description: 'What it runs with: a snapshot.' }),
+    secrets: secretNames,
+    secretsVersion: number.nullable().meta({ description: 'Of its job’s secrets; every attempt gets this version.' }),
     createdAt: time,
     startedAt: time.nullable().meta({ description: 'First attempt.' }),
     activeAt: time.nullable(),

@@ -2,6 +2,7 @@ import type { Queryable } from '../database/database.js';
 import type { JobDefinition } from '../jobs/job-definition.js';
 import { CHANGEABLE_JOB } from '../jobs/job-lock.js';
 import { selectJobsFrom, type JobRow } from '../jobs/job-view.js';
+import type { SecretsRef } from '../secrets/secret-store.js';
 import type { DeploymentTrigger } from './deployment-status.js';
 import { type DeploymentRow, selectDeploymentsFrom } from './deployment-view.js';
 
@@ -10,6 +11,8 @@ export type NewDeployment = {
   readonly trigger: DeploymentTrigger;
   /** Default: the job's own. */
   readonly definition?: JobDefinition;
+  /** Default: the job's own. */
+  readonly secrets?: SecretsRef;
   /** What a copy shares with its original besides image and definition: the very same bits on the same AMI. */
   readonly copyOf?: { readonly number: number; readonly image_digest: string | null; readonly image_id: string | null };
   /** An instance in quarantine the first attempt gets. */
@@ -25,7 +28,7 @@ export async function insertDeployment(
   database: Queryable,
   name: string,
   versions: number[] | null,
-  { image, trigger, definition, copyOf, adopts }: NewDeployment,
+  { image, trigger, definition, secrets, copyOf, adopts }: NewDeployment,
 ): Promise<DeploymentRow | undefined> {
   const [row] = await database.prepared<DeploymentRow>('insert-deployment', INSERT_DEPLOYMENT, [
     name,
@@ -37,6 +40,9 @@ export async function insertDeployment(
     copyOf?.image_digest ?? null,
     copyOf?.image_id ?? null,
     adopts ?? null,
+    secrets !== undefined,
+    secrets?.version ?? null,
+    secrets?.names ?? [],
   ]);
   return row;
 }
@@ -51,11 +57,14 @@ const INSERT_DEPLOYMENT = `
       desired_state = 'running',
       next_pass_at = LEAST(next_pass_at, clock_timestamp())
     WHERE ${CHANGEABLE_JOB}
-    RETURNING id, name, deployment_count, COALESCE($5::jsonb, definition) AS definition
+    RETURNING id, name, deployment_count, COALESCE($5::jsonb, definition) AS definition,
+      CASE WHEN $10 THEN $11::int ELSE secrets_version END AS secrets_version,
+      CASE WHEN $10 THEN $12::text[] ELSE secret_names END AS secret_names
   ), d AS (
-    INSERT INTO deployments (id, job_id, number, image, definition, trigger, copied_from, image_digest, image_id, adopts,
-      deadline_at)
-    SELECT gen_random_uuid(), j.id, j.deployment_count, $3, j.definition, $4, $6::int, $7, $8, $9,
+    INSERT INTO deployments (id, job_id, number, image, definition, secrets_version, secret_names, trigger, copied_from,
+      image_digest, image_id, adopts, deadline_at)
+    SELECT gen_random_uuid(), j.id, j.deployment_count, $3, j.definition, j.secrets_version, j.secret_names, $4,
+           $6::int, $7, $8, $9,
            clock_timestamp() + make_interval(secs => (j.definition #>> '{rollout,deadlineSeconds}')::int)
     FROM j
     RETURNING *
@@ -63,27 +72,31 @@ const INSERT_DEPLOYMENT = `
   ${selectDeploymentsFrom('d JOIN j ON j.id = d.job_id')}`;
 
 export type NewJob = {
+  readonly id: string;
   readonly name: string;
   readonly kind: string;
   readonly definition: JobDefinition;
   /** With it, deployment 1 is made. */
   readonly image: string | undefined;
+  readonly secrets: SecretsRef & { readonly sealed: Buffer | null };
 };
 
 /** Undefined: the name is taken. */
 export async function insertJob(
   database: Queryable,
-  { name, kind, definition, image }: NewJob,
+  { id, name, kind, definition, image, secrets }: NewJob,
 ): Promise<JobRow | undefined> {
-  const values = [name, kind, JSON.stringify(definition), image ?? null];
+  const { version, names, sealed } = secrets;
+  const values = [name, kind, JSON.stringify(definition), image ?? null, id, version, names, sealed];
   const [row] = await database.prepared<JobRow>('insert-job', INSERT_JOB, values);
   return row;
 }
 
 const INSERT_JOB = `
   WITH created AS (
-    INSERT INTO jobs (id, name, kind, definition, status, deployment_count, next_pass_at)
-    SELECT gen_random_uuid(), $1, $2, $3::jsonb,
+    INSERT INTO jobs (id, name, kind, definition, secrets_count, secrets_version, secret_names, status,
+      deployment_count, next_pass_at)
+    SELECT $5, $1, $2, $3::jsonb, COALESCE($6::int, 0), $6, $7::text[],
            CASE WHEN has_image THEN 'deploying' ELSE 'idle' END,
            CASE WHEN has_image THEN 1 ELSE 0 END,
            CASE WHEN has_image THEN clock_timestamp() END
@@ -91,9 +104,12 @@ const INSERT_JOB = `
     ON CONFLICT (name) WHERE deleted_at IS NULL DO NOTHING
     RETURNING *
   ), first AS (
-    INSERT INTO deployments (id, job_id, number, image, definition, trigger, deadline_at)
-    SELECT gen_random_uuid(), created.id, 1, $4, created.definition, 'api',
+    INSERT INTO deployments (id, job_id, number, image, definition, secrets_version, secret_names, trigger, deadline_at)
+    SELECT gen_random_uuid(), created.id, 1, $4, created.definition, created.secrets_version, created.secret_names, 'api',
            clock_timestamp() + make_interval(secs => (created.definition #>> '{rollout,deadlineSeconds}')::int)
     FROM created WHERE $4::text IS NOT NULL
+  ), secrets AS (
+    INSERT INTO job_secrets (job_id, version, sealed)
+    SELECT created.id, created.secrets_version, $8::bytea FROM created WHERE created.secrets_version IS NOT NULL
   )
   ${selectJobsFrom('created')}`;

@@ -1,4 +1,4 @@
-import { createHash, type KeyObject, randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type { CallBudget } from '../aws/call-budget.js';
 import { CLUSTER_TAG, LAUNCH_TAG } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
@@ -20,7 +20,7 @@ import type { Log } from './log.js';
 import type { OwnerLease, Tenure } from './owner-lease.js';
 import { type FleetPlan, planFleet } from './plan-fleet.js';
 import type { Resolution, Resolver } from './resolver.js';
-import { seal } from '../database/sealed.js';
+import { type Keys, seal } from '../database/sealed.js';
 
 export type FleetPassOptions = {
   readonly database: Database;
@@ -31,7 +31,7 @@ export type FleetPassOptions = {
   readonly resolver: Resolver;
   readonly log: Log;
   readonly apiUrl: string;
-  readonly encryptionKey: KeyObject;
+  readonly encryptionKeys: Keys;
   readonly maxInstances: number;
   /** Text of agent.sh. */
   readonly agentScript: string;
@@ -123,10 +123,10 @@ export class FleetPass {
 
   /** The complete call, secret and script included, so that a repeat is the same call whatever has changed by then. */
   private writeLaunch(shape: ShapeRow, launch: NonNullable<FleetPlan['launch']>, resolution: Resolved): LaunchRow {
-    const { agentScript, apiUrl, encryptionKey, lease, tenure } = this.options;
+    const { agentScript, apiUrl, encryptionKeys, lease, tenure } = this.options;
     const { id, count, offer } = launch;
     const { imageId, securityGroupIds } = resolution;
-    const launchSecret = launchSecretOf(encryptionKey, id);
+    const launchSecret = launchSecretOf(encryptionKeys[0], id);
     const userData = renderUserData({ script: agentScript, apiUrl, launchSecret, cluster: lease.cluster });
     const input = launchInput({
       spec: shape.spec,
@@ -143,7 +143,7 @@ export class FleetPass {
       id,
       shapeKey: shape.key,
       epoch: tenure.epoch,
-      input: seal(encryptionKey, JSON.stringify(input), id),
+      input: seal(encryptionKeys, JSON.stringify(input), id),
       count,
       imageId,
       instanceType: offer.type,

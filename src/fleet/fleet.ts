@@ -19,7 +19,7 @@ export type FleetOptions = {
   readonly database: Database;
   readonly signals: Signals;
   readonly ec2: Ec2;
-  readonly config: Pick<Config, 'cluster' | 'encryptionKey' | 'fleet'> & {
+  readonly config: Pick<Config, 'cluster' | 'encryptionKeys' | 'fleet'> & {
     readonly aws: Pick<Config['aws'], 'quotaShare'>;
     readonly http: Pick<Config['http'], 'publicUrl'>;
   };
@@ -128,13 +128,13 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
     tenure,
     resolver: new Resolver({ ec2, budget, ...config.fleet }),
     apiUrl: config.http.publicUrl,
-    encryptionKey: config.encryptionKey,
+    encryptionKeys: config.encryptionKeys,
     maxInstances: config.fleet.maxInstances ?? Infinity,
     agentScript: options.agentScript,
   });
   const launcher = new Launcher({
     ...common,
-    encryptionKey: config.encryptionKey,
+    encryptionKeys: config.encryptionKeys,
     onAwsTrouble,
     onSettled: () => {
       loops.launcher.wake();

@@ -1,4 +1,3 @@
-import type { KeyObject } from 'node:crypto';
 import { AwsError } from '../aws/aws-error.js';
 import type { CallBudget } from '../aws/call-budget.js';
 import type { Ec2 } from '../aws/ec2.js';
@@ -20,14 +19,14 @@ import {
   settleUnreadable,
   settleWithdrawal,
 } from './plan-launch.js';
-import { unseal } from '../database/sealed.js';
+import { type Keys, unseal } from '../database/sealed.js';
 
 export type LauncherOptions = {
   readonly database: Database;
   readonly ec2: Ec2;
   readonly lease: OwnerLease;
   readonly budget: CallBudget;
-  readonly encryptionKey: KeyObject;
+  readonly encryptionKeys: Keys;
   readonly log: Log;
   /** Called when a launch has been settled, or stays open for another try. */
   readonly onSettled: () => void;
@@ -143,7 +142,7 @@ export class Launcher {
 
   #read(sealed: Buffer, launchId: string): RunInput | null {
     try {
-      return JSON.parse(unseal(this.options.encryptionKey, sealed, launchId)) as RunInput;
+      return JSON.parse(unseal(this.options.encryptionKeys, sealed, launchId)) as RunInput;
     } catch (error) {
       this.options.log.error('launch could not be read', { launchId, error: String(error) });
       return null;

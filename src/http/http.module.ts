@@ -18,7 +18,7 @@ import { ValidationPipe } from './validation.pipe.js';
     {
       provide: IdempotencyKeys,
       inject: [Database, CONFIG],
-      useFactory: (database: Database, { encryptionKey }: Config) => new IdempotencyKeys(database, encryptionKey),
+      useFactory: (database: Database, { encryptionKeys }: Config) => new IdempotencyKeys(database, encryptionKeys),
     },
     { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor },
     { provide: APP_PIPE, useClass: ValidationPipe },

@@ -1,6 +1,6 @@
-import { hash, type KeyObject } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import type { Database, Queryable } from '../database/database.js';
-import { seal, unseal } from '../database/sealed.js';
+import { type Keys, seal, unseal } from '../database/sealed.js';
 import { Problem } from './problem.js';
 
 /** What a call was answered. `body`: JSON, byte for byte; null = none. */
@@ -33,7 +33,7 @@ export class IdempotencyKeys {
 
   constructor(
     private readonly database: Database,
-    private readonly encryptionKey: KeyObject,
+    private readonly encryptionKeys: Keys,
   ) {}
 
   /** @throws Problem idempotency-key-reused, request-in-progress; and what `perform` throws */
@@ -56,32 +56,39 @@ export class IdempotencyKeys {
   }
 
   async #claimOrReplay(transaction: Queryable, call: KeyedCall, perform: () => Promise<KeptAnswer>) {
-    const fingerprint = hash('sha256', call.content, 'buffer');
+    const [fingerprint, ...others] = this.#fingerprintsOf(call);
     if (!(await claim(transaction, call, fingerprint))) {
-      return { answer: await this.#read(transaction, call, fingerprint), isReplay: true };
+      return { answer: await this.#read(transaction, call, [fingerprint, ...others]), isReplay: true };
     }
     const answer = await perform();
-    const sealed = seal(this.encryptionKey, JSON.stringify(answer), contextOf(call));
+    const sealed = seal(this.encryptionKeys, JSON.stringify(answer), contextOf(call));
     await transaction.prepared('keep-answer', KEEP, [call.caller, call.key, sealed]);
     return { answer, isReplay: false };
   }
 
-  async #read(transaction: Queryable, call: KeyedCall, fingerprint: Buffer): Promise<KeptAnswer> {
+  async #read(transaction: Queryable, call: KeyedCall, fingerprints: readonly Buffer[]): Promise<KeptAnswer> {
     const [row] = await transaction.prepared<{ fingerprint: Buffer; answer: Buffer }>('read-answer', READ, [
       call.caller,
       call.key,
     ]);
     // Deleted in this moment, because it is too old.
     if (!row) throw new Problem('conflict', 'This Idempotency-Key has just expired: send the request again.');
-    if (!row.fingerprint.equals(fingerprint)) {
+    if (!fingerprints.some((fingerprint) => row.fingerprint.equals(fingerprint))) {
       throw new Problem('idempotency-key-reused', 'This Idempotency-Key was sent with another request before.');
     }
     return JSON.parse(this.#unseal(row.answer, call)) as KeptAnswer;
   }
 
+  /** With a key, since a body may hold a secret that is short enough to be found by trying. */
+  #fingerprintsOf({ content }: KeyedCall): [Buffer, ...Buffer[]] {
+    const fingerprintBy = (key: Keys[number]) => createHmac('sha256', key).update(content).digest();
+    const [key, ...oldKeys] = this.encryptionKeys;
+    return [fingerprintBy(key), ...oldKeys.map(fingerprintBy)];
+  }
+
   #unseal(answer: Buffer, call: KeyedCall): string {
     try {
-      return unseal(this.encryptionKey, answer, contextOf(call));
+      return unseal(this.encryptionKeys, answer, contextOf(call));
     } catch (error) {
       // ENCRYPTION_KEY was changed since. What must hold does: the call is not carried out again.
       const detail = 'This request was carried out before, and its answer cannot be read any more.';

@@ -8,7 +8,7 @@ export function createLogger(level: ConfiguredLevel): ConsoleLogger {
     flattenParams: true,
     logLevels: LEVELS[level],
     // A net below the rule that nothing secret is logged.
-    redact: ['authorization', 'password', 'token', 'secret', 'userData', 'adminToken', 'encryptionKey'],
+    redact: ['authorization', 'password', 'token', 'secret', 'userData', 'adminToken', 'encryptionKeys'],
   });
 }
 

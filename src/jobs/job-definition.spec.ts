@@ -60,7 +60,8 @@ describe('a new job', () => {
   it.each([
     [{ kind: 'task' }, ['kind'], 'tasks are not supported yet'],
     [{ kind: 'cron' }, ['kind'], 'must be service or task'],
-    [{ secrets: { A: 'a' } }, ['secrets'], 'secrets are not supported yet'],
+    [{ secrets: { A: 1 } }, ['secrets', 'A'], 'Invalid input: expected string, received number'],
+    [{ secrets: { A: 'a' }, env: { A: 'b' } }, ['secrets', 'A'], 'is in env as well: a variable has one value'],
     [{ schedule: '* * * * *' }, ['schedule'], 'tasks are not supported yet'],
     [{ name: 'Web' }, ['name'], 'must be a DNS label: a-z, 0-9 and inner hyphens'],
   ])('with %j is refused', (fields, path, message) => {
@@ -68,8 +69,8 @@ describe('a new job', () => {
   });
 
   it('is a service, and holds no field it was not given', () => {
-    const { name, kind, ...definition } = CreateJob.parse({ name: 'web' });
-    expect({ name, kind }).toEqual({ name: 'web', kind: 'service' });
+    const { name, kind, secrets, ...definition } = CreateJob.parse({ name: 'web' });
+    expect({ name, kind, secrets }).toEqual({ name: 'web', kind: 'service', secrets: {} });
     expect(definition).toEqual(JobDefinition.parse({}));
   });
 });

@@ -23,17 +23,31 @@ export const ImageReference = z
   )
   .meta({ description: 'Docker image reference.', examples: ['nginx:1.28'] });
 
+const VariableName = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name of letters, digits and underscores');
+const VariableValue = z
+  .string()
+  .max(32_768)
+  .refine(isStorable, 'must not contain a NUL character or half a surrogate pair');
+
 const Environment = z
-  .record(
-    z
-      .string()
-      .min(1)
-      .max(256)
-      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name of letters, digits and underscores'),
-    z.string().max(32_768).refine(isStorable, 'must not contain a NUL character or half a surrogate pair'),
-  )
+  .record(VariableName, VariableValue)
   .refine((env) => Object.keys(env).length <= 200, 'must have at most 200 entries')
   .meta({ description: 'Environment of the container; visible in answers.', examples: [{ GREETING: 'one' }] });
+
+const SECRETS = {
+  description:
+    'More of the container’s environment, kept encrypted: answers hold the names only. No name may be in `env` as well.',
+  examples: [{ DATABASE_PASSWORD: '…' }],
+};
+
+/** Not a part of the definition, which is stored and answered as it is. */
+export const Secrets = z.record(VariableName, VariableValue).meta(SECRETS);
+
+export const SecretsPatch = z.record(VariableName, VariableValue.nullable()).nullable().meta(SECRETS);
 
 const Arguments = z
   .array(z.string().max(8192).refine(isStorable, 'must not contain a NUL character or half a surrogate pair'))

@@ -1,5 +1,6 @@
 import type { Queryable } from '../database/database.js';
 import { Problem } from '../http/problem.js';
+import type { SecretsRef } from '../secrets/secret-store.js';
 import type { JobDefinition } from './job-definition.js';
 import type { DesiredState } from './job-status.js';
 
@@ -13,7 +14,14 @@ export type LockedJob = {
   definition: JobDefinition;
   desired_state: DesiredState;
   active_deployment_id: string | null;
+  secrets_version: number | null;
+  secret_names: string[];
 };
+
+/** Of the job itself, not of what it runs. */
+export function secretsOf({ secrets_version: version, secret_names: names }: LockedJob): SecretsRef {
+  return { version, names };
+}
 
 /**
  * Holds the job's row, the fence of everything that belongs to it: neither the job pass nor another request moves the
@@ -26,7 +34,7 @@ export async function lockJob(transaction: Queryable, name: string, versions: nu
 }
 
 const LOCK_JOB = `
-  SELECT id, name, definition, desired_state, active_deployment_id
+  SELECT id, name, definition, desired_state, active_deployment_id, secrets_version, secret_names
   FROM jobs WHERE ${CHANGEABLE_JOB} FOR NO KEY UPDATE`;
 
 /** Why a statement about CHANGEABLE_JOB found no row. */

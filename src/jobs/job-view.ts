@@ -20,7 +20,7 @@ export type InstanceColumns = {
  * @param source `jobs`, or a CTE that returns rows of it
  */
 export const selectJobsFrom = (source: string): string => `
-  SELECT j.id, j.name, j.kind, j.definition, j.desired_state, j.status, j.version, j.deployment_count,
+  SELECT j.id, j.name, j.kind, j.definition, j.desired_state, j.status, j.version, j.deployment_count, j.secret_names,
          j.created_at, j.updated_at, d.number AS active_number, d.definition -> 'ports' AS active_ports,
          ${INSTANCE_COLUMNS}
   FROM ${source} j
@@ -42,6 +42,7 @@ export type JobRow = InstanceColumns & {
   status: JobStatus;
   version: number;
   deployment_count: number;
+  secret_names: string[];
   created_at: Date;
   updated_at: Date;
   active_number: number | null;
@@ -63,6 +64,7 @@ export function toJob(row: JobRow): JobResponse {
     endpoints: endpointsOf(instance, row.active_ports ?? []),
     ...definition,
     requestedInstance,
+    secrets: row.secret_names,
     createdAt: row.created_at.toISOString(),
     updatedAt: row.updated_at.toISOString(),
   };

@@ -47,6 +47,17 @@ export class Job {
   @Column('int', { default: 1 })
   version!: number;
 
+  /** Version of the latest secrets: a counter, as overrides of a deployment take versions too. */
+  @Column('int', { name: 'secrets_count', default: 0 })
+  secretsCount!: number;
+
+  /** What the next deployment gets; null = none. */
+  @Column('int', { name: 'secrets_version', nullable: true })
+  secretsVersion!: number | null;
+
+  @Column('text', { name: 'secret_names', array: true, default: '{}' })
+  secretNames!: string[];
+
   @Column('timestamptz', { name: 'created_at', default: () => 'clock_timestamp()' })
   createdAt!: Date;
 

@@ -31,6 +31,7 @@ export const JOB_EXAMPLE: JobResponse = {
   endpoints: ['http://203.0.113.7:80'],
   ...definition,
   requestedInstance,
+  secrets: ['DATABASE_PASSWORD'],
   createdAt: '2026-05-04T09:30:00.000Z',
   updatedAt: '2026-05-04T09:30:00.000Z',
 };

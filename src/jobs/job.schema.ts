@@ -7,25 +7,22 @@ import {
   Instance,
   type JobDefinition,
   JobName,
+  Secrets,
+  SecretsPatch,
 } from './job-definition.js';
 import { DESIRED_STATES, JOB_KINDS, JOB_STATUSES } from './job-status.js';
-import { mergePatchOf } from './merge-patch.js';
+import { findSecretFaults, type SecretsPatch as SecretValuesPatch } from '../secrets/secret-values.js';
+import { type MergePatch, mergePatchOf } from './merge-patch.js';
 
 // What goes over the wire for a job. Each schema is validation, type and documentation at once.
 
 /** Known, but refused: better than «is not a known field» for what the documentation announces. */
-const notSupported = (what: 'secrets are' | 'tasks are') =>
-  z
-    .never({ error: `${what} not supported yet` })
-    .optional()
-    .meta({ description: `${what} not supported yet: leave it out.` });
+const notSupported = z
+  .never({ error: 'tasks are not supported yet' })
+  .optional()
+  .meta({ description: 'tasks are not supported yet: leave it out.' });
 
-const unsupportedFields = {
-  secrets: notSupported('secrets are'),
-  timeoutSeconds: notSupported('tasks are'),
-  retry: notSupported('tasks are'),
-  schedule: notSupported('tasks are'),
-};
+const unsupportedFields = { timeoutSeconds: notSupported, retry: notSupported, schedule: notSupported };
 
 const kind = z
   .enum(JOB_KINDS, { error: 'must be service or task' })
@@ -40,8 +37,15 @@ export const CreateJob = z
     image: ImageReference.optional().meta({ description: 'With an image, deployment 1 is made at once.' }),
     ...unsupportedFields,
     ...definitionFields,
+    secrets: Secrets.default({}),
   })
-  .superRefine(checkTogether)
+  .superRefine(({ secrets, ...definition }, context) => {
+    checkTogether(definition, context);
+    for (const { name, detail } of findSecretFaults(Object.keys(secrets), secrets, definition.env)) {
+      const path = name === undefined ? ['secrets'] : ['secrets', name];
+      context.addIssue({ code: 'custom', path, message: detail, input: undefined });
+    }
+  })
   .meta({
     id: 'CreateJob',
     examples: [
@@ -55,13 +59,20 @@ export const CreateJob = z
       },
     ],
   });
-export type CreateJob = JobDefinition & Pick<z.infer<typeof CreateJob>, 'name' | 'kind' | 'image'>;
+export type CreateJob = JobDefinition & Pick<z.infer<typeof CreateJob>, 'name' | 'kind' | 'image' | 'secrets'>;
 
-/** The definition's fields, each optional and nullable; kind and name are refused by name. */
+/** The definition's fields and the secrets, each optional and nullable; kind and name are refused by name. */
 export const definitionPatchFields = {
   ...mergePatchOf(z.object(definitionFields)).shape,
+  secrets: SecretsPatch.optional(),
   ...unsupportedFields,
 };
+/** A patch of the definition, and one of the secrets. */
+export type JobPatch = { readonly secrets?: SecretValuesPatch | undefined } & MergePatch;
+
+export const secretNames = z
+  .array(z.string())
+  .meta({ description: 'Names of its secrets; their values are never answered.', examples: [['DATABASE_PASSWORD']] });
 
 const immutable = (what: string) =>
   z
@@ -114,6 +125,7 @@ export const JobResponse = z
       .meta({ description: 'One for each published port, on the public address or else the private one.' }),
     ...z.object(definitionFields).omit({ instance: true }).shape,
     requestedInstance: Instance,
+    secrets: secretNames,
     createdAt: time,
     updatedAt: time.meta({ description: 'Last change of the definition or the desired state.' }),
   })

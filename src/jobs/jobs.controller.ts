@@ -12,7 +12,6 @@ import { BODY_PROBLEMS, CHANGE_PROBLEMS, ETAG, IF_MATCH, NAME } from './job-docs
 import { JOB_EXAMPLE } from './job.examples.js';
 import { JobPage, JobPatch, JobResponse, ListJobs, WatchJob } from './job.schema.js';
 import { JobsService, type VersionedJob } from './jobs.service.js';
-import type { MergePatch } from './merge-patch.js';
 
 @ApiTags('jobs')
 @Controller('/v1/jobs')
@@ -75,7 +74,7 @@ export class JobsController {
   })
   async patch(
     @Param('name', JobNamePipe) name: string,
-    @Body({ schema: JobPatch }) patch: MergePatch,
+    @Body({ schema: JobPatch }) patch: JobPatch,
     @Headers('if-match') ifMatch: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<JobResponse> {

@@ -1,11 +1,13 @@
 import { Module } from '@nestjs/common';
 import { Signals } from '../database/signals.js';
 import { Shutdown } from '../process/shutdown.js';
+import { SecretsModule } from '../secrets/secrets.module.js';
 import { ChangeWaiter } from './change-waiter.js';
 import { JobsController } from './jobs.controller.js';
 import { JobsService } from './jobs.service.js';
 
 @Module({
+  imports: [SecretsModule],
   controllers: [JobsController],
   providers: [
     JobsService,
@@ -15,6 +17,6 @@ import { JobsService } from './jobs.service.js';
       useFactory: (signals: Signals, shutdown: Shutdown) => new ChangeWaiter(signals, shutdown),
     },
   ],
-  exports: [ChangeWaiter],
+  exports: [ChangeWaiter, SecretsModule],
 })
 export class JobsModule {}

@@ -5,12 +5,13 @@ import { Signals } from '../database/signals.js';
 import { decodeCursor, type Page, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { bodyErrors, summarize } from '../http/validation-errors.js';
+import { SecretStore } from '../secrets/secret-store.js';
 import { ChangeWaiter } from './change-waiter.js';
 import { JobDefinition, JobName } from './job-definition.js';
-import { CHANGEABLE_JOB, explainRefusal, jobNotFound, lockJob } from './job-lock.js';
+import { CHANGEABLE_JOB, explainRefusal, jobNotFound, lockJob, secretsOf } from './job-lock.js';
 import type { JobStatus } from './job-status.js';
 import { type JobRow, selectJobsFrom, toJob } from './job-view.js';
-import type { JobGoal, JobResponse, ListJobs, WatchJob } from './job.schema.js';
+import type { JobGoal, JobPatch, JobResponse, ListJobs, WatchJob } from './job.schema.js';
 import { type MergePatch, mergePatch } from './merge-patch.js';
 
 /** A job as answered, and the version its ETag shows. */
@@ -23,6 +24,7 @@ export class JobsService {
     private readonly database: Database,
     private readonly signals: Signals,
     private readonly waiter: ChangeWaiter,
+    private readonly secrets: SecretStore,
   ) {}
 
   /** @throws Problem job-not-found */
@@ -53,11 +55,13 @@ export class JobsService {
   }
 
   /** Stores; the next deployment applies it. @throws Problem */
-  async patch(name: string, patch: MergePatch, versions: number[] | null): Promise<VersionedJob> {
+  async patch(name: string, { secrets: change, ...patch }: JobPatch, versions: number[] | null): Promise<VersionedJob> {
     return await this.database.transaction(async (transaction) => {
-      const { id, definition } = await lockJob(transaction, name, versions);
-      const patched = JSON.stringify(mergeDefinition(definition, patch));
-      const [row] = await transaction.prepared<JobRow>('patch-job', PATCH_JOB, [id, patched]);
+      const job = await lockJob(transaction, name, versions);
+      const definition = mergeDefinition(job.definition, patch);
+      const secrets = await this.secrets.change(transaction, job.id, secretsOf(job), change, definition.env);
+      const values = [job.id, JSON.stringify(definition), secrets.version, secrets.names];
+      const [row] = await transaction.prepared<JobRow>('patch-job', PATCH_JOB, values);
       return versioned(row ?? (await explainRefusal(transaction, name, versions)));
     });
   }
@@ -111,7 +115,8 @@ const LIST_JOBS = `
 
 const PATCH_JOB = `
   WITH changed AS (
-    UPDATE jobs SET definition = $2, version = version + 1, updated_at = clock_timestamp()
+    UPDATE jobs SET definition = $2, secrets_version = $3, secret_names = $4, version = version + 1,
+      updated_at = clock_timestamp()
     WHERE id = $1 RETURNING *
   ) ${selectJobsFrom('changed')}`;
 

@@ -39,6 +39,9 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
     orders.map((order) => ({ ...order, kind: order.spec.kind })),
   );
 
+  const gone = planned.flatMap(({ job, plan }) => (plan.isGone ? [job.id] : []));
+  if (gone.length > 0) await transaction.prepared('delete-secrets', DELETE_SECRETS, [gone]);
+
   const ended = attempts.filter(({ phase }) => phase === 'ended');
   const wokenShapes = [...new Set([...newAttempts, ...ended].map(({ shapeKey }) => shapeKey))];
   if (wokenShapes.length > 0) await transaction.prepared('wake-shapes', WAKE_SHAPES, [wokenShapes]);
@@ -107,6 +110,9 @@ const UPDATE_JOBS = `
   FROM jsonb_to_recordset($1::jsonb)
     AS p(id uuid, status text, "activeDeploymentId" uuid, "isGone" boolean, "nextPassAt" timestamptz)
   WHERE j.id = p.id`;
+
+// Of its history a deleted job keeps what people may want to look at, for a while; nobody looks at secrets.
+const DELETE_SECRETS = `DELETE FROM job_secrets WHERE job_id = ANY($1)`;
 
 const UPDATE_DEPLOYMENTS = `
   UPDATE deployments d SET image_digest = p."imageDigest", image_id = p."imageId", status = p.status, reason = p.reason,

@@ -234,10 +234,12 @@ function containerOrders(
   instance: InstanceFacts,
   cluster: string,
 ): OrderDraft[] {
-  const { definition, number } = deployment;
+  const { definition, number, secretsVersion } = deployment;
   const owner = { cluster, job: deployment.id, deployment: number, attempt: attempt.number };
   const orders = [
-    docker('create', createRequest(definition, imageToPull(deployment), owner)),
+    docker('create', createRequest(definition, imageToPull(deployment), owner), {
+      ...(secretsVersion !== null && { fill: 'secrets' }),
+    }),
     docker('start', startRequest()),
     docker('wait', waitRequest('not-running'), { mode: 'background', timeoutSeconds: WAIT_SECONDS }),
   ];
@@ -326,7 +328,7 @@ function pullOrder(deployment: DeploymentFacts): OrderDraft {
 export function docker(
   purpose: OrderPurpose,
   request: DockerRequest,
-  options: { mode?: 'foreground' | 'background'; timeoutSeconds?: number; maxBytes?: number } = {},
+  options: { mode?: 'foreground' | 'background'; timeoutSeconds?: number; maxBytes?: number; fill?: 'secrets' } = {},
 ): OrderDraft {
   return {
     purpose,

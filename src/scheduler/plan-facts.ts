@@ -30,6 +30,8 @@ export type DeploymentFacts = {
   readonly imageDigest: string | null;
   readonly imageId: string | null;
   readonly definition: JobDefinition;
+  /** What its containers get besides; null = no secrets. */
+  readonly secretsVersion: number | null;
   readonly trigger: DeploymentTrigger;
   readonly status: DeploymentStatus;
   readonly reason: string | null;
@@ -149,7 +151,7 @@ export type JobPlan = {
 
 export type DeploymentRow = Omit<
   DeploymentFacts,
-  'number' | 'image' | 'definition' | 'trigger' | 'cancelRequestedAt' | 'attempts' | 'endedAttempts'
+  'number' | 'image' | 'definition' | 'secretsVersion' | 'trigger' | 'cancelRequestedAt' | 'attempts' | 'endedAttempts'
 >;
 
 export type AttemptRow = Omit<AttemptFacts, 'number' | 'createdAt' | 'instance' | 'orders' | 'verdict'>;

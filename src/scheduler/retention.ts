@@ -27,6 +27,7 @@ export type Deleted = {
   answers: number;
   tokens: number;
   rateLimits: number;
+  secrets: number;
 };
 
 /** Deletes what is too old, in small batches; any number of processes may try, one at a time does. */
@@ -49,6 +50,8 @@ export class Retention {
       answers: await this.deleteAll('retain-answers', ANSWERS, [ANSWERS_KEPT_DAYS]),
       tokens: await this.deleteAll('retain-tokens', TOKENS, [this.days]),
       rateLimits: await this.deleteAll('retain-rate-limits', RATE_LIMITS, [RATE_LIMITS_KEPT_DAYS]),
+      // After the deployments that referred to them.
+      secrets: await this.deleteAll('retain-secrets', SECRETS, []),
     };
   }
 
@@ -171,5 +174,18 @@ const RATE_LIMITS = `
     WHERE updated_at < clock_timestamp() - make_interval(days => $2)
     ORDER BY caller LIMIT $1
     FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+// A reference to a version is only ever copied from another one, under the lock of its job's row: what nothing refers to
+// now nothing will refer to.
+const SECRETS = `
+  DELETE FROM job_secrets WHERE (job_id, version) IN (
+    SELECT s.job_id, s.version FROM job_secrets s JOIN jobs j ON j.id = s.job_id
+    WHERE j.deleted_at IS NOT NULL OR (
+      s.version IS DISTINCT FROM j.secrets_version
+      AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.job_id = s.job_id AND d.secrets_version = s.version)
+    )
+    LIMIT $1
   )
   RETURNING 1`;

@@ -81,7 +81,8 @@ describe('deployments over HTTP', () => {
     [{ image: null }, '#/image'],
     [{ image: 'app:2', health: { port: 80 } }, '#/health/port'],
     [{ image: 'app:2', instance: { types: ['big'] } }, '#/instance/types/0'],
-    [{ image: 'app:2', secrets: {} }, '#/secrets'],
+    [{ image: 'app:2', secrets: { A: 1 } }, '#/secrets/A'],
+    [{ image: 'app:2', env: { A: 'x' }, secrets: { A: 'y' } }, '#/secrets/A'],
     [{ image: 'app:2', name: 'other' }, '#/name'],
   ])('refuse %j', async (body, pointer) => {
     const job = await newJob();

@@ -51,6 +51,7 @@ describe('jobs over HTTP', () => {
       },
       rollout: { stableSeconds: 5, drainSeconds: 10, stopGraceSeconds: 30, deadlineSeconds: 900 },
       onCapacity: { waitSeconds: 600 },
+      secrets: [],
       createdAt: expect.stringMatching(/Z$/),
       updatedAt: expect.stringMatching(/Z$/),
     });
@@ -75,7 +76,7 @@ describe('jobs over HTTP', () => {
     ['no name', {}, '#/name'],
     ['a name that is no DNS label', { name: 'a_b' }, '#/name'],
     ['a task', { name: 'x', kind: 'task' }, '#/kind'],
-    ['secrets', { name: 'x', secrets: { A: 'a' } }, '#/secrets'],
+    ['a secret that is no text', { name: 'x', secrets: { A: 1 } }, '#/secrets/A'],
     ['an unknown field', { name: 'x', colour: 'red' }, '#/colour'],
     ['an unknown field inside', { name: 'x', instance: { size: 'big' } }, '#/instance/size'],
     ['no image reference', { name: 'x', image: 'not an image' }, '#/image'],
@@ -104,9 +105,9 @@ describe('jobs over HTTP', () => {
   });
 
   it('say which kinds are not supported yet', async () => {
-    expect(errorsOf(await post({ name: 'x', kind: 'task', secrets: {} }))).toEqual([
+    expect(errorsOf(await post({ name: 'x', kind: 'task', retry: 3 }))).toEqual([
       { pointer: '#/kind', detail: 'tasks are not supported yet' },
-      { pointer: '#/secrets', detail: 'secrets are not supported yet' },
+      { pointer: '#/retry', detail: 'tasks are not supported yet' },
     ]);
   });
 
@@ -130,7 +131,7 @@ describe('jobs over HTTP', () => {
     [{ name: 'other' }, '#/name'],
     [{ kind: 'task' }, '#/kind'],
     [{ image: 'nginx' }, '#/image'],
-    [{ secrets: {} }, '#/secrets'],
+    [{ secrets: { A: 1 } }, '#/secrets/A'],
     [{ colour: null }, '#/colour'],
     [{ rollout: { drainSeconds: 'long' } }, '#/rollout/drainSeconds'],
     [{ health: { path: '/' } }, '#/health/port'],

@@ -76,6 +76,7 @@ export class World {
       jobId,
       number,
       definition,
+      secretsVersion: null,
       trigger,
       image: 'web:1',
       imageDigest: source?.imageDigest ?? null,

@@ -46,6 +46,21 @@ describe('a result', () => {
     expect(await isDue()).toBe(true);
   });
 
+  it('about a container is kept without its environment; anything else is kept raw', async () => {
+    const answer = { Id: 'c', Config: { Env: ['A=hush'], Image: 'web:1' } };
+    const body = Buffer.from(JSON.stringify(answer));
+    await insertOrder(test.database, agent, 6);
+    await insertOrder(test.database, agent, 7);
+    await test.database.query(`UPDATE orders SET purpose = 'inspect-container' WHERE number = 6`);
+    await service.store(result(6, { body }));
+    await service.store(result(7, { body }));
+    const [described, other] = await Promise.all(
+      [6, 7].map(async (n) => (await readOrder(n))['result_body'] as Buffer),
+    );
+    expect(JSON.parse(described!.toString())).toEqual({ Id: 'c', Config: { Image: 'web:1' } });
+    expect(other).toEqual(body);
+  });
+
   it('is the first one for good', async () => {
     const before = await readOrder(1);
     await settle();

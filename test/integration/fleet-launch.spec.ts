@@ -271,7 +271,7 @@ describe('a launch', () => {
     await first.stop();
     world.cloud.faults.clear();
     const before = calls().length;
-    world.fleet({ encryptionKey: createSecretKey(Buffer.alloc(32, 2)) }).start();
+    world.fleet({ encryptionKeys: [createSecretKey(Buffer.alloc(32, 2))] }).start();
     await assigned(1);
     expect(await world.launches()).toMatchObject([
       { status: 'failed', reason: 'launch-unreadable' },
@@ -304,9 +304,9 @@ describe('a launch', () => {
 
 /** As a restored backup, or a fault of ours, would have it: the row no longer says what was called. */
 async function rewriteInput(world: FleetWorld): Promise<void> {
-  const key = createSecretKey(Buffer.alloc(32, 1));
+  const keys = [createSecretKey(Buffer.alloc(32, 1))] as const;
   const [row] = await world.rows<{ id: string; input: Buffer }>('SELECT id, input FROM launches');
-  const input = JSON.parse(unseal(key, row!.input, row!.id)) as { InstanceType: string };
-  const other = seal(key, JSON.stringify({ ...input, InstanceType: 't3.medium' }), row!.id);
+  const input = JSON.parse(unseal(keys, row!.input, row!.id)) as { InstanceType: string };
+  const other = seal(keys, JSON.stringify({ ...input, InstanceType: 't3.medium' }), row!.id);
   await world.rows('UPDATE launches SET input = $1', [other]);
 }

@@ -1,9 +1,11 @@
+import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { ANONYMOUS } from '../../src/auth/access-rules.js';
 import { DeploymentIntents } from '../../src/deployments/deployment-intents.service.js';
 import type { CreateDeployment } from '../../src/deployments/deployment.schema.js';
 import { DeploymentsService } from '../../src/deployments/deployments.service.js';
 import { Problem } from '../../src/http/problem.js';
+import { SecretStore } from '../../src/secrets/secret-store.js';
 import { Shutdown } from '../../src/process/shutdown.js';
 import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
 import { CreateJob } from '../../src/jobs/job.schema.js';
@@ -23,9 +25,10 @@ describe('jobs and deployments in the database', () => {
   beforeAll(async () => {
     test = await createTestDatabase();
     waiter = new ChangeWaiter(test.signals, new Shutdown());
-    jobs = new JobsService(test.database, test.signals, waiter);
+    const secrets = new SecretStore([createSecretKey(Buffer.alloc(32, 1))]);
+    jobs = new JobsService(test.database, test.signals, waiter, secrets);
     deployments = new DeploymentsService(test.database, waiter);
-    intents = new DeploymentIntents(test.database, test.signals, { limits: {} });
+    intents = new DeploymentIntents(test.database, test.signals, secrets, { limits: {} });
   });
   afterAll(() => test.close());
 

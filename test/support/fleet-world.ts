@@ -97,7 +97,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
         ec2,
         config: {
           cluster: 'test',
-          encryptionKey: createSecretKey(Buffer.alloc(32, 1)),
+          encryptionKeys: [createSecretKey(Buffer.alloc(32, 1))],
           aws: { quotaShare: 0.8 },
           http: { publicUrl: 'http://127.0.0.1:3000' },
           fleet: {

@@ -52,6 +52,7 @@ export class PlannerWorld {
       imageDigest: null,
       imageId: null,
       definition: parsed,
+      secretsVersion: null,
       trigger: 'api',
       status: 'queued',
       reason: null,

@@ -1,0 +1,45 @@
+import type { Database } from '../database/database.js';
+import { Problem } from '../http/problem.js';
+import type { SealedSecrets, SecretStore } from '../secrets/secret-store.js';
+import type { OrderFilling } from './order.js';
+
+/** An agent asks again after seconds anyway; an operator may need minutes to put a key right. */
+const RETRY_AFTER_SECONDS = 10;
+
+/** Adds to an order, at the moment it is handed out, what may be stored nowhere. */
+export class OrderFiller {
+  constructor(
+    private readonly database: Database,
+    private readonly secrets: SecretStore,
+  ) {}
+
+  /** @throws Problem unavailable: the agent asks again, perhaps a process that has the right key */
+  async fill(instanceId: string, number: number): Promise<OrderFilling> {
+    return { env: await this.#environment(instanceId, number) };
+  }
+
+  async #environment(instanceId: string, number: number): Promise<string[]> {
+    const [row] = await this.database.prepared<SealedSecrets>('order-secrets', SECRETS, [instanceId, number]);
+    try {
+      if (!row) throw new Error('the instance is not the one of its attempt any more, or the version is deleted');
+      return Object.entries(this.secrets.open(row)).map(([name, value]) => `${name}=${value}`);
+    } catch (error) {
+      const cause = new Error(`secrets for order ${number} of ${instanceId}: ${String(error)}`, { cause: error });
+      throw new Problem('unavailable', 'The secrets of this order cannot be read now.', {
+        retryAfterSeconds: RETRY_AFTER_SECONDS,
+        cause,
+      });
+    }
+  }
+}
+
+// Whoever asks has the token of a registered instance; that the attempt is still its own is asked once more.
+const SECRETS = `
+  SELECT s.job_id AS "jobId", s.version, s.sealed
+  FROM orders o
+  JOIN instances i ON i.id = o.instance_id AND i.registered_at IS NOT NULL AND i.retire_reason IS NULL
+  JOIN assignments x ON x.instance_id = i.id AND x.attempt_id = o.attempt_id
+  JOIN attempts a ON a.id = x.attempt_id AND a.phase <> 'ended'
+  JOIN deployments d ON d.id = a.deployment_id
+  JOIN job_secrets s ON s.job_id = d.job_id AND s.version = d.secrets_version
+  WHERE o.instance_id = $1 AND o.number = $2`;

@@ -1,0 +1,241 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import { findMarks, type Mark, markOf } from '../support/canary.js';
+import { until, WEB } from '../support/lifecycle.js';
+import { startStack, type Stack } from '../support/stack.js';
+
+// Quotes and the like, so that each way of writing it down is another text.
+const SECRET = 'canary-one "é\\/ +?&=%~ 4f1c9a7e';
+const OWN_SECRET = 'canary-own "é\\/ +?&=%~ 81d05b3c';
+const PATCHED_SECRET = 'canary-two "é\\/ +?&=%~ c2e6f894';
+const ADMIN_TOKEN = 'canary-admin-5e8d3b6f0a2c';
+/** Not secret: to be found where secrets would be, or this test looks at nothing. */
+const OPEN = 'canary-open "é\\/ +?&=%~ 6a3d07c1';
+
+type Document = { paths: Record<string, Record<string, object>> };
+type Sent = { method: string; path: string; body?: unknown; token?: string; headers?: Record<string, string> };
+type Seen = { readonly what: string; readonly text: string };
+
+/** Everything that may tell a secret, and all routes of the document. */
+describe('marked secrets', () => {
+  let stack: Stack;
+  let marks: Mark[];
+  const open = markOf('open', OPEN);
+  const seen: Seen[] = [];
+  const routes = new Set<string>();
+  let greetings: string[] = [];
+
+  beforeAll(async () => {
+    stack = await startStack({ runtime: createSimulatedRuntime(), env: { ADMIN_TOKEN, LOG_LEVEL: 'debug' } });
+    marks = [
+      markOf('secret', SECRET),
+      markOf('secret of a deployment', OWN_SECRET),
+      markOf('patched secret', PATCHED_SECRET),
+      markOf('ADMIN_TOKEN', ADMIN_TOKEN),
+    ];
+    greetings = await liveAndHeal();
+    await walkEveryRoute();
+    await makeMistakes();
+  }, 240_000);
+  afterAll(() => stack.stop(), 60_000);
+
+  it('are in the containers, each in the one it is for', () => {
+    expect(greetings).toEqual([SECRET, OWN_SECRET, SECRET, PATCHED_SECRET]);
+  });
+
+  it('are looked for on every route of the document, and by a search that finds', () => {
+    const { paths } = JSON.parse(
+      readFileSync(join(import.meta.dirname, '../../docs/openapi.json'), 'utf8'),
+    ) as Document;
+    const documented = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(documented.filter((route) => !routes.has(route))).toEqual([]);
+    expect(seen.filter(({ text }) => findMarks([open], text).length > 0).length).toBeGreaterThan(5);
+  });
+
+  it('are in no answer, neither in its headers nor in its body', () => {
+    const leaks = seen.flatMap(({ what, text }) => findMarks(marks, text).map((name) => `${what}: ${name}`));
+    expect(leaks).toEqual([]);
+  });
+
+  it('are in no table', async () => {
+    const tables = await stack.query<{ name: string }>(
+      `SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
+       WHERE schemaname NOT IN ('pg_catalog', 'information_schema')`,
+    );
+    expect(tables.map(({ name }) => name)).toContain('"scheduler-jobs".orders');
+    const leaks: string[] = [];
+    const withOpen: string[] = [];
+    let inspected = 0;
+    for (const { name } of tables) {
+      for (const row of await stack.query<Record<string, unknown>>(`SELECT * FROM ${name}`)) {
+        for (const [column, value] of Object.entries(row)) {
+          const content = Buffer.isBuffer(value) ? value : Buffer.from(JSON.stringify(value));
+          leaks.push(...findMarks(marks, content).map((mark) => `${name}.${column}: ${mark}`));
+          if (findMarks([open], content).length > 0) withOpen.push(`${name}.${column}`);
+        }
+        if (row['purpose'] === 'inspect-container' && row['result_status'] === 200) inspected += 1;
+      }
+    }
+    expect(leaks).toEqual([]);
+    expect(withOpen).toEqual(
+      expect.arrayContaining(['"scheduler-jobs".orders.spec', '"scheduler-jobs".jobs.definition']),
+    );
+    // Docker's description of a container holds its environment: one was answered, and is kept without.
+    expect(inspected).toBeGreaterThan(0);
+  });
+
+  it('are in nothing EC2 was told, user data included', () => {
+    const instances = stack.cloud.ledger.instances();
+    expect(instances.length).toBeGreaterThanOrEqual(4);
+    for (const { userData } of instances) {
+      expect(Buffer.from(userData, 'base64').toString() + userData).toContain('agent');
+      expect(findMarks(marks, Buffer.from(userData, 'base64'))).toEqual([]);
+    }
+    expect(findMarks(marks, JSON.stringify([instances, stack.cloud.ledger.calls()]))).toEqual([]);
+  });
+
+  it('are in no line of the logs', () => {
+    const logs = stack.logs();
+    expect(logs).toContain('"level":"debug"');
+    expect(logs.length).toBeLessThan(500_000);
+    expect(findMarks(marks, logs)).toEqual([]);
+  });
+
+  /** A service that gets each of the secrets in turn, heals, is rolled back and restarted. @returns what it saw each time */
+  async function liveAndHeal(): Promise<string[]> {
+    const job = { name: 'web', image: 'web:1', ...WEB, env: { OPEN }, secrets: { GREETING: SECRET } };
+    await send({ method: 'POST', path: '/v1/jobs', body: job, headers: { 'idempotency-key': 'make-web' } });
+    await send({ method: 'POST', path: '/v1/jobs', body: job, headers: { 'idempotency-key': 'make-web' } });
+    const first = await active(1);
+    await stack.cloud.faults.exhaustMemory(await instanceId());
+    await lookAtContainer();
+    const deployments = '/v1/jobs/web/deployments';
+    await send({ method: 'POST', path: deployments, body: { image: 'web:2', secrets: { GREETING: OWN_SECRET } } });
+    const own = await active(2);
+    await send({ method: 'POST', path: '/v1/jobs/web/rollback', body: { to: 1 } });
+    const rolledBack = await active(3);
+    await send({ method: 'PATCH', path: '/v1/jobs/web', body: { secrets: { GREETING: PATCHED_SECRET } } });
+    await send({ method: 'POST', path: deployments, body: {} });
+    return [first, own, rolledBack, await active(4)];
+  }
+
+  /** A minute after an exit the container is looked at: the minute is taken off. */
+  async function lookAtContainer(): Promise<void> {
+    const isAnswered = async (purpose: string): Promise<boolean> => {
+      const sql = 'SELECT 1 FROM orders WHERE purpose = $1 AND answered_at IS NOT NULL';
+      return (await stack.query(sql, [purpose])).length > 0;
+    };
+    await until(() => isAnswered('wait'));
+    await stack.query(`UPDATE orders SET answered_at = answered_at - interval '5 min' WHERE purpose = 'wait'`);
+    await stack.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+    await until(() => isAnswered('inspect-container'));
+  }
+
+  async function walkEveryRoute(): Promise<void> {
+    const made = await send({ method: 'POST', path: '/v1/tokens', body: { name: 'canary', role: 'viewer' } }, false);
+    const { id, token } = JSON.parse(made) as { id: string; token: string };
+    marks.push(markOf('token', token));
+    for (const path of [
+      '/v1/tokens',
+      `/v1/tokens/${id}`,
+      '/health/live',
+      '/health/ready',
+      '/v1/jobs',
+      '/v1/jobs/web',
+    ]) {
+      await send({ method: 'GET', path });
+    }
+    for (const path of ['/v1/jobs/web/deployments', '/v1/jobs/web/deployments/1', '/v1/instances', '/v1/fleet']) {
+      await send({ method: 'GET', path, token });
+    }
+    for (const path of ['/docs', '/docs/openapi.json', '/metrics']) await send({ method: 'GET', path });
+    await send({ method: 'POST', path: `/v1/instances/${await instanceId()}/retire` });
+    for (const call of ['restart', 'start', 'stop', 'deployments/5/cancel']) {
+      await send({ method: 'POST', path: `/v1/jobs/web/${call}` });
+    }
+    await send({ method: 'DELETE', path: `/v1/tokens/${id}` });
+    await send({ method: 'DELETE', path: '/v1/jobs/web' });
+  }
+
+  /** What is refused is often told with what was refused. */
+  async function makeMistakes(): Promise<void> {
+    const secrets = { GREETING: SECRET };
+    const bodies: unknown[] = [
+      { name: 'x', secrets, env: { GREETING: 'x' } },
+      { name: 'x', secrets: { 'NO NAME': SECRET } },
+      { name: 'x', secrets: { A: [SECRET] } },
+      { name: 'x', secrets: SECRET },
+      { name: 'x', secrets: { A: `${SECRET}\0` } },
+      { name: 'x', secrets: { A: SECRET.repeat(3_000) } },
+      { name: 'x', secret: secrets },
+      { name: 'web', secrets },
+      `{"name":"x","secrets":{"A":${JSON.stringify(SECRET)}`,
+      `{"name":"x","secrets":{"A":${JSON.stringify(SECRET)}}x`,
+      JSON.stringify(SECRET),
+      SECRET,
+    ];
+    for (const body of bodies) {
+      await send({ method: 'POST', path: '/v1/jobs', body });
+      await send({ method: 'PATCH', path: '/v1/jobs/none', body });
+      await send({ method: 'POST', path: '/v1/jobs/none/deployments', body });
+    }
+    for (const method of ['GET', 'POST', 'PUT', 'DELETE']) {
+      await send({ method, path: '/v1/nothing', ...(method !== 'GET' && { body: { secrets } }) });
+      await send({
+        method,
+        path: '/v1/jobs',
+        token: `${ADMIN_TOKEN}x`,
+        ...(method !== 'GET' && { body: { secrets } }),
+      });
+    }
+  }
+
+  /** @param isSecretive false: the one answer that is there to tell a secret */
+  async function send({ method, path, body, token = ADMIN_TOKEN, headers = {} }: Sent, isSecretive = true) {
+    const response = await fetch(stack.url + path, {
+      method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      redirect: 'manual',
+    });
+    const text = await response.text();
+    routes.add(`${method} ${templateOf(path)}`);
+    const what = `${method} ${path} ${response.status}`;
+    if (response.status >= 500) throw new Error(`${what}: ${text}`);
+    if (isSecretive) seen.push({ what, text: JSON.stringify([...response.headers]) }, { what, text });
+    return text;
+  }
+
+  /** Waits for the deployment. @returns what its container was told to greet with */
+  async function active(number: number): Promise<string> {
+    await until(async () => {
+      const text = await send({ method: 'GET', path: `/v1/jobs/web/deployments/${number}?wait=30&until=active` });
+      const { status, message } = JSON.parse(text) as { status: string; message: string };
+      if (status === 'failed') throw new Error(message);
+      return status === 'active';
+    }, 90_000);
+    const { endpoints } = JSON.parse(await send({ method: 'GET', path: '/v1/jobs/web' })) as { endpoints: string[] };
+    return ((await (await fetch(endpoints[0] ?? '')).json()) as { hello: string }).hello;
+  }
+
+  async function instanceId(): Promise<string> {
+    return (JSON.parse(await send({ method: 'GET', path: '/v1/jobs/web' })) as { instance: { id: string } }).instance
+      .id;
+  }
+});
+
+function templateOf(path: string): string {
+  const [plain = ''] = path.split('?');
+  return plain
+    .replace(/^\/v1\/jobs\/[^/]+/, '/v1/jobs/{name}')
+    .replace(/\/deployments\/\d+/, '/deployments/{number}')
+    .replace(/^\/v1\/(tokens|instances)\/[^/]+/, '/v1/$1/{id}');
+}

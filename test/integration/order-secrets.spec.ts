@@ -1,0 +1,94 @@
+import { createSecretKey } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { DockerOrderSpec } from '../../src/agent/order.js';
+import { OrderDesk } from '../../src/agent/order-desk.js';
+import { OrderFiller } from '../../src/agent/order-filler.js';
+import type { Keys } from '../../src/database/sealed.js';
+import { SecretStore } from '../../src/secrets/secret-store.js';
+import { insertAgent, insertOrder } from '../support/agents.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+const KEYS: Keys = [createSecretKey(Buffer.alloc(32, 1))];
+const OTHER_KEYS: Keys = [createSecretKey(Buffer.alloc(32, 2))];
+const CREATE: DockerOrderSpec = {
+  kind: 'docker',
+  mode: 'foreground',
+  method: 'POST',
+  path: '/containers/create?name=job',
+  body: { Image: 'web:1', Env: ['B=b'] },
+  timeoutSeconds: 30,
+  fill: 'secrets',
+};
+
+describe('an order that is filled with secrets', () => {
+  let test: TestDatabase;
+  beforeAll(async () => {
+    test = await createTestDatabase();
+  });
+  afterAll(() => test.close());
+
+  it('has them when it is handed out, and not in its row', async () => {
+    const agent = await withSecrets({ A: 'hush' });
+    expect(JSON.parse((await handOut(agent.instanceId))?.body ?? '')).toEqual({
+      Image: 'web:1',
+      Env: ['B=b', 'A=hush'],
+    });
+    const [row] = await test.database.query<{ text: string }>(
+      `SELECT spec::text AS text FROM orders WHERE instance_id = $1`,
+      [agent.instanceId],
+    );
+    expect(row?.text).toContain('B=b');
+    expect(row?.text).not.toContain('hush');
+  });
+
+  it('is not handed out without them where the key is another one, and the answer says so without telling them', async () => {
+    const agent = await withSecrets({ A: 'hush' });
+    await expect(handOut(agent.instanceId, OTHER_KEYS)).rejects.toMatchObject({
+      code: 'unavailable',
+      cause: { message: expect.stringContaining('ENCRYPTION_KEY') },
+    });
+    expect(await handOut(agent.instanceId)).toMatchObject({ number: 1 });
+  });
+
+  it.each([
+    ['is of another attempt', `UPDATE assignments SET attempt_id = $2 WHERE instance_id = $1`],
+    ['is retired', `UPDATE instances SET retire_reason = 'by-hand' WHERE id = $1 AND $2::uuid IS NOT NULL`],
+    ['is not registered', `UPDATE instances SET registered_at = NULL WHERE id = $1 AND $2::uuid IS NOT NULL`],
+  ])('is not for an instance that %s', async (_what, sql) => {
+    const agent = await withSecrets({ A: 'hush' });
+    const other = await insertAgent(test.database);
+    await test.database.query(`DELETE FROM assignments WHERE instance_id = $1`, [other.instanceId]);
+    await test.database.query(sql, [agent.instanceId, other.attemptId]);
+    await expect(handOut(agent.instanceId)).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
+  it('is refused by a process that could not fill it', async () => {
+    const agent = await withSecrets({ A: 'hush' });
+    const desk = new OrderDesk({ database: test.database, signals: test.signals });
+    await expect(desk.poll(agent.instanceId, 0).answer).rejects.toThrow('cannot be filled');
+    desk.close();
+  });
+
+  async function withSecrets(values: Record<string, string>): Promise<{ instanceId: string }> {
+    const agent = await insertAgent(test.database);
+    const { sealed } = new SecretStore(KEYS).seal(agent.jobId, values);
+    await test.database.query('INSERT INTO job_secrets (job_id, version, sealed) VALUES ($1, 1, $2)', [
+      agent.jobId,
+      sealed,
+    ]);
+    await test.database.query('UPDATE deployments SET secrets_version = 1 WHERE job_id = $1', [agent.jobId]);
+    await insertOrder(test.database, agent, 1, CREATE);
+    return agent;
+  }
+
+  async function handOut(instanceId: string, keys = KEYS) {
+    const filler = new OrderFiller(test.database, new SecretStore(keys));
+    const fill = (...order: [string, number]) => filler.fill(...order);
+    const desk = new OrderDesk({ database: test.database, signals: test.signals, fill });
+    try {
+      return await desk.poll(instanceId, 0).answer;
+    } finally {
+      desk.close();
+    }
+  }
+});
