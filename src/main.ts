@@ -23,13 +23,14 @@ process.on('uncaughtException', fail).on('unhandledRejection', fail);
 await main(process.argv[2]).catch(fail);
 
 async function main(command: string | undefined): Promise<void> {
-  if (command !== undefined && command !== 'migrate')
-    throw new Error(`unknown command "${command}": there is only migrate`);
+  if (command !== undefined && command !== 'migrate' && command !== 'rotate-keys')
+    throw new Error(`unknown command "${command}": there are migrate and rotate-keys`);
   const { loadConfig } = await import('./config/config.js');
   const { loadEnvironment } = await import('./config/load-environment.js');
   const environment = await loadEnvironment();
   const config = loadConfig(environment);
   if (command === 'migrate') await migrateOnly(config);
+  else if (command === 'rotate-keys') await rotate(config);
   else if (config.webConcurrency === 1) await serve(config);
   else (await import('./cluster.js')).runCluster(config, environment);
 }
@@ -44,6 +45,27 @@ async function migrateOnly({ database, logLevel }: Config): Promise<void> {
   await connect(dataSource, (message) => logger.warn(message));
   try {
     logger.log('migrated', { applied: await migrate(dataSource) });
+  } finally {
+    await dataSource.destroy();
+  }
+}
+
+async function rotate({ database: { url }, encryptionKeys, logLevel }: Config): Promise<void> {
+  const { createLogger } = await import('./http/logger.service.js');
+  const { connect } = await import('./database/connect.js');
+  const { createDataSource } = await import('./database/data-source.js');
+  const { Database } = await import('./database/database.js');
+  const { rotateKeys } = await import('./secrets/rotate-keys.js');
+  const logger = createLogger(logLevel);
+  const dataSource = createDataSource({ url, poolSize: 2 });
+  await connect(dataSource, (message) => logger.warn(message));
+  try {
+    const rotated = await rotateKeys(new Database(dataSource), encryptionKeys, (context, error) =>
+      logger.error('could not be opened', { context, error: String(error) }),
+    );
+    for (const { column, resealed, left } of rotated) logger.log('rotated', { column, resealed, left });
+    // A supervisor or a script must not go on to throw the old key away.
+    if (rotated.some(({ left }) => left > 0)) process.exitCode = 1;
   } finally {
     await dataSource.destroy();
   }

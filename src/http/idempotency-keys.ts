@@ -111,7 +111,8 @@ async function claim(transaction: Queryable, { caller, key }: KeyedCall, fingerp
   }
 }
 
-function contextOf({ caller, key }: KeyedCall): string {
+/** What binds a kept answer to its row. */
+export function contextOf({ caller, key }: Pick<KeyedCall, 'caller' | 'key'>): string {
   return `idempotency key ${caller} ${key}`;
 }
 

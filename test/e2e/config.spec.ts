@@ -9,6 +9,8 @@ import { until } from '../support/lifecycle.js';
 import { type Started, startMain } from '../support/process.js';
 
 const KEY = Buffer.alloc(32, 1).toString('base64');
+const OTHER_KEY = Buffer.alloc(32, 2).toString('base64');
+const JSON_TYPE = { 'content-type': 'application/json' };
 const isListening = ({ message }: { message: string }): boolean => message === 'listening';
 
 describe('the program', () => {
@@ -65,6 +67,34 @@ describe('the program', () => {
     const applied = [first, again].map(({ lines }) => lines.find(({ message }) => message === 'migrated')?.['applied']);
     expect(applied).toEqual([expect.arrayContaining([expect.any(String)]), []]);
   });
+
+  it('rotates keys while it runs, and a script can tell whether anything of the old key is left', async () => {
+    const url = `http://127.0.0.1:${port}`;
+    const create = async (name: string): Promise<void> => {
+      const body = JSON.stringify({ name, secrets: { A: 'a' } });
+      const answer = await fetch(`${url}/v1/jobs`, { method: 'POST', headers: JSON_TYPE, body });
+      expect(answer.status).toBe(201);
+    };
+    const rotate = async (env: Record<string, string>) => {
+      const program = start(env, ['rotate-keys']);
+      const code = await program.ended;
+      const line = program.lines.find(({ column }) => column === 'job_secrets.sealed');
+      expect(program.output()).not.toMatch(/[A-Za-z0-9+/]{43}=/);
+      return { code, resealed: line?.['resealed'], left: line?.['left'] };
+    };
+    const changed = { ENCRYPTION_KEY: OTHER_KEY, ENCRYPTION_KEYS_OLD: KEY };
+
+    const before = start({ ROLE: 'api' });
+    await before.line(isListening);
+    await create('one');
+    before.process.kill('SIGTERM');
+    await before.ended;
+    await start({ ROLE: 'api', ...changed }).line(isListening);
+    await create('two');
+    expect(await rotate({ ENCRYPTION_KEY: OTHER_KEY })).toEqual({ code: 1, resealed: 0, left: 1 });
+    expect(await rotate(changed)).toEqual({ code: 0, resealed: 1, left: 0 });
+    expect(await rotate({ ENCRYPTION_KEY: OTHER_KEY })).toEqual({ code: 0, resealed: 0, left: 0 });
+  }, 60_000);
 
   it('knows no other command', async () => {
     const program = start({}, ['bogus']);
