@@ -10,6 +10,7 @@ import { HealthModule } from './health/health.module.js';
 import { HttpModule } from './http/http.module.js';
 import { JobsModule } from './jobs/jobs.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
+import { RegistriesModule } from './registries/registries.module.js';
 import { SchedulerModule } from './scheduler/scheduler.module.js';
 
 /** The one list of modules. What a process does of it, its parts decide by `config.role`. */
@@ -30,6 +31,7 @@ export class AppModule {
         DeploymentsModule,
         SchedulerModule,
         FleetModule,
+        RegistriesModule,
         AgentModule,
         MetricsModule,
       ],

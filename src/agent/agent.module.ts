@@ -8,6 +8,8 @@ import { AgentController } from './agent.controller.js';
 import { AgentGuard } from './agent.guard.js';
 import { Agents } from './agents.js';
 import { awsIdentityKeys, identityKeysOf } from './identity.js';
+import { Registries } from '../registries/registries.js';
+import { RegistriesModule } from '../registries/registries.module.js';
 import { SecretStore } from '../secrets/secret-store.js';
 import { SecretsModule } from '../secrets/secrets.module.js';
 import { OrderDesk } from './order-desk.js';
@@ -20,7 +22,7 @@ const log = (message: string, error: unknown): void =>
   logger.warn(message, error instanceof Error ? error : new Error(String(error)));
 
 @Module({
-  imports: [SecretsModule],
+  imports: [SecretsModule, RegistriesModule],
   controllers: [AgentController],
   providers: [
     AgentGuard,
@@ -29,11 +31,11 @@ const log = (message: string, error: unknown): void =>
     { provide: Agents, useFactory: (database: Database) => new Agents(database, log), inject: [Database] },
     {
       provide: OrderDesk,
-      useFactory: (database: Database, signals: Signals, secrets: SecretStore) => {
-        const filler = new OrderFiller(database, secrets);
-        return new OrderDesk({ database, signals, log, fill: (instanceId, number) => filler.fill(instanceId, number) });
+      useFactory: (database: Database, signals: Signals, secrets: SecretStore, registries: Registries) => {
+        const filler = new OrderFiller(database, secrets, registries);
+        return new OrderDesk({ database, signals, log, fill: (...order) => filler.fill(...order) });
       },
-      inject: [Database, Signals, SecretStore],
+      inject: [Database, Signals, SecretStore, Registries],
     },
     { provide: IDENTITY_KEYS, useFactory: readIdentityKeys, inject: [CONFIG] },
   ],

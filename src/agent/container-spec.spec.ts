@@ -13,6 +13,7 @@ import {
   parsePull,
   parseWait,
   pullRequest,
+  registryOfPull,
   restartPolicyRequest,
   stopRequest,
   waitRequest,
@@ -322,6 +323,19 @@ describe('demultiplexLogs', () => {
     const empty = Array.from({ length: 20_000 }, () => frame(1, ''));
     const text = new TextEncoder().encode('x');
     expect(demultiplexLogs(concat(text, ...empty, text))).toHaveLength(1);
+  });
+});
+
+describe('the registry of a pull', () => {
+  it.each([
+    ['nginx', 'docker.io'],
+    ['team/app:1', 'docker.io'],
+    ['index.docker.io/team/app', 'docker.io'],
+    ['registry.example.com/app', 'registry.example.com'],
+    ['127.0.0.1:5000/team/app:1', '127.0.0.1:5000'],
+    ['localhost/app', 'localhost'],
+  ])('of %s is %s', (image, host) => {
+    expect(registryOfPull(pullRequest(image).path)).toBe(host);
   });
 });
 

@@ -53,6 +53,12 @@ export function pullRequest(image: string): DockerRequest {
   };
 }
 
+/** Host of the registry that a {@link pullRequest} asks; `docker.io` for the Hub. */
+export function registryOfPull(path: string): string {
+  const name = /[?&]fromImage=([^&]*)/.exec(path)?.[1] ?? '';
+  return splitDomain(decodeURIComponent(name))[0].toLowerCase();
+}
+
 export function imageInspectRequest(image: string): DockerRequest {
   return { method: 'GET', path: `/images/${formatImageReference(parseImageReference(image))}/json` };
 }

@@ -1,7 +1,9 @@
 import type { Database } from '../database/database.js';
 import { Problem } from '../http/problem.js';
+import type { Registries } from '../registries/registries.js';
 import type { SealedSecrets, SecretStore } from '../secrets/secret-store.js';
-import type { OrderFilling } from './order.js';
+import { registryOfPull } from './container-spec.js';
+import type { DockerOrderSpec, OrderFilling } from './order.js';
 
 /** An agent asks again after seconds anyway; an operator may need minutes to put a key right. */
 const RETRY_AFTER_SECONDS = 10;
@@ -11,25 +13,28 @@ export class OrderFiller {
   constructor(
     private readonly database: Database,
     private readonly secrets: SecretStore,
+    private readonly registries: Pick<Registries, 'authOf'>,
   ) {}
 
   /** @throws Problem unavailable: the agent asks again, perhaps a process that has the right key */
-  async fill(instanceId: string, number: number): Promise<OrderFilling> {
-    return { env: await this.#environment(instanceId, number) };
-  }
-
-  async #environment(instanceId: string, number: number): Promise<string[]> {
-    const [row] = await this.database.prepared<SealedSecrets>('order-secrets', SECRETS, [instanceId, number]);
+  async fill(instanceId: string, number: number, { fill, path }: DockerOrderSpec): Promise<OrderFilling> {
     try {
-      if (!row) throw new Error('the instance is not the one of its attempt any more, or the version is deleted');
-      return Object.entries(this.secrets.open(row)).map(([name, value]) => `${name}=${value}`);
+      if (fill === 'secrets') return { env: await this.#environment(instanceId, number) };
+      const registryAuth = await this.registries.authOf(registryOfPull(path));
+      return registryAuth === undefined ? {} : { registryAuth };
     } catch (error) {
-      const cause = new Error(`secrets for order ${number} of ${instanceId}: ${String(error)}`, { cause: error });
-      throw new Problem('unavailable', 'The secrets of this order cannot be read now.', {
+      const cause = new Error(`order ${number} of ${instanceId} is not handed out: ${String(error)}`, { cause: error });
+      throw new Problem('unavailable', 'What this order is filled with cannot be read now.', {
         retryAfterSeconds: RETRY_AFTER_SECONDS,
         cause,
       });
     }
+  }
+
+  async #environment(instanceId: string, number: number): Promise<string[]> {
+    const [row] = await this.database.prepared<SealedSecrets>('order-secrets', SECRETS, [instanceId, number]);
+    if (!row) throw new Error('the instance is not the one of its attempt any more, or the secrets are deleted');
+    return Object.entries(this.secrets.open(row)).map(([name, value]) => `${name}=${value}`);
   }
 }
 

@@ -22,6 +22,7 @@ export function renderOrder(number: number, spec: OrderSpec, filling: OrderFilli
     'order-number': String(number),
     'order-kind': spec.kind,
     ...detailsOf(spec),
+    ...(filling.registryAuth !== undefined && { 'docker-registry-auth': filling.registryAuth }),
   };
   for (const [name, value] of Object.entries(headers)) {
     if (!VISIBLE_ASCII.test(value)) throw new Error(`order ${number}: ${name} is not visible ASCII`);
@@ -36,8 +37,8 @@ function bodyOf(body: unknown, { env }: OrderFilling): string {
   return JSON.stringify({ ...others, Env: [...Env, ...env] });
 }
 
-/** No space either: no header of ours needs one. */
-const VISIBLE_ASCII = /^[\x21-\x7e]{1,4096}$/;
+/** No space either: no header of ours needs one. The longest are credentials of a registry. */
+const VISIBLE_ASCII = /^[\x21-\x7e]{1,8192}$/;
 
 function detailsOf(spec: OrderSpec): Record<string, string> {
   switch (spec.kind) {

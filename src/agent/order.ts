@@ -11,8 +11,11 @@ export type OrderSpec =
       timeoutSeconds: number;
       /** Only the last bytes of Docker's answer are sent back. */
       maxBytes?: number;
-      /** What is added when it is handed out, and stored nowhere: the secrets of its deployment, to the container's Env. */
-      fill?: 'secrets';
+      /**
+       * What is added when it is handed out, and not stored with it: to the container's Env the secrets of its deployment;
+       * to a pull the credentials of its registry, if there are any.
+       */
+      fill?: 'secrets' | 'registry';
     }
   | {
       kind: 'probe';
@@ -33,4 +36,6 @@ export type DockerOrderSpec = Extract<OrderSpec, { kind: 'docker' }>;
 export type OrderFilling = {
   /** `NAME=value`, added to the container's Env. */
   readonly env?: readonly string[];
+  /** For Docker's X-Registry-Auth. */
+  readonly registryAuth?: string;
 };

@@ -11,6 +11,7 @@ import { Owner } from '../fleet/owner.entity.js';
 import { Shape } from '../fleet/shape.entity.js';
 import { IdempotencyKey } from '../http/idempotency-key.entity.js';
 import { Job } from '../jobs/job.entity.js';
+import { Registry } from '../registries/registry.entity.js';
 import { JobSecrets } from '../secrets/job-secrets.entity.js';
 import { MIGRATIONS } from './migrations/index.js';
 
@@ -47,6 +48,7 @@ export function createDataSource({
       RateLimit,
       IdempotencyKey,
       JobSecrets,
+      Registry,
     ],
     migrations: MIGRATIONS,
     migrationsTableName: 'migrations',

@@ -12,6 +12,7 @@ export const PROBLEMS = {
   'deployment-not-found': { status: 404, title: 'Deployment not found' },
   'instance-not-found': { status: 404, title: 'Instance not found' },
   'token-not-found': { status: 404, title: 'Token not found' },
+  'registry-not-found': { status: 404, title: 'Registry not found' },
   'order-not-found': { status: 404, title: 'Order not found' },
   'request-timeout': { status: 408, title: 'The request took too long to arrive' },
   conflict: { status: 409, title: 'Not possible in the present state' },

@@ -322,13 +322,23 @@ function digestOf(deployment: DeploymentFacts, inspect: OrderFacts): string | nu
 
 function pullOrder(deployment: DeploymentFacts): OrderDraft {
   const timeoutSeconds = ATTEMPT_DEADLINE_SECONDS.pulling ?? 0;
-  return docker('pull', pullRequest(imageToPull(deployment)), { mode: 'background', timeoutSeconds, maxBytes: 65_536 });
+  return docker('pull', pullRequest(imageToPull(deployment)), {
+    mode: 'background',
+    timeoutSeconds,
+    maxBytes: 65_536,
+    fill: 'registry',
+  });
 }
 
 export function docker(
   purpose: OrderPurpose,
   request: DockerRequest,
-  options: { mode?: 'foreground' | 'background'; timeoutSeconds?: number; maxBytes?: number; fill?: 'secrets' } = {},
+  options: {
+    mode?: 'foreground' | 'background';
+    timeoutSeconds?: number;
+    maxBytes?: number;
+    fill?: 'secrets' | 'registry';
+  } = {},
 ): OrderDraft {
   return {
     purpose,

@@ -1,4 +1,5 @@
 import { contextOf as answerContextOf } from '../http/idempotency-keys.js';
+import { contextOf as registryContextOf } from '../registries/registries.js';
 import { contextOf as secretsContextOf } from './secret-store.js';
 
 /** A column with sealed values. A test fails for one in the database that is not listed. */
@@ -23,5 +24,6 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
     column: 'answer',
     contextOf: ([caller = '', key = '']) => answerContextOf({ caller, key }),
   },
+  { table: 'registries', key: ['host'], column: 'sealed', contextOf: ([host = '']) => registryContextOf(host) },
   { table: 'launches', key: ['id'], column: 'input', contextOf: ([id = '']) => id },
 ];

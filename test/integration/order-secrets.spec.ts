@@ -4,6 +4,8 @@ import type { DockerOrderSpec } from '../../src/agent/order.js';
 import { OrderDesk } from '../../src/agent/order-desk.js';
 import { OrderFiller } from '../../src/agent/order-filler.js';
 import type { Keys } from '../../src/database/sealed.js';
+import { pullRequest } from '../../src/agent/container-spec.js';
+import { Registries } from '../../src/registries/registries.js';
 import { SecretStore } from '../../src/secrets/secret-store.js';
 import { insertAgent, insertOrder } from '../support/agents.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -69,6 +71,29 @@ describe('an order that is filled with secrets', () => {
     desk.close();
   });
 
+  it('is a pull with the credentials of its registry, if there are any', async () => {
+    await new Registries(test.database, KEYS).put('private.example.com', { username: 'robot', password: 'hüsh' });
+    const pull = async (image: string, keys = KEYS) => {
+      const agent = await insertAgent(test.database);
+      await insertOrder(test.database, agent, 1, {
+        ...pullRequest(image),
+        kind: 'docker',
+        mode: 'background',
+        timeoutSeconds: 600,
+        fill: 'registry',
+      });
+      return (await handOut(agent.instanceId, keys))?.headers['docker-registry-auth'];
+    };
+    const auth = (await pull('private.example.com/team/app:1')) ?? '';
+    expect(JSON.parse(Buffer.from(auth, 'base64url').toString())).toEqual({
+      username: 'robot',
+      password: 'hüsh',
+      serveraddress: 'private.example.com',
+    });
+    expect(await pull('nginx:1.28')).toBeUndefined();
+    await expect(pull('private.example.com/app', OTHER_KEYS)).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
   async function withSecrets(values: Record<string, string>): Promise<{ instanceId: string }> {
     const agent = await insertAgent(test.database);
     const { sealed } = new SecretStore(KEYS).seal(agent.jobId, values);
@@ -82,8 +107,8 @@ describe('an order that is filled with secrets', () => {
   }
 
   async function handOut(instanceId: string, keys = KEYS) {
-    const filler = new OrderFiller(test.database, new SecretStore(keys));
-    const fill = (...order: [string, number]) => filler.fill(...order);
+    const filler = new OrderFiller(test.database, new SecretStore(keys), new Registries(test.database, keys));
+    const fill = (...order: Parameters<OrderFiller['fill']>) => filler.fill(...order);
     const desk = new OrderDesk({ database: test.database, signals: test.signals, fill });
     try {
       return await desk.poll(instanceId, 0).answer;

@@ -1,6 +1,7 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { headerOf, type Keys, seal, unseal } from '../../src/database/sealed.js';
+import { Registries } from '../../src/registries/registries.js';
 import { rotateKeys } from '../../src/secrets/rotate-keys.js';
 import { SEALED_COLUMNS } from '../../src/secrets/sealed-columns.js';
 import { SecretStore } from '../../src/secrets/secret-store.js';
@@ -48,14 +49,18 @@ describe('rotating keys', () => {
     const [launch] = await test.database.query<{ id: string }>('SELECT id FROM launches');
     await test.database.query('UPDATE launches SET input = $1', [seal(OLD, 'input', launch!.id)]);
 
+    await new Registries(test.database, OLD).put('example.com', { username: 'u', password: 'p' });
+
     const rotated = await rotate(BOTH);
     expect(rotated.failures).toEqual([]);
     expect(rotated.columns).toEqual({
       'job_secrets.sealed': [ROWS, 0],
       'idempotency_keys.answer': [1, 0],
+      'registries.sealed': [1, 0],
       'launches.input': [1, 0],
     });
 
+    expect(await new Registries(test.database, NEW).authOf('example.com')).toBeDefined();
     const store = new SecretStore(NEW);
     for (const row of await secrets()) expect(store.open(row)).toEqual({ A: String(row.version) });
     const [{ answer } = { answer: Buffer.alloc(0) }] = await test.database.query<{ answer: Buffer }>(

@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** Secrets of jobs, in versions that deployments refer to. */
+/** Secrets of jobs, in versions that deployments refer to; credentials of private registries. */
 export class Secrets1800000000004 implements MigrationInterface {
   name = 'Secrets1800000000004';
 
@@ -13,6 +13,15 @@ export class Secrets1800000000004 implements MigrationInterface {
         created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         CONSTRAINT job_secrets_pkey PRIMARY KEY (job_id, version),
         CONSTRAINT job_secrets_job FOREIGN KEY (job_id) REFERENCES jobs (id) ON DELETE CASCADE
+      );
+
+      CREATE TABLE registries (
+        host text NOT NULL,
+        username text NOT NULL,
+        sealed bytea NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        CONSTRAINT registries_pkey PRIMARY KEY (host)
       );
 
       ALTER TABLE jobs

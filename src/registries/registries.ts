@@ -1,0 +1,84 @@
+import { z } from 'zod';
+import type { Database } from '../database/database.js';
+import { type Keys, seal, unseal } from '../database/sealed.js';
+import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import { Problem } from '../http/problem.js';
+import type { ListRegistries, PutRegistry, RegistryResponse } from './registry.schema.js';
+
+/** Credentials of private registries. */
+export class Registries {
+  constructor(
+    private readonly database: Database,
+    private readonly keys: Keys,
+  ) {}
+
+  /** Makes or replaces. */
+  async put(host: string, { username, password }: PutRegistry): Promise<RegistryResponse> {
+    const sealed = seal(this.keys, password, contextOf(host));
+    const [row] = await this.database.query<Row>(PUT, [host, username, sealed]);
+    return toRegistry(row ?? notFound(host));
+  }
+
+  /** By host. */
+  async list({ limit, cursor }: ListRegistries): Promise<Page<RegistryResponse>> {
+    const after = cursor === undefined ? '' : decodeCursor(cursor, Cursor);
+    const rows = await this.database.query<Row>(LIST, [after, limit + 1]);
+    return toPage(rows, limit, ({ host }) => host, toRegistry);
+  }
+
+  /** @throws Problem registry-not-found */
+  async get(host: string): Promise<RegistryResponse> {
+    const [row] = await this.database.query<Row>(`SELECT ${COLUMNS} FROM registries WHERE host = $1`, [host]);
+    return toRegistry(row ?? notFound(host));
+  }
+
+  /** @throws Problem registry-not-found */
+  async delete(host: string): Promise<RegistryResponse> {
+    const [row] = await this.database.query<Row>(`DELETE FROM registries WHERE host = $1 RETURNING ${COLUMNS}`, [host]);
+    return toRegistry(row ?? notFound(host));
+  }
+
+  /**
+   * Value of Docker's X-Registry-Auth; undefined: nothing is known of this registry.
+   * @throws Error when no key opens the password
+   */
+  async authOf(host: string): Promise<string | undefined> {
+    const [row] = await this.database.prepared<{ username: string; sealed: Buffer }>('registry-auth', AUTH, [host]);
+    if (!row) return undefined;
+    const password = unseal(this.keys, row.sealed, contextOf(host));
+    return encodeAuth({ username: row.username, password, serveraddress: host });
+  }
+}
+
+/** What binds a sealed password to its row. */
+export function contextOf(host: string): string {
+  return `registry ${host}`;
+}
+
+/** https://docs.docker.com/reference/api/engine/#section/Authentication */
+export function encodeAuth(auth: { username: string; password: string; serveraddress: string }): string {
+  return Buffer.from(JSON.stringify(auth)).toString('base64url');
+}
+
+type Row = { host: string; username: string; created_at: Date; updated_at: Date };
+
+function toRegistry({ host, username, created_at, updated_at }: Row): RegistryResponse {
+  return { host, username, createdAt: created_at.toISOString(), updatedAt: updated_at.toISOString() };
+}
+
+function notFound(host: string): never {
+  throw new Problem('registry-not-found', `There are no credentials of a registry ${host}.`);
+}
+
+const Cursor = z.string().max(255);
+
+const COLUMNS = 'host, username, created_at, updated_at';
+
+const PUT = `
+  INSERT INTO registries (host, username, sealed) VALUES ($1, $2, $3)
+  ON CONFLICT (host) DO UPDATE SET username = $2, sealed = $3, updated_at = clock_timestamp()
+  RETURNING ${COLUMNS}`;
+
+const LIST = `SELECT ${COLUMNS} FROM registries WHERE host > $1 ORDER BY host LIMIT $2`;
+
+const AUTH = `SELECT username, sealed FROM registries WHERE host = $1`;
