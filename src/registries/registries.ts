@@ -55,9 +55,9 @@ export function contextOf(host: string): string {
   return `registry ${host}`;
 }
 
-/** https://docs.docker.com/reference/api/engine/#section/Authentication */
+/** https://docs.docker.com/reference/api/engine/#section/Authentication. Engines ignore it when its padding is missing. */
 export function encodeAuth(auth: { username: string; password: string; serveraddress: string }): string {
-  return Buffer.from(JSON.stringify(auth)).toString('base64url');
+  return Buffer.from(JSON.stringify(auth)).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
 }
 
 type Row = { host: string; username: string; created_at: Date; updated_at: Date };

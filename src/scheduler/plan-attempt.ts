@@ -193,15 +193,13 @@ function planPulling(attempt: AttemptFacts, pull: OrderFacts, now: Date): Attemp
 
 function pullFailureOf(pull: OrderFacts, tries: number, deployment: DeploymentFacts): Failure | 'again' | null {
   if (pull.status === 0) return tries < PULL_TRIES ? 'again' : dockerUnavailable('pull', pull);
-  const body = pull.body ?? new Uint8Array();
-  const answer =
-    pull.status === 200
-      ? parsePull(body)
-      : ({ ok: false, kind: pull.status === 404 ? 'not-found' : 'other', message: messageOf(pull) } as const);
-  if (answer.ok) return null;
-  const message = `${imageToPull(deployment)}: ${answer.message}`;
-  if (answer.kind === 'not-found') return { reason: 'image-not-found', message };
-  if (answer.kind === 'unauthorized') return { reason: 'image-unauthorized', message };
+  const answer = parsePull(pull.body ?? new Uint8Array());
+  if (answer.ok && pull.status === 200) return null;
+  // Docker answers 500 when the registry refuses before there is any progress to tell.
+  const kind = answer.ok ? 'other' : answer.kind;
+  const message = `${imageToPull(deployment)}: ${answer.ok ? messageOf(pull) : answer.message}`;
+  if (kind === 'not-found' || pull.status === 404) return { reason: 'image-not-found', message };
+  if (kind === 'unauthorized') return { reason: 'image-unauthorized', message };
   return tries < PULL_TRIES ? 'again' : { reason: 'image-pull-failed', message };
 }
 

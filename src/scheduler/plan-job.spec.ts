@@ -80,6 +80,17 @@ describe('a deployment fails by a cause of the user', () => {
       { failedPhase: 'pulling' },
     ],
     [
+      'the registry wants a login, before there is any progress',
+      'image-unauthorized',
+      (world, attempt) =>
+        world.answer(
+          order(attempt, 'pull'),
+          500,
+          '{"message":"Head \\"http://private/v2/app/manifests/1\\": no basic auth credentials"}\n',
+        ),
+      { failedPhase: 'pulling' },
+    ],
+    [
       'the registry fails three times',
       'image-pull-failed',
       (world, attempt) => {

@@ -6,6 +6,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 export type Registry = {
   /** `127.0.0.1:port`: Docker takes plain HTTP from there. */
   readonly host: string;
+  /** From now on only for whoever sends these. */
+  protect(username: string, password: string): void;
   close(): Promise<void>;
 };
 
@@ -18,7 +20,12 @@ export async function startRegistry(): Promise<Registry> {
   /** By tag and by digest. */
   const manifests = new Map<string, Manifest>();
 
+  let authorization: string | undefined;
+
   const answer = async (request: IncomingMessage): Promise<Answer> => {
+    if (authorization !== undefined && request.headers.authorization !== authorization) {
+      return { status: 401, headers: { 'www-authenticate': 'Basic realm="test"' } };
+    }
     const { method = 'GET' } = request;
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://registry');
     const body = await read(request);
@@ -69,6 +76,9 @@ export async function startRegistry(): Promise<Registry> {
   const address = server.address();
   return {
     host: `127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`,
+    protect: (username, password) => {
+      authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+    },
     close: async () => {
       server.close();
       server.closeAllConnections();
