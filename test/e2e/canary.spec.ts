@@ -208,6 +208,7 @@ describe('marked secrets', () => {
       await send({ method: 'POST', path: '/v1/jobs', body });
       await send({ method: 'PATCH', path: '/v1/jobs/none', body });
       await send({ method: 'POST', path: '/v1/jobs/none/deployments', body });
+      await send({ method: 'POST', path: '/v1/jobs/none/adopt', body });
     }
     for (const body of [{ password: PASSWORD }, { username: `${PASSWORD}\n`, password: `${PASSWORD}\n` }, PASSWORD]) {
       await send({ method: 'PUT', path: '/v1/registries/private.example.com', body });
