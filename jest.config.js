@@ -25,7 +25,8 @@ const withPostgres = {
 
 /** One project a level; `npm run test:<level>` selects it, `npm test` runs unit, integration and e2e once each. */
 export default {
-  maxWorkers: 2,
+  // Most of a test is waiting, for timers and for other processes: one more than there are cores of the smallest machine.
+  maxWorkers: 3,
   testTimeout: 30_000,
   reporters: ['default', '<rootDir>/test/support/skip-reporter.js'],
   projects: [

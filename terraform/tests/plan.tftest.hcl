@@ -83,7 +83,7 @@ run "default" {
     error_message = "port 80 is open to allowed_cidrs"
   }
   assert {
-    condition     = join(" ", sort(keys(aws_vpc_security_group_ingress_rule.agents))) == "default jobs"
+    condition     = aws_vpc_security_group_ingress_rule.agents.from_port == 80 && aws_vpc_security_group_ingress_rule.agents.cidr_ipv4 == null
     error_message = "agents get through"
   }
   assert {

@@ -68,7 +68,7 @@ describe('after the database was', () => {
       await administrator.query(`CREATE DATABASE ${database}`);
     });
     await until(async () => (await quarantined()) === 3);
-    expect(stack.logs()).toContain('unknown instances quarantined');
+    await until(() => stack.logs().includes('unknown instances quarantined'));
     const metrics = await (await fetch(`${stack.url}/metrics`)).text();
     expect(metrics).toContain('scheduler_instances{state="quarantined"} 3');
     expect(metrics).toContain('scheduler_instances_orphaned 0');
