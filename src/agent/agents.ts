@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Database } from '../database/database.js';
+import { notedAtSql } from '../database/noted-at.js';
 
 /** Who sends a token. `retired`: an instance of ours that is to end, or has. */
 export type Sender =
@@ -175,18 +176,11 @@ const LOAD = `
   SELECT id, token_hash, retire_reason IS NOT NULL OR terminated_at IS NOT NULL AS is_retired
   FROM instances WHERE token_hash = ANY ($1::bytea[])`;
 
-// SKIP LOCKED: waiting for rows the fleet holds, in whatever order, could end in a deadlock, and there is a next flush.
-const FLUSH = `
-  WITH seen AS (
-    SELECT id, seconds FROM unnest($1::text[], $2::double precision[]) AS s (id, seconds)
-  ), free AS (
-    SELECT id FROM instances WHERE id = ANY ($1::text[]) FOR NO KEY UPDATE SKIP LOCKED
-  )
-  UPDATE instances AS i
-  SET last_seen_at = GREATEST(i.last_seen_at, clock_timestamp() - make_interval(secs => seen.seconds))
-  FROM seen JOIN free USING (id)
-  WHERE i.id = seen.id
-  RETURNING i.id, i.retire_reason IS NOT NULL OR i.terminated_at IS NOT NULL AS is_retired`;
+const FLUSH = notedAtSql(
+  'instances',
+  'last_seen_at',
+  't.id, t.retire_reason IS NOT NULL OR t.terminated_at IS NOT NULL AS is_retired',
+);
 
 function keyOf(token: string): string {
   return hash('sha256', token, 'base64');

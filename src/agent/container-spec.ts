@@ -125,10 +125,6 @@ export function stopRequest(graceSeconds: number): DockerRequest {
   return { method: 'POST', path: `/containers/${CONTAINER_NAME}/stop?t=${graceSeconds}` };
 }
 
-export function removeRequest(): DockerRequest {
-  return { method: 'DELETE', path: `/containers/${CONTAINER_NAME}?force=1` };
-}
-
 export type PullResult = { ok: true } | { ok: false; kind: 'not-found' | 'unauthorized' | 'other'; message: string };
 
 /** Docker's progress lines, perhaps cut off at the front, or the one object of an error status. */

@@ -1,5 +1,6 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Database } from '../database/database.js';
+import { notedAtSql } from '../database/noted-at.js';
 import type { Signals } from '../database/signals.js';
 import type { Caller, Role } from './access-rules.js';
 import { digestOf } from './bearer.js';
@@ -119,15 +120,4 @@ const GET = `
          LEAST(revoked_at, expires_at, 'infinity') <= clock_timestamp() AS has_ended
   FROM tokens WHERE id = $1`;
 
-// SKIP LOCKED: two processes writing the same tokens in another order would end in a deadlock; the other one's time is
-// as good.
-const USED = `
-  WITH used AS (
-    SELECT id, seconds FROM unnest($1::text[], $2::double precision[]) AS u (id, seconds)
-  ), free AS (
-    SELECT id FROM tokens WHERE id = ANY ($1::text[]) FOR NO KEY UPDATE SKIP LOCKED
-  )
-  UPDATE tokens AS t
-  SET last_used_at = GREATEST(t.last_used_at, clock_timestamp() - make_interval(secs => used.seconds))
-  FROM used JOIN free USING (id)
-  WHERE t.id = used.id`;
+const USED = notedAtSql('tokens', 'last_used_at');

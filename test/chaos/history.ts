@@ -1,16 +1,6 @@
 /** What a client asked of one job name, in order, and what it was told. */
 
 export type Operation = 'create' | 'deploy' | 'cancel' | 'rollback' | 'restart' | 'start' | 'stop' | 'delete';
-export const OPERATIONS: readonly Operation[] = [
-  'create',
-  'deploy',
-  'cancel',
-  'rollback',
-  'restart',
-  'start',
-  'stop',
-  'delete',
-];
 
 /**
  * - `accepted`: 2xx. Must be true in the end.
