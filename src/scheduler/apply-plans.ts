@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../database/database.js';
+import { toJsonb } from '../database/to-jsonb.js';
 import { shapeKeyOf } from '../deployments/shape-key.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
 import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
@@ -54,16 +55,7 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
 }
 
 async function write(transaction: Queryable, name: string, sql: string, rows: readonly object[]): Promise<void> {
-  if (rows.length > 0) await transaction.prepared(name, sql, [toJson(rows)]);
-}
-
-/** Postgres takes neither NUL nor half a surrogate pair into jsonb, and messages of Docker's are cut anywhere. */
-function toJson(rows: readonly object[]): string {
-  const json = JSON.stringify(rows);
-  if (!/\\u(?:0000|d[89a-f])/.test(json)) return json;
-  return JSON.stringify(rows, (_, value: unknown) =>
-    typeof value === 'string' ? value.toWellFormed().replaceAll('\0', '\uFFFD') : value,
-  );
+  if (rows.length > 0) await transaction.prepared(name, sql, [toJsonb(rows)]);
 }
 
 async function insertShapes(
