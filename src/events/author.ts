@@ -21,4 +21,10 @@ export function currentAuthor(): Author {
   return authors.getStore() ?? SCHEDULER;
 }
 
+/** The same as values of a statement: `actor` as text, `cause` as jsonb. */
+export function authorValues(): [actor: string, cause: string] {
+  const { actor, cause } = currentAuthor();
+  return [actor, JSON.stringify(cause)];
+}
+
 const SCHEDULER: Author = { actor: 'scheduler', cause: {} };

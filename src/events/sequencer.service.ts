@@ -19,7 +19,6 @@ export class SequencerService implements OnApplicationBootstrap, OnApplicationSh
   private readonly sequencer: Sequencer;
   private readonly loop: Loop;
   private readonly pauseMs: number;
-  private isWanted = false;
   private timer: NodeJS.Timeout | undefined;
   private leaveSignals: () => void = () => undefined;
 
@@ -40,7 +39,6 @@ export class SequencerService implements OnApplicationBootstrap, OnApplicationSh
 
   onApplicationBootstrap(): void {
     this.leaveSignals = this.signals.on('new-events', () => {
-      this.isWanted = true;
       this.timer ??= setTimeout(() => {
         this.timer = undefined;
         this.loop.wake();
@@ -56,9 +54,8 @@ export class SequencerService implements OnApplicationBootstrap, OnApplicationSh
   }
 
   private async run(): Promise<number> {
-    const isWanted = this.isWanted;
-    this.isWanted = false;
-    if (isWanted || (await this.sequencer.hasWork())) await this.sequencer.run();
+    // Another process may have done it: then nobody has to wait for the lock.
+    if (await this.sequencer.hasWork()) await this.sequencer.run();
     return this.pauseMs;
   }
 }

@@ -3,6 +3,8 @@ import type { Queryable } from '../database/database.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import { shapeKeyOf } from '../deployments/shape-key.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
+import { appendEvents } from '../events/append-events.js';
+import { eventsOf } from './plan-events.js';
 import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
 
 export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
@@ -12,6 +14,7 @@ export type Applied = {
   readonly changedJobs: readonly string[];
   readonly orderedInstances: readonly string[];
   readonly wokenShapes: readonly string[];
+  readonly hasEvents: boolean;
 };
 
 /** Writes all plans of a pass with one statement per table, in the lock order jobs → … → shapes (their rows are locked). */
@@ -40,6 +43,9 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
     orders.map((order) => ({ ...order, kind: order.spec.kind })),
   );
 
+  const events = planned.flatMap(({ job, plan }) => eventsOf(job, plan));
+  await appendEvents(transaction, events);
+
   const gone = planned.flatMap(({ job, plan }) => (plan.isGone ? [job.id] : []));
   if (gone.length > 0) await transaction.prepared('delete-secrets', DELETE_SECRETS, [gone]);
 
@@ -51,6 +57,7 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
     changedJobs: planned.filter(isVisible).map(({ job }) => job.id),
     orderedInstances: [...new Set(orders.map(({ instanceId }) => instanceId))],
     wokenShapes,
+    hasEvents: events.length > 0,
   };
 }
 
