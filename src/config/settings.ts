@@ -235,6 +235,11 @@ export const Settings = z.object({
       'How long ended deployments, deleted jobs and terminated instances stay. The last 50 deployments of a job stay longer.',
     example: '90',
   }),
+  EVENTS_RETENTION_DAYS: wholeNumber(1, 36_500).prefault('90').meta({
+    description:
+      'How long events stay, the record of who did what among them. A client that comes back later is told of the gap.',
+    example: '365',
+  }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
     .meta({
