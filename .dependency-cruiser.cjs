@@ -24,8 +24,8 @@ module.exports = {
     ),
     only(
       'aws-users',
-      'Only those who act on AWS may import it.',
-      { path: '^src', pathNot: '^src/(aws|fleet|logs|health|main|app\\.module)' },
+      'Only those who act on AWS may import it, and those who measure that.',
+      { path: '^src', pathNot: '^src/(aws|fleet|logs|health|metrics|tracing|main|app\\.module)' },
       '^src/aws/(?!s3\\.ts)',
     ),
     only(

@@ -12,6 +12,7 @@ import {
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { AwsError, toAwsError } from './aws-error.js';
+import { ec2Calls } from './ec2-calls.js';
 import { CLUSTER_TAG, type Ec2Health, type Ec2Instance, type RunInput, type Tag } from './ec2-types.js';
 
 export type Ec2Options = {
@@ -175,11 +176,13 @@ export class Ec2 {
   }
 
   async #call<T>(action: string, send: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
-    try {
-      return await send({ abortSignal: AbortSignal.timeout(this.#timeoutMs) });
-    } catch (error) {
-      throw toAwsError(action, error);
-    }
+    return ec2Calls.run({ action }, async () => {
+      try {
+        return await send({ abortSignal: AbortSignal.timeout(this.#timeoutMs) });
+      } catch (error) {
+        throw toAwsError(action, error);
+      }
+    });
   }
 }
 

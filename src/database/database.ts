@@ -35,6 +35,12 @@ export class Database implements Queryable {
     return rowsOf(await this.pool.query<Row>({ name, text, values: [...values] }));
   }
 
+  /** How the pool of this process stands. `waiting`: those who want a connection and have none yet. */
+  get poolUse(): { readonly max: number; readonly total: number; readonly idle: number; readonly waiting: number } {
+    const { options, totalCount, idleCount, waitingCount } = this.pool;
+    return { max: options.max, total: totalCount, idle: idleCount, waiting: waitingCount };
+  }
+
   /** Runs `work` in one transaction. No network call belongs inside: it would hold row locks for its length. */
   async transaction<T>(work: (transaction: Queryable) => Promise<T>): Promise<T> {
     const unit = this.unit();

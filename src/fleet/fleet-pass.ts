@@ -5,6 +5,7 @@ import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { launchSecretOf } from '../agent/launch-secret.js';
 import { renderUserData } from '../agent/user-data.js';
+import { passes } from '../process/loop.js';
 import { applyPlans, type LaunchRow, type PlannedShape } from './apply-plans.js';
 import { launchInput } from './launch-input.js';
 import {
@@ -55,6 +56,7 @@ export class FleetPass {
     const { database, lease, budget, signals, log } = this.options;
     const dueMs = await nextShapeDueMs(database);
     if (dueMs === null || dueMs > 0) return { ...NOTHING, nextDueMs: dueMs };
+    const startedAt = performance.now();
     const shapes = await lease.transaction(claimShapes);
     if (shapes.length === 0) return { ...NOTHING, nextDueMs: await nextShapeDueMs(database) };
 
@@ -82,6 +84,11 @@ export class FleetPass {
       return { planned, applied: await applyPlans(transaction, planned) };
     });
 
+    passes.tell({
+      pass: 'fleet',
+      durationMs: performance.now() - startedAt,
+      lagsMs: shapes.map(({ lagMs }) => lagMs),
+    });
     if (applied.wokenJobs > 0) signals.send('jobs');
     const given = new Set(applied.assigned.map(({ instanceId }) => instanceId));
     for (const { shape, plan } of planned) tell(log, shape, plan, given);

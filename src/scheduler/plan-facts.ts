@@ -42,6 +42,7 @@ export type DeploymentFacts = {
   readonly lastLogLines: readonly LogLine[] | null;
   readonly deadlineAt: Date | null;
   readonly cancelRequestedAt: Date | null;
+  readonly createdAt: Date;
   readonly startedAt: Date | null;
   readonly activeAt: Date | null;
   readonly endedAt: Date | null;
@@ -151,7 +152,15 @@ export type JobPlan = {
 
 export type DeploymentRow = Omit<
   DeploymentFacts,
-  'number' | 'image' | 'definition' | 'secretsVersion' | 'trigger' | 'cancelRequestedAt' | 'attempts' | 'endedAttempts'
+  | 'number'
+  | 'image'
+  | 'definition'
+  | 'secretsVersion'
+  | 'trigger'
+  | 'cancelRequestedAt'
+  | 'createdAt'
+  | 'attempts'
+  | 'endedAttempts'
 >;
 
 export type AttemptRow = Omit<AttemptFacts, 'number' | 'createdAt' | 'instance' | 'orders' | 'verdict'>;

@@ -35,7 +35,7 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     this.retention = new Retention(database, config.retentionDays);
     const onError = (name: string, error: unknown, pauseMs: number): void =>
       this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
-    this.passes = new Loop({ name: 'job pass', run: () => this.runPass(), onError });
+    this.passes = new Loop({ name: 'job-pass', run: () => this.runPass(), onError });
     this.cleaning = new Loop({ name: 'retention', run: () => this.clean(), onError });
   }
 

@@ -346,6 +346,7 @@ const NO_OUTCOME = {
   exitCode: null,
   lastLogLines: null,
   cancelRequestedAt: null,
+  createdAt: new Date(0),
   startedAt: null,
   activeAt: null,
   endedAt: null,

@@ -63,6 +63,7 @@ export class PlannerWorld {
       lastLogLines: null,
       deadlineAt: new Date(this.nowMs + parsed.rollout.deadlineSeconds * 1000),
       cancelRequestedAt: null,
+      createdAt: this.now,
       startedAt: null,
       activeAt: null,
       endedAt: null,
