@@ -80,6 +80,7 @@ export class RegistrationService {
     if (outcome === 'token-in-use') throw this.#refusal('token-in-use', true, identity);
     if (outcome === 'overtaken') return outcome;
     this.agents.forget(token);
+    this.signals.sendHere('new-events');
     this.signals.send('shapes');
     registrations.tell({ outcome: 'registered' });
     this.#logger.log('registered', {

@@ -89,6 +89,7 @@ export class FleetPass {
       durationMs: performance.now() - startedAt,
       lagsMs: shapes.map(({ lagMs }) => lagMs),
     });
+    signals.sendHere('new-events');
     if (applied.wokenJobs > 0) signals.send('jobs');
     const given = new Set(applied.assigned.map(({ instanceId }) => instanceId));
     for (const { shape, plan } of planned) tell(log, shape, plan, given);
