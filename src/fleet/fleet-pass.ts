@@ -175,9 +175,9 @@ function tell(log: Log, shape: ShapeRow, plan: FleetPlan, given: ReadonlySet<str
     const { id, count, offer, reason } = plan.launch;
     log.info('launch planned', { shapeKey, launchId: id, count, ...offer, reason });
   }
-  for (const { attemptId, instanceId, reason } of plan.assignments) {
+  for (const { jobId, attemptId, instanceId, reason } of plan.assignments) {
     // Left out when attempt or instance had changed by then.
-    if (given.has(instanceId)) log.info('instance assigned', { shapeKey, attemptId, instanceId, reason });
+    if (given.has(instanceId)) log.info('instance assigned', { shapeKey, jobId, attemptId, instanceId, reason });
   }
   for (const instanceId of plan.quarantines) log.warn('adoption failed: back to quarantine', { shapeKey, instanceId });
   for (const { instanceId, reason } of plan.retirements) log.info('instance retired', { shapeKey, instanceId, reason });

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Occurrence } from '../process/observation.js';
+import { withOrigin } from '../process/origin.js';
 
 /** One request and its answer. */
 export type Exchange = {
@@ -9,6 +10,8 @@ export type Exchange = {
   readonly route: string;
   /** Milliseconds on `performance.now()`. */
   readonly startedAtMs: number;
+  /** Set by whoever makes spans of it, when it begins. */
+  traceparent?: string;
 };
 
 export type EndedExchange = Exchange & {
@@ -25,6 +28,7 @@ const CLIENT_CLOSED_REQUEST = 499;
 
 /** Follows every exchange of this server to its end. @param onEnd of this application's own, for its log */
 export function followExchanges(fastify: FastifyInstance, onEnd: (ended: EndedExchange) => void): void {
+  const exchanges = new WeakMap<FastifyRequest, Exchange>();
   fastify.addHook('onRequest', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'unmatched';
     const exchange: Exchange = { request, reply, route, startedAtMs: performance.now() };
@@ -36,7 +40,13 @@ export function followExchanges(fastify: FastifyInstance, onEnd: (ended: EndedEx
       exchangesEnded.tell(ended);
       onEnd(ended);
     });
+    exchanges.set(request, exchange);
     done();
+  });
+  // Not before the body was read: its events would lead out of the origin again.
+  fastify.addHook('preHandler', (request, _reply, done) => {
+    const traceparent = exchanges.get(request)?.traceparent;
+    withOrigin({ requestId: request.id, ...(traceparent !== undefined && { traceparent }) }, done);
   });
 }
 

@@ -1,7 +1,7 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { isEnded } from '../deployments/deployment-status.js';
 import { jobPlans } from '../scheduler/job-pass.js';
-import { changesOf } from '../scheduler/plan-changes.js';
+import { movedBy } from '../scheduler/plan-changes.js';
 import { causeOf, isReason } from '../scheduler/plan-reasons.js';
 
 const BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800];
@@ -35,25 +35,24 @@ export function registerDeploymentMetrics(registry: Registry): () => void {
     registers,
   });
   return jobPlans.hear(({ planned, now }) => {
-    for (const change of planned.flatMap(({ job, plan }) => changesOf(job, plan, now))) {
-      const { reason } = change;
-      const labels = {
-        reason: reason ?? 'none',
-        cause: reason !== null && isReason(reason) ? causeOf(reason) : 'none',
-      };
-      if (change.kind === 'deployment') {
-        const { status, before, after } = change;
-        if (isEnded(status)) ended.inc({ status, ...labels });
+    for (const { job, plan } of planned) {
+      const moved = movedBy(job, plan);
+      for (const { before, after } of moved.deployments) {
+        if (isEnded(after.status)) ended.inc({ status: after.status, ...causeLabels(after.reason) });
         if (before.activeAt === null && after.activeAt !== null) {
           timeToActive.observe(secondsBetween(before.createdAt, after.activeAt));
         }
-      } else {
-        const { left, phase } = change;
-        if (left && left.phase !== 'healthy') phases.observe({ phase: left.phase }, left.durationMs / 1000);
-        if (phase === 'ended') attemptsEnded.inc(labels);
+      }
+      for (const { before, after, since } of moved.attempts) {
+        if (before.phase !== 'healthy') phases.observe({ phase: before.phase }, secondsBetween(since, now));
+        if (after.phase === 'ended') attemptsEnded.inc(causeLabels(after.reason));
       }
     }
   });
+}
+
+function causeLabels(reason: string | null) {
+  return { reason: reason ?? 'none', cause: reason !== null && isReason(reason) ? causeOf(reason) : 'none' };
 }
 
 function secondsBetween(from: Date, to: Date): number {

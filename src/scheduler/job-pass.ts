@@ -1,5 +1,6 @@
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
+import type { NewEvent } from '../events/append-events.js';
 import { passes } from '../process/loop.js';
 import { Occurrence } from '../process/observation.js';
 import { applyPlans, type Planned } from './apply-plans.js';
@@ -28,6 +29,8 @@ export class JobPass {
     private readonly signals: Signals,
     private readonly cluster: string,
     private readonly onPlanError: (job: JobFacts, error: unknown) => void,
+    /** What a pass changed, once it is committed. */
+    private readonly onChanged: (planned: readonly Planned[], events: readonly NewEvent[]) => void = () => undefined,
   ) {}
 
   async run(limit = BATCH_SIZE): Promise<PassResult> {
@@ -56,11 +59,12 @@ export class JobPass {
     if (planned.length > 0) {
       passes.tell({ pass: 'job', durationMs: performance.now() - startedAt, lagsMs });
       jobPlans.tell({ planned, now });
+      this.onChanged(planned, applied?.events ?? []);
     }
     if (applied) {
       if (applied.orderedInstances.length > 0) this.signals.send('orders', applied.orderedInstances);
       if (applied.wokenShapes.length > 0) this.signals.send('shapes');
-      if (applied.hasEvents) this.signals.sendHere('new-events');
+      if (applied.events.length > 0) this.signals.sendHere('new-events');
       if (applied.changedJobs.length > 0) this.signals.send('changes', applied.changedJobs);
     }
     return { jobs: planned.length, nextPassAt: earliest(planned), now };

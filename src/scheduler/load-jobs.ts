@@ -109,7 +109,7 @@ const JOBS = `
   ORDER BY id`;
 
 const DEPLOYMENTS = `
-  SELECT job_id AS "jobId", id, number, image, image_digest AS "imageDigest", image_id AS "imageId", definition, trigger,
+  SELECT job_id AS "jobId", id, number, image, image_digest AS "imageDigest", image_id AS "imageId", definition, trigger, origin,
     secrets_version AS "secretsVersion",    status, reason, message, failed_phase AS "failedPhase", retryable, exit_code AS "exitCode",
     last_log_lines AS "lastLogLines", deadline_at AS "deadlineAt", cancel_requested_at AS "cancelRequestedAt",
     created_at AS "createdAt", started_at AS "startedAt", active_at AS "activeAt", ended_at AS "endedAt"

@@ -5,6 +5,7 @@ import { Signals } from '../database/signals.js';
 import { Heartbeats } from '../process/heartbeats.js';
 import { Loop } from '../process/loop.js';
 import { BATCH_SIZE, JobPass } from './job-pass.js';
+import { linesOf } from './event-lines.js';
 import { Retention } from './retention.js';
 
 /** The net under lost wake-ups: due jobs are looked for at least this often. */
@@ -29,8 +30,15 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     private readonly signals: Signals,
     private readonly heartbeats: Heartbeats,
   ) {
-    this.pass = new JobPass(database, signals, config.cluster, (job, error) =>
-      this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
+    this.pass = new JobPass(
+      database,
+      signals,
+      config.cluster,
+      (job, error) =>
+        this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
+      (planned, events) => {
+        for (const line of linesOf(planned, events)) this.logger.log(line);
+      },
     );
     this.retention = new Retention(database, config.retentionDays);
     const onError = (name: string, error: unknown, pauseMs: number): void =>

@@ -347,6 +347,7 @@ const NO_OUTCOME = {
   lastLogLines: null,
   cancelRequestedAt: null,
   createdAt: new Date(0),
+  origin: null,
   startedAt: null,
   activeAt: null,
   endedAt: null,

@@ -54,6 +54,7 @@ export class PlannerWorld {
       definition: parsed,
       secretsVersion: null,
       trigger: 'api',
+      origin: null,
       status: 'queued',
       reason: null,
       message: null,
