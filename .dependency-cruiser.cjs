@@ -81,8 +81,8 @@ module.exports = {
     only(
       'metrics-last',
       'It reads what the others tell; nobody depends on being measured.',
-      { path: '^src/(jobs|deployments|scheduler|fleet|agent|aws|http)/' },
-      '^src/metrics/',
+      { path: '^src/(?!metrics|tracing|app\\.module|main|cluster)' },
+      '^src/(metrics|tracing)/',
     ),
     {
       name: 'pure-files',

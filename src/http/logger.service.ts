@@ -1,5 +1,5 @@
 import { ConsoleLogger, type LogLevel } from '@nestjs/common';
-import { currentOrigin } from '../process/origin.js';
+import { currentOrigin, fieldsOf } from '../process/origin.js';
 import type { LogLevel as ConfiguredLevel } from '../config/config.js';
 
 /** One JSON object a line; a person at a terminal gets text. */
@@ -25,8 +25,9 @@ class QuietLogger extends ConsoleLogger {
   /** `log({ message: 'launched', count })` and `log('launched', { count })` are one line, with the keys at its top. */
   protected override printMessages(messages: unknown[], ...[context, level, stream, stack, params]: Rest): void {
     const [first, ...others] = messages;
-    const origin = originFields();
-    const fields = origin || params ? { ...origin, ...params } : undefined;
+    // One search finds all that was said about a request, by whichever part.
+    const origin = currentOrigin();
+    const fields = origin ? { ...fieldsOf(origin), ...params } : params;
     if (!hasMessage(first)) {
       super.printMessages(messages, context, level, stream, stack, fields);
       return;
@@ -43,14 +44,6 @@ type Rest = [
   stack?: unknown,
   params?: Record<string, unknown>,
 ];
-
-/** Of the request being served: one search finds all that was said about it, by whichever part. */
-function originFields(): Record<string, string> | undefined {
-  const origin = currentOrigin();
-  if (!origin) return undefined;
-  const { requestId, traceparent } = origin;
-  return { requestId, ...(traceparent !== undefined && { traceId: traceparent.split('-')[1] ?? '' }) };
-}
 
 function hasMessage(message: unknown): message is { message: string } & Record<string, unknown> {
   if (typeof message !== 'object' || message === null || message instanceof Error) return false;

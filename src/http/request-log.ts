@@ -6,9 +6,13 @@ export type RequestLine = {
   readonly fields: Readonly<Record<string, unknown>>;
 };
 
-/** Asked all day by machines; what goes wrong there is told by the parts that know why. */
 const SILENT = /^\/(health|metrics|docs|agent\/v1\/orders)(\/|$)/;
 const READING = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+/** Asked all day by machines; what goes wrong there is told by the parts that know why. */
+export function isSilent(route: string): boolean {
+  return SILENT.test(route);
+}
 
 /**
  * The log line of an exchange: changes and failures for everyone to read, reads for who looks for something. Null for
@@ -16,7 +20,7 @@ const READING = new Set(['GET', 'HEAD', 'OPTIONS']);
  */
 export function requestLineOf(ended: EndedExchange): RequestLine | null {
   const { request, reply, route, status, durationMs } = ended;
-  if (SILENT.test(route)) return null;
+  if (isSilent(route)) return null;
   const { name, number, id } = (request.params ?? {}) as Readonly<Record<string, string | undefined>>;
   const location = reply.getHeader('location');
   return {

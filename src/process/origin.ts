@@ -17,3 +17,8 @@ export function withOrigin<T>(origin: Origin, work: () => T): T {
 export function currentOrigin(): Origin | undefined {
   return origins.getStore();
 }
+
+/** As keys of a log line. */
+export function fieldsOf({ requestId, traceparent }: Origin): Record<string, string> {
+  return { requestId, ...(traceparent !== undefined && { traceId: traceparent.split('-')[1] ?? '' }) };
+}

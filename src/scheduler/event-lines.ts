@@ -1,4 +1,5 @@
 import type { NewEvent } from '../events/append-events.js';
+import { fieldsOf } from '../process/origin.js';
 import type { Planned } from './apply-plans.js';
 
 export type EventLine = { readonly message: string; readonly [field: string]: unknown };
@@ -9,10 +10,9 @@ export function linesOf(planned: readonly Planned[], events: readonly NewEvent[]
   return events.map(({ type, jobId = null, job, deployment, attempt, instance, cause, data }) => {
     const known = jobId === null ? undefined : jobs.get(jobId);
     const facts = known?.deployments.find(({ number }) => number === deployment);
-    const requestId = facts?.origin?.requestId;
     return {
       message: type,
-      ...(requestId !== undefined && { requestId }),
+      ...(facts?.origin && fieldsOf(facts.origin)),
       jobId,
       job,
       ...(facts && { deployment, deploymentId: facts.id }),

@@ -9,7 +9,11 @@ import type { JobFacts } from './plan-facts.js';
 import { planJob } from './plan-job.js';
 
 /** Plans that were committed, each with the rows as they were before it. */
-export const jobPlans = new Occurrence<{ readonly planned: readonly Planned[]; readonly now: Date }>('job-plans');
+export const jobPlans = new Occurrence<{
+  readonly planned: readonly Planned[];
+  readonly now: Date;
+  readonly durationMs: number;
+}>('job-plans');
 
 export const BATCH_SIZE = 500;
 /** A job whose plan throws is a bug of ours: it must neither stop the others nor fill the log. */
@@ -57,8 +61,9 @@ export class JobPass {
       return { now: claimed.now, lagsMs: claimed.lagsMs, planned, applied };
     });
     if (planned.length > 0) {
-      passes.tell({ pass: 'job', durationMs: performance.now() - startedAt, lagsMs });
-      jobPlans.tell({ planned, now });
+      const durationMs = performance.now() - startedAt;
+      passes.tell({ pass: 'job', durationMs, lagsMs });
+      jobPlans.tell({ planned, now, durationMs });
       this.onChanged(planned, applied?.events ?? []);
     }
     if (applied) {
