@@ -2,7 +2,7 @@ import { Counter, Histogram, type Registry } from 'prom-client';
 import { isEnded } from '../deployments/deployment-status.js';
 import { jobPlans } from '../scheduler/job-pass.js';
 import { movedBy } from '../scheduler/plan-changes.js';
-import { causeOf, isReason } from '../scheduler/plan-reasons.js';
+import { causeOf, isReason, REASONS } from '../scheduler/plan-reasons.js';
 
 const BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800];
 
@@ -34,6 +34,12 @@ export function registerDeploymentMetrics(registry: Registry): () => void {
     buckets: BUCKETS,
     registers,
   });
+  // Prometheus cannot tell a series that begins at 1 from one that always was: failures begin at 0.
+  for (const [reason, { cause }] of Object.entries(REASONS)) {
+    if (cause === 'progress') continue;
+    attemptsEnded.inc({ reason, cause }, 0);
+    if (cause !== 'request') ended.inc({ status: 'failed', reason, cause }, 0);
+  }
   return jobPlans.hear(({ planned, now }) => {
     for (const { job, plan } of planned) {
       const moved = movedBy(job, plan);

@@ -1,6 +1,11 @@
+import { spawnSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { parse } from 'yaml';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { alive, settled, until } from '../support/lifecycle.js';
+import { findUnknown, readPromQl, readScrape } from '../support/promql.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 const SERVICE = {
@@ -14,6 +19,7 @@ type Line = { level: string; timestamp: number; pid: number; message: string; [f
 describe('what is told of a deployment', () => {
   let stack: Stack;
   let lines: Line[];
+  let scrape: string;
   let metrics: ReadonlyMap<string, number>;
   let instanceId: string;
 
@@ -34,9 +40,9 @@ describe('what is told of a deployment', () => {
     await stack.call('DELETE', '/v1/jobs/web');
     await until(() => alive(stack).length === 0);
     await until(async () => (await stack.status('GET', '/v1/jobs/web')) === 404);
-    const text = await (await fetch(`${stack.url}/metrics`)).text();
+    scrape = await (await fetch(`${stack.url}/metrics`)).text();
     metrics = new Map(
-      text
+      scrape
         .split('\n')
         .filter((line) => line !== '' && !line.startsWith('#'))
         .map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
@@ -139,4 +145,66 @@ describe('what is told of a deployment', () => {
       expect(metrics.get(`scheduler_wakeup_lag_seconds_count{pass="${pass}"}`)).toBeGreaterThanOrEqual(passes);
     }
   });
+
+  it('is on the dashboard: it parses, and names only series and labels that a scrape has', async () => {
+    const dashboard = JSON.parse(await read('deploy/grafana/dashboard.json')) as Dashboard;
+    const expressions = dashboard.panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+    expect(expressions.length).toBeGreaterThan(30);
+    const series = readScrape(scrape);
+    for (const expression of expressions) {
+      const asked = readPromQl(expression.replaceAll('$__rate_interval', '5m'));
+      expect({ expression, unknown: findUnknown(asked, series) }).toEqual({ expression, unknown: [] });
+    }
+    for (const { query } of dashboard.templating.list) {
+      if (typeof query === 'string') continue;
+      const [, metric = ''] = /^label_values\((\w+), job\)$/.exec(query.query) ?? [];
+      expect(series.has(metric)).toBe(true);
+    }
+    // What Grafana does not say when it loads the file: panels that lie on each other, or have one id.
+    const ids = dashboard.panels.map(({ id }) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+    const cells = dashboard.panels.flatMap(({ gridPos: { x, y, w, h } }) =>
+      Array.from({ length: w * h }, (_, n) => `${x + (n % w)}/${y + Math.floor(n / w)}`),
+    );
+    expect(new Set(cells).size).toBe(cells.length);
+  });
+
+  it('is watched by alerts, each with a heading in the manual, on series and labels that a scrape has', async () => {
+    const { groups } = parse(await read('deploy/prometheus/alerts.yml')) as { groups: { rules: Alert[] }[] };
+    const alerts = groups.flatMap(({ rules }) => rules);
+    expect(alerts.length).toBeGreaterThan(15);
+    const series = readScrape(scrape);
+    for (const { alert, expr, annotations } of alerts) {
+      expect({ alert, unknown: findUnknown(readPromQl(expr), series) }).toEqual({ alert, unknown: [] });
+      expect(annotations.runbook).toBe(`docs/operations.md#${alert.toLowerCase()}`);
+    }
+    const headings = (await read('docs/operations.md')).matchAll(/^### (Scheduler\w+)$/gm);
+    expect([...headings].map(([, name]) => name).sort()).toEqual(alerts.map(({ alert }) => alert).sort());
+  });
 });
+
+type Dashboard = {
+  panels: { id: number; gridPos: Record<'x' | 'y' | 'w' | 'h', number>; targets?: { expr: string }[] }[];
+  templating: { list: { query: string | { query: string } }[] };
+};
+type Alert = { alert: string; expr: string; annotations: { runbook: string } };
+
+async function read(path: string): Promise<string> {
+  return await readFile(join(import.meta.dirname, '../..', path), 'utf8');
+}
+
+const promtool = process.env['PROMTOOL'] ?? 'promtool';
+const hasPromtool = spawnSync(promtool, ['--version']).status === 0;
+(hasPromtool ? describe : describe.skip)(
+  `alerts${hasPromtool ? '' : ' (skipped: promtool is not installed, the rules were not played)'}`,
+  () => {
+    it('fire on trouble of every kind, and on nothing else', () => {
+      const file = join(import.meta.dirname, '../../deploy/prometheus/alerts.test.yml');
+      const { status, stdout, stderr } = spawnSync(promtool, ['test', 'rules', file], { encoding: 'utf8' });
+      expect({ status, output: `${stdout}${stderr}` }).toEqual({
+        status: 0,
+        output: expect.stringContaining('SUCCESS'),
+      });
+    });
+  },
+);
