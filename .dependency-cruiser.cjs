@@ -24,8 +24,8 @@ module.exports = {
     ),
     only(
       'aws-users',
-      'Only those who act on AWS may import it.',
-      { path: '^src', pathNot: '^src/(aws|fleet|logs|health|main|app\\.module)' },
+      'Only those who act on AWS may import it, and those who measure that.',
+      { path: '^src', pathNot: '^src/(aws|fleet|logs|health|metrics|tracing|main|app\\.module)' },
       '^src/aws/(?!s3\\.ts)',
     ),
     only(
@@ -81,8 +81,8 @@ module.exports = {
     only(
       'metrics-last',
       'It reads what the others tell; nobody depends on being measured.',
-      { path: '^src/(jobs|deployments|scheduler|fleet|agent|aws|http)/' },
-      '^src/metrics/',
+      { path: '^src/(?!metrics|tracing|app\\.module|main|cluster)' },
+      '^src/(metrics|tracing)/',
     ),
     {
       name: 'pure-files',

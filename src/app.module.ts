@@ -13,6 +13,7 @@ import { JobsModule } from './jobs/jobs.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
 import { RegistriesModule } from './registries/registries.module.js';
 import { SchedulerModule } from './scheduler/scheduler.module.js';
+import { TracingModule } from './tracing/tracing.module.js';
 
 /** The one list of modules. What a process does of it, its parts decide by `config.role`. */
 @Module({})
@@ -23,6 +24,7 @@ export class AppModule {
       imports: [
         // What everything else stands on.
         SettingsModule.forRoot(config),
+        TracingModule,
         HttpModule,
         AuthModule,
         DatabaseModule,

@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
@@ -6,9 +7,11 @@ import { AppModule } from './app.module.js';
 import type { Config } from './config/config.js';
 import { acceptOnlyJson, parseJsonBody } from './http/body.js';
 import { answerClientError } from './http/client-error.js';
+import { followExchanges } from './http/exchange.js';
 import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './http/openapi.js';
 import { createLogger } from './http/logger.service.js';
 import { ProblemFilter } from './http/problem.filter.js';
+import { requestLineOf } from './http/request-log.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
 import { Shutdown } from './process/shutdown.js';
 
@@ -100,6 +103,12 @@ function configureHooks(app: NestFastifyApplication): void {
   const shutdown = app.get(Shutdown);
   // An expectation nobody knows may be ignored (RFC 9110 section 10.1.1); Node would refuse it with an empty 417.
   fastify.server.on('checkExpectation', (request, response) => fastify.server.emit('request', request, response));
+  const logger = new Logger('Http');
+  followExchanges(fastify, (ended) => {
+    const line = requestLineOf(ended);
+    if (line?.level === 'info') logger.log({ message: 'request answered', ...line.fields });
+    else if (line) logger.debug({ message: 'request answered', ...line.fields });
+  });
   fastify.addHook('onRequest', acceptOnlyJson);
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header(REQUEST_ID_HEADER, request.id);

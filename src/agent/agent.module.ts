@@ -39,6 +39,7 @@ const log = (message: string, error: unknown): void =>
     },
     { provide: IDENTITY_KEYS, useFactory: readIdentityKeys, inject: [CONFIG] },
   ],
+  exports: [OrderDesk],
 })
 export class AgentModule implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(

@@ -41,6 +41,22 @@ describe('loadConfig', () => {
     expect(config.encryptionKeys.map((key) => key.export())).toEqual([Buffer.alloc(32, 7)]);
   });
 
+  it.each([
+    [{}, 'none'],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' }, 'otlp'],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://collector:4318/v1/traces' }, 'otlp'],
+    [{ OTEL_TRACES_EXPORTER: 'otlp' }, 'otlp'],
+    [{ OTEL_TRACES_EXPORTER: 'none', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' }, 'none'],
+    [{ OTEL_SDK_DISABLED: 'true', OTEL_TRACES_EXPORTER: 'otlp' }, 'none'],
+  ])('makes spans only where OpenTelemetry’s variables ask for them: %j', (given, exporter) => {
+    expect(loadConfig({ ...enough, ...given }).tracing).toEqual({
+      exporter,
+      serviceName: 'scheduler-api',
+      sampler: 'parentbased_always_on',
+      sampledShare: 1,
+    });
+  });
+
   it('builds the database address from POSTGRES_*, whatever the password holds', () => {
     const { database } = loadConfig({
       ...enough,
@@ -135,6 +151,11 @@ describe('loadConfig', () => {
     ['a subnet that is none', { ALLOWED_SUBNETS: `subnet-01234567,${secret}` }, 'ALLOWED_SUBNETS'],
     ['a proxy that is none', { TRUST_PROXY: `10.0.0.0/8,${secret}` }, 'TRUST_PROXY'],
     ['a secrets address without a key', { SECRETS_URI: `s3://${secret}` }, 'SECRETS_URI'],
+    ['a collector without a scheme', { OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' }, 'OTEL_EXPORTER_OTLP_ENDPOINT'],
+    ['a protocol we do not speak', { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, 'OTEL_EXPORTER_OTLP_PROTOCOL'],
+    ['an unknown exporter', { OTEL_TRACES_EXPORTER: 'zipkin' }, 'OTEL_TRACES_EXPORTER'],
+    ['an unknown sampler', { OTEL_TRACES_SAMPLER: 'jaeger_remote' }, 'OTEL_TRACES_SAMPLER'],
+    ['a share above all', { OTEL_TRACES_SAMPLER_ARG: '1.1' }, 'OTEL_TRACES_SAMPLER_ARG'],
     ['an endpoint without a scheme', { AWS_ENDPOINT_URL: secret }, 'AWS_ENDPOINT_URL'],
     ['an open address without a token', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me' }, 'ADMIN_TOKEN'],
     ['an open address where nobody is asked', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me', AUTH: 'none' }, 'AUTH'],

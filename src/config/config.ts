@@ -49,6 +49,13 @@ export type Config = {
   /** `certificates`: paths of PEM files trusted besides AWS's own. */
   readonly identity: { readonly certificates: readonly string[] };
   readonly logLevel: LogLevel;
+  readonly tracing: {
+    readonly exporter: 'otlp' | 'console' | 'none';
+    readonly serviceName: string;
+    readonly sampler: Settings['OTEL_TRACES_SAMPLER'];
+    /** From 0 to 1, for samplers by ratio. */
+    readonly sampledShare: number;
+  };
 };
 export type Role = 'all' | 'api' | 'scheduler';
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
@@ -126,7 +133,19 @@ function group(settings: Settings): Config {
     },
     identity: { certificates: settings.IDENTITY_CERTIFICATES },
     logLevel: settings.LOG_LEVEL,
+    tracing: {
+      exporter: tracesExporterOf(settings),
+      serviceName: settings.OTEL_SERVICE_NAME,
+      sampler: settings.OTEL_TRACES_SAMPLER,
+      sampledShare: settings.OTEL_TRACES_SAMPLER_ARG,
+    },
   };
+}
+
+function tracesExporterOf(settings: Settings): Config['tracing']['exporter'] {
+  if (settings.OTEL_SDK_DISABLED) return 'none';
+  const endpoint = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
+  return settings.OTEL_TRACES_EXPORTER ?? (endpoint === undefined ? 'none' : 'otlp');
 }
 
 function keyOf(base64: string): KeyObject {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { tracingSettings } from './tracing-settings.js';
 
 // Every setting there is. README's table and .env.example are generated from this file (scripts/readme-settings.ts), so
 // a description is written for an operator.
@@ -246,6 +247,7 @@ export const Settings = z.object({
       description: 'PEM files trusted to sign instance identity documents, besides AWS’s own.',
       example: '/etc/scheduler/identity.pem',
     }),
+  ...tracingSettings,
   ENV_FILE: z.string().optional().meta({
     description: 'File with settings of this table; the process environment wins. Default: `.env`, if there is one.',
     example: '/etc/scheduler/env',

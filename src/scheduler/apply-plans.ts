@@ -3,7 +3,7 @@ import type { Queryable } from '../database/database.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import { shapeKeyOf } from '../deployments/shape-key.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
-import { appendEvents } from '../events/append-events.js';
+import { appendEvents, type NewEvent } from '../events/append-events.js';
 import { eventsOf } from './plan-events.js';
 import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
 
@@ -14,7 +14,7 @@ export type Applied = {
   readonly changedJobs: readonly string[];
   readonly orderedInstances: readonly string[];
   readonly wokenShapes: readonly string[];
-  readonly hasEvents: boolean;
+  readonly events: readonly NewEvent[];
 };
 
 /** Writes all plans of a pass with one statement per table, in the lock order jobs → … → shapes (their rows are locked). */
@@ -57,7 +57,7 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
     changedJobs: planned.filter(isVisible).map(({ job }) => job.id),
     orderedInstances: [...new Set(orders.map(({ instanceId }) => instanceId))],
     wokenShapes,
-    hasEvents: events.length > 0,
+    events,
   };
 }
 
