@@ -1,6 +1,6 @@
 import { Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { JobLog } from './job-log.entity.js';
-import type { LineCounts } from './line-counts.js';
+import type { LineCounts } from './line-format.js';
 
 /** Lines `first_line` to `last_line` of a job. Recent ones have their content here, sealed ones in the object store. */
 @Entity('log_chunks')
