@@ -102,7 +102,7 @@ const NORMAL = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/;
 const ANY = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
 
 /** Docker writes nine digits and Z; anything else that is a time is brought into that form. */
-function normalizeTime(time: string): string | undefined {
+export function normalizeTime(time: string): string | undefined {
   if (NORMAL.test(time)) return Number.isNaN(timeOf(time)) ? undefined : time;
   const [, seconds = '', fraction = '', zone = ''] = ANY.exec(time) ?? [];
   const ms = Date.parse(`${seconds}${zone}`);
