@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { ConfigError, type Environment, isLoopback, loadConfig } from './config.js';
+import { type Config, ConfigError, type Environment, isLoopback, loadConfig } from './config.js';
 
 const KEY = Buffer.alloc(32, 7).toString('base64');
 const enough = { DATABASE_URL: 'postgres://me:pass@db:5432/x', ENCRYPTION_KEY: KEY };
@@ -156,6 +157,9 @@ describe('loadConfig', () => {
     ['an unknown exporter', { OTEL_TRACES_EXPORTER: 'zipkin' }, 'OTEL_TRACES_EXPORTER'],
     ['an unknown sampler', { OTEL_TRACES_SAMPLER: 'jaeger_remote' }, 'OTEL_TRACES_SAMPLER'],
     ['a share above all', { OTEL_TRACES_SAMPLER_ARG: '1.1' }, 'OTEL_TRACES_SAMPLER_ARG'],
+    ['logs in a bucket without a name', { LOGS_URI: `s3:///${secret}` }, 'LOGS_URI'],
+    ['logs at another kind of address', { LOGS_URI: `ftp://${secret}` }, 'LOGS_URI'],
+    ['no room for logs', { LOGS_MAX_MIB: '0' }, 'LOGS_MAX_MIB'],
     ['an endpoint without a scheme', { AWS_ENDPOINT_URL: secret }, 'AWS_ENDPOINT_URL'],
     ['an open address without a token', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me' }, 'ADMIN_TOKEN'],
     ['an open address where nobody is asked', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me', AUTH: 'none' }, 'AUTH'],
@@ -193,6 +197,15 @@ describe('loadConfig', () => {
     ['nobody asked, without a word', { I_KNOW_ANYONE_CAN_DEPLOY: 'true' }, 'none'],
   ])('serves an open address with %s', (_what, env, auth) => {
     expect(loadConfig({ ...enough, HOST: '0.0.0.0', PUBLIC_URL: 'http://me', ...env }).http.auth).toBe(auth);
+  });
+
+  it.each<[string, Config['logs']['folder']]>([
+    ['s3://bucket', { kind: 's3', bucket: 'bucket', prefix: '', isPathStyle: false }],
+    ['s3://bucket/logs/jobs/', { kind: 's3', bucket: 'bucket', prefix: 'logs/jobs/', isPathStyle: false }],
+    ['/data/logs', { kind: 'directory', path: '/data/logs' }],
+    ['logs', { kind: 'directory', path: join(process.cwd(), 'logs') }],
+  ])('keeps logs in %s', (uri, folder) => {
+    expect(loadConfig({ ...enough, LOGS_URI: uri }).logs.folder).toEqual(folder);
   });
 
   it('lets a pure API process do without a public URL', () => {

@@ -128,7 +128,10 @@ const ATTEMPTS = `
 
 const JOBS = `
   DELETE FROM jobs WHERE id IN (
-    SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2) ORDER BY id LIMIT $1
+    SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2)
+      -- Its rows are all that tells of objects with what it printed: those go first.
+      AND NOT EXISTS (SELECT 1 FROM job_logs l WHERE l.job_id = jobs.id)
+    ORDER BY id LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
   RETURNING 1`;

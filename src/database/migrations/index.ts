@@ -2,6 +2,7 @@ import { Initial1800000000001 } from './0001-initial.js';
 import { Adoption1800000000002 } from './0002-adoption.js';
 import { Access1800000000003 } from './0003-access.js';
 import { Secrets1800000000004 } from './0004-secrets.js';
+import { Logs1800000000005 } from './0005-logs.js';
 import { Events1800000000006 } from './0006-events.js';
 import { Origins1800000000009 } from './0009-origins.js';
 
@@ -11,6 +12,7 @@ export const MIGRATIONS = [
   Adoption1800000000002,
   Access1800000000003,
   Secrets1800000000004,
+  Logs1800000000005,
   Events1800000000006,
   Origins1800000000009,
 ];
