@@ -8,6 +8,7 @@ import { acceptOnlyJson, parseJsonBody } from './http/body.js';
 import { answerClientError } from './http/client-error.js';
 import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './http/openapi.js';
 import { createLogger } from './http/logger.service.js';
+import { requireHost } from './http/require-host.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
 import { Shutdown } from './process/shutdown.js';
@@ -72,6 +73,8 @@ function createAdapter({ http }: Config): FastifyAdapter {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      // Node would refuse a request without one with an empty 400; requireHost does it with a problem.
+      requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
     bodyLimit: BODY_LIMIT_BYTES,
@@ -100,6 +103,7 @@ function configureHooks(app: NestFastifyApplication): void {
   const shutdown = app.get(Shutdown);
   // An expectation nobody knows may be ignored (RFC 9110 section 10.1.1); Node would refuse it with an empty 417.
   fastify.server.on('checkExpectation', (request, response) => fastify.server.emit('request', request, response));
+  fastify.addHook('onRequest', requireHost);
   fastify.addHook('onRequest', acceptOnlyJson);
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header(REQUEST_ID_HEADER, request.id);
