@@ -1,0 +1,268 @@
+import { encode } from './bodies.ts';
+import { type Callers, pickCaller } from './callers.ts';
+import type { ApiDocument, Operation, Parameter } from './document.ts';
+import type { Draw } from './draw.ts';
+import { HOSTILE_QUERIES, HOSTILE_SEGMENTS, HOSTILE_STRINGS } from './hostile.ts';
+import type { Known } from './known.ts';
+import type { FuzzRequest } from './request.ts';
+import { mutate, textOf, type ValueMaker } from './values.ts';
+
+export type Sources = {
+  readonly document: ApiDocument;
+  readonly values: ValueMaker;
+  readonly known: Known;
+  readonly callers: Callers;
+  /** What agents registered with. */
+  readonly forms: () => readonly string[];
+};
+
+export type Wish = {
+  /** Probability of a fault at each place. */
+  readonly faults: number;
+  /** Parameters of the path, and fields of the body, that are decided. */
+  readonly given?: Readonly<Record<string, string>>;
+  /** Who sends it. Default: drawn. */
+  readonly authorization?: string;
+};
+
+type Header = readonly [string, string];
+
+export function makeRequest(draw: Draw, sources: Sources, operation: Operation, wish: Wish): FuzzRequest {
+  const { faults, given = {} } = wish;
+  const path = pathOf(draw, sources, operation, { faults, given });
+  const body = bodyOf(draw, sources, operation, { faults, given });
+  const caller =
+    wish.authorization === undefined ? pickCaller(draw, sources.callers, operation).authorization : wish.authorization;
+  const headers: Header[] = [
+    // Wrong tokens lock an address out: it is another one nearly every time.
+    ['x-forwarded-for', draw.chance(0.02) ? '' : `10.${draw.between(0, 255)}.${draw.between(0, 255)}.7`],
+    ...(caller === undefined ? [] : [['authorization', caller] as const]),
+    ...(body ? [['content-type', contentTypeOf(draw, body.type, faults)] as const] : []),
+    ...headerParametersOf(draw, sources, operation, faults),
+    ...extraHeadersOf(draw, operation, faults),
+  ];
+  const request: FuzzRequest = {
+    operation,
+    method: operation.method,
+    path: path.text,
+    headers: headers.map(([name, value]) => [name, toHeader(value)]),
+    body: body?.bytes,
+  };
+  if (!path.isIntact) return { ...request, operation: undefined };
+  return draw.chance(faults / 4) ? astray(draw, request) : request;
+}
+
+function pathOf(
+  draw: Draw,
+  { values, known }: Sources,
+  { path, parameters }: Operation,
+  { faults, given }: { readonly faults: number; readonly given: Readonly<Record<string, string>> },
+): { readonly text: string; readonly isIntact: boolean } {
+  let isIntact = true;
+  const text = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
+    const decided = given[name];
+    if (decided !== undefined) return encodeURIComponent(decided);
+    if (draw.chance(faults / 3)) {
+      isIntact = false;
+      return draw.pick(HOSTILE_SEGMENTS);
+    }
+    const prefix = path.slice(0, path.indexOf(`{${name}}`) + name.length + 2);
+    const found = draw.chance(0.8) ? known.pick(prefix, draw) : undefined;
+    if (found !== undefined) return encodeURIComponent(found);
+    const schema = parameters.find((one) => one.in === 'path' && one.name === name)?.schema ?? {};
+    const made = textOf(values.make(draw, schema, faults));
+    // An empty one leads to another route, and so do dots.
+    if (made === '' || /^\.+$/.test(made)) isIntact = false;
+    return encodeURIComponent(made);
+  });
+  const query = queryOf(draw, { values, known }, { path, parameters }, faults);
+  return { text: query === '' ? text : `${text}?${query}`, isIntact };
+}
+
+function queryOf(
+  draw: Draw,
+  { values, known }: Pick<Sources, 'values' | 'known'>,
+  { path, parameters }: Pick<Operation, 'path' | 'parameters'>,
+  faults: number,
+): string {
+  const parts = parameters
+    .filter((parameter) => parameter.in === 'query' && (parameter.required || draw.chance(0.4)))
+    .map(({ name, schema }) => {
+      const cursor = name === 'cursor' ? known.pick(`${path}?cursor`, draw) : undefined;
+      // A cursor nobody handed out is a fault.
+      const value =
+        cursor ?? (name === 'cursor' && !draw.chance(faults) ? undefined : values.make(draw, schema, faults));
+      if (value === undefined) return '';
+      return `${encodeURIComponent(name)}=${encodeURIComponent(textOf(value))}`;
+    });
+  if (draw.chance(faults / 2)) parts.push(draw.pick(HOSTILE_QUERIES));
+  if (draw.chance(faults / 2)) parts.push(...parts);
+  return parts
+    .filter((part) => part !== '')
+    .join('&')
+    .slice(0, 12_000);
+}
+
+/** The API takes 1 MiB. */
+const TOO_LARGE = 1_100_000;
+
+function bodyOf(
+  draw: Draw,
+  { values, document, forms }: Sources,
+  operation: Operation,
+  { faults, given }: { readonly faults: number; readonly given: Readonly<Record<string, string>> },
+) {
+  const declared = Object.entries(operation.bodies);
+  if (operation.method !== 'GET' && draw.chance(faults / 15)) {
+    return { type: declared[0]?.[0] ?? 'application/json', bytes: Buffer.alloc(TOO_LARGE, '"') };
+  }
+  if (declared.length === 0) {
+    // Nothing is wanted: some clients send an empty object all the same, and some send anything.
+    if (operation.method === 'GET' ? !draw.chance(faults / 8) : !draw.chance(faults)) return undefined;
+    return { type: 'application/json', bytes: Buffer.from(draw.pick(['{}', '', 'null', '{"a":1}', '[', 'x'])) };
+  }
+  if (draw.chance(faults / 4)) return undefined;
+  const [type, schema] = draw.pick(declared);
+  const form = operation.path === '/agent/v1/register' && draw.chance(0.5) ? forms().at(-1) : undefined;
+  const made =
+    form === undefined ? values.make(draw, schema, faults) : Object.fromEntries(new URLSearchParams(form).entries());
+  const properties = Object.keys(document.resolve(schema)['properties'] ?? {});
+  const decided = Object.entries(given).filter(([name]) => properties.includes(name));
+  const whole = decided.length > 0 ? Object.assign(made as object, Object.fromEntries(decided)) : made;
+  const value = draw.chance(faults) ? mutate(draw, whole) : whole;
+  return { type, bytes: encode(draw, type, value, faults) };
+}
+
+function contentTypeOf(draw: Draw, type: string, faults: number): string {
+  if (!draw.chance(faults)) return draw.chance(0.9) ? type : `${type}; charset=utf-8`;
+  return draw.pick([
+    'application/json',
+    'application/merge-patch+json',
+    'application/x-www-form-urlencoded',
+    'application/octet-stream',
+    'multipart/form-data; boundary=x',
+    'text/plain',
+    'text/xml',
+    'APPLICATION/JSON',
+    'application/json; charset=utf-16',
+    'application/json; charset="',
+    'application/json, text/html',
+    'application/',
+    '/',
+    '',
+    'a'.repeat(5_000),
+    '__proto__',
+  ]);
+}
+
+function headerParametersOf(draw: Draw, { values, known }: Sources, operation: Operation, faults: number): Header[] {
+  return operation.parameters
+    .filter(
+      (parameter) => parameter.in === 'header' && (parameter.required ? !draw.chance(faults / 2) : draw.chance(0.2)),
+    )
+    .map(({ name, schema }) => [name, valueOf(draw, { name, schema }, { values, known }, faults)] as const);
+}
+
+function valueOf(
+  draw: Draw,
+  { name, schema }: Pick<Parameter, 'name' | 'schema'>,
+  { values, known }: Pick<Sources, 'values' | 'known'>,
+  faults: number,
+): string {
+  if (draw.chance(faults)) return draw.pick([...HOSTILE_STRINGS, 'a'.repeat(256), '"', 'W/"1"', '*, "1"', '"a","b"']);
+  switch (name.toLowerCase()) {
+    case 'if-match':
+    case 'if-none-match':
+      return draw.pick([
+        '*',
+        '"1"',
+        'W/"2"',
+        '"x"',
+        known.pick('etag', draw) ?? '"1"',
+        known.pick('etag', draw) ?? '*',
+      ]);
+    case 'idempotency-key':
+      // Few enough that some come again, with another request.
+      return draw.chance(0.5) ? draw.hex(32) : `key-${draw.between(1, 60)}`;
+    case 'last-event-id':
+      return String(draw.between(0, 500));
+    default:
+      return textOf(values.make(draw, schema, 0));
+  }
+}
+
+/** What no route asks for and clients, proxies and attackers send. */
+function extraHeadersOf(draw: Draw, { answers }: Operation, faults: number): Header[] {
+  const headers: Header[] = [];
+  const types = Object.values(answers).flatMap((answer) => Object.keys(answer));
+  if (draw.chance(0.2)) headers.push(['accept', draw.pick([...types, '*/*', 'text/html', 'text/event-stream', ''])]);
+  if (!draw.chance(faults * 2)) return headers;
+  headers.push(
+    draw.pick<Header>([
+      ['expect', '100-continue'],
+      ['expect', 'wonders'],
+      ['x-request-id', draw.pick(HOSTILE_STRINGS)],
+      ['x-request-id', `fuzz-${draw.hex(6)}`],
+      ['content-encoding', draw.pick(['gzip', 'br', 'identity', 'x'])],
+      ['accept-encoding', 'gzip, br, *;q=0'],
+      ['range', 'bytes=0-1,2-3'],
+      ['if-match', draw.pick(['*', '""', ...HOSTILE_STRINGS])],
+      ['if-none-match', draw.pick(['*', '"1"', ...HOSTILE_STRINGS])],
+      ['if-modified-since', 'never'],
+      ['last-event-id', draw.pick(HOSTILE_STRINGS)],
+      ['idempotency-key', draw.pick(['a b', 'é', 'a'.repeat(256), ...HOSTILE_STRINGS])],
+      ['origin', draw.pick(['null', 'http://127.0.0.1', 'https://evil.example', '://'])],
+      ['sec-fetch-site', 'cross-site'],
+      ['x-forwarded-host', draw.pick(['evil.example', '', '[::', HOSTILE_STRINGS[1] ?? ''])],
+      ['x-forwarded-proto', draw.pick(['https', 'javascript', ''])],
+      ['x-forwarded-for', draw.pick(['::1', '1', '999.9.9.9', 'a, b', '2001:db8::1%eth0', ','.repeat(500)])],
+      ['x-http-method-override', 'DELETE'],
+      ['upgrade', 'websocket'],
+      ['connection', draw.pick(['close', 'keep-alive, x', 'upgrade'])],
+      ['te', 'trailers'],
+      ['cookie', 'a=b; __proto__=c'],
+      ['traceparent', draw.pick(['00-0-0-0', `00-${draw.hex(32)}-${draw.hex(16)}-01`, HOSTILE_STRINGS[3] ?? ''])],
+      ['a'.repeat(draw.pick([100, 2_000])), 'x'],
+    ]),
+  );
+  return headers;
+}
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND', 'LINK', 'M-SEARCH'];
+
+/** The same to another method or another place: whatever is there must refuse it properly. */
+function astray(draw: Draw, request: FuzzRequest): FuzzRequest {
+  const [plain = '', query] = request.path.split(/\?(.*)/s);
+  const withQuery = (path: string): string => (query === undefined ? path : `${path}?${query}`);
+  if (draw.chance(0.5)) return { ...request, operation: undefined, method: draw.pick(METHODS) };
+  const path = draw.pick<string>([
+    `${plain}/`,
+    `/${plain}`,
+    plain.toUpperCase(),
+    plain.replace('/v1', '/v2'),
+    plain.replace('/v1', '/v1/..'),
+    plain.replace('v1', '%76%31'),
+    `${plain}/${draw.pick(HOSTILE_SEGMENTS)}`,
+    `${plain};x=1`,
+    `${plain}%2f`,
+    plain.replaceAll('/', '\\'),
+    '/',
+    '//',
+    '/*',
+    '/docs/../v1/jobs',
+    '/docs/%2e%2e/%2e%2e/package.json',
+    '/docs/swagger-ui.css/../../../../../../etc/passwd',
+    '/favicon.ico',
+    '/metrics',
+    '/agent/v1',
+    `/${'a/'.repeat(2_000)}`,
+    `http://127.0.0.1${plain}`,
+  ]);
+  return { ...request, operation: undefined, path: withQuery(path) };
+}
+
+/** As far as a header can carry it: the rest is for raw sockets. */
+function toHeader(value: string): string {
+  const bytes = Buffer.from(value.toWellFormed().slice(0, 12_000)).filter((byte) => byte >= 0x20 && byte !== 0x7f);
+  return Buffer.from(bytes).toString('latin1').trim();
+}
