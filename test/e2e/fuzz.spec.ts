@@ -17,6 +17,7 @@ describe('requests nobody thought of', () => {
       senders: 8,
       limitSeconds: 60,
       directory,
+      signal: new AbortController().signal,
       say: () => undefined,
     };
     result = await runFuzz(options);

@@ -16,6 +16,13 @@ const { values } = parseArgs({
   },
 });
 
+const ending = new AbortController();
+const stop = (): void => {
+  console.log('stopping …');
+  ending.abort();
+};
+process.once('SIGINT', stop).once('SIGTERM', stop);
+
 const startedAt = performance.now();
 const options: FuzzOptions = {
   seed: numberOf('seed'),
@@ -23,6 +30,7 @@ const options: FuzzOptions = {
   senders: numberOf('senders'),
   limitSeconds: numberOf('limit-seconds'),
   directory: values.directory ?? (await mkdtemp(join(tmpdir(), 'scheduler-api-fuzz-'))),
+  signal: ending.signal,
   say: (line) => console.log(`${((performance.now() - startedAt) / 1000).toFixed(0).padStart(5)} s  ${line}`),
 };
 options.say(`seed ${options.seed}; logs in ${options.directory}`);

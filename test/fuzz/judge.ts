@@ -8,8 +8,9 @@ const PROBLEM = { $ref: '#/components/schemas/Problem' };
 
 /** What may meet a request before it has met its route: wire, address, method, media type, size, origin. */
 const BEFORE_ROUTES = new Set([400, 403, 404, 408, 413, 414, 415, 431]);
-/** Beyond it the API stops reading: who still writes may see the connection end before the answer. */
+/** Beyond these the API stops reading: who still writes may see the connection end before the answer. */
 const BODY_LIMIT = 32 * 1024;
+const HEADER_LIMIT = 16 * 1024;
 
 /** What is wrong with an answer; undefined: nothing. */
 export function judge(document: ApiDocument, request: FuzzRequest, outcome: Outcome): string | undefined {
@@ -17,7 +18,7 @@ export function judge(document: ApiDocument, request: FuzzRequest, outcome: Outc
     case 'silent':
       return outcome.detail;
     case 'cut':
-      return (request.body?.length ?? 0) > BODY_LIMIT ? undefined : `cut off without an answer: ${outcome.detail}`;
+      return isBeyondLimits(request) ? undefined : `cut off without an answer: ${outcome.detail}`;
     case 'parked':
       return undefined;
     case 'stream':
@@ -25,6 +26,12 @@ export function judge(document: ApiDocument, request: FuzzRequest, outcome: Outc
     case 'answer':
       return judgeStatus(request, outcome.status) ?? judgeBody(document, request, outcome);
   }
+}
+
+/** Nor is it known by then that the answer to a HEAD has no body. */
+function isBeyondLimits({ path, headers, body }: FuzzRequest): boolean {
+  const head = headers.reduce((sum, [name, value]) => sum + name.length + value.length, path.length);
+  return head > HEADER_LIMIT || (body?.length ?? 0) > BODY_LIMIT;
 }
 
 function judgeStatus({ operation, method }: FuzzRequest, status: number): string | undefined {

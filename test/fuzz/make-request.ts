@@ -128,7 +128,8 @@ function bodyOf(
     form === undefined ? values.make(draw, schema, faults) : Object.fromEntries(new URLSearchParams(form).entries());
   const properties = Object.keys(document.resolve(schema)['properties'] ?? {});
   const decided = Object.entries(given).filter(([name]) => properties.includes(name));
-  const whole = decided.length > 0 ? Object.assign(made as object, Object.fromEntries(decided)) : made;
+  const isObject = typeof made === 'object' && made !== null && !Array.isArray(made);
+  const whole = isObject && decided.length > 0 ? { ...made, ...Object.fromEntries(decided) } : made;
   const value = draw.chance(faults) ? mutate(draw, whole) : whole;
   return { type, bytes: encode(draw, type, value, faults) };
 }

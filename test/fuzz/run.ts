@@ -25,6 +25,7 @@ export type FuzzOptions = {
   readonly limitSeconds: number;
   /** For data and logs. */
   readonly directory: string;
+  readonly signal: AbortSignal;
   readonly say: (line: string) => void;
 };
 
@@ -62,6 +63,8 @@ export async function runFuzz(options: FuzzOptions): Promise<FuzzResult> {
       RATE_LIMIT: '1000000',
       MAX_JOBS: '300',
       MAX_INSTANCES: '40',
+      // What is kept for ever is noticed: the process would end.
+      NODE_OPTIONS: '--max-old-space-size=256',
     },
   }).catch(async (error: unknown) => {
     await proxy.stop();
@@ -173,8 +176,12 @@ class Run {
     this.#sender = sender;
   }
 
-  async play({ seed, requests, senders, limitSeconds, say }: FuzzOptions, pid: number | undefined): Promise<void> {
+  async play(
+    { seed, requests, senders, limitSeconds, signal, say }: FuzzOptions,
+    pid: number | undefined,
+  ): Promise<void> {
     this.#left = requests;
+    signal.addEventListener('abort', () => (this.#left = 0));
     this.#endsAtMs = performance.now() + limitSeconds * 1000;
     const progress = setInterval(() => {
       const { requests: sent, findings } = this.tally;
