@@ -24,8 +24,8 @@ module.exports = {
     ),
     only(
       'aws-users',
-      'Only those who act on AWS may import it.',
-      { path: '^src', pathNot: '^src/(aws|fleet|logs|health|main|app\\.module)' },
+      'Only those who act on AWS may import it: fleet on EC2, registries on ECR.',
+      { path: '^src', pathNot: '^src/(aws|fleet|registries|logs|health|main|app\\.module)' },
       '^src/aws/(?!s3\\.ts)',
     ),
     only(
