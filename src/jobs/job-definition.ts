@@ -20,7 +20,10 @@ export const ImageReference = z
   .max(512)
   .regex(
     /^(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?\/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/,
-    'must be a Docker image reference like nginx:1.28 or registry.example.com/team/app@sha256:…',
+    {
+      error: 'must be a Docker image reference like nginx:1.28 or registry.example.com/team/app@sha256:…',
+      abort: true,
+    },
   )
   // The expression is for readers of the documentation: it does not know what makes a host, nor how long a name may be.
   .refine(isImageReference, 'must be a name that Docker takes')

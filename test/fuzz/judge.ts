@@ -49,7 +49,7 @@ function judgeBody(document: ApiDocument, request: FuzzRequest, answer: Answer):
   const declared = request.operation?.answers[String(status)];
   const type = typeOf(headers);
   if (status >= 400 && !(declared && type in declared && type !== PROBLEM_TYPE)) {
-    return judgeProblem(document, answer) ?? judgeHeaders(answer);
+    return judgeProblem(document, answer) ?? judgeHeaders(answer) ?? judgeChallenge(request, answer);
   }
   if (!declared) return undefined;
   if (body.length === 0 && !isJson(type)) return undefined;
@@ -83,6 +83,15 @@ function judgeHeaders({ status, headers }: Answer): string | undefined {
   if ((status === 429 || status === 503) && !headers['retry-after']) return `${status} without Retry-After`;
   if (headers['x-injected'] !== undefined || headers['set-cookie'] !== undefined) return 'a header was injected';
   return undefined;
+}
+
+/** Who is known and may not is told so; what is refused for where it comes from has nothing to do with a token. */
+function judgeChallenge({ operation, headers: sent }: FuzzRequest, { status, headers }: Answer): string | undefined {
+  const needsRole = operation && operation.access !== 'agent' && operation.access !== 'public';
+  if (status !== 403 || !needsRole || headers['www-authenticate'] !== undefined) return undefined;
+  return sent.some(([name]) => name === 'origin' || name === 'sec-fetch-site')
+    ? undefined
+    : '403 without WWW-Authenticate';
 }
 
 function typeOf({ 'content-type': type = '' }: IncomingHttpHeaders): string {

@@ -125,12 +125,12 @@ async function prepare(url: string, proxy: AgentProxy, seed: number): Promise<So
       deployer: [
         tokenOf('deployer', await make({ name: 'deployer', role: 'deployer' })),
         tokenOf('deployer with a scope', await make({ name: 'deployer', role: 'deployer', scope, maxJobs: 30 })),
-        tokenOf('slow deployer', await make({ name: 'slow', role: 'deployer', requestsPerMinute: 600 })),
+        tokenOf('slow deployer', await make({ name: 'slow', role: 'deployer', requestsPerMinute: 120 })),
       ],
       admin: [
         tokenOf('admin', await make({ name: 'admin', role: 'admin' })),
         tokenOf('ADMIN_TOKEN', ADMIN_TOKEN),
-        tokenOf('slow admin', await make({ name: 'slow', role: 'admin', requestsPerMinute: 600 })),
+        tokenOf('slow admin', await make({ name: 'slow', role: 'admin', requestsPerMinute: 120 })),
       ],
     },
     agents: () => proxy.tokens,
