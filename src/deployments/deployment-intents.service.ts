@@ -188,10 +188,7 @@ async function insertWithin(
 
 function outsideScope({ scope }: Caller): Problem {
   const detail = `must begin with ${(scope ?? []).join(' or ')}: this token is for no other jobs`;
-  return new Problem('forbidden', `#/name: ${detail}`, {
-    errors: [{ pointer: '#/name', detail }],
-    headers: { 'www-authenticate': 'Bearer error="insufficient_scope"' },
-  });
+  return new Problem('forbidden', `#/name: ${detail}`, { errors: [{ pointer: '#/name', detail }] });
 }
 
 function copyOf(source: Source, trigger: DeploymentTrigger): NewDeployment {

@@ -111,13 +111,13 @@ describe('the OpenAPI document', () => {
         schema: Schema;
       })[];
       const limit = query.find(({ name }) => name === 'limit')?.schema;
-      expect([path, !!items, !!nextCursor, query.some(({ name }) => name === 'cursor')]).toEqual([
+      expect([path, !!items, !!nextCursor, query.some(({ name }) => name === 'cursor' || name === 'after')]).toEqual([
         path,
         true,
         true,
         true,
       ]);
-      expect([path, (limit?.maximum ?? Infinity) <= 200, (limit?.default ?? Infinity) <= 200]).toEqual([
+      expect([path, (limit?.maximum ?? Infinity) <= 1_000, (limit?.default ?? Infinity) <= 1_000]).toEqual([
         path,
         true,
         true,

@@ -79,6 +79,9 @@ function pathOf(
   return { text: query === '' ? text : `${text}?${query}`, isIntact };
 }
 
+/** Parameters that take `nextCursor` of a page. */
+const CURSORS = new Set(['cursor', 'after', 'before']);
+
 function queryOf(
   draw: Draw,
   { values, known }: Pick<Sources, 'values' | 'known'>,
@@ -88,10 +91,11 @@ function queryOf(
   const parts = parameters
     .filter((parameter) => parameter.in === 'query' && (parameter.required || draw.chance(0.4)))
     .map(({ name, schema }) => {
-      const cursor = name === 'cursor' ? known.pick(`${path}?cursor`, draw) : undefined;
+      const isCursor = CURSORS.has(name);
+      const cursor = isCursor ? known.pick(`${path}?cursor`, draw) : undefined;
       // A cursor nobody handed out is a fault.
-      const value =
-        cursor ?? (name === 'cursor' && !draw.chance(faults) ? undefined : values.make(draw, schema, faults));
+      const isMade = !isCursor || schema['type'] === 'integer' || draw.chance(faults);
+      const value = cursor ?? (isMade ? values.make(draw, schema, faults) : undefined);
       if (value === undefined) return '';
       return `${encodeURIComponent(name)}=${encodeURIComponent(textOf(value))}`;
     });
