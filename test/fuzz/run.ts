@@ -1,20 +1,18 @@
 import { openHouse, type House } from '../chaos/house.ts';
 import { type AgentProxy, startAgentProxy } from './agent-proxy.ts';
 import { lookAround, memoryOf } from './aftermath.ts';
-import { type Callers, tokenOf } from './callers.ts';
-import { readDocument } from './document.ts';
 import { createDraw, type Draw } from './draw.ts';
 import { judge, parse } from './judge.ts';
 import { judgeRaw } from './judge-raw.ts';
-import { Known } from './known.ts';
-import { makeRequest, type Sources } from './make-request.ts';
+import { makeRequest } from './make-request.ts';
+import type { Sources } from './sources.ts';
+import { ADMIN_TOKEN, prepare, startAgents } from './prepare.ts';
 import { drawRawCase, parseAnswers, sendRaw } from './raw.ts';
 import { type FuzzRequest, toCurl } from './request.ts';
 import { createSender, type Sender } from './send.ts';
 import { shrink } from './shrink.ts';
 import { collectionsOf, type Play, playStory } from './stories.ts';
 import { type Coverage, coverageOf, type Finding, Tally } from './tally.ts';
-import { ValueMaker } from './values.ts';
 
 export type FuzzOptions = {
   readonly seed: number;
@@ -42,9 +40,6 @@ export type FuzzResult = {
 
 /** Under load of others; the API’s own answers take milliseconds. */
 const ANSWER_LIMIT_MS = 15_000;
-const AGENTS = 4;
-const AGENTS_LIMIT_MS = 30_000;
-const ADMIN_TOKEN = 'the-token-of-the-operator-who-fuzzes';
 
 /** Sends requests nobody thought of to the built service, as a process of its own, and judges every answer. */
 export async function runFuzz(options: FuzzOptions): Promise<FuzzResult> {
@@ -99,67 +94,6 @@ function resultOf({ tally, sources }: Run, others: Pick<FuzzResult, 'seconds' | 
     coverage: coverageOf(sources.document, tally),
     slowest: `${tally.slowest} in ${Math.round(tally.slowestMs)} ms`,
   };
-}
-
-/** A token of each role, with and without a scope, one that may send little, and one of a role for nothing here. */
-async function prepare(url: string, proxy: AgentProxy, seed: number): Promise<Sources> {
-  const kept = new Set<string>();
-  const make = async (token: object): Promise<string> => {
-    const response = await fetch(`${url}/v1/tokens`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' },
-      body: JSON.stringify(token),
-    });
-    if (response.status !== 201) throw new Error(`no token: ${response.status} ${await response.text()}`);
-    const made = (await response.json()) as { id: string; token: string };
-    kept.add(made.id);
-    return made.token;
-  };
-  const scope = ['story-', 'web', 'a'];
-  const callers: Callers = {
-    byRole: {
-      viewer: [
-        tokenOf('viewer', await make({ name: 'viewer', role: 'viewer' })),
-        tokenOf('viewer with a scope', await make({ name: 'viewer', role: 'viewer', scope })),
-      ],
-      deployer: [
-        tokenOf('deployer', await make({ name: 'deployer', role: 'deployer' })),
-        tokenOf('deployer with a scope', await make({ name: 'deployer', role: 'deployer', scope, maxJobs: 30 })),
-        tokenOf('slow deployer', await make({ name: 'slow', role: 'deployer', requestsPerMinute: 120 })),
-      ],
-      admin: [
-        tokenOf('admin', await make({ name: 'admin', role: 'admin' })),
-        tokenOf('ADMIN_TOKEN', ADMIN_TOKEN),
-        tokenOf('slow admin', await make({ name: 'slow', role: 'admin', requestsPerMinute: 120 })),
-      ],
-    },
-    agents: () => proxy.tokens,
-    found: [],
-  };
-  const document = readDocument();
-  return {
-    document,
-    callers,
-    values: new ValueMaker(document, seed),
-    known: new Known(document.operations, createDraw(seed), kept),
-    forms: () => proxy.forms,
-  };
-}
-
-/** Without jobs there would be no agents to speak as. */
-async function startAgents(url: string, proxy: AgentProxy): Promise<void> {
-  for (let number = 1; number <= AGENTS; number += 1) {
-    await fetch(`${url}/v1/jobs`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ name: `agent-${number}`, image: 'nginx', instance: { types: ['t3.small'] } }),
-    });
-  }
-  const deadline = performance.now() + AGENTS_LIMIT_MS;
-  while (proxy.tokens.length < AGENTS) {
-    if (performance.now() > deadline) throw new Error('no agents have come');
-    await new Promise((done) => setTimeout(done, 50));
-  }
 }
 
 class Run {

@@ -1,6 +1,7 @@
 import type { Operation } from './document.ts';
 import type { Draw } from './draw.ts';
-import { makeRequest, type Sources } from './make-request.ts';
+import { makeRequest } from './make-request.ts';
+import type { Sources } from './sources.ts';
 import type { FuzzRequest } from './request.ts';
 
 // One thing from its making to its end, with what may be done to it all at once in between.
