@@ -24,8 +24,8 @@ module.exports = {
     ),
     only(
       'aws-users',
-      'Only those who act on AWS may import it, and those who measure that.',
-      { path: '^src', pathNot: '^src/(aws|fleet|logs|health|metrics|tracing|main|app\\.module)' },
+      'Only those who act on AWS may import it (fleet on EC2, registries on ECR), and those who measure that.',
+      { path: '^src', pathNot: '^src/(aws|fleet|registries|logs|health|metrics|tracing|main|app\\.module)' },
       '^src/aws/(?!s3\\.ts)',
     ),
     only(
@@ -89,12 +89,13 @@ module.exports = {
       comment: 'Planners and builders are functions of values: no Nest, no TypeORM, no SDK, no node:*.',
       severity: 'error',
       from: {
-        path: '(/plan-[^/]*|-status|/shape-spec|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
+        path: '(/plan-[^/]*|-status|/shape-spec|/image-reference|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
         pathNot: '\\.spec\\.ts$',
       },
       to: {
         dependencyTypesNot: ['type-only'],
-        pathNot: '(/plan-[^/]*|-status|/shape-spec|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
+        pathNot:
+          '(/plan-[^/]*|-status|/shape-spec|/image-reference|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
       },
     },
     {

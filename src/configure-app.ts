@@ -10,6 +10,7 @@ import { answerClientError } from './http/client-error.js';
 import { followExchanges } from './http/exchange.js';
 import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './http/openapi.js';
 import { createLogger } from './http/logger.service.js';
+import { requireHost } from './http/require-host.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { requestLineOf } from './http/request-log.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
@@ -75,6 +76,8 @@ function createAdapter({ http }: Config): FastifyAdapter {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      // Node would refuse a request without one with an empty 400; requireHost does it with a problem.
+      requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
     bodyLimit: BODY_LIMIT_BYTES,
@@ -114,6 +117,7 @@ function configureHooks(app: NestFastifyApplication): void {
     if (line?.level === 'info') logger.log({ message: 'request answered', ...line.fields });
     else if (line) logger.debug({ message: 'request answered', ...line.fields });
   });
+  fastify.addHook('onRequest', requireHost);
   fastify.addHook('onRequest', acceptOnlyJson);
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header(REQUEST_ID_HEADER, request.id);

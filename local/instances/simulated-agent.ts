@@ -228,14 +228,14 @@ class SimulatedAgent {
       this.#refuse(order, call);
       return;
     }
-    const { method, path, seconds, maxBytes } = call;
+    const { seconds, maxBytes, ...request } = call;
     const tooLate = new AbortController();
     const signal = AbortSignal.any([this.#world.signal, tooLate.signal]);
     const timer = setTimeout(() => tooLate.abort(), Math.min(seconds * 1000, LONGEST_TIMER_MS));
     const aborted = new Promise<undefined>((resolve) => {
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
     });
-    const work = this.#world.engine({ method, path, body: order.body, signal }).catch(() => undefined);
+    const work = this.#world.engine({ ...request, body: order.body, signal }).catch(() => undefined);
     const answer = await Promise.race([work, aborted]);
     clearTimeout(timer);
     await this.#pass();

@@ -1,12 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SimulatedContainer, type ContainerConfig, type Site } from './simulated-container.ts';
-import { simulatedImage, SimulatedRegistry, splitReference, type SimulatedImage } from './simulated-images.ts';
+import {
+  isLoggedIn,
+  simulatedImage,
+  SimulatedRegistry,
+  splitReference,
+  type SimulatedImage,
+} from './simulated-images.ts';
 
 export type EngineRequest = {
   method: string;
   /** Unversioned, as in Docker's reference, percent-encoded. */
   path: string;
   body: Buffer;
+  /** X-Registry-Auth, if it came with one. */
+  registryAuth?: string;
   signal: AbortSignal;
 };
 export type EngineAnswer = { status: number; body: Buffer };
@@ -50,7 +58,7 @@ export class SimulatedEngine {
   async #answer(request: EngineRequest): Promise<EngineAnswer> {
     const url = new URL(request.path, 'http://docker');
     const call = `${request.method} ${url.pathname}`;
-    if (call === 'POST /images/create') return this.#pull(url.searchParams, request.signal);
+    if (call === 'POST /images/create') return this.#pull(url.searchParams, request);
     if (call === 'POST /containers/create') return this.#create(url.searchParams.get('name') ?? '', request.body);
     const image = /^GET \/images\/(.+)\/json$/.exec(call)?.[1];
     if (image !== undefined) return this.#inspectImage(decodeURIComponent(image));
@@ -100,11 +108,16 @@ export class SimulatedEngine {
     await this.#container?.kill();
   }
 
-  async #pull(query: URLSearchParams, signal: AbortSignal): Promise<EngineAnswer> {
+  async #pull(query: URLSearchParams, { signal, registryAuth }: EngineRequest): Promise<EngineAnswer> {
     const from = splitReference(query.get('fromImage') ?? '');
     const image = this.#registry.find(from.name, query.get('tag') ?? from.version);
     const shown = `${image.name}:${image.tag}`;
     await sleep(image.pullMs, undefined, { signal });
+    if (!isLoggedIn(image.name, registryAuth)) {
+      const [host = ''] = image.name.split('/');
+      const message = `Head "https://${host}/v2/manifests/${image.tag}": no basic auth credentials`;
+      return json(500, { message });
+    }
     if (!image.isInRegistry) {
       return json(404, { message: `manifest for ${shown} not found: manifest unknown: manifest unknown` });
     }

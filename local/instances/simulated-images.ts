@@ -62,6 +62,18 @@ export function splitReference(reference: string): { name: string; version: stri
   return { name, version: digest ?? (colon === -1 ? 'latest' : beforeDigest.slice(colon + 1)) };
 }
 
+/**
+ * Whether its registry lets a pull in. Those of ECR want what the local cloud hands out; the others take everybody.
+ * @param registryAuth Docker's X-Registry-Auth
+ */
+export function isLoggedIn(name: string, registryAuth = ''): boolean {
+  if (!ECR.test(name)) return true;
+  const auth = Buffer.from(registryAuth, 'base64url').toString();
+  return auth.includes('"username":"AWS"') && auth.includes('"password":"ecr-');
+}
+
+const ECR = /^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com\//;
+
 function behaviour(name: string, number: number | undefined): Behaviour {
   switch (name) {
     case 'sim/exit':

@@ -30,7 +30,7 @@ describe('loadConfig', () => {
       trustProxy: false,
     });
     expect(config.database).toEqual({ url: enough.DATABASE_URL, listenUrl: enough.DATABASE_URL });
-    expect(config.aws).toEqual({ region: 'us-west-2', quotaShare: 0.8 });
+    expect(config.aws).toEqual({ region: 'us-west-2', quotaShare: 0.8, ecrRegistries: ['own'] });
     expect(config).toMatchObject({ cluster: 'default', role: 'all', webConcurrency: 1, logLevel: 'info' });
     expect(config.limits).toEqual({ requestsPerMinute: 6000 });
     expect(config.fleet).toEqual({
@@ -84,6 +84,7 @@ describe('loadConfig', () => {
       AWS_ACCOUNT_ID: '123456789012',
       ALLOWED_SUBNETS: ' subnet-0123456789abcdef0 ,subnet-01234567,',
       MAX_INSTANCES: '12',
+      ECR_REGISTRIES: 'own, 123456789012.dkr.ecr.eu-west-1.amazonaws.com',
       MAX_JOBS: '10',
       RATE_LIMIT: '60',
       DOCS: 'off',
@@ -103,6 +104,7 @@ describe('loadConfig', () => {
     });
     expect(config.database.listenUrl).toBe('postgres://direct/x');
     expect(config.aws.accountId).toBe('123456789012');
+    expect(config.aws.ecrRegistries).toEqual(['own', '123456789012.dkr.ecr.eu-west-1.amazonaws.com']);
     expect(config.fleet).toMatchObject({
       allowedSubnets: ['subnet-0123456789abcdef0', 'subnet-01234567'],
       maxInstances: 12,
@@ -150,6 +152,7 @@ describe('loadConfig', () => {
     ['a quota share above one', { EC2_QUOTA_SHARE: '1.5' }, 'EC2_QUOTA_SHARE'],
     ['an AMI that is none', { DEFAULT_IMAGE_ID: secret }, 'DEFAULT_IMAGE_ID'],
     ['a subnet that is none', { ALLOWED_SUBNETS: `subnet-01234567,${secret}` }, 'ALLOWED_SUBNETS'],
+    ['a registry of ECR that is none', { ECR_REGISTRIES: `own,${secret}` }, 'ECR_REGISTRIES'],
     ['a proxy that is none', { TRUST_PROXY: `10.0.0.0/8,${secret}` }, 'TRUST_PROXY'],
     ['a secrets address without a key', { SECRETS_URI: `s3://${secret}` }, 'SECRETS_URI'],
     ['a collector without a scheme', { OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' }, 'OTEL_EXPORTER_OTLP_ENDPOINT'],

@@ -24,6 +24,8 @@ export type Config = {
     readonly accountId?: string;
     /** Above 0, at most 1. */
     readonly quotaShare: number;
+    /** Hosts; `own`: that of our own account in `region`. */
+    readonly ecrRegistries: readonly string[];
   };
   readonly cluster: string;
   readonly role: Role;
@@ -126,6 +128,7 @@ function group(settings: Settings, isPathStyle: boolean): Config {
       region: settings.AWS_REGION,
       ...(settings.AWS_ACCOUNT_ID !== undefined && { accountId: settings.AWS_ACCOUNT_ID }),
       quotaShare: settings.EC2_QUOTA_SHARE,
+      ecrRegistries: settings.ECR_REGISTRIES,
     },
     cluster: settings.CLUSTER,
     role: settings.ROLE,

@@ -227,6 +227,16 @@ export const Settings = z.object({
   ALLOWED_PROFILES: list(/^[\w+=,.@-]{1,128}$/, 'instance profile names')
     .prefault('')
     .meta({ description: 'Instance profiles jobs may name.', example: 'job-reader' }),
+  ECR_REGISTRIES: list(
+    /^(own|none|\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]{1,30}\.amazonaws\.com(\.cn)?)$/,
+    '`own`, `none` or hosts like 123456789012.dkr.ecr.us-west-2.amazonaws.com',
+  )
+    .prefault('own')
+    .meta({
+      description:
+        'Registries of ECR that jobs’ images are pulled from with tokens of the API’s own role: hosts, or `own`, that of its account in AWS_REGION. `none`: no tokens.',
+      example: 'own,123456789012.dkr.ecr.eu-central-1.amazonaws.com',
+    }),
   MAX_INSTANCES: wholeNumber(1, 1_000_000).optional().meta({
     description: 'Instances this fleet may have at once; deployments wait beyond it. Default: what EC2 allows.',
     example: '100',

@@ -19,6 +19,7 @@ export const PROBLEMS = {
   conflict: { status: 409, title: 'Not possible in the present state' },
   'job-name-taken': { status: 409, title: 'There is a job of this name' },
   'job-limit-reached': { status: 409, title: 'There may be no more jobs' },
+  'instance-limit-reached': { status: 409, title: 'There may be no more instances' },
   'job-deleting': { status: 409, title: 'The job is being deleted' },
   'deployment-active': { status: 409, title: 'The deployment is active' },
   'deployment-draining': { status: 409, title: 'The deployment is being stopped' },

@@ -1,9 +1,7 @@
 import {
   createRequest,
-  formatImageReference,
   imageInspectRequest,
   logsRequest,
-  parseImageReference,
   pullRequest,
   startRequest,
   waitRequest,
@@ -14,6 +12,7 @@ import { parseError, parseImageInspect, parsePull, parseWait } from '../agent/co
 import type { OrderSpec } from '../agent/order.js';
 import { ATTEMPT_DEADLINE_SECONDS, ATTEMPT_PHASES, type AttemptPhase } from '../deployments/attempt-status.js';
 import type { LogLine } from '../deployments/log-line.js';
+import { formatImageReference, parseImageReference } from '../jobs/image-reference.js';
 import type { AttemptFacts, DeploymentFacts, InstanceFacts, OrderFacts, OrderPurpose } from './plan-facts.js';
 import { REASONS, type Reason } from './plan-reasons.js';
 

@@ -39,8 +39,10 @@ describe('marked secrets', () => {
       markOf('patched secret', PATCHED_SECRET),
       markOf('password of a registry', PASSWORD),
       markOf('ADMIN_TOKEN', ADMIN_TOKEN),
+      markOf('token of ECR', stack.cloud.ecrPassword),
     ];
     greetings = await liveAndHeal();
+    await pullFromEcr();
     await walkEveryRoute();
     await makeMistakes();
   }, 240_000);
@@ -126,6 +128,19 @@ describe('marked secrets', () => {
     await send({ method: 'PATCH', path: '/v1/jobs/web', body: { secrets: { GREETING: PATCHED_SECRET } } });
     await send({ method: 'POST', path: deployments, body: {} });
     return [first, own, rolledBack, await active(4)];
+  }
+
+  /** With a token of our own role: an image that nobody else may pull. */
+  async function pullFromEcr(): Promise<void> {
+    const image = `${stack.cloud.accountId}.dkr.ecr.${stack.cloud.region}.amazonaws.com/web:1`;
+    await send({ method: 'POST', path: '/v1/jobs', body: { name: 'ecr', image, ...WEB } });
+    await until(async () => {
+      const text = await send({ method: 'GET', path: '/v1/jobs/ecr/deployments/1?wait=30&until=active' });
+      const { status, message } = JSON.parse(text) as { status: string; message: string };
+      if (status === 'failed') throw new Error(message);
+      return status === 'active';
+    }, 90_000);
+    await send({ method: 'DELETE', path: '/v1/jobs/ecr' });
   }
 
   /** A minute after an exit the container is looked at: the minute is taken off. */
