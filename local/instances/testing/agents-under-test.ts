@@ -174,7 +174,8 @@ function newEngine(address: string): EngineUnderTest {
   return new EngineUnderTest({ address, gate: new Gate(), report: () => undefined });
 }
 
-async function serveEngine(engine: SimulatedEngine, socket: string, calls: EngineCall[]): Promise<Server> {
+/** The engine on a Unix socket, as Docker answers there. */
+export async function serveEngine(engine: SimulatedEngine, socket: string, calls: EngineCall[]): Promise<Server> {
   const server = createServer((request, response) => {
     const { method = '', url: path = '', headers } = request;
     const gone = new AbortController();
