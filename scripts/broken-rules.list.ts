@@ -303,9 +303,23 @@ export const RULES: readonly Rule[] = [
   {
     name: 'a-stop-without-an-end',
     file: 'src/scheduler/plan-leaving.ts',
-    text: 'if (isStopped || isLost || draft.now >= deadline)',
-    broken: 'if (isStopped || isLost)',
+    text: 'if (isLost || flush?.answeredAt || draft.now >= waitsUntil)',
+    broken: 'if (isLost || flush?.answeredAt)',
     caughtBy: [HISTORIES],
+  },
+  {
+    name: 'an-attempt-ends-without-its-logs',
+    file: 'src/scheduler/plan-leaving.ts',
+    text: `if (!flush && latest(attempt, 'stop')?.answeredAt) {`,
+    broken: `if (latest(attempt, 'stop')?.answeredAt) return draft.move(deployment, attempt, 'ended');\n  if (!flush) {`,
+    caughtBy: [JOB, HISTORIES],
+  },
+  {
+    name: 'a-failed-attempt-ends-without-its-logs',
+    file: 'src/scheduler/plan-leaving.ts',
+    text: `if (hasStarted(attempt) || reason === 'deadline-exceeded')`,
+    broken: `if (reason === 'health-check-failed' || reason === 'deadline-exceeded')`,
+    caughtBy: [JOB, HISTORIES],
   },
   {
     name: 'untaken-orders-wait-for-ever',

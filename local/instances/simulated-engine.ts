@@ -17,7 +17,12 @@ export type EngineRequest = {
   registryAuth?: string;
   signal: AbortSignal;
 };
-export type EngineAnswer = { status: number; body: Buffer };
+export type EngineAnswer = {
+  status: number;
+  body: Buffer;
+  /** After the body, as it comes. */
+  stream?: AsyncIterable<Buffer>;
+};
 
 /** The Docker Engine of one simulated instance: the calls the scheduler orders, with Docker's statuses and bodies. */
 export class SimulatedEngine {
@@ -27,6 +32,7 @@ export class SimulatedEngine {
   #container: SimulatedContainer | undefined;
   #brokenDown: PromiseWithResolvers<never> = neverSettled();
   #isBroken = false;
+  #breaking = new AbortController();
 
   constructor(site: Site, registry = new SimulatedRegistry()) {
     this.#site = site;
@@ -42,12 +48,14 @@ export class SimulatedEngine {
   break(): void {
     this.#isBroken = true;
     this.#brokenDown.reject(new Error('the engine does not answer'));
+    this.#breaking.abort();
   }
 
   mend(): void {
     if (!this.#isBroken) return;
     this.#isBroken = false;
     this.#brokenDown = neverSettled();
+    this.#breaking = new AbortController();
   }
 
   /** The kernel kills the container's process, and Docker treats that like any other exit. */
@@ -71,7 +79,7 @@ export class SimulatedEngine {
       case 'GET /json':
         return json(200, container.inspect());
       case 'GET /logs':
-        return this.#logs(container, url.searchParams);
+        return this.#logs(container, url.searchParams, request.signal);
       case 'POST /start':
         return this.#start(container);
       case 'POST /wait':
@@ -194,14 +202,22 @@ export class SimulatedEngine {
     return empty(204);
   }
 
-  #logs(container: SimulatedContainer, query: URLSearchParams): EngineAnswer {
+  #logs(container: SimulatedContainer, query: URLSearchParams, signal: AbortSignal): EngineAnswer {
     const isSet = (name: string) => ['1', 'true'].includes(query.get(name) ?? '');
     const tail = query.get('tail') ?? 'all';
-    const options = { stdout: isSet('stdout'), stderr: isSet('stderr'), timestamps: isSet('timestamps') };
+    const options = {
+      stdout: isSet('stdout'),
+      stderr: isSet('stderr'),
+      timestamps: isSet('timestamps'),
+      tail: /^\d+$/.test(tail) ? Number(tail) : Infinity,
+      sinceNs: nanoseconds(query.get('since') ?? '0'),
+    };
     if (!options.stdout && !options.stderr) {
       return json(400, { message: 'Bad parameters: you must choose at least one stream' });
     }
-    return { status: 200, body: container.logs({ ...options, tail: /^\d+$/.test(tail) ? Number(tail) : Infinity }) };
+    if (!isSet('follow')) return { status: 200, body: container.logs(options) };
+    const ended = AbortSignal.any([signal, this.#breaking.signal]);
+    return { status: 200, body: Buffer.alloc(0), stream: container.followLogs(options, ended) };
   }
 
   #find(reference: string): SimulatedImage | undefined {
@@ -216,6 +232,12 @@ function neverSettled(): PromiseWithResolvers<never> {
   // It may be rejected while nobody waits.
   pending.promise.catch(() => undefined);
   return pending;
+}
+
+/** `seconds[.fraction]`, as Docker takes times. */
+function nanoseconds(time: string): bigint {
+  const [seconds = '', fraction = ''] = time.split('.');
+  return /^\d+$/.test(seconds) ? BigInt(seconds) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0').slice(0, 9)) : 0n;
 }
 
 function isNameOf(name: string, container: SimulatedContainer): boolean {

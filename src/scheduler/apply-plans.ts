@@ -90,8 +90,9 @@ function deploymentRow(row: DeploymentRow): object {
 
 function attemptRow(row: AttemptRow): object {
   const { id, phase, reason, message, counted } = row;
-  const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt } = row;
-  return { id, phase, reason, message, counted, assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt };
+  const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt } = row;
+  const times = { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt };
+  return { id, phase, reason, message, counted, ...times };
 }
 
 function isVisible({ job, plan }: Planned): boolean {
@@ -126,10 +127,11 @@ const UPDATE_DEPLOYMENTS = `
 const UPDATE_ATTEMPTS = `
   UPDATE attempts a SET phase = p.phase, reason = p.reason, message = p.message, counted = p.counted,
     assigned_at = p."assignedAt", pulling_at = p."pullingAt", starting_at = p."startingAt",
-    healthy_at = p."healthyAt", stopping_at = p."stoppingAt", ended_at = p."endedAt"
+    healthy_at = p."healthyAt", stopping_at = p."stoppingAt", ended_at = p."endedAt",
+    logs_complete_at = p."logsCompleteAt"
   FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, phase text, reason text, message text, counted boolean,
     "assignedAt" timestamptz, "pullingAt" timestamptz, "startingAt" timestamptz, "healthyAt" timestamptz,
-    "stoppingAt" timestamptz, "endedAt" timestamptz)
+    "stoppingAt" timestamptz, "endedAt" timestamptz, "logsCompleteAt" timestamptz)
   WHERE a.id = p.id`;
 
 const INSERT_SHAPES = `

@@ -126,6 +126,7 @@ const ATTEMPTS = `
   SELECT a.deployment_id AS "deploymentId", a.id, a.number, a.shape_key AS "shapeKey", a.phase, a.reason, a.message,
     a.counted, a.created_at AS "createdAt", a.assigned_at AS "assignedAt", a.pulling_at AS "pullingAt",
     a.starting_at AS "startingAt", a.healthy_at AS "healthyAt", a.stopping_at AS "stoppingAt", a.ended_at AS "endedAt",
+    a.logs_complete_at AS "logsCompleteAt",
     CASE WHEN i.id IS NOT NULL THEN jsonb_build_object(
       'id', i.id, 'assignedAt', s.assigned_at, 'state', i.state, 'stateReason', i.state_reason,
       'privateIp', i.private_ip, 'imageId', i.image_id, 'unreachableAt', i.unreachable_at,

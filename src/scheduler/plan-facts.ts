@@ -78,6 +78,8 @@ export type AttemptFacts = {
   readonly healthyAt: Date | null;
   readonly stoppingAt: Date | null;
   readonly endedAt: Date | null;
+  /** All its container printed is stored. */
+  readonly logsCompleteAt: Date | null;
   /** Given by the fleet; null while waiting. */
   readonly instance: InstanceFacts | null;
   /** Of its instance; by number. */
@@ -120,6 +122,8 @@ export const ORDER_PURPOSES = [
   'wait',
   'probe',
   'logs',
+  'follow-logs',
+  'flush-logs',
   'inspect-container',
   'restart-policy',
   'stop',

@@ -23,6 +23,8 @@ export type WorldDeployment = Omit<Mutable<DeploymentFacts>, 'attempts' | 'ended
   attempts: WorldAttempt[];
 };
 
+/** An exit, a notice: answered when there is something to tell. Logs are followed without an answer. */
+const UNANSWERED_FOR_LONG: readonly OrderPurpose[] = ['wait', 'watch-spot', 'follow-logs'];
 const START = Date.parse('2026-01-01T00:00:00Z');
 
 /**
@@ -181,7 +183,7 @@ export class PlannerWorld {
     if (!attempt.instance) return attempt.verdict ? [] : [() => this.assign(attempt)];
     if (attempt.instance.state !== 'running') return [];
     return attempt.orders
-      .filter(({ purpose, answeredAt }) => !answeredAt && purpose !== 'wait' && purpose !== 'watch-spot')
+      .filter(({ purpose, answeredAt }) => !answeredAt && !UNANSWERED_FOR_LONG.includes(purpose))
       .map((order) => () => (order.purpose === 'probe' ? this.probe(attempt, 'healthy') : this.answer(order)));
   }
 
@@ -222,7 +224,7 @@ export class PlannerWorld {
       Object.assign(this.deployment(id), { ...columns, deadlineAt, startedAt, activeAt, endedAt });
     }
     for (const { id, phase, reason, message, counted, ...times } of plan.attempts) {
-      const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt } = times;
+      const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt } = times;
       const columns = { phase, reason, message, counted };
       Object.assign(this.attempt(id), {
         ...columns,
@@ -232,6 +234,7 @@ export class PlannerWorld {
         healthyAt,
         stoppingAt,
         endedAt,
+        logsCompleteAt,
       });
     }
     for (const { deploymentId, number, reason } of plan.newAttempts) {
@@ -271,6 +274,7 @@ function newAttempt(id: string, number: number, reason: string, createdAt: Date)
     healthyAt: null,
     stoppingAt: null,
     endedAt: null,
+    logsCompleteAt: null,
     instance: null,
     orders: [],
     verdict: null,
