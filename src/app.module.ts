@@ -12,6 +12,7 @@ import { JobsModule } from './jobs/jobs.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
 import { RegistriesModule } from './registries/registries.module.js';
 import { SchedulerModule } from './scheduler/scheduler.module.js';
+import { WebhooksModule } from './webhooks/webhooks.module.js';
 
 /** The one list of modules. What a process does of it, its parts decide by `config.role`. */
 @Module({})
@@ -32,6 +33,7 @@ export class AppModule {
         SchedulerModule,
         FleetModule,
         RegistriesModule,
+        WebhooksModule,
         AgentModule,
         MetricsModule,
       ],

@@ -45,6 +45,10 @@ export type Config = {
     readonly allowedProfiles: readonly string[];
     readonly maxInstances?: number;
   };
+  readonly webhooks: {
+    /** Networks, addresses and host names webhooks may lead to besides public addresses. */
+    readonly allowedNetworks: readonly string[];
+  };
   /** `certificates`: paths of PEM files trusted besides AWS's own. */
   readonly identity: { readonly certificates: readonly string[] };
   readonly logLevel: LogLevel;
@@ -122,6 +126,7 @@ function group(settings: Settings): Config {
       allowedProfiles: settings.ALLOWED_PROFILES,
       ...(settings.MAX_INSTANCES !== undefined && { maxInstances: settings.MAX_INSTANCES }),
     },
+    webhooks: { allowedNetworks: settings.WEBHOOKS_ALLOWED_NETWORKS },
     identity: { certificates: settings.IDENTITY_CERTIFICATES },
     logLevel: settings.LOG_LEVEL,
   };

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 
 // Every setting there is. README's table and .env.example are generated from this file (scripts/readme-settings.ts), so
@@ -17,6 +18,8 @@ const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const HOST = /^[A-Za-z0-9.:_-]{1,255}$/;
 /** A proxy named wrongly would let any client forge its address, so only what Fastify's trustProxy understands passes. */
 const PROXY = /^(loopback|linklocal|uniquelocal|[0-9.]+(\/\d{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(\/\d{1,3})?)$/;
+
+const NETWORK_OR_HOST = /^[A-Za-z0-9.:_-]{1,255}(\/\d{1,3})?$/;
 
 const wholeNumber = (min: number, max: number) =>
   z
@@ -235,6 +238,17 @@ export const Settings = z.object({
       'How long ended deployments, deleted jobs and terminated instances stay. The last 50 deployments of a job stay longer.',
     example: '90',
   }),
+  WEBHOOKS_ALLOWED_NETWORKS: list(NETWORK_OR_HOST, 'networks, addresses or host names')
+    .refine(
+      (items) => items.every(isNetworkOrHost),
+      'must be a comma-separated list of networks, addresses or host names',
+    )
+    .prefault('')
+    .meta({
+      description:
+        'Where webhooks may go besides public addresses by HTTPS: networks, addresses, host names. There plain HTTP is allowed, too.',
+      example: '10.20.0.0/16,hooks.internal',
+    }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
     .meta({
@@ -256,6 +270,14 @@ export const Settings = z.object({
     }),
 });
 export type Settings = z.infer<typeof Settings>;
+
+/** What only looks like a network would open nothing, or be taken for a host. */
+function isNetworkOrHost(text: string): boolean {
+  const [address = '', bits] = text.split('/');
+  const version = isIP(address);
+  if (bits !== undefined) return version !== 0 && Number(bits) <= (version === 4 ? 32 : 128);
+  return version !== 0 || !(address.includes(':') || /^[\d.]+$/.test(address));
+}
 
 function isKeyOf32Bytes(text: string): boolean {
   return KEY_OF_32_BYTES.test(text);

@@ -13,6 +13,9 @@ import { IdempotencyKey } from '../http/idempotency-key.entity.js';
 import { Job } from '../jobs/job.entity.js';
 import { Registry } from '../registries/registry.entity.js';
 import { JobSecrets } from '../secrets/job-secrets.entity.js';
+import { WebhookCursor } from '../webhooks/webhook-cursor.entity.js';
+import { WebhookDelivery } from '../webhooks/webhook-delivery.entity.js';
+import { Webhook } from '../webhooks/webhook.entity.js';
 import { MIGRATIONS } from './migrations/index.js';
 
 /** As the seed names it. The hyphen means: always quoted in SQL, which is why search_path carries it. */
@@ -49,6 +52,9 @@ export function createDataSource({
       IdempotencyKey,
       JobSecrets,
       Registry,
+      Webhook,
+      WebhookDelivery,
+      WebhookCursor,
     ],
     migrations: MIGRATIONS,
     migrationsTableName: 'migrations',

@@ -4,9 +4,10 @@ import type { Database } from './database.js';
 
 /**
  * `jobs`: job rows became due. `shapes`: shape rows became due. `orders`: keys are instance ids with a new order.
- * `changes`: keys are job ids whose state changed (for ?wait=). `tokens`: keys are ids of tokens that were revoked. A signal is a hint that saves waiting: the columns are the guarantee.
+ * `changes`: keys are job ids whose state changed (for ?wait=). `tokens`: keys are ids of tokens that were revoked. `webhooks`: there are deliveries to
+ * queue. A signal is a hint that saves waiting: the columns are the guarantee.
  */
-export type Channel = 'jobs' | 'shapes' | 'orders' | 'changes' | 'tokens';
+export type Channel = 'jobs' | 'shapes' | 'orders' | 'changes' | 'tokens' | 'webhooks';
 export type Listener = (keys: readonly string[]) => void;
 
 const CHANNEL = 'scheduler_signals';
