@@ -2,6 +2,7 @@ import { Initial1800000000001 } from './0001-initial.js';
 import { Adoption1800000000002 } from './0002-adoption.js';
 import { Access1800000000003 } from './0003-access.js';
 import { Secrets1800000000004 } from './0004-secrets.js';
+import { Events1800000000006 } from './0006-events.js';
 import { Webhooks1800000000007 } from './0007-webhooks.js';
 
 /** In order; a released migration is never edited. */
@@ -10,5 +11,6 @@ export const MIGRATIONS = [
   Adoption1800000000002,
   Access1800000000003,
   Secrets1800000000004,
+  Events1800000000006,
   Webhooks1800000000007,
 ];
