@@ -37,6 +37,22 @@ export const EVENT_TYPES = [
   'registry.deleted',
   'webhook.created',
   'webhook.changed',
+  'webhook.secret-rotated',
+  'webhook.disabled',
   'webhook.deleted',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
+
+/** What only an admin may read elsewhere. */
+const ADMIN_ONLY = /^(token|registry|webhook)\./;
+
+/** @param pattern a type, or the beginning of some with the dot it ends with: `deployment.` */
+export function typesLike(pattern: string): EventType[] {
+  return EVENT_TYPES.filter((type) => type === pattern || (pattern.endsWith('.') && type.startsWith(pattern)));
+}
+
+/** Of some types, or of all (null), those that someone may see; null = all. */
+export function visibleTypes(types: readonly EventType[] | null, isAdmin: boolean): readonly EventType[] | null {
+  if (isAdmin) return types;
+  return (types ?? EVENT_TYPES).filter((type) => !ADMIN_ONLY.test(type));
+}

@@ -64,9 +64,9 @@ export class DeliveriesController {
   async list(
     @Param('id') id: string,
     @Query({ schema: ListDeliveries }) query: ListDeliveries,
-    @CurrentCaller() { scope }: Caller,
+    @CurrentCaller() caller: Caller,
   ): Promise<Page<DeliveryResponse>> {
-    return await this.deliveries.list(id, query, scope);
+    return await this.deliveries.list(id, query, caller);
   }
 
   @Get('deliveries/:deliveryId')
@@ -84,9 +84,9 @@ export class DeliveriesController {
   async get(
     @Param('id') id: string,
     @Param('deliveryId') deliveryId: string,
-    @CurrentCaller() { scope }: Caller,
+    @CurrentCaller() caller: Caller,
   ): Promise<DeliveryResponse> {
-    return await this.deliveries.get(id, deliveryId, scope);
+    return await this.deliveries.get(id, deliveryId, caller);
   }
 
   @Post('deliveries/:deliveryId/redeliver')
@@ -106,8 +106,8 @@ export class DeliveriesController {
   async redeliver(
     @Param('id') id: string,
     @Param('deliveryId') deliveryId: string,
-    @CurrentCaller() { scope }: Caller,
+    @CurrentCaller() caller: Caller,
   ): Promise<DeliveryResponse> {
-    return await this.deliveries.redeliver(id, deliveryId, scope);
+    return await this.deliveries.redeliver(id, deliveryId, caller);
   }
 }

@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import type { Caller, Scope } from '../auth/access-rules.js';
+import type { Caller } from '../auth/access-rules.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { currentAuthor } from '../events/author.js';
 import { decodeCursor, exactTimeSql, type Page, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
@@ -17,9 +18,9 @@ export class DeliveriesService {
   ) {}
 
   /** The newest first. @throws Problem webhook-not-found */
-  async list(webhookId: string, query: ListDeliveries, scope: Scope): Promise<Page<DeliveryResponse>> {
+  async list(webhookId: string, query: ListDeliveries, caller: Caller): Promise<Page<DeliveryResponse>> {
     const { limit, cursor, status = null } = query;
-    await findWebhook(this.database, webhookId, scope);
+    await findWebhook(this.database, webhookId, caller);
     const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
     const values = [webhookId, status, before, id, limit + 1];
     const rows = await this.database.query<DeliveryRow>(LIST, values);
@@ -27,24 +28,24 @@ export class DeliveriesService {
   }
 
   /** @throws Problem webhook-not-found, delivery-not-found */
-  async get(webhookId: string, id: string, scope: Scope): Promise<DeliveryResponse> {
-    await findWebhook(this.database, webhookId, scope);
+  async get(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
+    await findWebhook(this.database, webhookId, caller);
     const [row] = await this.database.query<DeliveryRow>(GET, [webhookId, id]);
     return toDelivery(row ?? notFound());
   }
 
   /** A delivery that tells of nothing. @throws Problem webhook-not-found, webhook-disabled */
   async ping(webhookId: string, caller: Caller): Promise<DeliveryResponse> {
-    return await this.#send(webhookId, caller.scope, async (transaction) => {
-      const body = JSON.stringify(pingOf(webhookId, caller));
+    return await this.#send(webhookId, caller, async (transaction) => {
+      const body = JSON.stringify(pingOf(webhookId));
       const [row] = await transaction.query<DeliveryRow>(PING, [webhookId, body]);
       return row;
     });
   }
 
   /** The same id and body once more; one that is on its way already stays so. @throws Problem */
-  async redeliver(webhookId: string, id: string, scope: Scope): Promise<DeliveryResponse> {
-    return await this.#send(webhookId, scope, async (transaction) => {
+  async redeliver(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
+    return await this.#send(webhookId, caller, async (transaction) => {
       const [row] = await transaction.query<DeliveryRow>(REDELIVER, [webhookId, id]);
       return row;
     });
@@ -52,11 +53,11 @@ export class DeliveriesService {
 
   async #send(
     webhookId: string,
-    scope: Scope,
+    caller: Caller,
     write: (transaction: Queryable) => Promise<DeliveryRow | undefined>,
   ): Promise<DeliveryResponse> {
     const delivery = await this.database.transaction(async (transaction) => {
-      const { enabled } = await findWebhook(transaction, webhookId, scope);
+      const { enabled } = await findWebhook(transaction, webhookId, caller);
       if (!enabled) throw new Problem('webhook-disabled', 'Nothing is sent while the webhook is disabled.');
       return toDelivery((await write(transaction)) ?? notFound());
     });
@@ -66,8 +67,7 @@ export class DeliveriesService {
 }
 
 /** As events are sent, but for the position: it is none. */
-function pingOf(webhookId: string, { id }: Caller) {
-  const actor = id === 'admin' || id === 'anonymous' ? id : `token:${id}`;
+function pingOf(webhookId: string) {
   return {
     position: null,
     at: new Date().toISOString(),
@@ -76,8 +76,7 @@ function pingOf(webhookId: string, { id }: Caller) {
     deployment: null,
     attempt: null,
     instance: null,
-    actor,
-    cause: {},
+    ...currentAuthor(),
     data: { webhook: webhookId },
   };
 }
@@ -135,7 +134,7 @@ const LIST = `
 const GET = `SELECT ${COLUMNS} FROM webhook_deliveries WHERE webhook_id = $1 AND id::text = $2`;
 
 const PING = `
-  INSERT INTO webhook_deliveries (webhook_id, type, body) VALUES ($1, 'webhook.ping', $2) RETURNING ${COLUMNS}`;
+  INSERT INTO webhook_deliveries (id, webhook_id, type, body) VALUES (gen_random_uuid(), $1, 'webhook.ping', $2) RETURNING ${COLUMNS}`;
 
 const REDELIVER = `
   UPDATE webhook_deliveries SET

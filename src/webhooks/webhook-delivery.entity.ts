@@ -9,7 +9,7 @@ import { Webhook } from './webhook.entity.js';
 @Index('webhook_deliveries_age', ['createdAt'])
 export class WebhookDelivery {
   /** The receiver’s `webhook-id`: the same at every try. */
-  @PrimaryColumn('uuid', { primaryKeyConstraintName: 'webhook_deliveries_pkey', default: () => 'gen_random_uuid()' })
+  @PrimaryColumn('uuid', { primaryKeyConstraintName: 'webhook_deliveries_pkey' })
   id!: string;
 
   @Column('uuid', { name: 'webhook_id' })

@@ -20,6 +20,10 @@ export class Webhook {
   @Column('text', { array: true, nullable: true })
   jobs!: string[] | null;
 
+  /** An admin made it for every event: it tells of tokens and registries, too, and only admins see it. */
+  @Column('boolean', { name: 'is_for_admins' })
+  isForAdmins!: boolean;
+
   @Column('boolean', { default: true })
   enabled!: boolean;
 

@@ -62,9 +62,9 @@ export class WebhooksController {
   })
   async list(
     @Query({ schema: ListWebhooks }) query: ListWebhooks,
-    @CurrentCaller() { scope }: Caller,
+    @CurrentCaller() caller: Caller,
   ): Promise<Page<WebhookResponse>> {
-    return await this.webhooks.list(query, scope);
+    return await this.webhooks.list(query, caller);
   }
 
   @Get(':id')
@@ -81,10 +81,10 @@ export class WebhooksController {
   })
   async get(
     @Param('id') id: string,
-    @CurrentCaller() { scope }: Caller,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<WebhookResponse> {
-    return answer(reply, await this.webhooks.get(id, scope));
+    return answer(reply, await this.webhooks.get(id, caller));
   }
 
   @Patch(':id')

@@ -3,6 +3,9 @@ import { Inject, Injectable } from '@nestjs/common';
 import { type Caller, isInScope, type Scope } from '../auth/access-rules.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
+import { appendEvents } from '../events/append-events.js';
+import { currentAuthor } from '../events/author.js';
+import type { EventType } from '../events/event-types.js';
 import { decodeCursor, exactTimeSql, type Page, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem, type ProblemError } from '../http/problem.js';
 import { type Allowed, faultOfUrl, parseAllowed } from './address-rules.js';
@@ -46,22 +49,26 @@ export class WebhooksService {
     const id = randomUUID();
     const secret = makeSecret();
     const { url, description, events, enabled } = wanted;
-    const values = [id, url, description, events, jobs, enabled, sealSecret(this.keys, id, secret), caller.id];
-    const [row] = await this.database.query<WebhookRow>(INSERT, [...values, MOST_WEBHOOKS]);
-    if (!row) throw new Problem('webhook-limit-reached', `There are ${MOST_WEBHOOKS} webhooks already.`);
-    return versioned(row, secret);
+    const sealed = sealSecret(this.keys, id, secret);
+    const values = [id, url, description, events, jobs, enabled, sealed, caller.id, tellsAll(caller, jobs)];
+    return await this.database.transaction(async (transaction) => {
+      const [row] = await transaction.query<WebhookRow>(INSERT, [...values, MOST_WEBHOOKS]);
+      if (!row) throw new Problem('webhook-limit-reached', `There are ${MOST_WEBHOOKS} webhooks already.`);
+      await tell(transaction, 'webhook.created', row);
+      return versioned(row, secret);
+    });
   }
 
   /** The newest first. */
-  async list({ limit, cursor }: ListWebhooks, scope: Scope): Promise<Page<WebhookResponse>> {
+  async list({ limit, cursor }: ListWebhooks, caller: Caller): Promise<Page<WebhookResponse>> {
     const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
-    const rows = await this.database.query<WebhookRow>(LIST, [scope, before, id, limit + 1]);
+    const rows = await this.database.query<WebhookRow>(LIST, [...sightOf(caller), before, id, limit + 1]);
     return toPage(rows, limit, (row) => [row.exact_created_at, row.id], toWebhook);
   }
 
   /** @throws Problem webhook-not-found */
-  async get(id: string, scope: Scope): Promise<Versioned<WebhookResponse>> {
-    return versioned(await findWebhook(this.database, id, scope));
+  async get(id: string, caller: Caller): Promise<Versioned<WebhookResponse>> {
+    return versioned(await findWebhook(this.database, id, caller));
   }
 
   /** @param versions of If-Match. @throws Problem */
@@ -69,27 +76,29 @@ export class WebhooksService {
     id: string,
     patch: PatchWebhook,
     versions: number[] | null,
-    { scope }: Caller,
+    caller: Caller,
   ): Promise<Versioned<WebhookResponse>> {
     if (patch.url !== undefined) this.#checkUrl(patch.url);
-    if (patch.jobs !== undefined) checkScope(patch.jobs, scope);
+    if (patch.jobs !== undefined) checkScope(patch.jobs, caller.scope);
     return await this.database.transaction(async (transaction) => {
-      const { url, description, events, jobs, enabled } = {
-        ...(await lock(transaction, id, scope, versions)),
-        ...patch,
-      };
-      const values = [id, url, description, events, jobs, enabled, patch.enabled === true];
-      const [row] = await transaction.query<WebhookRow>(UPDATE, values);
+      const before = await lock(transaction, id, caller, versions);
+      const { url, description, events, enabled } = { ...before, ...patch };
+      const jobs = patch.jobs === undefined ? before.jobs : patch.jobs;
+      const isForAdmins = tellsAll(caller, jobs);
+      const values = [id, url, description, events, jobs, enabled, patch.enabled === true, isForAdmins];
+      const [row = notFound()] = await transaction.query<WebhookRow>(UPDATE, values);
       if (!enabled) await transaction.query(CANCEL_DELIVERIES, [id]);
-      return versioned(row ?? notFound());
+      await tell(transaction, 'webhook.changed', row);
+      return versioned(row);
     });
   }
 
   /** With its deliveries. @throws Problem */
-  async delete(id: string, versions: number[] | null, { scope }: Caller): Promise<WebhookResponse> {
+  async delete(id: string, versions: number[] | null, caller: Caller): Promise<WebhookResponse> {
     return await this.database.transaction(async (transaction) => {
-      const row = await lock(transaction, id, scope, versions);
+      const row = await lock(transaction, id, caller, versions);
       await transaction.query('DELETE FROM webhooks WHERE id = $1', [id]);
+      await tell(transaction, 'webhook.deleted', row);
       return toWebhook(row);
     });
   }
@@ -98,14 +107,15 @@ export class WebhooksService {
   async rotateSecret(
     id: string,
     { graceSeconds }: RotateSecret,
-    { scope }: Caller,
+    caller: Caller,
   ): Promise<Versioned<NewSecretResponse>> {
     const secret = makeSecret();
     return await this.database.transaction(async (transaction) => {
-      await lock(transaction, id, scope, null);
+      await lock(transaction, id, caller, null);
       const values = [id, sealSecret(this.keys, id, secret), graceSeconds];
-      const [row] = await transaction.query<WebhookRow>(ROTATE, values);
-      return versioned(row ?? notFound(), secret);
+      const [row = notFound()] = await transaction.query<WebhookRow>(ROTATE, values);
+      await tell(transaction, 'webhook.secret-rotated', row);
+      return versioned(row, secret);
     });
   }
 
@@ -115,9 +125,9 @@ export class WebhooksService {
   }
 }
 
-/** A webhook a caller with this scope may see. @throws Problem webhook-not-found */
-export async function findWebhook(queryable: Queryable, id: string, scope: Scope): Promise<WebhookRow> {
-  const [row] = UUID.test(id) ? await queryable.query<WebhookRow>(GET, [scope, id]) : [];
+/** A webhook the caller may see. @throws Problem webhook-not-found */
+export async function findWebhook(queryable: Queryable, id: string, caller: Caller): Promise<WebhookRow> {
+  const [row] = UUID.test(id) ? await queryable.query<WebhookRow>(GET, [...sightOf(caller), id]) : [];
   return row ?? notFound();
 }
 
@@ -137,11 +147,32 @@ type WebhookRow = {
   updated_at: Date;
 };
 
-async function lock(transaction: Queryable, id: string, scope: Scope, versions: number[] | null): Promise<WebhookRow> {
-  const [row] = UUID.test(id) ? await transaction.query<WebhookRow>(`${GET} FOR UPDATE`, [scope, id]) : [];
+async function lock(
+  transaction: Queryable,
+  id: string,
+  caller: Caller,
+  versions: number[] | null,
+): Promise<WebhookRow> {
+  const [row] = UUID.test(id) ? await transaction.query<WebhookRow>(`${GET} FOR UPDATE`, [...sightOf(caller), id]) : [];
   if (!row) return notFound();
   if (versions === null || versions.includes(row.version)) return row;
   throw new Problem('precondition-failed', 'The webhook has been changed since.');
+}
+
+/** In the transaction of the change. The URL stays out of it: in many of them there is a key. */
+async function tell(transaction: Queryable, type: EventType, { id, description, events, jobs, enabled }: WebhookRow) {
+  const data = { webhook: id, description, events, jobs, enabled };
+  await appendEvents(transaction, [{ ...currentAuthor(), type, data }]);
+}
+
+/** $1 and $2 of what asks for visible webhooks. */
+function sightOf({ scope, role }: Caller): [scope: Scope, isAdmin: boolean] {
+  return [scope, role === 'admin'];
+}
+
+/** Whether it gets events that are for admins only. */
+function tellsAll({ role }: Caller, jobs: readonly string[] | null): boolean {
+  return role === 'admin' && jobs === null;
 }
 
 /** What its events would tell is what the caller may see by itself. */
@@ -192,27 +223,27 @@ const COLUMNS = `
 
 // All of its prefixes lie in the scope.
 const VISIBLE = `
-  ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
+  ($2::boolean OR NOT is_for_admins) AND ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM unnest(jobs) AS job
     WHERE NOT EXISTS (SELECT 1 FROM unnest($1::text[]) AS prefix WHERE starts_with(job, prefix)))))`;
 
 const INSERT = `
-  INSERT INTO webhooks (id, url, description, events, jobs, enabled, sealed, created_by)
-  SELECT $1::uuid, $2, $3, $4::text[], $5::text[], $6::boolean, $7::bytea, $8
-  WHERE (SELECT count(*) FROM webhooks) < $9
+  INSERT INTO webhooks (id, url, description, events, jobs, enabled, sealed, created_by, is_for_admins)
+  SELECT $1::uuid, $2, $3, $4::text[], $5::text[], $6::boolean, $7::bytea, $8, $9::boolean
+  WHERE (SELECT count(*) FROM webhooks) < $10
   RETURNING ${COLUMNS}`;
 
 const LIST = `
   SELECT ${COLUMNS} FROM webhooks
-  WHERE ${VISIBLE} AND ($2::timestamptz IS NULL OR (created_at, id) < ($2::timestamptz, $3::uuid))
-  ORDER BY created_at DESC, id DESC LIMIT $4`;
+  WHERE ${VISIBLE} AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
+  ORDER BY created_at DESC, id DESC LIMIT $5`;
 
-const GET = `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $2`;
+const GET = `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3`;
 
 // $7: it starts anew, and is not disabled again for what was before.
 const UPDATE = `
   UPDATE webhooks SET
-    url = $2, description = $3, events = $4, jobs = $5, enabled = $6,
+    url = $2, description = $3, events = $4, jobs = $5, enabled = $6, is_for_admins = $8,
     disabled_reason = CASE WHEN NOT $7::boolean THEN disabled_reason END,
     failing_since = CASE WHEN NOT $7::boolean THEN failing_since END,
     version = version + 1, updated_at = clock_timestamp()

@@ -12,6 +12,7 @@ export class Webhooks1800000000007 implements MigrationInterface {
         description text NOT NULL,
         events text[] NOT NULL,
         jobs text[],
+        is_for_admins boolean NOT NULL,
         enabled boolean NOT NULL DEFAULT true,
         disabled_reason text,
         failing_since timestamptz,
@@ -26,7 +27,7 @@ export class Webhooks1800000000007 implements MigrationInterface {
       );
 
       CREATE TABLE webhook_deliveries (
-        id uuid NOT NULL DEFAULT gen_random_uuid(),
+        id uuid NOT NULL,
         webhook_id uuid NOT NULL,
         position bigint,
         type text NOT NULL,
