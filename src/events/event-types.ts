@@ -38,6 +38,8 @@ export const EVENT_TYPES = [
   'webhook.created',
   'webhook.changed',
   'webhook.secret-rotated',
+  'webhook.pinged',
+  'webhook.redelivered',
   'webhook.disabled',
   'webhook.deleted',
 ] as const;

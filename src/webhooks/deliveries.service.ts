@@ -2,7 +2,9 @@ import { Injectable } from '@nestjs/common';
 import type { Caller } from '../auth/access-rules.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
+import type { EventType } from '../events/event-types.js';
 import { decodeCursor, exactTimeSql, type Page, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
@@ -39,6 +41,7 @@ export class DeliveriesService {
     return await this.#send(webhookId, caller, async (transaction) => {
       const body = JSON.stringify(pingOf(webhookId));
       const [row] = await transaction.query<DeliveryRow>(PING, [webhookId, body]);
+      await tell(transaction, 'webhook.pinged', { webhook: webhookId });
       return row;
     });
   }
@@ -47,6 +50,7 @@ export class DeliveriesService {
   async redeliver(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     return await this.#send(webhookId, caller, async (transaction) => {
       const [row] = await transaction.query<DeliveryRow>(REDELIVER, [webhookId, id]);
+      if (row) await tell(transaction, 'webhook.redelivered', { webhook: webhookId, delivery: id });
       return row;
     });
   }
@@ -64,6 +68,10 @@ export class DeliveriesService {
     this.signals.send('webhooks');
     return delivery;
   }
+}
+
+async function tell(transaction: Queryable, type: EventType, data: { webhook: string; delivery?: string }) {
+  await appendEvents(transaction, [{ ...currentAuthor(), type, data }]);
 }
 
 /** As events are sent, but for the position: it is none. */

@@ -50,7 +50,7 @@ export class DeliveryQueue {
     await this.#boss.stop({ graceful: false });
   }
 
-  /** What it does by itself every half a minute: claims whose time is over are for everybody again. */
+  /** What it does by itself every half a minute, but not at once: claims whose time is over are for everybody again. */
   async supervise(): Promise<void> {
     await this.#boss.supervise(QUEUE);
   }

@@ -78,6 +78,8 @@ export class DeliveryService implements OnApplicationBootstrap, OnApplicationShu
   }
 
   private async giveUp(): Promise<number> {
+    // First thing after a start, too: what the process before this one was at need not wait for the queue's own time.
+    await this.queue.supervise();
     await this.queue.takeGivenUp(async (ids) => {
       await this.database.query(GIVE_UP, [ids]);
     });
