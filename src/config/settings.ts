@@ -41,7 +41,7 @@ const url = (...protocols: string[]) =>
 const PLAIN_URL =
   /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]{0,255})?$/;
 
-const list = (item: RegExp, what: string) =>
+const list = (item: Pick<RegExp, 'test'>, what: string) =>
   z
     .string()
     .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
@@ -238,17 +238,11 @@ export const Settings = z.object({
       'How long ended deployments, deleted jobs and terminated instances stay. The last 50 deployments of a job stay longer.',
     example: '90',
   }),
-  WEBHOOKS_ALLOWED_NETWORKS: list(NETWORK_OR_HOST, 'networks, addresses or host names')
-    .refine(
-      (items) => items.every(isNetworkOrHost),
-      'must be a comma-separated list of networks, addresses or host names',
-    )
-    .prefault('')
-    .meta({
-      description:
-        'Where webhooks may go besides public addresses by HTTPS: networks, addresses, host names. There plain HTTP is allowed, too.',
-      example: '10.20.0.0/16,hooks.internal',
-    }),
+  WEBHOOKS_ALLOWED_NETWORKS: list({ test: isNetworkOrHost }, 'networks, addresses or host names').prefault('').meta({
+    description:
+      'Where webhooks may go besides public addresses by HTTPS: networks, addresses, host names. There plain HTTP is allowed, too.',
+    example: '10.20.0.0/16,hooks.internal',
+  }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
     .meta({
@@ -273,6 +267,7 @@ export type Settings = z.infer<typeof Settings>;
 
 /** What only looks like a network would open nothing, or be taken for a host. */
 function isNetworkOrHost(text: string): boolean {
+  if (!NETWORK_OR_HOST.test(text)) return false;
   const [address = '', bits] = text.split('/');
   const version = isIP(address);
   if (bits !== undefined) return version !== 0 && Number(bits) <= (version === 4 ? 32 : 128);
