@@ -79,6 +79,12 @@ module.exports = {
       '^src/(scheduler|aws|health)/',
     ),
     only(
+      'webhooks-listen',
+      'They follow events; whoever makes events knows nothing of who is told.',
+      { path: '^src/(jobs|deployments|scheduler|fleet|agent|aws|http|auth|events)/' },
+      '^src/webhooks/',
+    ),
+    only(
       'metrics-last',
       'It reads what the others tell; nobody depends on being measured.',
       { path: '^src/(?!metrics|tracing|app\\.module|main|cluster)' },

@@ -15,6 +15,7 @@ import { MetricsModule } from './metrics/metrics.module.js';
 import { RegistriesModule } from './registries/registries.module.js';
 import { SchedulerModule } from './scheduler/scheduler.module.js';
 import { TracingModule } from './tracing/tracing.module.js';
+import { WebhooksModule } from './webhooks/webhooks.module.js';
 
 /** The one list of modules. What a process does of it, its parts decide by `config.role`. */
 @Module({})
@@ -37,6 +38,7 @@ export class AppModule {
         FleetModule,
         EventsModule,
         RegistriesModule,
+        WebhooksModule,
         AgentModule,
         LogsModule,
         MetricsModule,

@@ -56,6 +56,10 @@ export type Config = {
     readonly allowedProfiles: readonly string[];
     readonly maxInstances?: number;
   };
+  readonly webhooks: {
+    /** Networks, addresses and host names webhooks may lead to besides public addresses. */
+    readonly allowedNetworks: readonly string[];
+  };
   /** `certificates`: paths of PEM files trusted besides AWS's own. */
   readonly identity: { readonly certificates: readonly string[] };
   readonly logLevel: LogLevel;
@@ -152,6 +156,7 @@ function group(settings: Settings, isPathStyle: boolean): Config {
       allowedProfiles: settings.ALLOWED_PROFILES,
       ...(settings.MAX_INSTANCES !== undefined && { maxInstances: settings.MAX_INSTANCES }),
     },
+    webhooks: { allowedNetworks: settings.WEBHOOKS_ALLOWED_NETWORKS },
     identity: { certificates: settings.IDENTITY_CERTIFICATES },
     logLevel: settings.LOG_LEVEL,
     tracing: {

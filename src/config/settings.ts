@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { tracingSettings } from './tracing-settings.js';
 
@@ -19,6 +20,8 @@ const HOST = /^[A-Za-z0-9.:_-]{1,255}$/;
 /** A proxy named wrongly would let any client forge its address, so only what Fastify's trustProxy understands passes. */
 const PROXY = /^(loopback|linklocal|uniquelocal|[0-9.]+(\/\d{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(\/\d{1,3})?)$/;
 
+const NETWORK_OR_HOST = /^[A-Za-z0-9.:_-]{1,255}(\/\d{1,3})?$/;
+
 const wholeNumber = (min: number, max: number) =>
   z
     .string()
@@ -39,7 +42,7 @@ const url = (...protocols: string[]) =>
 const PLAIN_URL =
   /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]{0,255})?$/;
 
-const list = (item: RegExp, what: string) =>
+const list = (item: Pick<RegExp, 'test'>, what: string) =>
   z
     .string()
     .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
@@ -271,6 +274,11 @@ export const Settings = z.object({
     description: 'How long log lines are kept. Those of a deleted job go with it, after RETENTION_DAYS.',
     example: '30',
   }),
+  WEBHOOKS_ALLOWED_NETWORKS: list({ test: isNetworkOrHost }, 'networks, addresses or host names').prefault('').meta({
+    description:
+      'Where webhooks may go besides public addresses by HTTPS: networks, addresses, host names. There plain HTTP is allowed, too.',
+    example: '10.20.0.0/16,hooks.internal',
+  }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
     .meta({
@@ -293,6 +301,15 @@ export const Settings = z.object({
     }),
 });
 export type Settings = z.infer<typeof Settings>;
+
+/** What only looks like a network would open nothing, or be taken for a host. */
+function isNetworkOrHost(text: string): boolean {
+  if (!NETWORK_OR_HOST.test(text)) return false;
+  const [address = '', bits] = text.split('/');
+  const version = isIP(address);
+  if (bits !== undefined) return version !== 0 && Number(bits) <= (version === 4 ? 32 : 128);
+  return version !== 0 || !(address.includes(':') || /^[\d.]+$/.test(address));
+}
 
 function isKeyOf32Bytes(text: string): boolean {
   return KEY_OF_32_BYTES.test(text);
