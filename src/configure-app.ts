@@ -12,7 +12,7 @@ import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './http/openap
 import { createLogger } from './http/logger.service.js';
 import { requireHost } from './http/require-host.js';
 import { ProblemFilter } from './http/problem.filter.js';
-import { requestLineOf } from './http/request-log.js';
+import { levelOf, requestFieldsOf } from './http/request-log.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
 import { Shutdown } from './process/shutdown.js';
 
@@ -42,7 +42,7 @@ export async function createApp(config: Config): Promise<NestFastifyApplication>
     bodyParser: false,
   });
   configureBodies(app);
-  configureHooks(app);
+  configureHooks(app, config.logLevel === 'debug');
   app.enableCsrfProtection();
   // Transport security is for whoever terminates TLS; the same for upgrade-insecure-requests, which would break plain HTTP.
   app.useSecurityHeaders({
@@ -106,16 +106,16 @@ function configureBodies(app: NestFastifyApplication): void {
     .addContentTypeParser('application/vnd.docker.multiplexed-stream', (_request, stream, done) => done(null, stream));
 }
 
-function configureHooks(app: NestFastifyApplication): void {
+function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
   const fastify = app.getHttpAdapter().getInstance();
   const shutdown = app.get(Shutdown);
   // An expectation nobody knows may be ignored (RFC 9110 section 10.1.1); Node would refuse it with an empty 417.
   fastify.server.on('checkExpectation', (request, response) => fastify.server.emit('request', request, response));
   const logger = new Logger('Http');
   followExchanges(fastify, (ended) => {
-    const line = requestLineOf(ended);
-    if (line?.level === 'info') logger.log({ message: 'request answered', ...line.fields });
-    else if (line) logger.debug({ message: 'request answered', ...line.fields });
+    const level = levelOf(ended);
+    if (level === 'info') logger.log({ message: 'request answered', ...requestFieldsOf(ended) });
+    else if (level === 'debug' && isDebug) logger.debug({ message: 'request answered', ...requestFieldsOf(ended) });
   });
   fastify.addHook('onRequest', requireHost);
   fastify.addHook('onRequest', acceptOnlyJson);

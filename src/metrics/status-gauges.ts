@@ -1,11 +1,9 @@
 import type { Registry } from 'prom-client';
 import type { Database } from '../database/database.js';
 import { DEPLOYMENT_STATUSES, isEnded } from '../deployments/deployment-status.js';
+import { SILENT_SECONDS } from '../fleet/plan-silence.js';
 import { JOB_STATUSES } from '../jobs/job-status.js';
 import { registerLazyGauges, type Sample } from './lazy-gauges.js';
-
-/** An agent's poll lasts 25 s and is written down within 10 s: one not heard for so long missed its turn. */
-const SILENT_SECONDS = 90;
 
 /** Jobs, deployments and agents, as Postgres knows them. */
 export function registerStatusGauges(registry: Registry, database: Database): void {

@@ -1,4 +1,3 @@
-import type { AsyncLocalStorage } from 'node:async_hooks';
 import { type Channel, channel } from 'node:diagnostics_channel';
 
 // What this process does, told to whoever measures it (src/metrics, src/tracing). Whoever is measured knows nothing of
@@ -13,7 +12,6 @@ export class Occurrence<Facts extends object> {
     this.#channel = channel(`scheduler-api:${name}`);
   }
 
-  /** Whether anybody listens: for facts that cost something to gather. */
   get isHeard(): boolean {
     return this.#channel.hasSubscribers;
   }
@@ -40,23 +38,21 @@ export type Ended<Facts> = {
   readonly error: unknown;
 };
 
-/** Work that takes its time. Facts may be added to while it runs; listeners read them at its end. */
+/** Work that takes its time. */
 export class Operation<Facts extends object> {
-  readonly #begun: Channel;
   readonly #ended: Occurrence<Ended<Facts>>;
 
-  constructor(readonly name: string) {
-    this.#begun = channel(`scheduler-api:${name}:begun`);
-    this.#ended = new Occurrence(`${name}:ended`);
+  constructor(name: string) {
+    this.#ended = new Occurrence(name);
   }
 
-  /** Runs `work`, within what was bound for it, and tells how it went. */
+  /** Does `work`, and tells how it went. */
   async run<T>(facts: Facts, work: () => Promise<T>): Promise<T> {
-    if (!this.#begun.hasSubscribers && !this.#ended.isHeard) return await work();
+    if (!this.#ended.isHeard) return await work();
     const startedAt = performance.now();
     const end = (error: unknown): void => this.#ended.tell({ facts, durationMs: performance.now() - startedAt, error });
     try {
-      const result = await this.#begun.runStores(facts, work);
+      const result = await work();
       end(undefined);
       return result;
     } catch (error) {
@@ -69,14 +65,6 @@ export class Operation<Facts extends object> {
   onEnd(listener: (ended: Ended<Facts>) => void): () => void {
     return this.#ended.hear(listener);
   }
-
-  /** `work` runs with what `enter` returns in `storage`. @returns how to leave */
-  bind<Store>(storage: AsyncLocalStorage<Store>, enter: (facts: Facts) => Store): () => void {
-    this.#begun.bindStore(storage, (facts) => enter(facts as Facts));
-    return () => {
-      this.#begun.unbindStore(storage);
-    };
-  }
 }
 
 /** A channel makes an error of its listener an uncaught one, and nothing must end because it was measured. */
@@ -84,6 +72,7 @@ function quietly(listen: () => void): void {
   try {
     listen();
   } catch (error) {
-    process.emitWarning(error instanceof Error ? error : String(error), 'ObservationWarning');
+    const line = { level: 'error', pid: process.pid, timestamp: Date.now(), message: 'measuring failed' };
+    process.stderr.write(`${JSON.stringify({ ...line, error: String(error), context: 'Observation' })}\n`);
   }
 }

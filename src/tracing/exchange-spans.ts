@@ -1,6 +1,6 @@
 import { type Span, SpanKind, SpanStatusCode, type Tracer } from '@opentelemetry/api';
 import { type Exchange, exchangesBegun, exchangesEnded } from '../http/exchange.js';
-import { isSilent, requestLineOf } from '../http/request-log.js';
+import { isSilent, requestFieldsOf } from '../http/request-log.js';
 import { contextOf, spanContextOf, traceparentOf } from './span-ids.js';
 
 /** A span of every request but those machines send all day. @returns how to leave */
@@ -20,7 +20,7 @@ export function traceExchanges(tracer: Tracer): () => void {
     exchangesEnded.hear((ended) => {
       const span = spans.get(ended.request);
       if (!span) return;
-      const { requestId, caller, job, deployment, instanceId } = requestLineOf(ended)?.fields ?? {};
+      const { requestId, caller, job, deployment, instanceId } = requestFieldsOf(ended);
       span.setAttributes({
         'http.request.method': ended.request.method,
         'http.route': ended.route,

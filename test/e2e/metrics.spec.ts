@@ -16,6 +16,10 @@ function samplesOf(text: string): Samples {
   );
 }
 
+async function untilTrue(isTrue: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 20_000; !(await isTrue());) if (Date.now() > deadline) throw new Error('too late');
+}
+
 describe('/metrics', () => {
   let test: TestDatabase;
   let api: Api;
@@ -73,15 +77,11 @@ describe('/metrics', () => {
   it('looks at Postgres once for scrapes close together, and says so when Postgres does not answer', async () => {
     await test.database.query(`DELETE FROM instances WHERE id = 'i-02'`);
     const read = async () => (await samples()).get('scheduler_instances{state="quarantined"}');
-    const deadline = Date.now() + 20_000;
-    const until = async (what: string, isTrue: () => Promise<boolean>) => {
-      while (!(await isTrue())) if (Date.now() > deadline) throw new Error(`did not happen: ${what}`);
-    };
-    await until('it looks again', async () => (await read()) === 1);
+    await untilTrue(async () => (await read()) === 1);
     await test.database.query('ALTER TABLE owner RENAME TO hidden');
     try {
       expect(await read()).toBe(1);
-      await until('it looks again', async () => (await samples()).get('scheduler_fleet_up') === 0);
+      await untilTrue(async () => (await samples()).get('scheduler_fleet_up') === 0);
       const names = [...(await samples()).keys()];
       expect(
         names.filter((name) => /^scheduler_(instances|launches|attempts_waiting|owne|ec2_budget)/.test(name)),
@@ -131,6 +131,21 @@ describe('/metrics', () => {
     expect([...seen.keys()].filter((name) => /no.such|counted|PROPFIND/.test(name))).toEqual([]);
     // The scrape itself.
     expect(seen.get('scheduler_http_requests_in_flight')).toBe(1);
+  });
+
+  it('counts a request whose client hung up as one that has ended', async () => {
+    const status = 'method="GET",route="/v1/jobs/:name/deployments/:number",status="4xx"';
+    const made = await api.request('POST', '/v1/jobs', { body: { name: 'left', kind: 'service', image: 'x:1' } });
+    expect(made.status).toBe(201);
+    const inFlight = async () => (await samples()).get('scheduler_http_requests_in_flight');
+    const leaving = new AbortController();
+    const { signal } = leaving;
+    const asked = api.request('GET', '/v1/jobs/left/deployments/1?wait=30&until=ended', { signal });
+    await untilTrue(async () => (await inFlight()) === 2);
+    leaving.abort();
+    await expect(asked).rejects.toThrow();
+    await untilTrue(async () => (await inFlight()) === 1);
+    expect((await samples()).get(`scheduler_http_requests_total{${status}}`)).toBe(1);
   });
 });
 

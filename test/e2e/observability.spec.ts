@@ -138,6 +138,10 @@ describe('what is told of a deployment', () => {
     expect(calls('RunInstances')).toBe(stack.cloud.ledger.calls('RunInstances').length);
     expect(calls('TerminateInstances')).toBe(stack.cloud.ledger.calls('TerminateInstances').length);
     expect(metrics.get('scheduler_agent_registrations_total{outcome="registered"}')).toBe(2);
+    // How long agents' polls are parked says nothing of us.
+    const polls = [...metrics.keys()].filter((name) => name.includes('route="/agent/v1/orders"'));
+    expect(polls.length).toBeGreaterThan(0);
+    expect(polls.filter((name) => !name.startsWith('scheduler_http_requests_total'))).toEqual([]);
     for (const pass of ['job', 'fleet']) {
       const passes = metrics.get(`scheduler_pass_duration_seconds_count{pass="${pass}"}`) ?? 0;
       expect(passes).toBeGreaterThan(1);
