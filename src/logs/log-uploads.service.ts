@@ -23,7 +23,7 @@ export class LogUploads {
    * Stores lines as they come; a line that is cut off at the end is left to the next upload.
    * @param since where the upload begins, `<seconds>` or `<seconds>.<fraction>`
    * @returns where the next one is to begin, once all is stored
-   * @throws Problem order-not-found, conflict, malformed-request, payload-too-large, shutting-down
+   * @throws Problem order-not-found, instance-retired, conflict, malformed-request, payload-too-large, shutting-down
    */
   async store(
     instanceId: string,
@@ -33,6 +33,7 @@ export class LogUploads {
   ): Promise<string> {
     const target = await findLogTarget(this.database, instanceId, orderNumber);
     if (!target) throw new Problem('order-not-found', `There is no order ${orderNumber} for logs of this instance.`);
+    if (target.hasEnded) throw new Problem('instance-retired', 'The attempt has ended.');
     if (target.isReplaced) throw new Problem('conflict', 'A newer order follows this log.');
     const upload = new LogUpload(target, since);
     let silentMs: number;
