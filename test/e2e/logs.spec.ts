@@ -35,7 +35,7 @@ describe('the log of a job', () => {
   beforeEach(async () => {
     one = await start();
     const agent = await insertAgent(test.database);
-    await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 } as never);
+    await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 });
     const [row] = await test.database.query<{ name: string }>('SELECT name FROM jobs WHERE id = $1', [agent.jobId]);
     job = { ...agent, name: row!.name, path: `/v1/jobs/${row!.name}/logs` };
   });
@@ -254,7 +254,7 @@ describe('the log of a job', () => {
       [job.jobId],
     );
     const order = { instanceId: job.instanceId, attemptId: row!.attempt_id };
-    await insertOrder(test.database, order, 2, { kind: 'logs', follow: true, timeoutSeconds: 60 } as never);
+    await insertOrder(test.database, order, 2, { kind: 'logs', follow: true, timeoutSeconds: 60 });
     return row!.id;
   }
 

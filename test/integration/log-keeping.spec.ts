@@ -49,7 +49,7 @@ describe('the log of a job', () => {
     isAway = false;
     printed = 0;
     agent = await insertAgent(test.database);
-    await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 } as never);
+    await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 });
   });
 
   it('moves into the object store by size, by age, and at the end of the last attempt; reading notices nothing', async () => {
