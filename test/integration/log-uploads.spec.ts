@@ -127,7 +127,6 @@ describe('an upload of logs', () => {
 
   it('is not acknowledged while Postgres does not answer, and the flood of one does not hold up another', async () => {
     const failing = {
-      ...test.database,
       prepared: () => Promise.reject(new Error('Postgres is away')),
     } as unknown as Database;
     const target = (await findLogTarget(test.database, agent.instanceId, 1))!;
