@@ -35,6 +35,8 @@ locals {
       ALLOWED_SUBNETS         = join(",", local.job_subnet_ids)
       ALLOWED_SECURITY_GROUPS = aws_security_group.jobs.id
       ALLOWED_PROFILES        = join(",", keys(local.job_profile_arns))
+      # An instance keeps nothing but Postgres's volume when it is replaced.
+      LOGS_URI = "s3://${var.bucket}/${var.log_prefix}jobs"
     },
     var.app_image == "" ? {} : { APP_IMAGE = var.app_image },
     var.database == "rds" ? { POSTGRES_HOST = aws_db_instance.this[0].address } : {},

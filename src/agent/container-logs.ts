@@ -20,6 +20,11 @@ export function demultiplexLogs(body: Uint8Array): ContainerLogLine[] {
 /** The stream of frames is broken: what follows cannot be told apart any more. */
 export class BrokenFrames extends Error {
   override readonly name = 'BrokenFrames';
+
+  /** @param lines that were complete before */
+  constructor(readonly lines: readonly ContainerLogLine[]) {
+    super('there is no frame where one should begin');
+  }
 }
 
 /**
@@ -72,7 +77,7 @@ export class LogDemultiplexer {
     this.#header.set(taken, this.#headerLength);
     this.#headerLength += taken.length;
     if (!isFrameStart(this.#header.subarray(0, this.#headerLength))) {
-      if (this.form === 'frames') throw new BrokenFrames('there is no frame where one should begin');
+      if (this.form === 'frames') throw new BrokenFrames(lines);
       this.#becomeText(lines);
       return taken.length;
     }

@@ -1,5 +1,5 @@
 import {
-  DeleteObjectsCommand,
+  DeleteObjectCommand,
   GetObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
@@ -21,9 +21,6 @@ export type S3Options = {
  * would fail good starts, more would hide a wrong endpoint.
  */
 const TIMEOUT_MS = 20_000;
-
-/** S3 takes no more in one call. */
-const MAX_DELETED = 1_000;
 
 /** What we need of S3. Endpoint and credentials come from the environment, by the SDK's own rules. */
 export class ObjectStore {
@@ -65,16 +62,10 @@ export class ObjectStore {
     }
   }
 
-  /** What is not there is no error. @throws as `readText`, also when S3 could not delete some of them */
-  async delete(bucket: string, keys: readonly string[]): Promise<void> {
-    for (let at = 0; at < keys.length; at += MAX_DELETED) {
-      const objects = keys.slice(at, at + MAX_DELETED).map((key) => ({ Key: key }));
-      const command = new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects: objects, Quiet: true } });
-      const { Errors: [first] = [] } = await this.#client.send(command, {
-        abortSignal: AbortSignal.timeout(this.#timeoutMs),
-      });
-      if (first) throw new Error(`S3 could not delete ${String(first.Key)}: ${String(first.Code)}`);
-    }
+  /** What is not there is no error. @throws as `readText` */
+  async delete({ bucket, key }: ObjectAddress): Promise<void> {
+    const abortSignal = AbortSignal.timeout(this.#timeoutMs);
+    await this.#client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), { abortSignal });
   }
 
   /** Pages of keys. @throws as `readText` */

@@ -41,6 +41,7 @@ export class DirectoryFolder implements ObjectFolder {
 const UNFINISHED = '.unfinished';
 
 function noneIfMissing(error: unknown): undefined {
-  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+  // By nature, not by class: under Jest errors of Node itself are of another realm.
+  if (Error.isError(error) && 'code' in error && error.code === 'ENOENT') return undefined;
   throw error;
 }

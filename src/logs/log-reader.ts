@@ -74,23 +74,36 @@ export class LogReader {
     return { after, skip: count === null ? 0 : Math.max(0, wanted - count) };
   }
 
-  async *#backward(jobId: string, lastLine: number): AsyncGenerator<Chunk> {
+  async *#backward(jobId: string, lastLine: number): AsyncGenerator<IndexRow> {
     for (let through = lastLine; ;) {
-      const rows = await this.database.prepared<ChunkRow>('logs-index', INDEX, [jobId, through, INDEX_CHUNKS]);
-      yield* rows.map(toChunk);
+      const rows = await this.database.prepared<IndexColumns>('logs-index', INDEX, [jobId, through, INDEX_CHUNKS]);
+      yield* rows.map(toIndexRow);
       if (rows.length < INDEX_CHUNKS) return;
       through = Number(rows.at(-1)?.first_line) - 1;
     }
   }
 
-  async #countIn(chunk: Chunk, filter: LogFilter): Promise<number> {
+  async #countIn(chunk: IndexRow, filter: LogFilter): Promise<number> {
     const count = countWanted(chunk.counts, filter);
     if (count === 0 || filter.since === null) return count;
     const sinceMs = timeOf(filter.since);
     if (chunk.lastAtMs < sinceMs) return 0;
     if (chunk.firstAtMs > sinceMs) return count;
+    return await this.#countLines(chunk, filter);
+  }
+
+  /** By numbers: what is looked for may be sealed, in another row, meanwhile. */
+  async #countLines({ jobId, firstLine, lastLine }: IndexRow, filter: LogFilter): Promise<number> {
     let found = 0;
-    for await (const { lines } of this.#batches([chunk], chunk.firstLine - 1, filter)) found += lines.length;
+    for (let after = firstLine - 1; after < lastLine;) {
+      const { batches, isEmpty } = await this.next(jobId, after, filter, null);
+      if (isEmpty) break;
+      for await (const { lines, through } of batches) {
+        found += lines.filter(({ line }) => line <= lastLine).length;
+        after = through;
+        if (after >= lastLine) break;
+      }
+    }
     return found;
   }
 
@@ -120,33 +133,38 @@ export class LogReader {
   }
 }
 
-type Chunk = {
+/** What is known of a chunk without its content. */
+type IndexRow = {
   readonly jobId: string;
   readonly firstLine: number;
   readonly lastLine: number;
   readonly firstAtMs: number;
   readonly lastAtMs: number;
   readonly counts: LineCounts;
-  readonly content: Buffer | null;
 };
+/** `content` is null when it is sealed. */
+type Chunk = IndexRow & { readonly content: Buffer | null };
 
-type ChunkRow = {
+type IndexColumns = {
   job_id: string;
   first_line: string;
   last_line: string;
   first_at: Date;
   last_at: Date;
   counts: LineCounts;
-  content: Buffer | null;
 };
-type NextRow = ChunkRow & { is_over: boolean };
+type NextRow = IndexColumns & { content: Buffer | null; is_over: boolean };
 type NoChunkRow = { job_id: null; is_over: boolean };
 
 function isChunk(row: NextRow | NoChunkRow): row is NextRow {
   return row.job_id !== null;
 }
 
-function toChunk({ job_id, first_line, last_line, first_at, last_at, counts, content }: ChunkRow): Chunk {
+function toChunk(row: NextRow): Chunk {
+  return { ...toIndexRow(row), content: row.content };
+}
+
+function toIndexRow({ job_id, first_line, last_line, first_at, last_at, counts }: IndexColumns): IndexRow {
   return {
     jobId: job_id,
     firstLine: Number(first_line),
@@ -154,7 +172,6 @@ function toChunk({ job_id, first_line, last_line, first_at, last_at, counts, con
     firstAtMs: first_at.getTime(),
     lastAtMs: last_at.getTime(),
     counts,
-    content,
   };
 }
 
@@ -196,5 +213,5 @@ const NEXT = `
   ORDER BY c.last_line`;
 
 const INDEX = `
-  SELECT job_id, first_line, last_line, first_at, last_at, counts, NULL AS content FROM log_chunks
+  SELECT job_id, first_line, last_line, first_at, last_at, counts FROM log_chunks
   WHERE job_id = $1 AND last_line <= $2 ORDER BY last_line DESC LIMIT $3`;

@@ -25,6 +25,7 @@ class Store {
       jobId: 'j',
       deployment: 1,
       attempt: 1,
+      hasEnded: false,
       isReplaced: false,
       ...this.state,
     };

@@ -1,4 +1,4 @@
-import { LogDemultiplexer } from '../agent/container-logs.js';
+import { BrokenFrames, type ContainerLogLine, LogDemultiplexer } from '../agent/container-logs.js';
 import { chunksOf, type NewLine } from './new-chunks.js';
 import {
   advance,
@@ -57,10 +57,11 @@ export class LogUpload {
   /** @throws BrokenFrames */
   add(bytes: Uint8Array): void {
     this.#bytes += bytes.length;
-    for (const line of this.#demultiplexer.push(bytes)) {
-      const placed = this.#places.place(line);
-      this.#latestAt = placed.at;
-      this.#take(placed);
+    try {
+      this.#takeAll(this.#demultiplexer.push(bytes));
+    } catch (error) {
+      if (error instanceof BrokenFrames) this.#takeAll(error.lines);
+      throw error;
     }
     const marked = this.#marks.at(-1)?.bytes ?? 0;
     if (this.#bytes - marked >= MARK_EVERY_BYTES) this.#marks.push({ bytes: this.#bytes, at: this.#latestAt });
@@ -104,6 +105,14 @@ export class LogUpload {
   #middle(): string | undefined {
     if (this.#bytes < LONG_BYTES) return undefined;
     return this.#marks.find(({ bytes }) => bytes >= this.#bytes / 2)?.at ?? this.#latestAt;
+  }
+
+  #takeAll(lines: readonly ContainerLogLine[]): void {
+    for (const line of lines) {
+      const placed = this.#places.place(line);
+      this.#latestAt = placed.at;
+      this.#take(placed);
+    }
   }
 
   #take(line: PlacedLine): void {

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { Injectable } from '@nestjs/common';
 import { BrokenFrames } from '../agent/container-logs.js';
 import { Database } from '../database/database.js';
@@ -23,16 +24,12 @@ export class LogUploads {
    * Stores lines as they come; a line that is cut off at the end is left to the next upload.
    * @param since where the upload begins, `<seconds>` or `<seconds>.<fraction>`
    * @returns where the next one is to begin, once all is stored
-   * @throws Problem order-not-found, conflict, malformed-request, payload-too-large, shutting-down
+   * @throws Problem order-not-found, instance-retired, conflict, malformed-request, payload-too-large, shutting-down
    */
-  async store(
-    instanceId: string,
-    orderNumber: number,
-    since: string,
-    body: AsyncIterable<Uint8Array>,
-  ): Promise<string> {
+  async store(instanceId: string, orderNumber: number, since: string, body: Readable): Promise<string> {
     const target = await findLogTarget(this.database, instanceId, orderNumber);
     if (!target) throw new Problem('order-not-found', `There is no order ${orderNumber} for logs of this instance.`);
+    if (target.hasEnded) throw new Problem('instance-retired', 'The attempt has ended.');
     if (target.isReplaced) throw new Problem('conflict', 'A newer order follows this log.');
     const upload = new LogUpload(target, since);
     let silentMs: number;
@@ -46,7 +43,7 @@ export class LogUploads {
   }
 
   /** @returns milliseconds of silence before its end */
-  async #takeIn(upload: LogUpload, body: AsyncIterable<Uint8Array>): Promise<number> {
+  async #takeIn(upload: LogUpload, body: Readable): Promise<number> {
     let readAtMs = performance.now();
     for await (const bytes of readUntil(this.shutdown, body)) {
       try {
@@ -65,14 +62,14 @@ export class LogUploads {
   }
 }
 
-/** Does not destroy `body` when it is left early, as a stream's own iterator would, and with it the connection. */
-async function* readUntil(shutdown: Shutdown, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* readUntil(shutdown: Shutdown, body: Readable): AsyncGenerator<Uint8Array> {
   const { promise: end, reject } = Promise.withResolvers<never>();
   end.catch(() => undefined);
   const leave = shutdown.onBegin(() =>
     reject(new Problem('shutting-down', 'Send it again.', { retryAfterSeconds: 1 })),
   );
-  const iterator = body[Symbol.asyncIterator]();
+  // Destroyed, the connection would be gone before the answer.
+  const iterator = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array>;
   try {
     for (;;) {
       const next = await Promise.race([end, iterator.next().catch(brokeOff)]);
@@ -81,6 +78,11 @@ async function* readUntil(shutdown: Shutdown, body: AsyncIterable<Uint8Array>): 
     }
   } finally {
     leave();
+    // What is not wanted is taken in all the same: the next request on this connection comes behind it.
+    void iterator.return?.().then(
+      () => body.resume(),
+      () => undefined,
+    );
   }
 }
 

@@ -1,15 +1,17 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import { Controller, Get, Headers, Param, Query, Res, StreamableFile } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import type { Caller } from '../auth/access-rules.js';
+import { CurrentCaller } from '../auth/caller.decorator.js';
+import { StreamEnds } from '../auth/stream-ends.js';
 import { Endpoint } from '../http/endpoint.decorator.js';
 import { EVENT_STREAM_HEADERS, eventStreamOf, type ServerSentEvent } from '../http/event-stream.js';
 import type { Page } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
-import { closeSignalOf } from '../jobs/close-signal.js';
 import { NAME } from '../jobs/job-docs.js';
 import { JobNamePipe } from '../jobs/job-name.pipe.js';
-import { Shutdown } from '../process/shutdown.js';
 import type { LogBatch } from './log-reader.js';
 import { formatCursor, type LogCursor, type LogLineResponse, LogPage, parseCursor, ReadLogs } from './log.schema.js';
 import { LogsService, type OpenLog } from './logs.service.js';
@@ -27,7 +29,7 @@ const LINE_EXAMPLE = {
 export class LogsController {
   constructor(
     private readonly logs: LogsService,
-    private readonly shutdown: Shutdown,
+    private readonly streams: StreamEnds,
   ) {}
 
   @Get(':name/logs')
@@ -47,7 +49,8 @@ export class LogsController {
       'second after it was printed; one longer than 64 KiB is cut.',
       '',
       'As plain text unless `Accept` asks for `text/event-stream` or `application/json`. Of an event stream, events named',
-      '`line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come.',
+      '`line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come. An answer that follows',
+      'is broken off after a quarter of an hour: connect again, with `Last-Event-ID` or `since`.',
     ].join('\n'),
     answer: 'The lines',
     ok: LogPage,
@@ -64,14 +67,14 @@ export class LogsController {
   async read(
     @Param('name', JobNamePipe) name: string,
     @Query({ schema: ReadLogs }) query: ReadLogs,
-    @Headers('accept') accept: string | undefined,
-    @Headers('last-event-id') lastEventId: string | undefined,
+    @Headers() headers: IncomingHttpHeaders,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<StreamableFile | Page<LogLineResponse>> {
-    const form = formOf(accept);
-    const cursor = cursorOf(form, query, lastEventId);
+    const form = formOf(headers.accept);
+    const cursor = cursorOf(form, query, headers['last-event-id']);
     const log = await this.logs.open(name, query, cursor);
-    const signal = AbortSignal.any([closeSignalOf(reply), this.shutdown.signal]);
+    const signal = this.streams.signalFor(reply, caller);
     void reply.header('cache-control', 'no-store');
     if (form === 'json') return await this.logs.readPage(log, query.limit, signal);
     const batches = await begun(this.logs.read(log, signal), log.isFollowed);
@@ -99,7 +102,7 @@ function formOf(accept = ''): Form {
 }
 
 /** @throws Problem invalid-parameter, malformed-request */
-function cursorOf(form: Form, query: ReadLogs, lastEventId: string | undefined): LogCursor | undefined {
+function cursorOf(form: Form, query: ReadLogs, lastEventId: string | string[] | undefined): LogCursor | undefined {
   if (form === 'json' && query.follow) throw invalidParameter('follow', 'is for plain text and event streams');
   if (form !== 'json' && query.cursor !== undefined) throw invalidParameter('cursor', 'is for JSON');
   if (query.cursor !== undefined) {
@@ -108,7 +111,9 @@ function cursorOf(form: Form, query: ReadLogs, lastEventId: string | undefined):
   if (form !== 'events' || lastEventId === undefined) return undefined;
   const detail = 'must be the id of an event of this stream';
   const errors = [{ header: 'Last-Event-ID', detail }];
-  return parseCursor(lastEventId) ?? refuse(new Problem('malformed-request', `Last-Event-ID ${detail}.`, { errors }));
+  return (
+    parseCursor(String(lastEventId)) ?? refuse(new Problem('malformed-request', `Last-Event-ID ${detail}.`, { errors }))
+  );
 }
 
 function invalidParameter(parameter: string, detail: string): Problem {

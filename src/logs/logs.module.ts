@@ -1,5 +1,6 @@
 import { Logger, Module, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { AgentModule } from '../agent/agent.module.js';
+import { AuthModule } from '../auth/auth.module.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
@@ -24,7 +25,7 @@ const logger = new Logger('Logs');
 
 /** What containers print: taken in from agents, kept, and shown. */
 @Module({
-  imports: [AgentModule],
+  imports: [AgentModule, AuthModule],
   controllers: [LogUploadsController, LogsController],
   providers: [
     LogUploads,

@@ -1,6 +1,8 @@
 import type { ObjectStore } from '../aws/s3.js';
 import type { ObjectFolder } from './chunk-objects.js';
 
+const DELETED_AT_ONCE = 16;
+
 /** Objects of a bucket whose keys begin with a prefix. */
 export class S3Folder implements ObjectFolder {
   /** @param prefix empty, or ends with a slash */
@@ -19,8 +21,11 @@ export class S3Folder implements ObjectFolder {
   }
 
   async delete(keys: readonly string[]): Promise<void> {
-    const all = keys.map((key) => this.#address(key).key);
-    await this.store.delete(this.bucket, all);
+    // One by one: not every store that speaks S3 deletes many in a call.
+    for (let at = 0; at < keys.length; at += DELETED_AT_ONCE) {
+      const some = keys.slice(at, at + DELETED_AT_ONCE);
+      await Promise.all(some.map((key) => this.store.delete(this.#address(key))));
+    }
   }
 
   async *list(prefix: string): AsyncGenerator<readonly string[]> {

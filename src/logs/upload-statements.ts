@@ -10,6 +10,8 @@ export type LogTarget = {
   readonly deployment: number;
   /** Number of the attempt. */
   readonly attempt: number;
+  /** The attempt has. */
+  readonly hasEnded: boolean;
   /** A newer order to follow the same log takes its place. */
   readonly isReplaced: boolean;
 } & StoredState;
@@ -40,6 +42,7 @@ export async function findLogTarget(
     jobId: row.job_id,
     deployment: row.deployment,
     attempt: row.attempt,
+    hasEnded: row.has_ended,
     isReplaced: row.is_replaced,
     version: state.version ?? 0,
     stored: state.stored ?? {},
@@ -78,6 +81,7 @@ type TargetRow = {
   job_id: string;
   deployment: number;
   attempt: number;
+  has_ended: boolean;
   is_replaced: boolean;
   version: number | null;
   stored: StoredPositions | null;
@@ -90,7 +94,8 @@ async function createState(database: Database, attemptId: string): Promise<Parti
 }
 
 const TARGET = `
-  SELECT o.attempt_id, a.job_id, d.number AS deployment, a.number AS attempt, l.version, l.stored,
+  SELECT o.attempt_id, a.job_id, d.number AS deployment, a.number AS attempt, a.phase = 'ended' AS has_ended,
+    l.version, l.stored,
     (o.spec ->> 'follow')::boolean AND EXISTS (
       SELECT 1 FROM orders newer
       WHERE newer.instance_id = o.instance_id AND newer.number > o.number AND newer.kind = 'logs'

@@ -124,6 +124,20 @@ locals {
       Action   = ["s3:GetObject", "s3:PutObject"]
       Resource = "${local.s3}/${var.log_prefix}*"
     },
+    {
+      # What jobs print is kept for LOGS_RETENTION_DAYS. The API's own logs under boot/ it cannot delete.
+      Sid      = "DropOldLogsOfJobs"
+      Effect   = "Allow"
+      Action   = "s3:DeleteObject"
+      Resource = "${local.s3}/${var.log_prefix}jobs/*"
+    },
+    {
+      Sid       = "ListLogsOfJobs"
+      Effect    = "Allow"
+      Action    = "s3:ListBucket"
+      Resource  = local.s3
+      Condition = { StringLike = { "s3:prefix" = "${var.log_prefix}jobs/*" } }
+    },
   ]
 
   kms = [for arn in compact([var.kms_key_arn]) : {

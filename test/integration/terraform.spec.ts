@@ -108,6 +108,8 @@ describeWhen(hasTerraform, 'no terraform on the PATH', 'terraform', () => {
           'iam:PassRole',
           's3:GetObject',
           's3:PutObject',
+          's3:DeleteObject',
+          's3:ListBucket',
           'ecr:GetAuthorizationToken',
           'ec2:DescribeVolumes',
           'ec2:AttachVolume',
@@ -234,6 +236,10 @@ describeWhen(hasTerraform, 'no terraform on the PATH', 'terraform', () => {
       ['writing the secrets', false, 's3:PutObject', 'arn:aws:s3:::bucket/secrets/.env', {}],
       ['reading the state', false, 's3:GetObject', 'arn:aws:s3:::bucket/scheduler-api/terraform.tfstate', {}],
       ['writing logs', true, 's3:PutObject', 'arn:aws:s3:::bucket/logs/main/boot/i-1.log', {}],
+      ['dropping what a job printed', true, 's3:DeleteObject', 'arn:aws:s3:::bucket/logs/main/jobs/1/2.log.gz', {}],
+      ['dropping what the API printed', false, 's3:DeleteObject', 'arn:aws:s3:::bucket/logs/main/boot/i-1.log', {}],
+      ['listing logs', true, 's3:ListBucket', 'arn:aws:s3:::bucket', { 's3:prefix': 'logs/main/jobs/1/' }],
+      ['listing the bucket', false, 's3:ListBucket', 'arn:aws:s3:::bucket', { 's3:prefix': 'secrets/' }],
       ['an ECR token', true, 'ecr:GetAuthorizationToken', '*', {}],
       ['rewriting user data', false, 'ec2:ModifyInstanceAttribute', own('instance/i-1'), ours],
       ['another profile for a running instance', false, 'ec2:AssociateIamInstanceProfile', own('instance/i-1'), ours],
@@ -519,6 +525,8 @@ function matches(
         switch (operator) {
           case 'StringEquals':
             return given.length > 0 && given.every((value) => expected.includes(value));
+          case 'StringLike':
+            return given.length > 0 && given.every((value) => expected.some((pattern) => isLike(value, pattern)));
           case 'StringNotEquals':
             return !given.some((value) => expected.includes(value));
           case 'ForAllValues:StringEquals':
@@ -531,4 +539,8 @@ function matches(
       }),
     )
   );
+}
+
+function isLike(value: string, pattern: string): boolean {
+  return pattern.endsWith('*') ? value.startsWith(pattern.slice(0, -1)) : value === pattern;
 }

@@ -1,4 +1,5 @@
-import { request } from 'node:http';
+import { EventEmitter, once } from 'node:events';
+import { get, type IncomingMessage, request } from 'node:http';
 
 /** A frame of Docker's multiplexed stream. */
 export function frame(stream: 0 | 1 | 2 | 3, payload: string | Uint8Array): Buffer {
@@ -14,10 +15,14 @@ export function stampedAt(seconds: number, nanoseconds = 0): string {
   return `${time}.${String(nanoseconds).padStart(9, '0')}Z`;
 }
 
+export type UploadAnswer = { readonly status: number; readonly since: string | undefined };
+
 export type Upload = {
   write(...frames: readonly Buffer[]): void;
   /** @returns status, and where the next upload is to begin */
-  end(): Promise<{ status: number; since: string | undefined }>;
+  end(): Promise<UploadAnswer>;
+  /** The same, perhaps before the end. */
+  readonly answer: Promise<UploadAnswer>;
   /** As a killed agent does. */
   breakOff(): void;
 };
@@ -28,7 +33,7 @@ export function openUpload(apiUrl: string, token: string, order: number, since =
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/vnd.docker.multiplexed-stream' },
   });
-  const answer = new Promise<{ status: number; since: string | undefined }>((done, fail) => {
+  const answer = new Promise<UploadAnswer>((done, fail) => {
     outgoing.once('error', fail).once('response', (response) => {
       response.resume().once('end', () => {
         done({ status: response.statusCode ?? 0, since: response.headers['logs-since'] as string | undefined });
@@ -43,6 +48,38 @@ export function openUpload(apiUrl: string, token: string, order: number, since =
       outgoing.end();
       return await answer;
     },
+    answer,
     breakOff: () => void outgoing.destroy(),
+  };
+}
+
+export type TextFollower = {
+  received(): string;
+  /** Resolves once this was received. */
+  until(part: string): Promise<void>;
+  /** Resolves when the server ends it, rejects when it breaks off. */
+  readonly ended: Promise<void>;
+  close(): void;
+};
+
+/** Resolves once the server answered. On a connection of its own, as EventSource. */
+export async function followText(url: string): Promise<TextFollower> {
+  const outgoing = get(url, { agent: false, headers: { accept: 'text/plain' } });
+  const [answer] = (await once(outgoing, 'response')) as [IncomingMessage];
+  let received = '';
+  const changed = new EventEmitter();
+  answer.setEncoding('utf8').on('data', (text: string) => {
+    received += text;
+    changed.emit('change');
+  });
+  const ended = new Promise<void>((done, fail) => answer.once('end', done).once('error', fail));
+  ended.catch(() => undefined);
+  return {
+    received: () => received,
+    until: async (part) => {
+      while (!received.includes(part)) await once(changed, 'change');
+    },
+    ended,
+    close: () => answer.destroy(),
   };
 }
