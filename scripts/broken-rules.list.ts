@@ -366,4 +366,26 @@ export const RULES: readonly Rule[] = [
     broken: `UPDATE event_positions SET deleted_through = deleted_through`,
     caughtBy: [{ file: 'test/integration/retention.spec.ts', only: 'deletes old events' }],
   },
+  // What a token may
+  {
+    name: 'limits-in-no-order',
+    file: 'src/deployments/instance-limits.ts',
+    text: `await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);`,
+    broken: `await transaction.query('SELECT $1::int', [LOCK]);`,
+    caughtBy: [{ file: 'test/e2e/limits.spec.ts', only: 'maxInstances' }],
+  },
+  {
+    name: 'what-is-ending-costs-nothing',
+    file: 'src/deployments/instance-limits.ts',
+    text: 'WHERE i.terminated_at IS NULL)',
+    broken: 'WHERE false)',
+    caughtBy: [{ file: 'test/integration/instance-limits.spec.ts' }],
+  },
+  {
+    name: 'a-token-of-ecr-for-any-account',
+    file: 'src/registries/ecr-registries.ts',
+    text: 'if (!isListed && !ownHost.startsWith(`${account}.`)) return undefined;',
+    broken: '',
+    caughtBy: [{ file: 'src/registries/ecr-registries.spec.ts' }],
+  },
 ];

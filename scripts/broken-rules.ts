@@ -86,7 +86,7 @@ type Outcome = {
 async function run({ file, only }: Test): Promise<Outcome> {
   const output = join(copy, 'result.json');
   rmSync(output, { force: true });
-  const project = file.startsWith('test/integration') ? 'integration' : 'unit';
+  const project = /^test\/(integration|e2e)\//.exec(file)?.[1] ?? 'unit';
   const jest = ['node_modules/jest/bin/jest.js', '--selectProjects', project, '--runInBand', '--silent'];
   const report = ['--reporters', './test/support/skip-reporter.js', '--json', '--outputFile', output];
   const which = [...(only === undefined ? [] : ['--testNamePattern', only]), '--runTestsByPath', file];

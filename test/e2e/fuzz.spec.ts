@@ -19,7 +19,7 @@ describe('requests nobody thought of', () => {
       seed: 7,
       requests: 3_000,
       senders: 8,
-      limitSeconds: 15,
+      limitSeconds: 12,
       directory,
       signal: new AbortController().signal,
       say: () => undefined,

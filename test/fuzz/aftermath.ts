@@ -1,48 +1,58 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { House } from '../chaos/house.ts';
+import type { Operation } from './document.ts';
 
 export type Aftermath = { readonly faults: readonly string[]; readonly memoryMiB: number | undefined };
 
 /** Three times what the process takes after its start. */
 const MEMORY_LIMIT_MIB = 600;
 const CALM_LIMIT_MS = 20_000;
+const MOST_PAGES = 20;
+
+type Item = Record<string, unknown>;
 
 /** What fuzzing must not leave behind: a dead process, errors in the log, held connections, rows no route can show. */
 export async function lookAround({
   house,
+  operations,
   url,
   token,
 }: {
   readonly house: House;
+  readonly operations: readonly Operation[];
   readonly url: string;
   readonly token: string;
 }): Promise<Aftermath> {
   // From an address nobody has sent a wrong token from.
   const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': '192.0.2.1' };
   const faults: string[] = house.ownEnds.map((end) => `the process ended: ${end}`);
-  const get = async (path: string): Promise<{ status: number; body: Record<string, unknown> }> => {
+  const readable = operations.filter(
+    ({ method, path, access }) => method === 'GET' && !path.includes('{') && access !== 'agent',
+  );
+  const get = async (path: string): Promise<Item> => {
     const response = await fetch(url + path, {
       headers,
       signal: AbortSignal.timeout(CALM_LIMIT_MS),
     });
     const text = await response.text();
     if (response.status >= 400) faults.push(`GET ${path} answers ${response.status}: ${text.slice(0, 300)}`);
-    return { status: response.status, body: response.ok ? (JSON.parse(text) as Record<string, unknown>) : {} };
+    return response.ok ? (JSON.parse(text) as Item) : {};
   };
   if (faults.length === 0) {
-    await get('/health/live');
-    await get('/health/ready');
-    for (const list of ['/v1/jobs', '/v1/tokens', '/v1/registries', '/v1/instances']) {
-      for (const item of await allOf(list, get)) {
-        if (list !== '/v1/jobs') continue;
-        // It may be gone by now, and may not be unreadable.
-        const job = await fetch(`${url}/v1/jobs/${String(item['name'])}/deployments`, { headers });
-        if (![200, 404].includes(job.status)) faults.push(`deployments of ${String(item['name'])}: ${job.status}`);
-        await job.arrayBuffer();
-      }
+    for (const { path, parameters } of readable) {
+      const cursor = parameters.find(({ name }) => name === 'cursor' || name === 'after');
+      const items = cursor ? await pagesOf(path, cursor.name, get) : [await get(path)];
+      if (path !== '/v1/jobs') continue;
+      await Promise.all(
+        items.map(async (item) => {
+          const { status, body } = await fetch(`${url}/v1/jobs/${nameOf(item)}/deployments`, { headers });
+          await body?.cancel();
+          // It may be gone by now, and may not be unreadable.
+          if (![200, 404].includes(status)) faults.push(`deployments of ${nameOf(item)}: ${status}`);
+        }),
+      );
     }
-    await get('/v1/fleet');
     faults.push(...(await heldTransactions(house)));
   }
   faults.push(...(await loggedErrors(house.logFiles)));
@@ -51,17 +61,20 @@ export async function lookAround({
   return { faults, memoryMiB };
 }
 
-async function allOf(
-  list: string,
-  get: (path: string) => Promise<{ body: Record<string, unknown> }>,
-): Promise<Record<string, unknown>[]> {
-  const items: Record<string, unknown>[] = [];
-  for (let cursor: unknown = ''; typeof cursor === 'string';) {
-    const { body } = await get(`${list}?limit=200${cursor === '' ? '' : `&cursor=${cursor}`}`);
-    items.push(...((body['items'] ?? []) as Record<string, unknown>[]));
-    cursor = body['nextCursor'];
+/** @param cursorName of the parameter that takes `nextCursor` */
+async function pagesOf(list: string, cursorName: string, get: (path: string) => Promise<Item>): Promise<Item[]> {
+  const items: Item[] = [];
+  let cursor: unknown = '';
+  for (let pages = 0; pages < MOST_PAGES && typeof cursor === 'string'; pages += 1) {
+    const page = await get(`${list}?limit=200${cursor === '' ? '' : `&${cursorName}=${cursor}`}`);
+    items.push(...((page['items'] ?? []) as Item[]));
+    cursor = page['nextCursor'];
   }
   return items;
+}
+
+function nameOf(job: Item): string {
+  return String(job['name']);
 }
 
 /** A transaction nobody ends holds a connection, and rows. */

@@ -3,7 +3,12 @@ import type { JsonSchema, PathItem } from './document.ts';
 // The agents' routes are not in docs/openapi.json; this is docs/agent-protocol.md in its terms. Not there yet, or not
 // any more, is 404 everywhere.
 
-const NUMBER = { name: 'number', in: 'path', required: true, schema: { type: 'integer', minimum: 1 } } as const;
+const NUMBER = {
+  name: 'number',
+  in: 'path',
+  required: true,
+  schema: { type: 'integer', minimum: 1, maximum: 15 },
+} as const;
 const HEX = { type: 'string', pattern: '^[0-9a-f]{64}$' };
 const PROBLEM: JsonSchema = { $ref: '#/components/schemas/Problem' };
 

@@ -76,7 +76,7 @@ export async function runFuzz(options: FuzzOptions): Promise<FuzzResult> {
     await run.play(options, house.replicas[0]?.process?.pid);
     const seconds = (performance.now() - startedAt) / 1000;
     say(`${run.tally.requests} requests sent, looking around`);
-    const left = await lookAround({ house, url, token: ADMIN_TOKEN });
+    const left = await lookAround({ house, operations: sources.document.operations, url, token: ADMIN_TOKEN });
     for (const fault of left.faults) run.tally.find('afterwards', fault, `see ${directory}`);
     return resultOf(run, { seconds, memoryMiB: left.memoryMiB, agents: proxy.tokens.length });
   } finally {
