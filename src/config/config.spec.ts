@@ -110,6 +110,7 @@ describe('loadConfig', () => {
   it.each<[string, Environment, string]>([
     ['a port beyond the last', { PORT: '70000' }, 'PORT'],
     ['a port that is no number', { PORT: secret }, 'PORT'],
+    ['events that are kept no day', { EVENTS_RETENTION_DAYS: '0' }, 'EVENTS_RETENTION_DAYS'],
     ['a host with a path', { HOST: `${secret}/x`, ADMIN_TOKEN: TOKEN, PUBLIC_URL: 'http://me' }, 'HOST'],
     ['a network with impossible bits', { WEBHOOKS_ALLOWED_NETWORKS: '10.0.0.0/33' }, 'WEBHOOKS_ALLOWED_NETWORKS'],
     ['a network by its name', { WEBHOOKS_ALLOWED_NETWORKS: `${secret}/8` }, 'WEBHOOKS_ALLOWED_NETWORKS'],

@@ -28,6 +28,7 @@ export type Config = {
   readonly role: Role;
   readonly webConcurrency: number;
   readonly retentionDays: number;
+  readonly eventsRetentionDays: number;
   readonly limits: {
     /** Of a token without a limit of its own. */
     readonly requestsPerMinute: number;
@@ -114,6 +115,7 @@ function group(settings: Settings): Config {
     role: settings.ROLE,
     webConcurrency: settings.WEB_CONCURRENCY,
     retentionDays: settings.RETENTION_DAYS,
+    eventsRetentionDays: settings.EVENTS_RETENTION_DAYS,
     limits: {
       requestsPerMinute: settings.RATE_LIMIT,
       ...(settings.MAX_JOBS !== undefined && { maxJobs: settings.MAX_JOBS }),

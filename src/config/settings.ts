@@ -238,6 +238,11 @@ export const Settings = z.object({
       'How long ended deployments, deleted jobs and terminated instances stay. The last 50 deployments of a job stay longer.',
     example: '90',
   }),
+  EVENTS_RETENTION_DAYS: wholeNumber(1, 36_500).prefault('90').meta({
+    description:
+      'How long events stay, the record of who did what among them. A client that comes back later is told of the gap.',
+    example: '365',
+  }),
   WEBHOOKS_ALLOWED_NETWORKS: list({ test: isNetworkOrHost }, 'networks, addresses or host names').prefault('').meta({
     description:
       'Where webhooks may go besides public addresses by HTTPS: networks, addresses, host names. There plain HTTP is allowed, too.',

@@ -41,7 +41,8 @@ export class JobsController {
     access: 'viewer',
     scope: 'job',
     summary: 'Get a job',
-    description: 'With `wait`, answers once the job is settled or gone, or the wait ran out.',
+    description:
+      'With `wait`, answers once the job got as far as `until` says, or the wait ran out: 200 in both cases.',
     answer: 'The job',
     ok: JobResponse,
     example: JOB_EXAMPLE,

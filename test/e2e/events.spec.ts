@@ -18,7 +18,7 @@ describe('events', () => {
 
   beforeAll(async () => {
     test = await createTestDatabase();
-    const env = { ADMIN_TOKEN, ROLE: 'api', REQUESTS_PER_MINUTE: '100000' };
+    const env = { ADMIN_TOKEN, ROLE: 'api', RATE_LIMIT: '100000' };
     one = await startApi({ databaseUrl: test.url, env });
     two = await startApi({ databaseUrl: test.url, env });
     await one.request('POST', '/v1/jobs', { body: { name: 'waker' } });

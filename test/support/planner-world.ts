@@ -1,4 +1,5 @@
 import type { OrderSpec } from '../../src/agent/order.js';
+import type { NewEvent } from '../../src/events/append-events.js';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import type {
   AttemptFacts,
@@ -9,6 +10,7 @@ import type {
   OrderFacts,
   OrderPurpose,
 } from '../../src/scheduler/plan-facts.js';
+import { eventsOf } from '../../src/scheduler/plan-events.js';
 import { planJob } from '../../src/scheduler/plan-job.js';
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
@@ -36,6 +38,7 @@ export class PlannerWorld {
   nextPassAt: Date | null = new Date(START);
   deployments: WorldDeployment[] = [];
   lastPlan: JobPlan | undefined;
+  readonly events: NewEvent[] = [];
   private instanceCount = 0;
 
   get now(): Date {
@@ -85,7 +88,9 @@ export class PlannerWorld {
   }
 
   pass(): JobPlan {
-    const plan = planJob(this.facts(), this.now);
+    const facts = this.facts();
+    const plan = planJob(facts, this.now);
+    this.events.push(...eventsOf(facts, plan));
     this.apply(plan);
     this.lastPlan = plan;
     return plan;
