@@ -81,9 +81,11 @@ export class Deliverer {
     const [webhook] = await transaction.prepared<WebhookRow>('webhook-tried', TRIED, [webhook_id, fault === null]);
     const isOver = fault === null || isGone;
     const next = isOver ? null : await this.queue.retry(transaction, claim);
+    // Whoever holds it now writes down what comes of the own try.
+    if (next === undefined) return;
     if (isOver) await this.queue.finish(transaction, claim);
     const end = fault === null ? 'delivered' : next === null ? 'failed' : 'pending';
-    await transaction.prepared('webhook-settle', SETTLE, [id, end, fault, status, latencyMs, next ?? null]);
+    await transaction.prepared('webhook-settle', SETTLE, [id, end, fault, status, latencyMs, next]);
     if (end !== 'failed' || !webhook?.enabled) return;
     if (isGone) await disable(transaction, webhook_id, 'gone');
     else if (webhook.failing_long) await disable(transaction, webhook_id, 'failing');
@@ -121,10 +123,11 @@ const GET = `
   FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
   WHERE d.id = $1 AND d.status = 'pending' AND w.enabled`;
 
-// Written only where it changes: one receiver's deliveries would queue for this row otherwise.
+// The row is left alone after a success among others: deliveries of one receiver would queue for it.
 const TRIED = `
   WITH found AS (
-    SELECT id, enabled, failing_since FROM webhooks WHERE id = $1 FOR NO KEY UPDATE
+    SELECT id, enabled, failing_since FROM webhooks
+    WHERE id = $1 AND (failing_since IS NOT NULL OR NOT $2::boolean) FOR NO KEY UPDATE
   ), changed AS (
     UPDATE webhooks w SET failing_since = CASE WHEN NOT $2::boolean THEN clock_timestamp() END
     FROM found WHERE w.id = found.id AND (found.failing_since IS NULL) <> $2::boolean
@@ -133,12 +136,13 @@ const TRIED = `
     AS failing_long
   FROM found`;
 
+// Cancelled meanwhile, it stays so, unless it has arrived.
 const SETTLE = `
   UPDATE webhook_deliveries SET
-    status = CASE WHEN status = 'cancelled' AND $2 <> 'delivered' THEN status ELSE $2 END,
+    status = CASE WHEN status = 'pending' OR $2 = 'delivered' THEN $2 ELSE status END,
     attempts = attempts + 1, fault = $3, answer_status = $4, latency_ms = $5, attempted_at = clock_timestamp(),
-    next_attempt_at = CASE WHEN status <> 'cancelled' THEN $6::timestamptz END,
-    settled_at = CASE WHEN $2 <> 'pending' THEN clock_timestamp() ELSE settled_at END
+    next_attempt_at = CASE WHEN status = 'pending' THEN $6::timestamptz END,
+    settled_at = CASE WHEN status = 'pending' AND $2 = 'pending' THEN NULL ELSE clock_timestamp() END
   WHERE id = $1`;
 
 const DISABLE = `

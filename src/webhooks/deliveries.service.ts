@@ -9,7 +9,7 @@ import { decodeCursor, exactTimeSql, type Page, TimeCursor, toPage } from '../ht
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
 import type { DeliveryStatus } from './webhook-delivery.entity.js';
-import { findWebhook } from './webhooks.service.js';
+import { findWebhook, UUID } from './webhooks.service.js';
 
 /** Deliveries as clients see them, and those they ask for. */
 @Injectable()
@@ -32,7 +32,7 @@ export class DeliveriesService {
   /** @throws Problem webhook-not-found, delivery-not-found */
   async get(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     await findWebhook(this.database, webhookId, caller);
-    const [row] = await this.database.query<DeliveryRow>(GET, [webhookId, id]);
+    const [row] = UUID.test(id) ? await this.database.query<DeliveryRow>(GET, [webhookId, id]) : [];
     return toDelivery(row ?? notFound());
   }
 
@@ -49,7 +49,7 @@ export class DeliveriesService {
   /** The same id and body once more; one that is on its way already stays so. @throws Problem */
   async redeliver(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     return await this.#send(webhookId, caller, async (transaction) => {
-      const [row] = await transaction.query<DeliveryRow>(REDELIVER, [webhookId, id]);
+      const [row] = UUID.test(id) ? await transaction.query<DeliveryRow>(REDELIVER, [webhookId, id]) : [];
       if (row) await tell(transaction, 'webhook.redelivered', { webhook: webhookId, delivery: id });
       return row;
     });
@@ -138,8 +138,7 @@ const LIST = `
     AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
   ORDER BY created_at DESC, id DESC LIMIT $5`;
 
-// As text: an id that is no uuid is the id of nothing.
-const GET = `SELECT ${COLUMNS} FROM webhook_deliveries WHERE webhook_id = $1 AND id::text = $2`;
+const GET = `SELECT ${COLUMNS} FROM webhook_deliveries WHERE webhook_id = $1 AND id = $2`;
 
 const PING = `
   INSERT INTO webhook_deliveries (id, webhook_id, type, body) VALUES (gen_random_uuid(), $1, 'webhook.ping', $2) RETURNING ${COLUMNS}`;
@@ -147,4 +146,4 @@ const PING = `
 const REDELIVER = `
   UPDATE webhook_deliveries SET
     queued = queued AND status = 'pending', status = 'pending', settled_at = NULL
-  WHERE webhook_id = $1 AND id::text = $2 RETURNING ${COLUMNS}`;
+  WHERE webhook_id = $1 AND id = $2 RETURNING ${COLUMNS}`;

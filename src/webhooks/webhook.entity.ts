@@ -20,7 +20,7 @@ export class Webhook {
   @Column('text', { array: true, nullable: true })
   jobs!: string[] | null;
 
-  /** An admin made it for every event: it tells of tokens and registries, too, and only admins see it. */
+  /** Nobody but admins made and changed it: if it is for every event, it tells of tokens and registries, too. */
   @Column('boolean', { name: 'is_for_admins' })
   isForAdmins!: boolean;
 

@@ -9,6 +9,8 @@ const url = z
   .string()
   .min(1)
   .max(2048)
+  // The parser of URLs would drop some of these, and keep others out of sight.
+  .regex(/^[^\p{Cc}\p{Cs}\s]*$/u, 'must not contain spaces or control characters')
   .meta({
     description:
       'Where to send events: `https://`, at a public address. Others, and `http://`, only where the setting WEBHOOKS_ALLOWED_NETWORKS opens them.',

@@ -50,7 +50,7 @@ export class WebhooksService {
     const secret = makeSecret();
     const { url, description, events, enabled } = wanted;
     const sealed = sealSecret(this.keys, id, secret);
-    const values = [id, url, description, events, jobs, enabled, sealed, caller.id, tellsAll(caller, jobs)];
+    const values = [id, url, description, events, jobs, enabled, sealed, caller.id, caller.role === 'admin'];
     return await this.database.transaction(async (transaction) => {
       const [row] = await transaction.query<WebhookRow>(INSERT, [...values, MOST_WEBHOOKS]);
       if (!row) throw new Problem('webhook-limit-reached', `There are ${MOST_WEBHOOKS} webhooks already.`);
@@ -84,8 +84,7 @@ export class WebhooksService {
       const before = await lock(transaction, id, caller, versions);
       const { url, description, events, enabled } = { ...before, ...patch };
       const jobs = patch.jobs === undefined ? before.jobs : patch.jobs;
-      const isForAdmins = tellsAll(caller, jobs);
-      const values = [id, url, description, events, jobs, enabled, patch.enabled === true, isForAdmins];
+      const values = [id, url, description, events, jobs, enabled, patch.enabled === true, caller.role === 'admin'];
       const [row = notFound()] = await transaction.query<WebhookRow>(UPDATE, values);
       if (!enabled) await transaction.query(CANCEL_DELIVERIES, [id]);
       await tell(transaction, 'webhook.changed', row);
@@ -170,11 +169,6 @@ function sightOf({ scope, role }: Caller): [scope: Scope, isAdmin: boolean] {
   return [scope, role === 'admin'];
 }
 
-/** Whether it gets events that are for admins only. */
-function tellsAll({ role }: Caller, jobs: readonly string[] | null): boolean {
-  return role === 'admin' && jobs === null;
-}
-
 /** What its events would tell is what the caller may see by itself. */
 function checkScope(jobs: readonly string[] | null, scope: Scope): void {
   if (scope === null) return;
@@ -214,16 +208,17 @@ function notFound(): never {
   throw new Problem('webhook-not-found', 'There is no such webhook.');
 }
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** Of any other id there is no webhook: it never reaches a statement, which some would make fail. */
+export const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const COLUMNS = `
   id, url, description, events, jobs, enabled, disabled_reason, failing_since, version, created_at, updated_at,
   CASE WHEN previous_until > clock_timestamp() THEN previous_until END AS previous_until,
   ${exactTimeSql('created_at')} AS exact_created_at`;
 
-// All of its prefixes lie in the scope.
+// All of its prefixes lie in the scope. What tells of everything an admin may see is for admins.
 const VISIBLE = `
-  ($2::boolean OR NOT is_for_admins) AND ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
+  ($2::boolean OR NOT is_for_admins OR jobs IS NOT NULL) AND ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM unnest(jobs) AS job
     WHERE NOT EXISTS (SELECT 1 FROM unnest($1::text[]) AS prefix WHERE starts_with(job, prefix)))))`;
 
@@ -240,10 +235,11 @@ const LIST = `
 
 const GET = `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3`;
 
-// $7: it starts anew, and is not disabled again for what was before.
+// $7: it starts anew, and is not disabled again for what was before. $8: who is no admin may have named the URL, or
+// widened it.
 const UPDATE = `
   UPDATE webhooks SET
-    url = $2, description = $3, events = $4, jobs = $5, enabled = $6, is_for_admins = $8,
+    url = $2, description = $3, events = $4, jobs = $5, enabled = $6, is_for_admins = is_for_admins AND $8,
     disabled_reason = CASE WHEN NOT $7::boolean THEN disabled_reason END,
     failing_since = CASE WHEN NOT $7::boolean THEN failing_since END,
     version = version + 1, updated_at = clock_timestamp()

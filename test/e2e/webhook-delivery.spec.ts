@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { until } from '../support/lifecycle.js';
@@ -166,6 +168,29 @@ describe('webhooks reach their receivers', () => {
     expect(inner.received).toEqual([]);
     await inner.close();
   }, 60_000);
+});
+
+describe('a process told to use a proxy', () => {
+  it('goes past it to a receiver, as nobody could check where a proxy connects to', async () => {
+    await using receiver = await startReceiver();
+    await using proxy = await startReceiver();
+    const code = `
+      const { createPost } = await import('./dist/webhooks/post.js');
+      const { parseAllowed } = await import('./dist/webhooks/address-rules.js');
+      const post = createPost({ allowed: parseAllowed(['127.0.0.1']), resolve: () => Promise.reject(new Error()) });
+      const { get } = await import('node:http');
+      const other = new Promise((done) => get('${receiver.url}', ({ statusCode }) => done(statusCode)));
+      console.log(JSON.stringify([await post('${receiver.url}', {}, ''), await other]));
+      process.exit();`;
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code], {
+      cwd: join(import.meta.dirname, '../..'),
+      env: { NODE_USE_ENV_PROXY: '1', HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url },
+      timeout: 20_000,
+    });
+    expect(JSON.parse(stdout)).toMatchObject([{ status: 204, fault: null }, 204]);
+    // Whatever else this process sends does go there.
+    expect([receiver.received.length, proxy.received.length]).toEqual([1, 1]);
+  }, 30_000);
 });
 
 /** The function a reader of docs/webhooks.md copies. */

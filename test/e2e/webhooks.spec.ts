@@ -95,6 +95,9 @@ describe('webhooks', () => {
     ['EC2’s metadata', { url: 'https://169.254.169.254/latest' }, '#/url'],
     ['a mapped address', { url: 'https://[::ffff:10.0.0.1]/' }, '#/url'],
     ['plain HTTP', { url: 'http://example.com/' }, '#/url'],
+    ['a byte Postgres knows no text with', { url: 'https://example.com/\0' }, '#/url'],
+    ['a line break', { url: 'https://exa\nmple.com/' }, '#/url'],
+    ['an event there is none of', { events: ['deployment.actve'] }, '#/events/0'],
     ['a password', { url: 'https://a:b@example.com/' }, '#/url'],
     ['no events', { events: [] }, '#/events'],
     ['no type', { events: ['*', 'Deployment'] }, '#/events/1'],
@@ -146,6 +149,32 @@ describe('webhooks', () => {
         expect([method, rest, id, answer.status]).toEqual([method, rest, id, 404]);
       }
     }
+  });
+
+  it('tell what only admins may read as long as only admins had a hand in them', async () => {
+    const deployer = await tokenOf('deployer');
+    const ofDeployer = (await create({}, deployer)).webhook;
+    const narrow = (await create({ jobs: ['web'] })).webhook;
+    const patch = (id: string, body: object, token = ADMIN_TOKEN) =>
+      api.request('PATCH', `/v1/webhooks/${id}`, { body, headers: auth(token) });
+    const tellsAll = async (id: string) => {
+      const sql = 'SELECT is_for_admins FROM webhooks WHERE id = $1';
+      return (await test.database.query<{ is_for_admins: boolean }>(sql, [id]))[0]!.is_for_admins;
+    };
+    expect((await patch(ofDeployer.id, { description: 'x' })).status).toBe(200);
+    expect(await tellsAll(ofDeployer.id)).toBe(false);
+    expect(await tellsAll(narrow.id)).toBe(true);
+    expect((await patch(narrow.id, { jobs: null }, deployer)).status).toBe(200);
+    expect(await tellsAll(narrow.id)).toBe(false);
+    expect((await patch(narrow.id, { url: `${URL_OUT}/2` }, deployer)).status).toBe(200);
+  });
+
+  it.each(['x', '%00', '6f1c2c5e-3d0b-4f6e-9a53-0f6f8f3a7c11'])('have no delivery %s', async (id) => {
+    const { webhook } = await create({});
+    const path = `/v1/webhooks/${webhook.id}/deliveries/${id}`;
+    const body = { type: '/problems/delivery-not-found' };
+    expect(await api.request('GET', path)).toMatchObject({ status: 404, body });
+    expect(await api.request('POST', `${path}/redeliver`)).toMatchObject({ status: 404, body });
   });
 
   it('may be a hundred', async () => {

@@ -210,6 +210,26 @@ describe('delivering webhooks', () => {
     expect(await processes[1]!.queue.takeGivenUp(settle)).toBe(0);
   });
 
+  it('keeps what whoever took it over has written, when the first try ends after its time', async () => {
+    await insertWebhook({});
+    const late = Promise.withResolvers<number>();
+    receiver.answer((_request, nth) => (nth === 1 ? late.promise : 200));
+    await append({ type: 'job.created', job: 'web' });
+    await processes[0]!.fanOut.run();
+    await processes[0]!.deliverer.run(() => undefined);
+    await receiver.until(1);
+    await loseClaims();
+    await makeDue();
+    await runUntilIdle(processes[1]!);
+    expect(await counts()).toEqual({ delivered: 1 });
+    late.resolve(500);
+    await processes[0]!.deliverer.drain();
+    expect(await deliveries()).toMatchObject([{ status: 'delivered', attempts: 1, fault: null }]);
+    await makeDue();
+    await runUntilIdle(processes[0]!);
+    expect(receiver.received).toHaveLength(2);
+  });
+
   it('lets a slow receiver hold up nobody else', async () => {
     const slow = await startReceiver();
     slow.answer(() => 'never');

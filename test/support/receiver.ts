@@ -25,6 +25,7 @@ export type Receiver = {
   /** Resolves once so many have come, those before this call included. */
   until(count: number): Promise<void>;
   close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 };
 
 export type ReceiverOptions = { readonly host?: string; readonly port?: number; readonly tls?: ServerOptions };
@@ -59,6 +60,11 @@ export async function startReceiver({ host = '127.0.0.1', port = 0, tls }: Recei
   server.on('tlsClientError', () => undefined).listen(port, host);
   await once(server, 'listening');
   const address = server.address() as AddressInfo;
+  const close = async (): Promise<void> => {
+    server.close();
+    server.closeAllConnections();
+    await once(server, 'close');
+  };
   return {
     url: `${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${address.port}`,
     port: address.port,
@@ -75,10 +81,7 @@ export async function startReceiver({ host = '127.0.0.1', port = 0, tls }: Recei
         waiting.add(look);
         look();
       }),
-    close: async () => {
-      server.close();
-      server.closeAllConnections();
-      await once(server, 'close');
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
