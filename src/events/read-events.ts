@@ -112,14 +112,14 @@ const fitsSql = (isOfJob: boolean): string => `
   ${isOfJob ? 'e.job = $6 AND' : ''} ($3::int IS NULL OR e.deployment = $3)
   AND ($4::text[] IS NULL OR e.type = ANY ($4)) AND ${inScopeSql('e.job', '$5')}`;
 
+// JSON is made of what is shown, not of all that is looked through.
 const read = (range: string, direction: string, isOfJob: boolean): string => `
-  SELECT p.last::float8 AS last, p.deleted_through::float8 AS "deletedThrough", found.event
+  SELECT p.last::float8 AS last, p.deleted_through::float8 AS "deletedThrough",
+    CASE WHEN e.position IS NOT NULL THEN ${EVENT} END AS event
   FROM event_positions p LEFT JOIN LATERAL (
-    SELECT ${EVENT} AS event, e.position FROM events e
-    WHERE ${range} AND ${fitsSql(isOfJob)}
-    ORDER BY e.position ${direction} LIMIT $2
-  ) found ON true
-  ORDER BY found.position ${direction}`;
+    SELECT * FROM events e WHERE ${range} AND ${fitsSql(isOfJob)} ORDER BY e.position ${direction} LIMIT $2
+  ) e ON true
+  ORDER BY e.position ${direction}`;
 
 const FORWARD = (isOfJob: boolean): string =>
   read(
