@@ -94,5 +94,6 @@ describe('reliableFetch', () => {
     const stop = new AbortController();
     const call = reliableFetch({ onRetry: () => setImmediate(() => stop.abort(new Error('enough'))) });
     await expect(call(url, { signal: stop.signal })).rejects.toThrow('enough');
+    await expect(reliableFetch({ signal: stop.signal })(url)).rejects.toThrow('enough');
   });
 });

@@ -6,16 +6,18 @@ export type Reliability = {
   readonly retryForMs?: number;
   /** Told before each repeat. */
   readonly onRetry?: (retry: Retry) => void;
+  /** Ends all calls at once, and every stream. */
+  readonly signal?: AbortSignal;
 };
 
 export type Retry = {
   /** The answer's status; undefined = none came. */
   readonly status: number | undefined;
-  readonly error: unknown;
+  readonly error: Error | undefined;
   readonly delayMs: number;
 };
 
-type Outcome = { readonly response: Response } | { readonly error: unknown };
+type Outcome = { readonly response: Response } | { readonly error: Error };
 type Call = {
   readonly url: string;
   readonly init: RequestInit;
@@ -32,10 +34,11 @@ const PASSING = new Set([429, 502, 503, 504]);
  * A `fetch` that never waits without an end, and repeats what may be repeated: every changing call carries an
  * `Idempotency-Key`, so that a repeat of one that was carried out changes nothing.
  */
-export function reliableFetch({ timeoutMs = 30_000, retryForMs = 30_000, onRetry }: Reliability): typeof fetch {
+export function reliableFetch(reliability: Reliability): typeof fetch {
+  const { timeoutMs = 30_000, retryForMs = 30_000, onRetry } = reliability;
   return async (input, options) => {
     const request = new Request(input, options);
-    const { signal } = request;
+    const signal = reliability.signal ? AbortSignal.any([reliability.signal, request.signal]) : request.signal;
     const call = { url: request.url, init: await repeatable(request), timeoutMs: timeoutMs + waitOf(request), signal };
     const deadline = Date.now() + retryForMs;
     for (let tries = 1; ; tries += 1) {
@@ -69,7 +72,7 @@ async function attempt({ url, init, timeoutMs, signal }: Call): Promise<Outcome>
     const response = await fetch(url, { ...init, signal: AbortSignal.any([signal, timeout.signal]) });
     return { response: isStream(response) ? response : await received(response) };
   } catch (error) {
-    return { error };
+    return { error: error instanceof Error ? error : new Error(String(error)) };
   } finally {
     clearTimeout(timer);
   }
