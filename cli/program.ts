@@ -5,6 +5,7 @@ import { type Exit, EXITS } from './exit-codes.js';
 import { Failure } from './failure.js';
 import { addFleetCommands } from './fleet-commands.js';
 import { addJobCommands } from './job-commands.js';
+import { addLogs } from './log-commands.js';
 import { type Environment, type GlobalOptions, openSession, parseSeconds } from './session.js';
 import type { Terminal } from './terminal.js';
 import { addTokenCommands } from './token-commands.js';
@@ -47,6 +48,7 @@ export function createProgram({ environment, terminal, signal }: Invocation): Co
     openSession(command.optsWithGlobals<GlobalOptions>(), environment, { terminal, signal });
   addDeploy(program, open, environment);
   addJobCommands(program, open);
+  addLogs(program, open);
   addDeploymentCommands(program, open);
   addFleetCommands(program, open);
   addTokenCommands(program, open);

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { connect, type Retry, type Scheduler } from '../client/index.js';
+import { reliableFetch } from '../client/reliable-fetch.js';
 import { reasonOf } from './answers.js';
 import { secondsOf } from './duration.js';
 import { Failure } from './failure.js';
@@ -27,8 +28,8 @@ export type Session = {
   readonly isQuiet: boolean;
   /** Aborted by Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;
-  readonly connection: { readonly url: string; readonly token: string | undefined; readonly retryForMs: number };
-  readonly onRetry: (retry: Retry) => void;
+  /** For what is no call of the client: streams. */
+  readonly connection: { readonly url: string; readonly token: string | undefined; readonly fetch: typeof fetch };
 };
 
 /** What `npm run local` serves. */
@@ -48,10 +49,10 @@ export function openSession(
     terminal.note(`warning: the token goes to ${url.host} in clear text; use https`);
   }
   const retryForMs = (options.retryFor ?? DEFAULT_RETRY_SECONDS) * 1_000;
-  const onRetry = announcing(terminal, isQuiet);
-  const connection = { url: url.href, token, retryForMs };
-  const scheduler = connect({ ...connection, onRetry, signal });
-  return { scheduler, terminal, isJson: options.json ?? false, isQuiet, signal, connection, onRetry };
+  const reliability = { retryForMs, onRetry: announcing(terminal, isQuiet), signal };
+  const scheduler = connect({ url: url.href, token, ...reliability });
+  const connection = { url: url.href, token, fetch: reliableFetch(reliability) };
+  return { scheduler, terminal, isJson: options.json ?? false, isQuiet, signal, connection };
 }
 
 export function parseSeconds(text: string): number {
@@ -98,7 +99,7 @@ function isLoopback(hostname: string): boolean {
 }
 
 /** Says once why nothing happens, not at every try. */
-function announcing(terminal: Terminal, isQuiet: boolean): Session['onRetry'] {
+function announcing(terminal: Terminal, isQuiet: boolean): (retry: Retry) => void {
   let last = '';
   return ({ status, error }) => {
     const why = status === undefined ? reasonOf(error) : `answered ${status}`;

@@ -11,7 +11,7 @@ describe('tableOf', () => {
 
 describe('printable', () => {
   it('takes from a container the power over the terminal of who looks', () => {
-    expect(printable('a\u001b[2Jb\rc\u009bd\te')).toBe('a�[2Jb�c�d\te');
+    expect(printable('a\u001b[2Jb\rc\u009bd\te\u001b[1;31mf')).toBe('a�[2Jb�c�d\te\u001b[1;31mf');
   });
 });
 

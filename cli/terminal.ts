@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { styleText } from 'node:util';
 
 export type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';
@@ -11,6 +12,10 @@ export type Terminal = {
   /** Coloured where standard output is a terminal and NO_COLOR is not set. */
   readonly style: (style: Style, text: string) => string;
   readonly styleNote: (style: Style, text: string) => string;
+  /** Resolves once whoever reads standard output has room for more: a slow reader must not fill our memory. */
+  readonly drained: () => Promise<void>;
+  /** Standard output is a screen. */
+  readonly isScreen: boolean;
 };
 
 export function openTerminal({ stdout, stderr }: Pick<NodeJS.Process, 'stdout' | 'stderr'>): Terminal {
@@ -19,6 +24,10 @@ export function openTerminal({ stdout, stderr }: Pick<NodeJS.Process, 'stdout' |
     note: (line) => void stderr.write(`${line}\n`),
     style: (style, text) => styleText(style, text, { stream: stdout }),
     styleNote: (style, text) => styleText(style, text, { stream: stderr }),
+    drained: async () => {
+      if (stdout.writableNeedDrain) await once(stdout, 'drain');
+    },
+    isScreen: stdout.isTTY,
   };
 }
 

@@ -123,11 +123,12 @@ export function progressOf({ status, phase, attempt, reason, message, instance }
   return parts.filter((part) => part !== undefined).join(' ');
 }
 
-/** Without the control characters by which a container could drive the terminal of who looks; tabs stay. */
+/** Without the control characters by which a container could drive the terminal of who looks; colours and tabs stay. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '�');
+  return text.replace(COLOUR_OR_CONTROL, (found) => (found.length > 1 ? found : '�'));
 }
+// eslint-disable-next-line no-control-regex
+const COLOUR_OR_CONTROL = /\u001b\[[0-9;]*m|[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
 function placeOf({ id, type, availabilityZone }: NonNullable<Deployment['instance']>): string {
   const where = [type, availabilityZone].filter((part) => part !== null).join(', ');
