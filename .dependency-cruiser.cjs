@@ -102,12 +102,12 @@ module.exports = {
       comment: 'Planners and builders are functions of values: no Nest, no TypeORM, no SDK, no node:*.',
       severity: 'error',
       from: {
-        path: '(/plan-[^/]*|-status|/shape-spec|/container-spec|/container-answers|/launch-input|/user-data)\\.ts$',
+        path: '(/plan-[^/]*|-status|/shape-spec|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
         pathNot: '\\.spec\\.ts$',
       },
       to: {
         dependencyTypesNot: ['type-only'],
-        pathNot: '(/plan-[^/]*|-status|/shape-spec|/container-spec|/container-answers|/launch-input|/user-data)\\.ts$',
+        pathNot: '(/plan-[^/]*|-status|/shape-spec|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
       },
     },
     {

@@ -7,7 +7,7 @@ const pure = [
   'src/**/*-status.ts',
   'src/deployments/shape-spec.ts',
   'src/agent/container-spec.ts',
-  'src/agent/container-answers.ts',
+  'src/agent/container-logs.ts',
   'src/fleet/launch-input.ts',
   'src/agent/user-data.ts',
 ];

@@ -9,6 +9,7 @@ import { FleetModule } from './fleet/fleet.module.js';
 import { HealthModule } from './health/health.module.js';
 import { HttpModule } from './http/http.module.js';
 import { JobsModule } from './jobs/jobs.module.js';
+import { LogsModule } from './logs/logs.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
 import { RegistriesModule } from './registries/registries.module.js';
 import { SchedulerModule } from './scheduler/scheduler.module.js';
@@ -33,6 +34,7 @@ export class AppModule {
         FleetModule,
         RegistriesModule,
         AgentModule,
+        LogsModule,
         MetricsModule,
       ],
     };

@@ -94,6 +94,11 @@ function configureBodies(app: NestFastifyApplication): void {
   // Agents send these two: what a shell can write without quoting anything.
   app.useBodyParser('application/x-www-form-urlencoded', { bodyLimit: FORM_LIMIT_BYTES });
   app.useBodyParser('application/octet-stream', { bodyLimit });
+  // Handed on as it comes in, for up to half a minute: LogUploads reads it, and bounds it.
+  app
+    .getHttpAdapter()
+    .getInstance()
+    .addContentTypeParser('application/vnd.docker.multiplexed-stream', (_request, stream, done) => done(null, stream));
 }
 
 function configureHooks(app: NestFastifyApplication): void {

@@ -39,6 +39,8 @@ const log = (message: string, error: unknown): void =>
     },
     { provide: IDENTITY_KEYS, useFactory: readIdentityKeys, inject: [CONFIG] },
   ],
+  // For AgentGuard on routes of other modules.
+  exports: [Agents],
 })
 export class AgentModule implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(

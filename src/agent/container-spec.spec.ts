@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import { JobDefinition } from '../jobs/job-definition.js';
 import {
   createRequest,
-  demultiplexLogs,
   formatImageReference,
   imageInspectRequest,
   parseError,
@@ -258,71 +257,6 @@ describe('answers', () => {
         expect(() => [parseInspect(body), parseImageInspect(body), parseError(body), parsePull(body)]).not.toThrow();
       }),
     );
-  });
-});
-
-describe('demultiplexLogs', () => {
-  const frame = (stream: number, text: string | Uint8Array) => {
-    const payload = typeof text === 'string' ? new TextEncoder().encode(text) : text;
-    const bytes = new Uint8Array(8 + payload.length);
-    bytes[0] = stream;
-    new DataView(bytes.buffer).setUint32(4, payload.length);
-    bytes.set(payload, 8);
-    return bytes;
-  };
-  const concat = (...parts: Uint8Array[]) => new Uint8Array(Buffer.concat(parts));
-  const time = '2026-01-05T10:00:00.123456789Z';
-
-  it('reads frames of both streams', () => {
-    const body = concat(frame(1, `${time} hello\n`), frame(2, `${time} oops\r\n`), frame(1, `${time} \n`));
-    expect(demultiplexLogs(body)).toEqual([
-      { stream: 'stdout', time, line: 'hello' },
-      { stream: 'stderr', time, line: 'oops' },
-      { stream: 'stdout', time, line: '' },
-    ]);
-  });
-
-  it('joins the frames of a long line, also when a character is cut in two', () => {
-    const euro = new TextEncoder().encode('€');
-    const start = concat(new TextEncoder().encode(`${time} a`), euro.subarray(0, 2));
-    const rest = concat(new TextEncoder().encode(`${time} `), euro.subarray(2), new TextEncoder().encode('b\n'));
-    expect(demultiplexLogs(concat(frame(1, start), frame(2, `${time} x\n`), frame(1, rest)))).toEqual([
-      { stream: 'stderr', time, line: 'x' },
-      { stream: 'stdout', time, line: 'a€b' },
-    ]);
-  });
-
-  it('reads the plain text of a terminal', () => {
-    expect(demultiplexLogs(new TextEncoder().encode(`${time} one\r\ntwo`))).toEqual([
-      { stream: 'stdout', time, line: 'one' },
-      { stream: 'stdout', line: 'two' },
-    ]);
-    expect(demultiplexLogs(new Uint8Array())).toEqual([]);
-  });
-
-  it('finds the first whole frame of an answer that lost its beginning', () => {
-    const lines = fc.array(fc.tuple(fc.constantFrom(1, 2), fc.stringMatching(/^[ -~]{0,40}$/)), { minLength: 2 });
-    fc.assert(
-      fc.property(lines, fc.nat(), (written, cut) => {
-        const frames = written.map(([stream, line]) => frame(stream, `${time} ${line}\n`));
-        const expected = written.map(([stream, line]) => ({ stream: stream === 2 ? 'stderr' : 'stdout', time, line }));
-        const body = concat(...frames);
-        expect(demultiplexLogs(body)).toEqual(expected);
-        const lost = cut % (body.length - frames.at(-1)!.length + 1);
-        let boundary = 0;
-        let index = 0;
-        while (boundary < lost) boundary += frames[index++]!.length;
-        expect(demultiplexLogs(body.subarray(lost))).toEqual(expected.slice(index));
-      }),
-    );
-  });
-
-  it('keeps no NUL, and is not led astray by a container that prints frames', () => {
-    const [line] = demultiplexLogs(frame(1, 'a\0b\n'));
-    expect(line?.line).toBe('a\uFFFDb');
-    const empty = Array.from({ length: 20_000 }, () => frame(1, ''));
-    const text = new TextEncoder().encode('x');
-    expect(demultiplexLogs(concat(text, ...empty, text))).toHaveLength(1);
   });
 });
 

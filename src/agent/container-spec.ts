@@ -110,7 +110,7 @@ export function inspectRequest(): DockerRequest {
   return { method: 'GET', path: `/containers/${CONTAINER_NAME}/json` };
 }
 
-/** The last `tail` lines of both streams, for {@link demultiplexLogs}. */
+/** The last `tail` lines of both streams, for `demultiplexLogs` of container-logs.ts. */
 export function logsRequest(tail: number): DockerRequest {
   return { method: 'GET', path: `/containers/${CONTAINER_NAME}/logs?stdout=1&stderr=1&timestamps=1&tail=${tail}` };
 }
@@ -211,40 +211,6 @@ export function withoutEnvironment(body: Uint8Array): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(bare));
 }
 
-/** Same shape as a log line of a deployment; `time` is Docker's RFC 3339 timestamp with nanoseconds. */
-export type ContainerLogLine = { stream: 'stdout' | 'stderr'; time?: string; line: string };
-
-/**
- * The logs endpoint answers frames of [stream 1 or 2, 0, 0, 0, length as big-endian uint32, payload], or plain text for a
- * container with a terminal. The answer may have lost its beginning (Docker-Max-Bytes), so the first whole frame is
- * looked for. A line longer than 16 KiB comes in several frames, each with a timestamp of its own: they are joined.
- */
-export function demultiplexLogs(body: Uint8Array): ContainerLogLine[] {
-  const start = firstFrame(body);
-  if (start === undefined) return rawLines(body);
-  const lines: ContainerLogLine[] = [];
-  const open: Partial<Record<'stdout' | 'stderr', { time?: string; bytes: Uint8Array[] }>> = {};
-  for (let at = start; at + FRAME_HEADER <= body.length;) {
-    const end = at + FRAME_HEADER + frameLength(body, at);
-    const stream = body[at] === 2 ? 'stderr' : 'stdout';
-    for (const piece of splitAfterNewlines(body.subarray(at + FRAME_HEADER, end))) {
-      const { time, rest } = cutTime(piece);
-      const line = (open[stream] ??= { ...(time !== undefined && { time }), bytes: [] });
-      line.bytes.push(rest);
-      if (piece.at(-1) === NEWLINE) {
-        lines.push(logLine(stream, line.time, line.bytes));
-        Reflect.deleteProperty(open, stream);
-      }
-    }
-    at = end;
-  }
-  for (const stream of ['stdout', 'stderr'] as const) {
-    const line = open[stream];
-    if (line !== undefined) lines.push(logLine(stream, line.time, line.bytes));
-  }
-  return lines;
-}
-
 function labels({ cluster, job, deployment, attempt }: ContainerOwner): Record<string, string> {
   return {
     'scheduler.cluster': cluster,
@@ -314,64 +280,4 @@ function publishedPorts([port, bindings]: [string, unknown]): { container: numbe
 /** Docker's zero time stands for "never". */
 function isTime(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && !value.startsWith('0001-');
-}
-
-const FRAME_HEADER = 8;
-const NEWLINE = 0x0a;
-
-function frameLength(body: Uint8Array, at: number): number {
-  return new DataView(body.buffer, body.byteOffset + at + 4, 4).getUint32(0);
-}
-
-function isFrameAt(body: Uint8Array, at: number): boolean {
-  const stream = body[at];
-  return (stream === 1 || stream === 2) && body[at + 1] === 0 && body[at + 2] === 0 && body[at + 3] === 0;
-}
-
-/** The first offset from which frames follow each other to the very end; only a beginning may have an incomplete last one. */
-function firstFrame(body: Uint8Array): number | undefined {
-  // A container may print what looks like many empty frames: no offset is walked from twice.
-  const isDeadEnd = new Uint8Array(body.length);
-  for (let start = 0; start + FRAME_HEADER <= body.length; start++) {
-    let at = start;
-    while (at + FRAME_HEADER <= body.length && isDeadEnd[at] === 0 && isFrameAt(body, at)) {
-      isDeadEnd[at] = 1;
-      at += FRAME_HEADER + frameLength(body, at);
-    }
-    if (at > start && (at === body.length || (start === 0 && at + FRAME_HEADER > body.length))) return start;
-  }
-  return undefined;
-}
-
-function splitAfterNewlines(bytes: Uint8Array): Uint8Array[] {
-  const pieces: Uint8Array[] = [];
-  for (let from = 0; from < bytes.length;) {
-    const newline = bytes.indexOf(NEWLINE, from);
-    const to = newline === -1 ? bytes.length : newline + 1;
-    pieces.push(bytes.subarray(from, to));
-    from = to;
-  }
-  return pieces;
-}
-
-const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) /;
-
-function cutTime(piece: Uint8Array): { time?: string; rest: Uint8Array } {
-  const time = TIME.exec(new TextDecoder('latin1').decode(piece.subarray(0, 40)))?.[1];
-  return time === undefined ? { rest: piece } : { time, rest: piece.subarray(time.length + 1) };
-}
-
-function rawLines(body: Uint8Array): ContainerLogLine[] {
-  return splitAfterNewlines(body).map((piece) => {
-    const { time, rest } = cutTime(piece);
-    return logLine('stdout', time, [rest]);
-  });
-}
-
-function logLine(stream: 'stdout' | 'stderr', time: string | undefined, parts: Uint8Array[]): ContainerLogLine {
-  const decoder = new TextDecoder();
-  const whole = parts.map((part) => decoder.decode(part, { stream: true })).join('') + decoder.decode();
-  // Postgres cannot store U+0000 in text.
-  const line = whole.replace(/\r?\n$/, '').replaceAll('\0', '\uFFFD');
-  return { stream, ...(time !== undefined && { time }), line };
 }

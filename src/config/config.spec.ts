@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { ConfigError, type Environment, isLoopback, loadConfig } from './config.js';
+import { type Config, ConfigError, type Environment, isLoopback, loadConfig } from './config.js';
 
 const KEY = Buffer.alloc(32, 7).toString('base64');
 const enough = { DATABASE_URL: 'postgres://me:pass@db:5432/x', ENCRYPTION_KEY: KEY };
@@ -134,6 +135,9 @@ describe('loadConfig', () => {
     ['a subnet that is none', { ALLOWED_SUBNETS: `subnet-01234567,${secret}` }, 'ALLOWED_SUBNETS'],
     ['a proxy that is none', { TRUST_PROXY: `10.0.0.0/8,${secret}` }, 'TRUST_PROXY'],
     ['a secrets address without a key', { SECRETS_URI: `s3://${secret}` }, 'SECRETS_URI'],
+    ['logs in a bucket without a name', { LOGS_URI: `s3:///${secret}` }, 'LOGS_URI'],
+    ['logs at another kind of address', { LOGS_URI: `ftp://${secret}` }, 'LOGS_URI'],
+    ['no room for logs', { LOGS_MAX_MIB: '0' }, 'LOGS_MAX_MIB'],
     ['an endpoint without a scheme', { AWS_ENDPOINT_URL: secret }, 'AWS_ENDPOINT_URL'],
     ['an open address without a token', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me' }, 'ADMIN_TOKEN'],
     ['an open address where nobody is asked', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me', AUTH: 'none' }, 'AUTH'],
@@ -171,6 +175,15 @@ describe('loadConfig', () => {
     ['nobody asked, without a word', { I_KNOW_ANYONE_CAN_DEPLOY: 'true' }, 'none'],
   ])('serves an open address with %s', (_what, env, auth) => {
     expect(loadConfig({ ...enough, HOST: '0.0.0.0', PUBLIC_URL: 'http://me', ...env }).http.auth).toBe(auth);
+  });
+
+  it.each<[string, Config['logs']['folder']]>([
+    ['s3://bucket', { kind: 's3', bucket: 'bucket', prefix: '', isPathStyle: false }],
+    ['s3://bucket/logs/jobs/', { kind: 's3', bucket: 'bucket', prefix: 'logs/jobs/', isPathStyle: false }],
+    ['/data/logs', { kind: 'directory', path: '/data/logs' }],
+    ['logs', { kind: 'directory', path: join(process.cwd(), 'logs') }],
+  ])('keeps logs in %s', (uri, folder) => {
+    expect(loadConfig({ ...enough, LOGS_URI: uri }).logs.folder).toEqual(folder);
   });
 
   it('lets a pure API process do without a public URL', () => {

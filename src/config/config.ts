@@ -1,5 +1,6 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
+import { resolve } from 'node:path';
 import type { z } from 'zod';
 import { Settings } from './settings.js';
 
@@ -28,6 +29,13 @@ export type Config = {
   readonly role: Role;
   readonly webConcurrency: number;
   readonly retentionDays: number;
+  readonly logs: {
+    /** Where sealed chunks are. */
+    readonly folder: LogFolder;
+    /** Of each job, uncompressed. */
+    readonly maxBytes: number;
+    readonly retentionDays: number;
+  };
   readonly limits: {
     /** Of a token without a limit of its own. */
     readonly requestsPerMinute: number;
@@ -49,6 +57,10 @@ export type Config = {
   readonly identity: { readonly certificates: readonly string[] };
   readonly logLevel: LogLevel;
 };
+/** `prefix` is empty or ends with a slash. */
+export type LogFolder =
+  | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string; readonly isPathStyle: boolean }
+  | { readonly kind: 'directory'; readonly path: string };
 export type Role = 'all' | 'api' | 'scheduler';
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 
@@ -73,7 +85,7 @@ export function loadConfig(env: Environment): Config {
   const parsed = Settings.safeParse(given);
   const problems = [...(parsed.error?.issues ?? []).map(describeIssue), ...findContradictions(given)];
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
-  return deepFreeze(group(parsed.data));
+  return deepFreeze(group(parsed.data, 'AWS_ENDPOINT_URL' in given || 'AWS_ENDPOINT_URL_S3' in given));
 }
 
 /** Whether a listener on this address can be reached from this machine only. */
@@ -86,7 +98,8 @@ export function isLoopback(host: string): boolean {
 /** Nobody names 127.0.0.1 for a service that is to be reached, so that is the default with and without a token. */
 const DEFAULT_HOST = '127.0.0.1';
 
-function group(settings: Settings): Config {
+/** @param isPathStyle S3 is another one than AWS's own */
+function group(settings: Settings, isPathStyle: boolean): Config {
   const host = settings.HOST ?? DEFAULT_HOST;
   const url = settings.DATABASE_URL ?? postgresUrl(settings);
   return {
@@ -110,6 +123,11 @@ function group(settings: Settings): Config {
     role: settings.ROLE,
     webConcurrency: settings.WEB_CONCURRENCY,
     retentionDays: settings.RETENTION_DAYS,
+    logs: {
+      folder: logFolderOf(settings.LOGS_URI, isPathStyle),
+      maxBytes: settings.LOGS_MAX_MIB * 1_048_576,
+      retentionDays: settings.LOGS_RETENTION_DAYS,
+    },
     limits: {
       requestsPerMinute: settings.RATE_LIMIT,
       ...(settings.MAX_JOBS !== undefined && { maxJobs: settings.MAX_JOBS }),
@@ -125,6 +143,13 @@ function group(settings: Settings): Config {
     identity: { certificates: settings.IDENTITY_CERTIFICATES },
     logLevel: settings.LOG_LEVEL,
   };
+}
+
+function logFolderOf(uri: string, isPathStyle: boolean): LogFolder {
+  const [, bucket, path = ''] = /^s3:\/\/([^/]+)\/?(.*)$/.exec(uri) ?? [];
+  if (bucket === undefined) return { kind: 'directory', path: resolve(uri) };
+  const prefix = path.replace(/\/+$/, '');
+  return { kind: 's3', bucket, prefix: prefix === '' ? '' : `${prefix}/`, isPathStyle };
 }
 
 function keyOf(base64: string): KeyObject {

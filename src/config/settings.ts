@@ -235,6 +235,26 @@ export const Settings = z.object({
       'How long ended deployments, deleted jobs and terminated instances stay. The last 50 deployments of a job stay longer.',
     example: '90',
   }),
+  LOGS_URI: z
+    .string()
+    .regex(
+      /^(s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[A-Za-z0-9._/-]{0,256})?|(?!\w+:\/\/)[^\0]+)$/,
+      'must be s3://bucket/prefix or a directory',
+    )
+    .prefault('.local/logs')
+    .meta({
+      description:
+        'Where older log lines of jobs are kept: `s3://bucket/prefix`, or a directory, which all processes must share.',
+      example: 's3://my-bucket/logs/jobs',
+    }),
+  LOGS_MAX_MIB: wholeNumber(1, 1_048_576).prefault('256').meta({
+    description: 'Of a job’s log so many MiB are kept, uncompressed; the oldest lines go.',
+    example: '1024',
+  }),
+  LOGS_RETENTION_DAYS: wholeNumber(1, 36_500).prefault('14').meta({
+    description: 'How long log lines are kept. Those of a deleted job go with it, after RETENTION_DAYS.',
+    example: '30',
+  }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
     .meta({

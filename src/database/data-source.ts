@@ -11,6 +11,9 @@ import { Owner } from '../fleet/owner.entity.js';
 import { Shape } from '../fleet/shape.entity.js';
 import { IdempotencyKey } from '../http/idempotency-key.entity.js';
 import { Job } from '../jobs/job.entity.js';
+import { AttemptLog } from '../logs/attempt-log.entity.js';
+import { JobLog } from '../logs/job-log.entity.js';
+import { LogChunk } from '../logs/log-chunk.entity.js';
 import { Registry } from '../registries/registry.entity.js';
 import { JobSecrets } from '../secrets/job-secrets.entity.js';
 import { MIGRATIONS } from './migrations/index.js';
@@ -49,6 +52,9 @@ export function createDataSource({
       IdempotencyKey,
       JobSecrets,
       Registry,
+      JobLog,
+      AttemptLog,
+      LogChunk,
     ],
     migrations: MIGRATIONS,
     migrationsTableName: 'migrations',

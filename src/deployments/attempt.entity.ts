@@ -68,4 +68,8 @@ export class Attempt {
 
   @Column('timestamptz', { name: 'ended_at', nullable: true })
   endedAt!: Date | null;
+
+  /** All its container printed is stored; null for an attempt that ended without that. Written by the job pass. */
+  @Column('timestamptz', { name: 'logs_complete_at', nullable: true })
+  logsCompleteAt!: Date | null;
 }

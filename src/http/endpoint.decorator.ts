@@ -1,9 +1,9 @@
 import { applyDecorators, HttpCode } from '@nestjs/common';
-import { ApiOperation, ApiResponse } from '@nestjs/swagger';
+import { ApiExtension, ApiOperation, ApiResponse } from '@nestjs/swagger';
 import type { z } from 'zod';
 import { Access } from '../auth/access.decorator.js';
 import type { ScopeRule, Who } from '../auth/access-rules.js';
-import { problemResponses } from './openapi.js';
+import { type MediaTypes, MEDIA_TYPES_EXTENSION, problemResponses } from './openapi.js';
 import type { ProblemCode } from './problem.js';
 
 export type EndpointOptions = {
@@ -20,6 +20,8 @@ export type EndpointOptions = {
   /** Schema of the answer's body; none means no body. */
   readonly ok?: z.ZodType;
   readonly example?: unknown;
+  /** What else the answer may be, as the client accepts it; the first is the default, before JSON. */
+  readonly mediaTypes?: MediaTypes;
   /** Headers of the answer: name → description. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Problems of this route; `unauthorized` and the like are added to every route. */
@@ -29,7 +31,7 @@ export type EndpointOptions = {
 /** Access, status and documentation of a route, beside `@Get` and its kin. */
 export function Endpoint(options: EndpointOptions): MethodDecorator {
   const { access, scope, summary, description, status = 200, answer = summary } = options;
-  const { ok, example, headers = {}, problems = [] } = options;
+  const { ok, example, mediaTypes, headers = {}, problems = [] } = options;
   return applyDecorators(
     Access(access, scope),
     HttpCode(status),
@@ -41,6 +43,7 @@ export function Endpoint(options: EndpointOptions): MethodDecorator {
       ...(example !== undefined && { example }),
       ...(Object.keys(headers).length > 0 && { headers: describeHeaders(headers) }),
     }),
+    ...(mediaTypes ? [ApiExtension(MEDIA_TYPES_EXTENSION, mediaTypes)] : []),
     ...problemResponses(problems).map((response) => ApiResponse(response)),
   );
 }

@@ -7,6 +7,10 @@ import { type ProblemCode, PROBLEM_MEDIA_TYPE, PROBLEMS } from './problem.js';
 // What Nest's Swagger cannot do by itself: OpenAPI 3.1 out of Zod with named components, and problems as answers.
 
 type JsonSchema = Record<string, unknown>;
+/** Where `@Endpoint` leaves what an answer may be besides JSON: media type → schema and example. */
+export const MEDIA_TYPES_EXTENSION = 'x-media-types';
+export type MediaTypes = Readonly<Record<string, { readonly schema: object; readonly example?: string }>>;
+
 export type Converted = { schema: JsonSchema; components: Record<string, JsonSchema> };
 
 /**
@@ -38,6 +42,7 @@ export function problemResponses(codes: readonly ProblemCode[]) {
 export const TAGS = {
   jobs: 'What should run: a named place for one container on one instance.',
   deployments: 'What was asked for, and how far it got.',
+  logs: 'What containers print.',
   fleet: 'The instances, and what is on its way.',
   tokens: 'Who may call this API, and what for.',
   health: 'For balancers and supervisors.',
@@ -60,13 +65,17 @@ export const API_DESCRIPTION = [
   '</details>',
 ].join('\n');
 
-type Answer = { description: string; content?: Record<string, { examples?: object }> };
+type Answer = {
+  description: string;
+  content?: Record<string, { schema?: object; example?: unknown; examples?: object }>;
+};
 type Operation = {
   security?: Record<string, string[]>[];
   description?: string;
   parameters?: { name: string; in: string }[];
   responses?: Record<string, Answer>;
   [ACCESS_EXTENSION]?: Who;
+  [MEDIA_TYPES_EXTENSION]?: MediaTypes;
 };
 type Document = {
   paths: Record<string, Record<string, unknown>>;
@@ -105,7 +114,7 @@ function finishPath(item: Record<string, unknown>): Record<string, unknown> {
 }
 
 function finishOperation(method: string, documented: Operation): Operation {
-  const { [ACCESS_EXTENSION]: who, ...operation } = documented;
+  const { [ACCESS_EXTENSION]: who, [MEDIA_TYPES_EXTENSION]: mediaTypes, ...operation } = documented;
   if (who === 'public') return { ...operation, security: [] };
   const isChange = method !== 'get';
   const codes: ProblemCode[] = ['unauthorized', 'forbidden', 'too-many-requests', 'unavailable'];
@@ -122,7 +131,7 @@ function finishOperation(method: string, documented: Operation): Operation {
     // OpenAPI 3.1 has room here for roles, whatever the kind of scheme.
     security: [{ token: [role] }],
     ...(isChange && { parameters: [...(operation.parameters ?? []), IDEMPOTENCY_KEY] }),
-    responses: withProblems(operation.responses ?? {}, codes),
+    responses: withProblems(withMediaTypes(operation.responses ?? {}, mediaTypes), codes),
   };
 }
 
@@ -134,6 +143,18 @@ const IDEMPOTENCY_KEY = {
     'Any text of the client’s own, like a UUID. A repeat with the same key and content within a day changes nothing and gets the first answer again, with `Idempotency-Replayed: true`.',
   schema: { type: 'string', minLength: 1, maxLength: 255 },
 };
+
+function withMediaTypes(
+  responses: Readonly<Record<string, Answer>>,
+  mediaTypes: MediaTypes | undefined,
+): Record<string, Answer> {
+  if (!mediaTypes) return responses;
+  const answers = Object.entries(responses).map(([status, answer]) => {
+    const isProblem = Number(status) >= 400;
+    return [status, isProblem ? answer : { ...answer, content: { ...mediaTypes, ...answer.content } }] as const;
+  });
+  return Object.fromEntries(answers);
+}
 
 /** Adds problems to those a route has of its own: of one status they share an answer. */
 function withProblems(

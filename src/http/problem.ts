@@ -10,6 +10,7 @@ export const PROBLEMS = {
   'not-found': { status: 404, title: 'There is nothing here' },
   'job-not-found': { status: 404, title: 'Job not found' },
   'deployment-not-found': { status: 404, title: 'Deployment not found' },
+  'attempt-not-found': { status: 404, title: 'Attempt not found' },
   'instance-not-found': { status: 404, title: 'Instance not found' },
   'token-not-found': { status: 404, title: 'Token not found' },
   'registry-not-found': { status: 404, title: 'Registry not found' },

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import type { Signals } from '../database/signals.js';
+import type { Channel, Signals } from '../database/signals.js';
 import type { Shutdown } from '../process/shutdown.js';
 
 /** Lets requests wait for a job to change without asking the database in between. */
@@ -7,10 +7,14 @@ export class ChangeWaiter {
   readonly #watches = new Map<string, Set<Watch>>();
   readonly #shutdown: Pick<Shutdown, 'hasBegun'>;
 
-  constructor(signals: Pick<Signals, 'on' | 'onReconnect'>, shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>) {
+  /** @param channels signals with job ids as keys */
+  constructor(
+    signals: Pick<Signals, 'on' | 'onReconnect'>,
+    shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>,
+    channels: readonly Channel[] = ['changes'],
+  ) {
     this.#shutdown = shutdown;
-    // Without keys a signal means: look.
-    signals.on('changes', (keys) => (keys.length > 0 ? keys.forEach((key) => this.#wake(key)) : this.#wakeAll()));
+    for (const channel of channels) signals.on(channel, (keys) => this.wake(keys));
     signals.onReconnect(() => this.#wakeAll());
     shutdown.onBegin(() => this.#wakeAll());
   }
@@ -18,6 +22,17 @@ export class ChangeWaiter {
   /** Requests that wait now. */
   get size(): number {
     return [...this.#watches.values()].reduce((sum, watches) => sum + watches.size, 0);
+  }
+
+  /** Ids of the jobs that somebody waits for. */
+  get jobIds(): string[] {
+    return [...this.#watches.keys()];
+  }
+
+  /** As a signal does: without ids it means that any job may have changed. */
+  wake(jobIds: readonly string[]): void {
+    if (jobIds.length > 0) for (const jobId of jobIds) this.#wake(jobId);
+    else this.#wakeAll();
   }
 
   /**

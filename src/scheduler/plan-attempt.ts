@@ -9,7 +9,8 @@ import {
   waitRequest,
   type DockerRequest,
 } from '../agent/container-spec.js';
-import { demultiplexLogs, parseError, parseImageInspect, parsePull, parseWait } from '../agent/container-spec.js';
+import { demultiplexLogs } from '../agent/container-logs.js';
+import { parseError, parseImageInspect, parsePull, parseWait } from '../agent/container-spec.js';
 import type { OrderSpec } from '../agent/order.js';
 import { ATTEMPT_DEADLINE_SECONDS, ATTEMPT_PHASES, type AttemptPhase } from '../deployments/attempt-status.js';
 import type { LogLine } from '../deployments/log-line.js';

@@ -84,10 +84,14 @@ describe('the OpenAPI document', () => {
     }
   });
 
+  const LOG_QUERY = ['deployment', 'attempt', 'stream', 'tail', 'since', 'follow', 'timestamps'];
+
   it('documents every query parameter as optional and described', () => {
     const parameters = operations().flatMap(({ operation }) => operation.parameters ?? []);
     const query = parameters.filter((parameter) => parameter.in === 'query');
-    expect(new Set(query.map(({ name }) => name))).toEqual(new Set(['limit', 'cursor', 'status', 'wait', 'until']));
+    expect(new Set(query.map(({ name }) => name))).toEqual(
+      new Set(['limit', 'cursor', 'status', 'wait', 'until', ...LOG_QUERY]),
+    );
     expect(query.filter((parameter) => parameter.required)).toEqual([]);
     expect(query.filter((parameter) => !parameter.description)).toEqual([]);
   });

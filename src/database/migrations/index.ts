@@ -2,6 +2,13 @@ import { Initial1800000000001 } from './0001-initial.js';
 import { Adoption1800000000002 } from './0002-adoption.js';
 import { Access1800000000003 } from './0003-access.js';
 import { Secrets1800000000004 } from './0004-secrets.js';
+import { Logs1800000000005 } from './0005-logs.js';
 
 /** In order; a released migration is never edited. */
-export const MIGRATIONS = [Initial1800000000001, Adoption1800000000002, Access1800000000003, Secrets1800000000004];
+export const MIGRATIONS = [
+  Initial1800000000001,
+  Adoption1800000000002,
+  Access1800000000003,
+  Secrets1800000000004,
+  Logs1800000000005,
+];

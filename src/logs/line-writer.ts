@@ -1,0 +1,171 @@
+import type { Database } from '../database/database.js';
+import type { Signals } from '../database/signals.js';
+import { Problem } from '../http/problem.js';
+import type { LogUpload } from './log-upload.js';
+import { findStates, storeLines } from './upload-statements.js';
+
+export type LineWriterOptions = {
+  readonly database: Database;
+  readonly signals: Pick<Signals, 'send'>;
+  /** How late a line is stored at most, while the database keeps up. Default 200 ms: a follower's second has room for it. */
+  readonly storeEveryMs?: number;
+};
+
+const STORE_EVERY_MS = 200;
+/**
+ * An upload with so much to store is not read on: its agent waits, and Docker's files hold what is printed meanwhile. With
+ * the above it also bounds what one attempt may write: 2.5 MiB a second, all of Docker's 30 MB in twelve.
+ */
+const MAX_PENDING_BYTES = 524_288;
+/** Of all uploads of this process together. */
+const MAX_PENDING_BYTES_OF_ALL = 32 * 1_048_576;
+/** Of one statement: others wait for its locks. */
+const MAX_STATEMENT_BYTES = 8 * 1_048_576;
+
+type Pending = ReturnType<typeof newPromise>;
+
+type Writing = {
+  readonly upload: LogUpload;
+  /** Settles when nothing is pending any more. */
+  stored: Pending;
+  /** Settles when there is room to read on. */
+  room: Pending;
+};
+
+/** Stores the lines of all uploads of this process, every 200 ms in one statement. */
+export class LineWriter {
+  readonly #writing = new Map<LogUpload, Writing>();
+  readonly #storeEveryMs: number;
+  #timer: NodeJS.Timeout | undefined;
+  #isStoring = false;
+  #storedAtMs = -Infinity;
+
+  constructor(private readonly options: LineWriterOptions) {
+    this.#storeEveryMs = options.storeEveryMs ?? STORE_EVERY_MS;
+  }
+
+  /**
+   * To be called after `upload.add`. Resolves when there is room for more.
+   * @throws what the database throws
+   */
+  async write(upload: LogUpload): Promise<void> {
+    if (upload.pendingBytes === 0) return;
+    const writing = this.#join(upload);
+    this.#schedule();
+    if (upload.pendingBytes > MAX_PENDING_BYTES || this.#pendingBytes() > MAX_PENDING_BYTES_OF_ALL)
+      await writing.room.promise;
+  }
+
+  /** Resolves when all that was added is stored. @throws as `write` */
+  async flush(upload: LogUpload): Promise<void> {
+    if (upload.pendingBytes === 0) return;
+    const writing = this.#join(upload);
+    this.#schedule();
+    await writing.stored.promise;
+  }
+
+  #join(upload: LogUpload): Writing {
+    const writing = this.#writing.get(upload) ?? { upload, stored: newPromise(), room: newPromise() };
+    this.#writing.set(upload, writing);
+    return writing;
+  }
+
+  #pendingBytes(): number {
+    let sum = 0;
+    for (const { pendingBytes } of this.#writing.keys()) sum += pendingBytes;
+    return sum;
+  }
+
+  #schedule(): void {
+    if (this.#isStoring || this.#timer !== undefined || this.#writing.size === 0) return;
+    const waitMs = Math.max(0, this.#storedAtMs + this.#storeEveryMs - performance.now());
+    this.#timer = setTimeout(() => void this.#store(), waitMs);
+  }
+
+  async #store(): Promise<void> {
+    this.#timer = undefined;
+    this.#isStoring = true;
+    this.#storedAtMs = performance.now();
+    const batch = this.#nextBatch();
+    try {
+      await this.#storeBatch(batch);
+      for (const writing of batch) this.#settle(writing);
+    } catch (error) {
+      for (const writing of batch) this.#fail(writing, error);
+    }
+    this.#isStoring = false;
+    this.#schedule();
+  }
+
+  /** Of two uploads of one attempt one has its turn: an agent that lost its connection has sent the second. */
+  #nextBatch(): Writing[] {
+    const batch = new Map<string, Writing>();
+    let bytes = 0;
+    for (const writing of this.#writing.values()) {
+      const { target, pendingBytes } = writing.upload;
+      if (batch.has(target.attemptId)) continue;
+      if (bytes > 0 && bytes + pendingBytes > MAX_STATEMENT_BYTES) continue;
+      batch.set(target.attemptId, writing);
+      bytes += pendingBytes;
+    }
+    return [...batch.values()];
+  }
+
+  async #storeBatch(batch: readonly Writing[]): Promise<void> {
+    const { database, signals } = this.options;
+    const offered = batch.flatMap(({ upload }) => upload.offer() ?? []);
+    const jobIds = await storeLines(database, offered);
+    const refused: LogUpload[] = [];
+    for (const { upload } of batch) {
+      if (jobIds.has(upload.target.attemptId)) upload.stored();
+      else refused.push(upload);
+    }
+    if (jobIds.size > 0) signals.send('logs', new Set(jobIds.values()));
+    if (refused.length > 0) await this.#rebase(refused);
+  }
+
+  async #rebase(refused: readonly LogUpload[]): Promise<void> {
+    const states = await findStates(
+      this.options.database,
+      refused.map(({ target }) => target.attemptId),
+    );
+    for (const upload of refused) {
+      const state = states.get(upload.target.attemptId);
+      if (state) upload.rebase(state);
+      else this.#failUpload(upload, new Problem('order-not-found', 'The attempt is no more.'));
+    }
+  }
+
+  #settle(writing: Writing): void {
+    const { upload, room, stored } = writing;
+    if (upload.pendingBytes <= MAX_PENDING_BYTES) {
+      writing.room = newPromise();
+      room.resolve(undefined);
+    }
+    if (upload.pendingBytes > 0) {
+      // Behind the others.
+      if (this.#writing.delete(upload)) this.#writing.set(upload, writing);
+      return;
+    }
+    this.#writing.delete(upload);
+    stored.resolve(undefined);
+  }
+
+  #failUpload(upload: LogUpload, error: unknown): void {
+    const writing = this.#writing.get(upload);
+    if (writing) this.#fail(writing, error);
+  }
+
+  #fail({ upload, room, stored }: Writing, error: unknown): void {
+    this.#writing.delete(upload);
+    room.reject(error);
+    stored.reject(error);
+  }
+}
+
+function newPromise() {
+  const promise = Promise.withResolvers<undefined>();
+  // Nobody may be waiting.
+  promise.promise.catch(() => undefined);
+  return promise;
+}

@@ -1,0 +1,200 @@
+import type { Database } from '../database/database.js';
+import { Problem } from '../http/problem.js';
+import { chunkKey, type ObjectFolder, unpackChunk } from './chunk-objects.js';
+import { type LineCounts, type LogLine, parseLine } from './line-format.js';
+import { countWanted, isWanted, type LogFilter } from './log-filter.js';
+import { timeOf } from './stored-position.js';
+
+/** A line, and its number in the log of its job. */
+export type NumberedLine = LogLine & { readonly line: number };
+
+/** Some of the lines that are wanted, and the number of the latest line that was looked at for them. */
+export type LogBatch = { readonly lines: readonly NumberedLine[]; readonly through: number };
+
+export type LogRead = {
+  readonly batches: AsyncIterable<LogBatch>;
+  /** There is nothing more now. */
+  readonly isEmpty: boolean;
+  /** There will be nothing more: what is followed has ended. */
+  readonly isOver: boolean;
+};
+
+/** What is followed and may end: a deployment, or an attempt of it; null = the job itself. */
+export type Followed = { readonly deployment: number; readonly attempt: number | null } | null;
+
+/** A client that takes its time holds one batch. */
+const BATCH_LINES = 500;
+/** Of one look with content: recent chunks have 64 KiB at most, and one line more. */
+const CHUNKS = 16;
+/** Of one look without. */
+const INDEX_CHUNKS = 500;
+
+/** Reads the log of a job in the order of its lines, wherever they are. */
+export class LogReader {
+  constructor(
+    private readonly database: Database,
+    private readonly objects: ObjectFolder,
+    private readonly log: (message: string, details: object) => void = () => undefined,
+  ) {}
+
+  /** What is next after line `after`. One statement sees a chunk either here or sealed, so none is missed or read twice. */
+  async next(jobId: string, after: number, filter: LogFilter, followed: Followed): Promise<LogRead> {
+    const { deployment = null, attempt = null } = followed ?? {};
+    const values = [jobId, after, CHUNKS, deployment, attempt];
+    const rows = await this.database.prepared<NextRow | NoChunkRow>('logs-next', NEXT, values);
+    const chunks = rows.filter(isChunk).map(toChunk);
+    return {
+      isEmpty: chunks.length === 0,
+      // No row: the job is no more.
+      isOver: rows[0]?.is_over ?? true,
+      batches: this.#batches(chunks, after, filter),
+    };
+  }
+
+  /**
+   * Where to begin, so that of the wanted lines up to `lastLine` the last `count` follow (null: all of them): behind line
+   * `after`, and then without the first `skip` wanted ones.
+   */
+  async findStart(
+    jobId: string,
+    lastLine: number,
+    filter: LogFilter,
+    count: number | null,
+  ): Promise<{ readonly after: number; readonly skip: number }> {
+    let wanted = 0;
+    let after = lastLine;
+    if (count !== 0) {
+      for await (const chunk of this.#backward(jobId, lastLine)) {
+        const found = await this.#countIn(chunk, filter);
+        wanted += found;
+        if (found > 0) after = chunk.firstLine - 1;
+        if (count !== null && wanted >= count) break;
+      }
+    }
+    return { after, skip: count === null ? 0 : Math.max(0, wanted - count) };
+  }
+
+  async *#backward(jobId: string, lastLine: number): AsyncGenerator<Chunk> {
+    for (let through = lastLine; ;) {
+      const rows = await this.database.prepared<ChunkRow>('logs-index', INDEX, [jobId, through, INDEX_CHUNKS]);
+      yield* rows.map(toChunk);
+      if (rows.length < INDEX_CHUNKS) return;
+      through = Number(rows.at(-1)?.first_line) - 1;
+    }
+  }
+
+  async #countIn(chunk: Chunk, filter: LogFilter): Promise<number> {
+    const count = countWanted(chunk.counts, filter);
+    if (count === 0 || filter.since === null) return count;
+    const sinceMs = timeOf(filter.since);
+    if (chunk.lastAtMs < sinceMs) return 0;
+    if (chunk.firstAtMs > sinceMs) return count;
+    let found = 0;
+    for await (const { lines } of this.#batches([chunk], chunk.firstLine - 1, filter)) found += lines.length;
+    return found;
+  }
+
+  async *#batches(chunks: readonly Chunk[], after: number, filter: LogFilter): AsyncGenerator<LogBatch> {
+    for (const chunk of chunks) {
+      const isNeeded =
+        countWanted(chunk.counts, filter) > 0 && (filter.since === null || chunk.lastAtMs >= timeOf(filter.since));
+      if (isNeeded) yield* batchesOf(await this.#contentOf(chunk), chunk, after, filter);
+      yield { lines: [], through: chunk.lastLine };
+    }
+  }
+
+  /** @throws Problem unavailable */
+  async #contentOf(chunk: Chunk): Promise<string> {
+    if (chunk.content) return chunk.content.toString();
+    const key = chunkKey(chunk);
+    const bytes = await this.objects.get(key).catch((cause: unknown) => {
+      throw new Problem('unavailable', 'The store of older log lines does not answer.', {
+        retryAfterSeconds: 5,
+        cause,
+      });
+    });
+    if (bytes) return unpackChunk(bytes).toString();
+    // Its time was over, or it was: then others deleted what they should not have.
+    this.log('sealed log lines are gone', { key });
+    return '';
+  }
+}
+
+type Chunk = {
+  readonly jobId: string;
+  readonly firstLine: number;
+  readonly lastLine: number;
+  readonly firstAtMs: number;
+  readonly lastAtMs: number;
+  readonly counts: LineCounts;
+  readonly content: Buffer | null;
+};
+
+type ChunkRow = {
+  job_id: string;
+  first_line: string;
+  last_line: string;
+  first_at: Date;
+  last_at: Date;
+  counts: LineCounts;
+  content: Buffer | null;
+};
+type NextRow = ChunkRow & { is_over: boolean };
+type NoChunkRow = { job_id: null; is_over: boolean };
+
+function isChunk(row: NextRow | NoChunkRow): row is NextRow {
+  return row.job_id !== null;
+}
+
+function toChunk({ job_id, first_line, last_line, first_at, last_at, counts, content }: ChunkRow): Chunk {
+  return {
+    jobId: job_id,
+    firstLine: Number(first_line),
+    lastLine: Number(last_line),
+    firstAtMs: first_at.getTime(),
+    lastAtMs: last_at.getTime(),
+    counts,
+    content,
+  };
+}
+
+function* batchesOf(content: string, { firstLine }: Chunk, after: number, filter: LogFilter): Generator<LogBatch> {
+  let line = firstLine;
+  let lines: NumberedLine[] = [];
+  for (let at = 0; at < content.length; line += 1) {
+    const end = content.indexOf('\n', at);
+    if (line > after) {
+      const parsed = parseLine(content.slice(at, end));
+      if (isWanted(parsed, filter)) lines.push({ line, ...parsed });
+      if (lines.length === BATCH_LINES) {
+        yield { lines, through: line };
+        lines = [];
+      }
+    }
+    at = end + 1;
+  }
+  if (lines.length > 0) yield { lines, through: line - 1 };
+}
+
+const NEXT = `
+  SELECT c.*, j.deleted_at IS NOT NULL OR ($4::int IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM deployments d
+    WHERE d.job_id = j.id AND d.number = $4 AND (
+      ($5::int IS NULL AND d.ended_at IS NULL)
+      OR EXISTS (
+        SELECT 1 FROM attempts a
+        WHERE a.deployment_id = d.id AND a.phase <> 'ended' AND ($5 IS NULL OR a.number = $5)
+      )
+    )
+  )) AS is_over
+  FROM jobs j
+  LEFT JOIN LATERAL (
+    SELECT job_id, first_line, last_line, first_at, last_at, counts, content FROM log_chunks
+    WHERE job_id = j.id AND last_line > $2 ORDER BY last_line LIMIT $3
+  ) c ON true
+  WHERE j.id = $1
+  ORDER BY c.last_line`;
+
+const INDEX = `
+  SELECT job_id, first_line, last_line, first_at, last_at, counts, NULL AS content FROM log_chunks
+  WHERE job_id = $1 AND last_line <= $2 ORDER BY last_line DESC LIMIT $3`;

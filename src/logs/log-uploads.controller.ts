@@ -1,0 +1,37 @@
+import { Body, Controller, HttpCode, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
+import { ApiExcludeController } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Readable } from 'node:stream';
+import { AgentGuard, instanceIdOf } from '../agent/agent.guard.js';
+import { OrderNumber } from '../agent/agent.schema.js';
+import { Access } from '../auth/access.decorator.js';
+import { Problem } from '../http/problem.js';
+import { UploadQuery } from './log.schema.js';
+import { LogUploads } from './log-uploads.service.js';
+
+/** Where agents bring what containers print: part of the agents' side, see docs/agent-protocol.md. */
+@ApiExcludeController()
+@Controller('agent/v1')
+export class LogUploadsController {
+  constructor(private readonly uploads: LogUploads) {}
+
+  /** Answers once all that was sent is stored; `Logs-Since` says where to go on. */
+  @Post('orders/:number/logs')
+  @Access('agent')
+  @HttpCode(200)
+  @UseGuards(AgentGuard)
+  async upload(
+    @Param('number', { schema: OrderNumber }) number: number,
+    @Query({ schema: UploadQuery }) { since }: UploadQuery,
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<void> {
+    // Without a body nothing is parsed: there was nothing to send.
+    if (body !== undefined && body !== null && !(body instanceof Readable)) {
+      throw new Problem('unsupported-media-type', 'Send logs as application/vnd.docker.multiplexed-stream.');
+    }
+    const next = await this.uploads.store(instanceIdOf(request), number, since, body ?? Readable.from([]));
+    void reply.header('logs-since', next);
+  }
+}

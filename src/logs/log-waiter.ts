@@ -1,0 +1,82 @@
+import type { Database } from '../database/database.js';
+import type { Signals } from '../database/signals.js';
+import { ChangeWaiter } from '../jobs/change-waiter.js';
+import type { Shutdown } from '../process/shutdown.js';
+
+export type LogWaiterOptions = {
+  readonly database: Database;
+  readonly signals: Pick<Signals, 'on' | 'onReconnect'>;
+  readonly shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>;
+  readonly log?: (message: string, error: unknown) => void;
+  /** Default 2 s. */
+  readonly netEveryMs?: number;
+};
+
+/** How late a line may be whose signal was lost. */
+const NET_EVERY_MS = 2_000;
+
+/**
+ * Lets whoever follows a log wait for the next line, or for the end. Signals wake it; a net, one statement for all that
+ * are followed in this process, catches those that were lost.
+ */
+export class LogWaiter {
+  readonly #waiter: ChangeWaiter;
+  /** By job, what the net saw last. */
+  #seen = new Map<string, string>();
+  #timer: NodeJS.Timeout | undefined;
+  #isCasting = false;
+
+  constructor(private readonly options: LogWaiterOptions) {
+    this.#waiter = new ChangeWaiter(options.signals, options.shutdown, ['logs', 'changes']);
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => void this.#castNet(), this.options.netEveryMs ?? NET_EVERY_MS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Logs that are waited for now. */
+  get size(): number {
+    return this.#waiter.size;
+  }
+
+  /** As ChangeWaiter's. */
+  async wait(jobId: string, waitMs: number, signal: AbortSignal, look: () => Promise<boolean>): Promise<void> {
+    await this.#waiter.wait(jobId, waitMs, signal, look);
+  }
+
+  async #castNet(): Promise<void> {
+    const { jobIds } = this.#waiter;
+    if (this.#isCasting) return;
+    if (jobIds.length === 0) {
+      this.#seen.clear();
+      return;
+    }
+    this.#isCasting = true;
+    try {
+      const rows = await this.options.database.prepared<{ id: string; seen: string }>('logs-net', NET, [jobIds]);
+      const changed = rows.filter(({ id, seen }) => this.#seen.get(id) !== seen).map(({ id }) => id);
+      // A job whose row is gone.
+      const gone = jobIds.filter((jobId) => !rows.some(({ id }) => id === jobId));
+      this.#seen = new Map(rows.map(({ id, seen }) => [id, seen]));
+      if (changed.length + gone.length > 0) this.#waiter.wake([...changed, ...gone]);
+    } catch (error) {
+      this.options.log?.('followed logs could not be looked after', error);
+    } finally {
+      this.#isCasting = false;
+    }
+  }
+}
+
+// What wakes a follower: a line, or the end of an attempt, of a deployment or of the job.
+const NET = `
+  SELECT j.id, concat_ws(' ', l.last_line, j.deployment_count, j.deleted_at IS NULL,
+    (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.phase <> 'ended'),
+    (SELECT count(*) FROM deployments d WHERE d.job_id = j.id AND d.status IN ('queued', 'deploying', 'active', 'draining'))
+  ) AS seen
+  FROM jobs j LEFT JOIN job_logs l ON l.job_id = j.id
+  WHERE j.id = ANY ($1::uuid[])`;
