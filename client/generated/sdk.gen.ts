@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { DeploymentsAdoptData, DeploymentsAdoptErrors, DeploymentsAdoptResponses, DeploymentsCancelData, DeploymentsCancelErrors, DeploymentsCancelResponses, DeploymentsCreateData, DeploymentsCreateErrors, DeploymentsCreateResponses, DeploymentsGetData, DeploymentsGetErrors, DeploymentsGetResponses, DeploymentsListData, DeploymentsListErrors, DeploymentsListResponses, DeploymentsRestartData, DeploymentsRestartErrors, DeploymentsRestartResponses, DeploymentsRollbackData, DeploymentsRollbackErrors, DeploymentsRollbackResponses, DeploymentsStartData, DeploymentsStartErrors, DeploymentsStartResponses, FleetInstancesData, FleetInstancesErrors, FleetInstancesResponses, FleetOverviewData, FleetOverviewErrors, FleetOverviewResponses, FleetRetireData, FleetRetireErrors, FleetRetireResponses, HealthLiveData, HealthLiveResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, JobsCreateData, JobsCreateErrors, JobsCreateResponses, JobsDeleteData, JobsDeleteErrors, JobsDeleteResponses, JobsGetData, JobsGetErrors, JobsGetResponses, JobsListData, JobsListErrors, JobsListResponses, JobsPatchData, JobsPatchErrors, JobsPatchResponses, JobsStopData, JobsStopErrors, JobsStopResponses, RegistriesDeleteData, RegistriesDeleteErrors, RegistriesDeleteResponses, RegistriesGetData, RegistriesGetErrors, RegistriesGetResponses, RegistriesListData, RegistriesListErrors, RegistriesListResponses, RegistriesPutData, RegistriesPutErrors, RegistriesPutResponses, TokensCreateData, TokensCreateErrors, TokensCreateResponses, TokensGetData, TokensGetErrors, TokensGetResponses, TokensListData, TokensListErrors, TokensListResponses, TokensRevokeData, TokensRevokeErrors, TokensRevokeResponses } from './types.gen.js';
+import type { DeploymentsAdoptData, DeploymentsAdoptErrors, DeploymentsAdoptResponses, DeploymentsCancelData, DeploymentsCancelErrors, DeploymentsCancelResponses, DeploymentsCreateData, DeploymentsCreateErrors, DeploymentsCreateResponses, DeploymentsGetData, DeploymentsGetErrors, DeploymentsGetResponses, DeploymentsListData, DeploymentsListErrors, DeploymentsListResponses, DeploymentsRestartData, DeploymentsRestartErrors, DeploymentsRestartResponses, DeploymentsRollbackData, DeploymentsRollbackErrors, DeploymentsRollbackResponses, DeploymentsStartData, DeploymentsStartErrors, DeploymentsStartResponses, FleetInstancesData, FleetInstancesErrors, FleetInstancesResponses, FleetOverviewData, FleetOverviewErrors, FleetOverviewResponses, FleetRetireData, FleetRetireErrors, FleetRetireResponses, HealthLiveData, HealthLiveResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, JobsCreateData, JobsCreateErrors, JobsCreateResponses, JobsDeleteData, JobsDeleteErrors, JobsDeleteResponses, JobsGetData, JobsGetErrors, JobsGetResponses, JobsListData, JobsListErrors, JobsListResponses, JobsPatchData, JobsPatchErrors, JobsPatchResponses, JobsStopData, JobsStopErrors, JobsStopResponses, LogsReadData, LogsReadErrors, LogsReadResponses, RegistriesDeleteData, RegistriesDeleteErrors, RegistriesDeleteResponses, RegistriesGetData, RegistriesGetErrors, RegistriesGetResponses, RegistriesListData, RegistriesListErrors, RegistriesListResponses, RegistriesPutData, RegistriesPutErrors, RegistriesPutResponses, TokensCreateData, TokensCreateErrors, TokensCreateResponses, TokensGetData, TokensGetErrors, TokensGetResponses, TokensListData, TokensListErrors, TokensListResponses, TokensRevokeData, TokensRevokeErrors, TokensRevokeResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -429,6 +429,25 @@ export class Registries extends HeyApiClient {
     }
 }
 
+export class Logs extends HeyApiClient {
+    /**
+     * Read or follow what a job prints
+     *
+     * Lines in the order in which they arrived, from all attempts: also of instances that are gone. A line is shown within a
+     * second after it was printed; one longer than 64 KiB is cut.
+     *
+     * As plain text unless `Accept` asks for `text/event-stream` or `application/json`. Of an event stream, events named
+     * `line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come. Role: `viewer`.
+     */
+    public read<ThrowOnError extends boolean = false>(options: Options<LogsReadData, ThrowOnError>): RequestResult<LogsReadResponses, LogsReadErrors, ThrowOnError> {
+        return (options.client ?? this.client).get<LogsReadResponses, LogsReadErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/jobs/{name}/logs',
+            ...options
+        });
+    }
+}
+
 export class Scheduler extends HeyApiClient {
     public static readonly __registry: HeyApiRegistry<Scheduler> = new HeyApiRegistry<Scheduler>();
     
@@ -468,5 +487,10 @@ export class Scheduler extends HeyApiClient {
     private _registries?: Registries;
     get registries(): Registries {
         return this._registries ??= new Registries({ client: this.client });
+    }
+    
+    private _logs?: Logs;
+    get logs(): Logs {
+        return this._logs ??= new Logs({ client: this.client });
     }
 }

@@ -8,7 +8,7 @@ export type ClientOptions = {
  * RFC 9457 problem details.
  */
 export type Problem = {
-    type: '/problems/malformed-request' | '/problems/invalid-parameter' | '/problems/unauthorized' | '/problems/forbidden' | '/problems/not-found' | '/problems/job-not-found' | '/problems/deployment-not-found' | '/problems/instance-not-found' | '/problems/token-not-found' | '/problems/registry-not-found' | '/problems/order-not-found' | '/problems/request-timeout' | '/problems/conflict' | '/problems/job-name-taken' | '/problems/job-limit-reached' | '/problems/job-deleting' | '/problems/deployment-active' | '/problems/deployment-draining' | '/problems/cannot-roll-back' | '/problems/nothing-to-start' | '/problems/not-quarantined' | '/problems/idempotency-key-reused' | '/problems/request-in-progress' | '/problems/already-registered' | '/problems/instance-retired' | '/problems/precondition-failed' | '/problems/payload-too-large' | '/problems/uri-too-long' | '/problems/unsupported-media-type' | '/problems/invalid-request' | '/problems/too-many-requests' | '/problems/headers-too-large' | '/problems/unavailable' | '/problems/shutting-down' | 'about:blank';
+    type: '/problems/malformed-request' | '/problems/invalid-parameter' | '/problems/unauthorized' | '/problems/forbidden' | '/problems/not-found' | '/problems/job-not-found' | '/problems/deployment-not-found' | '/problems/attempt-not-found' | '/problems/instance-not-found' | '/problems/token-not-found' | '/problems/registry-not-found' | '/problems/order-not-found' | '/problems/request-timeout' | '/problems/conflict' | '/problems/job-name-taken' | '/problems/job-limit-reached' | '/problems/job-deleting' | '/problems/deployment-active' | '/problems/deployment-draining' | '/problems/cannot-roll-back' | '/problems/nothing-to-start' | '/problems/not-quarantined' | '/problems/idempotency-key-reused' | '/problems/request-in-progress' | '/problems/already-registered' | '/problems/instance-retired' | '/problems/precondition-failed' | '/problems/payload-too-large' | '/problems/uri-too-long' | '/problems/unsupported-media-type' | '/problems/invalid-request' | '/problems/too-many-requests' | '/problems/headers-too-large' | '/problems/unavailable' | '/problems/shutting-down' | 'about:blank';
     title: string;
     status: number;
     detail?: string;
@@ -1100,6 +1100,25 @@ export type RegistryPage = {
      * Cursor of the next page; null on the last one.
      */
     nextCursor: string | null;
+};
+
+export type LogPage = {
+    items: Array<LogLine>;
+    /**
+     * Cursor of the next page; null on the last one.
+     */
+    nextCursor: string | null;
+};
+
+export type LogLine = {
+    deployment: number;
+    attempt: number;
+    stream: 'stdout' | 'stderr';
+    /**
+     * When it was printed: RFC 3339 with nanoseconds, by the clock of the instance.
+     */
+    at: string;
+    text: string;
 };
 
 export type TokensListData = {
@@ -2867,3 +2886,100 @@ export type RegistriesListResponses = {
 };
 
 export type RegistriesListResponse = RegistriesListResponses[keyof RegistriesListResponses];
+
+export type LogsReadData = {
+    body?: never;
+    headers?: {
+        /**
+         * Of an event stream: go on behind this event. Clients send it by themselves when they connect again.
+         */
+        'Last-Event-ID'?: string;
+    };
+    path: {
+        /**
+         * Name of the job.
+         */
+        name: string;
+    };
+    query?: {
+        /**
+         * Number of a deployment. Default: the active one, else the latest that printed something; with `follow`, all later ones too.
+         */
+        deployment?: number;
+        /**
+         * Number of an attempt of the deployment. Default: all.
+         */
+        attempt?: number;
+        /**
+         * Default: both.
+         */
+        stream?: 'stdout' | 'stderr';
+        /**
+         * So many of the latest lines. Default: 1000, with `since` all.
+         */
+        tail?: number;
+        /**
+         * Printed at or after this time (RFC 3339), by the clock of the instance.
+         */
+        since?: string;
+        /**
+         * Go on with what is printed from now on: until the deployment has ended, or without `deployment` until the job is gone.
+         */
+        follow?: 'true' | 'false';
+        /**
+         * Plain text only: begin lines with the time.
+         */
+        timestamps?: 'true' | 'false';
+        /**
+         * JSON only: lines of a page.
+         */
+        limit?: number;
+        /**
+         * JSON only: `nextCursor` of the page before.
+         */
+        cursor?: string;
+    };
+    url: '/v1/jobs/{name}/logs';
+};
+
+export type LogsReadErrors = {
+    /**
+     * `invalid-parameter`, `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `job-not-found`, `deployment-not-found`, `attempt-not-found`
+     */
+    404: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type LogsReadError = LogsReadErrors[keyof LogsReadErrors];
+
+export type LogsReadResponses = {
+    /**
+     * The lines
+     */
+    200: LogPage;
+};
+
+export type LogsReadResponse = LogsReadResponses[keyof LogsReadResponses];
