@@ -69,7 +69,8 @@ async function open(
   const headers = new Headers({ accept: 'text/event-stream' });
   if (token !== undefined) headers.set('authorization', `Bearer ${token}`);
   if (lastId !== undefined) headers.set('last-event-id', lastId);
-  const response = await fetch(target, { headers, redirect: 'manual', signal: silence }).catch((error: unknown) => {
+  const stop = AbortSignal.any([signal, silence]);
+  const response = await fetch(target, { headers, redirect: 'manual', signal: stop }).catch((error: unknown) => {
     signal.throwIfAborted();
     throw unreachable(error);
   });

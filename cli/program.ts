@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { addDeploy } from './deploy-command.js';
 import { addDeploymentCommands } from './deployment-commands.js';
+import { addEvents } from './event-commands.js';
 import { type Exit, EXITS } from './exit-codes.js';
 import { Failure } from './failure.js';
 import { addFleetCommands } from './fleet-commands.js';
@@ -49,6 +50,7 @@ export function createProgram({ environment, terminal, signal }: Invocation): Co
   addDeploy(program, open, environment);
   addJobCommands(program, open);
   addLogs(program, open);
+  addEvents(program, open);
   addDeploymentCommands(program, open);
   addFleetCommands(program, open);
   addTokenCommands(program, open);

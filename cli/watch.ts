@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Deployment, Job } from '../client/index.js';
 import { answerOf, findAnswer } from './answers.js';
 import { shown } from './duration.js';
+import { eventsOf } from './event-stream.js';
 import { Failure } from './failure.js';
 import { type Goal, isReached, outcomeOf } from './outcome.js';
 import type { Session } from './session.js';
@@ -12,7 +13,8 @@ export type DeploymentName = { readonly job: string; readonly number: number };
 
 /** As long as the API parks a request. */
 const LONGEST_POLL_SECONDS = 60;
-const LOOK_EVERY_MS = 1_000;
+/** Events tell when to look; this is for what has none, like why it waits. */
+const LOOK_EVERY_MS = 5_000;
 
 /** Waits, tells meanwhile how far it is, and tells the outcome. @throws Failure unless it went well */
 export async function awaitOutcome(session: Session, name: DeploymentName, watch: Watch): Promise<void> {
@@ -85,21 +87,39 @@ async function withProgress<T>(session: Session, name: DeploymentName, wait: () 
 }
 
 /** A line whenever something changed. It is only for the eye: whatever goes wrong here, the wait tells. */
-async function showProgress(
-  { scheduler, terminal }: Session,
-  name: DeploymentName,
-  signal: AbortSignal,
-): Promise<void> {
+async function showProgress(session: Session, name: DeploymentName, signal: AbortSignal): Promise<void> {
+  const { scheduler, terminal } = session;
   const begun = performance.now();
+  const events = listen({ ...session, signal }, name);
   let last = '';
-  const path = { name: name.job, number: name.number };
   while (!signal.aborted) {
-    const { data } = await scheduler.deployments.get({ path, signal });
+    const changed = events.next();
+    const { data } = await scheduler.deployments.get({ path: { name: name.job, number: name.number }, signal });
     const line = data === undefined || isReached(data, 'settled') ? last : progressOf(data);
     if (line !== last) terminal.note(`${shown(performance.now() - begun).padStart(6)}  ${line}`);
     last = line;
-    await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+    await Promise.race([changed, sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined)]);
   }
+  await events.ended;
+}
+
+/** `next` resolves with the next event of the deployment; without a stream of them, never. */
+function listen(
+  session: Session,
+  { job, number }: DeploymentName,
+): { next: () => Promise<void>; ended: Promise<void> } {
+  let heard = Promise.withResolvers<undefined>();
+  const read = async (): Promise<void> => {
+    const events = eventsOf(session, { path: '/v1/events', query: { job, deployment: number } });
+    while (!(await events.next()).done) heard.resolve(undefined);
+  };
+  return {
+    next: async () => {
+      heard = Promise.withResolvers<undefined>();
+      await heard.promise;
+    },
+    ended: read().catch(() => undefined),
+  };
 }
 
 function tell({ terminal, isJson }: Session, deployment: Deployment, tookMs: number): void {

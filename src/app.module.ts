@@ -5,6 +5,7 @@ import type { Config } from './config/config.js';
 import { SettingsModule } from './config/settings.module.js';
 import { DatabaseModule } from './database/database.module.js';
 import { DeploymentsModule } from './deployments/deployments.module.js';
+import { EventsModule } from './events/events.module.js';
 import { FleetModule } from './fleet/fleet.module.js';
 import { HealthModule } from './health/health.module.js';
 import { HttpModule } from './http/http.module.js';
@@ -32,6 +33,7 @@ export class AppModule {
         DeploymentsModule,
         SchedulerModule,
         FleetModule,
+        EventsModule,
         RegistriesModule,
         AgentModule,
         LogsModule,

@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { DeploymentsAdoptData, DeploymentsAdoptErrors, DeploymentsAdoptResponses, DeploymentsCancelData, DeploymentsCancelErrors, DeploymentsCancelResponses, DeploymentsCreateData, DeploymentsCreateErrors, DeploymentsCreateResponses, DeploymentsGetData, DeploymentsGetErrors, DeploymentsGetResponses, DeploymentsListData, DeploymentsListErrors, DeploymentsListResponses, DeploymentsRestartData, DeploymentsRestartErrors, DeploymentsRestartResponses, DeploymentsRollbackData, DeploymentsRollbackErrors, DeploymentsRollbackResponses, DeploymentsStartData, DeploymentsStartErrors, DeploymentsStartResponses, FleetInstancesData, FleetInstancesErrors, FleetInstancesResponses, FleetOverviewData, FleetOverviewErrors, FleetOverviewResponses, FleetRetireData, FleetRetireErrors, FleetRetireResponses, HealthLiveData, HealthLiveResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, JobsCreateData, JobsCreateErrors, JobsCreateResponses, JobsDeleteData, JobsDeleteErrors, JobsDeleteResponses, JobsGetData, JobsGetErrors, JobsGetResponses, JobsListData, JobsListErrors, JobsListResponses, JobsPatchData, JobsPatchErrors, JobsPatchResponses, JobsStopData, JobsStopErrors, JobsStopResponses, LogsReadData, LogsReadErrors, LogsReadResponses, RegistriesDeleteData, RegistriesDeleteErrors, RegistriesDeleteResponses, RegistriesGetData, RegistriesGetErrors, RegistriesGetResponses, RegistriesListData, RegistriesListErrors, RegistriesListResponses, RegistriesPutData, RegistriesPutErrors, RegistriesPutResponses, TokensCreateData, TokensCreateErrors, TokensCreateResponses, TokensGetData, TokensGetErrors, TokensGetResponses, TokensListData, TokensListErrors, TokensListResponses, TokensRevokeData, TokensRevokeErrors, TokensRevokeResponses } from './types.gen.js';
+import type { DeploymentsAdoptData, DeploymentsAdoptErrors, DeploymentsAdoptResponses, DeploymentsCancelData, DeploymentsCancelErrors, DeploymentsCancelResponses, DeploymentsCreateData, DeploymentsCreateErrors, DeploymentsCreateResponses, DeploymentsGetData, DeploymentsGetErrors, DeploymentsGetResponses, DeploymentsListData, DeploymentsListErrors, DeploymentsListResponses, DeploymentsRestartData, DeploymentsRestartErrors, DeploymentsRestartResponses, DeploymentsRollbackData, DeploymentsRollbackErrors, DeploymentsRollbackResponses, DeploymentsStartData, DeploymentsStartErrors, DeploymentsStartResponses, EventsListData, EventsListErrors, EventsListResponses, FleetInstancesData, FleetInstancesErrors, FleetInstancesResponses, FleetOverviewData, FleetOverviewErrors, FleetOverviewResponses, FleetRetireData, FleetRetireErrors, FleetRetireResponses, HealthLiveData, HealthLiveResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, JobsCreateData, JobsCreateErrors, JobsCreateResponses, JobsDeleteData, JobsDeleteErrors, JobsDeleteResponses, JobsGetData, JobsGetErrors, JobsGetResponses, JobsListData, JobsListErrors, JobsListResponses, JobsPatchData, JobsPatchErrors, JobsPatchResponses, JobsStopData, JobsStopErrors, JobsStopResponses, LogsReadData, LogsReadErrors, LogsReadResponses, RegistriesDeleteData, RegistriesDeleteErrors, RegistriesDeleteResponses, RegistriesGetData, RegistriesGetErrors, RegistriesGetResponses, RegistriesListData, RegistriesListErrors, RegistriesListResponses, RegistriesPutData, RegistriesPutErrors, RegistriesPutResponses, TokensCreateData, TokensCreateErrors, TokensCreateResponses, TokensGetData, TokensGetErrors, TokensGetResponses, TokensListData, TokensListErrors, TokensListResponses, TokensRevokeData, TokensRevokeErrors, TokensRevokeResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -371,6 +371,29 @@ export class Fleet extends HeyApiClient {
     }
 }
 
+export class Events extends HeyApiClient {
+    /**
+     * List or follow events
+     *
+     * Everything that happened, in the order in which it was committed: who asked for what, and what came of it.
+     * A page may hold less than `limit`, also nothing, though there are more: `nextCursor` tells.
+     *
+     * With `Accept: text/event-stream` the answer is a stream of server-sent events: `id` is the position, `event` the
+     * type, `data` an Event. It begins behind `Last-Event-ID` or `after`, else with what happens from now on, and ends
+     * after a quarter of an hour at the latest: connect again. An event named `gap` (`data`: EventGap) tells that
+     * something in between is not there.
+     *
+     * A token with a scope sees the events of its jobs only; those of tokens, registries and webhooks are for admins. Role: `viewer`.
+     */
+    public list<ThrowOnError extends boolean = false>(options?: Options<EventsListData, ThrowOnError>): RequestResult<EventsListResponses, EventsListErrors, ThrowOnError> {
+        return (options?.client ?? this.client).get<EventsListResponses, EventsListErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/events',
+            ...options
+        });
+    }
+}
+
 export class Registries extends HeyApiClient {
     /**
      * Delete the credentials of a private registry
@@ -482,6 +505,11 @@ export class Scheduler extends HeyApiClient {
     private _fleet?: Fleet;
     get fleet(): Fleet {
         return this._fleet ??= new Fleet({ client: this.client });
+    }
+    
+    private _events?: Events;
+    get events(): Events {
+        return this._events ??= new Events({ client: this.client });
     }
     
     private _registries?: Registries;

@@ -1076,6 +1076,74 @@ export type Fleet = {
     } | null;
 };
 
+export type EventPage = {
+    items: Array<Event>;
+    /**
+     * Cursor of the next page; null on the last one.
+     */
+    nextCursor: string | null;
+    /**
+     * Of what `after` asks for, something is not there.
+     */
+    gap: EventGap | null;
+};
+
+/**
+ * Something that happened to a job, an instance or what operators set.
+ */
+export type Event = {
+    /**
+     * Of all events, in the order in which they were committed.
+     */
+    position: number;
+    at: string;
+    /**
+     * One of `job.created`, `job.changed`, `job.stop-requested`, `job.delete-requested`, `job.deleted`, `job.degraded`, `job.recovered`, `deployment.created`, `deployment.cancel-requested`, `deployment.deploying`, `deployment.active`, `deployment.draining`, `deployment.superseded`, `deployment.stopped`, `deployment.succeeded`, `deployment.failed`, `deployment.cancelled`, `attempt.waiting`, `attempt.assigned`, `attempt.pulling`, `attempt.starting`, `attempt.healthy`, `attempt.stopping`, `attempt.ended`, `instance.launched`, `instance.registered`, `instance.quarantined`, `instance.adopted`, `instance.retiring`, `instance.terminated`, `instance.gone`, `token.created`, `token.revoked`, `registry.set`, `registry.deleted`, `webhook.created`, `webhook.changed`, `webhook.deleted`; others may come.
+     */
+    type: string;
+    job: string | null;
+    deployment: number | null;
+    attempt: number | null;
+    instance: string | null;
+    /**
+     * `token:<id>`, `admin`, `anonymous`, `scheduler`, `fleet` or `agent`.
+     */
+    actor: string;
+    /**
+     * The request, or a kebab-case code of why.
+     */
+    cause: {
+        requestId?: string;
+        /**
+         * The request had an Idempotency-Key.
+         */
+        isKeyed?: boolean;
+        reason?: string | null;
+        [key: string]: unknown;
+    };
+    /**
+     * More of it, by type.
+     */
+    data: {
+        [key: string]: unknown;
+    };
+};
+
+/**
+ * `too-old`: events behind `after` are deleted already. `beyond-the-end`: no event has this position yet, as after a restore of the database from a backup.
+ */
+export type EventGap = {
+    reason: 'too-old' | 'beyond-the-end';
+    /**
+     * As it was asked for.
+     */
+    after: number;
+    /**
+     * The answer goes on behind this position.
+     */
+    resumesAfter: number;
+};
+
 export type PutRegistry = {
     username: string;
     /**
@@ -2638,6 +2706,82 @@ export type FleetOverviewResponses = {
 };
 
 export type FleetOverviewResponse = FleetOverviewResponses[keyof FleetOverviewResponses];
+
+export type EventsListData = {
+    body?: never;
+    headers?: {
+        /**
+         * Of a stream: go on behind this position. Clients send it by themselves when they connect again.
+         */
+        'Last-Event-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * Name of a job; also of one that is deleted.
+         */
+        job?: string;
+        /**
+         * A type, or with a dot at its end all that begin so: `deployment.`
+         */
+        type?: string;
+        /**
+         * Number of a deployment of the job.
+         */
+        deployment?: number;
+        /**
+         * Which events come first on a page. A stream always begins with the oldest.
+         */
+        order?: 'oldest' | 'newest';
+        /**
+         * Only later positions. Pages: `nextCursor` of the page before, or the last position you have. A stream without it begins with what happens from now on.
+         */
+        after?: number;
+        /**
+         * Only earlier positions: `nextCursor`, where the newest come first.
+         */
+        before?: number;
+        /**
+         * Rows of a page, at most 200.
+         */
+        limit?: number;
+    };
+    url: '/v1/events';
+};
+
+export type EventsListErrors = {
+    /**
+     * `invalid-parameter`, `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type EventsListError = EventsListErrors[keyof EventsListErrors];
+
+export type EventsListResponses = {
+    /**
+     * A page of events
+     */
+    200: EventPage;
+};
+
+export type EventsListResponse = EventsListResponses[keyof EventsListResponses];
 
 export type RegistriesDeleteData = {
     body?: never;

@@ -151,6 +151,8 @@ const ADOPT = `
     WHERE id = $1 AND quarantined AND token_hash IS NULL AND retire_reason IS NULL AND terminated_at IS NULL
       AND EXISTS (SELECT FROM wanted)
     RETURNING id
+  ), told AS (
+    INSERT INTO events (type, actor, instance) SELECT 'instance.registered', 'agent', id FROM admitted
   ), woken AS (
     UPDATE shapes SET next_pass_at = LEAST(shapes.next_pass_at, clock_timestamp())
     FROM admitted, wanted WHERE shapes.key = wanted.shape_key
@@ -177,7 +179,13 @@ const ADMIT = `
       agent_version = excluded.agent_version, registered_at = excluded.registered_at, last_seen_at = excluded.last_seen_at
     WHERE instances.launch_id = excluded.launch_id AND instances.token_hash IS NULL
       AND instances.retire_reason IS NULL AND instances.terminated_at IS NULL
-    RETURNING id, shape_key
+    RETURNING id, shape_key, xmax = 0 AS is_new
+  ), told AS (
+    -- It may register before the answer of RunInstances is written.
+    INSERT INTO events (type, actor, instance, data)
+    SELECT type, 'agent', id, jsonb_build_object('launchId', $2::uuid)
+    FROM admitted, unnest(ARRAY['instance.launched', 'instance.registered']) AS type
+    WHERE is_new OR type <> 'instance.launched'
   ), woken AS (
     UPDATE shapes SET next_pass_at = LEAST(shapes.next_pass_at, clock_timestamp())
     FROM admitted WHERE shapes.key = admitted.shape_key

@@ -4,7 +4,9 @@ import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { AccessGuard } from './access.guard.js';
+import { Shutdown } from '../process/shutdown.js';
 import { RateLimiter } from './rate-limiter.js';
+import { StreamEnds } from './stream-ends.js';
 import { Tokens } from './tokens.js';
 import { TokensController } from './tokens.controller.js';
 import { TokensService } from './tokens.service.js';
@@ -27,8 +29,14 @@ const logger = new Logger('Access');
       inject: [Database, CONFIG],
       useFactory: (database: Database, { limits }: Config) => new RateLimiter(database, limits.requestsPerMinute),
     },
+    {
+      provide: StreamEnds,
+      inject: [Signals, Shutdown],
+      useFactory: (signals: Signals, shutdown: Shutdown) => new StreamEnds(signals, shutdown),
+    },
     { provide: APP_GUARD, useClass: AccessGuard },
   ],
+  exports: [StreamEnds],
 })
 export class AuthModule implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(private readonly tokens: Tokens) {}

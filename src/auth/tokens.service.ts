@@ -2,6 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { z } from 'zod';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { authorValues } from '../events/author.js';
+import type { EventType } from '../events/event-types.js';
 import { decodeCursor, type Page, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import type { Role } from './access-rules.js';
@@ -26,7 +28,7 @@ export class TokensService {
     const { name, role, scope, maxJobs, requestsPerMinute, expiresInDays } = wanted;
     for (let left = TRIES; left > 0; left -= 1) {
       const { id, token, hash } = makeToken();
-      const values = [id, name, hash, role, scope, maxJobs, requestsPerMinute, expiresInDays];
+      const values = [id, name, hash, role, scope, maxJobs, requestsPerMinute, expiresInDays, ...authorValues()];
       const [row] = await this.database.query<TokenRow>(INSERT, values);
       if (row) return { token, ...toToken(row) };
     }
@@ -48,7 +50,7 @@ export class TokensService {
 
   /** Repeatable. @throws Problem token-not-found */
   async revoke(id: string): Promise<TokenResponse> {
-    const [row] = ID.test(id) ? await this.database.query<TokenRow>(REVOKE, [id]) : [];
+    const [row] = ID.test(id) ? await this.database.query<TokenRow>(REVOKE, [id, ...authorValues()]) : [];
     const token = toToken(row ?? notFound(id));
     this.signals.send('tokens', [id]);
     return token;
@@ -90,11 +92,22 @@ function notFound(id: string): never {
 const COLUMNS = `
   id, name, role, scope, max_jobs, requests_per_minute, created_at, expires_at, last_used_at, revoked_at`;
 
+/** CTE: tells of the tokens that `changed` holds. */
+const toldSql = (type: EventType, actor: string, cause: string): string => `told AS (
+    INSERT INTO events (type, actor, cause, data)
+    SELECT '${type}', ${actor}, ${cause}::jsonb,
+      jsonb_build_object('token', id, 'name', name, 'role', role, 'scope', scope)
+    FROM changed WHERE is_news
+  )`;
+
 const INSERT = `
-  INSERT INTO tokens (id, name, hash, role, scope, max_jobs, requests_per_minute, expires_at)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + make_interval(days => $8::int))
-  ON CONFLICT (id) DO NOTHING
-  RETURNING ${COLUMNS}`;
+  WITH changed AS (
+    INSERT INTO tokens (id, name, hash, role, scope, max_jobs, requests_per_minute, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + make_interval(days => $8::int))
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *, true AS is_news
+  ), ${toldSql('token.created', '$9', '$10')}
+  SELECT ${COLUMNS} FROM changed`;
 
 // A Date has milliseconds only: as text the position is the row's very own.
 const TokenCursor = z.tuple([z.string().regex(/^\d{1,18}$/), z.string().regex(ID)]);
@@ -108,5 +121,10 @@ const LIST = `
 const GET = `SELECT ${COLUMNS} FROM tokens WHERE id = $1`;
 
 const REVOKE = `
-  UPDATE tokens SET revoked_at = COALESCE(revoked_at, clock_timestamp()) WHERE id = $1
-  RETURNING ${COLUMNS}`;
+  WITH found AS (
+    SELECT id AS found_id, revoked_at IS NULL AS is_news FROM tokens WHERE id = $1 FOR NO KEY UPDATE
+  ), changed AS (
+    UPDATE tokens SET revoked_at = COALESCE(revoked_at, clock_timestamp()) FROM found WHERE id = found_id
+    RETURNING *
+  ), ${toldSql('token.revoked', '$2', '$3')}
+  SELECT ${COLUMNS} FROM changed`;

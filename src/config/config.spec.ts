@@ -111,6 +111,7 @@ describe('loadConfig', () => {
   it.each<[string, Environment, string]>([
     ['a port beyond the last', { PORT: '70000' }, 'PORT'],
     ['a port that is no number', { PORT: secret }, 'PORT'],
+    ['events that are kept no day', { EVENTS_RETENTION_DAYS: '0' }, 'EVENTS_RETENTION_DAYS'],
     ['a host with a path', { HOST: `${secret}/x`, ADMIN_TOKEN: TOKEN, PUBLIC_URL: 'http://me' }, 'HOST'],
     ['a short token', { ADMIN_TOKEN: secret }, 'ADMIN_TOKEN'],
     ['a token with a space', { ADMIN_TOKEN: `${secret} ${secret}` }, 'ADMIN_TOKEN'],

@@ -36,6 +36,7 @@ export type Config = {
     readonly maxBytes: number;
     readonly retentionDays: number;
   };
+  readonly eventsRetentionDays: number;
   readonly limits: {
     /** Of a token without a limit of its own. */
     readonly requestsPerMinute: number;
@@ -128,6 +129,7 @@ function group(settings: Settings, isPathStyle: boolean): Config {
       maxBytes: settings.LOGS_MAX_MIB * 1_048_576,
       retentionDays: settings.LOGS_RETENTION_DAYS,
     },
+    eventsRetentionDays: settings.EVENTS_RETENTION_DAYS,
     limits: {
       requestsPerMinute: settings.RATE_LIMIT,
       ...(settings.MAX_JOBS !== undefined && { maxJobs: settings.MAX_JOBS }),

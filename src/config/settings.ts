@@ -255,6 +255,11 @@ export const Settings = z.object({
     description: 'How long log lines are kept. Those of a deleted job go with it, after RETENTION_DAYS.',
     example: '30',
   }),
+  EVENTS_RETENTION_DAYS: wholeNumber(1, 36_500).prefault('90').meta({
+    description:
+      'How long events stay, the record of who did what among them. A client that comes back later is told of the gap.',
+    example: '365',
+  }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
     .meta({

@@ -4,6 +4,8 @@ import { RateLimit } from '../auth/rate-limit.entity.js';
 import { Token } from '../auth/token.entity.js';
 import { Attempt } from '../deployments/attempt.entity.js';
 import { Deployment } from '../deployments/deployment.entity.js';
+import { EventPositions } from '../events/event-positions.entity.js';
+import { Event } from '../events/event.entity.js';
 import { Assignment } from '../fleet/assignment.entity.js';
 import { Instance } from '../fleet/instance.entity.js';
 import { Launch } from '../fleet/launch.entity.js';
@@ -55,6 +57,8 @@ export function createDataSource({
       JobLog,
       AttemptLog,
       LogChunk,
+      Event,
+      EventPositions,
     ],
     migrations: MIGRATIONS,
     migrationsTableName: 'migrations',

@@ -5,10 +5,10 @@ import type { Database } from './database.js';
 /**
  * `jobs`: job rows became due. `shapes`: shape rows became due. `orders`: keys are instance ids with a new order.
  * `changes`: keys are job ids whose state changed (for ?wait=). `logs`: keys are ids of jobs that printed something.
- * `tokens`: keys are ids of tokens that were revoked. A signal is a hint that saves waiting: the columns are the
- * guarantee.
+ * `tokens`: keys are ids of tokens that were revoked. `new-events`, within a process only: it committed events.
+ * `events`: committed events have positions now. A signal is a hint that saves waiting: the columns are the guarantee.
  */
-export type Channel = 'jobs' | 'shapes' | 'orders' | 'changes' | 'logs' | 'tokens';
+export type Channel = 'jobs' | 'shapes' | 'orders' | 'changes' | 'logs' | 'tokens' | 'new-events' | 'events';
 export type Listener = (keys: readonly string[]) => void;
 
 const CHANNEL = 'scheduler_signals';
@@ -53,6 +53,19 @@ export class Signals {
   send(channel: Channel, keys: Iterable<string> = []): void {
     const list = [...keys];
     this.database.afterCommit(() => this.sendNow(channel, list));
+  }
+
+  /** As `send`, for listeners of this process only. */
+  sendHere(channel: Channel): void {
+    this.database.afterCommit(() => this.emit(channel, []));
+  }
+
+  /**
+   * Name and text for pg_notify inside a transaction that must not commit unheard: others hear of it with its commit.
+   * Afterwards `sendHere`. Not for transactions that many make at once: it would serialise their commits.
+   */
+  notification(channel: Channel): readonly [name: string, text: string] {
+    return [CHANNEL, JSON.stringify([this.self, channel])];
   }
 
   private sendNow(channel: Channel, list: readonly string[]): void {

@@ -4,6 +4,8 @@ import { type Caller, isInScope } from '../auth/access-rules.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { appendEvents } from '../events/append-events.js';
+import { currentAuthor } from '../events/author.js';
 import { Problem } from '../http/problem.js';
 import { explainRefusal, type LockedJob, lockJob, secretsOf } from '../jobs/job-lock.js';
 import { toJob } from '../jobs/job-view.js';
@@ -119,7 +121,7 @@ export class DeploymentIntents {
       const job = await lockJob(transaction, name, null);
       const deployment = await new DeploymentSources(transaction, job).find(number);
       if (!deployment) throw deploymentNotFound(name, number);
-      if (mayCancel(deployment)) await requestCancel(transaction, job.id, deployment.id);
+      if (mayCancel(deployment)) await requestCancel(transaction, job, deployment);
       return await readDeployment(transaction, deployment.id);
     });
     return this.#accepted(row);
@@ -210,14 +212,16 @@ function mayCancel({ number, status }: Source): boolean {
   return isCancellable(status);
 }
 
-async function requestCancel(transaction: Queryable, jobId: string, deploymentId: string): Promise<void> {
+async function requestCancel(transaction: Queryable, job: LockedJob, { id, number }: Source): Promise<void> {
   await transaction.query(`UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp()) WHERE id = $1`, [
-    jobId,
+    job.id,
   ]);
   await transaction.query(
     `UPDATE deployments SET cancel_requested_at = COALESCE(cancel_requested_at, clock_timestamp()) WHERE id = $1`,
-    [deploymentId],
+    [id],
   );
+  const about = { jobId: job.id, job: job.name, deployment: number };
+  await appendEvents(transaction, [{ type: 'deployment.cancel-requested', ...currentAuthor(), ...about }]);
 }
 
 async function readDeployment(transaction: Queryable, id: string): Promise<DeploymentRow | undefined> {

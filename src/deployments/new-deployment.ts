@@ -1,4 +1,5 @@
 import type { Queryable } from '../database/database.js';
+import { authorValues } from '../events/author.js';
 import type { JobDefinition } from '../jobs/job-definition.js';
 import { CHANGEABLE_JOB } from '../jobs/job-lock.js';
 import { selectJobsFrom, type JobRow } from '../jobs/job-view.js';
@@ -43,6 +44,7 @@ export async function insertDeployment(
     secrets !== undefined,
     secrets?.version ?? null,
     secrets?.names ?? [],
+    ...authorValues(),
   ]);
   return row;
 }
@@ -68,6 +70,11 @@ const INSERT_DEPLOYMENT = `
            clock_timestamp() + make_interval(secs => (j.definition #>> '{rollout,deadlineSeconds}')::int)
     FROM j
     RETURNING *
+  ), told AS (
+    INSERT INTO events (type, actor, cause, job_id, job, deployment, instance, data)
+    SELECT 'deployment.created', $13, $14::jsonb, j.id, j.name, d.number, d.adopts,
+      jsonb_build_object('trigger', d.trigger, 'image', d.image, 'copiedFrom', d.copied_from)
+    FROM d JOIN j ON j.id = d.job_id
   )
   ${selectDeploymentsFrom('d JOIN j ON j.id = d.job_id')}`;
 
@@ -87,7 +94,7 @@ export async function insertJob(
   { id, name, kind, definition, image, secrets }: NewJob,
 ): Promise<JobRow | undefined> {
   const { version, names, sealed } = secrets;
-  const values = [name, kind, JSON.stringify(definition), image ?? null, id, version, names, sealed];
+  const values = [name, kind, JSON.stringify(definition), image ?? null, id, version, names, sealed, ...authorValues()];
   const [row] = await database.prepared<JobRow>('insert-job', INSERT_JOB, values);
   return row;
 }
@@ -111,5 +118,14 @@ const INSERT_JOB = `
   ), secrets AS (
     INSERT INTO job_secrets (job_id, version, sealed)
     SELECT created.id, created.secrets_version, $8::bytea FROM created WHERE created.secrets_version IS NOT NULL
+  ), told AS (
+    INSERT INTO events (type, actor, cause, job_id, job, deployment, data)
+    SELECT event.type, $9, $10::jsonb, created.id, created.name, event.deployment, event.data
+    FROM created CROSS JOIN LATERAL (
+      SELECT 'job.created', NULL::int, jsonb_build_object('kind', created.kind)
+      UNION ALL
+      SELECT 'deployment.created', 1, jsonb_build_object('trigger', 'api', 'image', $4::text, 'copiedFrom', NULL)
+      WHERE $4::text IS NOT NULL
+    ) event(type, deployment, data)
   )
   ${selectJobsFrom('created')}`;

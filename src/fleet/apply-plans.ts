@@ -1,4 +1,5 @@
 import type { Queryable } from '../database/database.js';
+import { appendInstanceEvents } from './instance-events.js';
 import type { ShapeRow } from './load-shapes.js';
 import type { FleetPlan } from './plan-fleet.js';
 
@@ -18,8 +19,10 @@ export type LaunchRow = {
   readonly secretHash: Buffer;
 };
 
+type Assigned = { readonly attemptId: string; readonly instanceId: string };
+
 export type Applied = {
-  readonly assigned: readonly { attemptId: string; instanceId: string }[];
+  readonly assigned: readonly Assigned[];
   readonly wokenJobs: number;
 };
 
@@ -60,15 +63,18 @@ async function wakeJobs(
 }
 
 /** What has changed since it was loaded is left out: the attempt is not waiting any more, the instance is leaving. */
-async function assign(
-  transaction: Queryable,
-  assignments: readonly { attemptId: string; instanceId: string }[],
-): Promise<{ attemptId: string; instanceId: string }[]> {
+async function assign(transaction: Queryable, assignments: readonly Assigned[]): Promise<Assigned[]> {
   if (assignments.length === 0) return [];
-  return transaction.prepared('fleet-assign', ASSIGN, [
+  const assigned = await transaction.prepared<Assigned & { isAdopted: boolean }>('fleet-assign', ASSIGN, [
     assignments.map(({ attemptId }) => attemptId),
     assignments.map(({ instanceId }) => instanceId),
   ]);
+  const adopted = assigned.filter(({ isAdopted }) => isAdopted);
+  await appendInstanceEvents(
+    transaction,
+    adopted.map(({ instanceId }) => ({ type: 'instance.adopted', instance: instanceId })),
+  );
+  return assigned.map(({ attemptId, instanceId }) => ({ attemptId, instanceId }));
 }
 
 async function retire(
@@ -76,14 +82,23 @@ async function retire(
   retirements: readonly { instanceId: string; reason: string }[],
 ): Promise<void> {
   if (retirements.length === 0) return;
-  await transaction.prepared('fleet-retire', RETIRE, [
+  const retired = await transaction.prepared<{ id: string; reason: string }>('fleet-retire', RETIRE, [
     retirements.map(({ instanceId }) => instanceId),
     retirements.map(({ reason }) => reason),
   ]);
+  await appendInstanceEvents(
+    transaction,
+    retired.map(({ id, reason }) => ({ type: 'instance.retiring', instance: id, reason })),
+  );
 }
 
 async function quarantine(transaction: Queryable, instanceIds: readonly string[]): Promise<void> {
-  if (instanceIds.length > 0) await transaction.prepared('fleet-quarantine', QUARANTINE, [instanceIds]);
+  if (instanceIds.length === 0) return;
+  const rows = await transaction.prepared<{ id: string }>('fleet-quarantine', QUARANTINE, [instanceIds]);
+  await appendInstanceEvents(
+    transaction,
+    rows.map(({ id }) => ({ type: 'instance.quarantined', instance: id, reason: 'adoption-failed' })),
+  );
 }
 
 async function insertLaunches(transaction: Queryable, launches: readonly LaunchRow[]): Promise<void> {
@@ -123,7 +138,7 @@ const ASSIGN = `
   WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::text[]) AS w(attempt_id, instance_id)
   ), usable AS (
-    SELECT id FROM instances
+    SELECT id, quarantined FROM instances
     WHERE id IN (SELECT instance_id FROM wanted) AND assigned = false AND retire_reason IS NULL
       AND terminated_at IS NULL AND state IN ('pending', 'running') AND registered_at IS NOT NULL
       AND (NOT quarantined OR EXISTS (
@@ -140,7 +155,8 @@ const ASSIGN = `
   ), marked AS (
     UPDATE instances SET assigned = true, quarantined = false WHERE id IN (SELECT instance_id FROM inserted)
   )
-  SELECT attempt_id AS "attemptId", instance_id AS "instanceId" FROM inserted`;
+  SELECT i.attempt_id AS "attemptId", i.instance_id AS "instanceId", u.quarantined AS "isAdopted"
+  FROM inserted i JOIN usable u ON u.id = i.instance_id`;
 
 // An instance that registered or was assigned meanwhile has a use again.
 const RETIRE = `
@@ -153,11 +169,13 @@ const RETIRE = `
   FROM leaving l JOIN locked ON locked.id = l.id
   WHERE i.id = l.id AND i.retire_reason IS NULL AND i.terminated_at IS NULL
     AND (l.reason = 'attempt-ended' OR i.assigned = false)
-    AND (l.reason <> 'never-registered' OR i.registered_at IS NULL)`;
+    AND (l.reason <> 'never-registered' OR i.registered_at IS NULL)
+  RETURNING i.id, l.reason`;
 
 const QUARANTINE = `
   UPDATE instances SET quarantined = true
-  WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE) AND retire_reason IS NULL`;
+  WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE) AND retire_reason IS NULL
+  RETURNING id`;
 
 const INSERT_LAUNCH = `
   INSERT INTO launches (id, shape_key, epoch, input, count, image_id, instance_type, subnet_id, market, secret_hash)

@@ -82,6 +82,7 @@ export class FleetPass {
       return { planned, applied: await applyPlans(transaction, planned) };
     });
 
+    signals.sendHere('new-events');
     if (applied.wokenJobs > 0) signals.send('jobs');
     const given = new Set(applied.assigned.map(({ instanceId }) => instanceId));
     for (const { shape, plan } of planned) tell(log, shape, plan, given);

@@ -2,8 +2,10 @@ import { Injectable } from '@nestjs/common';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
+import { currentAuthor } from '../events/author.js';
 import { FleetOverview } from './fleet-overview.service.js';
 import type { InstanceResponse } from './fleet.schema.js';
+import { appendInstanceEvents } from './instance-events.js';
 
 /** Writes down what an operator decides about an instance; the fleet carries it out. */
 @Injectable()
@@ -28,10 +30,13 @@ export class InstanceIntents {
 
 /** @returns whether it was this call that did it */
 async function retire(transaction: Queryable, id: string): Promise<boolean> {
+  const reason = 'retired-by-operator';
   const rows = await transaction.query(
-    `UPDATE instances SET retire_reason = 'retired-by-operator', retired_at = clock_timestamp()
+    `UPDATE instances SET retire_reason = $2, retired_at = clock_timestamp()
      WHERE id = $1 AND quarantined AND retire_reason IS NULL AND terminated_at IS NULL RETURNING id`,
-    [id],
+    [id, reason],
   );
+  const events = rows.map(() => ({ type: 'instance.retiring', instance: id, reason }) as const);
+  await appendInstanceEvents(transaction, events, currentAuthor());
   return rows.length > 0;
 }

@@ -1,5 +1,6 @@
 import type { Ec2Instance } from '../aws/ec2-types.js';
 import type { Queryable } from '../database/database.js';
+import { appendInstanceEvents } from './instance-events.js';
 
 /** What EC2 or a sweep tells of instances whose launch we know. The registration may have been first. */
 export async function upsertInstances(
@@ -11,7 +12,13 @@ export async function upsertInstances(
   const rows = instances
     .map((instance) => ({ ...instance, tags: undefined, isOver: instance.state === 'terminated' }))
     .sort((a, b) => (a.id < b.id ? -1 : 1));
-  await transaction.prepared('fleet-upsert-instances', UPSERT, [JSON.stringify(rows), launchId, shapeKey]);
+  const values = [JSON.stringify(rows), launchId, shapeKey];
+  const written = await transaction.prepared<{ id: string; isNew: boolean }>('fleet-upsert-instances', UPSERT, values);
+  const launched = written.filter(({ isNew }) => isNew);
+  await appendInstanceEvents(
+    transaction,
+    launched.map(({ id }) => ({ type: 'instance.launched', instance: id, data: { launchId } })),
+  );
 }
 
 /** Something of this shape changed: look. After commit: signal `shapes`. */
@@ -36,7 +43,8 @@ const UPSERT = `
     private_ip = coalesce(i.private_ip, EXCLUDED.private_ip),
     public_ip = coalesce(i.public_ip, EXCLUDED.public_ip),
     observed_at = coalesce(i.observed_at, EXCLUDED.observed_at),
-    quarantined = false`;
+    quarantined = false
+  RETURNING id, xmax = 0 AS "isNew"`;
 
 const WAKE_SHAPES = `
   UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp())

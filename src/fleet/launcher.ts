@@ -3,6 +3,7 @@ import type { CallBudget } from '../aws/call-budget.js';
 import type { Ec2 } from '../aws/ec2.js';
 import type { Ec2Instance, RunInput } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
+import type { Signals } from '../database/signals.js';
 import { upsertInstances, wakeShapes } from './instance-writes.js';
 import { LINE } from './load-shapes.js';
 import type { Log } from './log.js';
@@ -25,6 +26,7 @@ export type LauncherOptions = {
   readonly database: Database;
   readonly ec2: Ec2;
   readonly lease: OwnerLease;
+  readonly signals: Pick<Signals, 'sendHere'>;
   readonly budget: CallBudget;
   readonly encryptionKeys: Keys;
   readonly log: Log;
@@ -176,6 +178,7 @@ export class Launcher {
       return rows.length > 0;
     });
     if (!settled) return;
+    this.options.signals.sendHere('new-events');
     const fields = { launchId: launch.id, count: launch.count };
     if (to === 'done') log.info('instances launched', { ...fields, instanceIds: instances.map(({ id }) => id) });
     else if (to === 'failed') log.warn('launch failed', { ...fields, reason, message });

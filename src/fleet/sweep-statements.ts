@@ -1,5 +1,6 @@
 import { type Ec2Instance, LAUNCH_TAG } from '../aws/ec2-types.js';
 import type { Queryable } from '../database/database.js';
+import { appendInstanceEvents, type InstanceEvent } from './instance-events.js';
 import { upsertInstances, wakeShapes } from './instance-writes.js';
 import type { OwnerLease } from './owner-lease.js';
 import type { InstanceUpdate, KnownInstance, SweepPlan } from './plan-sweep.js';
@@ -56,10 +57,15 @@ export async function writeSweep(lease: OwnerLease, plan: SweepPlan): Promise<Sw
 
 /** The net under the fleet pass: instances of attempts that ended long ago. */
 export async function retireForgotten(lease: OwnerLease): Promise<string[]> {
-  const rows = await lease.transaction((transaction) =>
-    transaction.prepared<{ id: string }>('fleet-retire-forgotten', RETIRE_FORGOTTEN),
-  );
-  return rows.map(({ id }) => id);
+  return await lease.transaction(async (transaction) => {
+    const rows = await transaction.prepared<{ id: string }>('fleet-retire-forgotten', RETIRE_FORGOTTEN);
+    const ids = rows.map(({ id }) => id);
+    await appendInstanceEvents(
+      transaction,
+      ids.map((instance) => ({ type: 'instance.retiring', instance, reason: 'attempt-ended' })),
+    );
+    return ids;
+  });
 }
 
 async function writeUpdates(transaction: Queryable, updates: readonly InstanceUpdate[]) {
@@ -71,13 +77,33 @@ async function writeUpdates(transaction: Queryable, updates: readonly InstanceUp
           changed.map(({ id }) => id),
           changed.filter(({ isOver }) => isOver).map(({ id }) => id),
         ]);
-  const rows = await transaction.prepared<{ id: string; shapeKey: string | null }>('fleet-sweep-update', UPDATE, [
-    JSON.stringify(updates),
-  ]);
+  const rows = await transaction.prepared<Updated>('fleet-sweep-update', UPDATE, [JSON.stringify(updates)]);
+  await appendInstanceEvents(transaction, rows.flatMap(eventsOf));
   const changedIds = new Set(changed.map(({ id }) => id));
   const shapes = [...new Set(rows.flatMap(({ id, shapeKey }) => (changedIds.has(id) && shapeKey ? [shapeKey] : [])))];
   await wakeShapes(transaction, shapes);
   return { jobs: jobs.length, shapes: shapes.length };
+}
+
+type Updated = {
+  readonly id: string;
+  readonly shapeKey: string | null;
+  readonly state: string;
+  readonly stateReason: string | null;
+  readonly retireReason: string | null;
+  /** Whether it was this sweep that saw it end, or wants it to. */
+  readonly hasEnded: boolean;
+  readonly isRetiring: boolean;
+};
+
+function eventsOf({ id: instance, state, stateReason, retireReason, hasEnded, isRetiring }: Updated): InstanceEvent[] {
+  const events: InstanceEvent[] = [];
+  if (isRetiring) events.push({ type: 'instance.retiring', instance, reason: retireReason });
+  if (hasEnded) {
+    const type = state === 'gone' ? 'instance.gone' : 'instance.terminated';
+    events.push({ type, instance, reason: retireReason, data: { stateReason } });
+  }
+  return events;
 }
 
 async function writeInserts(transaction: Queryable, inserts: SweepPlan['inserts']): Promise<number> {
@@ -102,7 +128,12 @@ async function writeQuarantines(transaction: Queryable, instances: readonly Ec2I
   const rows = await transaction.query<{ id: string }>(QUARANTINE, [
     JSON.stringify(instances.map((instance) => ({ ...instance, launchTag: instance.tags[LAUNCH_TAG] ?? null }))),
   ]);
-  return rows.map(({ id }) => id);
+  const ids = rows.map(({ id }) => id);
+  await appendInstanceEvents(
+    transaction,
+    ids.map((instance) => ({ type: 'instance.quarantined', instance, reason: 'unknown-launch' })),
+  );
+  return ids;
 }
 
 const INSTANCES = `
@@ -129,7 +160,8 @@ const UPDATE = `
       "instanceType" text, "imageId" text, "privateIp" text, "publicIp" text, observed boolean,
       "missingSince" timestamptz, "isOver" boolean, "retireReason" text)
   ), locked AS (
-    SELECT id FROM instances WHERE id IN (SELECT id FROM seen) ORDER BY id FOR NO KEY UPDATE
+    SELECT id, terminated_at IS NULL AS was_living, retire_reason IS NULL AS was_wanted
+    FROM instances WHERE id IN (SELECT id FROM seen) ORDER BY id FOR NO KEY UPDATE
   )
   UPDATE instances i SET state = p.state, state_reason = coalesce(p."stateReason", i.state_reason),
     availability_zone = coalesce(p."availabilityZone", i.availability_zone),
@@ -142,7 +174,9 @@ const UPDATE = `
     retired_at = coalesce(i.retired_at, CASE WHEN p."retireReason" IS NOT NULL THEN clock_timestamp() END)
   FROM seen p JOIN locked ON locked.id = p.id
   WHERE i.id = p.id
-  RETURNING i.id, i.shape_key AS "shapeKey"`;
+  RETURNING i.id, i.shape_key AS "shapeKey", i.state, i.state_reason AS "stateReason", i.retire_reason AS "retireReason",
+    locked.was_living AND i.terminated_at IS NOT NULL AS "hasEnded",
+    locked.was_wanted AND i.retire_reason IS NOT NULL AS "isRetiring"`;
 
 const QUARANTINE = `
   INSERT INTO instances (id, state, state_reason, availability_zone, instance_type, image_id, private_ip, public_ip,

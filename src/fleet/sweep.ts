@@ -166,6 +166,8 @@ export class Sweep {
   }
 
   #signal({ wokenJobs, wokenShapes }: { wokenJobs: number; wokenShapes: number }, retired: number): void {
+    // What ended, retires or was found may be told of: the sequencer's own look is a second away.
+    this.options.signals.sendHere('new-events');
     if (wokenJobs > 0) this.options.signals.send('jobs');
     if (wokenShapes + retired > 0) this.options.signals.send('shapes');
   }

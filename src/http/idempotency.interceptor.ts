@@ -2,12 +2,12 @@ import { type CallHandler, type ExecutionContext, Injectable, type NestIntercept
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 import { findCaller } from '../auth/caller.js';
+import { isChanging } from './changing.js';
 import { IdempotencyKeys, type KeptAnswer } from './idempotency-keys.js';
 import { Problem } from './problem.js';
 
 /** Anything a header can carry but spaces: clients send UUIDs, some in the quotes of a structured field. */
 const KEY = /^[\x21-\x7e]{1,255}$/;
-const CHANGING = new Set(['POST', 'PUT', 'PATCH', 'DELETE']);
 /** Headers of an answer that a handler sets, and a repeat must get again. */
 const KEPT_HEADERS = ['location', 'etag', 'cache-control'] as const;
 
@@ -21,7 +21,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     const request = http.getRequest<FastifyRequest>();
     const key = request.headers['idempotency-key'];
     const caller = findCaller(request);
-    if (key === undefined || !caller || !CHANGING.has(request.method)) return next.handle();
+    if (key === undefined || !caller || !isChanging(request.method)) return next.handle();
     return from(this.#answer(caller.id, checkKey(key), request, http.getResponse<FastifyReply>(), next));
   }
 

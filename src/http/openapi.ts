@@ -43,6 +43,7 @@ export const TAGS = {
   jobs: 'What should run: a named place for one container on one instance.',
   deployments: 'What was asked for, and how far it got.',
   logs: 'What containers print.',
+  events: 'What happened, and who did it.',
   fleet: 'The instances, and what is on its way.',
   tokens: 'Who may call this API, and what for.',
   health: 'For balancers and supervisors.',

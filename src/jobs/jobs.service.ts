@@ -2,6 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { inScopeSql, type Scope } from '../auth/access-rules.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { authorValues } from '../events/author.js';
+import type { EventType } from '../events/event-types.js';
 import { decodeCursor, type Page, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { bodyErrors, summarize } from '../http/validation-errors.js';
@@ -60,7 +62,8 @@ export class JobsService {
       const job = await lockJob(transaction, name, versions);
       const definition = mergeDefinition(job.definition, patch);
       const secrets = await this.secrets.change(transaction, job.id, secretsOf(job), change, definition.env);
-      const values = [job.id, JSON.stringify(definition), secrets.version, secrets.names];
+      const fields = JSON.stringify([...Object.keys(patch), ...(change === undefined ? [] : ['secrets'])]);
+      const values = [job.id, JSON.stringify(definition), secrets.version, secrets.names, fields, ...authorValues()];
       const [row] = await transaction.prepared<JobRow>('patch-job', PATCH_JOB, values);
       return versioned(row ?? (await explainRefusal(transaction, name, versions)));
     });
@@ -68,7 +71,7 @@ export class JobsService {
 
   /** @throws Problem */
   async stop(name: string, versions: number[] | null): Promise<VersionedJob> {
-    const [row] = await this.database.prepared<JobRow>('stop-job', STOP_JOB, [name, versions]);
+    const [row] = await this.database.prepared<JobRow>('stop-job', STOP_JOB, [name, versions, ...authorValues()]);
     if (!row) return await explainRefusal(this.database, name, versions);
     this.signals.send('jobs');
     return versioned(row);
@@ -76,7 +79,7 @@ export class JobsService {
 
   /** Repeatable until the job is gone. @throws Problem */
   async delete(name: string, versions: number[] | null): Promise<VersionedJob> {
-    const [row] = await this.database.prepared<JobRow>('delete-job', DELETE_JOB, [name, versions]);
+    const [row] = await this.database.prepared<JobRow>('delete-job', DELETE_JOB, [name, versions, ...authorValues()]);
     if (!row) return await explainRefusal(this.database, name, versions);
     this.signals.send('jobs');
     return versioned(row);
@@ -105,6 +108,11 @@ function isReached(status: JobStatus, goal: JobGoal): boolean {
   return goal === 'settled' && status !== 'deploying' && status !== 'deleting';
 }
 
+/** CTE: tells what was asked of the job that `changed` holds. */
+const requestedSql = (type: EventType): string => `told AS (
+    INSERT INTO events (type, actor, cause, job_id, job) SELECT '${type}', $3, $4::jsonb, id, name FROM changed
+  )`;
+
 const GET_JOB = `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`;
 
 const LIST_JOBS = `
@@ -118,6 +126,9 @@ const PATCH_JOB = `
     UPDATE jobs SET definition = $2, secrets_version = $3, secret_names = $4, version = version + 1,
       updated_at = clock_timestamp()
     WHERE id = $1 RETURNING *
+  ), told AS (
+    INSERT INTO events (type, actor, cause, job_id, job, data)
+    SELECT 'job.changed', $6, $7::jsonb, id, name, jsonb_build_object('fields', $5::jsonb, 'version', version) FROM changed
   ) ${selectJobsFrom('changed')}`;
 
 // The summary in jobs.status stays: what is still running is the job pass's to say.
@@ -129,7 +140,8 @@ const STOP_JOB = `
       updated_at = CASE WHEN desired_state = 'stopped' THEN updated_at ELSE clock_timestamp() END,
       next_pass_at = LEAST(next_pass_at, clock_timestamp())
     WHERE ${CHANGEABLE_JOB} RETURNING *
-  ) ${selectJobsFrom('changed')}`;
+  ), ${requestedSql('job.stop-requested')}
+  ${selectJobsFrom('changed')}`;
 
 const DELETE_JOB = `
   WITH changed AS (
@@ -140,4 +152,5 @@ const DELETE_JOB = `
       updated_at = CASE WHEN desired_state = 'deleted' THEN updated_at ELSE clock_timestamp() END,
       next_pass_at = LEAST(next_pass_at, clock_timestamp())
     WHERE name = $1 AND deleted_at IS NULL AND ($2::int[] IS NULL OR version = ANY ($2)) RETURNING *
-  ) ${selectJobsFrom('changed')}`;
+  ), ${requestedSql('job.delete-requested')}
+  ${selectJobsFrom('changed')}`;

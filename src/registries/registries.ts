@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Database } from '../database/database.js';
+import { authorValues } from '../events/author.js';
 import { type Keys, seal, unseal } from '../database/sealed.js';
 import { decodeCursor, type Page, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
@@ -15,7 +16,7 @@ export class Registries {
   /** Makes or replaces. */
   async put(host: string, { username, password }: PutRegistry): Promise<RegistryResponse> {
     const sealed = seal(this.keys, password, contextOf(host));
-    const [row] = await this.database.query<Row>(PUT, [host, username, sealed]);
+    const [row] = await this.database.query<Row>(PUT, [host, username, sealed, ...authorValues()]);
     return toRegistry(row ?? notFound(host));
   }
 
@@ -34,7 +35,7 @@ export class Registries {
 
   /** @throws Problem registry-not-found */
   async delete(host: string): Promise<RegistryResponse> {
-    const [row] = await this.database.query<Row>(`DELETE FROM registries WHERE host = $1 RETURNING ${COLUMNS}`, [host]);
+    const [row] = await this.database.query<Row>(DELETE, [host, ...authorValues()]);
     return toRegistry(row ?? notFound(host));
   }
 
@@ -75,9 +76,24 @@ const Cursor = z.string().max(255);
 const COLUMNS = 'host, username, created_at, updated_at';
 
 const PUT = `
-  INSERT INTO registries (host, username, sealed) VALUES ($1, $2, $3)
-  ON CONFLICT (host) DO UPDATE SET username = $2, sealed = $3, updated_at = clock_timestamp()
-  RETURNING ${COLUMNS}`;
+  WITH put AS (
+    INSERT INTO registries (host, username, sealed) VALUES ($1, $2, $3)
+    ON CONFLICT (host) DO UPDATE SET username = $2, sealed = $3, updated_at = clock_timestamp()
+    RETURNING ${COLUMNS}
+  ), told AS (
+    INSERT INTO events (type, actor, cause, data)
+    SELECT 'registry.set', $4, $5::jsonb, jsonb_build_object('host', host) FROM put
+  )
+  SELECT * FROM put`;
+
+const DELETE = `
+  WITH deleted AS (
+    DELETE FROM registries WHERE host = $1 RETURNING ${COLUMNS}
+  ), told AS (
+    INSERT INTO events (type, actor, cause, data)
+    SELECT 'registry.deleted', $2, $3::jsonb, jsonb_build_object('host', host) FROM deleted
+  )
+  SELECT * FROM deleted`;
 
 const LIST = `SELECT ${COLUMNS} FROM registries WHERE host > $1 ORDER BY host LIMIT $2`;
 

@@ -1,7 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../database/database.js';
+import { toJsonb } from '../database/to-jsonb.js';
 import { shapeKeyOf } from '../deployments/shape-key.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
+import { appendEvents } from '../events/append-events.js';
+import { eventsOf } from './plan-events.js';
 import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
 
 export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
@@ -11,6 +14,7 @@ export type Applied = {
   readonly changedJobs: readonly string[];
   readonly orderedInstances: readonly string[];
   readonly wokenShapes: readonly string[];
+  readonly hasEvents: boolean;
 };
 
 /** Writes all plans of a pass with one statement per table, in the lock order jobs → … → shapes (their rows are locked). */
@@ -39,6 +43,9 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
     orders.map((order) => ({ ...order, kind: order.spec.kind })),
   );
 
+  const events = planned.flatMap(({ job, plan }) => eventsOf(job, plan));
+  await appendEvents(transaction, events);
+
   const gone = planned.flatMap(({ job, plan }) => (plan.isGone ? [job.id] : []));
   if (gone.length > 0) await transaction.prepared('delete-secrets', DELETE_SECRETS, [gone]);
 
@@ -50,20 +57,12 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
     changedJobs: planned.filter(isVisible).map(({ job }) => job.id),
     orderedInstances: [...new Set(orders.map(({ instanceId }) => instanceId))],
     wokenShapes,
+    hasEvents: events.length > 0,
   };
 }
 
 async function write(transaction: Queryable, name: string, sql: string, rows: readonly object[]): Promise<void> {
-  if (rows.length > 0) await transaction.prepared(name, sql, [toJson(rows)]);
-}
-
-/** Postgres takes neither NUL nor half a surrogate pair into jsonb, and messages of Docker's are cut anywhere. */
-function toJson(rows: readonly object[]): string {
-  const json = JSON.stringify(rows);
-  if (!/\\u(?:0000|d[89a-f])/.test(json)) return json;
-  return JSON.stringify(rows, (_, value: unknown) =>
-    typeof value === 'string' ? value.toWellFormed().replaceAll('\0', '\uFFFD') : value,
-  );
+  if (rows.length > 0) await transaction.prepared(name, sql, [toJsonb(rows)]);
 }
 
 async function insertShapes(

@@ -50,6 +50,7 @@ export class JobPass {
     if (applied) {
       if (applied.orderedInstances.length > 0) this.signals.send('orders', applied.orderedInstances);
       if (applied.wokenShapes.length > 0) this.signals.send('shapes');
+      if (applied.hasEvents) this.signals.sendHere('new-events');
       if (applied.changedJobs.length > 0) this.signals.send('changes', applied.changedJobs);
     }
     return { jobs: planned.length, nextPassAt: earliest(planned), now };

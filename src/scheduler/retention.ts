@@ -28,6 +28,7 @@ export type Deleted = {
   tokens: number;
   rateLimits: number;
   secrets: number;
+  events: number;
 };
 
 /** Deletes what is too old, in small batches; any number of processes may try, one at a time does. */
@@ -36,6 +37,7 @@ export class Retention {
     private readonly database: Database,
     /** Of ended deployments, deleted jobs, terminated instances, settled launches, revoked and expired tokens. */
     private readonly days: number,
+    private readonly eventsDays = days,
   ) {}
 
   async run(): Promise<Deleted> {
@@ -52,6 +54,7 @@ export class Retention {
       rateLimits: await this.deleteAll('retain-rate-limits', RATE_LIMITS, [RATE_LIMITS_KEPT_DAYS]),
       // After the deployments that referred to them.
       secrets: await this.deleteAll('retain-secrets', SECRETS, []),
+      events: await this.deleteAll('retain-events', EVENTS, [this.eventsDays]),
     };
   }
 
@@ -189,3 +192,20 @@ const SECRETS = `
     LIMIT $1
   )
   RETURNING 1`;
+
+// From the first position on and without leaving one out, so that one number says what is gone: a long transaction may
+// have written an older event at a later position.
+const EVENTS = `
+  WITH first AS (
+    SELECT id, position, at < clock_timestamp() - make_interval(days => $2) AS is_old
+    FROM events WHERE position IS NOT NULL ORDER BY position LIMIT $1
+  ), deleted AS (
+    DELETE FROM events WHERE id IN (
+      SELECT id FROM first
+      WHERE is_old AND NOT EXISTS (SELECT FROM first young WHERE NOT young.is_old AND young.position < first.position)
+    )
+    RETURNING position
+  ), noted AS (
+    UPDATE event_positions SET deleted_through = (SELECT max(position) FROM deleted) WHERE EXISTS (SELECT FROM deleted)
+  )
+  SELECT 1 FROM deleted`;

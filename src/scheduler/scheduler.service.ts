@@ -32,7 +32,7 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     this.pass = new JobPass(database, signals, config.cluster, (job, error) =>
       this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
     );
-    this.retention = new Retention(database, config.retentionDays);
+    this.retention = new Retention(database, config.retentionDays, config.eventsRetentionDays);
     const onError = (name: string, error: unknown, pauseMs: number): void =>
       this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
     this.passes = new Loop({ name: 'job pass', run: () => this.runPass(), onError });

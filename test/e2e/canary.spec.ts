@@ -71,6 +71,7 @@ describe('marked secrets', () => {
     for (const { leaks } of dumps) expect(leaks).toEqual([]);
     const [{ open: found, rows }] = dumps as [Dump];
     expect(found).toEqual(expect.arrayContaining(['orders.spec', 'jobs.definition']));
+    expect(rows.has('events')).toBe(true);
     const sealed = ['job_secrets', 'registries', 'idempotency_keys', 'launches', 'tokens'];
     expect(sealed.filter((table) => !rows.has(table))).toEqual([]);
     // Docker's description of a container holds its environment: one was answered, and is kept without.
@@ -159,7 +160,8 @@ describe('marked secrets', () => {
     for (const path of ['/v1/registries', '/v1/registries/private.example.com']) await send({ method: 'GET', path });
     dumps.push(await dump());
     await send({ method: 'DELETE', path: '/v1/registries/private.example.com' });
-    for (const path of ['/docs', '/docs/openapi.json', '/metrics']) await send({ method: 'GET', path });
+    for (const path of ['/v1/events?limit=200', '/docs', '/docs/openapi.json', '/metrics'])
+      await send({ method: 'GET', path });
     await send({ method: 'POST', path: `/v1/instances/${await instanceId()}/retire` });
     for (const call of ['restart', 'start', 'stop', 'deployments/5/cancel']) {
       await send({ method: 'POST', path: `/v1/jobs/web/${call}` });

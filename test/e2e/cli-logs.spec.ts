@@ -75,7 +75,7 @@ describe('scheduler logs', () => {
 
   async function newJob() {
     const agent = await insertAgent(test.database);
-    await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 });
+    await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 } as never);
     const [row] = await test.database.query<{ name: string }>('SELECT name FROM jobs WHERE id = $1', [agent.jobId]);
     return { ...agent, name: row!.name };
   }

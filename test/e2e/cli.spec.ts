@@ -82,7 +82,23 @@ describe('the command scheduler', () => {
     expect(await ok('instances')).toMatch(/^INSTANCE .*\n(i-.*\n)*i-\w+ +(pending|running) .*web #2/);
     expect(await ok('fleet')).toMatch(/^instances {2}0 pending, .*\n/);
 
+    const following = start(['events', '-f', '-j', 'web', '-d', '3', '--json']);
     expect(await ok('rollback', 'web')).toMatch(/^web #3 active/);
+    await following.until(/"deployment.active"/);
+    following.process.kill('SIGINT');
+    const { stdout: followed } = await following.ended;
+    const types = followed
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { type: string }).type);
+    expect(types.filter((type) => type.startsWith('deployment.'))).toEqual([
+      'deployment.created',
+      'deployment.deploying',
+      'deployment.active',
+    ]);
+    expect(await ok('events', '-j', 'web', '--type', 'job.', '-n', '1')).toMatch(
+      /^20\S+Z {2}job\.created +web {2}by admin\n$/,
+    );
     expect(await json<Deployment>('status', 'web', '#3')).toMatchObject({ image: 'hello-web:1' });
     expect(await ok('restart', 'web')).toMatch(/^web #4 active/);
     expect(await ok('stop', 'web')).toMatch(/^web {2}stopped\n/);

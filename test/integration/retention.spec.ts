@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
+import { appendEvents } from '../../src/events/append-events.js';
+import { Sequencer } from '../../src/events/sequencer.js';
 import { Retention } from '../../src/scheduler/retention.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -38,6 +40,35 @@ describe('retention', () => {
         (SELECT count(*)::int FROM attempts) AS attempts, (SELECT count(*)::int FROM orders) AS orders`);
     // Orders stay a day after the end of their attempt: those of the one that serves are left.
     expect(left).toEqual({ instances: 114, launches: 114, attempts: 114, orders: 2 });
+  });
+
+  it('deletes old events from the first on, and notes how far; a position is never given again', async () => {
+    await test.database.query('TRUNCATE events');
+    await test.database.query(
+      `INSERT INTO events (type, actor, at, position)
+       SELECT 'job.created', 'admin', clock_timestamp() - make_interval(days => (ARRAY[100, 100, 95, 3, 100, 2])[n]), n
+       FROM generate_series(1, 6) AS n
+       UNION ALL SELECT 'job.created', 'admin', clock_timestamp() - interval '100 days', NULL`,
+    );
+    await test.database.query('UPDATE event_positions SET last = 6');
+    const { events } = await new Retention(test.database, 36_000, 90).run();
+    expect(events).toBe(3);
+    const [bounds] = await test.database.query(
+      'SELECT last::int, deleted_through::int AS deleted FROM event_positions',
+    );
+    expect(bounds).toEqual({ last: 6, deleted: 3 });
+    // The one between the young ones has its turn with them; the one without a position was read by nobody yet.
+    const left = await test.database.query(`SELECT position::int FROM events ORDER BY id`);
+    expect(left.map(({ position }) => position as number | null)).toEqual([4, 5, 6, null]);
+    await new Sequencer(test.database, test.signals).run();
+    await test.database.query(`UPDATE events SET at = at - interval '100 days'`);
+    expect((await new Retention(test.database, 36_000, 90).run()).events).toBe(4);
+    expect(await test.database.query('SELECT last::int, deleted_through::int AS deleted FROM event_positions')).toEqual(
+      [{ last: 7, deleted: 7 }],
+    );
+    await appendEvents(test.database, [{ type: 'job.created', actor: 'admin' }]);
+    await new Sequencer(test.database, test.signals).run();
+    expect(await test.database.query('SELECT position::int FROM events')).toEqual([{ position: 8 }]);
   });
 
   it('does nothing twice, and nothing while another process does it', async () => {

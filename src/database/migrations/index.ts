@@ -3,6 +3,7 @@ import { Adoption1800000000002 } from './0002-adoption.js';
 import { Access1800000000003 } from './0003-access.js';
 import { Secrets1800000000004 } from './0004-secrets.js';
 import { Logs1800000000005 } from './0005-logs.js';
+import { Events1800000000006 } from './0006-events.js';
 
 /** In order; a released migration is never edited. */
 export const MIGRATIONS = [
@@ -11,4 +12,5 @@ export const MIGRATIONS = [
   Access1800000000003,
   Secrets1800000000004,
   Logs1800000000005,
+  Events1800000000006,
 ];

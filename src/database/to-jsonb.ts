@@ -1,0 +1,8 @@
+/** As jsonb takes it: neither NUL nor half a surrogate pair, and messages of Docker's are cut anywhere. */
+export function toJsonb(value: unknown): string {
+  const json = JSON.stringify(value);
+  if (!/\\u(?:0000|d[89a-f])/.test(json)) return json;
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === 'string' ? inner.toWellFormed().replaceAll('\0', '\uFFFD') : inner,
+  );
+}

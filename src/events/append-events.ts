@@ -1,0 +1,40 @@
+import type { Queryable } from '../database/database.js';
+import { toJsonb } from '../database/to-jsonb.js';
+import type { EventType } from './event-types.js';
+
+/** Why, as far as it is known; never a secret, a token, a body or the value of a variable. */
+export type EventCause = {
+  readonly requestId?: string;
+  /** The request had an Idempotency-Key: its repeats change nothing and leave no event. */
+  readonly isKeyed?: boolean;
+  /** A kebab-case code of a planner's. */
+  readonly reason?: string | null;
+};
+
+export type NewEvent = {
+  readonly type: EventType;
+  readonly actor: string;
+  readonly cause?: EventCause;
+  readonly jobId?: string | null;
+  /** Its name. */
+  readonly job?: string | null;
+  readonly deployment?: number | null;
+  readonly attempt?: number | null;
+  readonly instance?: string | null;
+  readonly data?: Readonly<Record<string, unknown>>;
+};
+
+/**
+ * Writes events, in their order, with the change they tell of: in its transaction, under the lock of the row it is
+ * about. After the commit: `signals.sendHere('new-events')`.
+ */
+export async function appendEvents(queryable: Queryable, events: readonly NewEvent[]): Promise<void> {
+  if (events.length > 0) await queryable.prepared('append-events', APPEND, [toJsonb(events)]);
+}
+
+const APPEND = `
+  INSERT INTO events (type, actor, cause, job_id, job, deployment, attempt, instance, data)
+  SELECT e.type, e.actor, coalesce(e.cause, '{}'), e."jobId", e.job, e.deployment, e.attempt, e.instance,
+    coalesce(e.data, '{}')
+  FROM jsonb_to_recordset($1::jsonb) AS e(type text, actor text, cause jsonb, "jobId" uuid, job text, deployment int,
+    attempt int, instance text, data jsonb)`;

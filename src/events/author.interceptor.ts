@@ -1,0 +1,28 @@
+import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
+import type { FastifyRequest } from 'fastify';
+import { from, lastValueFrom, type Observable } from 'rxjs';
+import { findCaller } from '../auth/caller.js';
+import { Signals } from '../database/signals.js';
+import { isChanging } from '../http/changing.js';
+import { actorOf, inNameOf } from './author.js';
+
+/** Serves a changing call in the name of whoever sent it, and has its events sequenced once it is committed. */
+@Injectable()
+export class AuthorInterceptor implements NestInterceptor {
+  constructor(private readonly signals: Signals) {}
+
+  intercept(context: ExecutionContext, next: CallHandler<unknown>): Observable<unknown> {
+    const request = context.switchToHttp().getRequest<FastifyRequest>();
+    const caller = findCaller(request);
+    if (!caller || !isChanging(request.method)) return next.handle();
+    const isKeyed = request.headers['idempotency-key'] !== undefined;
+    const author = { actor: actorOf(caller.id), cause: { requestId: request.id, ...(isKeyed && { isKeyed }) } };
+    return from(
+      inNameOf(author, async () => {
+        const answer = await lastValueFrom(next.handle());
+        this.signals.sendHere('new-events');
+        return answer;
+      }),
+    );
+  }
+}

@@ -1,0 +1,135 @@
+import type { Database } from '../database/database.js';
+import type { Signals } from '../database/signals.js';
+import type { EventResponse } from './event.schema.js';
+import { type EventFilter, type EventsRead, fits, readForward, readLastPosition } from './read-events.js';
+
+/** Of a process, for all its clients: about a megabyte. Whoever is further behind reads from the table. */
+const MOST_RECENT = 1_000;
+const BATCH = 200;
+const RETRY_MS = 1_000;
+const EVERYTHING: EventFilter = { job: null, deployment: null, types: null, scope: null };
+
+/**
+ * The latest events, read once for all clients of this process that follow them. A client is a position and nothing
+ * else: what it has not taken yet is in here as long as that reaches back, and in the table afterwards.
+ */
+export class EventFeed {
+  #recent: EventResponse[] = [];
+  /** Everything behind `#from` up to `#through` is in `#recent`. Null while nobody follows. */
+  #through: number | null = null;
+  #from = 0;
+  #followers = 0;
+  #isReading = false;
+  #isStale = false;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(
+    private readonly database: Database,
+    signals: Pick<Signals, 'on' | 'onReconnect'>,
+    private readonly onError: (error: unknown) => void,
+  ) {
+    signals.on('events', () => this.#refresh());
+    // Signals may be missing; and Postgres may be another one, restored to where positions were lower.
+    signals.onReconnect(() => {
+      this.#forget();
+      this.#refresh();
+    });
+  }
+
+  /** Clients that follow now. */
+  get size(): number {
+    return this.#followers;
+  }
+
+  /**
+   * What is behind a position (null: behind the end), as it comes, until `signal` aborts. A batch is taken from wherever
+   * it is only when it is asked for, so a slow client costs no memory.
+   */
+  async *follow(filter: EventFilter, after: number | null, signal: AbortSignal): AsyncGenerator<EventsRead> {
+    this.#followers += 1;
+    try {
+      let position = after ?? (await readLastPosition(this.database));
+      while (!signal.aborted) {
+        const read = this.#recall(filter, position) ?? (await readForward(this.database, filter, position, BATCH));
+        position = read.reached;
+        if (read.events.length > 0 || read.gap) yield read;
+        if (read.isAtEnd) await this.#next(position, signal);
+      }
+    } finally {
+      this.#followers -= 1;
+      if (this.#followers === 0) this.#forget();
+    }
+  }
+
+  #recall(filter: EventFilter, after: number): EventsRead | undefined {
+    const through = this.#through;
+    if (through === null || after < this.#from || after > through) return undefined;
+    // Positions have no gaps.
+    const events = after === through ? [] : this.#recent.slice(after - through).filter((event) => fits(event, filter));
+    return { events, reached: through, isAtEnd: true, gap: null };
+  }
+
+  /** Resolves when it is worth looking again, or the client has gone. */
+  async #next(position: number, signal: AbortSignal): Promise<void> {
+    // What came while the client took its time.
+    if (this.#through !== null && this.#through > position) return;
+    // What was signalled before anyone followed was not read.
+    if (this.#through === null) this.#refresh();
+    if (signal.aborted) return;
+    await new Promise<void>((done) => {
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake);
+        this.#waiting.delete(wake);
+        done();
+      };
+      signal.addEventListener('abort', wake);
+      this.#waiting.add(wake);
+    });
+  }
+
+  #refresh(): void {
+    if (this.#followers === 0) return;
+    this.#isStale = true;
+    if (!this.#isReading) void this.#read();
+  }
+
+  async #read(): Promise<void> {
+    this.#isReading = true;
+    try {
+      while (this.#isStale && this.#followers > 0) {
+        this.#isStale = false;
+        await this.#readOnce();
+        for (const wake of this.#waiting) wake();
+      }
+    } catch (error) {
+      this.onError(error);
+      setTimeout(() => this.#refresh(), RETRY_MS).unref();
+    } finally {
+      this.#isReading = false;
+    }
+  }
+
+  async #readOnce(): Promise<void> {
+    const { database } = this;
+    const before = this.#through;
+    const read = before === null ? undefined : await readForward(database, EVERYTHING, before, BATCH);
+    const through = read?.reached ?? (await readLastPosition(database));
+    // Forgotten meanwhile: nothing may be missing between what is kept and where it ends.
+    if (this.#through !== before) return void (this.#isStale = true);
+    if (read) this.#keep(read.events);
+    else this.#from = through;
+    this.#through = through;
+    if (read && !read.isAtEnd) this.#isStale = true;
+  }
+
+  #keep(events: readonly EventResponse[]): void {
+    const all = [...this.#recent, ...events];
+    this.#from = all.at(-MOST_RECENT - 1)?.position ?? this.#from;
+    this.#recent = all.slice(-MOST_RECENT);
+  }
+
+  #forget(): void {
+    this.#recent = [];
+    this.#through = null;
+  }
+}

@@ -1,0 +1,56 @@
+/** Every type of event there is: what it is about, and what happened to that. */
+export const EVENT_TYPES = [
+  'job.created',
+  'job.changed',
+  'job.stop-requested',
+  'job.delete-requested',
+  'job.deleted',
+  'job.degraded',
+  'job.recovered',
+  'deployment.created',
+  'deployment.cancel-requested',
+  'deployment.deploying',
+  'deployment.active',
+  'deployment.draining',
+  'deployment.superseded',
+  'deployment.stopped',
+  'deployment.succeeded',
+  'deployment.failed',
+  'deployment.cancelled',
+  'attempt.waiting',
+  'attempt.assigned',
+  'attempt.pulling',
+  'attempt.starting',
+  'attempt.healthy',
+  'attempt.stopping',
+  'attempt.ended',
+  'instance.launched',
+  'instance.registered',
+  'instance.quarantined',
+  'instance.adopted',
+  'instance.retiring',
+  'instance.terminated',
+  'instance.gone',
+  'token.created',
+  'token.revoked',
+  'registry.set',
+  'registry.deleted',
+  'webhook.created',
+  'webhook.changed',
+  'webhook.deleted',
+] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** What only an admin may read elsewhere. */
+const ADMIN_ONLY = /^(token|registry|webhook)\./;
+
+/** @param pattern a type, or the beginning of some with the dot it ends with: `deployment.` */
+export function typesLike(pattern: string): EventType[] {
+  return EVENT_TYPES.filter((type) => type === pattern || (pattern.endsWith('.') && type.startsWith(pattern)));
+}
+
+/** Of some types, or of all (null), those that someone may see; null = all. */
+export function visibleTypes(types: readonly EventType[] | null, isAdmin: boolean): readonly EventType[] | null {
+  if (isAdmin) return types;
+  return (types ?? EVENT_TYPES).filter((type) => !ADMIN_ONLY.test(type));
+}

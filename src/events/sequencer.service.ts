@@ -1,0 +1,61 @@
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { Loop } from '../process/loop.js';
+import { Sequencer } from './sequencer.js';
+
+/** The net under a process that died between a commit and its events' positions. */
+const POLL_MS = 1_000;
+/** Where other processes have the net: only after an error of our own. */
+const IDLE_MS = 60_000;
+/** Of many commits at once one run does the work of all; nobody notices so short a wait. */
+const COALESCE_MS = 5;
+
+/** Sequences events when this process committed some; processes with the loops look for those of dead ones as well. */
+@Injectable()
+export class SequencerService implements OnApplicationBootstrap, OnApplicationShutdown {
+  private readonly logger = new Logger('Events');
+  private readonly sequencer: Sequencer;
+  private readonly loop: Loop;
+  private readonly pauseMs: number;
+  private timer: NodeJS.Timeout | undefined;
+  private leaveSignals: () => void = () => undefined;
+
+  constructor(
+    @Inject(CONFIG) { role }: Config,
+    database: Database,
+    private readonly signals: Signals,
+  ) {
+    this.sequencer = new Sequencer(database, signals);
+    this.pauseMs = role === 'api' ? IDLE_MS : POLL_MS;
+    this.loop = new Loop({
+      name: 'events',
+      run: () => this.run(),
+      onError: (name, error, nextTryMs) =>
+        this.logger.error({ message: `${name} could not be sequenced`, error: String(error), nextTryMs }),
+    });
+  }
+
+  onApplicationBootstrap(): void {
+    this.leaveSignals = this.signals.on('new-events', () => {
+      this.timer ??= setTimeout(() => {
+        this.timer = undefined;
+        this.loop.wake();
+      }, COALESCE_MS);
+    });
+    this.loop.start();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    this.leaveSignals();
+    clearTimeout(this.timer);
+    await this.loop.stop();
+  }
+
+  private async run(): Promise<number> {
+    // Another process may have done it: then nobody has to wait for the lock.
+    if (await this.sequencer.hasWork()) await this.sequencer.run();
+    return this.pauseMs;
+  }
+}

@@ -1,0 +1,34 @@
+import type { Queryable } from '../database/database.js';
+import type { Author } from '../events/author.js';
+import type { EventType } from '../events/event-types.js';
+
+export type InstanceEvent = {
+  readonly type: Extract<EventType, `instance.${string}`>;
+  readonly instance: string;
+  readonly reason?: string | null;
+  readonly data?: Readonly<Record<string, unknown>>;
+};
+
+const FLEET: Author = { actor: 'fleet', cause: {} };
+
+/** As `appendEvents`; an instance that was given to an attempt is told of to the attempt's job as well. */
+export async function appendInstanceEvents(
+  transaction: Queryable,
+  events: readonly InstanceEvent[],
+  { actor, cause }: Author = FLEET,
+): Promise<void> {
+  if (events.length === 0) return;
+  const rows = events.map((event, place) => ({ ...event, place }));
+  await transaction.prepared('append-instance-events', APPEND, [JSON.stringify(rows), actor, JSON.stringify(cause)]);
+}
+
+const APPEND = `
+  INSERT INTO events (type, actor, cause, job_id, job, deployment, attempt, instance, data)
+  SELECT e.type, $2, $3::jsonb || jsonb_strip_nulls(jsonb_build_object('reason', e.reason)), j.id, j.name, d.number,
+    a.number, e.instance, coalesce(e.data, '{}')
+  FROM jsonb_to_recordset($1::jsonb) AS e(type text, instance text, reason text, data jsonb, place int)
+  LEFT JOIN assignments s ON s.instance_id = e.instance
+  LEFT JOIN attempts a ON a.id = s.attempt_id
+  LEFT JOIN deployments d ON d.id = a.deployment_id
+  LEFT JOIN jobs j ON j.id = a.job_id
+  ORDER BY e.place`;
