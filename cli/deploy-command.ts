@@ -1,9 +1,10 @@
 import { type Command, Option } from 'commander';
-import type { Deployment, Job } from '../client/index.js';
+import type { Job } from '../client/index.js';
 import { answerOf, findAnswer } from './answers.js';
 import { Failure } from './failure.js';
 import {
   clearing,
+  type Definition,
   type DefinitionOptions,
   definitionOf,
   type JobFile,
@@ -12,7 +13,7 @@ import {
   type SecretOptions,
   secretsOf,
 } from './job-input.js';
-import { collect, type OpenSession, type WaitOptions, wholeNumber, withWaiting } from './options.js';
+import { collect, type OpenSession, positiveNumber, type WaitOptions, wholeNumber, withWaiting } from './options.js';
 import type { Environment, Session } from './session.js';
 import { awaitOutcome, type DeploymentName } from './watch.js';
 
@@ -24,7 +25,7 @@ type Wanted = {
   readonly name: string;
   readonly image: string | undefined;
   readonly file: JobFile | undefined;
-  readonly definition: ReturnType<typeof definitionOf>;
+  readonly definition: Definition;
   readonly secrets: Readonly<Record<string, string>>;
   readonly save: boolean;
 };
@@ -47,9 +48,9 @@ export function addDeploy(program: Command, open: OpenSession, environment: Envi
     .option('--secret-stdin <name>', 'secret, its value from standard input')
     .option('--secrets-file <file>', 'secrets, NAME=VALUE a line')
     .option('-p, --port <host:container>', 'published port; repeatable', collect)
-    .option('--health </path>', 'probe of the first --port; with another host port in front, like 8080/health')
+    .option('--health <path>', 'probe of the first --port; with another host port in front, like 8080/health')
     .option('--memory <MiB>', 'memory limit of the container', wholeNumber)
-    .option('--cpus <cores>', 'CPU limit of the container', Number)
+    .option('--cpus <cores>', 'CPU limit of the container', positiveNumber)
     .option('--type <type>', 'EC2 instance type; repeatable, tried in order', collect)
     .addOption(new Option('--market <market>', 'how the instance is bought').choices(['on-demand', 'spot']))
     .option('--save', 'store the options in the job, for later deployments too')
@@ -110,16 +111,16 @@ async function deployTo(session: Session, job: Job, wanted: Wanted): Promise<Dep
   const { scheduler } = session;
   const { name, image, file, definition, secrets, save } = wanted;
   const path = { name };
-  if (file !== undefined) await store(session, job, file);
+  if (file !== undefined) await makeItSo(session, job, file);
   const changes = { ...definition, ...(Object.keys(secrets).length > 0 && { secrets }) };
   if (save) await answerOf(scheduler.jobs.patch({ path, body: changes }));
   const body = { ...(image !== undefined && { image }), ...(!save && changes) };
-  const deployment: Deployment = await answerOf(scheduler.deployments.create({ path, body }));
+  const deployment = await answerOf(scheduler.deployments.create({ path, body }));
   return { job: deployment.job, number: deployment.number };
 }
 
 /** Makes the job what the file says. */
-async function store({ scheduler }: Session, job: Job, file: JobFile): Promise<void> {
+async function makeItSo({ scheduler }: Session, job: Job, file: JobFile): Promise<void> {
   const { kind } = file;
   if (kind !== undefined && kind !== job.kind) {
     throw new Failure('conflict', `${job.name} is a ${job.kind}, and the file says ${kind}: make another job`);

@@ -3,8 +3,15 @@ import type { Command } from 'commander';
 import type { Job } from '../client/index.js';
 import { answerOf, findAnswer } from './answers.js';
 import { Failure } from './failure.js';
-import { deploymentNumber, goalOption, type OpenSession, type WaitOptions, wholeNumber } from './options.js';
-import { withTimeout, withWaiting } from './options.js';
+import {
+  deploymentNumber,
+  goalOption,
+  type OpenSession,
+  type WaitOptions,
+  wholeNumber,
+  withTimeout,
+  withWaiting,
+} from './options.js';
 import type { Goal } from './outcome.js';
 import { allPages, printList } from './lists.js';
 import type { Session } from './session.js';
@@ -135,7 +142,8 @@ function printGone({ terminal, isJson }: Session, name: string): void {
 
 async function confirm(name: string, signal: AbortSignal): Promise<void> {
   if (!process.stdin.isTTY) throw new Failure('usage', `delete ${name}? Nobody can be asked here: say --yes`);
-  const asking = createInterface({ input: process.stdin, output: process.stderr });
+  // As a terminal, readline would keep Ctrl-C from us.
+  const asking = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
   const answer = await asking.question(`Delete ${name}, with its instance and its history? [y/N] `, { signal });
   asking.close();
   if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('usage', 'not deleted');

@@ -38,6 +38,11 @@ export function wholeNumber(text: string): number {
   return Number(text);
 }
 
+export function positiveNumber(text: string): number {
+  if (!/^\d{1,9}(\.\d{1,9})?$/.test(text)) throw new Failure('usage', `«${text}» must be a number like 0.5`);
+  return Number(text);
+}
+
 /** Number of a deployment: `3` or `#3`. */
 export function deploymentNumber(text: string): number {
   return wholeNumber(text.replace(/^#/, ''));

@@ -22,14 +22,15 @@ describe('isReached', () => {
 
 describe('outcomeOf', () => {
   it.each([
-    ['active', null, 'ok'],
-    ['superseded', null, 'ok'],
-    ['succeeded', null, 'ok'],
-    ['failed', false, 'failed'],
-    ['failed', true, 'infrastructure'],
-    ['cancelled', null, 'cancelled'],
-    ['deploying', null, 'timed-out'],
-  ] as const)('of %s, retryable %s, is %s', (status, retryable, exit) => {
-    expect(outcomeOf({ status, retryable })).toBe(exit);
+    ['active', 'settled', null, 'ok'],
+    ['active', 'ended', null, 'timed-out'],
+    ['superseded', 'settled', null, 'ok'],
+    ['succeeded', 'ended', null, 'ok'],
+    ['failed', 'settled', false, 'failed'],
+    ['failed', 'active', true, 'infrastructure'],
+    ['cancelled', 'settled', null, 'cancelled'],
+    ['deploying', 'settled', null, 'timed-out'],
+  ] as const)('of %s, waited for until %s, retryable %s, is %s', (status, goal, retryable, exit) => {
+    expect(outcomeOf({ status, retryable, activeAt: null }, goal)).toBe(exit);
   });
 });

@@ -15,9 +15,9 @@ export function isReached({ status, activeAt }: Pick<Deployment, 'status' | 'act
   return status !== 'queued' && status !== 'deploying';
 }
 
-/** What became of a deployment that reached its goal. */
-export function outcomeOf({ status, retryable }: Pick<Deployment, 'status' | 'retryable'>): Exit {
-  if (status === 'failed') return retryable === true ? 'infrastructure' : 'failed';
-  if (status === 'cancelled') return 'cancelled';
-  return status === 'queued' || status === 'deploying' ? 'timed-out' : 'ok';
+/** What became of a deployment that was waited for. */
+export function outcomeOf(deployment: Pick<Deployment, 'status' | 'activeAt' | 'retryable'>, goal: Goal): Exit {
+  if (!isReached(deployment, goal)) return 'timed-out';
+  if (deployment.status === 'failed') return deployment.retryable === true ? 'infrastructure' : 'failed';
+  return deployment.status === 'cancelled' ? 'cancelled' : 'ok';
 }

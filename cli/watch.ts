@@ -3,6 +3,7 @@ import type { Deployment, Job } from '../client/index.js';
 import { answerOf, findAnswer } from './answers.js';
 import { shown } from './duration.js';
 import { eventsOf } from './event-stream.js';
+import type { Exit } from './exit-codes.js';
 import { Failure } from './failure.js';
 import { type Goal, isReached, outcomeOf } from './outcome.js';
 import type { Session } from './session.js';
@@ -20,7 +21,7 @@ const LOOK_EVERY_MS = 5_000;
 export async function awaitOutcome(session: Session, name: DeploymentName, watch: Watch): Promise<void> {
   const begun = performance.now();
   const deployment = await withProgress(session, name, () => waitFor(session, name, watch));
-  tell(session, deployment, performance.now() - begun);
+  tell(session, deployment, outcomeOf(deployment, watch.goal), performance.now() - begun);
 }
 
 /** The deployment once it reached the goal, or as it is when the time is over. */
@@ -122,8 +123,7 @@ function listen(
   };
 }
 
-function tell({ terminal, isJson }: Session, deployment: Deployment, tookMs: number): void {
-  const outcome = outcomeOf(deployment);
+function tell({ terminal, isJson }: Session, deployment: Deployment, outcome: Exit, tookMs: number): void {
   const name = `${deployment.job} #${deployment.number}`;
   if (isJson) terminal.out(JSON.stringify(deployment));
   if (outcome === 'ok') {

@@ -1,8 +1,13 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { reliableFetch, type Retry } from './reliable-fetch.js';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 
 describe('reliableFetch', () => {
   let server: Server | undefined;
@@ -87,6 +92,20 @@ describe('reliableFetch', () => {
     expect(await (await call(`${url}/?wait=5`)).text()).toBe(' {}');
     expect(await (await call(`${url}/stream`)).text()).toBe(' {}');
     await expect(call(url)).rejects.toThrow('no answer');
+  });
+
+  it('ends a stream when it is told to, however long ago that was opened', async () => {
+    const { url } = await serve((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': there\n\n');
+    });
+    const stop = new AbortController();
+    const response = await reliableFetch({})(url, { signal: AbortSignal.any([stop.signal]) });
+    const reading = response.text();
+    collectGarbage();
+    await new Promise((done) => setTimeout(done, 50));
+    collectGarbage();
+    stop.abort(new Error('enough'));
+    await expect(reading).rejects.toThrow('enough');
   });
 
   it('stops when it is told to, also between two tries', async () => {

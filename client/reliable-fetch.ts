@@ -38,7 +38,7 @@ export function reliableFetch(reliability: Reliability): typeof fetch {
   const { timeoutMs = 30_000, retryForMs = 30_000, onRetry } = reliability;
   return async (input, options) => {
     const request = new Request(input, options);
-    const signal = reliability.signal ? AbortSignal.any([reliability.signal, request.signal]) : request.signal;
+    const signal = AbortSignal.any([reliability.signal, signalOf(input, options)].filter((one) => one !== undefined));
     const call = { url: request.url, init: await repeatable(request), timeoutMs: timeoutMs + waitOf(request), signal };
     const deadline = Date.now() + retryForMs;
     for (let tries = 1; ; tries += 1) {
@@ -50,6 +50,11 @@ export function reliableFetch(reliability: Reliability): typeof fetch {
       await pause(delayMs, signal);
     }
   };
+}
+
+/** As it was given: that of a Request made here would be collected with it, and a stream outlives it. */
+function signalOf(input: Parameters<typeof fetch>[0], options?: RequestInit): AbortSignal | undefined {
+  return options?.signal ?? (input instanceof Request ? input.signal : undefined);
 }
 
 async function repeatable(request: Request): Promise<RequestInit> {
