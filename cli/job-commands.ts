@@ -144,7 +144,10 @@ async function confirm(name: string, signal: AbortSignal): Promise<void> {
   if (!process.stdin.isTTY) throw new Failure('usage', `delete ${name}? Nobody can be asked here: say --yes`);
   // As a terminal, readline would keep Ctrl-C from us.
   const asking = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
-  const answer = await asking.question(`Delete ${name}, with its instance and its history? [y/N] `, { signal });
-  asking.close();
-  if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('usage', 'not deleted');
+  try {
+    const answer = await asking.question(`Delete ${name}, with its instance and its history? [y/N] `, { signal });
+    if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('usage', 'not deleted');
+  } finally {
+    asking.close();
+  }
 }
