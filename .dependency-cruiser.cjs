@@ -25,8 +25,8 @@ module.exports = {
     ),
     only(
       'aws-users',
-      'Only those who act on AWS may import it.',
-      { path: '^src', pathNot: '^src/(aws|fleet|logs|health|main|app\\.module)' },
+      'Only those who act on AWS may import it (fleet on EC2, registries on ECR), and those who measure that.',
+      { path: '^src', pathNot: '^src/(aws|fleet|registries|logs|health|metrics|tracing|main|app\\.module)' },
       '^src/aws/(?!s3\\.ts)',
     ),
     only(
@@ -80,10 +80,16 @@ module.exports = {
       '^src/(scheduler|aws|health)/',
     ),
     only(
+      'webhooks-listen',
+      'They follow events; whoever makes events knows nothing of who is told.',
+      { path: '^src/(jobs|deployments|scheduler|fleet|agent|aws|http|auth|events)/' },
+      '^src/webhooks/',
+    ),
+    only(
       'metrics-last',
       'It reads what the others tell; nobody depends on being measured.',
-      { path: '^src/(jobs|deployments|scheduler|fleet|agent|aws|http)/' },
-      '^src/metrics/',
+      { path: '^src/(?!metrics|tracing|app\\.module|main|cluster)' },
+      '^src/(metrics|tracing)/',
     ),
     only(
       'client-stands-alone',
@@ -102,12 +108,13 @@ module.exports = {
       comment: 'Planners and builders are functions of values: no Nest, no TypeORM, no SDK, no node:*.',
       severity: 'error',
       from: {
-        path: '(/plan-[^/]*|-status|/shape-spec|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
+        path: '(/plan-[^/]*|-status|/shape-spec|/image-reference|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
         pathNot: '\\.spec\\.ts$',
       },
       to: {
         dependencyTypesNot: ['type-only'],
-        pathNot: '(/plan-[^/]*|-status|/shape-spec|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
+        pathNot:
+          '(/plan-[^/]*|-status|/shape-spec|/image-reference|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
       },
     },
     {

@@ -6,6 +6,7 @@ const pure = [
   'src/**/plan-*.ts',
   'src/**/*-status.ts',
   'src/deployments/shape-spec.ts',
+  'src/jobs/image-reference.ts',
   'src/agent/container-spec.ts',
   'src/agent/container-logs.ts',
   'src/fleet/launch-input.ts',

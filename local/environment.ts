@@ -26,6 +26,8 @@ export async function writeEnvironment(options: LocalOptions, parts: Parts): Pro
     AWS_ACCESS_KEY_ID: 'local',
     AWS_SECRET_ACCESS_KEY: 'local',
     IDENTITY_CERTIFICATES: certificate,
+    // A receiver to try webhooks with runs on this machine.
+    WEBHOOKS_ALLOWED_NETWORKS: '127.0.0.0/8,::1',
   };
   const text = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
   await writeFile(file, text.join(''), { mode: 0o600 });

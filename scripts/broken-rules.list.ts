@@ -14,6 +14,7 @@ export type Test = { readonly file: string; readonly only?: string };
 
 const HISTORIES: Test = { file: 'test/histories/histories.spec.ts' };
 const JOB: Test = { file: 'src/scheduler/plan-job.spec.ts' };
+const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
 const FENCES: Test = { file: 'test/integration/fences.spec.ts' };
 
 export const RULES: readonly Rule[] = [
@@ -303,9 +304,23 @@ export const RULES: readonly Rule[] = [
   {
     name: 'a-stop-without-an-end',
     file: 'src/scheduler/plan-leaving.ts',
-    text: 'if (isStopped || isLost || draft.now >= deadline)',
-    broken: 'if (isStopped || isLost)',
+    text: 'if (isLost || flush?.answeredAt || draft.now >= waitsUntil)',
+    broken: 'if (isLost || flush?.answeredAt)',
     caughtBy: [HISTORIES],
+  },
+  {
+    name: 'an-attempt-ends-without-its-logs',
+    file: 'src/scheduler/plan-leaving.ts',
+    text: `if (!flush && latest(attempt, 'stop')?.answeredAt) {`,
+    broken: `if (latest(attempt, 'stop')?.answeredAt) return draft.move(deployment, attempt, 'ended');\n  if (!flush) {`,
+    caughtBy: [JOB, HISTORIES],
+  },
+  {
+    name: 'a-failed-attempt-ends-without-its-logs',
+    file: 'src/scheduler/plan-leaving.ts',
+    text: `if (hasStarted(attempt) || reason === 'deadline-exceeded')`,
+    broken: `if (reason === 'health-check-failed' || reason === 'deadline-exceeded')`,
+    caughtBy: [JOB, HISTORIES],
   },
   {
     name: 'untaken-orders-wait-for-ever',
@@ -320,5 +335,35 @@ export const RULES: readonly Rule[] = [
     text: `(mayBeDown(attempt, wait) ? [docker('start', startRequest())] : [])`,
     broken: '[]',
     caughtBy: [JOB],
+  },
+
+  // Events
+  {
+    name: 'sequencers-do-not-take-turns',
+    file: 'src/events/sequencer.ts',
+    text: `await transaction.prepared('events-lock', LOCK);`,
+    broken: '',
+    caughtBy: [EVENT_ORDER],
+  },
+  {
+    name: 'positions-are-committed-unheard',
+    file: 'src/events/sequencer.ts',
+    text: `RETURNING pg_notify($2, $3)`,
+    broken: `RETURNING $2::text, $3::text`,
+    caughtBy: [EVENT_ORDER],
+  },
+  {
+    name: 'events-are-sequenced-from-the-end',
+    file: 'src/events/sequencer.ts',
+    text: `ORDER BY id LIMIT $1`,
+    broken: `ORDER BY id DESC LIMIT $1`,
+    caughtBy: [EVENT_ORDER],
+  },
+  {
+    name: 'deleted-events-leave-no-mark',
+    file: 'src/scheduler/retention.ts',
+    text: `UPDATE event_positions SET deleted_through = (SELECT max(position) FROM deleted)`,
+    broken: `UPDATE event_positions SET deleted_through = deleted_through`,
+    caughtBy: [{ file: 'test/integration/retention.spec.ts', only: 'deletes old events' }],
   },
 ];

@@ -1,14 +1,25 @@
 // Writes README's settings table (between its markers) and .env.example from the schema; --check only compares.
 import { readFileSync, writeFileSync } from 'node:fs';
+import { registerHooks } from 'node:module';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { Settings, type SettingMeta } from '../src/config/settings.ts';
+import type { SettingMeta } from '../src/config/settings.ts';
+
+const isMain = process.argv[1] === import.meta.filename;
+// Node runs this file as it is, but imports within src end in .js, as its compiler leaves them.
+if (isMain) {
+  registerHooks({
+    resolve: (name, context, next) =>
+      next(context.parentURL?.includes('/src/config/') ? name.replace(/^(\..*)\.js$/, '$1.ts') : name, context),
+  });
+}
+const { Settings } = await import('../src/config/settings.ts');
 
 const BEGIN = '<!-- settings -->';
 const END = '<!-- /settings -->';
 const root = join(import.meta.dirname, '..');
 
-if (process.argv[1] === import.meta.filename) run(process.argv.includes('--check'));
+if (isMain) run(process.argv.includes('--check'));
 
 export function renderTable(): string {
   const rows = listSettings().map(({ name, fallback, meta }) => {

@@ -14,6 +14,8 @@ import { LogsModule } from './logs/logs.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
 import { RegistriesModule } from './registries/registries.module.js';
 import { SchedulerModule } from './scheduler/scheduler.module.js';
+import { TracingModule } from './tracing/tracing.module.js';
+import { WebhooksModule } from './webhooks/webhooks.module.js';
 
 /** The one list of modules. What a process does of it, its parts decide by `config.role`. */
 @Module({})
@@ -24,6 +26,7 @@ export class AppModule {
       imports: [
         // What everything else stands on.
         SettingsModule.forRoot(config),
+        TracingModule,
         HttpModule,
         AuthModule,
         DatabaseModule,
@@ -35,6 +38,7 @@ export class AppModule {
         FleetModule,
         EventsModule,
         RegistriesModule,
+        WebhooksModule,
         AgentModule,
         LogsModule,
         MetricsModule,

@@ -1,5 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { Config, Environment, Role } from './config/config.js';
+import type { Metrics } from './metrics/metrics.js';
+import { WorkerEnd, WorkerMetrics } from './metrics/worker-metrics.js';
 import type { Heartbeats } from './process/heartbeats.js';
 
 // WEB_CONCURRENCY > 1: API workers share the port, one more process runs the loops without HTTP, so that a heavy pass
@@ -23,6 +25,7 @@ export function runCluster(config: Config, environment: Environment): void {
   const roles: Role[] = Array.from({ length: config.webConcurrency }, () => 'api');
   if (config.role === 'all') roles.push('scheduler');
   const workers = new Map<number, Worker>();
+  const workerMetrics = new WorkerMetrics();
   let isStopping = false;
 
   const start = (slot: number, role: Role, pauseMs: number): void => {
@@ -31,13 +34,16 @@ export function runCluster(config: Config, environment: Environment): void {
     // SECRETS_URI is spent: what it held is in `environment`, and S3 may be away when a worker starts again.
     const worker = cluster.fork({ ...environment, ROLE: role, WEB_CONCURRENCY: '1', SECRETS_URI: '' });
     workers.set(slot, worker);
+    const metrics = workerMetrics.add((message) => send(worker, message));
     worker.on('message', (message: unknown) => {
+      metrics.receive(message);
       if (message === BEAT) for (const other of workers.values()) if (other !== worker) send(other, BEAT);
       // The loops' process may never get as far as its first beat, and nobody is to be ready without it for long.
       if (message === JOINED && config.role === 'all') send(worker, BEAT);
     });
     worker.once('exit', (code, signal: string | null) => {
       workers.delete(slot);
+      metrics.end();
       if (isStopping) return;
       const isSteady = performance.now() - startedAt > STEADY_MS;
       const pause = isSteady ? FIRST_PAUSE_MS : pauseMs;
@@ -67,10 +73,16 @@ export function hasHttp({ role }: Config): boolean {
   return !(cluster.isWorker && role === 'scheduler');
 }
 
-/** Makes the loops' signs of life, in another process, part of the API workers' readiness. */
-export function joinCluster({ role }: Config, heartbeats: Heartbeats): void {
+/** Makes the loops' signs of life, in another process, part of the API workers' readiness, and their metrics those of all. */
+export function joinCluster({ role }: Config, heartbeats: Heartbeats, metrics: Metrics): void {
   const self = cluster.worker;
   if (!self) return;
+  const end = new WorkerEnd(
+    (message) => send(self, message),
+    () => metrics.snapshot(),
+  );
+  metrics.gatherBy(() => end.gather());
+  self.on('message', (message: unknown) => void end.receive(message));
   if (role === 'scheduler') {
     setInterval(() => {
       if (Object.values(heartbeats.loops()).every(({ isAlive }) => isAlive)) send(self, BEAT);
@@ -85,7 +97,7 @@ export function joinCluster({ role }: Config, heartbeats: Heartbeats): void {
   send(self, JOINED);
 }
 
-function send(worker: Worker, message: string): void {
+function send(worker: Worker, message: string | object): void {
   // A worker that is just ending cannot be told anything; that is no error.
   if (worker.isConnected()) worker.send(message, undefined, () => undefined);
 }

@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
@@ -6,9 +7,12 @@ import { AppModule } from './app.module.js';
 import type { Config } from './config/config.js';
 import { acceptOnlyJson, parseJsonBody } from './http/body.js';
 import { answerClientError } from './http/client-error.js';
+import { followExchanges } from './http/exchange.js';
 import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './http/openapi.js';
 import { createLogger } from './http/logger.service.js';
+import { requireHost } from './http/require-host.js';
 import { ProblemFilter } from './http/problem.filter.js';
+import { levelOf, requestFieldsOf } from './http/request-log.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
 import { Shutdown } from './process/shutdown.js';
 
@@ -38,7 +42,7 @@ export async function createApp(config: Config): Promise<NestFastifyApplication>
     bodyParser: false,
   });
   configureBodies(app);
-  configureHooks(app);
+  configureHooks(app, config.logLevel === 'debug');
   app.enableCsrfProtection();
   // Transport security is for whoever terminates TLS; the same for upgrade-insecure-requests, which would break plain HTTP.
   app.useSecurityHeaders({
@@ -73,6 +77,8 @@ function createAdapter({ http }: Config): FastifyAdapter {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      // Node would refuse a request without one with an empty 400; requireHost does it with a problem.
+      requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
     bodyLimit: BODY_LIMIT_BYTES,
@@ -101,11 +107,18 @@ function configureBodies(app: NestFastifyApplication): void {
     .addContentTypeParser('application/vnd.docker.multiplexed-stream', (_request, stream, done) => done(null, stream));
 }
 
-function configureHooks(app: NestFastifyApplication): void {
+function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
   const fastify = app.getHttpAdapter().getInstance();
   const shutdown = app.get(Shutdown);
   // An expectation nobody knows may be ignored (RFC 9110 section 10.1.1); Node would refuse it with an empty 417.
   fastify.server.on('checkExpectation', (request, response) => fastify.server.emit('request', request, response));
+  const logger = new Logger('Http');
+  followExchanges(fastify, (ended) => {
+    const level = levelOf(ended);
+    if (level === 'info') logger.log({ message: 'request answered', ...requestFieldsOf(ended) });
+    else if (level === 'debug' && isDebug) logger.debug({ message: 'request answered', ...requestFieldsOf(ended) });
+  });
+  fastify.addHook('onRequest', requireHost);
   fastify.addHook('onRequest', acceptOnlyJson);
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header(REQUEST_ID_HEADER, request.id);

@@ -74,13 +74,14 @@ async function rotate({ database: { url }, encryptionKeys, logLevel }: Config): 
 async function serve(config: Config): Promise<void> {
   const { createApp } = await import('./configure-app.js');
   const { joinCluster, hasHttp } = await import('./cluster.js');
+  const { Metrics } = await import('./metrics/metrics.js');
   const { Heartbeats } = await import('./process/heartbeats.js');
   const { Shutdown } = await import('./process/shutdown.js');
   const { Logger } = await import('@nestjs/common');
   const logger = new Logger('Main');
   const app = await createApp(config);
   stopOnSignals(app, app.get(Shutdown), logger);
-  joinCluster(config, app.get(Heartbeats));
+  joinCluster(config, app.get(Heartbeats), app.get(Metrics));
   if (!hasHttp(config)) {
     await app.init();
     logger.log('running', { role: config.role });

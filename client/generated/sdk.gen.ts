@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { DeploymentsAdoptData, DeploymentsAdoptErrors, DeploymentsAdoptResponses, DeploymentsCancelData, DeploymentsCancelErrors, DeploymentsCancelResponses, DeploymentsCreateData, DeploymentsCreateErrors, DeploymentsCreateResponses, DeploymentsGetData, DeploymentsGetErrors, DeploymentsGetResponses, DeploymentsListData, DeploymentsListErrors, DeploymentsListResponses, DeploymentsRestartData, DeploymentsRestartErrors, DeploymentsRestartResponses, DeploymentsRollbackData, DeploymentsRollbackErrors, DeploymentsRollbackResponses, DeploymentsStartData, DeploymentsStartErrors, DeploymentsStartResponses, EventsListData, EventsListErrors, EventsListResponses, FleetInstancesData, FleetInstancesErrors, FleetInstancesResponses, FleetOverviewData, FleetOverviewErrors, FleetOverviewResponses, FleetRetireData, FleetRetireErrors, FleetRetireResponses, HealthLiveData, HealthLiveResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, JobsCreateData, JobsCreateErrors, JobsCreateResponses, JobsDeleteData, JobsDeleteErrors, JobsDeleteResponses, JobsGetData, JobsGetErrors, JobsGetResponses, JobsListData, JobsListErrors, JobsListResponses, JobsPatchData, JobsPatchErrors, JobsPatchResponses, JobsStopData, JobsStopErrors, JobsStopResponses, LogsReadData, LogsReadErrors, LogsReadResponses, RegistriesDeleteData, RegistriesDeleteErrors, RegistriesDeleteResponses, RegistriesGetData, RegistriesGetErrors, RegistriesGetResponses, RegistriesListData, RegistriesListErrors, RegistriesListResponses, RegistriesPutData, RegistriesPutErrors, RegistriesPutResponses, TokensCreateData, TokensCreateErrors, TokensCreateResponses, TokensGetData, TokensGetErrors, TokensGetResponses, TokensListData, TokensListErrors, TokensListResponses, TokensRevokeData, TokensRevokeErrors, TokensRevokeResponses } from './types.gen.js';
+import type { DeliveriesGetData, DeliveriesGetErrors, DeliveriesGetResponses, DeliveriesListData, DeliveriesListErrors, DeliveriesListResponses, DeliveriesPingData, DeliveriesPingErrors, DeliveriesPingResponses, DeliveriesRedeliverData, DeliveriesRedeliverErrors, DeliveriesRedeliverResponses, DeploymentsAdoptData, DeploymentsAdoptErrors, DeploymentsAdoptResponses, DeploymentsCancelData, DeploymentsCancelErrors, DeploymentsCancelResponses, DeploymentsCreateData, DeploymentsCreateErrors, DeploymentsCreateResponses, DeploymentsGetData, DeploymentsGetErrors, DeploymentsGetResponses, DeploymentsListData, DeploymentsListErrors, DeploymentsListResponses, DeploymentsRestartData, DeploymentsRestartErrors, DeploymentsRestartResponses, DeploymentsRollbackData, DeploymentsRollbackErrors, DeploymentsRollbackResponses, DeploymentsStartData, DeploymentsStartErrors, DeploymentsStartResponses, EventsListData, EventsListErrors, EventsListResponses, FleetInstancesData, FleetInstancesErrors, FleetInstancesResponses, FleetOverviewData, FleetOverviewErrors, FleetOverviewResponses, FleetRetireData, FleetRetireErrors, FleetRetireResponses, HealthLiveData, HealthLiveResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, JobsCreateData, JobsCreateErrors, JobsCreateResponses, JobsDeleteData, JobsDeleteErrors, JobsDeleteResponses, JobsGetData, JobsGetErrors, JobsGetResponses, JobsListData, JobsListErrors, JobsListResponses, JobsPatchData, JobsPatchErrors, JobsPatchResponses, JobsStopData, JobsStopErrors, JobsStopResponses, LogsReadData, LogsReadErrors, LogsReadResponses, RegistriesDeleteData, RegistriesDeleteErrors, RegistriesDeleteResponses, RegistriesGetData, RegistriesGetErrors, RegistriesGetResponses, RegistriesListData, RegistriesListErrors, RegistriesListResponses, RegistriesPutData, RegistriesPutErrors, RegistriesPutResponses, TokensCreateData, TokensCreateErrors, TokensCreateResponses, TokensGetData, TokensGetErrors, TokensGetResponses, TokensListData, TokensListErrors, TokensListResponses, TokensRevokeData, TokensRevokeErrors, TokensRevokeResponses, WebhooksCreateData, WebhooksCreateErrors, WebhooksCreateResponses, WebhooksDeleteData, WebhooksDeleteErrors, WebhooksDeleteResponses, WebhooksGetData, WebhooksGetErrors, WebhooksGetResponses, WebhooksListData, WebhooksListErrors, WebhooksListResponses, WebhooksPatchData, WebhooksPatchErrors, WebhooksPatchResponses, WebhooksRotateSecretData, WebhooksRotateSecretErrors, WebhooksRotateSecretResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -171,7 +171,7 @@ export class Jobs extends HeyApiClient {
     /**
      * Get a job
      *
-     * With `wait`, answers once the job is settled or gone, or the wait ran out. Role: `viewer`.
+     * With `wait`, answers once the job got as far as `until` says, or the wait ran out: 200 in both cases. Role: `viewer`.
      */
     public get<ThrowOnError extends boolean = false>(options: Options<JobsGetData, ThrowOnError>): RequestResult<JobsGetResponses, JobsGetErrors, ThrowOnError> {
         return (options.client ?? this.client).get<JobsGetResponses, JobsGetErrors, ThrowOnError>({
@@ -452,6 +452,152 @@ export class Registries extends HeyApiClient {
     }
 }
 
+export class Webhooks extends HeyApiClient {
+    /**
+     * List webhooks, newest first
+     *
+     * Role: `deployer`.
+     */
+    public list<ThrowOnError extends boolean = false>(options?: Options<WebhooksListData, ThrowOnError>): RequestResult<WebhooksListResponses, WebhooksListErrors, ThrowOnError> {
+        return (options?.client ?? this.client).get<WebhooksListResponses, WebhooksListErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks',
+            ...options
+        });
+    }
+    
+    /**
+     * Make a webhook
+     *
+     * The answer holds the secret that verifies signatures, this once. Role: `deployer`.
+     */
+    public create<ThrowOnError extends boolean = false>(options: Options<WebhooksCreateData, ThrowOnError>): RequestResult<WebhooksCreateResponses, WebhooksCreateErrors, ThrowOnError> {
+        return (options.client ?? this.client).post<WebhooksCreateResponses, WebhooksCreateErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks',
+            ...options,
+            headers: {
+                'Content-Type': 'application/json',
+                ...options.headers
+            }
+        });
+    }
+    
+    /**
+     * Delete a webhook and its deliveries
+     *
+     * Role: `deployer`.
+     */
+    public delete<ThrowOnError extends boolean = false>(options: Options<WebhooksDeleteData, ThrowOnError>): RequestResult<WebhooksDeleteResponses, WebhooksDeleteErrors, ThrowOnError> {
+        return (options.client ?? this.client).delete<WebhooksDeleteResponses, WebhooksDeleteErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks/{id}',
+            ...options
+        });
+    }
+    
+    /**
+     * Get a webhook
+     *
+     * Role: `deployer`.
+     */
+    public get<ThrowOnError extends boolean = false>(options: Options<WebhooksGetData, ThrowOnError>): RequestResult<WebhooksGetResponses, WebhooksGetErrors, ThrowOnError> {
+        return (options.client ?? this.client).get<WebhooksGetResponses, WebhooksGetErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks/{id}',
+            ...options
+        });
+    }
+    
+    /**
+     * Change, disable or enable a webhook
+     *
+     * Role: `deployer`.
+     */
+    public patch<ThrowOnError extends boolean = false>(options: Options<WebhooksPatchData, ThrowOnError>): RequestResult<WebhooksPatchResponses, WebhooksPatchErrors, ThrowOnError> {
+        return (options.client ?? this.client).patch<WebhooksPatchResponses, WebhooksPatchErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks/{id}',
+            ...options,
+            headers: {
+                'Content-Type': 'application/merge-patch+json',
+                ...options.headers
+            }
+        });
+    }
+    
+    /**
+     * Replace the secret of a webhook
+     *
+     * For a grace time both sign, so that no delivery is refused while the receiver learns the new one. Role: `deployer`.
+     */
+    public rotateSecret<ThrowOnError extends boolean = false>(options: Options<WebhooksRotateSecretData, ThrowOnError>): RequestResult<WebhooksRotateSecretResponses, WebhooksRotateSecretErrors, ThrowOnError> {
+        return (options.client ?? this.client).post<WebhooksRotateSecretResponses, WebhooksRotateSecretErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks/{id}/rotate-secret',
+            ...options,
+            headers: {
+                'Content-Type': 'application/json',
+                ...options.headers
+            }
+        });
+    }
+}
+
+export class Deliveries extends HeyApiClient {
+    /**
+     * Send a test delivery
+     *
+     * Of the type `webhook.ping`, signed and tried again like any other. Role: `deployer`.
+     */
+    public ping<ThrowOnError extends boolean = false>(options: Options<DeliveriesPingData, ThrowOnError>): RequestResult<DeliveriesPingResponses, DeliveriesPingErrors, ThrowOnError> {
+        return (options.client ?? this.client).post<DeliveriesPingResponses, DeliveriesPingErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks/{id}/ping',
+            ...options
+        });
+    }
+    
+    /**
+     * List deliveries of a webhook, newest first
+     *
+     * Kept for a week. What a receiver answers besides its status is not kept. Role: `deployer`.
+     */
+    public list<ThrowOnError extends boolean = false>(options: Options<DeliveriesListData, ThrowOnError>): RequestResult<DeliveriesListResponses, DeliveriesListErrors, ThrowOnError> {
+        return (options.client ?? this.client).get<DeliveriesListResponses, DeliveriesListErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks/{id}/deliveries',
+            ...options
+        });
+    }
+    
+    /**
+     * Get a delivery
+     *
+     * Role: `deployer`.
+     */
+    public get<ThrowOnError extends boolean = false>(options: Options<DeliveriesGetData, ThrowOnError>): RequestResult<DeliveriesGetResponses, DeliveriesGetErrors, ThrowOnError> {
+        return (options.client ?? this.client).get<DeliveriesGetResponses, DeliveriesGetErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks/{id}/deliveries/{deliveryId}',
+            ...options
+        });
+    }
+    
+    /**
+     * Deliver once more
+     *
+     * The same id and body, whatever became of it before. One that is pending stays as it is. Role: `deployer`.
+     */
+    public redeliver<ThrowOnError extends boolean = false>(options: Options<DeliveriesRedeliverData, ThrowOnError>): RequestResult<DeliveriesRedeliverResponses, DeliveriesRedeliverErrors, ThrowOnError> {
+        return (options.client ?? this.client).post<DeliveriesRedeliverResponses, DeliveriesRedeliverErrors, ThrowOnError>({
+            security: [{ scheme: 'bearer', type: 'http' }],
+            url: '/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver',
+            ...options
+        });
+    }
+}
+
 export class Logs extends HeyApiClient {
     /**
      * Read or follow what a job prints
@@ -515,6 +661,16 @@ export class Scheduler extends HeyApiClient {
     private _registries?: Registries;
     get registries(): Registries {
         return this._registries ??= new Registries({ client: this.client });
+    }
+    
+    private _webhooks?: Webhooks;
+    get webhooks(): Webhooks {
+        return this._webhooks ??= new Webhooks({ client: this.client });
+    }
+    
+    private _deliveries?: Deliveries;
+    get deliveries(): Deliveries {
+        return this._deliveries ??= new Deliveries({ client: this.client });
     }
     
     private _logs?: Logs;

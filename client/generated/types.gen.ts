@@ -8,7 +8,7 @@ export type ClientOptions = {
  * RFC 9457 problem details.
  */
 export type Problem = {
-    type: '/problems/malformed-request' | '/problems/invalid-parameter' | '/problems/unauthorized' | '/problems/forbidden' | '/problems/not-found' | '/problems/job-not-found' | '/problems/deployment-not-found' | '/problems/attempt-not-found' | '/problems/instance-not-found' | '/problems/token-not-found' | '/problems/registry-not-found' | '/problems/order-not-found' | '/problems/request-timeout' | '/problems/conflict' | '/problems/job-name-taken' | '/problems/job-limit-reached' | '/problems/job-deleting' | '/problems/deployment-active' | '/problems/deployment-draining' | '/problems/cannot-roll-back' | '/problems/nothing-to-start' | '/problems/not-quarantined' | '/problems/idempotency-key-reused' | '/problems/request-in-progress' | '/problems/already-registered' | '/problems/instance-retired' | '/problems/precondition-failed' | '/problems/payload-too-large' | '/problems/uri-too-long' | '/problems/unsupported-media-type' | '/problems/invalid-request' | '/problems/too-many-requests' | '/problems/headers-too-large' | '/problems/unavailable' | '/problems/shutting-down' | 'about:blank';
+    type: '/problems/malformed-request' | '/problems/invalid-parameter' | '/problems/unauthorized' | '/problems/forbidden' | '/problems/not-found' | '/problems/job-not-found' | '/problems/deployment-not-found' | '/problems/attempt-not-found' | '/problems/instance-not-found' | '/problems/token-not-found' | '/problems/registry-not-found' | '/problems/webhook-not-found' | '/problems/delivery-not-found' | '/problems/order-not-found' | '/problems/request-timeout' | '/problems/conflict' | '/problems/job-name-taken' | '/problems/job-limit-reached' | '/problems/instance-limit-reached' | '/problems/job-deleting' | '/problems/deployment-active' | '/problems/deployment-draining' | '/problems/cannot-roll-back' | '/problems/nothing-to-start' | '/problems/not-quarantined' | '/problems/webhook-limit-reached' | '/problems/webhook-disabled' | '/problems/idempotency-key-reused' | '/problems/request-in-progress' | '/problems/already-registered' | '/problems/instance-retired' | '/problems/precondition-failed' | '/problems/payload-too-large' | '/problems/uri-too-long' | '/problems/unsupported-media-type' | '/problems/invalid-request' | '/problems/too-many-requests' | '/problems/headers-too-large' | '/problems/unavailable' | '/problems/shutting-down' | 'about:blank';
     title: string;
     status: number;
     detail?: string;
@@ -54,6 +54,10 @@ export type CreateToken = {
      */
     maxJobs?: number | null;
     /**
+     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token asks for one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
+     */
+    maxInstances?: number | null;
+    /**
      * Null: as the setting RATE_LIMIT says.
      */
     requestsPerMinute?: number | null;
@@ -88,6 +92,10 @@ export type NewToken = {
      * Living jobs there may be in the scope when this token makes one. Null: no limit of its own.
      */
     maxJobs: number | null;
+    /**
+     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token asks for one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
+     */
+    maxInstances: number | null;
     /**
      * Null: as the setting RATE_LIMIT says.
      */
@@ -130,6 +138,10 @@ export type Token = {
      * Living jobs there may be in the scope when this token makes one. Null: no limit of its own.
      */
     maxJobs: number | null;
+    /**
+     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token asks for one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
+     */
+    maxInstances: number | null;
     /**
      * Null: as the setting RATE_LIMIT says.
      */
@@ -1098,7 +1110,7 @@ export type Event = {
     position: number;
     at: string;
     /**
-     * One of `job.created`, `job.changed`, `job.stop-requested`, `job.delete-requested`, `job.deleted`, `job.degraded`, `job.recovered`, `deployment.created`, `deployment.cancel-requested`, `deployment.deploying`, `deployment.active`, `deployment.draining`, `deployment.superseded`, `deployment.stopped`, `deployment.succeeded`, `deployment.failed`, `deployment.cancelled`, `attempt.waiting`, `attempt.assigned`, `attempt.pulling`, `attempt.starting`, `attempt.healthy`, `attempt.stopping`, `attempt.ended`, `instance.launched`, `instance.registered`, `instance.quarantined`, `instance.adopted`, `instance.retiring`, `instance.terminated`, `instance.gone`, `token.created`, `token.revoked`, `registry.set`, `registry.deleted`, `webhook.created`, `webhook.changed`, `webhook.deleted`; others may come.
+     * One of `job.created`, `job.changed`, `job.stop-requested`, `job.delete-requested`, `job.deleted`, `job.degraded`, `job.recovered`, `deployment.created`, `deployment.cancel-requested`, `deployment.deploying`, `deployment.active`, `deployment.draining`, `deployment.superseded`, `deployment.stopped`, `deployment.succeeded`, `deployment.failed`, `deployment.cancelled`, `attempt.waiting`, `attempt.assigned`, `attempt.pulling`, `attempt.starting`, `attempt.healthy`, `attempt.stopping`, `attempt.ended`, `instance.launched`, `instance.registered`, `instance.quarantined`, `instance.adopted`, `instance.retiring`, `instance.terminated`, `instance.gone`, `token.created`, `token.revoked`, `registry.set`, `registry.deleted`, `webhook.created`, `webhook.changed`, `webhook.secret-rotated`, `webhook.pinged`, `webhook.redelivered`, `webhook.disabled`, `webhook.deleted`; others may come.
      */
     type: string;
     job: string | null;
@@ -1164,6 +1176,192 @@ export type Registry = {
 
 export type RegistryPage = {
     items: Array<Registry>;
+    /**
+     * Cursor of the next page; null on the last one.
+     */
+    nextCursor: string | null;
+};
+
+export type CreateWebhook = {
+    /**
+     * Where to send events: `https://`, at a public address. Others, and `http://`, only where the setting WEBHOOKS_ALLOWED_NETWORKS opens them.
+     */
+    url: string;
+    /**
+     * What it is for, for people.
+     */
+    description?: string;
+    /**
+     * Types of events: one by name, all of a kind, or all.
+     */
+    events?: Array<string>;
+    /**
+     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.
+     */
+    jobs?: Array<string> | null;
+    /**
+     * False: events are not sent, and not kept for later.
+     */
+    enabled?: boolean;
+};
+
+export type WebhookWithSecret = {
+    /**
+     * Verifies signatures. Shown here and never again.
+     */
+    secret: string;
+    id: string;
+    /**
+     * Where to send events: `https://`, at a public address. Others, and `http://`, only where the setting WEBHOOKS_ALLOWED_NETWORKS opens them.
+     */
+    url: string;
+    /**
+     * What it is for, for people.
+     */
+    description: string;
+    /**
+     * Types of events: one by name, all of a kind, or all.
+     */
+    events: Array<string>;
+    /**
+     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.
+     */
+    jobs: Array<string> | null;
+    /**
+     * False: events are not sent, and not kept for later.
+     */
+    enabled: boolean;
+    /**
+     * Why the program disabled it: `failing`, as nothing was delivered for three days; `gone`, as the receiver answered 410.
+     */
+    disabledReason: 'failing' | 'gone' | null;
+    /**
+     * First try that failed since one succeeded.
+     */
+    failingSince: string | null;
+    /**
+     * Until when the secret before signs as well.
+     */
+    previousSecretUntil: string | null;
+    createdAt: string;
+    updatedAt: string;
+};
+
+export type WebhookPage = {
+    items: Array<Webhook>;
+    /**
+     * Cursor of the next page; null on the last one.
+     */
+    nextCursor: string | null;
+};
+
+export type Webhook = {
+    id: string;
+    /**
+     * Where to send events: `https://`, at a public address. Others, and `http://`, only where the setting WEBHOOKS_ALLOWED_NETWORKS opens them.
+     */
+    url: string;
+    /**
+     * What it is for, for people.
+     */
+    description: string;
+    /**
+     * Types of events: one by name, all of a kind, or all.
+     */
+    events: Array<string>;
+    /**
+     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.
+     */
+    jobs: Array<string> | null;
+    /**
+     * False: events are not sent, and not kept for later.
+     */
+    enabled: boolean;
+    /**
+     * Why the program disabled it: `failing`, as nothing was delivered for three days; `gone`, as the receiver answered 410.
+     */
+    disabledReason: 'failing' | 'gone' | null;
+    /**
+     * First try that failed since one succeeded.
+     */
+    failingSince: string | null;
+    /**
+     * Until when the secret before signs as well.
+     */
+    previousSecretUntil: string | null;
+    createdAt: string;
+    updatedAt: string;
+};
+
+/**
+ * The fields to change. `enabled: true` also forgets that it was failing.
+ */
+export type PatchWebhook = {
+    /**
+     * Where to send events: `https://`, at a public address. Others, and `http://`, only where the setting WEBHOOKS_ALLOWED_NETWORKS opens them.
+     */
+    url?: string;
+    /**
+     * What it is for, for people.
+     */
+    description?: string;
+    /**
+     * Types of events: one by name, all of a kind, or all.
+     */
+    events?: Array<string>;
+    /**
+     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.
+     */
+    jobs?: Array<string> | null;
+    /**
+     * False: events are not sent, and not kept for later.
+     */
+    enabled?: boolean;
+};
+
+export type RotateSecret = {
+    /**
+     * How long the secret before signs beside the new one.
+     */
+    graceSeconds?: number;
+};
+
+export type WebhookDelivery = {
+    /**
+     * What the receiver gets as `webhook-id`, the same at every try.
+     */
+    id: string;
+    /**
+     * Of the event; null: a ping.
+     */
+    position: number | null;
+    type: string;
+    job: string | null;
+    /**
+     * `pending` until it is `delivered` (a 2xx came), `failed` (tried for a day, or 410) or `cancelled` (the webhook was disabled).
+     */
+    status: 'pending' | 'delivered' | 'failed' | 'cancelled';
+    attempts: number;
+    /**
+     * Of the latest try: `name-not-resolved`, `address-refused`, `not-connected`, `tls-failed`, `timed-out`, `redirected` (nobody follows), `answered` (with another status than 2xx), `interrupted`, `secret-unreadable`.
+     */
+    fault: string | null;
+    /**
+     * HTTP status of the latest answer.
+     */
+    answerStatus: number | null;
+    latencyMs: number | null;
+    attemptedAt: string | null;
+    /**
+     * Of a pending one that was tried: not before.
+     */
+    nextAttemptAt: string | null;
+    createdAt: string;
+    settledAt: string | null;
+};
+
+export type WebhookDeliveryPage = {
+    items: Array<WebhookDelivery>;
     /**
      * Cursor of the next page; null on the last one.
      */
@@ -1583,7 +1781,7 @@ export type JobsCreateErrors = {
      */
     403: Problem;
     /**
-     * `job-name-taken`, `job-limit-reached`, `conflict`, `idempotency-key-reused`, `request-in-progress`
+     * `job-name-taken`, `job-limit-reached`, `instance-limit-reached`, `conflict`, `idempotency-key-reused`, `request-in-progress`
      */
     409: Problem;
     /**
@@ -1701,6 +1899,12 @@ export type JobsDeleteResponse = JobsDeleteResponses[keyof JobsDeleteResponses];
 
 export type JobsGetData = {
     body?: never;
+    headers?: {
+        /**
+         * ETag of an earlier answer: 304 without a body if it would be the same again.
+         */
+        'If-None-Match'?: string;
+    };
     path: {
         /**
          * Name of the job.
@@ -1713,9 +1917,9 @@ export type JobsGetData = {
          */
         wait?: number;
         /**
-         * `settled`: neither deploying nor deleting; `gone`: deleted (then the answer is 404).
+         * `settled`: neither deploying nor deleting; `running`: neither deploying nor degraded: it serves, or never will by itself; `stopped`: nothing runs (`stopped`, `idle`, `failed` or `succeeded`); `gone`: deleted (then the answer is 404).
          */
-        until?: 'settled' | 'gone';
+        until?: 'settled' | 'running' | 'stopped' | 'gone';
     };
     url: '/v1/jobs/{name}';
 };
@@ -2029,7 +2233,7 @@ export type DeploymentsCreateErrors = {
      */
     404: Problem;
     /**
-     * `job-deleting`, `conflict`, `idempotency-key-reused`, `request-in-progress`
+     * `job-deleting`, `conflict`, `instance-limit-reached`, `idempotency-key-reused`, `request-in-progress`
      */
     409: Problem;
     /**
@@ -2256,7 +2460,7 @@ export type DeploymentsRollbackErrors = {
      */
     404: Problem;
     /**
-     * `job-deleting`, `conflict`, `cannot-roll-back`, `idempotency-key-reused`, `request-in-progress`
+     * `job-deleting`, `conflict`, `cannot-roll-back`, `instance-limit-reached`, `idempotency-key-reused`, `request-in-progress`
      */
     409: Problem;
     /**
@@ -2424,7 +2628,7 @@ export type DeploymentsRestartErrors = {
      */
     404: Problem;
     /**
-     * `job-deleting`, `conflict`, `nothing-to-start`, `idempotency-key-reused`, `request-in-progress`
+     * `job-deleting`, `conflict`, `nothing-to-start`, `instance-limit-reached`, `idempotency-key-reused`, `request-in-progress`
      */
     409: Problem;
     /**
@@ -2504,7 +2708,7 @@ export type DeploymentsStartErrors = {
      */
     404: Problem;
     /**
-     * `job-deleting`, `conflict`, `nothing-to-start`, `idempotency-key-reused`, `request-in-progress`
+     * `job-deleting`, `conflict`, `nothing-to-start`, `instance-limit-reached`, `idempotency-key-reused`, `request-in-progress`
      */
     409: Problem;
     /**
@@ -3030,6 +3234,683 @@ export type RegistriesListResponses = {
 };
 
 export type RegistriesListResponse = RegistriesListResponses[keyof RegistriesListResponses];
+
+export type WebhooksListData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Rows of a page, at most 200.
+         */
+        limit?: number;
+        /**
+         * `nextCursor` of the page before.
+         */
+        cursor?: string;
+    };
+    url: '/v1/webhooks';
+};
+
+export type WebhooksListErrors = {
+    /**
+     * `invalid-parameter`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type WebhooksListError = WebhooksListErrors[keyof WebhooksListErrors];
+
+export type WebhooksListResponses = {
+    /**
+     * A page of webhooks
+     */
+    200: WebhookPage;
+};
+
+export type WebhooksListResponse = WebhooksListResponses[keyof WebhooksListResponses];
+
+export type WebhooksCreateData = {
+    body: CreateWebhook;
+    headers?: {
+        /**
+         * Any text of the client’s own, like a UUID. A repeat with the same key and content within a day changes nothing and gets the first answer again, with `Idempotency-Replayed: true`.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/webhooks';
+};
+
+export type WebhooksCreateErrors = {
+    /**
+     * `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-limit-reached`, `conflict`, `idempotency-key-reused`, `request-in-progress`
+     */
+    409: Problem;
+    /**
+     * `payload-too-large`
+     */
+    413: Problem;
+    /**
+     * `unsupported-media-type`
+     */
+    415: Problem;
+    /**
+     * `invalid-request`
+     */
+    422: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type WebhooksCreateError = WebhooksCreateErrors[keyof WebhooksCreateErrors];
+
+export type WebhooksCreateResponses = {
+    /**
+     * The webhook and its secret
+     */
+    201: WebhookWithSecret;
+};
+
+export type WebhooksCreateResponse = WebhooksCreateResponses[keyof WebhooksCreateResponses];
+
+export type WebhooksDeleteData = {
+    body?: never;
+    headers?: {
+        /**
+         * ETag of the webhook: refused with 412 if it was changed since.
+         */
+        'If-Match'?: string;
+        /**
+         * Any text of the client’s own, like a UUID. A repeat with the same key and content within a day changes nothing and gets the first answer again, with `Idempotency-Replayed: true`.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{id}';
+};
+
+export type WebhooksDeleteErrors = {
+    /**
+     * `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-not-found`
+     */
+    404: Problem;
+    /**
+     * `conflict`, `idempotency-key-reused`, `request-in-progress`
+     */
+    409: Problem;
+    /**
+     * `precondition-failed`
+     */
+    412: Problem;
+    /**
+     * `payload-too-large`
+     */
+    413: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `unsupported-media-type`
+     */
+    415: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type WebhooksDeleteError = WebhooksDeleteErrors[keyof WebhooksDeleteErrors];
+
+export type WebhooksDeleteResponses = {
+    /**
+     * The webhook as it was
+     */
+    200: Webhook;
+};
+
+export type WebhooksDeleteResponse = WebhooksDeleteResponses[keyof WebhooksDeleteResponses];
+
+export type WebhooksGetData = {
+    body?: never;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{id}';
+};
+
+export type WebhooksGetErrors = {
+    /**
+     * `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-not-found`
+     */
+    404: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type WebhooksGetError = WebhooksGetErrors[keyof WebhooksGetErrors];
+
+export type WebhooksGetResponses = {
+    /**
+     * The webhook
+     */
+    200: Webhook;
+};
+
+export type WebhooksGetResponse = WebhooksGetResponses[keyof WebhooksGetResponses];
+
+export type WebhooksPatchData = {
+    body: PatchWebhook;
+    headers?: {
+        /**
+         * ETag of the webhook: refused with 412 if it was changed since.
+         */
+        'If-Match'?: string;
+        /**
+         * Any text of the client’s own, like a UUID. A repeat with the same key and content within a day changes nothing and gets the first answer again, with `Idempotency-Replayed: true`.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{id}';
+};
+
+export type WebhooksPatchErrors = {
+    /**
+     * `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-not-found`
+     */
+    404: Problem;
+    /**
+     * `conflict`, `idempotency-key-reused`, `request-in-progress`
+     */
+    409: Problem;
+    /**
+     * `precondition-failed`
+     */
+    412: Problem;
+    /**
+     * `payload-too-large`
+     */
+    413: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `unsupported-media-type`
+     */
+    415: Problem;
+    /**
+     * `invalid-request`
+     */
+    422: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type WebhooksPatchError = WebhooksPatchErrors[keyof WebhooksPatchErrors];
+
+export type WebhooksPatchResponses = {
+    /**
+     * The webhook
+     */
+    200: Webhook;
+};
+
+export type WebhooksPatchResponse = WebhooksPatchResponses[keyof WebhooksPatchResponses];
+
+export type WebhooksRotateSecretData = {
+    body: RotateSecret;
+    headers?: {
+        /**
+         * Any text of the client’s own, like a UUID. A repeat with the same key and content within a day changes nothing and gets the first answer again, with `Idempotency-Replayed: true`.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{id}/rotate-secret';
+};
+
+export type WebhooksRotateSecretErrors = {
+    /**
+     * `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-not-found`
+     */
+    404: Problem;
+    /**
+     * `conflict`, `idempotency-key-reused`, `request-in-progress`
+     */
+    409: Problem;
+    /**
+     * `payload-too-large`
+     */
+    413: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `unsupported-media-type`
+     */
+    415: Problem;
+    /**
+     * `invalid-request`
+     */
+    422: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type WebhooksRotateSecretError = WebhooksRotateSecretErrors[keyof WebhooksRotateSecretErrors];
+
+export type WebhooksRotateSecretResponses = {
+    /**
+     * The webhook and its new secret
+     */
+    200: WebhookWithSecret;
+};
+
+export type WebhooksRotateSecretResponse = WebhooksRotateSecretResponses[keyof WebhooksRotateSecretResponses];
+
+export type DeliveriesPingData = {
+    body?: never;
+    headers?: {
+        /**
+         * Any text of the client’s own, like a UUID. A repeat with the same key and content within a day changes nothing and gets the first answer again, with `Idempotency-Replayed: true`.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{id}/ping';
+};
+
+export type DeliveriesPingErrors = {
+    /**
+     * `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-not-found`
+     */
+    404: Problem;
+    /**
+     * `webhook-disabled`, `conflict`, `idempotency-key-reused`, `request-in-progress`
+     */
+    409: Problem;
+    /**
+     * `payload-too-large`
+     */
+    413: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `unsupported-media-type`
+     */
+    415: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type DeliveriesPingError = DeliveriesPingErrors[keyof DeliveriesPingErrors];
+
+export type DeliveriesPingResponses = {
+    /**
+     * The delivery, pending
+     */
+    202: WebhookDelivery;
+};
+
+export type DeliveriesPingResponse = DeliveriesPingResponses[keyof DeliveriesPingResponses];
+
+export type DeliveriesListData = {
+    body?: never;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * Rows of a page, at most 200.
+         */
+        limit?: number;
+        /**
+         * `nextCursor` of the page before.
+         */
+        cursor?: string;
+        status?: 'pending' | 'delivered' | 'failed' | 'cancelled';
+    };
+    url: '/v1/webhooks/{id}/deliveries';
+};
+
+export type DeliveriesListErrors = {
+    /**
+     * `invalid-parameter`, `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-not-found`
+     */
+    404: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type DeliveriesListError = DeliveriesListErrors[keyof DeliveriesListErrors];
+
+export type DeliveriesListResponses = {
+    /**
+     * A page of deliveries
+     */
+    200: WebhookDeliveryPage;
+};
+
+export type DeliveriesListResponse = DeliveriesListResponses[keyof DeliveriesListResponses];
+
+export type DeliveriesGetData = {
+    body?: never;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+        /**
+         * Id of the delivery.
+         */
+        deliveryId: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{id}/deliveries/{deliveryId}';
+};
+
+export type DeliveriesGetErrors = {
+    /**
+     * `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-not-found`, `delivery-not-found`
+     */
+    404: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type DeliveriesGetError = DeliveriesGetErrors[keyof DeliveriesGetErrors];
+
+export type DeliveriesGetResponses = {
+    /**
+     * The delivery
+     */
+    200: WebhookDelivery;
+};
+
+export type DeliveriesGetResponse = DeliveriesGetResponses[keyof DeliveriesGetResponses];
+
+export type DeliveriesRedeliverData = {
+    body?: never;
+    headers?: {
+        /**
+         * Any text of the client’s own, like a UUID. A repeat with the same key and content within a day changes nothing and gets the first answer again, with `Idempotency-Replayed: true`.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+        /**
+         * Id of the delivery.
+         */
+        deliveryId: string;
+    };
+    query?: never;
+    url: '/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver';
+};
+
+export type DeliveriesRedeliverErrors = {
+    /**
+     * `malformed-request`
+     */
+    400: Problem;
+    /**
+     * `unauthorized`
+     */
+    401: Problem;
+    /**
+     * `forbidden`
+     */
+    403: Problem;
+    /**
+     * `webhook-not-found`, `delivery-not-found`
+     */
+    404: Problem;
+    /**
+     * `webhook-disabled`, `conflict`, `idempotency-key-reused`, `request-in-progress`
+     */
+    409: Problem;
+    /**
+     * `payload-too-large`
+     */
+    413: Problem;
+    /**
+     * `uri-too-long`
+     */
+    414: Problem;
+    /**
+     * `unsupported-media-type`
+     */
+    415: Problem;
+    /**
+     * `too-many-requests`
+     */
+    429: Problem;
+    /**
+     * `unavailable`
+     */
+    503: Problem;
+};
+
+export type DeliveriesRedeliverError = DeliveriesRedeliverErrors[keyof DeliveriesRedeliverErrors];
+
+export type DeliveriesRedeliverResponses = {
+    /**
+     * The delivery, pending
+     */
+    202: WebhookDelivery;
+};
+
+export type DeliveriesRedeliverResponse = DeliveriesRedeliverResponses[keyof DeliveriesRedeliverResponses];
 
 export type LogsReadData = {
     body?: never;

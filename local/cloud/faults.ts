@@ -4,7 +4,7 @@ import { newestImage } from './images.ts';
 import { STATE_REASONS, type CloudInstance } from './instance.ts';
 import type { World } from './world.ts';
 
-/** Trouble on request. `action` is an EC2 or S3 action name, or `*` for every one. */
+/** Trouble on request. `action` is an action of EC2, ECR or S3, or `*` for every one. */
 export type Faults = {
   /** The next calls fail before they take effect. The status defaults to EC2's own of the code. */
   failNext(action: string, error: { code: string; status?: number; message?: string }, times?: number): void;

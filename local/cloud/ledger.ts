@@ -4,7 +4,7 @@ import type { CloudInstance } from './instance.ts';
 export type CallRecord = {
   /** ISO 8601 */
   readonly at: string;
-  readonly service: 'ec2' | 's3';
+  readonly service: 'ec2' | 'ecr' | 's3';
   readonly action: string;
   /** `ok`, an error code, or `answer-lost`: it took effect and the caller was not told. */
   readonly outcome: string;

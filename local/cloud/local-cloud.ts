@@ -3,6 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { join } from 'node:path';
 import { claimAddressBlock } from './address-block.ts';
 import { handleControl } from './control.ts';
+import { ecrPasswordOf } from './ecr.ts';
 import { createFaults, type Faults } from './faults.ts';
 import { identityDocument, openIdentity } from './identity.ts';
 import type { CloudInstance } from './instance.ts';
@@ -49,6 +50,8 @@ export type LocalCloud = {
   readonly identityCertificatePem: string;
   readonly accountId: string;
   readonly region: string;
+  /** What its registries want as the password of `AWS`. */
+  readonly ecrPassword: string;
   readonly ledger: Ledger;
   readonly faults: Faults;
   instance(id: string): CloudInstance | undefined;
@@ -121,6 +124,7 @@ export async function startLocalCloud(options: CloudOptions): Promise<LocalCloud
       identityCertificatePem: identity.certificatePem,
       accountId,
       region,
+      ecrPassword: ecrPasswordOf({ accountId, region }),
       ledger,
       faults: faultPlan.faults,
       instance: (id) => world.instances.get(id),

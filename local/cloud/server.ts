@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { CloudError } from './errors.ts';
 import { answerEc2, ec2ErrorBody } from './ec2/dispatch.ts';
 import type { FaultPlan } from './faults.ts';
-import type { CallLog } from './ledger.ts';
+import { answerEcr, ecrActionOf, ecrErrorBody } from './ecr.ts';
+import type { CallLog, CallRecord } from './ledger.ts';
 import { readS3Request, s3ErrorBody } from './s3/requests.ts';
 import type { ObjectStore } from './s3/store.ts';
 import type { World } from './world.ts';
@@ -19,7 +20,7 @@ export type ServerOptions = {
   readonly handleOwn: (request: IncomingMessage, response: ServerResponse) => boolean;
 };
 
-/** EC2 Query and S3 (path style) on one port: EC2 is whatever names an Action at `/`. */
+/** EC2 Query, ECR and S3 (path style) on one port: ECR names a target, EC2 an Action at `/`. */
 export function createRequestListener(options: ServerOptions): RequestListener {
   return (request, response) => {
     if (options.handleOwn(request, response)) return;
@@ -40,7 +41,7 @@ export async function readBody(request: IncomingMessage, mostBytes: number): Pro
 }
 
 type Answer = {
-  readonly service: 'ec2' | 's3';
+  readonly service: CallRecord['service'];
   readonly action: string;
   readonly status: number;
   readonly outcome: string;
@@ -58,9 +59,13 @@ async function answer(options: ServerOptions, request: IncomingMessage, response
   const [path = '/', queryText = ''] = (request.url ?? '/').split('?');
   const query = new URLSearchParams(queryText);
   const isEc2 = path === '/' && (request.method === 'POST' || query.has('Action'));
-  const given = isEc2
-    ? await answerEc2Call(options, request, query, requestId)
-    : await answerS3Call(options, request, { path, query }, requestId);
+  const ecrAction = ecrActionOf(request.headers['x-amz-target']);
+  const given =
+    ecrAction !== undefined
+      ? await answerEcrCall(options, request, ecrAction, requestId)
+      : isEc2
+        ? await answerEc2Call(options, request, query, requestId)
+        : await answerS3Call(options, request, { path, query }, requestId);
 
   const isEffective = given.outcome === 'ok';
   const { isAnswerLost, delayMs } = isEffective
@@ -87,9 +92,31 @@ async function answer(options: ServerOptions, request: IncomingMessage, response
   response.writeHead(given.status, {
     'content-length': Buffer.byteLength(given.body),
     ...given.headers,
-    server: given.service === 'ec2' ? 'AmazonEC2' : 'AmazonS3',
+    server: SERVERS[given.service],
   });
   response.end(isHead ? undefined : given.body);
+}
+
+const SERVERS = { ec2: 'AmazonEC2', ecr: 'AmazonECR', s3: 'AmazonS3' } as const;
+
+async function answerEcrCall(
+  { world, faultPlan }: ServerOptions,
+  request: IncomingMessage,
+  action: string,
+  requestId: string,
+): Promise<Answer> {
+  const headers = { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': requestId };
+  try {
+    await readBody(request, LONGEST_FORM);
+    if (!isSigned(request.headers, new URLSearchParams())) {
+      throw new CloudError('MissingAuthenticationToken', 'Request is missing Authentication Token');
+    }
+    faultPlan.beforeCall(action);
+    return { service: 'ecr', action, status: 200, outcome: 'ok', headers, body: answerEcr(world, action) };
+  } catch (error) {
+    const cause = toCloudError(error);
+    return { service: 'ecr', action, status: cause.status, outcome: cause.code, headers, body: ecrErrorBody(cause) };
+  }
 }
 
 async function answerEc2Call(

@@ -1,12 +1,14 @@
 import http from 'node:http';
 import https from 'node:https';
+import { Readable } from 'node:stream';
 
 export type HttpAnswer = { status: number; headers: http.IncomingHttpHeaders; body: Buffer };
 
 export type HttpRequest = {
   method?: string;
   headers?: Record<string, string>;
-  body?: Buffer | string;
+  /** A stream is sent as it comes, until there is an answer; the request is then never repeated. */
+  body?: Buffer | string | AsyncIterable<Buffer>;
   timeoutMs: number;
   signal: AbortSignal;
   /** One connection each time, as a fresh curl has. */
@@ -28,7 +30,8 @@ export async function httpRequest(url: string, options: HttpRequest): Promise<Ht
   const target = new URL(url);
   const isTls = target.protocol === 'https:';
   const agent = isSingleUse ? false : keptAlive[isTls ? 'https:' : 'http:'];
-  const content = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
+  const stream = isStream(body) ? Readable.from(body, { objectMode: false }) : undefined;
+  const content = body === undefined || isStream(body) ? {} : { 'content-length': String(Buffer.byteLength(body)) };
   let timer: NodeJS.Timeout | undefined;
   const limit = { isOver: false };
   const send = isTls ? https.request : http.request;
@@ -50,16 +53,26 @@ export async function httpRequest(url: string, options: HttpRequest): Promise<Ht
           resolve({ status, headers: answered, body: Buffer.concat(chunks) });
         });
       });
-      request.end(body);
+      if (stream) stream.on('error', () => request.destroy()).pipe(request);
+      else request.end(body);
     });
   } catch (error) {
     if (limit.isOver) throw new CurlError(28);
     // The server closed a kept connection just as it was used again; every call here may be repeated.
-    if (request.reusedSocket && !signal.aborted) return await httpRequest(url, { ...options, isSingleUse: true });
+    if (request.reusedSocket && !stream && !signal.aborted)
+      return await httpRequest(url, { ...options, isSingleUse: true });
     throw new CurlError(exitCode(error));
   } finally {
     clearTimeout(timer);
+    if (stream) {
+      stream.destroy();
+      request.destroy();
+    }
   }
+}
+
+function isStream(body: HttpRequest['body']): body is AsyncIterable<Buffer> {
+  return body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
 }
 
 export class CurlError extends Error {

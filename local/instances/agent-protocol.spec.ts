@@ -1,24 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { shellAgent, simulatedAgent, type AgentUnderTest, type Surroundings } from './testing/agents-under-test.ts';
+import { agentsHere, hasCurl, shellAgent, type AgentUnderTest } from './testing/agents-under-test.ts';
 import { IDENTITY, startFakeMetadata } from './testing/fake-metadata.ts';
 import { FakeScheduler } from './testing/fake-scheduler.ts';
 
 // One protocol, two agents: what the script on a real instance does, the simulated one must do too.
-
-const hasCurl = (() => {
-  try {
-    execFileSync('curl', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    process.stderr.write('skipped: the agent script is not tested, because this machine has no curl\n');
-    return false;
-  }
-})();
 
 const HEX_TOKEN = /^[0-9a-f]{64}$/;
 const CONTAINER = {
@@ -28,12 +17,7 @@ const CONTAINER = {
 };
 let lastAddress = 1;
 
-const agents: [string, (around: Surroundings) => Promise<AgentUnderTest>][] = [
-  ['the simulated agent', (around) => Promise.resolve(simulatedAgent(around))],
-];
-if (hasCurl) agents.push(['agent.sh', shellAgent]);
-
-describe.each(agents)('%s', (_name, create) => {
+describe.each(agentsHere())('%s', (_name, create) => {
   let api: FakeScheduler;
   let metadata: Awaited<ReturnType<typeof startFakeMetadata>>;
   let agent: AgentUnderTest;
@@ -85,7 +69,7 @@ describe.each(agents)('%s', (_name, create) => {
       ...IDENTITY,
       secret: expect.stringMatching(HEX_TOKEN),
       token: expect.stringMatching(HEX_TOKEN),
-      agent: '1',
+      agent: '2',
       after: '0',
       publicIp: '203.0.113.7',
     });
@@ -231,7 +215,7 @@ describe.each(agents)('%s', (_name, create) => {
       ['malformed Order-Timeout', { 'Order-Timeout': '0' }],
       ['malformed Docker-Max-Bytes', { 'Docker-Max-Bytes': '-1' }],
       ['malformed Docker-Registry-Auth', { 'Docker-Registry-Auth': 'a\tb' }],
-      ['unknown order kind', { 'Order-Kind': 'logs' }],
+      ['unknown order kind', { 'Order-Kind': 'log' }],
       ['unknown order kind', { 'Order-Kind': '*) reboot' }],
       ['malformed Dead-Man-Minutes', { 'Order-Kind': 'dead-man', 'Dead-Man-Minutes': '$(id)' }],
       ['malformed probe', { 'Order-Kind': 'probe', 'Probe-Url': 'file:///etc/passwd' }],
@@ -341,7 +325,7 @@ describe.each(agents)('%s', (_name, create) => {
   });
 });
 
-(hasCurl ? describe : describe.skip)('agent.sh alone', () => {
+(hasCurl() ? describe : describe.skip)('agent.sh alone', () => {
   let api: FakeScheduler;
   let metadata: Awaited<ReturnType<typeof startFakeMetadata>>;
   let agent: Awaited<ReturnType<typeof shellAgent>>;

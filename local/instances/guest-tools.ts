@@ -50,7 +50,7 @@ export function missingTools(): string[] {
 const POWER = ['shutdown', 'poweroff', 'halt', 'reboot'];
 
 const LINKED =
-  'sh bash cat chmod cp curl cut date dirname basename env expr false find grep head hostname id ls mkdir mktemp mv od printf pwd rm rmdir sed seq sleep sort stat sync tail tee test touch tr true uname uniq wc xargs awk base64 sha256sum'.split(
+  'sh bash cat chmod cp curl cut date dd dirname basename env expr false find grep head hostname id ls mkdir mktemp mv od printf pwd rm rmdir sed seq sleep sort stat sync tail tee test touch tr true uname uniq wc xargs awk base64 sha256sum'.split(
     ' ',
   );
 

@@ -1,4 +1,11 @@
-export type DockerCall = { method: string; path: string; seconds: number; maxBytes: number };
+export type DockerCall = {
+  method: string;
+  path: string;
+  seconds: number;
+  maxBytes: number;
+  /** Becomes X-Registry-Auth. */
+  registryAuth?: string;
+};
 
 /** The call, or what is wrong with it. */
 export function readDockerCall(headers: Readonly<Record<string, string>>): DockerCall | string {
@@ -10,7 +17,7 @@ export function readDockerCall(headers: Readonly<Record<string, string>>): Docke
   if (!/^[A-Za-z0-9_=-]*$/.test(auth)) return 'malformed Docker-Registry-Auth';
   if (!PATH.test(path)) return 'malformed Docker-Path';
   if (!METHODS.includes(method)) return 'malformed Docker-Method';
-  return { method, path, seconds, maxBytes };
+  return { method, path, seconds, maxBytes, ...(auth !== '' && { registryAuth: auth }) };
 }
 
 export function lastBytes(body: Buffer, count: number): Buffer {

@@ -197,7 +197,7 @@ describe.each(runtimes)('%s', (_name, create) => {
     const wires = join(folder, 'wires');
     mkdirSync(wires);
     const dangerous =
-      'docker systemctl service init telinit dnf apt-get mount umount iptables useradd kill pkill killall dd mkfs crontab sudo su ssh nc python3 perl node shutdown reboot poweroff halt wall'.split(
+      'docker systemctl service init telinit dnf apt-get mount umount iptables useradd kill pkill killall mkfs crontab sudo su ssh nc python3 perl node shutdown reboot poweroff halt wall'.split(
         ' ',
       );
     for (const name of dangerous) {

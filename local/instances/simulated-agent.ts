@@ -1,52 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { AgentDisk, AgentWorld, Order } from './agent-world.ts';
 import { BackOff } from './back-off.ts';
-import { CurlError, httpRequest, type HttpAnswer } from './agent-http.ts';
-import type { Gate } from './gate.ts';
+import { CurlError, httpRequest, type HttpAnswer, type HttpRequest } from './agent-http.ts';
 import { lastBytes, milliseconds, naturalNumber, readDockerCall } from './order-headers.ts';
-import type { EngineAnswer, EngineRequest } from './simulated-engine.ts';
-import type { Uplink } from './uplink.ts';
-
-/** What the real agent keeps in its state folder: it outlives a reboot, not the instance. */
-export type AgentDisk = {
-  token?: string;
-  isRegistered: boolean;
-  after: number;
-  deadMan?: { minutes: number; deadline: number };
-  /** Any answer of the scheduler starts the dead-man switch over. */
-  renews: boolean;
-  probe?: number;
-  readonly orders: Map<number, Order>;
-};
-
-export type Order = {
-  readonly number: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Buffer;
-  result?: { headers: Record<string, string>; body: Buffer };
-};
-
-export type AgentWorld = {
-  readonly apiUrl: string;
-  readonly launchSecret: string;
-  readonly metadataEndpoint: string;
-  readonly disk: AgentDisk;
-  readonly gate: Gate;
-  readonly uplink: Uplink;
-  engine: (request: EngineRequest) => Promise<EngineAnswer>;
-  /** Where a published port of the container is really reached. */
-  portOf: (host: number) => number;
-  /** The machine's `shutdown` command. */
-  shutdown: (...args: string[]) => void;
-  say: (text: string) => void;
-  /** Holds up an order that was given, before it is taken. */
-  beforeOrder?: () => Promise<void>;
-  readonly signal: AbortSignal;
-};
-
-export function newDisk(): AgentDisk {
-  return { isRegistered: false, renews: false, after: 0, orders: new Map() };
-}
+import { shipLogs } from './log-shipping.ts';
 
 /** What the agent script does, in this process: the same protocol, word for word. Resolves when the signal is aborted. */
 export async function runSimulatedAgent(world: AgentWorld): Promise<void> {
@@ -126,7 +84,7 @@ class SimulatedAgent {
       secret: launchSecret,
       token: this.#disk.token ?? '',
       publicIp,
-      agent: '1',
+      agent: '2',
       after: `${this.#disk.after}`,
     };
     const status = await this.#api('/register', {
@@ -199,6 +157,11 @@ class SimulatedAgent {
       this.#disk.probe = order.number;
       if (before !== undefined && before !== order.number) this.#disk.orders.delete(before);
       this.#background(this.#followProbe(order));
+    } else if (kind === 'logs') {
+      const before = this.#disk.orders.get(this.#disk.logs ?? 0);
+      if (before?.since !== undefined) order.since ??= before.since;
+      this.#disk.logs = order.number;
+      this.#background(this.#shipLogs(order));
     } else if (kind === 'watch-spot') this.#background(this.#watchSpot(order));
     else if (order.headers['order-mode'] === 'background') this.#background(this.#carryOut(order, kind));
     else await this.#carryOut(order, kind);
@@ -228,14 +191,14 @@ class SimulatedAgent {
       this.#refuse(order, call);
       return;
     }
-    const { method, path, seconds, maxBytes } = call;
+    const { seconds, maxBytes, ...request } = call;
     const tooLate = new AbortController();
     const signal = AbortSignal.any([this.#world.signal, tooLate.signal]);
     const timer = setTimeout(() => tooLate.abort(), Math.min(seconds * 1000, LONGEST_TIMER_MS));
     const aborted = new Promise<undefined>((resolve) => {
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
     });
-    const work = this.#world.engine({ method, path, body: order.body, signal }).catch(() => undefined);
+    const work = this.#world.engine({ ...request, body: order.body, signal }).catch(() => undefined);
     const answer = await Promise.race([work, aborted]);
     clearTimeout(timer);
     await this.#pass();
@@ -293,6 +256,32 @@ class SimulatedAgent {
     }
   }
 
+  async #shipLogs(order: Order): Promise<void> {
+    const { number } = order;
+    const { engine, signal } = this.#world;
+    const headers = { 'content-type': 'application/vnd.docker.multiplexed-stream' };
+    const outcome = await shipLogs(order, {
+      engine,
+      signal,
+      isCurrent: () => this.#disk.logs === number,
+      pass: () => this.#pass(),
+      upload: (query, body) =>
+        this.#api(`/orders/${number}/logs?${query}`, {
+          method: 'POST',
+          headers: { ...this.#authorization(), ...headers },
+          body,
+          timeoutMs: 60_000,
+          isSingleUse: true,
+        }),
+    });
+    if (!outcome) {
+      this.#disk.orders.delete(number);
+      return;
+    }
+    this.#result(order, outcome);
+    return this.#sendForEver(order);
+  }
+
   async #watchSpot(order: Order): Promise<void> {
     for (;;) {
       const answer = await this.#imds('meta-data/spot/instance-action');
@@ -340,7 +329,9 @@ class SimulatedAgent {
   async #api(path: string, request: ApiRequest): Promise<HttpAnswer> {
     await this.#pass();
     const { apiUrl, signal, uplink } = this.#world;
-    return uplink.send(() => httpRequest(`${apiUrl}/agent/v1${path}`, { ...request, signal }), signal);
+    const isRepeatable = typeof request.body !== 'object' || Buffer.isBuffer(request.body);
+    const send = () => httpRequest(`${apiUrl}/agent/v1${path}`, { ...request, signal });
+    return uplink.send(send, signal, isRepeatable);
   }
 
   /** IMDSv2; the token is asked for once, and again when it has expired. */
@@ -384,4 +375,4 @@ class SimulatedAgent {
   }
 }
 
-type ApiRequest = { method?: string; headers?: Record<string, string>; body?: Buffer | string; timeoutMs: number };
+type ApiRequest = Omit<HttpRequest, 'signal'>;

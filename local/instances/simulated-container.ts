@@ -39,6 +39,8 @@ const NEVER = '0001-01-01T00:00:00Z';
 const FIRST_RESTART_MS = 100;
 const LONGEST_RESTART_MS = 60_000;
 const STEADY_MS = 10_000;
+/** A program that prints a thousand lines a second writes ten at a time. */
+const SHORTEST_TICK_MS = 10;
 
 export class SimulatedContainer {
   readonly id = randomBytes(32).toString('hex');
@@ -59,6 +61,7 @@ export class SimulatedContainer {
   #bound: BoundPort[] = [];
   #closing: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
+  #printing: NodeJS.Timeout | undefined;
   #waiting: ((exitCode: number) => void)[] = [];
 
   constructor(image: SimulatedImage, config: ContainerConfig, site: Site) {
@@ -121,6 +124,12 @@ export class SimulatedContainer {
     return this.#logs.frames(options);
   }
 
+  /** Ends when the program does, also when Docker starts it again. */
+  followLogs(options: LogOptions, signal: AbortSignal): AsyncIterable<Buffer> {
+    const run = this.#startedAt;
+    return this.#logs.follow(options, () => this.#status === 'running' && this.#startedAt === run, signal);
+  }
+
   inspect(): Record<string, unknown> {
     const { env, labels, image } = this.#config;
     return {
@@ -175,6 +184,7 @@ export class SimulatedContainer {
       'stdout',
       behaviour.kind === 'web' ? 'listening' : `sim: exits ${behaviour.code} after ${behaviour.afterMs} ms`,
     );
+    if (behaviour.kind === 'web' && behaviour.linesPerSecond) this.#print(behaviour.linesPerSecond);
     const exit = exitOf(behaviour, this.#config.env);
     if (exit === undefined) return;
     this.#timer = setTimeout(() => {
@@ -184,6 +194,17 @@ export class SimulatedContainer {
         return this.#end(exit.code, 'orderly', 'program');
       });
     }, exit.afterMs);
+  }
+
+  /** 1, 2, 3 … */
+  #print(linesPerSecond: number): void {
+    const everyMs = Math.max(SHORTEST_TICK_MS, 1000 / linesPerSecond);
+    const perTick = Math.round((linesPerSecond * everyMs) / 1000);
+    let number = 0;
+    this.#printing = setInterval(() => {
+      if (this.#site.gate.isFrozen) return;
+      for (let line = 0; line < perTick; line += 1) this.#logs.add('stdout', `line ${(number += 1)}`);
+    }, everyMs);
   }
 
   async #listen(mapping: { container: number; host: number }, status: number): Promise<void> {
@@ -212,10 +233,12 @@ export class SimulatedContainer {
 
   async #end(exitCode: number, how: 'orderly' | 'abrupt', cause: ExitCause = 'command'): Promise<void> {
     clearTimeout(this.#timer);
+    clearInterval(this.#printing);
     if (!this.isRunning) return;
     const ranMs = Date.now() - Date.parse(this.#startedAt);
     const hasExited = this.#status === 'running';
     this.#status = 'exited';
+    this.#logs.announceEnd();
     if (hasExited) this.#tell('ended');
     this.#closing = this.#closePorts(how);
     await this.#closing;

@@ -1,15 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SimulatedContainer, type ContainerConfig, type Site } from './simulated-container.ts';
-import { simulatedImage, SimulatedRegistry, splitReference, type SimulatedImage } from './simulated-images.ts';
+import {
+  isLoggedIn,
+  simulatedImage,
+  SimulatedRegistry,
+  splitReference,
+  type SimulatedImage,
+} from './simulated-images.ts';
 
 export type EngineRequest = {
   method: string;
   /** Unversioned, as in Docker's reference, percent-encoded. */
   path: string;
   body: Buffer;
+  /** X-Registry-Auth, if it came with one. */
+  registryAuth?: string;
   signal: AbortSignal;
 };
-export type EngineAnswer = { status: number; body: Buffer };
+export type EngineAnswer = {
+  status: number;
+  body: Buffer;
+  /** After the body, as it comes. */
+  stream?: AsyncIterable<Buffer>;
+};
 
 /** The Docker Engine of one simulated instance: the calls the scheduler orders, with Docker's statuses and bodies. */
 export class SimulatedEngine {
@@ -19,6 +32,7 @@ export class SimulatedEngine {
   #container: SimulatedContainer | undefined;
   #brokenDown: PromiseWithResolvers<never> = neverSettled();
   #isBroken = false;
+  #breaking = new AbortController();
 
   constructor(site: Site, registry = new SimulatedRegistry()) {
     this.#site = site;
@@ -34,12 +48,14 @@ export class SimulatedEngine {
   break(): void {
     this.#isBroken = true;
     this.#brokenDown.reject(new Error('the engine does not answer'));
+    this.#breaking.abort();
   }
 
   mend(): void {
     if (!this.#isBroken) return;
     this.#isBroken = false;
     this.#brokenDown = neverSettled();
+    this.#breaking = new AbortController();
   }
 
   /** The kernel kills the container's process, and Docker treats that like any other exit. */
@@ -50,7 +66,7 @@ export class SimulatedEngine {
   async #answer(request: EngineRequest): Promise<EngineAnswer> {
     const url = new URL(request.path, 'http://docker');
     const call = `${request.method} ${url.pathname}`;
-    if (call === 'POST /images/create') return this.#pull(url.searchParams, request.signal);
+    if (call === 'POST /images/create') return this.#pull(url.searchParams, request);
     if (call === 'POST /containers/create') return this.#create(url.searchParams.get('name') ?? '', request.body);
     const image = /^GET \/images\/(.+)\/json$/.exec(call)?.[1];
     if (image !== undefined) return this.#inspectImage(decodeURIComponent(image));
@@ -63,7 +79,7 @@ export class SimulatedEngine {
       case 'GET /json':
         return json(200, container.inspect());
       case 'GET /logs':
-        return this.#logs(container, url.searchParams);
+        return this.#logs(container, url.searchParams, request.signal);
       case 'POST /start':
         return this.#start(container);
       case 'POST /wait':
@@ -100,11 +116,16 @@ export class SimulatedEngine {
     await this.#container?.kill();
   }
 
-  async #pull(query: URLSearchParams, signal: AbortSignal): Promise<EngineAnswer> {
+  async #pull(query: URLSearchParams, { signal, registryAuth }: EngineRequest): Promise<EngineAnswer> {
     const from = splitReference(query.get('fromImage') ?? '');
     const image = this.#registry.find(from.name, query.get('tag') ?? from.version);
     const shown = `${image.name}:${image.tag}`;
     await sleep(image.pullMs, undefined, { signal });
+    if (!isLoggedIn(image.name, registryAuth)) {
+      const [host = ''] = image.name.split('/');
+      const message = `Head "https://${host}/v2/manifests/${image.tag}": no basic auth credentials`;
+      return json(500, { message });
+    }
     if (!image.isInRegistry) {
       return json(404, { message: `manifest for ${shown} not found: manifest unknown: manifest unknown` });
     }
@@ -181,14 +202,22 @@ export class SimulatedEngine {
     return empty(204);
   }
 
-  #logs(container: SimulatedContainer, query: URLSearchParams): EngineAnswer {
+  #logs(container: SimulatedContainer, query: URLSearchParams, signal: AbortSignal): EngineAnswer {
     const isSet = (name: string) => ['1', 'true'].includes(query.get(name) ?? '');
     const tail = query.get('tail') ?? 'all';
-    const options = { stdout: isSet('stdout'), stderr: isSet('stderr'), timestamps: isSet('timestamps') };
+    const options = {
+      stdout: isSet('stdout'),
+      stderr: isSet('stderr'),
+      timestamps: isSet('timestamps'),
+      tail: /^\d+$/.test(tail) ? Number(tail) : Infinity,
+      sinceNs: nanoseconds(query.get('since') ?? '0'),
+    };
     if (!options.stdout && !options.stderr) {
       return json(400, { message: 'Bad parameters: you must choose at least one stream' });
     }
-    return { status: 200, body: container.logs({ ...options, tail: /^\d+$/.test(tail) ? Number(tail) : Infinity }) };
+    if (!isSet('follow')) return { status: 200, body: container.logs(options) };
+    const ended = AbortSignal.any([signal, this.#breaking.signal]);
+    return { status: 200, body: Buffer.alloc(0), stream: container.followLogs(options, ended) };
   }
 
   #find(reference: string): SimulatedImage | undefined {
@@ -203,6 +232,12 @@ function neverSettled(): PromiseWithResolvers<never> {
   // It may be rejected while nobody waits.
   pending.promise.catch(() => undefined);
   return pending;
+}
+
+/** `seconds[.fraction]`, as Docker takes times. */
+function nanoseconds(time: string): bigint {
+  const [seconds = '', fraction = ''] = time.split('.');
+  return /^\d+$/.test(seconds) ? BigInt(seconds) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0').slice(0, 9)) : 0n;
 }
 
 function isNameOf(name: string, container: SimulatedContainer): boolean {

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 
 /** What a simulated container does; the names that select it are in the README's table. */
-export type Behaviour = { kind: 'web'; status: 200 | 500 } | { kind: 'exit'; code: number; afterMs: number };
+export type Behaviour =
+  { kind: 'web'; status: 200 | 500; linesPerSecond?: number } | { kind: 'exit'; code: number; afterMs: number };
 
 export type SimulatedImage = {
   /** As Docker shows it: without docker.io/library/. */
@@ -16,7 +17,7 @@ export type SimulatedImage = {
 
 /**
  * Every name is an image that answers HTTP 200, but for `sim/exit:<code>` (exits at once), `sim/crash:<seconds>` (runs,
- * then exits 1), `sim/unhealthy` (answers 500), `sim/slow:<seconds>` (takes that long to pull), `sim/missing`.
+ * then exits 1), `sim/unhealthy` (answers 500), `sim/print:<n>` (prints n numbered lines a second), `sim/slow:<seconds>` (takes that long to pull), `sim/missing`.
  * @param version tag or digest
  * @param generation how often the tag was pushed; each has a digest of its own
  */
@@ -62,6 +63,18 @@ export function splitReference(reference: string): { name: string; version: stri
   return { name, version: digest ?? (colon === -1 ? 'latest' : beforeDigest.slice(colon + 1)) };
 }
 
+/**
+ * Whether its registry lets a pull in. Those of ECR want what the local cloud hands out; the others take everybody.
+ * @param registryAuth Docker's X-Registry-Auth
+ */
+export function isLoggedIn(name: string, registryAuth = ''): boolean {
+  if (!ECR.test(name)) return true;
+  const auth = Buffer.from(registryAuth, 'base64url').toString();
+  return auth.includes('"username":"AWS"') && auth.includes('"password":"ecr-');
+}
+
+const ECR = /^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com\//;
+
 function behaviour(name: string, number: number | undefined): Behaviour {
   switch (name) {
     case 'sim/exit':
@@ -70,6 +83,8 @@ function behaviour(name: string, number: number | undefined): Behaviour {
       return { kind: 'exit', code: 1, afterMs: (number ?? 5) * 1000 };
     case 'sim/unhealthy':
       return { kind: 'web', status: 500 };
+    case 'sim/print':
+      return { kind: 'web', status: 200, linesPerSecond: Math.min(number ?? 1, 1000) };
     default:
       return { kind: 'web', status: 200 };
   }

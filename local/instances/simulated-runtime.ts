@@ -1,7 +1,8 @@
 import type { BootedInstance, Disturbance, Guest, InstanceRuntime } from '../cloud/runtime.ts';
 import { Gate } from './gate.ts';
 import { PowerSwitch } from './power-switch.ts';
-import { newDisk, runSimulatedAgent, type AgentDisk } from './simulated-agent.ts';
+import { newDisk, type AgentDisk } from './agent-world.ts';
+import { runSimulatedAgent } from './simulated-agent.ts';
 import { SimulatedEngine } from './simulated-engine.ts';
 import { SimulatedRegistry } from './simulated-images.ts';
 import type { ContainerEvent } from './simulated-container.ts';

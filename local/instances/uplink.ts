@@ -34,10 +34,10 @@ export class Uplink {
   }
 
   /** @throws CurlError 28 while it is cut, 56 for a lost answer */
-  async send(request: () => Promise<HttpAnswer>, signal: AbortSignal): Promise<HttpAnswer> {
+  async send(request: () => Promise<HttpAnswer>, signal: AbortSignal, isRepeatable = true): Promise<HttpAnswer> {
     if (this.#isCut()) await Promise.race([this.#cut?.promise, sleep(CONNECT_MS, undefined, { signal })]);
     if (this.#isCut()) throw new CurlError(28);
-    if (this.#twice > 0) {
+    if (isRepeatable && this.#twice > 0) {
       this.#twice -= 1;
       await request();
     }

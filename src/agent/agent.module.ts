@@ -39,8 +39,8 @@ const log = (message: string, error: unknown): void =>
     },
     { provide: IDENTITY_KEYS, useFactory: readIdentityKeys, inject: [CONFIG] },
   ],
-  // For AgentGuard on routes of other modules.
-  exports: [Agents],
+  // Agents: for AgentGuard on routes of other modules.
+  exports: [OrderDesk, Agents],
 })
 export class AgentModule implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(

@@ -2,12 +2,12 @@
 # The agent of one instance: it takes orders from the scheduler, pipes them to the Docker engine and sends the raw answers back.
 # It decides nothing and parses no body: all it needs stands in response headers, and nothing it is sent is ever evaluated.
 # Its memory is the state folder. Each file is moved into place whole, so a kill at any moment leaves nothing half done:
-#   token after registered dead-man probe    orders/<number>/{headers,body}: taken, + answer, result: to be sent, gone: sent
+#   token after registered dead-man probe logs    orders/<number>/{headers,body}: taken, + answer, result: to be sent, gone: sent
 set -u
 umask 077
 export LC_ALL=C # [A-Z] means ASCII
 
-VERSION=1
+VERSION=2
 SOCKET=${DOCKER_SOCKET:-/var/run/docker.sock}
 IMDS=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}/latest
 cd "${SCHEDULER_AGENT_DIR:-/var/lib/scheduler-agent}" || exit 1
@@ -146,6 +146,10 @@ start() {
       before=$(cat probe 2>/dev/null || :) && echo "$1" | keep probe
       [ "${before:-$1}" = "$1" ] || rm -rf "orders/$before"
       follow_probe "$1" & ;;
+    logs/*)
+      # It goes on where the one before was acknowledged; that one ends with its segment.
+      [ -e "orders/$1/since" ] || cp "orders/$(cat logs 2>/dev/null)/since" "orders/$1/" 2>/dev/null
+      echo "$1" | keep logs && ship_logs "$1" & ;;
     watch-spot/*) watch_spot "$1" & ;;
     */background) carry_out "$1" & ;;
     *) carry_out "$1" ;;
@@ -156,8 +160,8 @@ carry_out() {
   case $kind in
     docker) call_docker "$1" ;;
     dead-man) if [ "$(header "$1" dead-man-renews)" = yes ]; then : | keep renews; else rm -f renews; fi
-      if set_dead_man "$(header "$1" dead-man-minutes)"; then done_well "$1"; else refuse "$1" 'malformed Dead-Man-Minutes'; fi ;;
-    shutdown) done_well "$1" && send "$1"; shutdown -h now ;;
+      if set_dead_man "$(header "$1" dead-man-minutes)"; then result "$1" 200; else refuse "$1" 'malformed Dead-Man-Minutes'; fi ;;
+    shutdown) result "$1" 200 && send "$1"; shutdown -h now ;;
     *) refuse "$1" 'unknown order kind' ;;
   esac
   send_for_ever "$1" &
@@ -195,20 +199,20 @@ call_docker() (
 
 # Arguments: order, status, error or none. Once this is on disk the order is never carried out again, only answered.
 result() {
-  say "order $1, $kind: $2 ${3:-}"
+  say "order $1, $kind: $2 ${3:-}"; : >>"orders/$1/answer"
   printf "Result-Status: %s\n${3:+Result-Error: $3\n}" "$2" | keep "orders/$1/result"
 }
-done_well() { : >"orders/$1/answer" && result "$1" 200; }
 refuse() { echo "$2" >"orders/$1/answer" && result "$1" 0 "$2"; }
 
 # True when nothing is left to send. The folder is moved before it is removed: half of one could be taken for an order.
 send() {
   case $(api 30 "/orders/$1/result" -o /dev/null -H @authorization -H "@orders/$1/result" \
     -H 'Content-Type: application/octet-stream' --data-binary "@orders/$1/answer") in
-    204 | 404 | 409 | 410) mv "orders/$1" "sent/$1" && rm -rf "sent/$1" ;;
+    204 | 404 | 409 | 410) forget "$1" ;;
     *) return 1 ;;
   esac
 }
+forget() { mv "orders/$1" "sent/$1" && rm -rf "sent/$1"; }
 
 send_for_ever() (
   wait=1
@@ -244,6 +248,42 @@ follow_probe() (
     fi
     sleep "$interval"
   done
+)
+
+# Lines leave as they are printed, in segments of half a minute or 8 MiB: what Docker answers is piped as it comes into an
+# upload, whose answer says where the next one begins. What was not acknowledged is sent again.
+ship_logs() (
+  dir=orders/$1 at=orders/$1/at seconds=$(header "$1" order-timeout) began=$(now) follow='' wait=1
+  [ "$(header "$1" logs-follow)" != yes ] || follow='&follow=1'
+  is_number "$seconds" || refuse "$1" 'malformed Order-Timeout'
+  while is_alive && [ "$(cat logs)" = "$1" ] && [ ! -e "$dir/result" ]; do
+    rm -rf "$at" && mkdir "$at" && since=$(cat "$dir/since" 2>/dev/null || echo 0)
+    status=$({
+      curl -q -gsfN --unix-socket "$SOCKET" --max-time 30 -w '%{stderr}%{http_code}' 2>"$at/answer" \
+        "http://docker/containers/job/logs?stdout=1&stderr=1&timestamps=1&since=$since$follow" &
+      echo $! >"$at/pid" && wait $!; echo $? >"$at/code"
+    } | {
+      # A silent container costs no request. dd: head would hold a trickle back. Rest: whether a stream that ends was cut.
+      dd bs=1 count=1 of="$at/first" 2>/dev/null
+      [ ! -s "$at/first" ] || {
+        cat "$at/first" && dd bs=1k count=8192 2>/dev/null && { [ -n "$follow" ] || dd bs=1 count=1 of="$at/rest" 2>/dev/null; }
+      } | api 60 "/orders/$1/logs?since=$since" -o /dev/null -D "$at/told" -X POST -T - -H @authorization \
+        -H 'Content-Type: application/vnd.docker.multiplexed-stream'
+      kill "$(cat "$at/pid")" 2>/dev/null
+    })
+    read -r code <"$at/code"
+    [ "$status" = 200 ] && sed -n 's/^[Ll]ogs-[Ss]ince: *\([0-9]\{1,10\}\.[0-9]\{9\}\)[^0-9]*$/\1/p' "$at/told" >"$at/since" &&
+      [ -s "$at/since" ] && mv -f "$at/since" "$dir/since" && wait=1 status=''
+    case ${status:-$code} in
+      404 | 409 | 410) forget "$1" && return ;;
+      23 | 28 | 143) ;;
+      0) if [ -n "$follow" ]; then sleep 1; elif [ ! -s "$at/rest" ]; then result "$1" 200; fi ;;
+      22) result "$1" "$(cat "$at/answer")" ;;
+      *) back_off ;;
+    esac
+    [ -n "$follow" ] || [ -e "$dir/result" ] || [ $(($(now) - began)) -lt "$seconds" ] || result "$1" 0 'curl 28'
+  done
+  if [ -e "$dir/result" ]; then send_for_ever "$1"; elif is_alive; then forget "$1"; fi
 )
 
 main

@@ -58,6 +58,14 @@ describe('renderOrder', () => {
       },
     ],
     [{ kind: 'shutdown' }, { 'order-kind': 'shutdown', 'order-mode': 'foreground', 'order-timeout': '30' }],
+    [
+      { kind: 'logs', follow: true, timeoutSeconds: 30 },
+      { 'order-kind': 'logs', 'order-mode': 'background', 'order-timeout': '30', 'logs-follow': 'yes' },
+    ],
+    [
+      { kind: 'logs', follow: false, timeoutSeconds: 10 },
+      { 'order-kind': 'logs', 'order-mode': 'background', 'order-timeout': '10', 'logs-follow': 'no' },
+    ],
     [{ kind: 'watch-spot' }, { 'order-kind': 'watch-spot', 'order-mode': 'background', 'order-timeout': '30' }],
   ])('puts everything into headers: %j', (spec, headers) => {
     expect(renderOrder(7, spec)).toEqual({ number: 7, headers: { 'order-number': '7', ...headers }, body: '' });
@@ -93,6 +101,7 @@ describe('renderOrder', () => {
     ['url', { ...probe, url: 'https://127.0.0.1/' }],
     ['url', { ...probe, url: 'http://127.0.0.1/ x' }],
     ['retries', { ...probe, retries: Number.NaN }],
+    ['timeoutSeconds', { kind: 'logs', follow: false, timeoutSeconds: 0 }],
     ['minutes', { kind: 'dead-man', minutes: -1 }],
   ])('refuses what an agent would: %s of %j', (name, spec) => {
     expect(() => renderOrder(1, spec)).toThrow(name);

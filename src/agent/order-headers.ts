@@ -11,9 +11,7 @@ export type RenderedOrder = {
 /** Body of one result. What Docker answers beyond it never leaves the instance (see Docker-Max-Bytes). */
 export const RESULT_LIMIT_BYTES = 1024 * 1024;
 
-/**
- * Order-Timeout of orders that call nothing slow; the agent itself bounds only calls to Docker by it.
- */
+/** Order-Timeout of orders that call nothing slow; the agent itself bounds only calls to Docker, and a flush, by it. */
 const PLAIN_TIMEOUT_SECONDS = 30;
 
 /** @throws Error naming the header whose value an agent would refuse: the order's maker is at fault, nobody else. */
@@ -66,6 +64,12 @@ function detailsOf(spec: OrderSpec): Record<string, string> {
         ...plain('foreground'),
         'dead-man-minutes': String(notNegative('minutes', spec.minutes)),
         ...(spec.renews && { 'dead-man-renews': 'yes' }),
+      };
+    case 'logs':
+      return {
+        'order-mode': 'background',
+        'order-timeout': String(positive('timeoutSeconds', spec.timeoutSeconds)),
+        'logs-follow': spec.follow ? 'yes' : 'no',
       };
     case 'shutdown':
       return plain('foreground');

@@ -27,6 +27,11 @@ export type OrderSpec =
     }
   /** Arms the dead-man switch anew, 0 turns it off; `renews`: each later answer of ours starts it over. */
   | { kind: 'dead-man'; minutes: number; renews?: boolean }
+  /**
+   * Docker's log stream of the container, in segments. `follow`: until another order of this kind takes its place, and it is
+   * answered only when Docker refuses. Else up to where the stream ends, answered 200 once all of it is stored, or 0 in time.
+   */
+  | { kind: 'logs'; follow: boolean; timeoutSeconds: number }
   | { kind: 'shutdown' }
   | { kind: 'watch-spot' };
 

@@ -4,6 +4,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
+import { Occurrence } from '../process/observation.js';
 import { Agents } from './agents.js';
 import type { RegistrationForm } from './agent.schema.js';
 import { type Identity, readIdentity } from './identity.js';
@@ -13,6 +14,11 @@ import { admit, admitAdopted, type Admission, readRegistrationFacts } from './re
 
 /** Keys that may sign identity documents, by the token IDENTITY_KEYS. */
 export const IDENTITY_KEYS = Symbol('IDENTITY_KEYS');
+
+/** Registrations by what became of them: `registered`, or why not. */
+export const registrations = new Occurrence<{
+  readonly outcome: 'registered' | 'unavailable' | RefusalReason | 'forged-document' | 'token-in-use';
+}>('agent-registration');
 
 /** Each try after the first follows a change someone else committed meanwhile; three in a row is no coincidence. */
 const MAX_TRIES = 3;
@@ -55,6 +61,7 @@ export class RegistrationService {
       if (outcome === 'registered') return;
       if (outcome === 'ask-again') break;
     }
+    registrations.tell({ outcome: 'unavailable' });
     throw new Problem('unavailable', 'Ask again.', { retryAfterSeconds: 1 });
   }
 
@@ -75,6 +82,7 @@ export class RegistrationService {
     this.agents.forget(token);
     this.signals.sendHere('new-events');
     this.signals.send('shapes');
+    registrations.tell({ outcome: 'registered' });
     this.#logger.log('registered', {
       instanceId: identity.instanceId,
       ...(isAdoption ? { adopted: true } : { launchId: verdict.launchId }),
@@ -83,6 +91,7 @@ export class RegistrationService {
   }
 
   #refusal(reason: RefusalReason | 'forged-document' | 'token-in-use', isAlarm: boolean, identity?: Identity): Problem {
+    registrations.tell({ outcome: reason });
     // It asks again every few seconds until an operator has decided, who was alarmed when it was found.
     if (reason === 'quarantined') return new Problem('forbidden', 'This instance is in quarantine.');
     this.#logger.warn('registration refused', {

@@ -30,11 +30,20 @@ export type Caller = {
   readonly scope: Scope;
   /** Living jobs there may be in the scope when this caller makes one; null = as many as the cluster may have. */
   readonly maxJobs: number | null;
+  /** Instances the jobs of the scope may have when this caller asks for one more; null = no limit of its own. */
+  readonly maxInstances: number | null;
   /** Null = as the settings say. */
   readonly requestsPerMinute: number | null;
 };
 
-export const ADMIN: Caller = { id: 'admin', role: 'admin', scope: null, maxJobs: null, requestsPerMinute: null };
+export const ADMIN: Caller = {
+  id: 'admin',
+  role: 'admin',
+  scope: null,
+  maxJobs: null,
+  maxInstances: null,
+  requestsPerMinute: null,
+};
 export const ANONYMOUS: Caller = { ...ADMIN, id: 'anonymous' };
 
 export type Verdict = 'granted' | 'needs-role' | 'needs-whole-scope' | 'outside-scope';

@@ -10,7 +10,10 @@ const LONGEST_MS = 15 * 60_000;
 export class StreamEnds {
   readonly #streams = new Map<string, Set<AbortController>>();
 
-  constructor(signals: Pick<Signals, 'on'>, shutdown: Pick<Shutdown, 'onBegin'>) {
+  constructor(
+    signals: Pick<Signals, 'on'>,
+    private readonly shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>,
+  ) {
     signals.on('tokens', (ids) => (ids.length > 0 ? ids : [...this.#streams.keys()]).forEach((id) => this.#end(id)));
     shutdown.onBegin(() => [...this.#streams.keys()].forEach((id) => this.#end(id)));
   }
@@ -27,6 +30,8 @@ export class StreamEnds {
       if (streams.size === 0 && this.#streams.get(id) === streams) this.#streams.delete(id);
       controller.abort();
     });
+    // On a connection that is still open: closing would wait for it.
+    if (this.shutdown.hasBegun) controller.abort();
     return controller.signal;
   }
 

@@ -26,6 +26,9 @@ export class Token {
   @Column('int', { name: 'max_jobs', nullable: true })
   maxJobs!: number | null;
 
+  @Column('int', { name: 'max_instances', nullable: true })
+  maxInstances!: number | null;
+
   @Column('int', { name: 'requests_per_minute', nullable: true })
   requestsPerMinute!: number | null;
 

@@ -34,6 +34,11 @@ const maxJobs = z
   .nullable()
   .meta({ description: 'Living jobs there may be in the scope when this token makes one. Null: no limit of its own.' });
 
+const maxInstances = z.int().min(0).max(1_000_000).nullable().meta({
+  description:
+    'Instances the jobs of the scope may have, those on their way and those that are ending included, when this token asks for one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.',
+});
+
 const requestsPerMinute = z
   .int()
   .min(1)
@@ -47,6 +52,7 @@ export const CreateToken = z
     role,
     scope: scope.default(null),
     maxJobs: maxJobs.default(null),
+    maxInstances: maxInstances.default(null),
     requestsPerMinute: requestsPerMinute.default(null),
     expiresInDays: z.int().min(1).max(3650).nullable().default(null).meta({ description: 'Null: never.' }),
   })
@@ -57,7 +63,9 @@ export const CreateToken = z
   })
   .meta({
     id: 'CreateToken',
-    examples: [{ name: 'ci of team a', role: 'deployer', scope: ['team-a-'], maxJobs: 20, expiresInDays: 365 }],
+    examples: [
+      { name: 'ci of team a', role: 'deployer', scope: ['team-a-'], maxJobs: 20, maxInstances: 40, expiresInDays: 365 },
+    ],
   });
 export type CreateToken = z.infer<typeof CreateToken>;
 
@@ -69,6 +77,7 @@ const tokenFields = {
   role,
   scope,
   maxJobs,
+  maxInstances,
   requestsPerMinute,
   createdAt: time,
   expiresAt: time.nullable(),
@@ -95,6 +104,7 @@ export const TOKEN_EXAMPLE: TokenResponse = {
   role: 'deployer',
   scope: ['team-a-'],
   maxJobs: 20,
+  maxInstances: 40,
   requestsPerMinute: null,
   createdAt: '2026-05-04T09:30:00.000Z',
   expiresAt: '2027-05-04T09:30:00.000Z',

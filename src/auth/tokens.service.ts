@@ -25,10 +25,11 @@ export class TokensService {
 
   /** The only answer that holds the token itself. */
   async create(wanted: CreateToken): Promise<NewTokenResponse> {
-    const { name, role, scope, maxJobs, requestsPerMinute, expiresInDays } = wanted;
+    const { name, role, scope, maxJobs, maxInstances, requestsPerMinute, expiresInDays } = wanted;
     for (let left = TRIES; left > 0; left -= 1) {
       const { id, token, hash } = makeToken();
-      const values = [id, name, hash, role, scope, maxJobs, requestsPerMinute, expiresInDays, ...authorValues()];
+      const limits = [maxJobs, maxInstances, requestsPerMinute, expiresInDays];
+      const values = [id, name, hash, role, scope, ...limits, ...authorValues()];
       const [row] = await this.database.query<TokenRow>(INSERT, values);
       if (row) return { token, ...toToken(row) };
     }
@@ -63,6 +64,7 @@ type TokenRow = {
   role: Role;
   scope: string[] | null;
   max_jobs: number | null;
+  max_instances: number | null;
   requests_per_minute: number | null;
   created_at: Date;
   expires_at: Date | null;
@@ -77,6 +79,7 @@ function toToken(row: TokenRow): TokenResponse {
     role: row.role,
     scope: row.scope,
     maxJobs: row.max_jobs,
+    maxInstances: row.max_instances,
     requestsPerMinute: row.requests_per_minute,
     createdAt: row.created_at.toISOString(),
     expiresAt: row.expires_at?.toISOString() ?? null,
@@ -90,7 +93,7 @@ function notFound(id: string): never {
 }
 
 const COLUMNS = `
-  id, name, role, scope, max_jobs, requests_per_minute, created_at, expires_at, last_used_at, revoked_at`;
+  id, name, role, scope, max_jobs, max_instances, requests_per_minute, created_at, expires_at, last_used_at, revoked_at`;
 
 /** CTE: tells of the tokens that `changed` holds. */
 const toldSql = (type: EventType, actor: string, cause: string): string => `told AS (
@@ -102,11 +105,11 @@ const toldSql = (type: EventType, actor: string, cause: string): string => `told
 
 const INSERT = `
   WITH changed AS (
-    INSERT INTO tokens (id, name, hash, role, scope, max_jobs, requests_per_minute, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + make_interval(days => $8::int))
+    INSERT INTO tokens (id, name, hash, role, scope, max_jobs, max_instances, requests_per_minute, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(days => $9::int))
     ON CONFLICT (id) DO NOTHING
     RETURNING *, true AS is_news
-  ), ${toldSql('token.created', '$9', '$10')}
+  ), ${toldSql('token.created', '$10', '$11')}
   SELECT ${COLUMNS} FROM changed`;
 
 // A Date has milliseconds only: as text the position is the row's very own.

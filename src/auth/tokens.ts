@@ -19,6 +19,7 @@ type Row = {
   role: Role;
   scope: string[] | null;
   max_jobs: number | null;
+  max_instances: number | null;
   requests_per_minute: number | null;
   has_ended: boolean;
 };
@@ -79,6 +80,7 @@ export class Tokens {
       role: row.role,
       scope: row.scope,
       maxJobs: row.max_jobs,
+      maxInstances: row.max_instances,
       requestsPerMinute: row.requests_per_minute,
     };
   }
@@ -116,7 +118,7 @@ export class Tokens {
 }
 
 const GET = `
-  SELECT id, hash, role, scope, max_jobs, requests_per_minute,
+  SELECT id, hash, role, scope, max_jobs, max_instances, requests_per_minute,
          LEAST(revoked_at, expires_at, 'infinity') <= clock_timestamp() AS has_ended
   FROM tokens WHERE id = $1`;
 

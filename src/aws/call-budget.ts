@@ -106,7 +106,7 @@ export class CallBudget {
   }
 }
 
-const ACTIONS = [
+export const ACTIONS = [
   'RunInstances',
   'TerminateInstances',
   'CreateTags',

@@ -12,6 +12,7 @@ import {
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { AwsError, toAwsError } from './aws-error.js';
+import { type Ec2Call, ec2Calls } from './ec2-calls.js';
 import { CLUSTER_TAG, type Ec2Health, type Ec2Instance, type RunInput, type Tag } from './ec2-types.js';
 
 export type Ec2Options = {
@@ -47,7 +48,7 @@ export class Ec2 {
   }
 
   async runInstances(input: RunInput, clientToken: string): Promise<Ec2Instance[]> {
-    return this.#call('RunInstances', async (options) => {
+    return this.#call({ action: 'RunInstances', launchId: clientToken }, async (options) => {
       const InstanceType = input.InstanceType as _InstanceType;
       const command = new RunInstancesCommand({ ...input, InstanceType, ClientToken: clientToken });
       const answer = await this.#mutating.send(command, options);
@@ -88,20 +89,20 @@ export class Ec2 {
 
   /** Takes effect for all or none: one id EC2 does not know fails the call with `not-found`. */
   async terminate(ids: readonly string[]): Promise<void> {
-    await this.#call('TerminateInstances', (options) =>
+    await this.#call({ action: 'TerminateInstances', instanceIds: ids }, (options) =>
       this.#mutating.send(new TerminateInstancesCommand({ InstanceIds: [...ids] }), options),
     );
   }
 
   async createTags(ids: readonly string[], tags: readonly Tag[]): Promise<void> {
-    await this.#call('CreateTags', (options) =>
+    await this.#call({ action: 'CreateTags', instanceIds: ids }, (options) =>
       this.#mutating.send(new CreateTagsCommand({ Resources: [...ids], Tags: [...tags] }), options),
     );
   }
 
   /** Id of the newest image of Amazon's own whose name matches; null = there is none. */
   async findImage({ name, architecture }: ImageQuery): Promise<string | null> {
-    const answer = await this.#call('DescribeImages', (options) =>
+    const answer = await this.#call({ action: 'DescribeImages' }, (options) =>
       this.#reading.send(
         new DescribeImagesCommand({
           // By name alone anybody's public image could answer («whoAMI»).
@@ -122,7 +123,7 @@ export class Ec2 {
 
   /** The default VPC's subnets, one a zone, by zone name. */
   async findDefaultSubnets(): Promise<string[]> {
-    const answer = await this.#call('DescribeSubnets', (options) =>
+    const answer = await this.#call({ action: 'DescribeSubnets' }, (options) =>
       this.#reading.send(
         new DescribeSubnetsCommand({ Filters: [{ Name: 'default-for-az', Values: ['true'] }] }),
         options,
@@ -142,7 +143,7 @@ export class Ec2 {
   async *#describePages(input: DescribeInstancesCommandInput): AsyncGenerator<Ec2Instance[]> {
     let NextToken: string | undefined;
     do {
-      const page = await this.#call('DescribeInstances', (options) =>
+      const page = await this.#call({ action: 'DescribeInstances' }, (options) =>
         this.#reading.send(
           new DescribeInstancesCommand({ ...input, MaxResults: PAGE, ...(NextToken && { NextToken }) }),
           options,
@@ -156,7 +157,7 @@ export class Ec2 {
   /** One unknown id fails the whole call: then each is asked alone. */
   async #describeStatusesOf(ids: string[]): Promise<[string, Ec2Health][]> {
     try {
-      const answer = await this.#call('DescribeInstanceStatus', (options) =>
+      const answer = await this.#call({ action: 'DescribeInstanceStatus' }, (options) =>
         this.#reading.send(new DescribeInstanceStatusCommand({ InstanceIds: ids, IncludeAllInstances: true }), options),
       );
       return (answer.InstanceStatuses ?? []).map(({ InstanceId, InstanceStatus, SystemStatus }) => [
@@ -174,12 +175,14 @@ export class Ec2 {
     }
   }
 
-  async #call<T>(action: string, send: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
-    try {
-      return await send({ abortSignal: AbortSignal.timeout(this.#timeoutMs) });
-    } catch (error) {
-      throw toAwsError(action, error);
-    }
+  async #call<T>(call: Ec2Call, send: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
+    return ec2Calls.run(call, async () => {
+      try {
+        return await send({ abortSignal: AbortSignal.timeout(this.#timeoutMs) });
+      } catch (error) {
+        throw toAwsError(call.action, error);
+      }
+    });
   }
 }
 

@@ -30,7 +30,7 @@ describe('loadConfig', () => {
       trustProxy: false,
     });
     expect(config.database).toEqual({ url: enough.DATABASE_URL, listenUrl: enough.DATABASE_URL });
-    expect(config.aws).toEqual({ region: 'us-west-2', quotaShare: 0.8 });
+    expect(config.aws).toEqual({ region: 'us-west-2', quotaShare: 0.8, ecrRegistries: ['own'] });
     expect(config).toMatchObject({ cluster: 'default', role: 'all', webConcurrency: 1, logLevel: 'info' });
     expect(config.limits).toEqual({ requestsPerMinute: 6000 });
     expect(config.fleet).toEqual({
@@ -40,6 +40,22 @@ describe('loadConfig', () => {
       allowedProfiles: [],
     });
     expect(config.encryptionKeys.map((key) => key.export())).toEqual([Buffer.alloc(32, 7)]);
+  });
+
+  it.each([
+    [{}, 'none'],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' }, 'otlp'],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://collector:4318/v1/traces' }, 'otlp'],
+    [{ OTEL_TRACES_EXPORTER: 'otlp' }, 'otlp'],
+    [{ OTEL_TRACES_EXPORTER: 'none', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' }, 'none'],
+    [{ OTEL_SDK_DISABLED: 'true', OTEL_TRACES_EXPORTER: 'otlp' }, 'none'],
+  ])('makes spans only where OpenTelemetry’s variables ask for them: %j', (given, exporter) => {
+    expect(loadConfig({ ...enough, ...given }).tracing).toEqual({
+      exporter,
+      serviceName: 'scheduler-api',
+      sampler: 'parentbased_always_on',
+      sampledShare: 1,
+    });
   });
 
   it('builds the database address from POSTGRES_*, whatever the password holds', () => {
@@ -68,6 +84,7 @@ describe('loadConfig', () => {
       AWS_ACCOUNT_ID: '123456789012',
       ALLOWED_SUBNETS: ' subnet-0123456789abcdef0 ,subnet-01234567,',
       MAX_INSTANCES: '12',
+      ECR_REGISTRIES: 'own, 123456789012.dkr.ecr.eu-west-1.amazonaws.com',
       MAX_JOBS: '10',
       RATE_LIMIT: '60',
       DOCS: 'off',
@@ -87,6 +104,7 @@ describe('loadConfig', () => {
     });
     expect(config.database.listenUrl).toBe('postgres://direct/x');
     expect(config.aws.accountId).toBe('123456789012');
+    expect(config.aws.ecrRegistries).toEqual(['own', '123456789012.dkr.ecr.eu-west-1.amazonaws.com']);
     expect(config.fleet).toMatchObject({
       allowedSubnets: ['subnet-0123456789abcdef0', 'subnet-01234567'],
       maxInstances: 12,
@@ -113,6 +131,10 @@ describe('loadConfig', () => {
     ['a port that is no number', { PORT: secret }, 'PORT'],
     ['events that are kept no day', { EVENTS_RETENTION_DAYS: '0' }, 'EVENTS_RETENTION_DAYS'],
     ['a host with a path', { HOST: `${secret}/x`, ADMIN_TOKEN: TOKEN, PUBLIC_URL: 'http://me' }, 'HOST'],
+    ['a network with impossible bits', { WEBHOOKS_ALLOWED_NETWORKS: '10.0.0.0/33' }, 'WEBHOOKS_ALLOWED_NETWORKS'],
+    ['a network by its name', { WEBHOOKS_ALLOWED_NETWORKS: `${secret}/8` }, 'WEBHOOKS_ALLOWED_NETWORKS'],
+    ['half an address', { WEBHOOKS_ALLOWED_NETWORKS: '10.0.0' }, 'WEBHOOKS_ALLOWED_NETWORKS'],
+    ['a URL for a host', { WEBHOOKS_ALLOWED_NETWORKS: `https://${secret}` }, 'WEBHOOKS_ALLOWED_NETWORKS'],
     ['a short token', { ADMIN_TOKEN: secret }, 'ADMIN_TOKEN'],
     ['a token with a space', { ADMIN_TOKEN: `${secret} ${secret}` }, 'ADMIN_TOKEN'],
     ['no key', { ENCRYPTION_KEY: undefined }, 'ENCRYPTION_KEY'],
@@ -134,8 +156,14 @@ describe('loadConfig', () => {
     ['a quota share above one', { EC2_QUOTA_SHARE: '1.5' }, 'EC2_QUOTA_SHARE'],
     ['an AMI that is none', { DEFAULT_IMAGE_ID: secret }, 'DEFAULT_IMAGE_ID'],
     ['a subnet that is none', { ALLOWED_SUBNETS: `subnet-01234567,${secret}` }, 'ALLOWED_SUBNETS'],
+    ['a registry of ECR that is none', { ECR_REGISTRIES: `own,${secret}` }, 'ECR_REGISTRIES'],
     ['a proxy that is none', { TRUST_PROXY: `10.0.0.0/8,${secret}` }, 'TRUST_PROXY'],
     ['a secrets address without a key', { SECRETS_URI: `s3://${secret}` }, 'SECRETS_URI'],
+    ['a collector without a scheme', { OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' }, 'OTEL_EXPORTER_OTLP_ENDPOINT'],
+    ['a protocol we do not speak', { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, 'OTEL_EXPORTER_OTLP_PROTOCOL'],
+    ['an unknown exporter', { OTEL_TRACES_EXPORTER: 'zipkin' }, 'OTEL_TRACES_EXPORTER'],
+    ['an unknown sampler', { OTEL_TRACES_SAMPLER: 'jaeger_remote' }, 'OTEL_TRACES_SAMPLER'],
+    ['a share above all', { OTEL_TRACES_SAMPLER_ARG: '1.1' }, 'OTEL_TRACES_SAMPLER_ARG'],
     ['logs in a bucket without a name', { LOGS_URI: `s3:///${secret}` }, 'LOGS_URI'],
     ['logs at another kind of address', { LOGS_URI: `ftp://${secret}` }, 'LOGS_URI'],
     ['no room for logs', { LOGS_MAX_MIB: '0' }, 'LOGS_MAX_MIB'],

@@ -24,11 +24,14 @@ export type Config = {
     readonly accountId?: string;
     /** Above 0, at most 1. */
     readonly quotaShare: number;
+    /** Hosts; `own`: that of our own account in `region`. */
+    readonly ecrRegistries: readonly string[];
   };
   readonly cluster: string;
   readonly role: Role;
   readonly webConcurrency: number;
   readonly retentionDays: number;
+  readonly eventsRetentionDays: number;
   readonly logs: {
     /** Where sealed chunks are. */
     readonly folder: LogFolder;
@@ -36,7 +39,6 @@ export type Config = {
     readonly maxBytes: number;
     readonly retentionDays: number;
   };
-  readonly eventsRetentionDays: number;
   readonly limits: {
     /** Of a token without a limit of its own. */
     readonly requestsPerMinute: number;
@@ -54,9 +56,20 @@ export type Config = {
     readonly allowedProfiles: readonly string[];
     readonly maxInstances?: number;
   };
+  readonly webhooks: {
+    /** Networks, addresses and host names webhooks may lead to besides public addresses. */
+    readonly allowedNetworks: readonly string[];
+  };
   /** `certificates`: paths of PEM files trusted besides AWS's own. */
   readonly identity: { readonly certificates: readonly string[] };
   readonly logLevel: LogLevel;
+  readonly tracing: {
+    readonly exporter: 'otlp' | 'console' | 'none';
+    readonly serviceName: string;
+    readonly sampler: Settings['OTEL_TRACES_SAMPLER'];
+    /** From 0 to 1, for samplers by ratio. */
+    readonly sampledShare: number;
+  };
 };
 /** `prefix` is empty or ends with a slash. */
 export type LogFolder =
@@ -119,17 +132,18 @@ function group(settings: Settings, isPathStyle: boolean): Config {
       region: settings.AWS_REGION,
       ...(settings.AWS_ACCOUNT_ID !== undefined && { accountId: settings.AWS_ACCOUNT_ID }),
       quotaShare: settings.EC2_QUOTA_SHARE,
+      ecrRegistries: settings.ECR_REGISTRIES,
     },
     cluster: settings.CLUSTER,
     role: settings.ROLE,
     webConcurrency: settings.WEB_CONCURRENCY,
     retentionDays: settings.RETENTION_DAYS,
+    eventsRetentionDays: settings.EVENTS_RETENTION_DAYS,
     logs: {
       folder: logFolderOf(settings.LOGS_URI, isPathStyle),
       maxBytes: settings.LOGS_MAX_MIB * 1_048_576,
       retentionDays: settings.LOGS_RETENTION_DAYS,
     },
-    eventsRetentionDays: settings.EVENTS_RETENTION_DAYS,
     limits: {
       requestsPerMinute: settings.RATE_LIMIT,
       ...(settings.MAX_JOBS !== undefined && { maxJobs: settings.MAX_JOBS }),
@@ -142,9 +156,22 @@ function group(settings: Settings, isPathStyle: boolean): Config {
       allowedProfiles: settings.ALLOWED_PROFILES,
       ...(settings.MAX_INSTANCES !== undefined && { maxInstances: settings.MAX_INSTANCES }),
     },
+    webhooks: { allowedNetworks: settings.WEBHOOKS_ALLOWED_NETWORKS },
     identity: { certificates: settings.IDENTITY_CERTIFICATES },
     logLevel: settings.LOG_LEVEL,
+    tracing: {
+      exporter: tracesExporterOf(settings),
+      serviceName: settings.OTEL_SERVICE_NAME,
+      sampler: settings.OTEL_TRACES_SAMPLER,
+      sampledShare: settings.OTEL_TRACES_SAMPLER_ARG,
+    },
   };
+}
+
+function tracesExporterOf(settings: Settings): Config['tracing']['exporter'] {
+  if (settings.OTEL_SDK_DISABLED) return 'none';
+  const endpoint = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
+  return settings.OTEL_TRACES_EXPORTER ?? (endpoint === undefined ? 'none' : 'otlp');
 }
 
 function logFolderOf(uri: string, isPathStyle: boolean): LogFolder {

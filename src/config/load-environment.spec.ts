@@ -66,14 +66,19 @@ describe('loadEnvironment', () => {
     expect(merged).toMatchObject({ A: 'process', B: 's3', C: 'file', D: 's3' });
   });
 
-  it('hands what the AWS SDK reads to the process, and nothing else', async () => {
+  it('hands what the AWS SDK and OpenTelemetry read to the process, and nothing else', async () => {
     await write('.env', `AWS_PROFILE=ops\nADMIN_TOKEN=secret\nSECRETS_URI=s3://bucket/key\nAWS_ENDPOINT_URL=${s3.url}`);
-    s3.objects.set('/bucket/key', 'AWS_REGION=eu-west-1\nENCRYPTION_KEY=secret');
+    s3.objects.set('/bucket/key', 'AWS_REGION=eu-west-1\nOTEL_SERVICE_NAME=ours\nENCRYPTION_KEY=secret');
     const env: NodeJS.ProcessEnv = { AWS_PROFILE: 'mine' };
 
     await loadEnvironment(env, { directory });
 
-    expect(env).toEqual({ AWS_PROFILE: 'mine', AWS_REGION: 'eu-west-1', AWS_ENDPOINT_URL: s3.url });
+    expect(env).toEqual({
+      AWS_PROFILE: 'mine',
+      AWS_REGION: 'eu-west-1',
+      AWS_ENDPOINT_URL: s3.url,
+      OTEL_SERVICE_NAME: 'ours',
+    });
   });
 
   it.each([

@@ -15,19 +15,19 @@ export type LoadOptions = {
  * The settings before they are checked: the process environment wins over the object at SECRETS_URI, that over the file
  * at ENV_FILE (default: `.env`, if there is one).
  *
- * What the AWS SDK reads by itself (`AWS_…`) is written into `env`, so that a file can name an endpoint, a region or
- * credentials. Nothing else is: secrets must not reach child processes.
+ * What the AWS SDK and OpenTelemetry's exporter read by themselves (`AWS_…`, `OTEL_…`) is written into `env`, so that a
+ * file can name an endpoint, a region or credentials. Nothing else is: secrets must not reach child processes.
  * @throws ConfigError naming the file or URI, and the cause
  */
 export async function loadEnvironment(env = process.env, options: LoadOptions = {}): Promise<Environment> {
   const given = withoutEmpty(env);
   const file = await readEnvFile(given, options.directory ?? process.cwd());
   const local = { ...file, ...given };
-  publishAwsSettings(local, env);
+  publishForLibraries(local, env);
   const uri = local['SECRETS_URI'];
   if (uri === undefined) return local;
   const merged = { ...file, ...(await readSecrets(uri, local, options.timeoutMs)), ...given };
-  publishAwsSettings(merged, env);
+  publishForLibraries(merged, env);
   return merged;
 }
 
@@ -63,9 +63,9 @@ async function readSecrets(uri: string, env: Values, timeoutMs: number | undefin
   }
 }
 
-function publishAwsSettings(values: Values, env: NodeJS.ProcessEnv): void {
+function publishForLibraries(values: Values, env: NodeJS.ProcessEnv): void {
   for (const [name, value] of Object.entries(values)) {
-    if (name.startsWith('AWS_')) env[name] = value;
+    if (/^(AWS_|OTEL_)/.test(name)) env[name] = value;
   }
 }
 

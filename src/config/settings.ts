@@ -1,4 +1,6 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
+import { tracingSettings } from './tracing-settings.js';
 
 // Every setting there is. README's table and .env.example are generated from this file (scripts/readme-settings.ts), so
 // a description is written for an operator.
@@ -17,6 +19,8 @@ const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const HOST = /^[A-Za-z0-9.:_-]{1,255}$/;
 /** A proxy named wrongly would let any client forge its address, so only what Fastify's trustProxy understands passes. */
 const PROXY = /^(loopback|linklocal|uniquelocal|[0-9.]+(\/\d{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(\/\d{1,3})?)$/;
+
+const NETWORK_OR_HOST = /^[A-Za-z0-9.:_-]{1,255}(\/\d{1,3})?$/;
 
 const wholeNumber = (min: number, max: number) =>
   z
@@ -38,7 +42,7 @@ const url = (...protocols: string[]) =>
 const PLAIN_URL =
   /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]{0,255})?$/;
 
-const list = (item: RegExp, what: string) =>
+const list = (item: Pick<RegExp, 'test'>, what: string) =>
   z
     .string()
     .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
@@ -226,6 +230,16 @@ export const Settings = z.object({
   ALLOWED_PROFILES: list(/^[\w+=,.@-]{1,128}$/, 'instance profile names')
     .prefault('')
     .meta({ description: 'Instance profiles jobs may name.', example: 'job-reader' }),
+  ECR_REGISTRIES: list(
+    /^(own|none|\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]{1,30}\.amazonaws\.com(\.cn)?)$/,
+    '`own`, `none` or hosts like 123456789012.dkr.ecr.us-west-2.amazonaws.com',
+  )
+    .prefault('own')
+    .meta({
+      description:
+        'Registries of ECR that jobs’ images are pulled from with tokens of the API’s own role: hosts, or `own`, that of its account in AWS_REGION. `none`: no tokens.',
+      example: 'own,123456789012.dkr.ecr.eu-central-1.amazonaws.com',
+    }),
   MAX_INSTANCES: wholeNumber(1, 1_000_000).optional().meta({
     description: 'Instances this fleet may have at once; deployments wait beyond it. Default: what EC2 allows.',
     example: '100',
@@ -234,6 +248,11 @@ export const Settings = z.object({
     description:
       'How long ended deployments, deleted jobs and terminated instances stay. The last 50 deployments of a job stay longer.',
     example: '90',
+  }),
+  EVENTS_RETENTION_DAYS: wholeNumber(1, 36_500).prefault('90').meta({
+    description:
+      'How long events stay, the record of who did what among them. A client that comes back later is told of the gap.',
+    example: '365',
   }),
   LOGS_URI: z
     .string()
@@ -255,10 +274,10 @@ export const Settings = z.object({
     description: 'How long log lines are kept. Those of a deleted job go with it, after RETENTION_DAYS.',
     example: '30',
   }),
-  EVENTS_RETENTION_DAYS: wholeNumber(1, 36_500).prefault('90').meta({
+  WEBHOOKS_ALLOWED_NETWORKS: list({ test: isNetworkOrHost }, 'networks, addresses or host names').prefault('').meta({
     description:
-      'How long events stay, the record of who did what among them. A client that comes back later is told of the gap.',
-    example: '365',
+      'Where webhooks may go besides public addresses by HTTPS: networks, addresses, host names. There plain HTTP is allowed, too.',
+    example: '10.20.0.0/16,hooks.internal',
   }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
@@ -266,6 +285,7 @@ export const Settings = z.object({
       description: 'PEM files trusted to sign instance identity documents, besides AWS’s own.',
       example: '/etc/scheduler/identity.pem',
     }),
+  ...tracingSettings,
   ENV_FILE: z.string().optional().meta({
     description: 'File with settings of this table; the process environment wins. Default: `.env`, if there is one.',
     example: '/etc/scheduler/env',
@@ -281,6 +301,15 @@ export const Settings = z.object({
     }),
 });
 export type Settings = z.infer<typeof Settings>;
+
+/** What only looks like a network would open nothing, or be taken for a host. */
+function isNetworkOrHost(text: string): boolean {
+  if (!NETWORK_OR_HOST.test(text)) return false;
+  const [address = '', bits] = text.split('/');
+  const version = isIP(address);
+  if (bits !== undefined) return version !== 0 && Number(bits) <= (version === 4 ? 32 : 128);
+  return version !== 0 || !(address.includes(':') || /^[\d.]+$/.test(address));
+}
 
 function isKeyOf32Bytes(text: string): boolean {
   return KEY_OF_32_BYTES.test(text);

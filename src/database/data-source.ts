@@ -18,6 +18,9 @@ import { JobLog } from '../logs/job-log.entity.js';
 import { LogChunk } from '../logs/log-chunk.entity.js';
 import { Registry } from '../registries/registry.entity.js';
 import { JobSecrets } from '../secrets/job-secrets.entity.js';
+import { WebhookCursor } from '../webhooks/webhook-cursor.entity.js';
+import { WebhookDelivery } from '../webhooks/webhook-delivery.entity.js';
+import { Webhook } from '../webhooks/webhook.entity.js';
 import { MIGRATIONS } from './migrations/index.js';
 
 /** As the seed names it. The hyphen means: always quoted in SQL, which is why search_path carries it. */
@@ -54,11 +57,14 @@ export function createDataSource({
       IdempotencyKey,
       JobSecrets,
       Registry,
+      Event,
+      EventPositions,
       JobLog,
       AttemptLog,
       LogChunk,
-      Event,
-      EventPositions,
+      Webhook,
+      WebhookDelivery,
+      WebhookCursor,
     ],
     migrations: MIGRATIONS,
     migrationsTableName: 'migrations',

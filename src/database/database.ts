@@ -1,12 +1,16 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
 import type { DataSource } from 'typeorm';
+import { Operation } from '../process/observation.js';
 
 export type Queryable = {
   query<Row extends QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Row[]>;
   /** As `query`, prepared once per connection under this name: for statements run often. */
   prepared<Row extends QueryResultRow>(name: string, text: string, values?: readonly unknown[]): Promise<Row[]>;
 };
+
+/** Statements, but for those that begin and end transactions. `name`: of a prepared one. */
+export const statements = new Operation<{ readonly name?: string; readonly text: string }>('statement');
 
 type Unit = { readonly transaction: Queryable; readonly afterCommit: (() => void)[]; isOpen: boolean };
 
@@ -22,7 +26,7 @@ export class Database implements Queryable {
   async query<Row extends QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
     const unit = this.unit();
     if (unit) return await unit.transaction.query(text, values);
-    return rowsOf(await this.pool.query<Row>(text, [...values]));
+    return await statements.run({ text }, async () => rowsOf(await this.pool.query<Row>(text, [...values])));
   }
 
   async prepared<Row extends QueryResultRow>(
@@ -32,7 +36,15 @@ export class Database implements Queryable {
   ): Promise<Row[]> {
     const unit = this.unit();
     if (unit) return await unit.transaction.prepared(name, text, values);
-    return rowsOf(await this.pool.query<Row>({ name, text, values: [...values] }));
+    return await statements.run({ name, text }, async () =>
+      rowsOf(await this.pool.query<Row>({ name, text, values: [...values] })),
+    );
+  }
+
+  /** How the pool of this process stands. `waiting`: those who want a connection and have none yet. */
+  get poolUse(): { readonly max: number; readonly total: number; readonly idle: number; readonly waiting: number } {
+    const { options, totalCount, idleCount, waitingCount } = this.pool;
+    return { max: options.max, total: totalCount, idle: idleCount, waiting: waitingCount };
   }
 
   /** Runs `work` in one transaction. No network call belongs inside: it would hold row locks for its length. */
@@ -94,9 +106,11 @@ export class Database implements Queryable {
 function queryableOf(client: PoolClient): Queryable {
   return {
     query: async <Row extends QueryResultRow>(text: string, values: readonly unknown[] = []) =>
-      rowsOf(await client.query<Row>(text, [...values])),
+      await statements.run({ text }, async () => rowsOf(await client.query<Row>(text, [...values]))),
     prepared: async <Row extends QueryResultRow>(name: string, text: string, values: readonly unknown[] = []) =>
-      rowsOf(await client.query<Row>({ name, text, values: [...values] })),
+      await statements.run({ name, text }, async () =>
+        rowsOf(await client.query<Row>({ name, text, values: [...values] })),
+      ),
   };
 }
 

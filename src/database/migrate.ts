@@ -1,5 +1,6 @@
 import type { DataSource } from 'typeorm';
 import pg from 'pg';
+import { installQueue } from '../webhooks/delivery-queue.js';
 import { SCHEMA } from './data-source.js';
 
 // Any number, the same in every version: whoever migrates holds this advisory lock, the others wait for it.
@@ -11,6 +12,7 @@ export async function migrate(dataSource: DataSource): Promise<string[]> {
   try {
     await dataSource.query(`CREATE SCHEMA IF NOT EXISTS "${SCHEMA}"`);
     const applied = await dataSource.runMigrations();
+    await installQueue((dataSource.options as { url: string }).url);
     return applied.map((migration) => migration.name);
   } finally {
     await lock.end();

@@ -6,9 +6,11 @@ import type { Database } from './database.js';
  * `jobs`: job rows became due. `shapes`: shape rows became due. `orders`: keys are instance ids with a new order.
  * `changes`: keys are job ids whose state changed (for ?wait=). `logs`: keys are ids of jobs that printed something.
  * `tokens`: keys are ids of tokens that were revoked. `new-events`, within a process only: it committed events.
- * `events`: committed events have positions now. A signal is a hint that saves waiting: the columns are the guarantee.
+ * `events`: committed events have positions now. `webhooks`: there are deliveries to queue. A signal is a hint that
+ * saves waiting: the columns are the guarantee.
  */
-export type Channel = 'jobs' | 'shapes' | 'orders' | 'changes' | 'logs' | 'tokens' | 'new-events' | 'events';
+export type Channel =
+  'jobs' | 'shapes' | 'orders' | 'changes' | 'logs' | 'tokens' | 'new-events' | 'events' | 'webhooks';
 export type Listener = (keys: readonly string[]) => void;
 
 const CHANNEL = 'scheduler_signals';

@@ -18,6 +18,7 @@ import { type DeploymentRow, selectDeploymentsFrom, toDeployment } from './deplo
 import type { Adopt, CreateDeployment, DeploymentResponse, Rollback } from './deployment.schema.js';
 import { deploymentNotFound } from './deployments.service.js';
 import { checkAdoptable, findAdoption } from './adoption.js';
+import { checkInstances, instanceLimitOf, lockLimits } from './instance-limits.js';
 import { insertJobWithin, jobLimitsOf } from './job-limits.js';
 import { insertDeployment, type NewDeployment } from './new-deployment.js';
 
@@ -36,14 +37,14 @@ export class DeploymentIntents {
 
   /**
    * The job, and its first deployment when there is an image.
-   * @throws Problem forbidden (outside the caller's scope), job-name-taken, job-limit-reached
+   * @throws Problem forbidden (outside the caller's scope), job-name-taken, job-limit-reached, instance-limit-reached
    */
   async createJob({ name, kind, image, secrets, ...definition }: CreateJob, caller: Caller): Promise<VersionedJob> {
     if (!isInScope(caller.scope, name)) throw outsideScope(caller);
     const limits = jobLimitsOf(caller, this.config.limits.maxJobs);
     const id = randomUUID();
     const job = { id, name, kind, image, definition, secrets: this.secrets.seal(id, secrets) };
-    const row = await insertJobWithin(this.database, limits, job);
+    const row = await insertJobWithin(this.database, limits, job, instanceLimitOf(caller));
     if (!row) throw await this.#nameTaken(name);
     if (image !== undefined) this.signals.send('jobs');
     return { job: toJob(row), version: row.version };
@@ -54,13 +55,14 @@ export class DeploymentIntents {
     name: string,
     { image, secrets, ...overrides }: CreateDeployment,
     versions: number[] | null,
+    caller: Caller,
   ): Promise<DeploymentResponse> {
     const hasOverrides = Object.keys(overrides).length > 0 || secrets !== undefined;
-    if (image !== undefined && !hasOverrides) {
+    if (image !== undefined && !hasOverrides && caller.maxInstances === null) {
       const row = await insertDeployment(this.database, name, versions, { image, trigger: 'api' });
       return this.#accepted(row ?? (await explainRefusal(this.database, name, versions)));
     }
-    return await this.#deployFrom(name, versions, async (sources, job, transaction) => {
+    return await this.#deployFrom(caller, name, versions, async (sources, job, transaction) => {
       const wanted = { image: image ?? checkImage(name, await sources.findLatest()), trigger: 'api' } as const;
       if (!hasOverrides) return wanted;
       const definition = mergeDefinition(job.definition, overrides);
@@ -70,8 +72,13 @@ export class DeploymentIntents {
   }
 
   /** @throws Problem */
-  async rollback(name: string, { to }: Rollback, versions: number[] | null): Promise<DeploymentResponse> {
-    return await this.#deployFrom(name, versions, async (sources, job) => {
+  async rollback(
+    name: string,
+    { to }: Rollback,
+    versions: number[] | null,
+    caller: Caller,
+  ): Promise<DeploymentResponse> {
+    return await this.#deployFrom(caller, name, versions, async (sources, job) => {
       const last = await sources.findLastServing();
       if (to !== undefined) return copyOf(checkTarget(job, to, await sources.find(to)), 'rollback');
       return copyOf(checkOlder(job, last, last && (await sources.findServedBefore(last.number))), 'rollback');
@@ -79,21 +86,22 @@ export class DeploymentIntents {
   }
 
   /** What is active, or was last, again on a fresh instance. @throws Problem */
-  async restart(name: string, versions: number[] | null): Promise<DeploymentResponse> {
-    return await this.#deployFrom(name, versions, async (sources) =>
+  async restart(name: string, versions: number[] | null, caller: Caller): Promise<DeploymentResponse> {
+    return await this.#deployFrom(caller, name, versions, async (sources) =>
       copyOf(checkSource(name, await sources.findLastServing()), 'restart'),
     );
   }
 
   /** Runs again what ran last; what is running or on its way is answered unchanged. @throws Problem */
-  async start(name: string, versions: number[] | null): Promise<DeploymentResponse> {
-    const row = await this.database.transaction(async (transaction) => {
+  async start(name: string, versions: number[] | null, caller: Caller): Promise<DeploymentResponse> {
+    const row = await this.#within(caller, async (transaction) => {
       const job = await lockJob(transaction, name, versions);
       const sources = new DeploymentSources(transaction, job);
       const running = job.desired_state === 'running' ? await sources.findRunning() : undefined;
       if (running) return await readDeployment(transaction, running.id);
       const source = (await sources.findLastServing()) ?? (await sources.findLatest());
-      return await insertDeployment(transaction, name, versions, copyOf(checkSource(name, source), 'start'));
+      const wanted = copyOf(checkSource(name, source), 'start');
+      return await insertWithin(caller, transaction, name, versions, wanted);
     });
     return this.#accepted(row);
   }
@@ -129,16 +137,25 @@ export class DeploymentIntents {
 
   /** Holds the job while `decide` looks at its earlier deployments. */
   async #deployFrom(
+    caller: Caller,
     name: string,
     versions: number[] | null,
     decide: (sources: DeploymentSources, job: LockedJob, transaction: Queryable) => Promise<NewDeployment>,
   ): Promise<DeploymentResponse> {
-    const row = await this.database.transaction(async (transaction) => {
+    const row = await this.#within(caller, async (transaction) => {
       const job = await lockJob(transaction, name, versions);
       const wanted = await decide(new DeploymentSources(transaction, job), job, transaction);
-      return await insertDeployment(transaction, name, versions, wanted);
+      return await insertWithin(caller, transaction, name, versions, wanted);
     });
     return this.#accepted(row);
+  }
+
+  /** Where the caller has a limit of instances, nobody else with one is in here. */
+  async #within<T>(caller: Caller, work: (transaction: Queryable) => Promise<T>): Promise<T> {
+    return await this.database.transaction(async (transaction) => {
+      if (caller.maxInstances !== null) await lockLimits(transaction);
+      return await work(transaction);
+    });
   }
 
   #accepted(row: DeploymentRow | undefined): DeploymentResponse {
@@ -157,6 +174,18 @@ export class DeploymentIntents {
       : `There is a job named “${name}” already.`;
     return new Problem('job-name-taken', detail);
   }
+}
+
+async function insertWithin(
+  caller: Caller,
+  transaction: Queryable,
+  name: string,
+  versions: number[] | null,
+  wanted: NewDeployment,
+): Promise<DeploymentRow | undefined> {
+  const row = await insertDeployment(transaction, name, versions, wanted);
+  await checkInstances(transaction, instanceLimitOf(caller));
+  return row;
 }
 
 function outsideScope({ scope }: Caller): Problem {

@@ -1,6 +1,7 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import type { JobDefinition } from '../jobs/job-definition.js';
 import { Job } from '../jobs/job.entity.js';
+import type { Origin } from '../process/origin.js';
 import type { AttemptPhase } from './attempt-status.js';
 import type { DeploymentStatus, DeploymentTrigger } from './deployment-status.js';
 import type { LogLine } from './log-line.js';
@@ -55,6 +56,10 @@ export class Deployment {
 
   @Column('text')
   trigger!: DeploymentTrigger;
+
+  /** The request it was made by; null = made before that was written down, or by nobody's request. */
+  @Column('jsonb', { nullable: true })
+  origin!: Origin | null;
 
   /** Instance in quarantine that the first attempt is to have, with the container that runs on it. */
   @Column('text', { nullable: true })

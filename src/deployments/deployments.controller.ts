@@ -1,6 +1,8 @@
 import { Body, Controller, Get, Headers, Param, Post, Query, Res } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import type { Caller } from '../auth/access-rules.js';
+import { CurrentCaller } from '../auth/caller.decorator.js';
 import { Endpoint } from '../http/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { closeSignalOf } from '../jobs/close-signal.js';
@@ -43,15 +45,16 @@ export class DeploymentsController {
     ok: DeploymentResponse,
     example: NEW_DEPLOYMENT_EXAMPLE,
     headers: LOCATION,
-    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS],
+    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS, 'instance-limit-reached'],
   })
   async create(
     @Param('name', JobNamePipe) name: string,
     @Body({ schema: CreateDeployment }) body: CreateDeployment,
     @Headers('if-match') ifMatch: string | undefined,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeploymentResponse> {
-    return located(reply, await this.intents.deploy(name, body, versionsOf(ifMatch)));
+    return located(reply, await this.intents.deploy(name, body, versionsOf(ifMatch), caller));
   }
 
   @Get(':name/deployments')
@@ -137,15 +140,16 @@ export class DeploymentsController {
     ok: DeploymentResponse,
     example: { ...NEW_DEPLOYMENT_EXAMPLE, number: 3, trigger: 'rollback', copiedFrom: 1 },
     headers: LOCATION,
-    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS, 'cannot-roll-back'],
+    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS, 'cannot-roll-back', 'instance-limit-reached'],
   })
   async rollback(
     @Param('name', JobNamePipe) name: string,
     @Body({ schema: Rollback }) body: Rollback,
     @Headers('if-match') ifMatch: string | undefined,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeploymentResponse> {
-    return located(reply, await this.intents.rollback(name, body, versionsOf(ifMatch)));
+    return located(reply, await this.intents.rollback(name, body, versionsOf(ifMatch), caller));
   }
 
   @Post(':name/adopt')
@@ -185,14 +189,15 @@ export class DeploymentsController {
     ok: DeploymentResponse,
     example: { ...NEW_DEPLOYMENT_EXAMPLE, number: 2, trigger: 'restart', copiedFrom: 1 },
     headers: LOCATION,
-    problems: [...CHANGE_PROBLEMS, 'nothing-to-start'],
+    problems: [...CHANGE_PROBLEMS, 'nothing-to-start', 'instance-limit-reached'],
   })
   async restart(
     @Param('name', JobNamePipe) name: string,
     @Headers('if-match') ifMatch: string | undefined,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeploymentResponse> {
-    return located(reply, await this.intents.restart(name, versionsOf(ifMatch)));
+    return located(reply, await this.intents.restart(name, versionsOf(ifMatch), caller));
   }
 
   @Post(':name/start')
@@ -209,14 +214,15 @@ export class DeploymentsController {
     ok: DeploymentResponse,
     example: { ...NEW_DEPLOYMENT_EXAMPLE, number: 2, trigger: 'start', copiedFrom: 1 },
     headers: LOCATION,
-    problems: [...CHANGE_PROBLEMS, 'nothing-to-start'],
+    problems: [...CHANGE_PROBLEMS, 'nothing-to-start', 'instance-limit-reached'],
   })
   async start(
     @Param('name', JobNamePipe) name: string,
     @Headers('if-match') ifMatch: string | undefined,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeploymentResponse> {
-    return located(reply, await this.intents.start(name, versionsOf(ifMatch)));
+    return located(reply, await this.intents.start(name, versionsOf(ifMatch), caller));
   }
 }
 

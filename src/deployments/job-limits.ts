@@ -2,13 +2,11 @@ import { type Caller, inScopeSql, type Scope } from '../auth/access-rules.js';
 import type { Database, Queryable } from '../database/database.js';
 import { Problem } from '../http/problem.js';
 import type { JobRow } from '../jobs/job-view.js';
+import { checkInstances, lockLimits, type InstanceLimit } from './instance-limits.js';
 import { insertJob, type NewJob } from './new-deployment.js';
 
 /** Living jobs there may be in a scope. A job that is being deleted counts until its instance is gone. */
 export type JobLimit = { readonly scope: Scope; readonly most: number };
-
-/** Any number no other advisory lock of ours uses. */
-const LOCK = 7_246_014;
 
 /** Of the whole cluster, and of the caller's own scope. */
 export function jobLimitsOf({ scope, maxJobs }: Pick<Caller, 'scope' | 'maxJobs'>, most: number | undefined) {
@@ -23,13 +21,16 @@ export async function insertJobWithin(
   database: Database,
   limits: readonly JobLimit[],
   job: NewJob,
+  instances: InstanceLimit | null,
 ): Promise<JobRow | undefined> {
-  if (limits.length === 0) return await insertJob(database, job);
+  const limit = job.image === undefined ? null : instances;
+  if (limits.length === 0 && limit === null) return await insertJob(database, job);
   return await database.transaction(async (transaction) => {
-    await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+    await lockLimits(transaction);
     const row = await insertJob(transaction, job);
     // After the insert: a name that is taken is the more useful answer, and the count is that of just now.
-    if (row) for (const limit of limits) await checkLimit(transaction, limit);
+    if (row) for (const jobs of limits) await checkLimit(transaction, jobs);
+    if (row) await checkInstances(transaction, limit);
     return row;
   });
 }

@@ -3,6 +3,7 @@ import { authorValues } from '../events/author.js';
 import type { JobDefinition } from '../jobs/job-definition.js';
 import { CHANGEABLE_JOB } from '../jobs/job-lock.js';
 import { selectJobsFrom, type JobRow } from '../jobs/job-view.js';
+import { currentOrigin } from '../process/origin.js';
 import type { SecretsRef } from '../secrets/secret-store.js';
 import type { DeploymentTrigger } from './deployment-status.js';
 import { type DeploymentRow, selectDeploymentsFrom } from './deployment-view.js';
@@ -45,6 +46,7 @@ export async function insertDeployment(
     secrets?.version ?? null,
     secrets?.names ?? [],
     ...authorValues(),
+    originValue(),
   ]);
   return row;
 }
@@ -64,9 +66,9 @@ const INSERT_DEPLOYMENT = `
       CASE WHEN $10 THEN $12::text[] ELSE secret_names END AS secret_names
   ), d AS (
     INSERT INTO deployments (id, job_id, number, image, definition, secrets_version, secret_names, trigger, copied_from,
-      image_digest, image_id, adopts, deadline_at)
+      image_digest, image_id, adopts, origin, deadline_at)
     SELECT gen_random_uuid(), j.id, j.deployment_count, $3, j.definition, j.secrets_version, j.secret_names, $4,
-           $6::int, $7, $8, $9,
+           $6::int, $7, $8, $9, $15::jsonb,
            clock_timestamp() + make_interval(secs => (j.definition #>> '{rollout,deadlineSeconds}')::int)
     FROM j
     RETURNING *
@@ -94,7 +96,18 @@ export async function insertJob(
   { id, name, kind, definition, image, secrets }: NewJob,
 ): Promise<JobRow | undefined> {
   const { version, names, sealed } = secrets;
-  const values = [name, kind, JSON.stringify(definition), image ?? null, id, version, names, sealed, ...authorValues()];
+  const values = [
+    name,
+    kind,
+    JSON.stringify(definition),
+    image ?? null,
+    id,
+    version,
+    names,
+    sealed,
+    ...authorValues(),
+    originValue(),
+  ];
   const [row] = await database.prepared<JobRow>('insert-job', INSERT_JOB, values);
   return row;
 }
@@ -111,8 +124,10 @@ const INSERT_JOB = `
     ON CONFLICT (name) WHERE deleted_at IS NULL DO NOTHING
     RETURNING *
   ), first AS (
-    INSERT INTO deployments (id, job_id, number, image, definition, secrets_version, secret_names, trigger, deadline_at)
+    INSERT INTO deployments (id, job_id, number, image, definition, secrets_version, secret_names, trigger, origin,
+      deadline_at)
     SELECT gen_random_uuid(), created.id, 1, $4, created.definition, created.secrets_version, created.secret_names, 'api',
+           $11::jsonb,
            clock_timestamp() + make_interval(secs => (created.definition #>> '{rollout,deadlineSeconds}')::int)
     FROM created WHERE $4::text IS NOT NULL
   ), secrets AS (
@@ -129,3 +144,8 @@ const INSERT_JOB = `
     ) event(type, deployment, data)
   )
   ${selectJobsFrom('created')}`;
+
+function originValue(): string | null {
+  const origin = currentOrigin();
+  return origin ? JSON.stringify(origin) : null;
+}

@@ -27,7 +27,7 @@ export class NewJobsController {
     ok: JobResponse,
     example: NEW_JOB_EXAMPLE,
     headers: { ...LOCATION, ...ETAG },
-    problems: [...BODY_PROBLEMS, 'job-name-taken', 'job-limit-reached'],
+    problems: [...BODY_PROBLEMS, 'job-name-taken', 'job-limit-reached', 'instance-limit-reached'],
   })
   async create(
     @Body({ schema: CreateJob }) body: CreateJob,

@@ -37,6 +37,10 @@ export const EVENT_TYPES = [
   'registry.deleted',
   'webhook.created',
   'webhook.changed',
+  'webhook.secret-rotated',
+  'webhook.pinged',
+  'webhook.redelivered',
+  'webhook.disabled',
   'webhook.deleted',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];

@@ -5,6 +5,7 @@ import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { launchSecretOf } from '../agent/launch-secret.js';
 import { renderUserData } from '../agent/user-data.js';
+import { passes } from '../process/loop.js';
 import { applyPlans, type LaunchRow, type PlannedShape } from './apply-plans.js';
 import { launchInput } from './launch-input.js';
 import {
@@ -55,6 +56,7 @@ export class FleetPass {
     const { database, lease, budget, signals, log } = this.options;
     const dueMs = await nextShapeDueMs(database);
     if (dueMs === null || dueMs > 0) return { ...NOTHING, nextDueMs: dueMs };
+    const startedAt = performance.now();
     const shapes = await lease.transaction(claimShapes);
     if (shapes.length === 0) return { ...NOTHING, nextDueMs: await nextShapeDueMs(database) };
 
@@ -82,6 +84,11 @@ export class FleetPass {
       return { planned, applied: await applyPlans(transaction, planned) };
     });
 
+    passes.tell({
+      pass: 'fleet',
+      durationMs: performance.now() - startedAt,
+      lagsMs: shapes.map(({ lagMs }) => lagMs),
+    });
     signals.sendHere('new-events');
     if (applied.wokenJobs > 0) signals.send('jobs');
     const given = new Set(applied.assigned.map(({ instanceId }) => instanceId));
@@ -168,9 +175,9 @@ function tell(log: Log, shape: ShapeRow, plan: FleetPlan, given: ReadonlySet<str
     const { id, count, offer, reason } = plan.launch;
     log.info('launch planned', { shapeKey, launchId: id, count, ...offer, reason });
   }
-  for (const { attemptId, instanceId, reason } of plan.assignments) {
+  for (const { jobId, attemptId, instanceId, reason } of plan.assignments) {
     // Left out when attempt or instance had changed by then.
-    if (given.has(instanceId)) log.info('instance assigned', { shapeKey, attemptId, instanceId, reason });
+    if (given.has(instanceId)) log.info('instance assigned', { shapeKey, jobId, attemptId, instanceId, reason });
   }
   for (const instanceId of plan.quarantines) log.warn('adoption failed: back to quarantine', { shapeKey, instanceId });
   for (const { instanceId, reason } of plan.retirements) log.info('instance retired', { shapeKey, instanceId, reason });

@@ -1,6 +1,6 @@
 import type { Ec2Instance } from '../aws/ec2-types.js';
 import type { Queryable } from '../database/database.js';
-import { appendInstanceEvents } from './instance-events.js';
+import { appendInstanceEvents, type InstanceEvent } from './instance-events.js';
 
 /** What EC2 or a sweep tells of instances whose launch we know. The registration may have been first. */
 export async function upsertInstances(
@@ -13,13 +13,24 @@ export async function upsertInstances(
     .map((instance) => ({ ...instance, tags: undefined, isOver: instance.state === 'terminated' }))
     .sort((a, b) => (a.id < b.id ? -1 : 1));
   const values = [JSON.stringify(rows), launchId, shapeKey];
-  const written = await transaction.prepared<{ id: string; isNew: boolean }>('fleet-upsert-instances', UPSERT, values);
-  const launched = written.filter(({ isNew }) => isNew);
+  const written = await transaction.prepared<Upserted>('fleet-upsert-instances', UPSERT, values);
   await appendInstanceEvents(
     transaction,
-    launched.map(({ id }) => ({ type: 'instance.launched', instance: id, data: { launchId } })),
+    written
+      .filter(({ isNew }) => isNew)
+      .flatMap(({ id: instance, isOver }): InstanceEvent[] => [
+        { type: 'instance.launched', instance, data: { launchId } },
+        ...(isOver ? [{ type: 'instance.terminated' as const, instance }] : []),
+      ]),
   );
 }
+
+type Upserted = {
+  readonly id: string;
+  readonly isNew: boolean;
+  /** It had ended before we knew of it. */
+  readonly isOver: boolean;
+};
 
 /** Something of this shape changed: look. After commit: signal `shapes`. */
 export async function wakeShapes(transaction: Queryable, keys: readonly string[]): Promise<void> {
@@ -44,7 +55,7 @@ const UPSERT = `
     public_ip = coalesce(i.public_ip, EXCLUDED.public_ip),
     observed_at = coalesce(i.observed_at, EXCLUDED.observed_at),
     quarantined = false
-  RETURNING id, xmax = 0 AS "isNew"`;
+  RETURNING id, xmax = 0 AS "isNew", terminated_at IS NOT NULL AS "isOver"`;
 
 const WAKE_SHAPES = `
   UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp())

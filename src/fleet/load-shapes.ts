@@ -20,6 +20,8 @@ export type ShapeRow = {
   readonly verdict: Verdict | null;
   /** Its `next_pass_at` while nobody has woken it since the claim; text, because a Date would lose the microseconds. */
   readonly claimedUntil: string;
+  /** How long it had been due. */
+  readonly lagMs: number;
 };
 
 export type ShapeFacts = {
@@ -148,12 +150,14 @@ function toDemand(rows: readonly DemandRow[]): Demand {
 }
 
 const CLAIM = `
-  UPDATE shapes SET next_pass_at = clock_timestamp() + make_interval(secs => $2)
-  WHERE key IN (
-    SELECT key FROM shapes WHERE next_pass_at <= clock_timestamp()
+  WITH due AS (
+    SELECT key, next_pass_at FROM shapes WHERE next_pass_at <= clock_timestamp()
     ORDER BY next_pass_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
-  RETURNING key, spec, capacity, warm, next_pass_at::text AS "claimedUntil", verdict_reason AS "verdictReason",
-    verdict_message AS "verdictMessage", verdict_at AS "verdictAt", verdict_is_final AS "verdictIsFinal"`;
+  UPDATE shapes s SET next_pass_at = clock_timestamp() + make_interval(secs => $2)
+  FROM due WHERE s.key = due.key
+  RETURNING s.key, spec, capacity, warm, s.next_pass_at::text AS "claimedUntil", verdict_reason AS "verdictReason",
+    verdict_message AS "verdictMessage", verdict_at AS "verdictAt", verdict_is_final AS "verdictIsFinal",
+    extract(epoch FROM clock_timestamp() - due.next_pass_at)::float8 * 1000 AS "lagMs"`;
 
 const LAUNCHES = `
   SELECT l.id, l.shape_key AS "shapeKey", l.status, l.count, l.failure, l.reason, l.message, l.tries,

@@ -28,11 +28,19 @@ export function parseJsonBody(
     return;
   }
   void request.server.getDefaultJsonParser('error', 'error')(request, body.toString(), (error, parsed: unknown) => {
-    done(
-      error ? new Problem('malformed-request', `The body is not JSON${placeOf(error)}.`, { cause: error }) : null,
-      parsed,
-    );
+    if (error) done(new Problem('malformed-request', `The body is not JSON${placeOf(error)}.`, { cause: error }));
+    else if (isDeeper(parsed, MOST_LEVELS)) {
+      done(new Problem('malformed-request', `The body is nested deeper than ${MOST_LEVELS} levels.`));
+    } else done(null, parsed);
   });
+}
+
+/** Some five are of use. Thousands, which JSON.parse takes, exhaust the stack of what walks through them afterwards. */
+const MOST_LEVELS = 32;
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
 }
 
 /** V8 quotes from the text, which may hold a secret; where it tells a place, that is told. */

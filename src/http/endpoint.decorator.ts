@@ -1,5 +1,5 @@
 import { applyDecorators, HttpCode } from '@nestjs/common';
-import { ApiExtension, ApiOperation, ApiResponse } from '@nestjs/swagger';
+import { ApiExtension, ApiHeader, ApiOperation, ApiResponse } from '@nestjs/swagger';
 import type { z } from 'zod';
 import { Access } from '../auth/access.decorator.js';
 import type { ScopeRule, Who } from '../auth/access-rules.js';
@@ -24,6 +24,8 @@ export type EndpointOptions = {
   readonly mediaTypes?: MediaTypes;
   /** Headers of the answer: name → description. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** The answer has an ETag, and is 304 for whoever has it. */
+  readonly isConditional?: boolean;
   /** Problems of this route; `unauthorized` and the like are added to every route. */
   readonly problems?: readonly ProblemCode[];
 };
@@ -31,7 +33,7 @@ export type EndpointOptions = {
 /** Access, status and documentation of a route, beside `@Get` and its kin. */
 export function Endpoint(options: EndpointOptions): MethodDecorator {
   const { access, scope, summary, description, status = 200, answer = summary } = options;
-  const { ok, example, mediaTypes, headers = {}, problems = [] } = options;
+  const { ok, example, mediaTypes, headers = {}, isConditional = false, problems = [] } = options;
   return applyDecorators(
     Access(access, scope),
     HttpCode(status),
@@ -44,9 +46,17 @@ export function Endpoint(options: EndpointOptions): MethodDecorator {
       ...(Object.keys(headers).length > 0 && { headers: describeHeaders(headers) }),
     }),
     ...(mediaTypes ? [ApiExtension(MEDIA_TYPES_EXTENSION, mediaTypes)] : []),
+    ...(isConditional ? [ApiHeader(IF_NONE_MATCH), ApiResponse({ status: 304, description: 'As it was' })] : []),
     ...problemResponses(problems).map((response) => ApiResponse(response)),
   );
 }
+
+const IF_NONE_MATCH = {
+  name: 'If-None-Match',
+  required: false,
+  description: 'ETag of an earlier answer: 304 without a body if it would be the same again.',
+  schema: { type: 'string' },
+} as const;
 
 function describeHeaders(headers: Readonly<Record<string, string>>) {
   return Object.fromEntries(

@@ -1,4 +1,5 @@
 import { ConsoleLogger, type LogLevel } from '@nestjs/common';
+import { currentOrigin, fieldsOf } from '../process/origin.js';
 import type { LogLevel as ConfiguredLevel } from '../config/config.js';
 
 /** One JSON object a line; a person at a terminal gets text. */
@@ -24,12 +25,15 @@ class QuietLogger extends ConsoleLogger {
   /** `log({ message: 'launched', count })` and `log('launched', { count })` are one line, with the keys at its top. */
   protected override printMessages(messages: unknown[], ...[context, level, stream, stack, params]: Rest): void {
     const [first, ...others] = messages;
+    // One search finds all that was said about a request, by whichever part.
+    const origin = currentOrigin();
+    const fields = origin ? { ...fieldsOf(origin), ...params } : params;
     if (!hasMessage(first)) {
-      super.printMessages(messages, context, level, stream, stack, params);
+      super.printMessages(messages, context, level, stream, stack, fields);
       return;
     }
     const { message, ...details } = first;
-    super.printMessages([message, ...others], context, level, stream, stack, { ...details, ...params });
+    super.printMessages([message, ...others], context, level, stream, stack, { ...fields, ...details });
   }
 }
 

@@ -42,10 +42,11 @@ export function problemResponses(codes: readonly ProblemCode[]) {
 export const TAGS = {
   jobs: 'What should run: a named place for one container on one instance.',
   deployments: 'What was asked for, and how far it got.',
-  logs: 'What containers print.',
   events: 'What happened, and who did it.',
+  logs: 'What containers print.',
   fleet: 'The instances, and what is on its way.',
   tokens: 'Who may call this API, and what for.',
+  webhooks: 'Events, sent to a URL of yours and signed.',
   health: 'For balancers and supervisors.',
 } as const;
 

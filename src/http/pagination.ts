@@ -42,6 +42,14 @@ export function toPage<Row, Item>(
   return { items: shown.map(toItem), nextCursor };
 }
 
+/** Cursor of a list by time and id: the time as `exactTimeSql` gives it. */
+export const TimeCursor = z.tuple([z.iso.datetime().regex(/^2/), z.uuid()]);
+
+/** A time with all its digits: a Date has milliseconds only, and several rows may share one. */
+export function exactTimeSql(column: string): string {
+  return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+}
+
 /** Opaque to clients, so that the sort key can change: base64url of JSON. */
 export function encodeCursor(key: unknown): string {
   return Buffer.from(JSON.stringify(key)).toString('base64url');

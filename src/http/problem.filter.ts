@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { findCaller } from '../auth/caller.js';
 import { problemOfError, problemOfStatus } from './error-problem.js';
 import { blankProblemBody, type Problem, PROBLEM_MEDIA_TYPE, type ProblemBody, problemBody } from './problem.js';
 import { REQUEST_ID_HEADER } from './request-id.js';
@@ -36,7 +37,10 @@ export class ProblemFilter implements ExceptionFilter {
     const problem = problemOfError(error) ?? problemOfHttpException(error);
     if (problem) {
       if (problem.status >= 500 && problem.cause !== undefined) this.#logTrouble(problem.cause, request);
-      return { body: problemBody(problem, request.id), headers: problem.headers };
+      return {
+        body: problemBody(problem, request.id),
+        headers: { ...challengeOf(problem, request), ...problem.headers },
+      };
     }
     if (error instanceof HttpException && error.getStatus() < 500) {
       const status = error.getStatus();
@@ -64,6 +68,12 @@ export class ProblemFilter implements ExceptionFilter {
     const cause = error instanceof Error ? error : new Error(String(error));
     this.#logger[level](message, { requestId: id, method, path }, cause);
   }
+}
+
+/** Whoever has a token that is not good for this is told so (RFC 6750 section 3.1), whichever rule refused. */
+function challengeOf({ code }: Problem, request: FastifyRequest): Readonly<Record<string, string>> {
+  const isTokenAtFault = code === 'forbidden' && findCaller(request) !== undefined;
+  return isTokenAtFault ? { 'www-authenticate': 'Bearer error="insufficient_scope"' } : {};
 }
 
 function problemOfHttpException(error: unknown): Problem | undefined {

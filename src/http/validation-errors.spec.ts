@@ -21,6 +21,7 @@ describe('bodyErrors', () => {
     ['an unknown field', { image: 'x', imgae: 'y' }, '#/imgae', /not a known field/],
     ['an unknown field further in', { image: 'x', ports: [{ host: 1, z: 1 }] }, '#/ports/0/z', /not a known field/],
     ['a key with pointer characters', { image: 'x', env: { 'a/b~c d': 1 } }, '#/env/a~1b~0c%20d', /string/],
+    ['a key that is half a surrogate pair', { image: 'x', '\ud83d': 1 }, '#/%EF%BF%BD', /not a known field/],
     ['none of the alternatives', { image: 'x', onCapacity: 7 }, '#/onCapacity', /"fail".*, or .*object/],
     [
       'inside the alternative that was meant',

@@ -70,6 +70,8 @@ function isInside({ path, code }: Issue): boolean {
 }
 
 function toPointer(path: readonly PropertyKey[]): string {
-  const parts = path.map((part) => encodeURIComponent(String(part).replaceAll('~', '~0').replaceAll('/', '~1')));
+  // Half a surrogate pair, which a key may be, has no encoding.
+  const names = path.map((part) => String(part).toWellFormed());
+  const parts = names.map((name) => encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1')));
   return ['#', ...parts].join('/');
 }

@@ -68,6 +68,15 @@ describe('a new job', () => {
     expect(CreateJob.safeParse({ name: 'web', ...fields }).error?.issues).toMatchObject([{ path, message }]);
   });
 
+  it.each(['a-.b/c', '9-rB.la-/q', `a/${'b'.repeat(300)}`, 'a'.repeat(64)])(
+    'takes no image that could not be pulled: %s',
+    (image) => {
+      expect(CreateJob.safeParse({ name: 'web', image }).error?.issues).toMatchObject([
+        { path: ['image'], message: 'must be a name that Docker takes' },
+      ]);
+    },
+  );
+
   it('is a service, and holds no field it was not given', () => {
     const { name, kind, secrets, ...definition } = CreateJob.parse({ name: 'web' });
     expect({ name, kind, secrets }).toEqual({ name: 'web', kind: 'service', secrets: {} });

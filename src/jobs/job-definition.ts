@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isImageReference } from './image-reference.js';
 
 // What should run, as the user says it. One Zod schema is validation, type and documentation at once. Defaults are
 // applied when a job is stored, so that a snapshot keeps its meaning when a later version changes a default.
@@ -19,8 +20,13 @@ export const ImageReference = z
   .max(512)
   .regex(
     /^(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?\/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/,
-    'must be a Docker image reference like nginx:1.28 or registry.example.com/team/app@sha256:…',
+    {
+      error: 'must be a Docker image reference like nginx:1.28 or registry.example.com/team/app@sha256:…',
+      abort: true,
+    },
   )
+  // The expression is for readers of the documentation: it does not know what makes a host, nor how long a name may be.
+  .refine(isImageReference, 'must be a name that Docker takes')
   .meta({ description: 'Docker image reference.', examples: ['nginx:1.28'] });
 
 const VariableName = z

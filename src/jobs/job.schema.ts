@@ -151,14 +151,14 @@ export const waitSeconds = z.coerce
   .default(0)
   .meta({ description: `Wait at most this long for \`until\`, then answer with the current state.` });
 
-export const JOB_GOALS = ['settled', 'gone'] as const;
+export const JOB_GOALS = ['settled', 'running', 'stopped', 'gone'] as const;
 export type JobGoal = (typeof JOB_GOALS)[number];
 
 export const WatchJob = z.strictObject({
   wait: waitSeconds,
-  until: z
-    .enum(JOB_GOALS)
-    .default('settled')
-    .meta({ description: '`settled`: neither deploying nor deleting; `gone`: deleted (then the answer is 404).' }),
+  until: z.enum(JOB_GOALS).default('settled').meta({
+    description:
+      '`settled`: neither deploying nor deleting; `running`: neither deploying nor degraded: it serves, or never will by itself; `stopped`: nothing runs (`stopped`, `idle`, `failed` or `succeeded`); `gone`: deleted (then the answer is 404).',
+  }),
 });
 export type WatchJob = z.infer<typeof WatchJob>;

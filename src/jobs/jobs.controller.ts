@@ -6,7 +6,7 @@ import { CurrentCaller } from '../auth/caller.decorator.js';
 import { Endpoint } from '../http/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { closeSignalOf } from './close-signal.js';
-import { etagOf, versionsOf } from './etag.js';
+import { etagOf, isKnown, readEtagOf, versionsOf } from './etag.js';
 import { JobNamePipe } from './job-name.pipe.js';
 import { BODY_PROBLEMS, CHANGE_PROBLEMS, ETAG, IF_MATCH, NAME } from './job-docs.js';
 import { JOB_EXAMPLE } from './job.examples.js';
@@ -41,20 +41,30 @@ export class JobsController {
     access: 'viewer',
     scope: 'job',
     summary: 'Get a job',
-    description: 'With `wait`, answers once the job is settled or gone, or the wait ran out.',
+    description:
+      'With `wait`, answers once the job got as far as `until` says, or the wait ran out: 200 in both cases.',
     answer: 'The job',
     ok: JobResponse,
     example: JOB_EXAMPLE,
-    headers: ETAG,
+    headers: { ETag: 'Of this answer, for If-None-Match, and for If-Match of a change.' },
+    isConditional: true,
     problems: ['invalid-parameter', 'job-not-found'],
   })
   async get(
     @Param('name', JobNamePipe) name: string,
     @Query({ schema: WatchJob }) query: WatchJob,
+    @Headers('if-none-match') ifNoneMatch: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
-  ): Promise<JobResponse> {
+  ): Promise<JobResponse | undefined> {
     const isWaiting = query.wait > 0;
-    return answer(reply, await (isWaiting ? this.jobs.watch(name, query, closeSignalOf(reply)) : this.jobs.get(name)));
+    const { job, version } = await (isWaiting
+      ? this.jobs.watch(name, query, closeSignalOf(reply))
+      : this.jobs.get(name));
+    const etag = readEtagOf(version, job);
+    void reply.header('etag', etag);
+    if (!isKnown(ifNoneMatch, etag)) return job;
+    void reply.code(304);
+    return undefined;
   }
 
   @Patch(':name')

@@ -105,8 +105,16 @@ function versioned(row: JobRow): VersionedJob {
 }
 
 function isReached(status: JobStatus, goal: JobGoal): boolean {
-  return goal === 'settled' && status !== 'deploying' && status !== 'deleting';
+  return REACHED[goal].has(status);
 }
+
+/** Whoever waits for a service to run also wants to hear that it will not by itself. */
+const REACHED: Readonly<Record<JobGoal, ReadonlySet<JobStatus>>> = {
+  settled: new Set(['idle', 'running', 'degraded', 'stopped', 'failed', 'succeeded']),
+  running: new Set(['running', 'idle', 'stopped', 'failed', 'succeeded', 'deleting']),
+  stopped: new Set(['stopped', 'idle', 'failed', 'succeeded']),
+  gone: new Set(),
+};
 
 /** CTE: tells what was asked of the job that `changed` holds. */
 const requestedSql = (type: EventType): string => `told AS (

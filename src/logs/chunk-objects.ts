@@ -1,4 +1,5 @@
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { gunzip, gzip } from 'node:zlib';
 
 /** Where sealed chunks are: S3, or a directory. A key is a relative path of plain characters. */
 export type ObjectFolder = {
@@ -21,17 +22,24 @@ export function chunkKey({ jobId, firstLine, lastLine }: ChunkRange): string {
   return `${jobPrefix(jobId)}${numbered(firstLine)}-${numbered(lastLine)}.log.gz`;
 }
 
+/** @returns undefined for a name chunkKey did not write */
+export function parseChunkKey(key: string): ChunkRange | undefined {
+  const [, jobId, firstLine, lastLine] = /^([^/]+)\/(\d{12,})-(\d{12,})\.log\.gz$/.exec(key) ?? [];
+  if (jobId === undefined) return undefined;
+  return { jobId, firstLine: Number(firstLine), lastLine: Number(lastLine) };
+}
+
 export function jobPrefix(jobId: string): string {
   return `${jobId}/`;
 }
 
-export function packChunk(content: Uint8Array): Uint8Array {
-  return gzipSync(content);
+export async function packChunk(content: Uint8Array): Promise<Uint8Array> {
+  return await promisify(gzip)(content);
 }
 
 /** @throws Error for what packChunk did not write, or what is larger than any chunk */
-export function unpackChunk(bytes: Uint8Array): Buffer {
-  return gunzipSync(bytes, { maxOutputLength: MAX_UNPACKED_BYTES });
+export async function unpackChunk(bytes: Uint8Array): Promise<Buffer> {
+  return await promisify(gunzip)(bytes, { maxOutputLength: MAX_UNPACKED_BYTES });
 }
 
 /** Far more than any chunk has. */

@@ -34,4 +34,8 @@ export class JobLog {
   /** Until then one process is sealing. A hint that saves work twice done: what is sealed twice is the same. */
   @Column('timestamptz', { name: 'sealing_until', nullable: true })
   sealingUntil!: Date | null;
+
+  /** The same for retention. */
+  @Column('timestamptz', { name: 'dropping_until', nullable: true })
+  droppingUntil!: Date | null;
 }

@@ -113,7 +113,7 @@ export class LogReader {
         cause,
       });
     });
-    if (bytes) return unpackChunk(bytes).toString();
+    if (bytes) return (await unpackChunk(bytes)).toString();
     // Its time was over, or it was: then others deleted what they should not have.
     this.log('sealed log lines are gone', { key });
     return '';

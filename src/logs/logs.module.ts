@@ -7,12 +7,15 @@ import { Shutdown } from '../process/shutdown.js';
 import type { ObjectFolder } from './chunk-objects.js';
 import { DirectoryFolder } from './directory-folder.js';
 import { LineWriter } from './line-writer.js';
+import { LogKeeper } from './log-keeper.service.js';
 import { LogReader } from './log-reader.js';
+import { LogRetention } from './log-retention.js';
 import { LogUploadsController } from './log-uploads.controller.js';
 import { LogUploads } from './log-uploads.service.js';
 import { LogWaiter } from './log-waiter.js';
 import { LogsController } from './logs.controller.js';
 import { LogsService } from './logs.service.js';
+import { Sealer } from './sealer.js';
 
 /** Where sealed chunks are: an ObjectFolder. */
 const OBJECTS = Symbol('OBJECTS');
@@ -26,6 +29,7 @@ const logger = new Logger('Logs');
   providers: [
     LogUploads,
     LogsService,
+    LogKeeper,
     { provide: OBJECTS, inject: [CONFIG], useFactory: openFolder },
     {
       provide: LineWriter,
@@ -37,6 +41,23 @@ const logger = new Logger('Logs');
       inject: [Database, OBJECTS],
       useFactory: (database: Database, objects: ObjectFolder) =>
         new LogReader(database, objects, (message, details) => logger.warn(message, details)),
+    },
+    {
+      provide: Sealer,
+      inject: [Database, OBJECTS],
+      useFactory: (database: Database, objects: ObjectFolder) => new Sealer({ database, objects }),
+    },
+    {
+      provide: LogRetention,
+      inject: [Database, OBJECTS, CONFIG],
+      useFactory: (database: Database, objects: ObjectFolder, { logs, retentionDays }: Config) =>
+        new LogRetention({
+          database,
+          objects,
+          maxBytes: logs.maxBytes,
+          days: logs.retentionDays,
+          deletedJobDays: retentionDays,
+        }),
     },
     {
       provide: LogWaiter,

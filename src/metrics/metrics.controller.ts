@@ -2,7 +2,8 @@ import { Controller, Get, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { Access } from '../auth/access.decorator.js';
-import { Metrics } from './metrics.service.js';
+import { Problem } from '../http/problem.js';
+import { Metrics } from './metrics.js';
 
 /** METRICS says whether a collector needs a token; nginx lets private networks only through to it. */
 @ApiExcludeController()
@@ -13,8 +14,9 @@ export class MetricsController {
   @Get()
   @Access('metrics')
   async scrape(@Res() reply: FastifyReply): Promise<void> {
-    const { registry } = this.metrics;
-    const text = await registry.metrics();
-    void reply.header('cache-control', 'no-store').type(registry.contentType).send(text);
+    const text = await this.metrics.text().catch((cause: unknown) => {
+      throw new Problem('unavailable', 'Not all processes could be asked.', { retryAfterSeconds: 5, cause });
+    });
+    void reply.header('cache-control', 'no-store').type(this.metrics.contentType).send(text);
   }
 }

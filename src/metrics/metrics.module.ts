@@ -1,7 +1,33 @@
-import { Module } from '@nestjs/common';
+import { Module, type OnApplicationShutdown } from '@nestjs/common';
+import { AgentModule } from '../agent/agent.module.js';
+import { OrderDesk } from '../agent/order-desk.js';
+import { CONFIG, type Config } from '../config/config.js';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
 import { FleetModule } from '../fleet/fleet.module.js';
+import { FleetOverview } from '../fleet/fleet-overview.service.js';
+import { Heartbeats } from '../process/heartbeats.js';
 import { MetricsController } from './metrics.controller.js';
-import { Metrics } from './metrics.service.js';
+import { Metrics } from './metrics.js';
 
-@Module({ imports: [FleetModule], controllers: [MetricsController], providers: [Metrics] })
-export class MetricsModule {}
+type Sources = [Config, Database, Signals, Heartbeats, FleetOverview, OrderDesk];
+
+@Module({
+  imports: [AgentModule, FleetModule],
+  controllers: [MetricsController],
+  providers: [
+    {
+      provide: Metrics,
+      inject: [CONFIG, Database, Signals, Heartbeats, FleetOverview, OrderDesk],
+      useFactory: (...[{ role }, database, signals, heartbeats, fleet, desk]: Sources) =>
+        new Metrics({ role, database, signals, heartbeats, fleet, desk }),
+    },
+  ],
+})
+export class MetricsModule implements OnApplicationShutdown {
+  constructor(private readonly metrics: Metrics) {}
+
+  onApplicationShutdown(): void {
+    this.metrics.close();
+  }
+}

@@ -1,3 +1,15 @@
+import { Occurrence, Operation } from './observation.js';
+
+/** Runs of the loops of this process. */
+export const loopRuns = new Operation<{ readonly loop: string }>('loop-run');
+
+/** Passes that had something to do. `lagsMs`: of each row of the batch, how long it had been due when it was claimed. */
+export const passes = new Occurrence<{
+  readonly pass: 'job' | 'fleet';
+  readonly durationMs: number;
+  readonly lagsMs: readonly number[];
+}>('pass');
+
 export type LoopOptions = {
   readonly name: string;
   /** Does what is due. @returns milliseconds until it should be called again at the latest */
@@ -42,7 +54,8 @@ export class Loop {
     while (!this.#isStopping) {
       this.#isWoken = false;
       try {
-        const pauseMs = await this.#options.run();
+        const { name, run } = this.#options;
+        const pauseMs = await loopRuns.run({ loop: name }, run);
         errors = 0;
         if (!this.#hasNews()) await this.#pause(pauseMs);
       } catch (error) {

@@ -11,6 +11,8 @@ export class Registries {
   constructor(
     private readonly database: Database,
     private readonly keys: Keys,
+    /** Asked where there is no entry: of registries whose credentials are made on demand. */
+    private readonly madeAuthOf: (host: string) => Promise<string | undefined> = () => Promise.resolve(undefined),
   ) {}
 
   /** Makes or replaces. */
@@ -41,11 +43,11 @@ export class Registries {
 
   /**
    * Value of Docker's X-Registry-Auth; undefined: nothing is known of this registry.
-   * @throws Error when no key opens the password
+   * @throws Error when no key opens the password, or credentials cannot be made now
    */
   async authOf(host: string): Promise<string | undefined> {
     const [row] = await this.database.prepared<{ username: string; sealed: Buffer }>('registry-auth', AUTH, [host]);
-    if (!row) return undefined;
+    if (!row) return await this.madeAuthOf(host);
     const password = unseal(this.keys, row.sealed, contextOf(host));
     return encodeAuth({ username: row.username, password, serveraddress: host });
   }

@@ -3,7 +3,7 @@ import type { Queryable } from '../database/database.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import { shapeKeyOf } from '../deployments/shape-key.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
-import { appendEvents } from '../events/append-events.js';
+import { appendEvents, type NewEvent } from '../events/append-events.js';
 import { eventsOf } from './plan-events.js';
 import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
 
@@ -14,7 +14,7 @@ export type Applied = {
   readonly changedJobs: readonly string[];
   readonly orderedInstances: readonly string[];
   readonly wokenShapes: readonly string[];
-  readonly hasEvents: boolean;
+  readonly events: readonly NewEvent[];
 };
 
 /** Writes all plans of a pass with one statement per table, in the lock order jobs → … → shapes (their rows are locked). */
@@ -57,7 +57,7 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
     changedJobs: planned.filter(isVisible).map(({ job }) => job.id),
     orderedInstances: [...new Set(orders.map(({ instanceId }) => instanceId))],
     wokenShapes,
-    hasEvents: events.length > 0,
+    events,
   };
 }
 
@@ -90,8 +90,9 @@ function deploymentRow(row: DeploymentRow): object {
 
 function attemptRow(row: AttemptRow): object {
   const { id, phase, reason, message, counted } = row;
-  const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt } = row;
-  return { id, phase, reason, message, counted, assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt };
+  const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt } = row;
+  const times = { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt };
+  return { id, phase, reason, message, counted, ...times };
 }
 
 function isVisible({ job, plan }: Planned): boolean {
@@ -126,10 +127,11 @@ const UPDATE_DEPLOYMENTS = `
 const UPDATE_ATTEMPTS = `
   UPDATE attempts a SET phase = p.phase, reason = p.reason, message = p.message, counted = p.counted,
     assigned_at = p."assignedAt", pulling_at = p."pullingAt", starting_at = p."startingAt",
-    healthy_at = p."healthyAt", stopping_at = p."stoppingAt", ended_at = p."endedAt"
+    healthy_at = p."healthyAt", stopping_at = p."stoppingAt", ended_at = p."endedAt",
+    logs_complete_at = p."logsCompleteAt"
   FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, phase text, reason text, message text, counted boolean,
     "assignedAt" timestamptz, "pullingAt" timestamptz, "startingAt" timestamptz, "healthyAt" timestamptz,
-    "stoppingAt" timestamptz, "endedAt" timestamptz)
+    "stoppingAt" timestamptz, "endedAt" timestamptz, "logsCompleteAt" timestamptz)
   WHERE a.id = p.id`;
 
 const INSERT_SHAPES = `

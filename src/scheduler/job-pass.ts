@@ -1,9 +1,19 @@
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
+import type { NewEvent } from '../events/append-events.js';
+import { passes } from '../process/loop.js';
+import { Occurrence } from '../process/observation.js';
 import { applyPlans, type Planned } from './apply-plans.js';
 import { claimJobs } from './load-jobs.js';
 import type { JobFacts } from './plan-facts.js';
 import { planJob } from './plan-job.js';
+
+/** Plans that were committed, each with the rows as they were before it. */
+export const jobPlans = new Occurrence<{
+  readonly planned: readonly Planned[];
+  readonly now: Date;
+  readonly durationMs: number;
+}>('job-plans');
 
 export const BATCH_SIZE = 500;
 /** A job whose plan throws is a bug of ours: it must neither stop the others nor fill the log. */
@@ -23,6 +33,8 @@ export class JobPass {
     private readonly signals: Signals,
     private readonly cluster: string,
     private readonly onPlanError: (job: JobFacts, error: unknown) => void,
+    /** What a pass changed, once it is committed. */
+    private readonly onChanged: (planned: readonly Planned[], events: readonly NewEvent[]) => void = () => undefined,
   ) {}
 
   async run(limit = BATCH_SIZE): Promise<PassResult> {
@@ -40,17 +52,24 @@ export class JobPass {
   }
 
   private async runBatch(limit: number, claimedJobs: JobFacts[]): Promise<PassResult> {
-    const { now, planned, applied } = await this.database.transaction(async (transaction) => {
+    const startedAt = performance.now();
+    const { now, lagsMs, planned, applied } = await this.database.transaction(async (transaction) => {
       const claimed = await claimJobs(transaction, this.cluster, limit);
       claimedJobs.push(...claimed.jobs);
       const planned = claimed.jobs.map((job) => this.plan(job, claimed.now));
       const applied = planned.length > 0 ? await applyPlans(transaction, planned) : undefined;
-      return { now: claimed.now, planned, applied };
+      return { now: claimed.now, lagsMs: claimed.lagsMs, planned, applied };
     });
+    if (planned.length > 0) {
+      const durationMs = performance.now() - startedAt;
+      passes.tell({ pass: 'job', durationMs, lagsMs });
+      jobPlans.tell({ planned, now, durationMs });
+      this.onChanged(planned, applied?.events ?? []);
+    }
     if (applied) {
       if (applied.orderedInstances.length > 0) this.signals.send('orders', applied.orderedInstances);
       if (applied.wokenShapes.length > 0) this.signals.send('shapes');
-      if (applied.hasEvents) this.signals.sendHere('new-events');
+      if (applied.events.length > 0) this.signals.sendHere('new-events');
       if (applied.changedJobs.length > 0) this.signals.send('changes', applied.changedJobs);
     }
     return { jobs: planned.length, nextPassAt: earliest(planned), now };

@@ -34,16 +34,16 @@ type VerdictRow = Omit<VerdictFacts, 'at'> & { at: string };
 
 /**
  * Locks up to `limit` due jobs and loads everything their plans need, in a fixed number of statements. `now` is taken
- * after the locks: whatever others committed before it is seen.
+ * after the locks: whatever others committed before it is seen. `lagsMs`: how long each had been due.
  */
 export async function claimJobs(
   transaction: Queryable,
   cluster: string,
   limit: number,
-): Promise<{ now: Date; jobs: JobFacts[] }> {
-  const claimed = await transaction.prepared<{ id: string }>('claim-jobs', CLAIM, [limit]);
+): Promise<{ now: Date; jobs: JobFacts[]; lagsMs: number[] }> {
+  const claimed = await transaction.prepared<{ id: string; lagMs: number }>('claim-jobs', CLAIM, [limit]);
   const jobIds = claimed.map(({ id }) => id);
-  if (jobIds.length === 0) return { now: new Date(0), jobs: [] };
+  if (jobIds.length === 0) return { now: new Date(0), jobs: [], lagsMs: [] };
 
   const jobs = await transaction.prepared<JobRow & { now: Date }>('load-jobs', JOBS, [jobIds]);
   const deployments = await transaction.prepared<DeploymentRow>('load-deployments', DEPLOYMENTS, [jobIds]);
@@ -59,6 +59,7 @@ export async function claimJobs(
   const deploymentsOf = Map.groupBy(deployments, ({ jobId }) => jobId);
   return {
     now: jobs[0]?.now ?? new Date(0),
+    lagsMs: claimed.map(({ lagMs }) => lagMs),
     jobs: jobs.map((job) => ({
       ...job,
       cluster,
@@ -86,7 +87,7 @@ function instanceOf(row: InstanceRow): InstanceFacts {
 
 // NO KEY UPDATE, so that inserting a deployment (which locks the job's key) need not wait for a pass.
 const CLAIM = `
-  SELECT id FROM jobs
+  SELECT id, extract(epoch FROM clock_timestamp() - next_pass_at)::float8 * 1000 AS "lagMs" FROM jobs
   WHERE next_pass_at <= clock_timestamp()
   ORDER BY next_pass_at
   LIMIT $1
@@ -108,10 +109,10 @@ const JOBS = `
   ORDER BY id`;
 
 const DEPLOYMENTS = `
-  SELECT job_id AS "jobId", id, number, image, image_digest AS "imageDigest", image_id AS "imageId", definition, trigger,
+  SELECT job_id AS "jobId", id, number, image, image_digest AS "imageDigest", image_id AS "imageId", definition, trigger, origin,
     secrets_version AS "secretsVersion",    status, reason, message, failed_phase AS "failedPhase", retryable, exit_code AS "exitCode",
     last_log_lines AS "lastLogLines", deadline_at AS "deadlineAt", cancel_requested_at AS "cancelRequestedAt",
-    started_at AS "startedAt", active_at AS "activeAt", ended_at AS "endedAt"
+    created_at AS "createdAt", started_at AS "startedAt", active_at AS "activeAt", ended_at AS "endedAt"
   FROM deployments
   WHERE id IN (
     SELECT id FROM deployments
@@ -125,6 +126,7 @@ const ATTEMPTS = `
   SELECT a.deployment_id AS "deploymentId", a.id, a.number, a.shape_key AS "shapeKey", a.phase, a.reason, a.message,
     a.counted, a.created_at AS "createdAt", a.assigned_at AS "assignedAt", a.pulling_at AS "pullingAt",
     a.starting_at AS "startingAt", a.healthy_at AS "healthyAt", a.stopping_at AS "stoppingAt", a.ended_at AS "endedAt",
+    a.logs_complete_at AS "logsCompleteAt",
     CASE WHEN i.id IS NOT NULL THEN jsonb_build_object(
       'id', i.id, 'assignedAt', s.assigned_at, 'state', i.state, 'stateReason', i.state_reason,
       'privateIp', i.private_ip, 'imageId', i.image_id, 'unreachableAt', i.unreachable_at,

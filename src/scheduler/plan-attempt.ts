@@ -1,9 +1,7 @@
 import {
   createRequest,
-  formatImageReference,
   imageInspectRequest,
   logsRequest,
-  parseImageReference,
   pullRequest,
   startRequest,
   waitRequest,
@@ -14,6 +12,7 @@ import { parseError, parseImageInspect, parsePull, parseWait } from '../agent/co
 import type { OrderSpec } from '../agent/order.js';
 import { ATTEMPT_DEADLINE_SECONDS, ATTEMPT_PHASES, type AttemptPhase } from '../deployments/attempt-status.js';
 import type { LogLine } from '../deployments/log-line.js';
+import { formatImageReference, parseImageReference } from '../jobs/image-reference.js';
 import type { AttemptFacts, DeploymentFacts, InstanceFacts, OrderFacts, OrderPurpose } from './plan-facts.js';
 import { REASONS, type Reason } from './plan-reasons.js';
 
@@ -68,7 +67,8 @@ export function planAttempt(
   cluster: string,
   now: Date,
 ): AttemptStep {
-  const step = planStep(attempt, deployment, cluster, now);
+  const { orders, ...rest } = planStep(attempt, deployment, cluster, now);
+  const step = { ...rest, orders: [...orders, ...followLogs(attempt)] };
   // Answers may come in another order than their orders were given: what was reached stays reached.
   const isBehind = ATTEMPT_PHASES.indexOf(step.phase) < ATTEMPT_PHASES.indexOf(attempt.phase);
   return isBehind ? { ...step, phase: attempt.phase } : step;
@@ -77,6 +77,17 @@ export function planAttempt(
 /** Whether the container has been told to start: then it gets a SIGTERM before its instance goes. */
 export function mayHaveStarted(attempt: AttemptFacts): boolean {
   return attempt.orders.some(({ purpose, takenAt }) => purpose === 'start' && takenAt !== null);
+}
+
+/** Whether Docker started the container: then there may be lines that it printed. */
+export function hasStarted(attempt: AttemptFacts): boolean {
+  return attempt.orders.some(({ purpose, status }) => purpose === 'start' && (status === 204 || status === 304));
+}
+
+/** Once, from the first line on: what is printed leaves the instance as it comes. */
+export function followLogs(attempt: AttemptFacts): OrderDraft[] {
+  if (!hasStarted(attempt) || latest(attempt, 'follow-logs')) return [];
+  return [{ purpose: 'follow-logs', spec: { kind: 'logs', follow: true, timeoutSeconds: DOCKER_CALL_SECONDS } }];
 }
 
 /** Whether it was stable once and its container is kept up by Docker since: exits and failed probes are then ailments. */

@@ -26,7 +26,8 @@ export function eventsOf(job: JobFacts, plan: JobPlan): NewEvent[] {
       const before = attempts.get(row.id);
       return before ? phasesOf(before.deployment, before.attempt, row) : [];
     }),
-    ...plan.deployments.flatMap((row) => {
+    // The newest first: an older one drains because that is active, or is active again because that was lost.
+    ...plan.deployments.toReversed().flatMap((row) => {
       const before = deployments.get(row.id);
       return before && before.status !== row.status ? [statusOf(before, row)] : [];
     }),

@@ -4,6 +4,7 @@ import type { DeploymentStatus, DeploymentTrigger } from '../deployments/deploym
 import type { LogLine } from '../deployments/log-line.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
 import type { JobDefinition } from '../jobs/job-definition.js';
+import type { Origin } from '../process/origin.js';
 import type { DesiredState, JobStatus } from '../jobs/job-status.js';
 
 // What the job planner sees and says. Facts are rows as loaded under the job row's lock; a plan is the rows' new values.
@@ -33,6 +34,7 @@ export type DeploymentFacts = {
   /** What its containers get besides; null = no secrets. */
   readonly secretsVersion: number | null;
   readonly trigger: DeploymentTrigger;
+  readonly origin: Origin | null;
   readonly status: DeploymentStatus;
   readonly reason: string | null;
   readonly message: string | null;
@@ -42,6 +44,7 @@ export type DeploymentFacts = {
   readonly lastLogLines: readonly LogLine[] | null;
   readonly deadlineAt: Date | null;
   readonly cancelRequestedAt: Date | null;
+  readonly createdAt: Date;
   readonly startedAt: Date | null;
   readonly activeAt: Date | null;
   readonly endedAt: Date | null;
@@ -75,6 +78,8 @@ export type AttemptFacts = {
   readonly healthyAt: Date | null;
   readonly stoppingAt: Date | null;
   readonly endedAt: Date | null;
+  /** All its container printed is stored. */
+  readonly logsCompleteAt: Date | null;
   /** Given by the fleet; null while waiting. */
   readonly instance: InstanceFacts | null;
   /** Of its instance; by number. */
@@ -117,6 +122,8 @@ export const ORDER_PURPOSES = [
   'wait',
   'probe',
   'logs',
+  'follow-logs',
+  'flush-logs',
   'inspect-container',
   'restart-policy',
   'stop',
@@ -151,7 +158,16 @@ export type JobPlan = {
 
 export type DeploymentRow = Omit<
   DeploymentFacts,
-  'number' | 'image' | 'definition' | 'secretsVersion' | 'trigger' | 'cancelRequestedAt' | 'attempts' | 'endedAttempts'
+  | 'number'
+  | 'image'
+  | 'definition'
+  | 'secretsVersion'
+  | 'trigger'
+  | 'origin'
+  | 'cancelRequestedAt'
+  | 'createdAt'
+  | 'attempts'
+  | 'endedAttempts'
 >;
 
 export type AttemptRow = Omit<AttemptFacts, 'number' | 'createdAt' | 'instance' | 'orders' | 'verdict'>;

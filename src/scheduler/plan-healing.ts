@@ -1,5 +1,5 @@
 import { inspectRequest, parseInspect, parseWait, startRequest, waitRequest } from '../agent/container-spec.js';
-import { after, docker, isAcknowledged, isSpotNoticed, latest, type OrderDraft } from './plan-attempt.js';
+import { after, docker, followLogs, isAcknowledged, isSpotNoticed, latest, type OrderDraft } from './plan-attempt.js';
 import type { AttemptFacts, OrderFacts } from './plan-facts.js';
 import { REASONS, type Reason } from './plan-reasons.js';
 
@@ -117,7 +117,7 @@ export function planWatch(attempt: AttemptFacts, now: Date): Watch {
   const [wait, look] = [planWait(attempt, now), planLook(attempt, now)];
   const wakes = [wait.wakeAt, look.wakeAt].filter((at) => at !== null);
   return {
-    orders: [...wait.orders, ...look.orders],
+    orders: [...wait.orders, ...look.orders, ...followLogs(attempt)],
     wakeAt: wakes.length === 0 ? null : new Date(Math.min(...wakes.map((at) => at.getTime()))),
   };
 }

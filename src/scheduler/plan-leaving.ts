@@ -5,6 +5,7 @@ import {
   after,
   DEAD_MAN_SLACK_MINUTES,
   docker,
+  hasStarted,
   isAcknowledged,
   latest,
   lossOf,
@@ -51,9 +52,8 @@ function rearm(graceSeconds: number): OrderDraft {
 /** Ends an attempt that cannot go on; what it failed of stays on its row. */
 export function endFailed(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts, failure: Failure): void {
   const { reason, message } = failure;
-  // Unhealthy or still starting means alive: it gets its SIGTERM like any other.
-  if (reason === 'health-check-failed' || reason === 'deadline-exceeded')
-    release(draft, deployment, attempt, reason, message);
+  // It may be alive, unhealthy or still starting: it gets its SIGTERM like any other. And what it printed is stored.
+  if (hasStarted(attempt) || reason === 'deadline-exceeded') release(draft, deployment, attempt, reason, message);
   else draft.move(deployment, attempt, 'ended', { reason, message, counted: reason !== 'agent-unresponsive' });
 }
 
@@ -95,20 +95,38 @@ export function planLeaving(draft: Draft, deployment: DeploymentFacts): void {
   }
 }
 
-/** Ends an attempt once its container has stopped, or had its grace. */
+/** Ends an attempt once its container has stopped and its last lines are stored, or both had their time. */
 export function planStopping(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
   const grace = deployment.definition.rollout.stopGraceSeconds;
   const deadline = after(attempt.stoppingAt ?? draft.now, grace + STOP_SLACK_SECONDS);
-  const isStopped = Boolean(latest(attempt, 'stop')?.answeredAt);
   const isLost = !attempt.instance || lossOf(attempt.instance, attempt) !== null;
-  if (isStopped || isLost || draft.now >= deadline) draft.move(deployment, attempt, 'ended');
-  else draft.wakeAt(deadline);
+  const flush = latest(attempt, 'flush-logs');
+  const waitsUntil = flush ? earlier(deadline, after(flush.createdAt, FLUSH_SECONDS)) : deadline;
+  if (isLost || flush?.answeredAt || draft.now >= waitsUntil) {
+    return draft.move(deployment, attempt, 'ended', { ...(flush?.status === 200 && { logsCompleteAt: draft.now }) });
+  }
+  if (!flush && latest(attempt, 'stop')?.answeredAt) {
+    draft.order(attempt, [FLUSH_LOGS]);
+    draft.wakeAt(earlier(deadline, after(draft.now, FLUSH_SECONDS)));
+  }
+  draft.wakeAt(waitsUntil);
 }
 
 function endIfLost(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
   const loss = attempt.instance && lossOf(attempt.instance, attempt);
   if (loss) draft.move(deployment, attempt, 'ended', loss);
 }
+
+function earlier(a: Date, b: Date): Date {
+  return a < b ? a : b;
+}
+
+/** What follows the container sent is stored already: a second's worth is left. A silent agent holds nothing up for longer. */
+const FLUSH_SECONDS = 10;
+const FLUSH_LOGS: OrderDraft = {
+  purpose: 'flush-logs',
+  spec: { kind: 'logs', follow: false, timeoutSeconds: FLUSH_SECONDS },
+};
 
 const STOP_SLACK_SECONDS = ATTEMPT_DEADLINE_SECONDS.stopping ?? 0;
 

@@ -45,3 +45,7 @@ export type Reason = keyof typeof REASONS;
 export function causeOf(reason: Reason): Cause {
   return REASONS[reason].cause;
 }
+
+export function isReason(code: string): code is Reason {
+  return Object.hasOwn(REASONS, code);
+}

@@ -10,6 +10,8 @@ const ORDERS_KEPT_DAYS = 1;
 const ANSWERS_KEPT_DAYS = 1;
 /** A bucket nobody took from for a day is full, as one without a row is. */
 const RATE_LIMITS_KEPT_DAYS = 1;
+/** Long enough to look for what a receiver missed over a weekend; there is one for each event and webhook. */
+const DELIVERIES_KEPT_DAYS = 7;
 /** Small enough that no batch holds locks for more than some milliseconds. */
 const BATCH = 500;
 /** At most this many batches a table and run: the rest has its turn in the next. */
@@ -29,6 +31,7 @@ export type Deleted = {
   rateLimits: number;
   secrets: number;
   events: number;
+  deliveries: number;
 };
 
 /** Deletes what is too old, in small batches; any number of processes may try, one at a time does. */
@@ -55,6 +58,7 @@ export class Retention {
       // After the deployments that referred to them.
       secrets: await this.deleteAll('retain-secrets', SECRETS, []),
       events: await this.deleteAll('retain-events', EVENTS, [this.eventsDays]),
+      deliveries: await this.deleteAll('retain-deliveries', DELIVERIES, [DELIVERIES_KEPT_DAYS]),
     };
   }
 
@@ -128,7 +132,10 @@ const ATTEMPTS = `
 
 const JOBS = `
   DELETE FROM jobs WHERE id IN (
-    SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2) ORDER BY id LIMIT $1
+    SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2)
+      -- Its rows are all that tells of objects with what it printed: those go first.
+      AND NOT EXISTS (SELECT 1 FROM job_logs l WHERE l.job_id = jobs.id)
+    ORDER BY id LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
   RETURNING 1`;
@@ -209,3 +216,14 @@ const EVENTS = `
     UPDATE event_positions SET deleted_through = (SELECT max(position) FROM deleted) WHERE EXISTS (SELECT FROM deleted)
   )
   SELECT 1 FROM deleted`;
+
+// The queue gives a delivery up after some days, or forgets it after two weeks without any of us.
+const DELIVERIES = `
+  DELETE FROM webhook_deliveries WHERE id IN (
+    SELECT id FROM webhook_deliveries
+    WHERE created_at < clock_timestamp() - make_interval(days => $2)
+      AND (status <> 'pending' OR created_at < clock_timestamp() - interval '15 days')
+    ORDER BY created_at LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;

@@ -5,6 +5,7 @@ import { Signals } from '../database/signals.js';
 import { Heartbeats } from '../process/heartbeats.js';
 import { Loop } from '../process/loop.js';
 import { BATCH_SIZE, JobPass } from './job-pass.js';
+import { linesOf } from './event-lines.js';
 import { Retention } from './retention.js';
 
 /** The net under lost wake-ups: due jobs are looked for at least this often. */
@@ -29,13 +30,20 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     private readonly signals: Signals,
     private readonly heartbeats: Heartbeats,
   ) {
-    this.pass = new JobPass(database, signals, config.cluster, (job, error) =>
-      this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
+    this.pass = new JobPass(
+      database,
+      signals,
+      config.cluster,
+      (job, error) =>
+        this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
+      (planned, events) => {
+        for (const line of linesOf(planned, events)) this.logger.log(line);
+      },
     );
     this.retention = new Retention(database, config.retentionDays, config.eventsRetentionDays);
     const onError = (name: string, error: unknown, pauseMs: number): void =>
       this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
-    this.passes = new Loop({ name: 'job pass', run: () => this.runPass(), onError });
+    this.passes = new Loop({ name: 'job-pass', run: () => this.runPass(), onError });
     this.cleaning = new Loop({ name: 'retention', run: () => this.clean(), onError });
   }
 

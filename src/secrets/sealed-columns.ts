@@ -1,5 +1,6 @@
 import { contextOf as answerContextOf } from '../http/idempotency-keys.js';
 import { contextOf as registryContextOf } from '../registries/registries.js';
+import { contextOf as webhookContextOf } from '../webhooks/webhook-secrets.js';
 import { contextOf as secretsContextOf } from './secret-store.js';
 
 /** A column with sealed values. A test fails for one in the database that is not listed. */
@@ -25,5 +26,7 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
     contextOf: ([caller = '', key = '']) => answerContextOf({ caller, key }),
   },
   { table: 'registries', key: ['host'], column: 'sealed', contextOf: ([host = '']) => registryContextOf(host) },
+  { table: 'webhooks', key: ['id'], column: 'sealed', contextOf: ([id = '']) => webhookContextOf(id) },
+  { table: 'webhooks', key: ['id'], column: 'previous_sealed', contextOf: ([id = '']) => webhookContextOf(id) },
   { table: 'launches', key: ['id'], column: 'input', contextOf: ([id = '']) => id },
 ];

@@ -16,6 +16,8 @@ export type House = {
   readonly replicas: readonly Replica[];
   /** How processes ended that nobody killed. */
   readonly ownEnds: readonly string[];
+  /** One a replica. */
+  readonly logFiles: readonly string[];
   stop(): Promise<void>;
 };
 
@@ -30,6 +32,8 @@ export type HouseOptions = {
   readonly bootMs?: number;
   /** Modules loaded into each process before the program. */
   readonly preload?: readonly string[];
+  /** Settings over those of the house. */
+  readonly env?: Readonly<Record<string, string>>;
 };
 
 export async function openHouse(options: HouseOptions): Promise<House> {
@@ -74,7 +78,9 @@ export async function openHouse(options: HouseOptions): Promise<House> {
       AWS_SECRET_ACCESS_KEY: 'chaos',
       IDENTITY_CERTIFICATES: certificate,
       WEB_CONCURRENCY: String(workers),
+      ...options.env,
     };
+    const logFiles = ports.map((_, index) => join(directory, `replica-${index}.log`));
     const replicas = ports.map(
       (port, index) =>
         new Replica({
@@ -82,7 +88,7 @@ export async function openHouse(options: HouseOptions): Promise<House> {
           port,
           env,
           preload,
-          logFile: join(directory, `replica-${index}.log`),
+          logFile: logFiles[index] ?? '',
           onOwnEnd: (how) => ownEnds.push(`replica-${index}: ${how} at ${new Date().toISOString()}`),
         }),
     );
@@ -91,7 +97,7 @@ export async function openHouse(options: HouseOptions): Promise<House> {
     });
     for (const replica of replicas) replica.start();
     await Promise.all(replicas.map((replica) => replica.untilReady()));
-    return { cloud, containers, postgres, replicas, ownEnds, stop };
+    return { cloud, containers, postgres, replicas, ownEnds, logFiles, stop };
   } catch (error) {
     await stop();
     throw error;

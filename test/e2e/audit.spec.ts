@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createDocument } from '../../src/configure-app.js';
+import type { EventType } from '../../src/events/event-types.js';
 import type { EventPage, EventResponse } from '../../src/events/event.schema.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -45,6 +46,18 @@ describe('the audit', () => {
     test.database.query(`INSERT INTO instances (id, state, quarantined) VALUES ($1, 'running', true)`, [id]);
 
   let revoked = '';
+  const webhook = { id: '', spare: '', delivery: '' };
+  const makeWebhook = async (): Promise<string> => {
+    const body = { url: `https://example.com/${MARK}` };
+    return ((await api.request('POST', '/v1/webhooks', { body })).body as { id: string }).id;
+  };
+  const ofWebhook =
+    (type: EventType, rest = '', body?: object): (() => Recipe) =>
+    () => ({
+      path: `/v1/webhooks/${webhook.id}${rest.replace('{deliveryId}', webhook.delivery)}`,
+      ...(body && { body }),
+      event: { type, data: { webhook: webhook.id } },
+    });
   const recipes: Readonly<Record<string, () => Recipe>> = {
     'POST /v1/jobs': () => ({
       path: '/v1/jobs',
@@ -129,6 +142,22 @@ describe('the audit', () => {
       path: `/v1/tokens/${revoked}`,
       event: { type: 'token.revoked', data: { token: revoked, name: 'revoked' } },
     }),
+    'POST /v1/webhooks': () => ({
+      path: '/v1/webhooks',
+      body: { url: `https://example.com/${MARK}`, events: ['job.*'], jobs: ['team-'] },
+      event: { type: 'webhook.created', data: { events: ['job.*'], jobs: ['team-'], enabled: true } },
+    }),
+    'PATCH /v1/webhooks/{id}': ofWebhook('webhook.changed', '', { url: `https://example.com/2/${MARK}` }),
+    'POST /v1/webhooks/{id}/rotate-secret': ofWebhook('webhook.secret-rotated', '/rotate-secret'),
+    'POST /v1/webhooks/{id}/ping': ofWebhook('webhook.pinged', '/ping'),
+    'POST /v1/webhooks/{id}/deliveries/{deliveryId}/redeliver': ofWebhook(
+      'webhook.redelivered',
+      '/deliveries/{deliveryId}/redeliver',
+    ),
+    'DELETE /v1/webhooks/{id}': () => ({
+      path: `/v1/webhooks/${webhook.spare}`,
+      event: { type: 'webhook.deleted', data: { webhook: webhook.spare } },
+    }),
   };
 
   /** Those of one request, once they have positions. */
@@ -144,6 +173,10 @@ describe('the audit', () => {
 
   it('has an event of every changing call of the document: whose it was, and which request', async () => {
     revoked = (await makeToken('revoked')).id;
+    webhook.id = await makeWebhook();
+    webhook.spare = await makeWebhook();
+    const pinged = await api.request('POST', `/v1/webhooks/${webhook.id}/ping`);
+    webhook.delivery = (pinged.body as { id: string }).id;
     const { paths } = createDocument(api.app);
     const changing = Object.entries(paths).flatMap(([path, item]) =>
       Object.keys(item)

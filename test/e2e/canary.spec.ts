@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { findMarks, type Mark, markOf } from '../support/canary.js';
 import { until, WEB } from '../support/lifecycle.js';
+import { type Receiver, startReceiver } from '../support/receiver.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 // Quotes and the like, so that each way of writing it down is another text.
@@ -24,6 +25,7 @@ type Seen = { readonly what: string; readonly text: string };
 /** Everything that may tell a secret, and all routes of the document. */
 describe('marked secrets', () => {
   let stack: Stack;
+  let receiver: Receiver;
   let marks: Mark[];
   const open = markOf('open', OPEN);
   const seen: Seen[] = [];
@@ -32,19 +34,31 @@ describe('marked secrets', () => {
   let greetings: string[] = [];
 
   beforeAll(async () => {
-    stack = await startStack({ runtime: createSimulatedRuntime(), env: { ADMIN_TOKEN, LOG_LEVEL: 'debug' } });
+    receiver = await startReceiver();
+    stack = await startStack({
+      runtime: createSimulatedRuntime(),
+      env: { ADMIN_TOKEN, LOG_LEVEL: 'debug', WEBHOOKS_ALLOWED_NETWORKS: '127.0.0.1' },
+    });
     marks = [
       markOf('secret', SECRET),
       markOf('secret of a deployment', OWN_SECRET),
       markOf('patched secret', PATCHED_SECRET),
       markOf('password of a registry', PASSWORD),
       markOf('ADMIN_TOKEN', ADMIN_TOKEN),
+      markOf('token of ECR', stack.cloud.ecrPassword),
     ];
+    // From the beginning, so that it is sent every event there is.
+    const webhook = await makeWebhook();
     greetings = await liveAndHeal();
+    await pullFromEcr();
+    await walkWebhook(webhook);
     await walkEveryRoute();
     await makeMistakes();
   }, 240_000);
-  afterAll(() => stack.stop(), 60_000);
+  afterAll(async () => {
+    await stack.stop();
+    await receiver.close();
+  }, 60_000);
 
   it('are in the containers, each in the one it is for', () => {
     expect(greetings).toEqual([SECRET, OWN_SECRET, SECRET, PATCHED_SECRET]);
@@ -72,7 +86,10 @@ describe('marked secrets', () => {
     const [{ open: found, rows }] = dumps as [Dump];
     expect(found).toEqual(expect.arrayContaining(['orders.spec', 'jobs.definition']));
     expect(rows.has('events')).toBe(true);
-    const sealed = ['job_secrets', 'registries', 'idempotency_keys', 'launches', 'tokens'];
+    const sealed = ['job_secrets', 'registries', 'idempotency_keys', 'launches', 'tokens', 'webhooks'];
+    expect(rows.has('webhook_deliveries')).toBe(true);
+    // The queue has a schema of its own.
+    expect(rows.has('job_common')).toBe(true);
     expect(sealed.filter((table) => !rows.has(table))).toEqual([]);
     // Docker's description of a container holds its environment: one was answered, and is kept without.
     const [looks] = await stack.query<{ count: number }>(
@@ -89,6 +106,12 @@ describe('marked secrets', () => {
       expect(findMarks(marks, Buffer.from(userData, 'base64'))).toEqual([]);
     }
     expect(findMarks(marks, JSON.stringify([instances, stack.cloud.ledger.calls()]))).toEqual([]);
+  });
+
+  it('are in nothing that was sent to a webhook', () => {
+    const types = receiver.received.map(({ body }) => (JSON.parse(body) as { type: string }).type);
+    expect(types).toEqual(expect.arrayContaining(['deployment.active', 'registry.set', 'webhook.ping']));
+    expect(findMarks(marks, JSON.stringify(receiver.received))).toEqual([]);
   });
 
   it('are in no line of the logs', () => {
@@ -128,6 +151,19 @@ describe('marked secrets', () => {
     return [first, own, rolledBack, await active(4)];
   }
 
+  /** With a token of our own role: an image that nobody else may pull. */
+  async function pullFromEcr(): Promise<void> {
+    const image = `${stack.cloud.accountId}.dkr.ecr.${stack.cloud.region}.amazonaws.com/web:1`;
+    await send({ method: 'POST', path: '/v1/jobs', body: { name: 'ecr', image, ...WEB } });
+    await until(async () => {
+      const text = await send({ method: 'GET', path: '/v1/jobs/ecr/deployments/1?wait=30&until=active' });
+      const { status, message } = JSON.parse(text) as { status: string; message: string };
+      if (status === 'failed') throw new Error(message);
+      return status === 'active';
+    }, 90_000);
+    await send({ method: 'DELETE', path: '/v1/jobs/ecr' });
+  }
+
   /** A minute after an exit the container is looked at: the minute is taken off. */
   async function lookAtContainer(): Promise<void> {
     const isAnswered = async (purpose: string): Promise<boolean> => {
@@ -138,6 +174,26 @@ describe('marked secrets', () => {
     await stack.query(`UPDATE orders SET answered_at = answered_at - interval '5 min' WHERE purpose = 'wait'`);
     await stack.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
     await until(() => isAnswered('inspect-container'));
+  }
+
+  async function makeWebhook(): Promise<string> {
+    const made = await send({ method: 'POST', path: '/v1/webhooks', body: { url: receiver.url } }, false);
+    const { id, secret } = JSON.parse(made) as { id: string; secret: string };
+    marks.push(markOf('secret of a webhook', secret.slice('whsec_'.length)));
+    return id;
+  }
+
+  async function walkWebhook(id: string): Promise<void> {
+    const path = `/v1/webhooks/${id}`;
+    const rotated = await send({ method: 'POST', path: `${path}/rotate-secret` }, false);
+    marks.push(markOf('new secret of a webhook', (JSON.parse(rotated) as { secret: string }).secret.slice(6)));
+    const pinged = JSON.parse(await send({ method: 'POST', path: `${path}/ping` })) as { id: string };
+    await until(() => receiver.received.some((request) => request.id === pinged.id));
+    for (const rest of ['', '/deliveries', `/deliveries/${pinged.id}`])
+      await send({ method: 'GET', path: path + rest });
+    await send({ method: 'GET', path: '/v1/webhooks' });
+    await send({ method: 'PATCH', path, body: { description: 'of the canary' } });
+    await send({ method: 'POST', path: `${path}/deliveries/${pinged.id}/redeliver` });
   }
 
   async function walkEveryRoute(): Promise<void> {
@@ -159,6 +215,8 @@ describe('marked secrets', () => {
     }
     for (const path of ['/v1/registries', '/v1/registries/private.example.com']) await send({ method: 'GET', path });
     dumps.push(await dump());
+    const { items } = JSON.parse(await send({ method: 'GET', path: '/v1/webhooks' })) as { items: { id: string }[] };
+    for (const { id: webhook } of items) await send({ method: 'DELETE', path: `/v1/webhooks/${webhook}` });
     await send({ method: 'DELETE', path: '/v1/registries/private.example.com' });
     for (const path of ['/v1/events?limit=200', '/docs', '/docs/openapi.json', '/metrics'])
       await send({ method: 'GET', path });
@@ -172,12 +230,12 @@ describe('marked secrets', () => {
 
   /** All columns of all rows of all tables. */
   async function dump(): Promise<Dump> {
-    const tables = await stack.query<{ name: string }>(
-      `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'scheduler-jobs'`,
+    const tables = await stack.query<{ schema: string; name: string }>(
+      `SELECT schemaname AS schema, tablename AS name FROM pg_tables WHERE schemaname LIKE 'scheduler%'`,
     );
     const found: Dump & { rows: Set<string> } = { leaks: [], open: [], rows: new Set() };
-    for (const { name } of tables) {
-      for (const row of await stack.query<Record<string, unknown>>(`SELECT * FROM "${name}"`)) {
+    for (const { schema, name } of tables) {
+      for (const row of await stack.query<Record<string, unknown>>(`SELECT * FROM "${schema}"."${name}"`)) {
         found.rows.add(name);
         for (const [column, value] of Object.entries(row)) {
           const content = Buffer.isBuffer(value) ? value : Buffer.from(JSON.stringify(value));
@@ -270,5 +328,6 @@ function templateOf(path: string): string {
     .replace(/^\/v1\/jobs\/[^/]+/, '/v1/jobs/{name}')
     .replace(/\/deployments\/\d+/, '/deployments/{number}')
     .replace(/^\/v1\/registries\/[^/]+/, '/v1/registries/{host}')
-    .replace(/^\/v1\/(tokens|instances)\/[^/]+/, '/v1/$1/{id}');
+    .replace(/^\/v1\/(tokens|instances|webhooks)\/[^/]+/, '/v1/$1/{id}')
+    .replace(/\/deliveries\/[^/]+/, '/deliveries/{deliveryId}');
 }

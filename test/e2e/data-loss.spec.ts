@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import type { EventPage } from '../../src/events/event.schema.js';
 import { alive, HOST_PORT, remove, settled, until } from '../support/lifecycle.js';
 import { startStack, type Stack } from '../support/stack.js';
 
@@ -33,6 +34,10 @@ describe('after the database was', () => {
   const instance = async (id: string) => {
     const { items } = await stack.call<{ items: Instance[] }>('GET', '/v1/instances');
     return items.find((item) => item.id === id);
+  };
+  const eventsOf = async (id: string) => {
+    const { items } = await stack.call<EventPage>('GET', '/v1/events?type=instance.&limit=200');
+    return items.flatMap((event) => (event.instance === id ? [event.type] : []));
   };
   const quarantined = async () => (await stack.call<Fleet>('GET', '/v1/fleet')).instances['quarantined'];
   const terminated = () =>
@@ -96,6 +101,13 @@ describe('after the database was', () => {
 
     for (const { id } of [api, shop]) await stack.call('POST', `/v1/instances/${id}/retire`);
     await until(() => alive(stack).length === 1);
+    await until(async () => (await eventsOf(shop.id)).includes('instance.terminated'));
+    const lives = await Promise.all([web, shop].map(({ id }) => eventsOf(id)));
+    expect(lives.map((events) => events.slice(0, 3))).toEqual([
+      ['instance.quarantined', 'instance.registered', 'instance.adopted'],
+      ['instance.quarantined', 'instance.registered', 'instance.adopted'],
+    ]);
+    expect(lives[1]?.slice(3)).toEqual(['instance.quarantined', 'instance.retiring', 'instance.terminated']);
     expect(alive(stack)).toEqual([web.id]);
     // What was adopted is a job like any other: replaced, and gone with it.
     await stack.call('POST', '/v1/jobs/web/deployments', { image: IMAGE, env: { GREETING: 'two' } });

@@ -39,10 +39,11 @@ describe('an instance on its own', () => {
     await until(async () => (await job('patient')).status === 'stopped');
     const orders = await stack.query<{ purpose: string; minutes: number | null; status: number }>(
       `SELECT purpose, (spec ->> 'minutes')::int AS minutes, result_status AS status FROM orders
-       WHERE instance_id = $1 ORDER BY number DESC LIMIT 2`,
+       WHERE instance_id = $1 ORDER BY number DESC LIMIT 3`,
       [instance?.id],
     );
     expect(orders).toMatchObject([
+      { purpose: 'flush-logs', status: 200 },
       { purpose: 'stop', status: 204 },
       { purpose: 'dead-man', minutes: 16 },
     ]);

@@ -201,3 +201,64 @@ describe('MAX_JOBS', () => {
     expect(items).toHaveLength(5);
   });
 });
+
+describe('maxInstances of a token', () => {
+  let api: Api;
+  let databaseUrl: string;
+  let headers: Record<string, string>;
+  beforeAll(async () => {
+    databaseUrl = await createEmptyDatabase();
+    // Nobody carries anything out: what is asked for stays on its way.
+    api = await startApi({ databaseUrl, env: { ROLE: 'api', ADMIN_TOKEN } });
+    const token = { name: 'ci', role: 'deployer', scope: ['team-'], maxInstances: 3 };
+    const made = (await api.request('POST', '/v1/tokens', { body: token })).body as { token: string };
+    expect(made).toMatchObject({ maxInstances: 3 });
+    headers = { authorization: `Bearer ${made.token}` };
+  });
+  afterAll(async () => {
+    await api.close();
+    await dropDatabase(databaseUrl);
+  });
+  const make = (name: string, image?: string) =>
+    api.request('POST', '/v1/jobs', { body: { name, ...(image !== undefined && { image }) }, headers });
+  const reached = { status: 409, body: { type: '/problems/instance-limit-reached' } };
+
+  it('holds however many ask at once, for jobs and for deployments', async () => {
+    for (const name of ['team-a', 'team-b', 'team-c']) expect((await make(name)).status).toBe(201);
+    const answers = await Promise.all([
+      ...['team-a', 'team-b', 'team-c'].flatMap((name) =>
+        [1, 2].map(() => api.request('POST', `/v1/jobs/${name}/deployments`, { body: { image: 'nginx' }, headers })),
+      ),
+      ...['team-d', 'team-e', 'team-f'].map((name) => make(name, 'nginx')),
+    ]);
+    expect(answers.filter(({ status }) => status < 300)).toHaveLength(3);
+    expect(answers.filter(({ status }) => status === 409)).toHaveLength(6);
+    for (const refused of answers.filter(({ status }) => status === 409)) expect(refused).toMatchObject(reached);
+  });
+
+  it('is not reached by a job without an image, nor by what changes nothing', async () => {
+    expect((await make('team-idle')).status).toBe(201);
+    const { items } = (await api.request('GET', '/v1/jobs?status=deploying', { headers })).body as {
+      items: { name: string }[];
+    };
+    for (const { name } of items)
+      expect((await api.request('POST', `/v1/jobs/${name}/start`, { headers })).status).toBe(202);
+  });
+
+  it('leaves nothing of what it refused, and room when something is cancelled', async () => {
+    expect(await make('team-last', 'nginx')).toMatchObject(reached);
+    expect((await api.request('GET', '/v1/jobs/team-last')).status).toBe(404);
+    const { items } = (await api.request('GET', '/v1/jobs?status=deploying', { headers })).body as {
+      items: { name: string; latestDeployment: number }[];
+    };
+    const [first] = items;
+    await api.request('POST', `/v1/jobs/${first?.name}/deployments/${first?.latestDeployment}/cancel`, { headers });
+    expect((await make('team-last', 'nginx')).status).toBe(201);
+    expect(await make('team-one-more', 'nginx')).toMatchObject(reached);
+  });
+
+  it('is of that token: another one is not held up by it', async () => {
+    expect((await api.request('POST', '/v1/jobs', { body: { name: 'team-other', image: 'nginx' } })).status).toBe(201);
+    expect(await make('team-g', 'nginx')).toMatchObject(reached);
+  });
+});

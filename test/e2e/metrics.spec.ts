@@ -1,9 +1,24 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { findFreePort } from '../support/free-port.js';
+import { type LogLine, startMain } from '../support/process.js';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const ANONYMOUS = { headers: { authorization: undefined } };
+
+type Samples = ReadonlyMap<string, number>;
+
+function samplesOf(text: string): Samples {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
+  );
+}
+
+async function untilTrue(isTrue: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 20_000; !(await isTrue());) if (Date.now() > deadline) throw new Error('too late');
+}
 
 describe('/metrics', () => {
   let test: TestDatabase;
@@ -19,14 +34,11 @@ describe('/metrics', () => {
     await api.close();
     await test.close();
   });
-  const samples = async (): Promise<Map<string, number>> => {
+  const samples = async (): Promise<Samples> => {
     const { status, headers, text } = await api.request('GET', '/metrics', ANONYMOUS);
     expect(status).toBe(200);
     expect(headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/);
-    const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-    return new Map(
-      lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
-    );
+    return samplesOf(text);
   };
 
   it('tells of the process and of the fleet, without a token where METRICS says so', async () => {
@@ -37,11 +49,12 @@ describe('/metrics', () => {
          ('i-04', 'shutting-down', false, 'idle-surplus', clock_timestamp() - interval '1 hour')`,
     );
     await test.database.query(
-      `INSERT INTO owner (cluster, holder, epoch, expires_at) VALUES ('test', 'somebody', 7, clock_timestamp() + interval '1 minute')`,
+      `INSERT INTO owner (cluster, holder, epoch, expires_at, budgets)
+       VALUES ('test', 'somebody', 7, clock_timestamp() + interval '1 minute', '{"RunInstances": 3.5}')`,
     );
     const seen = await samples();
-    expect(seen.get('process_resident_memory_bytes')).toBeGreaterThan(0);
-    expect(Object.fromEntries([...seen].filter(([name]) => name.startsWith('scheduler_')))).toEqual({
+    expect(seen.get('process_resident_memory_bytes{role="api"}')).toBeGreaterThan(0);
+    expect(Object.fromEntries(seen)).toMatchObject({
       scheduler_fleet_up: 1,
       'scheduler_instances{state="pending"}': 0,
       'scheduler_instances{state="registered"}': 0,
@@ -52,6 +65,10 @@ describe('/metrics', () => {
       scheduler_attempts_waiting: 0,
       'scheduler_launches_open{status="planned"}': 0,
       'scheduler_launches_open{status="unknown"}': 0,
+      'scheduler_jobs{status="running"}': 0,
+      'scheduler_deployments{status="queued"}': 0,
+      'scheduler_agents{state="silent"}': 0,
+      'scheduler_ec2_budget_tokens{bucket="RunInstances"}': 3.5,
       scheduler_owned: 1,
       scheduler_owner_epoch: 7,
     });
@@ -60,17 +77,16 @@ describe('/metrics', () => {
   it('looks at Postgres once for scrapes close together, and says so when Postgres does not answer', async () => {
     await test.database.query(`DELETE FROM instances WHERE id = 'i-02'`);
     const read = async () => (await samples()).get('scheduler_instances{state="quarantined"}');
-    const deadline = Date.now() + 20_000;
-    const until = async (what: string, isTrue: () => Promise<boolean>) => {
-      while (!(await isTrue())) if (Date.now() > deadline) throw new Error(`did not happen: ${what}`);
-    };
-    await until('it looks again', async () => (await read()) === 1);
+    await untilTrue(async () => (await read()) === 1);
     await test.database.query('ALTER TABLE owner RENAME TO hidden');
     try {
       expect(await read()).toBe(1);
-      await until('it looks again', async () => (await samples()).get('scheduler_fleet_up') === 0);
-      const names = [...(await samples()).keys()].filter((name) => name.startsWith('scheduler_'));
-      expect(names).toEqual(['scheduler_fleet_up']);
+      await untilTrue(async () => (await samples()).get('scheduler_fleet_up') === 0);
+      const names = [...(await samples()).keys()];
+      expect(
+        names.filter((name) => /^scheduler_(instances|launches|attempts_waiting|owne|ec2_budget)/.test(name)),
+      ).toEqual([]);
+      expect(names).toContain('scheduler_signals_connected');
     } finally {
       await test.database.query('ALTER TABLE hidden RENAME TO owner');
     }
@@ -91,4 +107,127 @@ describe('/metrics', () => {
       await closed.close();
     }
   });
+
+  it('counts requests by the pattern of their route, whatever paths are made up, and times those that answer at once', async () => {
+    const made = await api.request('POST', '/v1/jobs', { body: { name: 'counted', kind: 'service' } });
+    expect(made.status).toBe(201);
+    for (const path of [
+      '/v1/jobs/counted',
+      '/v1/jobs/other',
+      '/v1/jobs/counted?wait=1&until=settled',
+      '/no/such?x=1',
+    ]) {
+      await api.request('GET', path);
+    }
+    await fetch(`${api.url}/v1/jobs`, { method: 'PROPFIND' }).then((answer) => answer.text());
+    const seen = await samples();
+    const of = (name: string, labels: string) => seen.get(`${name}{${labels}}`);
+    const job = 'method="GET",route="/v1/jobs/:name"';
+    expect(of('scheduler_http_requests_total', `${job},status="2xx"`)).toBe(2);
+    expect(of('scheduler_http_requests_total', `${job},status="4xx"`)).toBe(1);
+    expect(of('scheduler_http_request_duration_seconds_count', `${job},status="2xx"`)).toBe(1);
+    expect(of('scheduler_http_requests_total', 'method="GET",route="unmatched",status="4xx"')).toBe(1);
+    expect(of('scheduler_http_requests_total', 'method="POST",route="/v1/jobs",status="2xx"')).toBe(1);
+    expect([...seen.keys()].filter((name) => /no.such|counted|PROPFIND/.test(name))).toEqual([]);
+    // The scrape itself.
+    expect(seen.get('scheduler_http_requests_in_flight')).toBe(1);
+  });
+
+  it('counts a request whose client hung up as one that has ended', async () => {
+    const status = 'method="GET",route="/v1/jobs/:name/deployments/:number",status="4xx"';
+    const made = await api.request('POST', '/v1/jobs', { body: { name: 'left', kind: 'service', image: 'x:1' } });
+    expect(made.status).toBe(201);
+    const inFlight = async () => (await samples()).get('scheduler_http_requests_in_flight');
+    const leaving = new AbortController();
+    const { signal } = leaving;
+    const asked = api.request('GET', '/v1/jobs/left/deployments/1?wait=30&until=ended', { signal });
+    await untilTrue(async () => (await inFlight()) === 2);
+    leaving.abort();
+    await expect(asked).rejects.toThrow();
+    await untilTrue(async () => (await inFlight()) === 1);
+    expect((await samples()).get(`scheduler_http_requests_total{${status}}`)).toBe(1);
+  });
+});
+
+describe('/metrics of a process with workers', () => {
+  it('answers for all of them, whichever is asked, and no counter drops when one is killed', async () => {
+    const test = await createTestDatabase();
+    const port = await findFreePort();
+    const program = startMain({
+      DATABASE_URL: test.url,
+      ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
+      PORT: String(port),
+      WEB_CONCURRENCY: '2',
+      AWS_REGION: 'us-west-2',
+      // Nobody answers there: EC2 is asked in vain.
+      AWS_ENDPOINT_URL: 'http://127.0.0.1:9',
+      AWS_ACCESS_KEY_ID: 'x',
+      AWS_SECRET_ACCESS_KEY: 'x',
+    });
+    try {
+      const isWorker = ({ message, role }: LogLine) => message === 'listening' && role === 'api';
+      const workers: number[] = [];
+      const nextWorker = async () => {
+        const { pid } = await program.line((line) => isWorker(line) && !workers.includes(line.pid));
+        workers.push(pid);
+        return pid;
+      };
+      const [first] = [await nextWorker(), await nextWorker()];
+      const loops = await program.line(({ message, role }) => message === 'running' && role === 'scheduler');
+
+      // Each connection is given to the next worker; connections are not kept, so that both are asked.
+      const get = async (path: string) => {
+        const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
+        expect(answer.status).toBe(200);
+        return await answer.text();
+      };
+      const scrape = async () => samplesOf(await get('/metrics'));
+      const JOBS = 'scheduler_http_requests_total{method="GET",route="/v1/jobs",status="2xx"}';
+      for (let n = 0; n < 10; n += 1) await get('/v1/jobs');
+      const until = async (what: string, isTrue: (seen: Samples) => boolean) => {
+        for (const deadline = Date.now() + 30_000; Date.now() < deadline;) {
+          const seen = await scrape();
+          if (isTrue(seen)) return seen;
+        }
+        throw new Error(`did not happen: ${what}`);
+      };
+      const seen = await until('the loops ran', (now) => (now.get('scheduler_owned') ?? 0) === 1);
+      expect(seen.get(JOBS)).toBe(10);
+      expect((await scrape()).get(JOBS)).toBe(10);
+      expect(seen.get('scheduler_workers_silent')).toBe(0);
+      // Of the process without HTTP, which no scrape reaches.
+      expect(seen.get('scheduler_loop_runs_total{loop="job-pass",outcome="ok"}')).toBeGreaterThan(0);
+      expect(seen.get('scheduler_loop_alive{loop="job-pass"}')).toBe(1);
+      expect(seen.get('process_resident_memory_bytes{role="scheduler"}')).toBeGreaterThan(0);
+      expect(seen.get('process_resident_memory_bytes{role="api"}')).toBeGreaterThan(0);
+      // Ten of each worker; but what Postgres tells is told once.
+      expect(seen.get('scheduler_postgres_connections_max{role="api"}')).toBe(20);
+      expect(seen.get('scheduler_owner_epoch')).toBe(1);
+      await until('EC2 was asked', (now) =>
+        now.has('scheduler_ec2_calls_total{action="DescribeInstances",outcome="unknown-outcome"}'),
+      );
+
+      process.kill(first, 'SIGKILL');
+      await nextWorker();
+      const after = await scrape();
+      expect(after.get(JOBS)).toBe(10);
+      for (let n = 0; n < 4; n += 1) await get('/v1/jobs');
+      expect((await scrape()).get(JOBS)).toBe(14);
+
+      const runs = 'scheduler_loop_runs_total{loop="job-pass",outcome="ok"}';
+      process.kill(loops.pid, 'SIGSTOP');
+      try {
+        const without = await until('the stopped one is missed', (now) => now.get('scheduler_workers_silent') === 1);
+        expect(without.get(JOBS)).toBe(14);
+        expect(without.get(runs)).toBeGreaterThanOrEqual(after.get(runs) ?? Infinity);
+        expect(without.has('process_resident_memory_bytes{role="scheduler"}')).toBe(false);
+      } finally {
+        process.kill(loops.pid, 'SIGCONT');
+      }
+    } finally {
+      program.process.kill('SIGTERM');
+      await program.ended;
+      await test.close();
+    }
+  }, 120_000);
 });

@@ -16,6 +16,13 @@ type Operation = {
   requestBody?: { content: Content };
   responses: Record<string, { content?: Content }>;
 };
+type Schema = {
+  $ref?: string;
+  type?: string;
+  maximum?: number;
+  default?: number;
+  properties?: Record<string, object>;
+};
 type Document = {
   paths: Record<string, Record<string, Operation>>;
   components: { schemas: Record<string, { example?: unknown }> };
@@ -94,6 +101,42 @@ describe('the OpenAPI document', () => {
     );
     expect(query.filter((parameter) => parameter.required)).toEqual([]);
     expect(query.filter((parameter) => !parameter.description)).toEqual([]);
+  });
+
+  it('shows lists in pages, all of them: none can grow beyond what one answer should hold', () => {
+    const lists: string[] = [];
+    for (const [path, { get }] of Object.entries(document.paths)) {
+      const schema = get?.responses['200']?.content?.['application/json']?.schema as Schema | undefined;
+      const shown = schema?.$ref ? document.components.schemas[schema.$ref.split('/').at(-1)!]! : schema;
+      expect([path, (shown as Schema | undefined)?.type]).not.toEqual([path, 'array']);
+      const { items, nextCursor } = (shown as Schema | undefined)?.properties ?? {};
+      if (!items && !nextCursor) continue;
+      const query = get!.parameters!.filter((parameter) => parameter.in === 'query') as (Parameter & {
+        schema: Schema;
+      })[];
+      const limit = query.find(({ name }) => name === 'limit')?.schema;
+      expect([path, !!items, !!nextCursor, query.some(({ name }) => name === 'cursor' || name === 'after')]).toEqual([
+        path,
+        true,
+        true,
+        true,
+      ]);
+      expect([path, (limit?.maximum ?? Infinity) <= 1_000, (limit?.default ?? Infinity) <= 1_000]).toEqual([
+        path,
+        true,
+        true,
+      ]);
+      lists.push(path);
+    }
+    expect(lists).toEqual(
+      expect.arrayContaining([
+        '/v1/jobs',
+        '/v1/tokens',
+        '/v1/instances',
+        '/v1/registries',
+        '/v1/jobs/{name}/deployments',
+      ]),
+    );
   });
 
   function operations(): { route: string; operation: Operation }[] {

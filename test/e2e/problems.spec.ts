@@ -27,6 +27,13 @@ describe('problems', () => {
     ['a parameter beyond all names', 'GET', `/v1/jobs/${'a'.repeat(200)}`, {}, 'uri-too-long'],
     ['JSON that is none', 'POST', '/v1/jobs', { body: '{"name":' }, 'malformed-request'],
     ['JSON that sets a prototype', 'POST', '/v1/jobs', { body: '{"__proto__":{"x":1}}' }, 'malformed-request'],
+    [
+      'JSON nested beyond measure, to be kept under a key',
+      'POST',
+      '/v1/jobs',
+      { body: '{"a":'.repeat(5_000) + '1' + '}'.repeat(5_000), headers: { 'idempotency-key': 'deep' } },
+      'malformed-request',
+    ],
     ['no body', 'POST', '/v1/jobs', {}, 'malformed-request'],
     ['no body, announced as JSON', 'POST', '/v1/jobs', { body: '' }, 'malformed-request'],
     [
@@ -103,6 +110,7 @@ describe('problems', () => {
 
   it.each([
     ['no HTTP', 'NONSENSE\r\n\r\n', 'malformed-request'],
+    ['no host', 'GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n', 'malformed-request'],
     ['headers beyond 16 KiB', `GET / HTTP/1.1\r\nx: ${'y'.repeat(17_000)}\r\n\r\n`, 'headers-too-large'],
   ] as const)('answer a request that is none: %s', async (_what, bytes, code) => {
     const { hostname, port } = new URL(api.url);

@@ -203,6 +203,7 @@ describe('a token with a scope', () => {
         status: 403,
         body: { type: '/problems/forbidden', errors: [{ pointer: '#/name' }] },
       });
+      expect(refused.headers.get('www-authenticate')).toBe('Bearer error="insufficient_scope"');
     }
     expect((await ask('POST', '/v1/jobs', { name: 'a-4' })).status).toBe(201);
   });

@@ -97,6 +97,8 @@ export class ModelAgent {
       return this.answer(order);
     }
     if (purpose === 'watch-spot') return void (this.spotWatch = order);
+    // Answered only when there is no container to follow any more.
+    if (purpose === 'follow-logs') return;
     if (purpose === 'probe') return this.startProbe(order);
     this.host.after(this.host.weather().agentMs, () => this.finish(order));
   }

@@ -7,7 +7,7 @@ import {
 } from '../../src/deployments/deployment-status.js';
 import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan-fleet.js';
 import { SILENT_SECONDS } from '../../src/fleet/plan-silence.js';
-import { healthySince, isAcknowledged, lossOf } from '../../src/scheduler/plan-attempt.js';
+import { hasStarted, healthySince, isAcknowledged, lossOf } from '../../src/scheduler/plan-attempt.js';
 import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan-facts.js';
 import { ailmentOf } from '../../src/scheduler/plan-healing.js';
 import { type AttemptRow, type InstanceRow, isOpen, type JobRow, type LaunchRow, type ShapeRow } from './rows.js';
@@ -50,6 +50,9 @@ export class Guard {
     claim(plan.newAttempts.length === 0 || job.desiredState === 'running', `${job.id}: an attempt nobody wants`);
     this.checkRetirements(job, facts, plan);
     this.checkActivation(facts, plan);
+    for (const { attempts, definition } of facts.deployments) {
+      for (const attempt of attempts) this.checkLogs(attempt, plan, definition.rollout.stopGraceSeconds);
+    }
   }
 
   afterPass(job: JobRow, facts: JobFacts, plan: JobPlan): void {
@@ -93,6 +96,22 @@ export class Guard {
       if (isKept(attempt) || !isAcknowledged(attempt) || !serves(attempt)) continue;
       claim(isThereAnother, `${attempt.id}: it served, and nothing else does`);
     }
+  }
+
+  /** No instance is given up before what its container printed is stored, as long as it answers. */
+  private checkLogs(attempt: AttemptFacts, plan: JobPlan, graceSeconds: number): void {
+    const row = plan.attempts.find(({ id }) => id === attempt.id);
+    const { instance, stoppingAt, orders, id } = attempt;
+    if (row?.phase !== 'ended' || !instance) return;
+    const flush = orders.findLast(({ purpose }) => purpose === 'flush-logs');
+    const isComplete = row.logsCompleteAt !== null;
+    claim(isComplete === (flush?.status === 200), `${id}: ended, and its logs are said to be what they are not`);
+    const state = this.world.agents.get(instance.id)?.container?.state;
+    claim(!isComplete || state === 'exited', `${id}: its logs are called complete, and its container is ${state}`);
+    if (isComplete || flush?.answeredAt || lossOf(instance, attempt) || !hasStarted(attempt)) return;
+    const until = stoppingAt && after(stoppingAt, graceSeconds + STOP_SLACK_SECONDS);
+    const isOverdue = flush && this.world.now >= after(flush.createdAt, LOGS_SECONDS);
+    claim(isOverdue || (until && this.world.now >= until), `${id}: ended without its logs`);
   }
 
   /** A deployment becomes active when it is stable, and only then does its predecessor begin to drain. */

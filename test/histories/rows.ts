@@ -240,6 +240,7 @@ function newAttempt({
     healthyAt: null,
     stoppingAt: null,
     endedAt: null,
+    logsCompleteAt: null,
   };
   return { ...facts, phase: 'waiting', message: null, counted: true, createdAt: now, ...times, assignment: null };
 }

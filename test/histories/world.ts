@@ -346,6 +346,8 @@ const NO_OUTCOME = {
   exitCode: null,
   lastLogLines: null,
   cancelRequestedAt: null,
+  createdAt: new Date(0),
+  origin: null,
   startedAt: null,
   activeAt: null,
   endedAt: null,

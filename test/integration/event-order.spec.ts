@@ -115,6 +115,20 @@ describe('the order of events', () => {
     expect(rows).toEqual([{ attempt: 0 }, { attempt: 1 }]);
   });
 
+  it('goes on in order where there are more than a batch holds', async () => {
+    const [{ database, sequencer }] = replicas as [Replica];
+    const total = 2_345;
+    await appendEvents(
+      database,
+      Array.from({ length: total }, (_, number) => event(250, number)),
+    );
+    expect(await sequencer.run()).toBe(total);
+    const rows = await database.query<{ attempt: number }>(
+      `SELECT attempt FROM events WHERE job = 'job-250' ORDER BY position`,
+    );
+    expect(rows.map(({ attempt }) => attempt)).toEqual(Array.from({ length: total }, (_, number) => number));
+  });
+
   it('tells every process with the commit of the positions', async () => {
     const [writer, reader] = replicas as [Replica, Replica];
     const isTold = new Promise<void>((done) => reader.signals.on('events', () => done()));

@@ -115,7 +115,7 @@ describe('between the look and the write', () => {
   async function apply(plan: Partial<FleetPlan>): Promise<readonly { attemptId: string; instanceId: string }[]> {
     return test.database.transaction(async (transaction) => {
       const [shape] = await transaction.query<ShapeRow>(
-        `SELECT key, spec, capacity, warm, next_pass_at::text AS "claimedUntil" FROM shapes`,
+        `SELECT key, spec, capacity, warm, next_pass_at::text AS "claimedUntil", 0 AS "lagMs" FROM shapes`,
       );
       return (await write(transaction, shape ?? NO_SHAPE, plan)).assigned;
     });
@@ -187,4 +187,5 @@ const NO_SHAPE = {
   warm: 0,
   verdict: null,
   claimedUntil: 'infinity',
+  lagMs: 0,
 } as unknown as ShapeRow;

@@ -40,7 +40,7 @@ describe('jobs and deployments in the database', () => {
   }
 
   const get = (name: string, number: number) => deployments.get(name, number);
-  const deploy = (name: string, body: CreateDeployment) => intents.deploy(name, body, null);
+  const deploy = (name: string, body: CreateDeployment) => intents.deploy(name, body, null, ANONYMOUS);
 
   /** Stands in for the job pass. */
   async function pass(name: string, number: number, status: string, columns: Record<string, unknown> = {}) {
@@ -283,7 +283,7 @@ describe('jobs and deployments in the database', () => {
       await deploy(name, { image: 'app:2' });
       await pass(name, 2, 'failed', { active_at: new Date() });
       await jobs.stop(name, null);
-      const started = await intents.start(name, null);
+      const started = await intents.start(name, null, ANONYMOUS);
       expect(started).toMatchObject({
         number: 3,
         trigger: 'start',
@@ -301,18 +301,18 @@ describe('jobs and deployments in the database', () => {
       await pass(name, 1, 'failed');
       await deploy(name, { image: 'app:2' });
       await pass(name, 2, 'failed');
-      expect(await intents.start(name, null)).toMatchObject({ number: 3, copiedFrom: 2, image: 'app:2' });
+      expect(await intents.start(name, null, ANONYMOUS)).toMatchObject({ number: 3, copiedFrom: 2, image: 'app:2' });
     });
 
     it('start changes nothing while one runs, and makes one deployment however often it is called', async () => {
       const name = await newJob();
       await pass(name, 1, 'active');
       await deploy(name, { image: 'app:2' });
-      expect(await intents.start(name, null)).toMatchObject({ number: 1, status: 'active' });
+      expect(await intents.start(name, null, ANONYMOUS)).toMatchObject({ number: 1, status: 'active' });
       await pass(name, 1, 'stopped');
       await pass(name, 2, 'cancelled');
       await jobs.stop(name, null);
-      const started = await Promise.all([1, 2, 3].map(() => intents.start(name, null)));
+      const started = await Promise.all([1, 2, 3].map(() => intents.start(name, null, ANONYMOUS)));
       expect(started.map(({ number }) => number)).toEqual([3, 3, 3]);
     });
 
@@ -321,7 +321,7 @@ describe('jobs and deployments in the database', () => {
       await pass(name, 1, 'active', { image_digest: 'app@sha256:1' });
       await jobs.patch(name, { env: { A: 'changed' } }, null);
       await deploy(name, { image: 'app:2' });
-      expect(await intents.restart(name, null)).toMatchObject({
+      expect(await intents.restart(name, null, ANONYMOUS)).toMatchObject({
         number: 3,
         trigger: 'restart',
         copiedFrom: 1,
@@ -332,9 +332,9 @@ describe('jobs and deployments in the database', () => {
 
     it('there must be something to start', async () => {
       const name = await newJob({ image: undefined });
-      expect(await problemOf(intents.start(name, null))).toBe('nothing-to-start');
-      expect(await problemOf(intents.restart(name, null))).toBe('nothing-to-start');
-      expect(await problemOf(intents.rollback(name, {}, null))).toBe('cannot-roll-back');
+      expect(await problemOf(intents.start(name, null, ANONYMOUS))).toBe('nothing-to-start');
+      expect(await problemOf(intents.restart(name, null, ANONYMOUS))).toBe('nothing-to-start');
+      expect(await problemOf(intents.rollback(name, {}, null, ANONYMOUS))).toBe('cannot-roll-back');
     });
 
     it('stop is repeatable', async () => {
@@ -354,7 +354,7 @@ describe('jobs and deployments in the database', () => {
       await deploy(name, { image: 'app:3' });
       await pass(name, 3, 'active');
       await deploy(name, { image: 'app:4' });
-      const back = await intents.rollback(name, {}, null);
+      const back = await intents.rollback(name, {}, null, ANONYMOUS);
       expect(back).toMatchObject({
         number: 5,
         trigger: 'rollback',
@@ -373,16 +373,16 @@ describe('jobs and deployments in the database', () => {
       await pass(name, 2, 'failed');
       await deploy(name, { image: 'app:3' });
       await pass(name, 3, 'active');
-      expect(await problemOf(intents.rollback(name, { to: 2 }, null))).toBe('cannot-roll-back');
-      expect(await problemOf(intents.rollback(name, { to: 3 }, null))).toBe('cannot-roll-back');
-      expect(await problemOf(intents.rollback(name, { to: 9 }, null))).toBe('cannot-roll-back');
-      expect(await intents.rollback(name, { to: 1 }, null)).toMatchObject({ number: 4, copiedFrom: 1 });
+      expect(await problemOf(intents.rollback(name, { to: 2 }, null, ANONYMOUS))).toBe('cannot-roll-back');
+      expect(await problemOf(intents.rollback(name, { to: 3 }, null, ANONYMOUS))).toBe('cannot-roll-back');
+      expect(await problemOf(intents.rollback(name, { to: 9 }, null, ANONYMOUS))).toBe('cannot-roll-back');
+      expect(await intents.rollback(name, { to: 1 }, null, ANONYMOUS)).toMatchObject({ number: 4, copiedFrom: 1 });
     });
 
     it('needs an older one', async () => {
       const name = await newJob();
       await pass(name, 1, 'active');
-      await expect(intents.rollback(name, {}, null)).rejects.toMatchObject({
+      await expect(intents.rollback(name, {}, null, ANONYMOUS)).rejects.toMatchObject({
         code: 'cannot-roll-back',
         detail: 'No deployment before 1 was ever active.',
       });
@@ -454,9 +454,9 @@ describe('jobs and deployments in the database', () => {
         jobs.stop(name, null),
         deploy(name, { image: 'app:2' }),
         deploy(name, {}),
-        intents.start(name, null),
-        intents.restart(name, null),
-        intents.rollback(name, {}, null),
+        intents.start(name, null, ANONYMOUS),
+        intents.restart(name, null, ANONYMOUS),
+        intents.rollback(name, {}, null, ANONYMOUS),
         intents.cancel(name, 1),
       ];
       expect(await Promise.all(others.map(problemOf))).toEqual(others.map(() => 'job-deleting'));
@@ -469,7 +469,7 @@ describe('jobs and deployments in the database', () => {
         jobs.stop('no', null),
         jobs.delete('no', [1]),
         deploy('no', { image: 'app:2' }),
-        intents.start('no', null),
+        intents.start('no', null, ANONYMOUS),
         intents.cancel('no', 1),
         deployments.list('no', { limit: 1 }),
       ];
@@ -481,8 +481,8 @@ describe('jobs and deployments in the database', () => {
       const others = [
         () => jobs.stop(name, [7]),
         () => jobs.delete(name, []),
-        () => deploy(name, { image: 'app:2' }).then(() => intents.deploy(name, { image: 'app:3' }, [7])),
-        () => intents.start(name, [7]),
+        () => deploy(name, { image: 'app:2' }).then(() => intents.deploy(name, { image: 'app:3' }, [7], ANONYMOUS)),
+        () => intents.start(name, [7], ANONYMOUS),
       ];
       for (const work of others) expect(await problemOf(work())).toBe('precondition-failed');
       expect((await jobs.stop(name, [1])).version).toBe(2);

@@ -143,6 +143,20 @@ describe('retention', () => {
     expect(await numbersOf('left')).toEqual(range(11, 60));
   });
 
+  it('keeps deliveries of webhooks for a week, and those on their way a little longer', async () => {
+    await test.database.query(`
+      WITH hook AS (
+        INSERT INTO webhooks (id, url, description, events, sealed, created_by, is_for_admins)
+        VALUES (gen_random_uuid(), '', '', '{*}', '', '', false) RETURNING id
+      )
+      INSERT INTO webhook_deliveries (id, webhook_id, type, body, status, created_at)
+      SELECT gen_random_uuid(), hook.id, days || ' ' || status, '', status, clock_timestamp() - make_interval(days => days)
+      FROM hook, unnest('{6,8,14,16}'::int[]) AS days, unnest('{pending,delivered,failed}'::text[]) AS status`);
+    expect(await new Retention(test.database, 30).run()).toMatchObject({ deliveries: 7 });
+    const left = await test.database.query<{ type: string }>('SELECT type FROM webhook_deliveries ORDER BY type');
+    expect(left.map(({ type }) => type).join()).toBe('14 pending,6 delivered,6 failed,6 pending,8 pending');
+  });
+
   it('forgets kept answers and full buckets after a day, tokens some time after their end', async () => {
     await test.database.query(`
       INSERT INTO idempotency_keys (caller, key, fingerprint, created_at)

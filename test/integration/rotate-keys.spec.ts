@@ -5,6 +5,7 @@ import { Registries } from '../../src/registries/registries.js';
 import { rotateKeys } from '../../src/secrets/rotate-keys.js';
 import { SEALED_COLUMNS } from '../../src/secrets/sealed-columns.js';
 import { SecretStore } from '../../src/secrets/secret-store.js';
+import { openSecrets, sealSecret } from '../../src/webhooks/webhook-secrets.js';
 import { insertAgent } from '../support/agents.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -37,7 +38,8 @@ describe('rotating keys', () => {
     );
     const sealed = SEALED_COLUMNS.map(({ table, column }) => `${table}.${column}`);
     const hashes = ['instances.token_hash', 'launches.secret_hash', 'tokens.hash', 'idempotency_keys.fingerprint'];
-    expect(rows.map(({ name }) => name).sort()).toEqual([...sealed, ...hashes, 'orders.result_body'].sort());
+    const unsealed = ['orders.result_body', 'log_chunks.content'];
+    expect(rows.map(({ name }) => name).sort()).toEqual([...sealed, ...hashes, ...unsealed].sort());
   });
 
   it('seals everything with the first key, so that the old one is not needed any more', async () => {
@@ -51,12 +53,21 @@ describe('rotating keys', () => {
 
     await new Registries(test.database, OLD).put('example.com', { username: 'u', password: 'p' });
 
+    const webhook = '6f1c2c5e-3d0b-4f6e-9a53-0f6f8f3a7c11';
+    await test.database.query(
+      `INSERT INTO webhooks (id, url, description, events, created_by, is_for_admins, sealed, previous_sealed)
+       VALUES ($1, '', '', '{*}', '', false, $2, $3)`,
+      [webhook, sealSecret(OLD, webhook, 'whsec_now'), sealSecret(OLD, webhook, 'whsec_before')],
+    );
+
     const rotated = await rotate(BOTH);
     expect(rotated.failures).toEqual([]);
     expect(rotated.columns).toEqual({
       'job_secrets.sealed': [ROWS, 0],
       'idempotency_keys.answer': [1, 0],
       'registries.sealed': [1, 0],
+      'webhooks.sealed': [1, 0],
+      'webhooks.previous_sealed': [1, 0],
       'launches.input': [1, 0],
     });
 
@@ -71,6 +82,10 @@ describe('rotating keys', () => {
       'SELECT input FROM launches',
     );
     expect(unseal(NEW, input, launch!.id)).toBe('input');
+    const [signing] = await test.database.query<{ secrets: Buffer[] }>(
+      'SELECT ARRAY[sealed, previous_sealed] AS secrets FROM webhooks',
+    );
+    expect(openSecrets(NEW, webhook, signing!.secrets)).toEqual(['whsec_now', 'whsec_before']);
     expect((await rotate(BOTH)).columns['job_secrets.sealed']).toEqual([0, 0]);
   });
 

@@ -1,4 +1,5 @@
 import type { OrderSpec } from '../../src/agent/order.js';
+import type { NewEvent } from '../../src/events/append-events.js';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import type {
   AttemptFacts,
@@ -9,6 +10,7 @@ import type {
   OrderFacts,
   OrderPurpose,
 } from '../../src/scheduler/plan-facts.js';
+import { eventsOf } from '../../src/scheduler/plan-events.js';
 import { planJob } from '../../src/scheduler/plan-job.js';
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
@@ -21,6 +23,8 @@ export type WorldDeployment = Omit<Mutable<DeploymentFacts>, 'attempts' | 'ended
   attempts: WorldAttempt[];
 };
 
+/** An exit, a notice: answered when there is something to tell. Logs are followed without an answer. */
+const UNANSWERED_FOR_LONG: readonly OrderPurpose[] = ['wait', 'watch-spot', 'follow-logs'];
 const START = Date.parse('2026-01-01T00:00:00Z');
 
 /**
@@ -36,6 +40,7 @@ export class PlannerWorld {
   nextPassAt: Date | null = new Date(START);
   deployments: WorldDeployment[] = [];
   lastPlan: JobPlan | undefined;
+  readonly events: NewEvent[] = [];
   private instanceCount = 0;
 
   get now(): Date {
@@ -54,6 +59,7 @@ export class PlannerWorld {
       definition: parsed,
       secretsVersion: null,
       trigger: 'api',
+      origin: null,
       status: 'queued',
       reason: null,
       message: null,
@@ -63,6 +69,7 @@ export class PlannerWorld {
       lastLogLines: null,
       deadlineAt: new Date(this.nowMs + parsed.rollout.deadlineSeconds * 1000),
       cancelRequestedAt: null,
+      createdAt: this.now,
       startedAt: null,
       activeAt: null,
       endedAt: null,
@@ -85,7 +92,9 @@ export class PlannerWorld {
   }
 
   pass(): JobPlan {
-    const plan = planJob(this.facts(), this.now);
+    const facts = this.facts();
+    const plan = planJob(facts, this.now);
+    this.events.push(...eventsOf(facts, plan));
     this.apply(plan);
     this.lastPlan = plan;
     return plan;
@@ -174,7 +183,7 @@ export class PlannerWorld {
     if (!attempt.instance) return attempt.verdict ? [] : [() => this.assign(attempt)];
     if (attempt.instance.state !== 'running') return [];
     return attempt.orders
-      .filter(({ purpose, answeredAt }) => !answeredAt && purpose !== 'wait' && purpose !== 'watch-spot')
+      .filter(({ purpose, answeredAt }) => !answeredAt && !UNANSWERED_FOR_LONG.includes(purpose))
       .map((order) => () => (order.purpose === 'probe' ? this.probe(attempt, 'healthy') : this.answer(order)));
   }
 
@@ -215,7 +224,7 @@ export class PlannerWorld {
       Object.assign(this.deployment(id), { ...columns, deadlineAt, startedAt, activeAt, endedAt });
     }
     for (const { id, phase, reason, message, counted, ...times } of plan.attempts) {
-      const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt } = times;
+      const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt } = times;
       const columns = { phase, reason, message, counted };
       Object.assign(this.attempt(id), {
         ...columns,
@@ -225,6 +234,7 @@ export class PlannerWorld {
         healthyAt,
         stoppingAt,
         endedAt,
+        logsCompleteAt,
       });
     }
     for (const { deploymentId, number, reason } of plan.newAttempts) {
@@ -264,6 +274,7 @@ function newAttempt(id: string, number: number, reason: string, createdAt: Date)
     healthyAt: null,
     stoppingAt: null,
     endedAt: null,
+    logsCompleteAt: null,
     instance: null,
     orders: [],
     verdict: null,

@@ -1,14 +1,15 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { renderUserData } from '../../../src/agent/user-data.ts';
 import { Gate } from '../gate.ts';
-import { newDisk, runSimulatedAgent } from '../simulated-agent.ts';
+import { newDisk } from '../agent-world.ts';
+import { runSimulatedAgent } from '../simulated-agent.ts';
 import { Uplink } from '../uplink.ts';
-import { SimulatedEngine } from '../simulated-engine.ts';
+import { SimulatedEngine, type EngineAnswer, type EngineRequest } from '../simulated-engine.ts';
 import { readUserData } from '../simulated-runtime.ts';
 import { read } from './fake-scheduler.ts';
 
@@ -18,6 +19,7 @@ export type EngineCall = { method: string; path: string; headers: IncomingHttpHe
 export type AgentUnderTest = {
   readonly address: string;
   readonly engineCalls: EngineCall[];
+  readonly engine: EngineUnderTest;
   start(): Promise<void>;
   /** kill -9 of everything that runs; the disk and the engine stay. */
   kill(): Promise<void>;
@@ -29,6 +31,22 @@ export type AgentUnderTest = {
 };
 
 export type Surroundings = { apiUrl: string; metadataEndpoint: string; address: string };
+
+/** Those that can run here. */
+export function agentsHere(): [string, (around: Surroundings) => Promise<AgentUnderTest>][] {
+  const simulated = (around: Surroundings) => Promise.resolve(simulatedAgent(around));
+  if (hasCurl())
+    return [
+      ['the simulated agent', simulated],
+      ['agent.sh', shellAgent],
+    ];
+  process.stderr.write('skipped: the agent script is not tested, because this machine has no curl\n');
+  return [['the simulated agent', simulated]];
+}
+
+export function hasCurl(): boolean {
+  return spawnSync('curl', ['--version'], { stdio: 'ignore' }).status === 0;
+}
 
 const SECRET = '5ec2e7'.padEnd(64, '0');
 const script = readFileSync(join(import.meta.dirname, '../../../src/agent/agent.sh'), 'utf8');
@@ -67,6 +85,7 @@ export async function shellAgent({
     folder,
     address,
     engineCalls,
+    engine,
     start() {
       const env = {
         PATH: `${bin}:/usr/bin:/bin`,
@@ -107,6 +126,7 @@ export function simulatedAgent({ apiUrl, metadataEndpoint, address }: Surroundin
   return {
     address,
     engineCalls,
+    engine,
     start() {
       ending = new AbortController();
       void runSimulatedAgent({
@@ -141,11 +161,21 @@ export function simulatedAgent({ apiUrl, metadataEndpoint, address }: Surroundin
   };
 }
 
-function newEngine(address: string): SimulatedEngine {
-  return new SimulatedEngine({ address, gate: new Gate(), report: () => undefined });
+/** The simulated engine, but for the calls that a test answers itself. */
+class EngineUnderTest extends SimulatedEngine {
+  intercept: (path: URL) => EngineAnswer | undefined = () => undefined;
+
+  override async handle(request: EngineRequest): Promise<EngineAnswer> {
+    return this.intercept(new URL(request.path, 'http://docker')) ?? (await super.handle(request));
+  }
 }
 
-async function serveEngine(engine: SimulatedEngine, socket: string, calls: EngineCall[]): Promise<Server> {
+function newEngine(address: string): EngineUnderTest {
+  return new EngineUnderTest({ address, gate: new Gate(), report: () => undefined });
+}
+
+/** The engine on a Unix socket, as Docker answers there. */
+export async function serveEngine(engine: SimulatedEngine, socket: string, calls: EngineCall[]): Promise<Server> {
   const server = createServer((request, response) => {
     const { method = '', url: path = '', headers } = request;
     const gone = new AbortController();
@@ -153,10 +183,23 @@ async function serveEngine(engine: SimulatedEngine, socket: string, calls: Engin
     calls.push({ method, path, headers });
     void read(request)
       .then((body) => engine.handle({ method, path, body: Buffer.from(body), signal: gone.signal }))
-      .then(({ status, body }) => response.writeHead(status, { 'content-type': 'application/json' }).end(body))
+      .then((answer) => respond(response, answer))
       .catch(() => response.destroy());
   });
   server.listen(socket);
   await once(server, 'listening');
   return server;
+}
+
+/** @throws when the engine breaks while it answers */
+export async function respond(response: ServerResponse, { status, body, stream }: EngineAnswer): Promise<void> {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  if (!stream) {
+    response.end(body);
+    return;
+  }
+  // Docker sends the status of a stream before there is anything in it.
+  response.flushHeaders();
+  for await (const chunk of stream) response.write(chunk);
+  response.end();
 }

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { BootedInstance, InstanceRuntime } from '../../cloud/runtime.ts';
 import { Gate } from '../gate.ts';
 import { SimulatedEngine } from '../simulated-engine.ts';
+import { respond } from './agents-under-test.ts';
 import { read } from './fake-scheduler.ts';
 
 /** One instance, booted by hand instead of by the local cloud. */
@@ -72,10 +73,9 @@ export async function serveSharedEngine(socket: string, instanceId: string, addr
       const isListed = json.Id !== undefined && (wanted === undefined || wanted.includes(status ?? ''));
       return { status: 200, body: Buffer.from(JSON.stringify(isListed ? [{ Id: json.Id }] : [])) };
     };
-    answer().then(
-      ({ status, body }) => response.writeHead(status, { 'content-type': 'application/json' }).end(body),
-      () => response.destroy(),
-    );
+    answer()
+      .then((found) => respond(response, found))
+      .catch(() => response.destroy());
   });
   server.on('close', () => void engine.halt());
   server.listen(socket);

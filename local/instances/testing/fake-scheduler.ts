@@ -1,6 +1,7 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { EventEmitter, once } from 'node:events';
+import { FakeLogStore } from './fake-log-store.ts';
 
 export type Registration = Record<'document' | 'signature' | 'secret' | 'token' | 'agent' | 'publicIp', string>;
 export type Result = { headers: IncomingHttpHeaders; body: string };
@@ -13,6 +14,7 @@ export class FakeScheduler {
   readonly trouble = { register: [] as Trouble[], orders: [] as Trouble[], result: [] as Trouble[] };
   /** The `after` of every poll. */
   readonly polls: number[] = [];
+  readonly logs = new FakeLogStore();
   url = '';
   readonly #orders = new Map<number, { headers: Record<string, string>; body: string }>();
   readonly #results = new Map<number, Result[]>();
@@ -66,8 +68,13 @@ export class FakeScheduler {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = await read(request);
     const url = new URL(request.url ?? '', 'http://api');
+    const shipped = Number(/^\/agent\/v1\/orders\/(\d+)\/logs$/.exec(url.pathname)?.[1]);
+    if (shipped > 0 && this.#isKnown(request)) {
+      await this.logs.receive(shipped, request, response, () => this.#news.emit('news'));
+      return;
+    }
+    const body = await read(request);
     const number = Number(/^\/agent\/v1\/orders\/(\d+)\/result$/.exec(url.pathname)?.[1]);
     if (url.pathname === '/agent/v1/register') {
       this.registrations.push(Object.fromEntries(new URLSearchParams(body)) as Registration);

@@ -14,6 +14,7 @@ export class Logs1800000000005 implements MigrationInterface {
         recent_chunks integer NOT NULL DEFAULT 0,
         recent_since timestamptz,
         sealing_until timestamptz,
+        dropping_until timestamptz,
         CONSTRAINT job_logs_pkey PRIMARY KEY (job_id),
         CONSTRAINT job_logs_job FOREIGN KEY (job_id) REFERENCES jobs (id) ON DELETE CASCADE
       );

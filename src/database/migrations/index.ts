@@ -4,6 +4,9 @@ import { Access1800000000003 } from './0003-access.js';
 import { Secrets1800000000004 } from './0004-secrets.js';
 import { Logs1800000000005 } from './0005-logs.js';
 import { Events1800000000006 } from './0006-events.js';
+import { Webhooks1800000000007 } from './0007-webhooks.js';
+import { Limits1800000000008 } from './0008-limits.js';
+import { Origins1800000000009 } from './0009-origins.js';
 
 /** In order; a released migration is never edited. */
 export const MIGRATIONS = [
@@ -13,4 +16,7 @@ export const MIGRATIONS = [
   Secrets1800000000004,
   Logs1800000000005,
   Events1800000000006,
+  Webhooks1800000000007,
+  Limits1800000000008,
+  Origins1800000000009,
 ];

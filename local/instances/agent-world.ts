@@ -1,0 +1,47 @@
+import type { Gate } from './gate.ts';
+import type { EngineAnswer, EngineRequest } from './simulated-engine.ts';
+import type { Uplink } from './uplink.ts';
+
+/** What the real agent keeps in its state folder: it outlives a reboot, not the instance. */
+export type AgentDisk = {
+  token?: string;
+  isRegistered: boolean;
+  after: number;
+  deadMan?: { minutes: number; deadline: number };
+  /** Any answer of the scheduler starts the dead-man switch over. */
+  renews: boolean;
+  probe?: number;
+  logs?: number;
+  readonly orders: Map<number, Order>;
+};
+
+export type Order = {
+  readonly number: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  /** Of an order to ship logs. */
+  since?: string;
+  result?: { headers: Record<string, string>; body: Buffer };
+};
+
+export type AgentWorld = {
+  readonly apiUrl: string;
+  readonly launchSecret: string;
+  readonly metadataEndpoint: string;
+  readonly disk: AgentDisk;
+  readonly gate: Gate;
+  readonly uplink: Uplink;
+  engine: (request: EngineRequest) => Promise<EngineAnswer>;
+  /** Where a published port of the container is really reached. */
+  portOf: (host: number) => number;
+  /** The machine's `shutdown` command. */
+  shutdown: (...args: string[]) => void;
+  say: (text: string) => void;
+  /** Holds up an order that was given, before it is taken. */
+  beforeOrder?: () => Promise<void>;
+  readonly signal: AbortSignal;
+};
+
+export function newDisk(): AgentDisk {
+  return { isRegistered: false, renews: false, after: 0, orders: new Map() };
+}

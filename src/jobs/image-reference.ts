@@ -1,0 +1,67 @@
+export type ImageReference = {
+  /** As Docker shows it: `nginx`, `team/app`, `registry.example.com:5000/app`. */
+  name: string;
+  /** `latest` when neither tag nor digest was given. */
+  tag?: string;
+  /** `sha256:…`; wins over a tag, as in Docker. */
+  digest?: string;
+};
+
+/**
+ * Docker's own reading of an image name (github.com/distribution/reference, ParseDockerRef).
+ * @throws Error when Docker would refuse it too.
+ */
+export function parseImageReference(reference: string): ImageReference {
+  const [domain, remainder] = splitDomain(reference);
+  const match = REFERENCE.exec(remainder);
+  const path = match?.groups?.path;
+  if (path === undefined || (domain !== DEFAULT_DOMAIN && !DOMAIN.test(domain))) {
+    throw new Error(`image: ${JSON.stringify(reference)} is not a Docker image reference`);
+  }
+  if (/^[0-9a-f]{64}$/.test(reference)) throw new Error('image: must be a name, not an image id');
+  const name = domain === DEFAULT_DOMAIN ? path.replace(/^library\/(?!.*\/)/, '') : `${domain}/${path}`;
+  if (domain.length + 1 + path.length > 255) throw new Error('image: the name must have at most 255 characters');
+  const { tag, digest } = match?.groups ?? {};
+  if (digest?.startsWith('sha256:') && !/^sha256:[0-9a-f]{64}$/.test(digest)) {
+    throw new Error('image: a sha256 digest must have 64 lower-case hex characters');
+  }
+  if (digest !== undefined) return { name, ...(tag !== undefined && { tag }), digest };
+  return { name, tag: tag ?? 'latest' };
+}
+
+/** Whether Docker would take it. */
+export function isImageReference(reference: string): boolean {
+  try {
+    parseImageReference(reference);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What stands before the path: `docker.io` for the Hub. */
+export function domainOf(name: string): string {
+  return splitDomain(name)[0];
+}
+
+export function formatImageReference({ name, tag, digest }: ImageReference): string {
+  return digest === undefined ? `${name}:${tag ?? 'latest'}` : `${name}@${digest}`;
+}
+
+const DEFAULT_DOMAIN = 'docker.io';
+const DOMAIN =
+  /^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?$/;
+const PATH_COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
+const DIGEST = '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}';
+const REFERENCE = new RegExp(
+  `^(?<path>${PATH_COMPONENT}(?:/${PATH_COMPONENT})*)(?::(?<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?<digest>${DIGEST}))?$`,
+);
+
+/** The first component is a registry only if it looks like one: `localhost/app` and `a.b/app` do, `team/app` does not. */
+function splitDomain(reference: string): [domain: string, remainder: string] {
+  const slash = reference.indexOf('/');
+  const first = reference.slice(0, Math.max(slash, 0));
+  const isDomain = /[.:]/.test(first) || first === 'localhost' || first.toLowerCase() !== first;
+  if (slash === -1 || !isDomain) return [DEFAULT_DOMAIN, reference];
+  return [first === 'index.docker.io' ? DEFAULT_DOMAIN : first, reference.slice(slash + 1)];
+}

@@ -1,0 +1,61 @@
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { Heartbeats } from '../process/heartbeats.js';
+import { Loop } from '../process/loop.js';
+import { LogRetention } from './log-retention.js';
+import { Sealer } from './sealer.js';
+
+const SEAL_EVERY_MS = 5_000;
+const DROP_EVERY_MS = 60_000;
+const TROUBLE = 'log-store';
+
+/** Moves what was printed a while ago into the object store, and drops what is too old or too much. */
+@Injectable()
+export class LogKeeper implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #logger = new Logger('Logs');
+  readonly #loops: readonly Loop[];
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly sealer: Sealer,
+    private readonly retention: LogRetention,
+    private readonly heartbeats: Heartbeats,
+  ) {
+    const onError = (name: string, error: unknown, pauseMs: number): void =>
+      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
+    this.#loops = [
+      new Loop({ name: 'sealing of logs', run: () => this.#seal(), onError }),
+      new Loop({ name: 'retention of logs', run: () => this.#drop(), onError }),
+    ];
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.config.role === 'api') return;
+    for (const loop of this.#loops) loop.start();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await Promise.all(this.#loops.map((loop) => loop.stop()));
+    this.heartbeats.recover(TROUBLE);
+  }
+
+  async #seal(): Promise<number> {
+    const { sealed, failed, error, hasMore } = await this.sealer.run();
+    if (failed > 0) {
+      const detail = `log lines stay in the database: ${String(error)}`;
+      this.#logger.error({ message: 'logs could not be sealed', alarm: true, jobs: failed, error: String(error) });
+      this.heartbeats.degrade(TROUBLE, detail);
+    } else if (sealed > 0) this.heartbeats.recover(TROUBLE);
+    return hasMore ? 0 : SEAL_EVERY_MS;
+  }
+
+  async #drop(): Promise<number> {
+    const { jobs, failed, error, hasMore } = await this.retention.run();
+    if (jobs > 0) this.#logger.log({ message: 'old log lines dropped', jobs });
+    if (failed > 0) {
+      const message = 'old log lines could not be dropped';
+      this.#logger.error({ message, alarm: true, jobs: failed, error: String(error) });
+    }
+    return hasMore ? 0 : DROP_EVERY_MS;
+  }
+}

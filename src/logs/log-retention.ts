@@ -1,0 +1,137 @@
+import type { Database } from '../database/database.js';
+import { jobPrefix, type ObjectFolder, parseChunkKey } from './chunk-objects.js';
+import { RECOUNT } from './sealer.js';
+
+export type LogRetentionOptions = {
+  readonly database: Database;
+  readonly objects: Pick<ObjectFolder, 'list' | 'delete'>;
+  /** Of a job, uncompressed. */
+  readonly maxBytes: number;
+  /** Of lines. */
+  readonly days: number;
+  /** Of deleted jobs. */
+  readonly deletedJobDays: number;
+};
+
+export type DroppedLogs = {
+  /** Jobs whose log is shorter now, or gone. */
+  readonly jobs: number;
+  readonly failed: number;
+  readonly error?: unknown;
+  readonly hasMore: boolean;
+};
+
+/** Jobs of one run. */
+const JOBS = 100;
+/** Rows of one transaction: followers' and agents' statements wait for its locks. */
+const BATCH = 500;
+/** A process that died over it keeps others from it so long. */
+const CLAIM_SECONDS = 300;
+/** When a job that failed, or is done, is looked at again. */
+const PAUSE_SECONDS = 60;
+
+/**
+ * Drops the oldest lines of each job: what is too old, what is too much, and all of a job that was deleted long ago.
+ * Objects go before the rows that name them, and with them those that nobody names. What is still in the database goes
+ * also while the object store is away: what a job keeps here is bounded.
+ */
+export class LogRetention {
+  constructor(private readonly options: LogRetentionOptions) {}
+
+  async run(): Promise<DroppedLogs> {
+    const { database, maxBytes, days, deletedJobDays } = this.options;
+    const jobs = await database.prepared<{ job_id: string; is_gone: boolean }>('logs-overdue', OVERDUE, [
+      maxBytes,
+      days,
+      deletedJobDays,
+      JOBS,
+      CLAIM_SECONDS,
+    ]);
+    const errors: unknown[] = [];
+    for (const { job_id: jobId, is_gone: isGone } of jobs) {
+      try {
+        await this.#shorten(jobId, isGone);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    return {
+      jobs: jobs.length - errors.length,
+      failed: errors.length,
+      ...(errors.length > 0 && { error: errors[0] }),
+      hasMore: errors.length === 0 && jobs.length === JOBS,
+    };
+  }
+
+  async #shorten(jobId: string, isGone: boolean): Promise<void> {
+    const { database } = this.options;
+    const through = isGone ? Number.MAX_SAFE_INTEGER : await this.#overdueThrough(jobId);
+    await this.#deleteRows(jobId, through, true);
+    await this.#deleteObjects(jobId, through);
+    await this.#deleteRows(jobId, through, false);
+    if (isGone) await database.prepared('logs-forget', FORGET, [jobId]);
+    else await database.prepared('logs-done', DONE, [jobId, PAUSE_SECONDS]);
+  }
+
+  /** Number of the latest line that is to go; 0 = none. */
+  async #overdueThrough(jobId: string): Promise<number> {
+    const { database, maxBytes, days } = this.options;
+    const [row] = await database.prepared<{ through: string | null }>('logs-horizon', HORIZON, [jobId, maxBytes, days]);
+    return Number(row?.through ?? 0);
+  }
+
+  async #deleteRows(jobId: string, through: number, isRecent: boolean): Promise<void> {
+    for (let deleted = BATCH; deleted === BATCH;) {
+      deleted = await this.options.database.transaction(async (transaction) => {
+        await transaction.prepared('logs-hold', HOLD, [jobId]);
+        const rows = await transaction.prepared('logs-drop', DROP, [jobId, through, isRecent, BATCH]);
+        if (rows.length > 0) await transaction.prepared('logs-recount', RECOUNT, [jobId]);
+        return rows.length;
+      });
+    }
+  }
+
+  async #deleteObjects(jobId: string, through: number): Promise<void> {
+    for await (const keys of this.options.objects.list(jobPrefix(jobId))) {
+      const old = keys.filter((key) => (parseChunkKey(key)?.lastLine ?? 0) <= through);
+      if (old.length > 0) await this.options.objects.delete(old);
+      // In the order of their lines: behind one that stays all stay.
+      if (old.length < keys.length) return;
+    }
+  }
+}
+
+const OVERDUE = `
+  WITH overdue AS (
+    SELECT l.job_id, COALESCE(j.deleted_at < clock_timestamp() - make_interval(days => $3), false) AS is_gone
+    FROM job_logs l JOIN jobs j ON j.id = l.job_id
+    WHERE (l.dropping_until IS NULL OR l.dropping_until < clock_timestamp()) AND (
+      l.bytes > $1
+      OR j.deleted_at < clock_timestamp() - make_interval(days => $3)
+      OR l.job_id IN (SELECT c.job_id FROM log_chunks c WHERE c.stored_at < clock_timestamp() - make_interval(days => $2))
+    )
+    ORDER BY l.job_id LIMIT $4 FOR UPDATE OF l SKIP LOCKED
+  )
+  UPDATE job_logs l SET dropping_until = clock_timestamp() + make_interval(secs => $5)
+  FROM overdue WHERE l.job_id = overdue.job_id
+  RETURNING l.job_id, overdue.is_gone`;
+
+// The oldest go until the rest fits.
+const HORIZON = `
+  SELECT max(last_line) AS through FROM (
+    SELECT last_line, stored_at, sum(bytes) OVER (ORDER BY last_line DESC) AS kept FROM log_chunks WHERE job_id = $1
+  ) AS c
+  WHERE kept > $2 OR stored_at < clock_timestamp() - make_interval(days => $3)`;
+
+const HOLD = `SELECT 1 FROM job_logs WHERE job_id = $1 FOR UPDATE`;
+
+const DROP = `
+  DELETE FROM log_chunks WHERE (job_id, last_line) IN (
+    SELECT job_id, last_line FROM log_chunks
+    WHERE job_id = $1 AND last_line <= $2 AND (content IS NOT NULL) = $3 ORDER BY last_line LIMIT $4
+  )
+  RETURNING 1`;
+
+const FORGET = `DELETE FROM job_logs WHERE job_id = $1`;
+
+const DONE = `UPDATE job_logs SET dropping_until = clock_timestamp() + make_interval(secs => $2) WHERE job_id = $1`;

@@ -1,0 +1,183 @@
+import type { Database, Queryable } from '../database/database.js';
+import { chunkKey, type ObjectFolder, packChunk } from './chunk-objects.js';
+import { type LineCounts, mergeCounts } from './line-format.js';
+import { type Joining, planSealing, type RecentChunk, SEALED_BYTES } from './plan-sealing.js';
+
+export type SealerOptions = {
+  readonly database: Database;
+  readonly objects: Pick<ObjectFolder, 'put'>;
+  /** How long lines stay in the database at most. Default an hour: an object costs as much however little is in it. */
+  readonly recentSeconds?: number;
+  /** The same when no attempt of the job is left that could print. Default 10 s. */
+  readonly endedSeconds?: number;
+};
+
+export type Sealed = {
+  /** Chunks that are objects now. */
+  readonly sealed: number;
+  /** Jobs whose lines could not be put into the object store. */
+  readonly failed: number;
+  readonly error?: unknown;
+  /** There may be more to do now. */
+  readonly hasMore: boolean;
+};
+
+const RECENT_SECONDS = 3_600;
+const ENDED_SECONDS = 10;
+/** So many rows of a job are joined, if they are small. */
+const MANY_CHUNKS = 64;
+/** Jobs of one run, and how many of them at once: each holds its lines in memory while they are uploaded. */
+const JOBS = 32;
+const JOBS_AT_ONCE = 4;
+/** Rows of a job and run. */
+const CHUNKS = 512;
+/** A process that died while it sealed keeps others from it so long. Above the longest upload, 20 s. */
+const CLAIM_SECONDS = 60;
+/** After a failure. */
+const PAUSE_SECONDS = 15;
+
+/**
+ * Moves lines from the database into the object store, a chunk at a time: first the object, then, in one transaction, one
+ * row in place of several. A crash in between leaves an object nobody refers to, which the same lines overwrite or
+ * retention removes. While the store is away, rows stay.
+ */
+export class Sealer {
+  constructor(private readonly options: SealerOptions) {}
+
+  async run(): Promise<Sealed> {
+    const jobs = await this.#claim();
+    const outcomes: (number | { error: unknown })[] = [];
+    const queue = [...jobs];
+    const work = async (): Promise<void> => {
+      for (let job = queue.shift(); job !== undefined; job = queue.shift()) outcomes.push(await this.#sealJob(job));
+    };
+    await Promise.all(Array.from({ length: JOBS_AT_ONCE }, work));
+    const failures = outcomes.filter((outcome) => typeof outcome !== 'number');
+    return {
+      sealed: outcomes.reduce<number>((sum, outcome) => sum + (typeof outcome === 'number' ? outcome : 0), 0),
+      failed: failures.length,
+      ...(failures[0] && { error: failures[0].error }),
+      hasMore: failures.length === 0 && jobs.length === JOBS,
+    };
+  }
+
+  async #claim(): Promise<ClaimedJob[]> {
+    const { database, recentSeconds = RECENT_SECONDS, endedSeconds = ENDED_SECONDS } = this.options;
+    const values = [SEALED_BYTES, MANY_CHUNKS, recentSeconds, endedSeconds, JOBS, CLAIM_SECONDS];
+    return await database.prepared<ClaimedJob>('logs-claim', CLAIM, values);
+  }
+
+  /** @returns chunks sealed, or why not */
+  async #sealJob({ job_id: jobId, is_due: isDue }: ClaimedJob): Promise<number | { error: unknown }> {
+    const { database } = this.options;
+    try {
+      const rows = await database.prepared<RecentRow>('logs-recent', RECENT, [jobId, CHUNKS]);
+      const joinings = planSealing(rows.map(toRecentChunk), isDue);
+      for (const joining of joinings) await this.#join(jobId, joining);
+      await database.prepared('logs-release', RELEASE, [jobId, 0]);
+      return joinings.filter(({ isSealed }) => isSealed).length;
+    } catch (error) {
+      await database.prepared('logs-release', RELEASE, [jobId, PAUSE_SECONDS]).catch(() => undefined);
+      return { error };
+    }
+  }
+
+  async #join(jobId: string, { isSealed, chunks }: Joining): Promise<void> {
+    const { database, objects } = this.options;
+    const lastLines = chunks.map(({ lastLine }) => lastLine);
+    const contents = await database.prepared<{ content: Buffer | null }>('logs-contents', CONTENTS, [jobId, lastLines]);
+    // Retention, or another process whose claim had run out, was here meanwhile.
+    if (contents.length !== chunks.length) return;
+    const content = Buffer.concat(contents.map((row) => row.content ?? Buffer.alloc(0)));
+    if (isSealed) await objects.put(chunkKey(rangeOf(jobId, chunks)), await packChunk(content));
+    await database.transaction((transaction) => replace(transaction, jobId, chunks, isSealed ? null : content));
+  }
+}
+
+async function replace(
+  transaction: Queryable,
+  jobId: string,
+  chunks: readonly RecentChunk[],
+  content: Buffer | null,
+): Promise<void> {
+  const lastLines = chunks.map(({ lastLine }) => lastLine);
+  await transaction.prepared('logs-hold', HOLD, [jobId]);
+  const rows = await transaction.prepared<DeletedRow>('logs-take-out', TAKE_OUT, [jobId, lastLines]);
+  // Nothing is deleted that is not in `content`, and the numbers of the lines have no gap.
+  if (rows.length !== chunks.length) throw new Error('chunks of a log were changed meanwhile');
+  const { firstLine, lastLine } = rangeOf(jobId, chunks);
+  await transaction.prepared('logs-put-in', PUT_IN, [
+    jobId,
+    firstLine,
+    lastLine,
+    rows.reduce((sum, { bytes }) => sum + bytes, 0),
+    new Date(Math.min(...rows.map((row) => row.first_at.getTime()))),
+    new Date(Math.max(...rows.map((row) => row.last_at.getTime()))),
+    JSON.stringify(mergeCounts(rows.map(({ counts }) => counts))),
+    content,
+    new Date(Math.min(...rows.map((row) => row.stored_at.getTime()))),
+  ]);
+  await transaction.prepared('logs-recount', RECOUNT, [jobId]);
+}
+
+type ClaimedJob = { job_id: string; is_due: boolean };
+type RecentRow = { first_line: string; last_line: string; bytes: number };
+type DeletedRow = { bytes: number; first_at: Date; last_at: Date; stored_at: Date; counts: LineCounts };
+
+function toRecentChunk({ first_line, last_line, bytes }: RecentRow): RecentChunk {
+  return { firstLine: Number(first_line), lastLine: Number(last_line), bytes };
+}
+
+function rangeOf(jobId: string, chunks: readonly RecentChunk[]) {
+  return { jobId, firstLine: chunks[0]?.firstLine ?? 0, lastLine: chunks.at(-1)?.lastLine ?? 0 };
+}
+
+const CLAIM = `
+  WITH due AS (
+    SELECT l.job_id, l.recent_since < clock_timestamp() - make_interval(secs => $3) OR (
+      l.recent_since < clock_timestamp() - make_interval(secs => $4)
+      AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = l.job_id AND a.phase <> 'ended')
+    ) AS is_due
+    FROM job_logs l
+    WHERE l.recent_chunks > 0 AND (l.sealing_until IS NULL OR l.sealing_until < clock_timestamp())
+  ), claimed AS (
+    SELECT l.job_id, due.is_due FROM job_logs l JOIN due ON due.job_id = l.job_id
+    WHERE (due.is_due OR l.recent_bytes >= $1 OR l.recent_chunks >= $2)
+      AND (l.sealing_until IS NULL OR l.sealing_until < clock_timestamp())
+    ORDER BY l.recent_since LIMIT $5 FOR UPDATE OF l SKIP LOCKED
+  )
+  UPDATE job_logs l SET sealing_until = clock_timestamp() + make_interval(secs => $6)
+  FROM claimed WHERE l.job_id = claimed.job_id
+  RETURNING l.job_id, claimed.is_due`;
+
+const RELEASE = `UPDATE job_logs SET sealing_until = clock_timestamp() + make_interval(secs => $2) WHERE job_id = $1`;
+
+const RECENT = `
+  SELECT first_line, last_line, bytes FROM log_chunks
+  WHERE job_id = $1 AND content IS NOT NULL ORDER BY last_line LIMIT $2`;
+
+const CONTENTS = `
+  SELECT content FROM log_chunks
+  WHERE job_id = $1 AND last_line = ANY ($2::bigint[]) AND content IS NOT NULL ORDER BY last_line`;
+
+const HOLD = `SELECT 1 FROM job_logs WHERE job_id = $1 FOR UPDATE`;
+
+const TAKE_OUT = `
+  DELETE FROM log_chunks WHERE job_id = $1 AND last_line = ANY ($2::bigint[]) AND content IS NOT NULL
+  RETURNING bytes, first_at, last_at, stored_at, counts`;
+
+const PUT_IN = `
+  INSERT INTO log_chunks (job_id, first_line, last_line, bytes, first_at, last_at, counts, content, stored_at)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
+
+/** SQL: what the job's row says of its chunks, once those were changed. $1: its id. */
+export const RECOUNT = `
+  UPDATE job_logs SET bytes = c.bytes, recent_bytes = c.recent_bytes, recent_chunks = c.recent_chunks, recent_since = c.recent_since
+  FROM (
+    SELECT COALESCE(sum(bytes), 0) AS bytes,
+      COALESCE(sum(bytes) FILTER (WHERE content IS NOT NULL), 0) AS recent_bytes,
+      count(*) FILTER (WHERE content IS NOT NULL)::int AS recent_chunks,
+      min(stored_at) FILTER (WHERE content IS NOT NULL) AS recent_since
+    FROM log_chunks WHERE job_id = $1
+  ) AS c
+  WHERE job_logs.job_id = $1`;

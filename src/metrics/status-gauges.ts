@@ -1,0 +1,68 @@
+import type { Registry } from 'prom-client';
+import type { Database } from '../database/database.js';
+import { DEPLOYMENT_STATUSES, isEnded } from '../deployments/deployment-status.js';
+import { SILENT_SECONDS } from '../fleet/plan-silence.js';
+import { JOB_STATUSES } from '../jobs/job-status.js';
+import { registerLazyGauges, type Sample } from './lazy-gauges.js';
+
+/** Jobs, deployments and agents, as Postgres knows them. */
+export function registerStatusGauges(registry: Registry, database: Database): void {
+  registerLazyGauges({
+    registry,
+    look: async () => {
+      const [row] = await database.prepared<StatusRow>('metrics-statuses', STATUSES, [SILENT_SECONDS]);
+      if (!row) throw new Error('a statement of aggregates has a row');
+      return row;
+    },
+    up: { name: 'scheduler_statuses_up', help: '1 when Postgres told of jobs and deployments in time.' },
+    gauges: [
+      {
+        name: 'scheduler_jobs',
+        help: 'Jobs, by status.',
+        labelNames: ['status'],
+        samplesOf: ({ jobs }) => countsOf(JOB_STATUSES, jobs),
+      },
+      {
+        name: 'scheduler_deployments',
+        help: 'Deployments that have not ended, by status.',
+        labelNames: ['status'],
+        samplesOf: ({ deployments }) => countsOf(OPEN_STATUSES, deployments),
+      },
+      {
+        name: 'scheduler_agents',
+        help: 'Agents of instances with work: heard of lately, or silent.',
+        labelNames: ['state'],
+        samplesOf: ({ heard, silent }) => [
+          [{ state: 'heard' }, heard],
+          [{ state: 'silent' }, silent],
+        ],
+      },
+    ],
+  });
+}
+
+type StatusRow = {
+  jobs: Readonly<Record<string, number>> | null;
+  deployments: Readonly<Record<string, number>> | null;
+  heard: number;
+  silent: number;
+};
+
+const OPEN_STATUSES = DEPLOYMENT_STATUSES.filter((status) => !isEnded(status));
+
+/** Those nobody has as 0: a series that comes and goes cannot be told from a scrape that failed. */
+function countsOf(statuses: readonly string[], counts: Readonly<Record<string, number>> | null): Sample[] {
+  return statuses.map((status) => [{ status }, counts?.[status] ?? 0]);
+}
+
+const STATUSES = `
+  SELECT
+    (SELECT jsonb_object_agg(status, count) FROM (
+       SELECT status, count(*)::int AS count FROM jobs WHERE deleted_at IS NULL GROUP BY status) j) AS jobs,
+    (SELECT jsonb_object_agg(status, count) FROM (
+       SELECT status, count(*)::int AS count FROM deployments
+       WHERE status IN ('queued', 'deploying', 'active', 'draining') GROUP BY status) d) AS deployments,
+    count(*) FILTER (WHERE last_seen_at >= clock_timestamp() - make_interval(secs => $1))::int AS heard,
+    count(*) FILTER (WHERE last_seen_at < clock_timestamp() - make_interval(secs => $1))::int AS silent
+  FROM instances
+  WHERE assigned AND NOT quarantined AND terminated_at IS NULL AND retire_reason IS NULL AND registered_at IS NOT NULL`;

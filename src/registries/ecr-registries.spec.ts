@@ -1,0 +1,106 @@
+import { describe, expect, it } from '@jest/globals';
+import { AwsError, type AwsErrorKind } from '../aws/aws-error.js';
+import type { EcrToken } from '../aws/ecr.js';
+import { EcrRegistries } from './ecr-registries.js';
+
+const HOUR_MS = 3_600_000;
+const hostOf = (account: string, region = 'us-west-2') => `${account}.dkr.ecr.${region}.amazonaws.com`;
+const OWN = hostOf('123456789012');
+const OTHER = hostOf('999999999999');
+
+/** ECR's answers in a row: a text is a password that is good for twelve hours, a kind an error. The last one stays. */
+function setUp(answers: (string | { kind: AwsErrorKind })[], allowed: string[] = ['own']) {
+  const asked: string[] = [];
+  let now = 0;
+  const registries = new EcrRegistries({
+    allowed,
+    region: 'us-west-2',
+    now: () => now,
+    getToken: (region): Promise<EcrToken> => {
+      asked.push(region);
+      const answer = (answers.length > 1 ? answers.shift() : answers[0]) ?? '';
+      if (typeof answer !== 'string') {
+        const facts = { action: 'x', code: 'x', reason: 'x', message: 'x' };
+        return Promise.reject(new AwsError({ ...facts, kind: answer.kind }));
+      }
+      const expiresAt = new Date(now + 12 * HOUR_MS);
+      return Promise.resolve({ username: 'AWS', password: answer, host: hostOf('123456789012', region), expiresAt });
+    },
+  });
+  const passwordOf = async (host: string): Promise<unknown> => {
+    const auth = await registries.authOf(host);
+    if (auth === undefined) return undefined;
+    return (JSON.parse(Buffer.from(auth, 'base64url').toString()) as { password: string }).password;
+  };
+  return { registries, passwordOf, asked, wait: (ms: number) => (now += ms) };
+}
+
+describe('a registry of ECR', () => {
+  it('is logged in to with a token for its host, as Docker wants it', async () => {
+    const { registries } = setUp(['p']);
+    const auth = JSON.parse(Buffer.from((await registries.authOf(OWN)) ?? '', 'base64url').toString()) as unknown;
+    expect(auth).toEqual({ username: 'AWS', password: 'p', serveraddress: OWN });
+  });
+
+  it.each<[string, string, string[], string | undefined, string[]]>([
+    ['our own account', OWN, ['own'], 'p', ['us-west-2']],
+    ['another account', OTHER, ['own'], undefined, ['us-west-2']],
+    ['another account that is listed', OTHER, ['own', OTHER], 'p', ['us-west-2']],
+    ['our own account in another region', hostOf('123456789012', 'eu-west-1'), ['own'], undefined, []],
+    [
+      'another region that is listed',
+      hostOf('1'.repeat(12), 'eu-west-1'),
+      [hostOf('1'.repeat(12), 'eu-west-1')],
+      'p',
+      ['eu-west-1'],
+    ],
+    ['our own account where none is wanted', OWN, ['none'], undefined, []],
+    ['no registry of ECR', 'registry.example.com', ['own'], undefined, []],
+    ['a host that only looks like one', `${OWN}.example.com`, ['own'], undefined, []],
+    ['a host that ends like one', `x${OWN}`, ['own'], undefined, []],
+  ])('of %s (%s)', async (_what, host, allowed, password, regions) => {
+    const { passwordOf, asked } = setUp(['p'], allowed);
+    expect(await passwordOf(host)).toBe(password);
+    expect(asked).toEqual(regions);
+  });
+
+  it('is one question for all who pull at once, and until an hour before the token ends', async () => {
+    const { passwordOf, asked, wait } = setUp(['one', 'two']);
+    expect(await Promise.all([OWN, OWN, OWN].map(passwordOf))).toEqual(['one', 'one', 'one']);
+    wait(10.9 * HOUR_MS);
+    expect(await passwordOf(OWN)).toBe('one');
+    expect(asked).toHaveLength(1);
+    wait(0.2 * HOUR_MS);
+    expect(await passwordOf(OWN)).toBe('two');
+    expect(asked).toHaveLength(2);
+  });
+
+  it.each<AwsErrorKind>(['throttled', 'unknown-outcome'])('is tried again later when AWS fails (%s)', async (kind) => {
+    const { passwordOf, asked, wait } = setUp([{ kind }, 'one']);
+    await expect(passwordOf(OWN)).rejects.toMatchObject({ kind });
+    await expect(passwordOf(OWN)).rejects.toMatchObject({ kind });
+    expect(asked).toHaveLength(1);
+    wait(10_001);
+    expect(await passwordOf(OWN)).toBe('one');
+  });
+
+  it('is pulled from without a login where our role may have none: Docker says what is wrong', async () => {
+    const { passwordOf, asked, wait } = setUp([{ kind: 'permission' }, 'one']);
+    expect(await passwordOf(OWN)).toBeUndefined();
+    expect(await passwordOf(OWN)).toBeUndefined();
+    expect(asked).toHaveLength(1);
+    wait(10_001);
+    expect(await passwordOf(OWN)).toBe('one');
+  });
+
+  it('is pulled from with the older token as long as it is good, when there is no newer one to be had', async () => {
+    const { passwordOf, wait } = setUp(['one', { kind: 'unknown-outcome' }]);
+    expect(await passwordOf(OWN)).toBe('one');
+    wait(11.5 * HOUR_MS);
+    expect(await passwordOf(OWN)).toBe('one');
+    wait(10_001);
+    expect(await passwordOf(OWN)).toBe('one');
+    wait(0.5 * HOUR_MS);
+    await expect(passwordOf(OWN)).rejects.toMatchObject({ kind: 'unknown-outcome' });
+  });
+});

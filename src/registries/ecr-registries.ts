@@ -1,0 +1,85 @@
+import { type AwsError, toAwsError } from '../aws/aws-error.js';
+import type { EcrToken } from '../aws/ecr.js';
+import { encodeAuth } from './registries.js';
+
+export type EcrOptions = {
+  /** Hosts tokens may be fetched for; `own`: that of our own account in `region`. */
+  readonly allowed: readonly string[];
+  readonly region: string;
+  /** Bounded in time. @throws AwsError */
+  readonly getToken: (region: string) => Promise<EcrToken>;
+  readonly warn?: (message: string, details: Readonly<Record<string, unknown>>) => void;
+  /** Milliseconds since 1970: AWS says so when a token ends. */
+  readonly now?: () => number;
+};
+
+const HOST = /^(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]{1,30})\.amazonaws\.com(?:\.cn)?$/;
+
+/** Of twelve hours: a pull that begins with it may take half an hour. */
+const REFRESH_BEFORE_MS = 3_600_000;
+/** Nobody asks again sooner after a failure: fifty instances that pull are one question. */
+const PAUSE_MS = 10_000;
+
+type Known = { readonly token: EcrToken } | { readonly failure: AwsError };
+type Entry = { readonly known: Promise<Known>; readonly askAgainAtMs: number };
+
+/** Credentials of Amazon's registries, fetched by our own role and kept in memory alone. */
+export class EcrRegistries {
+  readonly #entries = new Map<string, Entry>();
+  readonly #now: () => number;
+
+  constructor(private readonly options: EcrOptions) {
+    this.#now = options.now ?? Date.now;
+  }
+
+  /**
+   * Value of Docker's X-Registry-Auth; undefined: not a registry we have a token for, or AWS refuses us one.
+   * @throws AwsError when another time may do
+   */
+  async authOf(host: string): Promise<string | undefined> {
+    const [, account, region = ''] = HOST.exec(host) ?? [];
+    const { allowed, region: ownRegion } = this.options;
+    const isListed = allowed.includes(host);
+    const mayBeOwn = account !== undefined && region === ownRegion && allowed.includes('own');
+    if (!isListed && !mayBeOwn) return undefined;
+    const known = await this.#ask(region);
+    if ('failure' in known) {
+      if (isRefused(known.failure)) return undefined;
+      throw known.failure;
+    }
+    const { username, password, host: ownHost } = known.token;
+    // Whose account ours is only AWS can tell.
+    if (!isListed && !ownHost.startsWith(`${account}.`)) return undefined;
+    return encodeAuth({ username, password, serveraddress: host });
+  }
+
+  async #ask(region: string): Promise<Known> {
+    const entry = this.#entries.get(region);
+    const now = this.#now();
+    if (entry && now < entry.askAgainAtMs) return await entry.known;
+    // Whoever comes meanwhile waits for the same answer.
+    const known = this.#fetch(region, entry);
+    this.#entries.set(region, { known, askAgainAtMs: Infinity });
+    const found = await known;
+    const askAgainAtMs = 'token' in found ? found.token.expiresAt.getTime() - REFRESH_BEFORE_MS : 0;
+    this.#entries.set(region, { known, askAgainAtMs: Math.max(askAgainAtMs, this.#now() + PAUSE_MS) });
+    return found;
+  }
+
+  async #fetch(region: string, before: Entry | undefined): Promise<Known> {
+    try {
+      return { token: await this.options.getToken(region) };
+    } catch (error) {
+      const failure = toAwsError('GetAuthorizationToken', error);
+      this.options.warn?.('no token of ECR', { region, code: failure.code, error: failure.message });
+      const older = await before?.known;
+      const isUsable = older && 'token' in older && older.token.expiresAt.getTime() > this.#now() + PAUSE_MS;
+      return isUsable ? older : { failure };
+    }
+  }
+}
+
+/** Nothing will change by asking again: Docker is to say that the registry wants a login. */
+function isRefused({ kind }: AwsError): boolean {
+  return kind === 'permission' || kind === 'invalid';
+}

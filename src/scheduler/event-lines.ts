@@ -1,0 +1,25 @@
+import type { NewEvent } from '../events/append-events.js';
+import { fieldsOf } from '../process/origin.js';
+import type { Planned } from './apply-plans.js';
+
+export type EventLine = { readonly message: string; readonly [field: string]: unknown };
+
+/** A log line for each event of a pass: named as the event is, with the request its deployment came from. */
+export function linesOf(planned: readonly Planned[], events: readonly NewEvent[]): EventLine[] {
+  const jobs = new Map(planned.map(({ job }) => [job.id, job]));
+  return events.map(({ type, jobId = null, job, deployment, attempt, instance, cause, data }) => {
+    const known = jobId === null ? undefined : jobs.get(jobId);
+    const facts = known?.deployments.find(({ number }) => number === deployment);
+    return {
+      message: type,
+      ...(facts?.origin && fieldsOf(facts.origin)),
+      jobId,
+      job,
+      ...(facts && { deployment, deploymentId: facts.id }),
+      ...(attempt !== undefined && { attempt }),
+      ...(instance !== undefined && instance !== null && { instanceId: instance }),
+      ...(cause?.reason !== undefined && cause.reason !== null && { reason: cause.reason }),
+      ...(typeof data?.['message'] === 'string' && { detail: data['message'] }),
+    };
+  });
+}

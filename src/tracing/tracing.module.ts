@@ -1,0 +1,27 @@
+import { Inject, Logger, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+
+const STOP_TRACING = Symbol('STOP_TRACING');
+
+/** Spans for OpenTelemetry, where a setting asks for them; else nothing of it is loaded. */
+@Module({
+  providers: [
+    {
+      provide: STOP_TRACING,
+      inject: [CONFIG],
+      useFactory: async ({ tracing }: Config): Promise<() => Promise<void>> => {
+        if (tracing.exporter === 'none') return () => Promise.resolve();
+        const { startTracing } = await import('./start-tracing.js');
+        const logger = new Logger('Tracing');
+        return startTracing(tracing, (error) => logger.warn({ message: 'spans could not be sent', error }));
+      },
+    },
+  ],
+})
+export class TracingModule implements OnApplicationShutdown {
+  constructor(@Inject(STOP_TRACING) private readonly stop: () => Promise<void>) {}
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.stop();
+  }
+}

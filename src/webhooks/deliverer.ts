@@ -1,0 +1,146 @@
+import type { Database, Queryable } from '../database/database.js';
+import type { Keys } from '../database/sealed.js';
+import { appendEvents } from '../events/append-events.js';
+import { currentAuthor } from '../events/author.js';
+import type { Claim, DeliveryQueue } from './delivery-queue.js';
+import { CANCEL_DELIVERIES } from './delivery-statements.js';
+import type { Fault, Outcome, Post } from './post.js';
+import { sign } from './signature.js';
+import { openSecrets } from './webhook-secrets.js';
+import type { DisabledReason } from './webhook.entity.js';
+
+/** Tries at the same time in this process. Each is a connection that mostly waits. */
+const MOST_TRIES = 32;
+/** A webhook that never succeeds for this long is disabled when the next delivery is given up. */
+const DISABLED_AFTER_DAYS = 3;
+const GONE = 410;
+
+/** Tries deliveries that are due, and writes down what came of it together with what follows. */
+export class Deliverer {
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(
+    private readonly database: Database,
+    private readonly queue: Pick<DeliveryQueue, 'claim' | 'finish' | 'retry'>,
+    private readonly keys: Keys,
+    private readonly post: Post,
+    private readonly log: (message: string, deliveryId: string, error: unknown) => void,
+  ) {}
+
+  /** Starts tries until nothing is due or enough are under way. @param onEnd called after each one */
+  async run(onEnd: () => void): Promise<void> {
+    for (;;) {
+      const free = MOST_TRIES - this.#running.size;
+      const claims = free > 0 ? await this.queue.claim(free) : [];
+      if (claims.length === 0) return;
+      for (const claim of claims) this.#start(claim, onEnd);
+    }
+  }
+
+  /** Resolves when the tries under way have ended; each takes some ten seconds at most. */
+  async drain(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  #start(claim: Claim, onEnd: () => void): void {
+    // What was not written down is tried again when the time of the claim is over.
+    const attempt = this.#try(claim).catch((error: unknown) => this.log('try failed', claim.deliveryId, error));
+    const running = attempt.then(() => {
+      this.#running.delete(running);
+      onEnd();
+    });
+    this.#running.add(running);
+  }
+
+  async #try(claim: Claim): Promise<void> {
+    const [delivery] = await this.database.prepared<DeliveryRow>('webhook-delivery', GET, [claim.deliveryId]);
+    // Cancelled, deleted, or delivered by somebody whose time was over.
+    if (!delivery) {
+      await this.queue.finish(this.database, claim);
+      return;
+    }
+    const outcome = await this.#send(delivery);
+    await this.database.transaction((transaction) => this.#settle(transaction, claim, delivery, outcome));
+  }
+
+  async #send({ id, webhook_id, url, body, secrets, now }: DeliveryRow): Promise<Tried> {
+    let signed;
+    try {
+      signed = sign(openSecrets(this.keys, webhook_id, secrets), id, Math.floor(now.getTime() / 1000), body);
+    } catch (error) {
+      this.log('secret of a webhook could not be read', id, error);
+      return { status: null, fault: 'secret-unreadable', latencyMs: 0 };
+    }
+    return await this.post(url, { ...HEADERS, ...signed, 'content-length': String(Buffer.byteLength(body)) }, body);
+  }
+
+  async #settle(transaction: Queryable, claim: Claim, { id, webhook_id }: DeliveryRow, tried: Tried): Promise<void> {
+    const { status, fault, latencyMs } = tried;
+    const isGone = status === GONE;
+    // The webhook's row first, as whoever disables or deletes it does.
+    const [webhook] = await transaction.prepared<WebhookRow>('webhook-tried', TRIED, [webhook_id, fault === null]);
+    const isOver = fault === null || isGone;
+    const next = isOver ? null : await this.queue.retry(transaction, claim);
+    if (isOver) await this.queue.finish(transaction, claim);
+    const end = fault === null ? 'delivered' : next === null ? 'failed' : 'pending';
+    await transaction.prepared('webhook-settle', SETTLE, [id, end, fault, status, latencyMs, next ?? null]);
+    if (end !== 'failed' || !webhook?.enabled) return;
+    if (isGone) await disable(transaction, webhook_id, 'gone');
+    else if (webhook.failing_long) await disable(transaction, webhook_id, 'failing');
+  }
+}
+
+/** Within a transaction that holds the webhook's row. */
+async function disable(transaction: Queryable, webhookId: string, reason: DisabledReason): Promise<void> {
+  await transaction.query(DISABLE, [webhookId, reason]);
+  await transaction.query(CANCEL_DELIVERIES, [webhookId]);
+  const { actor } = currentAuthor();
+  await appendEvents(transaction, [
+    { type: 'webhook.disabled', actor, cause: { reason }, data: { webhook: webhookId } },
+  ]);
+}
+
+type Tried = Omit<Outcome, 'fault'> & { readonly fault: Fault | 'secret-unreadable' | null };
+
+type DeliveryRow = {
+  id: string;
+  webhook_id: string;
+  url: string;
+  body: string;
+  secrets: (Buffer | null)[];
+  now: Date;
+};
+
+type WebhookRow = { enabled: boolean; failing_long: boolean };
+
+const HEADERS = { 'content-type': 'application/json', 'user-agent': 'scheduler-api-webhooks/1' };
+
+const GET = `
+  SELECT d.id, d.webhook_id, w.url, d.body, clock_timestamp() AS now,
+    ARRAY[w.sealed, CASE WHEN w.previous_until > clock_timestamp() THEN w.previous_sealed END] AS secrets
+  FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
+  WHERE d.id = $1 AND d.status = 'pending' AND w.enabled`;
+
+// Written only where it changes: one receiver's deliveries would queue for this row otherwise.
+const TRIED = `
+  WITH found AS (
+    SELECT id, enabled, failing_since FROM webhooks WHERE id = $1 FOR NO KEY UPDATE
+  ), changed AS (
+    UPDATE webhooks w SET failing_since = CASE WHEN NOT $2::boolean THEN clock_timestamp() END
+    FROM found WHERE w.id = found.id AND (found.failing_since IS NULL) <> $2::boolean
+  )
+  SELECT enabled, COALESCE(failing_since < clock_timestamp() - make_interval(days => ${DISABLED_AFTER_DAYS}), false)
+    AS failing_long
+  FROM found`;
+
+const SETTLE = `
+  UPDATE webhook_deliveries SET
+    status = CASE WHEN status = 'cancelled' AND $2 <> 'delivered' THEN status ELSE $2 END,
+    attempts = attempts + 1, fault = $3, answer_status = $4, latency_ms = $5, attempted_at = clock_timestamp(),
+    next_attempt_at = CASE WHEN status <> 'cancelled' THEN $6::timestamptz END,
+    settled_at = CASE WHEN $2 <> 'pending' THEN clock_timestamp() ELSE settled_at END
+  WHERE id = $1`;
+
+const DISABLE = `
+  UPDATE webhooks SET enabled = false, disabled_reason = $2, version = version + 1, updated_at = clock_timestamp()
+  WHERE id = $1`;

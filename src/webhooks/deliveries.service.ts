@@ -1,0 +1,150 @@
+import { Injectable } from '@nestjs/common';
+import type { Caller } from '../auth/access-rules.js';
+import { Database, type Queryable } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { appendEvents } from '../events/append-events.js';
+import { currentAuthor } from '../events/author.js';
+import type { EventType } from '../events/event-types.js';
+import { decodeCursor, exactTimeSql, type Page, TimeCursor, toPage } from '../http/pagination.js';
+import { Problem } from '../http/problem.js';
+import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
+import type { DeliveryStatus } from './webhook-delivery.entity.js';
+import { findWebhook } from './webhooks.service.js';
+
+/** Deliveries as clients see them, and those they ask for. */
+@Injectable()
+export class DeliveriesService {
+  constructor(
+    private readonly database: Database,
+    private readonly signals: Signals,
+  ) {}
+
+  /** The newest first. @throws Problem webhook-not-found */
+  async list(webhookId: string, query: ListDeliveries, caller: Caller): Promise<Page<DeliveryResponse>> {
+    const { limit, cursor, status = null } = query;
+    await findWebhook(this.database, webhookId, caller);
+    const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
+    const values = [webhookId, status, before, id, limit + 1];
+    const rows = await this.database.query<DeliveryRow>(LIST, values);
+    return toPage(rows, limit, (row) => [row.exact_created_at, row.id], toDelivery);
+  }
+
+  /** @throws Problem webhook-not-found, delivery-not-found */
+  async get(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
+    await findWebhook(this.database, webhookId, caller);
+    const [row] = await this.database.query<DeliveryRow>(GET, [webhookId, id]);
+    return toDelivery(row ?? notFound());
+  }
+
+  /** A delivery that tells of nothing. @throws Problem webhook-not-found, webhook-disabled */
+  async ping(webhookId: string, caller: Caller): Promise<DeliveryResponse> {
+    return await this.#send(webhookId, caller, async (transaction) => {
+      const body = JSON.stringify(pingOf(webhookId));
+      const [row] = await transaction.query<DeliveryRow>(PING, [webhookId, body]);
+      await tell(transaction, 'webhook.pinged', { webhook: webhookId });
+      return row;
+    });
+  }
+
+  /** The same id and body once more; one that is on its way already stays so. @throws Problem */
+  async redeliver(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
+    return await this.#send(webhookId, caller, async (transaction) => {
+      const [row] = await transaction.query<DeliveryRow>(REDELIVER, [webhookId, id]);
+      if (row) await tell(transaction, 'webhook.redelivered', { webhook: webhookId, delivery: id });
+      return row;
+    });
+  }
+
+  async #send(
+    webhookId: string,
+    caller: Caller,
+    write: (transaction: Queryable) => Promise<DeliveryRow | undefined>,
+  ): Promise<DeliveryResponse> {
+    const delivery = await this.database.transaction(async (transaction) => {
+      const { enabled } = await findWebhook(transaction, webhookId, caller);
+      if (!enabled) throw new Problem('webhook-disabled', 'Nothing is sent while the webhook is disabled.');
+      return toDelivery((await write(transaction)) ?? notFound());
+    });
+    this.signals.send('webhooks');
+    return delivery;
+  }
+}
+
+async function tell(transaction: Queryable, type: EventType, data: { webhook: string; delivery?: string }) {
+  await appendEvents(transaction, [{ ...currentAuthor(), type, data }]);
+}
+
+/** As events are sent, but for the position: it is none. */
+function pingOf(webhookId: string) {
+  return {
+    position: null,
+    at: new Date().toISOString(),
+    type: 'webhook.ping',
+    job: null,
+    deployment: null,
+    attempt: null,
+    instance: null,
+    ...currentAuthor(),
+    data: { webhook: webhookId },
+  };
+}
+
+type DeliveryRow = {
+  id: string;
+  position: string | null;
+  type: string;
+  job: string | null;
+  status: DeliveryStatus;
+  attempts: number;
+  fault: string | null;
+  answer_status: number | null;
+  latency_ms: number | null;
+  attempted_at: Date | null;
+  next_attempt_at: Date | null;
+  created_at: Date;
+  exact_created_at: string;
+  settled_at: Date | null;
+};
+
+function toDelivery(row: DeliveryRow): DeliveryResponse {
+  return {
+    id: row.id,
+    position: row.position === null ? null : Number(row.position),
+    type: row.type,
+    job: row.job,
+    status: row.status,
+    attempts: row.attempts,
+    fault: row.fault,
+    answerStatus: row.answer_status,
+    latencyMs: row.latency_ms,
+    attemptedAt: row.attempted_at?.toISOString() ?? null,
+    nextAttemptAt: row.next_attempt_at?.toISOString() ?? null,
+    createdAt: row.created_at.toISOString(),
+    settledAt: row.settled_at?.toISOString() ?? null,
+  };
+}
+
+function notFound(): never {
+  throw new Problem('delivery-not-found', 'There is no such delivery of this webhook.');
+}
+
+const COLUMNS = `
+  id, position, type, job, status, attempts, fault, answer_status, latency_ms, attempted_at, next_attempt_at,
+  created_at, ${exactTimeSql('created_at')} AS exact_created_at, settled_at`;
+
+const LIST = `
+  SELECT ${COLUMNS} FROM webhook_deliveries
+  WHERE webhook_id = $1 AND ($2::text IS NULL OR status = $2)
+    AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
+  ORDER BY created_at DESC, id DESC LIMIT $5`;
+
+// As text: an id that is no uuid is the id of nothing.
+const GET = `SELECT ${COLUMNS} FROM webhook_deliveries WHERE webhook_id = $1 AND id::text = $2`;
+
+const PING = `
+  INSERT INTO webhook_deliveries (id, webhook_id, type, body) VALUES (gen_random_uuid(), $1, 'webhook.ping', $2) RETURNING ${COLUMNS}`;
+
+const REDELIVER = `
+  UPDATE webhook_deliveries SET
+    queued = queued AND status = 'pending', status = 'pending', settled_at = NULL
+  WHERE webhook_id = $1 AND id::text = $2 RETURNING ${COLUMNS}`;

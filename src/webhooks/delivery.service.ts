@@ -1,0 +1,94 @@
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { Loop } from '../process/loop.js';
+import { parseAllowed } from './address-rules.js';
+import { Deliverer } from './deliverer.js';
+import { DeliveryQueue } from './delivery-queue.js';
+import { FanOut } from './fan-out.js';
+import { createPost } from './post.js';
+import { createResolve } from './resolve-name.js';
+
+/** The net under lost signals. */
+const FAN_OUT_EVERY_MS = 5_000;
+/** How late a retry may begin. */
+const DELIVER_EVERY_MS = 2_000;
+const GIVE_UP_EVERY_MS = 60_000;
+
+/** Turns events into deliveries and delivers them, in processes with the loops. */
+@Injectable()
+export class DeliveryService implements OnApplicationBootstrap, OnApplicationShutdown {
+  private readonly logger = new Logger('Webhooks');
+  private readonly queue: DeliveryQueue;
+  private readonly fanOut: FanOut;
+  private readonly deliverer: Deliverer;
+  private readonly loops: { readonly fanOut: Loop; readonly deliver: Loop; readonly giveUp: Loop };
+  private leaveSignals: (() => void)[] = [];
+  private hasStarted = false;
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly database: Database,
+    private readonly signals: Signals,
+  ) {
+    const allowed = parseAllowed(config.webhooks.allowedNetworks);
+    const post = createPost({ allowed, resolve: createResolve() });
+    this.queue = new DeliveryQueue(config.database.url, (message, error) =>
+      this.logger.warn({ message, error: String(error) }),
+    );
+    this.fanOut = new FanOut(database, this.queue);
+    this.deliverer = new Deliverer(database, this.queue, config.encryptionKeys, post, (message, deliveryId, error) =>
+      this.logger.warn({ message, deliveryId, error: String(error) }),
+    );
+    const onError = (name: string, error: unknown, pauseMs: number): void =>
+      this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
+    this.loops = {
+      fanOut: new Loop({ name: 'webhook fan-out', run: () => this.runFanOut(), onError }),
+      deliver: new Loop({ name: 'webhook delivery', run: () => this.deliver(), onError }),
+      giveUp: new Loop({ name: 'webhook giving up', run: () => this.giveUp(), onError }),
+    };
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    if (this.config.role === 'api') return;
+    await this.queue.start();
+    this.hasStarted = true;
+    const wake = (): void => this.loops.fanOut.wake();
+    this.leaveSignals = [this.signals.on('events', wake), this.signals.on('webhooks', wake)];
+    for (const loop of Object.values(this.loops)) loop.start();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    if (!this.hasStarted) return;
+    for (const leave of this.leaveSignals) leave();
+    await Promise.all(Object.values(this.loops).map((loop) => loop.stop()));
+    await this.deliverer.drain();
+    await this.queue.stop();
+  }
+
+  private async runFanOut(): Promise<number> {
+    if ((await this.fanOut.run()) > 0) this.loops.deliver.wake();
+    return FAN_OUT_EVERY_MS;
+  }
+
+  private async deliver(): Promise<number> {
+    await this.deliverer.run(() => this.loops.deliver.wake());
+    return DELIVER_EVERY_MS;
+  }
+
+  private async giveUp(): Promise<number> {
+    // First thing after a start, too: what the process before this one was at need not wait for the queue's own time.
+    await this.queue.supervise();
+    await this.queue.takeGivenUp(async (ids) => {
+      await this.database.query(GIVE_UP, [ids]);
+    });
+    return GIVE_UP_EVERY_MS;
+  }
+}
+
+// Of most it is known already; of the others the process died in the last try.
+const GIVE_UP = `
+  UPDATE webhook_deliveries SET
+    status = 'failed', fault = 'interrupted', next_attempt_at = NULL, settled_at = clock_timestamp()
+  WHERE id = ANY ($1::uuid[]) AND status = 'pending'`;

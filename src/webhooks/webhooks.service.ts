@@ -1,0 +1,257 @@
+import { randomUUID } from 'node:crypto';
+import { Inject, Injectable } from '@nestjs/common';
+import { type Caller, isInScope, type Scope } from '../auth/access-rules.js';
+import { CONFIG, type Config } from '../config/config.js';
+import { Database, type Queryable } from '../database/database.js';
+import { appendEvents } from '../events/append-events.js';
+import { currentAuthor } from '../events/author.js';
+import type { EventType } from '../events/event-types.js';
+import { decodeCursor, exactTimeSql, type Page, TimeCursor, toPage } from '../http/pagination.js';
+import { Problem, type ProblemError } from '../http/problem.js';
+import { type Allowed, faultOfUrl, parseAllowed } from './address-rules.js';
+import { CANCEL_DELIVERIES } from './delivery-statements.js';
+import { makeSecret } from './signature.js';
+import { sealSecret } from './webhook-secrets.js';
+import type { DisabledReason } from './webhook.entity.js';
+import type {
+  CreateWebhook,
+  ListWebhooks,
+  NewSecretResponse,
+  PatchWebhook,
+  RotateSecret,
+  WebhookResponse,
+} from './webhook.schema.js';
+
+/** Every event is matched with every webhook: a thousand times this would be felt, and nobody needs as many. */
+const MOST_WEBHOOKS = 100;
+
+export type Versioned<T> = { readonly webhook: T; readonly version: number };
+
+/** Webhooks as clients see and change them. For a caller with a scope there are only those for jobs of that scope. */
+@Injectable()
+export class WebhooksService {
+  private readonly allowed: Allowed;
+  private readonly keys: Config['encryptionKeys'];
+
+  constructor(
+    private readonly database: Database,
+    @Inject(CONFIG) { webhooks, encryptionKeys }: Config,
+  ) {
+    this.allowed = parseAllowed(webhooks.allowedNetworks);
+    this.keys = encryptionKeys;
+  }
+
+  /** @throws Problem invalid-request, forbidden, webhook-limit-reached */
+  async create(wanted: CreateWebhook, caller: Caller): Promise<Versioned<NewSecretResponse>> {
+    this.#checkUrl(wanted.url);
+    const jobs = wanted.jobs === undefined ? caller.scope : wanted.jobs;
+    checkScope(jobs, caller.scope);
+    const id = randomUUID();
+    const secret = makeSecret();
+    const { url, description, events, enabled } = wanted;
+    const sealed = sealSecret(this.keys, id, secret);
+    const values = [id, url, description, events, jobs, enabled, sealed, caller.id, tellsAll(caller, jobs)];
+    return await this.database.transaction(async (transaction) => {
+      const [row] = await transaction.query<WebhookRow>(INSERT, [...values, MOST_WEBHOOKS]);
+      if (!row) throw new Problem('webhook-limit-reached', `There are ${MOST_WEBHOOKS} webhooks already.`);
+      await tell(transaction, 'webhook.created', row);
+      return versioned(row, secret);
+    });
+  }
+
+  /** The newest first. */
+  async list({ limit, cursor }: ListWebhooks, caller: Caller): Promise<Page<WebhookResponse>> {
+    const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
+    const rows = await this.database.query<WebhookRow>(LIST, [...sightOf(caller), before, id, limit + 1]);
+    return toPage(rows, limit, (row) => [row.exact_created_at, row.id], toWebhook);
+  }
+
+  /** @throws Problem webhook-not-found */
+  async get(id: string, caller: Caller): Promise<Versioned<WebhookResponse>> {
+    return versioned(await findWebhook(this.database, id, caller));
+  }
+
+  /** @param versions of If-Match. @throws Problem */
+  async patch(
+    id: string,
+    patch: PatchWebhook,
+    versions: number[] | null,
+    caller: Caller,
+  ): Promise<Versioned<WebhookResponse>> {
+    if (patch.url !== undefined) this.#checkUrl(patch.url);
+    if (patch.jobs !== undefined) checkScope(patch.jobs, caller.scope);
+    return await this.database.transaction(async (transaction) => {
+      const before = await lock(transaction, id, caller, versions);
+      const { url, description, events, enabled } = { ...before, ...patch };
+      const jobs = patch.jobs === undefined ? before.jobs : patch.jobs;
+      const isForAdmins = tellsAll(caller, jobs);
+      const values = [id, url, description, events, jobs, enabled, patch.enabled === true, isForAdmins];
+      const [row = notFound()] = await transaction.query<WebhookRow>(UPDATE, values);
+      if (!enabled) await transaction.query(CANCEL_DELIVERIES, [id]);
+      await tell(transaction, 'webhook.changed', row);
+      return versioned(row);
+    });
+  }
+
+  /** With its deliveries. @throws Problem */
+  async delete(id: string, versions: number[] | null, caller: Caller): Promise<WebhookResponse> {
+    return await this.database.transaction(async (transaction) => {
+      const row = await lock(transaction, id, caller, versions);
+      await transaction.query('DELETE FROM webhooks WHERE id = $1', [id]);
+      await tell(transaction, 'webhook.deleted', row);
+      return toWebhook(row);
+    });
+  }
+
+  /** @throws Problem webhook-not-found */
+  async rotateSecret(
+    id: string,
+    { graceSeconds }: RotateSecret,
+    caller: Caller,
+  ): Promise<Versioned<NewSecretResponse>> {
+    const secret = makeSecret();
+    return await this.database.transaction(async (transaction) => {
+      await lock(transaction, id, caller, null);
+      const values = [id, sealSecret(this.keys, id, secret), graceSeconds];
+      const [row = notFound()] = await transaction.query<WebhookRow>(ROTATE, values);
+      await tell(transaction, 'webhook.secret-rotated', row);
+      return versioned(row, secret);
+    });
+  }
+
+  #checkUrl(url: string): void {
+    const fault = faultOfUrl(url, this.allowed);
+    if (fault !== undefined) throw invalid('invalid-request', { pointer: '#/url', detail: fault });
+  }
+}
+
+/** A webhook the caller may see. @throws Problem webhook-not-found */
+export async function findWebhook(queryable: Queryable, id: string, caller: Caller): Promise<WebhookRow> {
+  const [row] = UUID.test(id) ? await queryable.query<WebhookRow>(GET, [...sightOf(caller), id]) : [];
+  return row ?? notFound();
+}
+
+type WebhookRow = {
+  id: string;
+  url: string;
+  description: string;
+  events: string[];
+  jobs: string[] | null;
+  enabled: boolean;
+  disabled_reason: DisabledReason | null;
+  failing_since: Date | null;
+  previous_until: Date | null;
+  version: number;
+  created_at: Date;
+  exact_created_at: string;
+  updated_at: Date;
+};
+
+async function lock(
+  transaction: Queryable,
+  id: string,
+  caller: Caller,
+  versions: number[] | null,
+): Promise<WebhookRow> {
+  const [row] = UUID.test(id) ? await transaction.query<WebhookRow>(`${GET} FOR UPDATE`, [...sightOf(caller), id]) : [];
+  if (!row) return notFound();
+  if (versions === null || versions.includes(row.version)) return row;
+  throw new Problem('precondition-failed', 'The webhook has been changed since.');
+}
+
+/** In the transaction of the change. The URL stays out of it: in many of them there is a key. */
+async function tell(transaction: Queryable, type: EventType, { id, description, events, jobs, enabled }: WebhookRow) {
+  const data = { webhook: id, description, events, jobs, enabled };
+  await appendEvents(transaction, [{ ...currentAuthor(), type, data }]);
+}
+
+/** $1 and $2 of what asks for visible webhooks. */
+function sightOf({ scope, role }: Caller): [scope: Scope, isAdmin: boolean] {
+  return [scope, role === 'admin'];
+}
+
+/** Whether it gets events that are for admins only. */
+function tellsAll({ role }: Caller, jobs: readonly string[] | null): boolean {
+  return role === 'admin' && jobs === null;
+}
+
+/** What its events would tell is what the caller may see by itself. */
+function checkScope(jobs: readonly string[] | null, scope: Scope): void {
+  if (scope === null) return;
+  const index = jobs?.findIndex((prefix) => !isInScope(scope, prefix)) ?? -1;
+  if (jobs !== null && index === -1) return;
+  const pointer = jobs === null ? '#/jobs' : `#/jobs/${index}`;
+  throw invalid('forbidden', { pointer, detail: `must lie in the scope of the token: ${scope.join(', ')}` });
+}
+
+function invalid(code: 'invalid-request' | 'forbidden', error: ProblemError & { pointer: string }): Problem {
+  return new Problem(code, `${error.pointer}: ${error.detail}`, { errors: [error] });
+}
+
+function versioned(row: WebhookRow): Versioned<WebhookResponse>;
+function versioned(row: WebhookRow, secret: string): Versioned<NewSecretResponse>;
+function versioned(row: WebhookRow, secret?: string): Versioned<WebhookResponse> {
+  return { webhook: { ...(secret !== undefined && { secret }), ...toWebhook(row) }, version: row.version };
+}
+
+function toWebhook(row: WebhookRow): WebhookResponse {
+  return {
+    id: row.id,
+    url: row.url,
+    description: row.description,
+    events: row.events,
+    jobs: row.jobs,
+    enabled: row.enabled,
+    disabledReason: row.disabled_reason,
+    failingSince: row.failing_since?.toISOString() ?? null,
+    previousSecretUntil: row.previous_until?.toISOString() ?? null,
+    createdAt: row.created_at.toISOString(),
+    updatedAt: row.updated_at.toISOString(),
+  };
+}
+
+function notFound(): never {
+  throw new Problem('webhook-not-found', 'There is no such webhook.');
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+const COLUMNS = `
+  id, url, description, events, jobs, enabled, disabled_reason, failing_since, version, created_at, updated_at,
+  CASE WHEN previous_until > clock_timestamp() THEN previous_until END AS previous_until,
+  ${exactTimeSql('created_at')} AS exact_created_at`;
+
+// All of its prefixes lie in the scope.
+const VISIBLE = `
+  ($2::boolean OR NOT is_for_admins) AND ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM unnest(jobs) AS job
+    WHERE NOT EXISTS (SELECT 1 FROM unnest($1::text[]) AS prefix WHERE starts_with(job, prefix)))))`;
+
+const INSERT = `
+  INSERT INTO webhooks (id, url, description, events, jobs, enabled, sealed, created_by, is_for_admins)
+  SELECT $1::uuid, $2, $3, $4::text[], $5::text[], $6::boolean, $7::bytea, $8, $9::boolean
+  WHERE (SELECT count(*) FROM webhooks) < $10
+  RETURNING ${COLUMNS}`;
+
+const LIST = `
+  SELECT ${COLUMNS} FROM webhooks
+  WHERE ${VISIBLE} AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
+  ORDER BY created_at DESC, id DESC LIMIT $5`;
+
+const GET = `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3`;
+
+// $7: it starts anew, and is not disabled again for what was before.
+const UPDATE = `
+  UPDATE webhooks SET
+    url = $2, description = $3, events = $4, jobs = $5, enabled = $6, is_for_admins = $8,
+    disabled_reason = CASE WHEN NOT $7::boolean THEN disabled_reason END,
+    failing_since = CASE WHEN NOT $7::boolean THEN failing_since END,
+    version = version + 1, updated_at = clock_timestamp()
+  WHERE id = $1 RETURNING ${COLUMNS}`;
+
+const ROTATE = `
+  UPDATE webhooks SET
+    previous_sealed = CASE WHEN $3::int > 0 THEN sealed END,
+    previous_until = CASE WHEN $3::int > 0 THEN clock_timestamp() + make_interval(secs => $3) END,
+    sealed = $2, version = version + 1, updated_at = clock_timestamp()
+  WHERE id = $1 RETURNING ${COLUMNS}`;

@@ -1,0 +1,57 @@
+import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
+import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import { hasCurl } from '../../local/instances/testing/agents-under-test.ts';
+import { alive, type Job, remove, settled, until, WEB } from '../support/lifecycle.js';
+import { printedBy } from '../support/printed.js';
+import { createScriptRuntime } from '../support/script-runtime.js';
+import { startStack, type Stack } from '../support/stack.js';
+import { describeWhen } from '../support/when.js';
+
+// Counted lines from a container to the API, whatever breaks on the way.
+const PRINTS = { name: 'counter', image: 'sim/print:50', ...WEB };
+
+for (const [name, isPossible, createRuntime] of [
+  ['the simulated agent', true, createSimulatedRuntime],
+  ['agent.sh', hasCurl(), createScriptRuntime],
+] as const) {
+  describeWhen(isPossible, 'this machine has no curl', `what a container prints, by ${name}`, () => {
+    let stack: Stack;
+
+    beforeAll(async () => {
+      stack = await startStack({ runtime: createRuntime(), cloud: { quotas: 'none' } });
+    }, 60_000);
+    afterEach(() => remove(stack, 'counter'), 60_000);
+    afterAll(() => stack.stop(), 60_000);
+
+    const lines = async () => (await printedBy(stack, 'counter')).map(({ text }) => text);
+    const hasPrinted = async (number: number) =>
+      await until(async () => (await lines()).includes(`line ${number}`), 30_000);
+    const counted = async () => {
+      const all = await lines();
+      const numbers = all.slice(1, -1);
+      expect(numbers).toEqual(numbers.map((_, index) => `line ${index + 1}`));
+      expect([all[0], all.at(-1)]).toEqual(['listening', 'bye']);
+      return numbers.length;
+    };
+
+    it('is there to the last line, each once and in order, though API and agent are killed meanwhile', async () => {
+      await stack.call('POST', '/v1/jobs', PRINTS);
+      await settled(stack, 'counter', 1);
+      const { instance } = await stack.call<Job>('GET', '/v1/jobs/counter');
+      await hasPrinted(100);
+      await stack.kill(0, 'SIGKILL');
+      await stack.restart(0);
+      await hasPrinted(400);
+      await stack.cloud.faults.killAgent(instance?.id ?? '');
+      await hasPrinted(700);
+      await stack.kill(0, 'SIGTERM');
+      await stack.restart(0);
+      await hasPrinted(1000);
+      await stack.call('POST', '/v1/jobs/counter/stop');
+      await until(() => alive(stack).length === 0);
+      expect(await counted()).toBeGreaterThanOrEqual(1000);
+      const complete = await stack.query(`SELECT number FROM attempts WHERE logs_complete_at IS NOT NULL`);
+      expect(complete).toEqual([{ number: 1 }]);
+    }, 180_000);
+  });
+}

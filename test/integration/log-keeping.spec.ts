@@ -1,0 +1,284 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type { ObjectFolder } from '../../src/logs/chunk-objects.js';
+import { DirectoryFolder } from '../../src/logs/directory-folder.js';
+import { LineWriter } from '../../src/logs/line-writer.js';
+import { LogReader } from '../../src/logs/log-reader.js';
+import { LogRetention, type LogRetentionOptions } from '../../src/logs/log-retention.js';
+import { LogUpload } from '../../src/logs/log-upload.js';
+import { Sealer } from '../../src/logs/sealer.js';
+import { findLogTarget } from '../../src/logs/upload-statements.js';
+import { Retention } from '../../src/scheduler/retention.js';
+import { insertAgent, insertOrder } from '../support/agents.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { frame, stampedAt } from '../support/logs.js';
+
+const EVERYTHING = { fromDeployment: 1, toDeployment: null, attempt: null, stream: null, since: null };
+
+describe('the log of a job', () => {
+  let test: TestDatabase;
+  let root: string;
+  let folder: ObjectFolder;
+  let isAway: boolean;
+  let agent: Awaited<ReturnType<typeof insertAgent>>;
+  let printed: number;
+
+  beforeAll(async () => {
+    test = await createTestDatabase();
+    root = await mkdtemp(join(tmpdir(), 'scheduler-logs-'));
+    const directory = new DirectoryFolder(root);
+    const unlessAway = <T>(work: () => Promise<T>) => (isAway ? Promise.reject(new Error('S3 is away')) : work());
+    folder = {
+      put: (key, bytes) => unlessAway(() => directory.put(key, bytes)),
+      get: (key) => unlessAway(() => directory.get(key)),
+      delete: (keys) => unlessAway(() => directory.delete(keys)),
+      list: async function* (prefix) {
+        if (isAway) throw new Error('S3 is away');
+        yield* directory.list(prefix);
+      },
+    };
+  });
+  afterAll(async () => {
+    await test.close();
+    await rm(root, { recursive: true, force: true });
+  });
+  beforeEach(async () => {
+    await test.database.query('DELETE FROM jobs');
+    isAway = false;
+    printed = 0;
+    agent = await insertAgent(test.database);
+    await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 } as never);
+  });
+
+  it('moves into the object store by size, by age, and at the end of the last attempt; reading notices nothing', async () => {
+    await print(2_000, 300);
+    expect(await seal()).toMatchObject({ sealed: 1, failed: 0 });
+    expect(await counts()).toEqual({ sealed: 1, recent: expect.any(Number), bytes: expect.any(Number) });
+    await expectAll();
+
+    await print(10);
+    expect(await seal({ recentSeconds: 0 })).toMatchObject({ sealed: 1 });
+    expect(await counts()).toMatchObject({ sealed: 2, recent: 0 });
+
+    await print(1);
+    expect(await seal({ endedSeconds: 0 })).toMatchObject({ sealed: 0 });
+    await test.database.query(`UPDATE attempts SET phase = 'ended', ended_at = clock_timestamp()`);
+    expect(await seal({ endedSeconds: 0 })).toMatchObject({ sealed: 1 });
+    expect(await counts()).toMatchObject({ sealed: 3, recent: 0 });
+    expect(await objects()).toHaveLength(3);
+    await expectAll();
+  });
+
+  it('joins small chunks in the database, so that few lines are not many rows', async () => {
+    for (let round = 0; round < 70; round += 1) await print(2);
+    expect(await counts()).toMatchObject({ recent: 70 });
+    expect(await seal()).toMatchObject({ sealed: 0 });
+    expect(await counts()).toMatchObject({ sealed: 0, recent: 1 });
+    await expectAll();
+  });
+
+  it('is sealed by one process at a time, and loses nothing to a crash between any two steps', async () => {
+    await print(500, 100);
+    const uploaded: string[] = [];
+    const dying = new Sealer({
+      database: test.database,
+      recentSeconds: 0,
+      objects: {
+        put: async (key, bytes) => {
+          await folder.put(key, bytes);
+          uploaded.push(key);
+          // Another one that looks now finds the job claimed.
+          expect(await seal({ recentSeconds: 0 })).toMatchObject({ sealed: 0, failed: 0 });
+          throw new Error('killed after the upload');
+        },
+      },
+    });
+    expect(await dying.run()).toMatchObject({ failed: 1 });
+    await expectAll();
+    // More was printed since: the next object has another name, and the first is nobody's.
+    await print(500, 100);
+    await test.database.query('UPDATE job_logs SET sealing_until = NULL');
+    expect(await seal({ recentSeconds: 0 })).toMatchObject({ sealed: 1 });
+    await expectAll();
+    expect(await objects()).toEqual(expect.arrayContaining(uploaded));
+    expect(await objects()).toHaveLength(2);
+    // It goes with the lines it held.
+    await drop({ maxBytes: 0 });
+    expect(await objects()).toEqual([]);
+    expect(await counts()).toMatchObject({ sealed: 0, recent: 0, bytes: 0 });
+  });
+
+  it('gives way when its rows were changed while they were uploaded', async () => {
+    await print(100, 100);
+    const late = new Sealer({
+      database: test.database,
+      recentSeconds: 0,
+      objects: {
+        put: async (key, bytes) => {
+          await folder.put(key, bytes);
+          await test.database.query('UPDATE job_logs SET sealing_until = NULL');
+          await seal({ recentSeconds: 0 });
+        },
+      },
+    });
+    expect(await late.run()).toMatchObject({ failed: 1 });
+    expect(await counts()).toMatchObject({ sealed: 1, recent: 0 });
+    expect(await objects()).toHaveLength(1);
+    await expectAll();
+  });
+
+  it('stays in the database while the object store is away, within its limit', async () => {
+    await print(1_000, 100);
+    await seal({ recentSeconds: 0 });
+    await print(1_000, 100);
+    isAway = true;
+    expect(await seal({ recentSeconds: 0 })).toMatchObject({ sealed: 0, failed: 1, error: new Error('S3 is away') });
+    expect(await counts()).toMatchObject({ sealed: 1 });
+    const { bytes } = await counts();
+    expect(await drop({ maxBytes: Math.round(bytes / 4) })).toMatchObject({ failed: 1 });
+    expect(await counts()).toMatchObject({ sealed: 1 });
+    expect((await counts()).bytes).toBeLessThan(0.8 * bytes);
+    isAway = false;
+    await test.database.query('UPDATE job_logs SET sealing_until = NULL, dropping_until = NULL');
+    expect(await drop({ maxBytes: Math.round(bytes / 4) })).toMatchObject({ failed: 0 });
+    expect((await counts()).bytes).toBeLessThanOrEqual(bytes / 4);
+    expect(await seal({ recentSeconds: 0 })).toMatchObject({ sealed: 1, failed: 0 });
+    const left = await read();
+    expect(left.at(-1)).toBe('line 2000');
+    expect(left).toEqual(numbered(2000 - left.length + 1, 2000));
+  });
+
+  it('loses its oldest lines by age and by size, objects with their rows', async () => {
+    await print(2_000, 100);
+    await seal({ recentSeconds: 0 });
+    await test.database.query(`UPDATE log_chunks SET stored_at = clock_timestamp() - interval '20 days'`);
+    await print(50, 100);
+    expect(await drop({ days: 30 })).toMatchObject({ jobs: 0 });
+    expect(await drop({ days: 14 })).toMatchObject({ jobs: 1, failed: 0 });
+    expect(await read()).toEqual(numbered(2_001, 2_050));
+    expect(await objects()).toEqual([]);
+  });
+
+  it('goes with its job once that is deleted for long enough, and not before', async () => {
+    await print(100);
+    await seal({ recentSeconds: 0 });
+    await print(1);
+    await test.database.query(`UPDATE jobs SET deleted_at = clock_timestamp() - interval '20 days'`);
+    await drop({ deletedJobDays: 30 });
+    await new Retention(test.database, 14).run();
+    expect(await objects()).toHaveLength(1);
+    expect(await test.database.query('SELECT 1 FROM jobs')).toHaveLength(1);
+    isAway = true;
+    expect(await drop({ deletedJobDays: 14 })).toMatchObject({ failed: 1 });
+    expect(await test.database.query('SELECT 1 FROM job_logs')).toHaveLength(1);
+    isAway = false;
+    await test.database.query('UPDATE job_logs SET dropping_until = NULL');
+    await drop({ deletedJobDays: 14 });
+    await new Retention(test.database, 14).run();
+    expect(await objects()).toEqual([]);
+    expect(await test.database.query('SELECT 1 FROM jobs')).toEqual([]);
+  });
+
+  it('is read without a break while it is being sealed', async () => {
+    await print(8_000, 200);
+    const reader = new LogReader(test.database, folder);
+    const seen: string[] = [];
+    for (let after = 0; ;) {
+      const { batches, isEmpty } = await reader.next(agent.jobId, after, EVERYTHING, null);
+      if (isEmpty) break;
+      for await (const { lines, through } of batches) {
+        seen.push(...lines.map(({ text }) => text.trim()));
+        after = through;
+        if ((await counts()).sealed === 0 && seen.length > 1_500) await seal({ recentSeconds: 0 });
+      }
+    }
+    expect((await counts()).sealed).toBeGreaterThan(1);
+    expect(seen).toEqual(numbered(1, 8_000));
+  });
+
+  it('finds where its last lines begin without reading it', async () => {
+    await print(3_000, 200);
+    await seal({ recentSeconds: 0 });
+    await print(10);
+    let reads = 0;
+    const reader = new LogReader(test.database, { ...folder, get: (key) => ((reads += 1), folder.get(key)) });
+    const start = (count: number | null, filter: object = {}) =>
+      reader.findStart(agent.jobId, 3_010, { ...EVERYTHING, ...filter }, count);
+    expect(await start(0)).toEqual({ after: 3_010, skip: 0 });
+    const { after, skip } = await start(15);
+    expect(after + skip).toBe(2_995);
+    expect(await start(null)).toEqual({ after: 0, skip: 0 });
+    expect(await start(10_000)).toEqual({ after: 0, skip: 0 });
+    expect(await start(5, { stream: 'stderr' })).toEqual({ after: 3_010, skip: 0 });
+    expect(await start(5, { fromDeployment: 2 })).toEqual({ after: 3_010, skip: 0 });
+    expect(reads).toBe(0);
+    // Of times only what a chunk spans is known.
+    const late = await start(2, { since: stampedAt(2_990) });
+    expect(late.after + late.skip).toBeGreaterThanOrEqual(2_990);
+    expect(reads).toBeLessThanOrEqual(1);
+  });
+
+  async function print(lines: number, width = 0): Promise<void> {
+    const since = `${Date.parse(stampedAt(printed + 1)) / 1000}`;
+    const upload = new LogUpload((await findLogTarget(test.database, agent.instanceId, 1))!, since);
+    const writer = new LineWriter({ database: test.database, signals: { send: () => undefined }, storeEveryMs: 0 });
+    for (let n = 0; n < lines; n += 1) {
+      printed += 1;
+      upload.add(frame(1, `${stampedAt(printed)} ${`line ${printed}`.padEnd(width)}\n`));
+    }
+    await writer.flush(upload);
+  }
+
+  async function seal(options: { recentSeconds?: number; endedSeconds?: number } = {}) {
+    return await new Sealer({ database: test.database, objects: folder, recentSeconds: 3_600, ...options }).run();
+  }
+
+  async function drop(options: Partial<LogRetentionOptions>) {
+    const limits = { maxBytes: 1e12, days: 365, deletedJobDays: 365 };
+    const outcome = await new LogRetention({ database: test.database, objects: folder, ...limits, ...options }).run();
+    await test.database.query('UPDATE job_logs SET dropping_until = NULL');
+    return outcome;
+  }
+
+  async function read(): Promise<string[]> {
+    const reader = new LogReader(test.database, folder);
+    const seen: string[] = [];
+    for (let after = 0; ;) {
+      const { batches, isEmpty } = await reader.next(agent.jobId, after, EVERYTHING, null);
+      if (isEmpty) return seen;
+      for await (const { lines, through } of batches) {
+        seen.push(...lines.map(({ text }) => text.trim()));
+        after = through;
+      }
+    }
+  }
+
+  async function expectAll(): Promise<void> {
+    expect(await read()).toEqual(numbered(1, printed));
+  }
+
+  function numbered(first: number, last: number): string[] {
+    return Array.from({ length: last - first + 1 }, (_, index) => `line ${first + index}`);
+  }
+
+  /** As the rows are, and as the job's row says they are. */
+  async function counts(): Promise<{ sealed: number; recent: number; bytes: number }> {
+    const [row] = await test.database.query<{ sealed: number; recent: number; bytes: number; told: object }>(
+      `SELECT count(*) FILTER (WHERE content IS NULL)::int AS sealed, count(content)::int AS recent,
+         COALESCE(sum(bytes), 0)::int AS bytes, COALESCE(sum(bytes) FILTER (WHERE content IS NOT NULL), 0)::int AS recent_bytes,
+         (SELECT jsonb_build_object('bytes', bytes, 'recent', recent_chunks) FROM job_logs WHERE job_id = $1) AS told
+       FROM log_chunks WHERE job_id = $1`,
+      [agent.jobId],
+    );
+    const { sealed, recent, bytes, told } = row!;
+    expect(told).toEqual({ bytes, recent });
+    return { sealed, recent, bytes };
+  }
+
+  async function objects(): Promise<string[]> {
+    const names = await readdir(root, { recursive: true });
+    return names.filter((name) => name.startsWith(`${agent.jobId}/`)).toSorted();
+  }
+});
