@@ -30,7 +30,8 @@ COPY --from=build --chown=root:root /app/dist dist
 COPY deploy/entrypoint.sh /usr/local/bin/scheduler-entrypoint
 # /data/logs is for a volume, which takes its owner from here. Compiled once here, as a read-only filesystem keeps nothing.
 # By the user who reads it: the cache is one per user.
-RUN install -d -o node -g node node_modules/.cache /data /data/logs
+RUN install -d -o node -g node node_modules/.cache /data /data/logs \
+  && chmod +x dist/cli/main.js && ln -s /app/dist/cli/main.js /usr/local/bin/scheduler
 USER node
 RUN node --enable-source-maps --input-type=module -e \
   "(await import('node:module')).enableCompileCache('node_modules/.cache/scheduler-api'); await import('/app/dist/configure-app.js')"

@@ -14,7 +14,7 @@ const pure = [
 ];
 
 export default defineConfig(
-  { ignores: ['dist', 'coverage', '.local', 'node_modules'] },
+  { ignores: ['dist', 'coverage', '.local', 'node_modules', 'client/generated'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],
@@ -52,7 +52,7 @@ export default defineConfig(
     },
   },
   {
-    files: ['src/config/**', 'local/**', 'test/**', 'bench/**', 'scripts/**', '**/*.spec.ts'],
+    files: ['src/config/**', 'cli/main.ts', 'local/**', 'test/**', 'bench/**', 'scripts/**', '**/*.spec.ts'],
     rules: { 'no-restricted-properties': 'off' },
   },
   {

@@ -30,7 +30,7 @@ export default {
   testTimeout: 30_000,
   reporters: ['default', '<rootDir>/test/support/skip-reporter.js'],
   projects: [
-    { ...common, displayName: 'unit', testMatch: ['<rootDir>/{src,local,test/histories}/**/*.spec.ts'] },
+    { ...common, displayName: 'unit', testMatch: ['<rootDir>/{src,local,client,cli,test/histories}/**/*.spec.ts'] },
     { ...common, ...withPostgres, displayName: 'integration', testMatch: ['<rootDir>/test/integration/**/*.spec.ts'] },
     { ...common, ...withPostgres, displayName: 'e2e', testMatch: ['<rootDir>/test/e2e/**/*.spec.ts'] },
     { ...common, ...withPostgres, displayName: 'docker', testMatch: ['<rootDir>/test/docker/**/*.spec.ts'] },

@@ -35,7 +35,7 @@ export class FleetController {
     example: { items: [INSTANCE_EXAMPLE], nextCursor: null },
     problems: ['invalid-parameter'],
   })
-  async list(
+  async instances(
     @Query({ schema: ListInstances }) query: ListInstances,
     @CurrentCaller() { scope }: Caller,
   ): Promise<Page<InstanceResponse>> {

@@ -104,6 +104,11 @@ describeStack('the stack with a local cloud', () => {
     for (const service of ['scheduler', 'postgres']) expect((await published(service)) ?? {}).toEqual({});
   });
 
+  it('has the command in its image, which needs no settings of the service', async () => {
+    const ran = await compose.run('exec', '-T', '-e', `SCHEDULER_TOKEN=${TOKEN}`, 'scheduler', 'scheduler', 'jobs');
+    expect(ran).toMatchObject({ code: 0, output: expect.stringMatching(/^JOB +STATUS/) });
+  });
+
   it('runs the API without rights: no root, a read-only filesystem, nothing of tests and of the local cloud', async () => {
     const inside = (script: string) => compose.run('exec', '-T', 'scheduler', 'sh', '-c', script);
     expect((await inside('id -un')).output.trim()).toBe('node');

@@ -1,0 +1,26 @@
+import type { Problem } from '../client/index.js';
+import type { Exit } from './exit-codes.js';
+
+type FailureExtra = {
+  /** Further lines for people. */
+  readonly details?: readonly string[];
+  readonly problem?: Problem;
+  readonly cause?: unknown;
+};
+
+/** Ends the command: with this exit code, and these words on standard error. */
+export class Failure extends Error {
+  override readonly name = 'Failure';
+  readonly details: readonly string[];
+  readonly problem: Problem | undefined;
+
+  constructor(
+    readonly exit: Exit,
+    message: string,
+    { details = [], problem, cause }: FailureExtra = {},
+  ) {
+    super(message, { cause });
+    this.details = details;
+    this.problem = problem;
+  }
+}

@@ -1,0 +1,172 @@
+import { readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
+import type { CreateJob, Job, JobPatch } from '../client/index.js';
+import { Failure } from './failure.js';
+import { type Environment, readText } from './session.js';
+
+/** What a deployment runs with, as files and options say it; a field that is not there is not spoken of. */
+export type Definition = Omit<
+  CreateJob,
+  'name' | 'kind' | 'image' | 'secrets' | 'timeoutSeconds' | 'retry' | 'schedule'
+>;
+export type JobFile = Definition & Pick<CreateJob, 'image' | 'kind'>;
+
+export type DefinitionOptions = {
+  readonly env?: readonly string[];
+  readonly envFile?: string;
+  readonly port?: readonly string[];
+  readonly health?: string;
+  readonly memory?: number;
+  readonly cpus?: number;
+  readonly type?: readonly string[];
+  readonly market?: 'on-demand' | 'spot';
+};
+
+export type SecretOptions = {
+  readonly secret?: readonly string[];
+  readonly secretStdin?: string;
+  readonly secretsFile?: string;
+};
+
+/** Complete, or it does not compile: whoever adds a field to a job adds it here. */
+const FIELDS: Readonly<Record<keyof Definition, true>> = {
+  command: true,
+  entrypoint: true,
+  env: true,
+  ports: true,
+  memoryMiB: true,
+  cpus: true,
+  health: true,
+  instance: true,
+  rollout: true,
+  onCapacity: true,
+  maxSilenceSeconds: true,
+};
+
+/** A job as `POST /v1/jobs` takes it, from a file; its fields are the API's to judge. @throws Failure */
+export function readJobFile(path: string, name: string): JobFile {
+  const file = parseObject(path, readText(path));
+  if ('secrets' in file) {
+    throw new Failure('usage', `${path} holds secrets: give them by --secret, --secret-stdin or --secrets-file`);
+  }
+  const { name: itsName = name, ...job } = file;
+  if (itsName !== name) throw new Failure('usage', `${path} is for the job ${JSON.stringify(itsName)}, not ${name}`);
+  return job;
+}
+
+/** @throws Failure naming the option */
+export function definitionOf(options: DefinitionOptions, command: readonly string[]): Definition {
+  const env = { ...(options.envFile && readVariables(options.envFile)), ...pairsOf(options.env ?? []) };
+  const ports = (options.port ?? []).map(portOf);
+  const instance = {
+    ...(options.type && { types: [...options.type] }),
+    ...(options.market && { market: options.market }),
+  };
+  return {
+    ...(command.length > 0 && { command: [...command] }),
+    ...(Object.keys(env).length > 0 && { env }),
+    ...(ports.length > 0 && { ports }),
+    ...(options.health !== undefined && { health: healthOf(options.health, ports[0]?.host) }),
+    ...(options.memory !== undefined && { memoryMiB: options.memory }),
+    ...(options.cpus !== undefined && { cpus: options.cpus }),
+    ...(Object.keys(instance).length > 0 && { instance }),
+  };
+}
+
+/** Values of secrets, none of which was an argument. @throws Failure */
+export function secretsOf(
+  { secret = [], secretStdin, secretsFile }: SecretOptions,
+  environment: Environment,
+): Record<string, string> {
+  const values: Record<string, string> = secretsFile === undefined ? {} : readVariables(secretsFile);
+  for (const name of secret) {
+    if (name.includes('=')) {
+      const detail = 'an argument can be read by everybody on the machine';
+      throw new Failure('usage', `--secret takes a name only, and its value from the environment: ${detail}`);
+    }
+    const value = environment[name];
+    if (value === undefined)
+      throw new Failure('usage', `--secret ${name}: there is no such variable in the environment`);
+    values[name] = value;
+  }
+  if (secretStdin !== undefined) values[secretStdin] = readFileSync(0, 'utf8').replace(/\r?\n$/, '');
+  return values;
+}
+
+/**
+ * The merge patch that makes a job what a file says: what the file does not speak of gets its default again. Secrets
+ * are in no file and stay. A field nobody knows stays in, for the API to refuse it by name.
+ */
+export function replacing(job: Job, file: JobFile): JobPatch {
+  const { requestedInstance, ...rest } = job;
+  const current: Readonly<Record<string, unknown>> = { ...rest, instance: requestedInstance };
+  const wanted: Readonly<Record<string, unknown>> = file;
+  const spokenOf = Object.keys(wanted).filter((field) => field !== 'kind' && field !== 'image');
+  const entries = [...new Set([...Object.keys(FIELDS), ...spokenOf])].map((field) => {
+    const value = wanted[field] ?? null;
+    // A choice, not a record: its members are no fields of their own, and none may be null.
+    return [field, field === 'onCapacity' ? value : patchOf(current[field], value)] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** What must be patched away first: merging cannot remove a member of `onCapacity`. */
+export function clearing({ onCapacity: current }: Job, { onCapacity: wanted }: Definition): JobPatch | undefined {
+  if (!isRecord(current) || !isRecord(wanted)) return undefined;
+  return Object.keys(current).some((key) => !(key in wanted)) ? { onCapacity: null } : undefined;
+}
+
+function patchOf(current: unknown, wanted: unknown): unknown {
+  if (!isRecord(wanted) || !isRecord(current)) return wanted;
+  const gone = Object.keys(current).filter((key) => !(key in wanted));
+  const kept = Object.entries(wanted).map(([key, value]) => [key, patchOf(current[key], value)] as const);
+  return Object.fromEntries([...gone.map((key) => [key, null] as const), ...kept]);
+}
+
+function pairsOf(pairs: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=');
+      if (at < 1) throw new Failure('usage', `--env «${pair}» must be NAME=VALUE`);
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
+
+/** NAME=VALUE a line, as in a `.env`. */
+function readVariables(path: string): Record<string, string> {
+  return { ...parseEnv(readText(path)) } as Record<string, string>;
+}
+
+/** `80` or `HOST:CONTAINER`, as Docker has it. */
+function portOf(text: string): { container: number; host: number } {
+  const [, host, container = host] = /^(\d{1,5})(?::(\d{1,5}))?$/.exec(text) ?? [];
+  if (host === undefined) throw new Failure('usage', `--port «${text}» must be PORT or HOST:CONTAINER`);
+  return { host: Number(host), container: Number(container) };
+}
+
+/** `/path` at the first published port, or `PORT/path`. */
+function healthOf(text: string, firstPort: number | undefined): { path: string; port: number } {
+  const [, port, path] = /^(\d{1,5})?(\/.*)$/.exec(text) ?? [];
+  const asked = port === undefined ? firstPort : Number(port);
+  if (path === undefined || asked === undefined) {
+    throw new Failure('usage', `--health «${text}» must be /PATH together with --port, or HOST_PORT/PATH`);
+  }
+  return { path, port: asked };
+}
+
+function parseObject(path: string, text: string): Record<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    const place = /\bat position \d+/.exec(String(error))?.[0] ?? '';
+    throw new Failure('usage', `${path} is not JSON ${place}`.trimEnd());
+  }
+  if (!isRecord(parsed)) throw new Failure('usage', `${path} must hold a JSON object`);
+  return parsed;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

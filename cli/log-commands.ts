@@ -1,0 +1,69 @@
+import { type Command, Option } from 'commander';
+import { secondsOf } from './duration.js';
+import { eventsOf } from './event-stream.js';
+import { Failure } from './failure.js';
+import { deploymentNumber, type OpenSession, wholeNumber } from './options.js';
+import type { Session } from './session.js';
+import { printable } from './views.js';
+
+type LogsOptions = {
+  readonly follow?: boolean;
+  readonly deployment?: number;
+  readonly attempt?: number;
+  readonly stream?: 'stdout' | 'stderr';
+  readonly tail?: number;
+  readonly since?: string;
+  readonly timestamps?: boolean;
+};
+type Line = { readonly deployment: number; readonly attempt: number; readonly at: string; readonly text: string };
+
+export function addLogs(program: Command, open: OpenSession): void {
+  program
+    .command('logs')
+    .summary('show what a job prints, of all its instances')
+    .description(
+      'Shows what the active deployment printed, or the latest that printed anything. With -f goes on: with later deployments too, until the job is gone; with --deployment until that has ended.',
+    )
+    .argument('<job>')
+    .option('-f, --follow', 'go on with what is printed from now on')
+    .option('-d, --deployment <number>', 'of this deployment', deploymentNumber)
+    .option('--attempt <number>', 'of this attempt of the deployment', wholeNumber)
+    .addOption(new Option('--stream <stream>', 'only this one').choices(['stdout', 'stderr']))
+    .option('-n, --tail <lines>', 'so many of the latest lines (default: 1000, with --since all)', wholeNumber)
+    .option('--since <time>', 'printed since: a time like 2026-11-25T19:00:00Z, or how long ago like 10m', sinceOf)
+    .option('-t, --timestamps', 'begin lines with the time')
+    .action(async (name: string, { timestamps, ...options }: LogsOptions, self: Command) => {
+      const session = open(self);
+      const request = { path: `/v1/jobs/${encodeURIComponent(name)}/logs`, query: options };
+      let source = '';
+      for await (const { event, data } of eventsOf(session, request)) {
+        if (event === 'end') return;
+        if (event !== 'line') continue;
+        const line = JSON.parse(data) as Line;
+        source = announce(session, name, line, source);
+        session.terminal.out(session.isJson ? data : lineOf(session, line, timestamps ?? false));
+        await session.terminal.drained();
+      }
+    });
+}
+
+/** Tells where lines come from whenever that changes. */
+function announce({ terminal, isQuiet }: Session, name: string, { deployment, attempt }: Line, before: string): string {
+  const source = `${name} #${deployment}${attempt > 1 ? `, attempt ${attempt}` : ''}`;
+  if (source !== before && !isQuiet) terminal.note(terminal.styleNote('dim', `-- ${source}`));
+  return source;
+}
+
+/** As it was printed, unless a screen would obey it. */
+function lineOf({ terminal }: Session, { at, text }: Line, hasTimestamp: boolean): string {
+  const shown = terminal.isScreen ? printable(text) : text;
+  return hasTimestamp ? `${terminal.style('dim', at)} ${shown}` : shown;
+}
+
+/** RFC 3339, of a time or of how long ago it was. */
+function sinceOf(text: string): string {
+  const seconds = secondsOf(text);
+  if (seconds !== undefined) return new Date(Date.now() - seconds * 1_000).toISOString();
+  if (Number.isNaN(Date.parse(text))) throw new Failure('usage', `--since «${text}» is no time and no duration`);
+  return text;
+}

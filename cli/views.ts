@@ -1,0 +1,140 @@
+import type { Deployment, Instance, Job, Token } from '../client/index.js';
+import { shown } from './duration.js';
+import type { Style, Terminal } from './terminal.js';
+
+// What people see of a resource. All pure: `now` comes in.
+
+type Paint = Terminal['style'];
+const DASH = '-';
+
+const JOB_STYLES: Readonly<Record<Job['status'], Style>> = {
+  idle: 'dim',
+  deploying: 'cyan',
+  running: 'green',
+  degraded: 'yellow',
+  stopped: 'dim',
+  failed: 'red',
+  succeeded: 'green',
+  deleting: 'dim',
+};
+
+const DEPLOYMENT_STYLES: Readonly<Record<Deployment['status'], Style>> = {
+  queued: 'cyan',
+  deploying: 'cyan',
+  active: 'green',
+  draining: 'dim',
+  superseded: 'dim',
+  stopped: 'dim',
+  succeeded: 'green',
+  failed: 'red',
+  cancelled: 'yellow',
+};
+
+export function ago(time: string | null, now: number): string {
+  return time === null ? DASH : `${shown(now - Date.parse(time))} ago`;
+}
+
+export function jobRow(job: Job, now: number): string[] {
+  const { name, status, activeDeployment, latestDeployment, instance, endpoints, updatedAt } = job;
+  const number = activeDeployment === null ? DASH : `#${activeDeployment}`;
+  const newer =
+    latestDeployment !== null && latestDeployment !== activeDeployment ? ` (latest #${latestDeployment})` : '';
+  return [name, status, number + newer, instance?.id ?? DASH, endpoints.join(' ') || DASH, ago(updatedAt, now)];
+}
+export const JOB_COLUMNS = ['JOB', 'STATUS', 'ACTIVE', 'INSTANCE', 'ENDPOINTS', 'CHANGED'];
+
+export function deploymentRow(
+  { number, status, image, trigger, reason, createdAt }: Deployment,
+  now: number,
+): string[] {
+  return [`#${number}`, status, image, trigger, reason ?? DASH, ago(createdAt, now)];
+}
+export const DEPLOYMENT_COLUMNS = ['DEPLOYMENT', 'STATUS', 'IMAGE', 'TRIGGER', 'REASON', 'CREATED'];
+
+export function instanceRow(instance: Instance, now: number): string[] {
+  const { id, state, type, availabilityZone, publicIp, privateIp, job, deployment, quarantined, lastSeenAt } = instance;
+  const use = job === null ? (quarantined ? 'quarantined' : DASH) : `${job} #${deployment ?? ''}`;
+  const address = publicIp ?? privateIp ?? DASH;
+  return [id, state, type ?? DASH, availabilityZone ?? DASH, address, use, ago(lastSeenAt, now)];
+}
+export const INSTANCE_COLUMNS = ['INSTANCE', 'STATE', 'TYPE', 'ZONE', 'ADDRESS', 'JOB', 'SEEN'];
+
+export function tokenRow({ id, name, role, scope, expiresAt, lastUsedAt, revokedAt }: Token, now: number): string[] {
+  const end = revokedAt === null ? (expiresAt?.slice(0, 10) ?? 'never') : 'revoked';
+  return [id, name, role, scope?.join(' ') ?? 'all jobs', end, ago(lastUsedAt, now)];
+}
+export const TOKEN_COLUMNS = ['TOKEN', 'NAME', 'ROLE', 'SCOPE', 'EXPIRES', 'USED'];
+
+export function jobLines(job: Job, paint: Paint, now: number): string[] {
+  const { instance } = job;
+  return [
+    `${paint('bold', job.name)}  ${paint(JOB_STYLES[job.status], job.status)}`,
+    ...fieldsOf({
+      kind: job.kind,
+      active: job.activeDeployment === null ? undefined : `#${job.activeDeployment}`,
+      latest: job.latestDeployment === null ? undefined : `#${job.latestDeployment}`,
+      instance: instance ? placeOf(instance) : undefined,
+      endpoints: job.endpoints.join(' '),
+      secrets: job.secrets.join(' '),
+      changed: ago(job.updatedAt, now),
+    }),
+  ];
+}
+
+export function deploymentLines(deployment: Deployment, paint: Paint, now: number): string[] {
+  const { job, number, status, instance, attempt, phase, phases, copiedFrom, trigger } = deployment;
+  const durations = Object.entries(phases).map(([name, milliseconds]) => `${name} ${shown(milliseconds)}`);
+  return [
+    `${paint('bold', `${job} #${number}`)}  ${paint(DEPLOYMENT_STYLES[status], status)}`,
+    ...fieldsOf({
+      image: deployment.image,
+      digest: deployment.imageDigest ?? undefined,
+      trigger: copiedFrom === null ? trigger : `${trigger} of #${copiedFrom}`,
+      attempt: attempt === null ? undefined : `${attempt}${phase === null ? '' : `, ${phase}`}`,
+      instance: instance ? placeOf(instance) : undefined,
+      phases: durations.join(', '),
+      created: ago(deployment.createdAt, now),
+      active: deployment.activeAt === null ? undefined : ago(deployment.activeAt, now),
+      ended: deployment.endedAt === null ? undefined : ago(deployment.endedAt, now),
+    }),
+    ...whyLines(deployment),
+  ];
+}
+
+/** Why it is where it is, and what its container said last. */
+export function whyLines({ reason, message, failedPhase, exitCode, lastLogLines }: Deployment): string[] {
+  if (reason === null) return [];
+  const lines = fieldsOf({
+    phase: failedPhase ?? undefined,
+    reason,
+    message: message ?? undefined,
+    'exit code': exitCode === null ? undefined : String(exitCode),
+  });
+  const said = (lastLogLines ?? []).map(({ line }) => `    ${printable(line)}`);
+  return said.length === 0 ? lines : [...lines, '  last log lines:', ...said];
+}
+
+/** One line about how far it is: whoever watches sees one whenever it changes. */
+export function progressOf({ status, phase, attempt, reason, message, instance }: Deployment): string {
+  const parts: (string | undefined)[] = [status, phase !== null && status === 'deploying' ? phase : undefined];
+  if (attempt !== null && attempt > 1) parts.push(`attempt ${attempt}`);
+  if (instance) parts.push(`on ${placeOf(instance)}`);
+  if (reason !== null) parts.push(`(${message ?? reason})`);
+  return parts.filter((part) => part !== undefined).join(' ');
+}
+
+/** Without the control characters by which a container could drive the terminal of who looks; colours and tabs stay. */
+export function printable(text: string): string {
+  return text.replace(COLOUR_OR_CONTROL, (found) => (found.length > 1 ? found : '�'));
+}
+// eslint-disable-next-line no-control-regex
+const COLOUR_OR_CONTROL = /\u001b\[[0-9;]*m|[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+
+function placeOf({ id, type, availabilityZone }: NonNullable<Deployment['instance']>): string {
+  const where = [type, availabilityZone].filter((part) => part !== null).join(', ');
+  return where === '' ? id : `${id} (${where})`;
+}
+
+function fieldsOf(fields: Readonly<Record<string, string | undefined>>): string[] {
+  return Object.entries(fields).flatMap(([name, value]) => (value ? [`  ${name.padEnd(10)} ${value}`] : []));
+}
