@@ -606,7 +606,8 @@ export class Logs extends HeyApiClient {
      * second after it was printed; one longer than 64 KiB is cut.
      *
      * As plain text unless `Accept` asks for `text/event-stream` or `application/json`. Of an event stream, events named
-     * `line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come. Role: `viewer`.
+     * `line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come. An answer that follows
+     * is broken off after a quarter of an hour: connect again, with `Last-Event-ID` or `since`. Role: `viewer`.
      */
     public read<ThrowOnError extends boolean = false>(options: Options<LogsReadData, ThrowOnError>): RequestResult<LogsReadResponses, LogsReadErrors, ThrowOnError> {
         return (options.client ?? this.client).get<LogsReadResponses, LogsReadErrors, ThrowOnError>({
