@@ -267,9 +267,8 @@ ship_logs() (
       dd bs=1 count=1 of="$at/first" 2>/dev/null
       [ ! -s "$at/first" ] || {
         cat "$at/first" && dd bs=1k count=8192 2>/dev/null && { [ -n "$follow" ] || dd bs=1 count=1 of="$at/rest" 2>/dev/null; }
-      } | api 60 "/orders/$1/logs?since=$since" -o /dev/null -D "$at/told" -X POST -T - -H @authorization \
-        -H 'Content-Type: application/vnd.docker.multiplexed-stream'
-      kill "$(cat "$at/pid")" 2>/dev/null
+      } | { api 60 "/orders/$1/logs?since=$since" -o /dev/null -D "$at/told" -X POST -T - -H @authorization \
+        -H 'Content-Type: application/vnd.docker.multiplexed-stream'; kill "$(cat "$at/pid")" 2>/dev/null; }
     })
     read -r code <"$at/code"
     [ "$status" = 200 ] && sed -n 's/^[Ll]ogs-[Ss]ince: *\([0-9]\{1,10\}\.[0-9]\{9\}\)[^0-9]*$/\1/p' "$at/told" >"$at/since" &&

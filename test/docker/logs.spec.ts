@@ -45,11 +45,11 @@ describeWhen(isReady, whyNot, 'what real containers print', () => {
     rmSync(folder, { recursive: true, force: true });
   }, 60_000);
 
-  const texts = async (stream: 'stdout' | 'stderr') =>
-    (await printedBy(stack, 'counter')).filter((line) => line.stream === stream).map(({ text }) => text);
   /** Numbers of the lines `<word> <number> <time>`, and how late the newest of them is seen. */
   const ticks = async (word: 'out' | 'err') => {
-    const lines = (await texts(word === 'out' ? 'stdout' : 'stderr')).filter((text) => text.startsWith(`${word} `));
+    const lines = (await printedBy(stack, 'counter', { stream: word === 'out' ? 'stdout' : 'stderr' })).filter((text) =>
+      text.startsWith(`${word} `),
+    );
     const lateMs = Date.now() - Number(lines.at(-1)?.split(' ')[2]);
     return { numbers: lines.map((text) => Number(text.split(' ')[1])), lateMs };
   };
@@ -80,7 +80,7 @@ describeWhen(isReady, whyNot, 'what real containers print', () => {
     await until(() => alive(stack).length === 0);
 
     const counting = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
-    const printed = await texts('stdout');
+    const printed = await printedBy(stack, 'counter', { stream: 'stdout' });
     expect(printed.slice(0, BURST)).toEqual(counting(BURST).map((number) => `burst ${number}`));
     expect(printed[BURST]).toBe('x'.repeat(LONG));
     for (const word of ['out', 'err'] as const) {

@@ -23,14 +23,15 @@ for (const [name, isPossible, createRuntime] of [
     afterEach(() => remove(stack, 'counter'), 60_000);
     afterAll(() => stack.stop(), 60_000);
 
-    const lines = async () => (await printedBy(stack, 'counter')).map(({ text }) => text);
     const hasPrinted = async (number: number) =>
-      await until(async () => (await lines()).includes(`line ${number}`), 30_000);
+      await until(async () => (await printedBy(stack, 'counter')).includes(`line ${number}`));
     const counted = async () => {
-      const all = await lines();
-      const numbers = all.slice(1, -1);
+      const lines = await printedBy(stack, 'counter');
+      const numbers = lines.slice(1, -1);
       expect(numbers).toEqual(numbers.map((_, index) => `line ${index + 1}`));
-      expect([all[0], all.at(-1)]).toEqual(['listening', 'bye']);
+      expect([lines[0], lines.at(-1)]).toEqual(['listening', 'bye']);
+      // A follower learns that nothing more comes.
+      expect(await printedBy(stack, 'counter', { deployment: '1', follow: 'true' })).toEqual(lines);
       return numbers.length;
     };
 
@@ -53,5 +54,12 @@ for (const [name, isPossible, createRuntime] of [
       const complete = await stack.query(`SELECT number FROM attempts WHERE logs_complete_at IS NOT NULL`);
       expect(complete).toEqual([{ number: 1 }]);
     }, 180_000);
+
+    it('is there when its container fails at once, too, and its instance is gone', async () => {
+      await stack.call('POST', '/v1/jobs', { ...PRINTS, image: 'sim/exit:3' });
+      expect(await settled(stack, 'counter', 1)).toMatchObject({ status: 'failed', reason: 'container-exited' });
+      await until(() => alive(stack).length === 0);
+      expect(await printedBy(stack, 'counter')).toEqual(['sim: exits 3 after 0 ms', 'sim: exit 3']);
+    }, 60_000);
   });
 }

@@ -28,6 +28,8 @@ export type Stack = {
   readonly urls: readonly string[];
   /** Parsed JSON answer; asks the next process while one does not answer. @throws Error for statuses other than 2xx, unless expected */
   call<T = Record<string, unknown>>(method: string, path: string, body?: object): Promise<T>;
+  /** Body of a GET for plain text. @throws Error for statuses other than 2xx */
+  text(path: string): Promise<string>;
   status(method: string, path: string, body?: object): Promise<number>;
   /** Also of a request that is refused, then with the problem's code. */
   answer(method: string, path: string, body?: object): Promise<{ status: number; body: unknown; problem?: string }>;
@@ -114,6 +116,12 @@ export async function startStack({
       const text = await response.text();
       if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
       return JSON.parse(text) as T;
+    },
+    text: async (path) => {
+      const response = await send(urls, 'GET', path);
+      const text = await response.text();
+      if (!response.ok) throw new Error(`GET ${path} answered ${response.status}: ${text}`);
+      return text;
     },
     answer: async (method, path, body) => {
       const response = await send(urls, method, path, body);
