@@ -24,8 +24,9 @@ export type Followed = { readonly deployment: number; readonly attempt: number |
 
 /** A client that takes its time holds one batch. */
 const BATCH_LINES = 500;
-/** Of one look with content: recent chunks have 64 KiB at most, and one line more. */
-const CHUNKS = 16;
+/** Of one look with content: so many rows, and so many bytes with the first row that is beyond. A follower holds them. */
+const CHUNKS = 64;
+const LOOK_BYTES = 131_072;
 /** Of one look without. */
 const INDEX_CHUNKS = 500;
 
@@ -40,7 +41,7 @@ export class LogReader {
   /** What is next after line `after`. One statement sees a chunk either here or sealed, so none is missed or read twice. */
   async next(jobId: string, after: number, filter: LogFilter, followed: Followed): Promise<LogRead> {
     const { deployment = null, attempt = null } = followed ?? {};
-    const values = [jobId, after, CHUNKS, deployment, attempt];
+    const values = [jobId, after, CHUNKS, deployment, attempt, LOOK_BYTES];
     const rows = await this.database.prepared<NextRow | NoChunkRow>('logs-next', NEXT, values);
     const chunks = rows.filter(isChunk).map(toChunk);
     return {
@@ -206,8 +207,12 @@ const NEXT = `
   )) AS is_over
   FROM jobs j
   LEFT JOIN LATERAL (
-    SELECT job_id, first_line, last_line, first_at, last_at, counts, content FROM log_chunks
-    WHERE job_id = j.id AND last_line > $2 ORDER BY last_line LIMIT $3
+    SELECT job_id, first_line, last_line, first_at, last_at, counts, content
+    FROM (
+      SELECT *, sum(bytes) OVER (ORDER BY last_line) - bytes AS before
+      FROM (SELECT * FROM log_chunks WHERE job_id = j.id AND last_line > $2 ORDER BY last_line LIMIT $3) AS next
+    ) AS measured
+    WHERE before < $6
   ) c ON true
   WHERE j.id = $1
   ORDER BY c.last_line`;
