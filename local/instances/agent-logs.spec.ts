@@ -91,6 +91,25 @@ describe.each(agentsHere())('logs of %s', (_name, create) => {
     expect(isWhole()).toBeGreaterThanOrEqual(1000);
   });
 
+  it('asks Docker again at once when the API cannot be reached, though nothing more is printed', async () => {
+    const calls = () => agent.engineCalls.filter(({ path }) => path.includes('/logs')).length;
+    const away = Promise.withResolvers<undefined>();
+    const stream = async function* () {
+      await away.promise;
+      yield burst('0').subarray(0, 400);
+      await new Promise(() => undefined);
+    };
+    agent.engine.intercept = ({ pathname }) =>
+      pathname.endsWith('/logs') ? { status: 200, body: Buffer.alloc(0), stream: stream() } : undefined;
+    ship('yes');
+    while (calls() < 1) await sleep(20);
+    await api.close();
+    away.resolve(undefined);
+    const refusedAt = Date.now();
+    while (calls() < 2) await sleep(20);
+    expect(Date.now() - refusedAt).toBeLessThan(10_000);
+  });
+
   it('goes on where it was after a kill', async () => {
     await runs('sim/print:100');
     ship('yes');
