@@ -93,7 +93,7 @@ describe.each(agentsHere())('logs of %s', (_name, create) => {
 
   it('asks Docker again at once when the API cannot be reached, though nothing more is printed', async () => {
     const calls = () => agent.engineCalls.filter(({ path }) => path.includes('/logs')).length;
-    const away = Promise.withResolvers<void>();
+    const away = Promise.withResolvers<undefined>();
     const stream = async function* () {
       await away.promise;
       yield burst('0').subarray(0, 400);
@@ -104,7 +104,7 @@ describe.each(agentsHere())('logs of %s', (_name, create) => {
     ship('yes');
     while (calls() < 1) await sleep(20);
     await api.close();
-    away.resolve();
+    away.resolve(undefined);
     const refusedAt = Date.now();
     while (calls() < 2) await sleep(20);
     expect(Date.now() - refusedAt).toBeLessThan(10_000);
