@@ -80,6 +80,17 @@ export default defineConfig(
     rules: { 'max-lines': 'off', '@typescript-eslint/no-non-null-assertion': 'off' },
   },
   {
+    // Node runs these as they are, and strips types only.
+    files: ['local/**/*.ts', 'scripts/**/*.ts', 'test/chaos/**/*.ts', 'test/fuzz/**/*.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        { selector: 'TSParameterProperty', message: 'Node cannot strip it: declare a field and assign it.' },
+        { selector: 'TSEnumDeclaration', message: 'Node cannot strip it: use a union of literals.' },
+      ],
+    },
+  },
+  {
     // A table: where it would be cut means nothing.
     files: ['scripts/*.list.ts'],
     rules: { 'max-lines': 'off' },

@@ -69,12 +69,15 @@ class Segment {
   /** There was something to send. */
   isTried = false;
   readonly #limit = new AbortController();
+  readonly #host: LogsHost;
+  readonly #since: string;
+  readonly #isFollowing: boolean;
 
-  constructor(
-    private readonly host: LogsHost,
-    private readonly since: string,
-    private readonly isFollowing: boolean,
-  ) {}
+  constructor(host: LogsHost, since: string, isFollowing: boolean) {
+    this.#host = host;
+    this.#since = since;
+    this.#isFollowing = isFollowing;
+  }
 
   /** @returns undefined when there was nothing to send, or no answer */
   async send(): Promise<HttpAnswer | undefined> {
@@ -88,7 +91,7 @@ class Segment {
         yield first.value;
         yield* bytes;
       };
-      return await this.host.upload(`since=${this.since}`, body()).catch(() => undefined);
+      return await this.#host.upload(`since=${this.#since}`, body()).catch(() => undefined);
     } finally {
       clearTimeout(timer);
       this.#limit.abort();
@@ -96,9 +99,9 @@ class Segment {
   }
 
   async *#bytes(): AsyncGenerator<Buffer, void> {
-    const { host, since, isFollowing } = this;
+    const host = this.#host;
     const signal = AbortSignal.any([host.signal, this.#limit.signal]);
-    const path = `/containers/job/logs?stdout=1&stderr=1&timestamps=1&since=${since}${isFollowing ? '&follow=1' : ''}`;
+    const path = `/containers/job/logs?stdout=1&stderr=1&timestamps=1&since=${this.#since}${this.#isFollowing ? '&follow=1' : ''}`;
     const answer = await host.engine({ method: 'GET', path, body: Buffer.alloc(0), signal }).catch(() => undefined);
     if (!answer) {
       this.end = 'failed';

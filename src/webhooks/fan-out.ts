@@ -65,13 +65,14 @@ const CURSOR = `SELECT position::float8 AS position FROM webhook_cursor FOR NO K
 const MOVE = `UPDATE webhook_cursor SET position = $1`;
 
 // In the order of positions, so that they are tried in that order where nothing is in the way. An event as it is read tells
-// milliseconds.
+// milliseconds. A webhook is held while its deliveries are made: one that is just being deleted is waited for, and skipped.
 const DELIVER = `
+  WITH held AS (SELECT * FROM webhooks WHERE enabled FOR KEY SHARE)
   INSERT INTO webhook_deliveries (id, webhook_id, position, type, job, body)
   SELECT gen_random_uuid(), w.id, e.position, e.type, e.job, e.body
   FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::boolean[])
     AS e (position, at, type, job, body, is_for_admins)
-  JOIN webhooks w ON w.enabled AND date_trunc('milliseconds', w.created_at) <= e.at AND (w.is_for_admins OR NOT e.is_for_admins)
+  JOIN held w ON date_trunc('milliseconds', w.created_at) <= e.at AND (w.is_for_admins OR NOT e.is_for_admins)
     AND ${inScopeSql('e.job', 'w.jobs')}
     AND EXISTS (
       SELECT 1 FROM unnest(w.events) AS wanted

@@ -10,6 +10,7 @@ import { Shutdown } from '../../src/process/shutdown.js';
 import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
 import { CreateJob } from '../../src/jobs/job.schema.js';
 import { JobsService } from '../../src/jobs/jobs.service.js';
+import { blockedOnLock } from '../support/blocked-on-lock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 const noAbort = () => new AbortController().signal;
@@ -421,7 +422,7 @@ describe('jobs and deployments in the database', () => {
       await test.database.transaction(async (transaction) => {
         await transaction.query(`SELECT 1 FROM jobs WHERE name = $1 FOR NO KEY UPDATE`, [name]);
         cancel = problemOf(intents.cancel(name, 1));
-        await blockedOnLock();
+        await blockedOnLock(test.database);
         await transaction.query(
           `UPDATE deployments SET status = 'active', active_at = clock_timestamp() WHERE job_id = (SELECT id FROM jobs WHERE name = $1)`,
           [name],
@@ -429,17 +430,6 @@ describe('jobs and deployments in the database', () => {
       });
       expect(await cancel).toBe('deployment-active');
     });
-
-    /** Until another session of this database waits for a lock. */
-    async function blockedOnLock(): Promise<void> {
-      for (;;) {
-        const waiting = await test.database.query(
-          `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
-        );
-        if (waiting.length > 0) return;
-        await new Promise((done) => setTimeout(done, 5));
-      }
-    }
   });
 
   describe('a job being deleted', () => {

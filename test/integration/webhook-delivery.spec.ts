@@ -11,6 +11,7 @@ import { createPost } from '../../src/webhooks/post.js';
 import { createResolve } from '../../src/webhooks/resolve-name.js';
 import { makeSecret } from '../../src/webhooks/signature.js';
 import { sealSecret } from '../../src/webhooks/webhook-secrets.js';
+import { blockedOnLock } from '../support/blocked-on-lock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { type Receiver, startReceiver } from '../support/receiver.js';
 
@@ -87,6 +88,21 @@ describe('delivering webhooks', () => {
     expect(await counts()).toEqual({ delivered: 60 });
     expect(new Set(receiver.received.map(({ id }) => id)).size).toBe(60);
     expect(receiver.received).toHaveLength(60);
+  });
+
+  it('passes over a webhook that is being deleted while it makes deliveries', async () => {
+    const [leaving, staying] = [await insertWebhook({}), await insertWebhook({})];
+    await append({ type: 'job.created', job: 'web' });
+    const fannedOut = await test.database.transaction(async (transaction) => {
+      await transaction.query('DELETE FROM webhooks WHERE id = $1', [leaving]);
+      const running = processes[0]!.fanOut.run();
+      running.catch(() => undefined);
+      await blockedOnLock(transaction);
+      return { running };
+    });
+    await fannedOut.running;
+    const made = await test.database.query('SELECT webhook_id FROM webhook_deliveries');
+    expect(made).toEqual([{ webhook_id: staying }]);
   });
 
   it('loses nothing when it dies between any two steps', async () => {
