@@ -22,7 +22,7 @@ export function addEvents(program: Command, open: OpenSession): void {
     .summary('show what happened: who asked for what, and what came of it')
     .option('-j, --job <job>', 'only of this job')
     .option('-d, --deployment <number>', 'only of this deployment', deploymentNumber)
-    .option('--type <type>', 'only of this type, or with a dot at the end of all that begin so: deployment.')
+    .option('--type <type>', 'only of this type, or of a kind: deployment.*')
     .option('-n, --number <number>', 'so many of the latest', wholeNumber, 20)
     .option('-f, --follow', 'go on with what happens from now on')
     .action(async ({ number, follow, ...filter }: EventsOptions, self: Command) => {

@@ -2926,7 +2926,7 @@ export type EventsListData = {
          */
         job?: string;
         /**
-         * A type, or with a dot at its end all that begin so: `deployment.`
+         * A type, or all of a kind: `deployment.*`
          */
         type?: string;
         /**

@@ -48,9 +48,11 @@ export type EventType = (typeof EVENT_TYPES)[number];
 /** What only an admin may read elsewhere. */
 const ADMIN_ONLY = /^(token|registry|webhook)\./;
 
-/** @param pattern a type, or the beginning of some with the dot it ends with: `deployment.` */
+/** @param pattern a type, all of a kind as `deployment.*`, or `*` */
 export function typesLike(pattern: string): EventType[] {
-  return EVENT_TYPES.filter((type) => type === pattern || (pattern.endsWith('.') && type.startsWith(pattern)));
+  if (pattern === '*') return [...EVENT_TYPES];
+  const kind = pattern.endsWith('.*') ? pattern.slice(0, -1) : undefined;
+  return EVENT_TYPES.filter((type) => type === pattern || (kind !== undefined && type.startsWith(kind)));
 }
 
 /** Of some types, or of all (null), those that someone may see; null = all. */

@@ -9,11 +9,14 @@ export const ListEvents = z
     job: z.string().min(1).max(63).optional().meta({ description: 'Name of a job; also of one that is deleted.' }),
     type: z
       .string()
-      .refine((pattern) => typesLike(pattern).length > 0, 'is neither a type of event nor the beginning of one')
+      .refine(
+        (pattern) => typesLike(pattern).length > 0,
+        'must be a type of event like deployment.active, a kind like deployment.*, or *',
+      )
       .optional()
       .meta({
-        description: 'A type, or with a dot at its end all that begin so: `deployment.`',
-        examples: ['deployment.'],
+        description: 'A type, or all of a kind: `deployment.*`',
+        examples: ['deployment.*'],
       }),
     deployment: z.coerce
       .number('must be a whole number')

@@ -23,17 +23,16 @@ const description = z
   .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not contain control characters')
   .meta({ description: 'What it is for, for people.', examples: ['chat of team a'] });
 
-/** One that nothing matches is a slip of the pen, and would be found out when an event is missed. */
-function isWanted(pattern: string): boolean {
-  return pattern === '*' || typesLike(pattern.replace(/\.\*$/, '.')).length > 0;
-}
-
 const events = z
   .array(
     z
       .string()
       .max(100)
-      .refine(isWanted, 'must be a type of event like deployment.active, a kind like deployment.*, or *'),
+      // One that nothing matches is a slip of the pen, and would be found out when an event is missed.
+      .refine(
+        (pattern) => typesLike(pattern).length > 0,
+        'must be a type of event like deployment.active, a kind like deployment.*, or *',
+      ),
   )
   .min(1)
   .max(50)

@@ -96,7 +96,7 @@ describe('the command scheduler', () => {
       'deployment.deploying',
       'deployment.active',
     ]);
-    expect(await ok('events', '-j', 'web', '--type', 'job.', '-n', '1')).toMatch(
+    expect(await ok('events', '-j', 'web', '--type', 'job.*', '-n', '1')).toMatch(
       /^20\S+Z {2}job\.created +web {2}by admin\n$/,
     );
     expect(await json<Deployment>('status', 'web', '#3')).toMatchObject({ image: 'hello-web:1' });

@@ -36,7 +36,7 @@ describe('after the database was', () => {
     return items.find((item) => item.id === id);
   };
   const eventsOf = async (id: string) => {
-    const { items } = await stack.call<EventPage>('GET', '/v1/events?type=instance.&limit=200');
+    const { items } = await stack.call<EventPage>('GET', '/v1/events?type=instance.*&limit=200');
     return items.flatMap((event) => (event.instance === id ? [event.type] : []));
   };
   const quarantined = async () => (await stack.call<Fleet>('GET', '/v1/fleet')).instances['quarantined'];
