@@ -213,6 +213,10 @@ describe('marked secrets', () => {
     for (const path of ['/v1/jobs/web/deployments', '/v1/jobs/web/deployments/1', '/v1/instances', '/v1/fleet']) {
       await send({ method: 'GET', path, token });
     }
+    for (const accept of ['text/plain', 'text/event-stream', 'application/json']) {
+      const lines = await send({ method: 'GET', path: '/v1/jobs/web/logs?deployment=1', headers: { accept } });
+      expect(lines).toContain('listening');
+    }
     for (const path of ['/v1/registries', '/v1/registries/private.example.com']) await send({ method: 'GET', path });
     dumps.push(await dump());
     const { items } = JSON.parse(await send({ method: 'GET', path: '/v1/webhooks' })) as { items: { id: string }[] };
