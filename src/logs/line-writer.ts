@@ -1,8 +1,9 @@
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
+import { Occurrence } from '../process/observation.js';
 import type { LogUpload } from './log-upload.js';
-import { findStates, storeLines } from './upload-statements.js';
+import { findStates, type NewLines, storeLines } from './upload-statements.js';
 
 export type LineWriterOptions = {
   readonly database: Database;
@@ -21,6 +22,9 @@ const MAX_PENDING_BYTES = 524_288;
 const MAX_PENDING_BYTES_OF_ALL = 32 * 1_048_576;
 /** Of one statement: others wait for its locks. */
 const MAX_STATEMENT_BYTES = 8 * 1_048_576;
+
+/** Lines were stored; `bytes`: as they are kept in Postgres. */
+export const linesStored = new Occurrence<{ readonly lines: number; readonly bytes: number }>('lines-stored');
 
 type Pending = ReturnType<typeof newPromise>;
 
@@ -120,6 +124,7 @@ export class LineWriter {
       if (jobIds.has(upload.target.attemptId)) upload.stored();
       else refused.push(upload);
     }
+    if (linesStored.isHeard) linesStored.tell(sumOf(offered.filter(({ attemptId }) => jobIds.has(attemptId))));
     if (jobIds.size > 0) signals.send('logs', new Set(jobIds.values()));
     if (refused.length > 0) await this.#rebase(refused);
   }
@@ -161,6 +166,14 @@ export class LineWriter {
     room.reject(error);
     stored.reject(error);
   }
+}
+
+function sumOf(stored: readonly NewLines[]): { lines: number; bytes: number } {
+  const chunks = stored.flatMap((each) => each.chunks);
+  return {
+    lines: chunks.reduce((sum, { lines }) => sum + lines, 0),
+    bytes: chunks.reduce((sum, { content }) => sum + content.length, 0),
+  };
 }
 
 function newPromise() {

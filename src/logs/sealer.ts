@@ -1,6 +1,7 @@
 import type { Database, Queryable } from '../database/database.js';
 import { chunkKey, type ObjectFolder, packChunk } from './chunk-objects.js';
 import { type LineCounts, mergeCounts } from './line-format.js';
+import { Occurrence } from '../process/observation.js';
 import { type Joining, planSealing, type RecentChunk, SEALED_BYTES } from './plan-sealing.js';
 
 export type SealerOptions = {
@@ -21,6 +22,9 @@ export type Sealed = {
   /** There may be more to do now. */
   readonly hasMore: boolean;
 };
+
+/** A run has ended that had something to do. */
+export const sealings = new Occurrence<Pick<Sealed, 'sealed' | 'failed'>>('logs-sealed');
 
 const RECENT_SECONDS = 3_600;
 const ENDED_SECONDS = 10;
@@ -53,8 +57,10 @@ export class Sealer {
     };
     await Promise.all(Array.from({ length: JOBS_AT_ONCE }, work));
     const failures = outcomes.filter((outcome) => typeof outcome !== 'number');
+    const sealed = outcomes.reduce<number>((sum, outcome) => sum + (typeof outcome === 'number' ? outcome : 0), 0);
+    if (jobs.length > 0) sealings.tell({ sealed, failed: failures.length });
     return {
-      sealed: outcomes.reduce<number>((sum, outcome) => sum + (typeof outcome === 'number' ? outcome : 0), 0),
+      sealed,
       failed: failures.length,
       ...(failures[0] && { error: failures[0].error }),
       hasMore: failures.length === 0 && jobs.length === JOBS,

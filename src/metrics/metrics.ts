@@ -10,10 +10,12 @@ import { registerDeploymentMetrics } from './deployment-metrics.js';
 import { registerEc2Metrics } from './ec2-metrics.js';
 import { registerFleetGauges } from './fleet-gauges.js';
 import { registerHttpMetrics } from './http-metrics.js';
+import { registerLogMetrics } from './log-metrics.js';
 import { registerLoopMetrics } from './loop-metrics.js';
 import { registerPostgresMetrics } from './postgres-metrics.js';
 import { registerStatusGauges } from './status-gauges.js';
 import type { Gathered, Snapshot } from './snapshot.js';
+import { registerWebhookMetrics } from './webhook-metrics.js';
 
 export type MetricsSources = {
   readonly role: Role;
@@ -44,6 +46,8 @@ export class Metrics {
       registerLoopMetrics(this.#own, heartbeats),
       registerDeploymentMetrics(this.#own),
       registerAgentMetrics(this.#own, desk),
+      registerLogMetrics(this.#own),
+      registerWebhookMetrics(this.#own),
     ];
     registerPostgresMetrics(this.#own, role, database, signals);
     registerFleetGauges(this.#shared, () => fleet.overview());

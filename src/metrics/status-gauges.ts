@@ -5,7 +5,7 @@ import { SILENT_SECONDS } from '../fleet/plan-silence.js';
 import { JOB_STATUSES } from '../jobs/job-status.js';
 import { registerLazyGauges, type Sample } from './lazy-gauges.js';
 
-/** Jobs, deployments and agents, as Postgres knows them. */
+/** Jobs, deployments, agents and webhooks, as Postgres knows them. */
 export function registerStatusGauges(registry: Registry, database: Database): void {
   registerLazyGauges({
     registry,
@@ -37,6 +37,12 @@ export function registerStatusGauges(registry: Registry, database: Database): vo
           [{ state: 'silent' }, silent],
         ],
       },
+      {
+        name: 'scheduler_webhooks',
+        help: 'Webhooks: well, failing (no delivery has arrived for a while), or disabled because they failed for too long.',
+        labelNames: ['state'],
+        samplesOf: ({ webhooks }) => countsOf(WEBHOOK_STATES, webhooks, 'state'),
+      },
     ],
   });
 }
@@ -44,15 +50,23 @@ export function registerStatusGauges(registry: Registry, database: Database): vo
 type StatusRow = {
   jobs: Readonly<Record<string, number>> | null;
   deployments: Readonly<Record<string, number>> | null;
+  webhooks: Readonly<Record<string, number>> | null;
   heard: number;
   silent: number;
 };
 
+/** One that somebody switched off is nobody's trouble. */
+const WEBHOOK_STATES = ['well', 'failing', 'disabled'];
+
 const OPEN_STATUSES = DEPLOYMENT_STATUSES.filter((status) => !isEnded(status));
 
 /** Those nobody has as 0: a series that comes and goes cannot be told from a scrape that failed. */
-function countsOf(statuses: readonly string[], counts: Readonly<Record<string, number>> | null): Sample[] {
-  return statuses.map((status) => [{ status }, counts?.[status] ?? 0]);
+function countsOf(
+  values: readonly string[],
+  counts: Readonly<Record<string, number>> | null,
+  label = 'status',
+): Sample[] {
+  return values.map((value) => [{ [label]: value }, counts?.[value] ?? 0]);
 }
 
 const STATUSES = `
@@ -62,6 +76,10 @@ const STATUSES = `
     (SELECT jsonb_object_agg(status, count) FROM (
        SELECT status, count(*)::int AS count FROM deployments
        WHERE status IN ('queued', 'deploying', 'active', 'draining') GROUP BY status) d) AS deployments,
+    (SELECT jsonb_object_agg(state, count) FROM (
+       SELECT CASE WHEN disabled_reason IS NOT NULL THEN 'disabled' WHEN failing_since IS NOT NULL THEN 'failing' ELSE 'well' END AS state,
+         count(*)::int AS count
+       FROM webhooks WHERE enabled OR disabled_reason IS NOT NULL GROUP BY 1) w) AS webhooks,
     count(*) FILTER (WHERE last_seen_at >= clock_timestamp() - make_interval(secs => $1))::int AS heard,
     count(*) FILTER (WHERE last_seen_at < clock_timestamp() - make_interval(secs => $1))::int AS silent
   FROM instances

@@ -2,6 +2,7 @@ import type { Database, Queryable } from '../database/database.js';
 import type { Keys } from '../database/sealed.js';
 import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
+import { Occurrence } from '../process/observation.js';
 import type { Claim, DeliveryQueue } from './delivery-queue.js';
 import { CANCEL_DELIVERIES } from './delivery-statements.js';
 import type { Fault, Outcome, Post } from './post.js';
@@ -14,6 +15,14 @@ const MOST_TRIES = 32;
 /** A webhook that never succeeds for this long is disabled when the next delivery is given up. */
 const DISABLED_AFTER_DAYS = 3;
 const GONE = 410;
+
+export const TRY_OUTCOMES = ['delivered', 'retried', 'failed'] as const;
+
+/** A try has ended, and what came of it is written down. */
+export const webhookTries = new Occurrence<{
+  readonly outcome: (typeof TRY_OUTCOMES)[number];
+  readonly latencyMs: number;
+}>('webhook-try');
 
 /** Tries deliveries that are due, and writes down what came of it together with what follows. */
 export class Deliverer {
@@ -59,8 +68,9 @@ export class Deliverer {
       await this.queue.finish(this.database, claim);
       return;
     }
-    const outcome = await this.#send(delivery);
-    await this.database.transaction((transaction) => this.#settle(transaction, claim, delivery, outcome));
+    const tried = await this.#send(delivery);
+    const outcome = await this.database.transaction((transaction) => this.#settle(transaction, claim, delivery, tried));
+    if (outcome) webhookTries.tell({ outcome, latencyMs: tried.latencyMs });
   }
 
   async #send({ id, webhook_id, url, body, secrets, now }: DeliveryRow): Promise<Tried> {
@@ -74,21 +84,28 @@ export class Deliverer {
     return await this.post(url, { ...HEADERS, ...signed, 'content-length': String(Buffer.byteLength(body)) }, body);
   }
 
-  async #settle(transaction: Queryable, claim: Claim, { id, webhook_id }: DeliveryRow, tried: Tried): Promise<void> {
+  /** @returns undefined: somebody else holds it now, and writes down what comes of the own try */
+  async #settle(
+    transaction: Queryable,
+    claim: Claim,
+    { id, webhook_id }: DeliveryRow,
+    tried: Tried,
+  ): Promise<(typeof TRY_OUTCOMES)[number] | undefined> {
     const { status, fault, latencyMs } = tried;
     const isGone = status === GONE;
     // The webhook's row first, as whoever disables or deletes it does.
     const [webhook] = await transaction.prepared<WebhookRow>('webhook-tried', TRIED, [webhook_id, fault === null]);
     const isOver = fault === null || isGone;
     const next = isOver ? null : await this.queue.retry(transaction, claim);
-    // Whoever holds it now writes down what comes of the own try.
-    if (next === undefined) return;
+    if (next === undefined) return undefined;
     if (isOver) await this.queue.finish(transaction, claim);
     const end = fault === null ? 'delivered' : next === null ? 'failed' : 'pending';
     await transaction.prepared('webhook-settle', SETTLE, [id, end, fault, status, latencyMs, next]);
-    if (end !== 'failed' || !webhook?.enabled) return;
+    if (end !== 'failed') return end === 'pending' ? 'retried' : end;
+    if (!webhook?.enabled) return end;
     if (isGone) await disable(transaction, webhook_id, 'gone');
     else if (webhook.failing_long) await disable(transaction, webhook_id, 'failing');
+    return end;
   }
 }
 

@@ -138,6 +138,8 @@ describe('what is told of a deployment', () => {
     expect(calls('RunInstances')).toBe(stack.cloud.ledger.calls('RunInstances').length);
     expect(calls('TerminateInstances')).toBe(stack.cloud.ledger.calls('TerminateInstances').length);
     expect(metrics.get('scheduler_agent_registrations_total{outcome="registered"}')).toBe(2);
+    expect(metrics.get('scheduler_log_lines_total')).toBeGreaterThan(0);
+    expect(metrics.get('scheduler_webhooks{state="well"}')).toBe(0);
     // How long agents' polls are parked says nothing of us.
     const polls = [...metrics.keys()].filter((name) => name.includes('route="/agent/v1/orders"'));
     expect(polls.length).toBeGreaterThan(0);

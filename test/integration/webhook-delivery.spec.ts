@@ -4,7 +4,7 @@ import { appendEvents, type NewEvent } from '../../src/events/append-events.js';
 import { Sequencer } from '../../src/events/sequencer.js';
 import { Loop } from '../../src/process/loop.js';
 import { parseAllowed } from '../../src/webhooks/address-rules.js';
-import { Deliverer } from '../../src/webhooks/deliverer.js';
+import { Deliverer, webhookTries } from '../../src/webhooks/deliverer.js';
 import { DeliveryQueue } from '../../src/webhooks/delivery-queue.js';
 import { FanOut } from '../../src/webhooks/fan-out.js';
 import { createPost } from '../../src/webhooks/post.js';
@@ -132,6 +132,8 @@ describe('delivering webhooks', () => {
     await append({ type: 'job.created', job: 'web' });
     await processes[0]!.fanOut.run();
     const waits: number[] = [];
+    const outcomes: string[] = [];
+    const leave = webhookTries.hear(({ outcome }) => outcomes.push(outcome));
     for (let attempt = 1; attempt < 4; attempt += 1) {
       await runUntilIdle(processes[0]!);
       const [row] = await deliveries();
@@ -143,6 +145,8 @@ describe('delivering webhooks', () => {
       await makeDue();
     }
     await runUntilIdle(processes[0]!);
+    leave();
+    expect(outcomes).toEqual(['retried', 'retried', 'retried', 'delivered']);
     expect(await deliveries()).toMatchObject([
       { status: 'delivered', attempts: 4, next_attempt_at: null, fault: null },
     ]);
