@@ -14,6 +14,7 @@ import { requireHost } from './http/require-host.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { levelOf, requestFieldsOf } from './http/request-log.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
+import { releaseUnusedConnections } from './http/unused-connections.js';
 import { Shutdown } from './process/shutdown.js';
 
 // Everything between the settings and `listen`, so that tests serve exactly what main.ts serves.
@@ -60,7 +61,10 @@ export function createDocument(app: NestFastifyApplication): OpenAPIObject {
     .setDescription(API_DESCRIPTION)
     .setVersion('1')
     .setLicense('MIT', 'https://opensource.org/license/mit')
-    .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN, or one of `/v1/tokens`' }, 'token');
+    .addBearerAuth(
+      { type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN, or one of `/v1/tokens`', bearerFormat: 'opaque' },
+      'token',
+    );
   for (const [name, description] of Object.entries(TAGS)) builder.addTag(name, description);
   const document = SwaggerModule.createDocument(app, builder.build(), {
     standardSchemaConverter: convertZod,
@@ -112,6 +116,7 @@ function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
   const shutdown = app.get(Shutdown);
   // An expectation nobody knows may be ignored (RFC 9110 section 10.1.1); Node would refuse it with an empty 417.
   fastify.server.on('checkExpectation', (request, response) => fastify.server.emit('request', request, response));
+  releaseUnusedConnections(fastify.server, shutdown);
   const logger = new Logger('Http');
   followExchanges(fastify, (ended) => {
     const level = levelOf(ended);

@@ -46,6 +46,7 @@ export const TAGS = {
   logs: 'What containers print.',
   fleet: 'The instances, and what is on its way.',
   tokens: 'Who may call this API, and what for.',
+  registries: 'Credentials of private registries.',
   webhooks: 'Events, sent to a URL of yours and signed.',
   health: 'For balancers and supervisors.',
 } as const;

@@ -144,6 +144,19 @@ describe('the program', () => {
     expect(await program.ended).toBe(0);
   });
 
+  it('does not wait for connections that were opened in advance and never used', async () => {
+    const program = start();
+    await program.line(isListening);
+    const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+    await once(socket, 'connect');
+    await fetch(`http://127.0.0.1:${port}/health/live`).then((response) => response.text());
+    program.process.kill('SIGTERM');
+    const startedAt = performance.now();
+    expect(await program.ended).toBe(0);
+    // Node itself would wait until its headers are too late: 15 s.
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+  });
+
   it('runs several API processes and one with the loops, and starts what died', async () => {
     const program = start({ WEB_CONCURRENCY: '2' });
     const others: number[] = [];

@@ -1,0 +1,24 @@
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Shutdown } from '../process/shutdown.js';
+
+/** For a request that is on its way just then. */
+const GRACE_MS = 1_000;
+
+/**
+ * Lets go of connections that never carried a request, once the shutdown begins: closing waits for them until they are
+ * too late with their headers, which takes as long as a supervisor waits. Browsers and pools open some in advance.
+ */
+export function releaseUnusedConnections(server: Server, shutdown: Pick<Shutdown, 'onBegin'>): void {
+  const unused = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    unused.add(socket);
+    socket.once('close', () => unused.delete(socket));
+  });
+  server.on('request', ({ socket }) => unused.delete(socket));
+  const leave = shutdown.onBegin(() => {
+    const timer = setInterval(() => unused.forEach((socket) => socket.destroy()), GRACE_MS).unref();
+    server.once('close', () => clearInterval(timer));
+  });
+  server.once('close', leave);
+}
