@@ -169,7 +169,9 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
   it(
     'takes a new password and a new token from .env alone, and no container of a job notices',
     async () => {
+      const events = () => read('/v1/events?job=kept&limit=50');
       const before = await jobOf('kept');
+      const eventsBefore = await events();
       const container = await containerAt(before.instance?.privateIp);
       const { ADMIN_TOKEN, POSTGRES_PASSWORD } = settings;
       settings.ADMIN_TOKEN = 'second-0123456789abcdef0123456789';
@@ -179,6 +181,7 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
       await untilReady();
 
       expect((await call('GET', '/v1/jobs', undefined, ADMIN_TOKEN)).status).toBe(401);
+      expect(await events()).toEqual(eventsBefore);
       expect(await jobOf('kept')).toEqual(before);
       expect(await containerAt(before.instance?.privateIp)).toBe(container);
       const logIn = (password: string) =>

@@ -82,7 +82,11 @@ describe('waiting for a job, on two replicas', () => {
       database.prepared = async (statement, ...rest) => {
         if (statement !== 'get-job') return prepared(statement, ...rest);
         asked += 1;
-        return prepared(statement, ...rest).finally(() => (answered += 1));
+        try {
+          return await prepared(statement, ...rest);
+        } finally {
+          answered += 1;
+        }
       };
     }
     const answers = wait(name, 'running');
