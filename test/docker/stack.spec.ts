@@ -13,6 +13,7 @@ import {
   whyNoCompose,
   writeSettings,
 } from '../support/compose.js';
+import { EventSource } from '../support/event-source.js';
 import { until } from '../support/lifecycle.js';
 import { describeWhen } from '../support/when.js';
 
@@ -144,6 +145,31 @@ describeStack('the stack with a local cloud', () => {
   );
 
   it(
+    'passes logs and events on to their followers as they come',
+    async () => {
+      const headers = { authorization: `Bearer ${TOKEN}` };
+      const open = (path: string) => EventSource.open(`${url}${path}`, { headers });
+      const lines = await open('/v1/jobs/web/logs?follow=true&tail=1');
+      const events = await open('/v1/events?job=web&type=deployment.active');
+      const plain = await fetch(`${url}/v1/jobs/web/logs?follow=true&tail=1`, { headers });
+      const text = plain.body!.pipeThrough(new TextDecoderStream()).getReader();
+      const { deployment } = JSON.parse((await lines.next())!.data) as { deployment: number };
+      expect((await text.read()).value).toBe('listening\n');
+
+      const made = await api('POST', '/v1/jobs/web/deployments', { image: 'web:2' });
+      const { number } = (await made.json()) as { number: number };
+      expect(number).toBeGreaterThan(deployment);
+      expect(JSON.parse((await lines.next())!.data)).toMatchObject({ deployment: number, text: 'listening' });
+      expect((await text.read()).value).toBe('listening\n');
+      expect(JSON.parse((await events.next())!.data)).toMatchObject({ type: 'deployment.active', deployment: number });
+      lines.close();
+      events.close();
+      await text.cancel();
+    },
+    2 * MINUTES,
+  );
+
+  it(
     'recovers when a worker, the app or Postgres is killed',
     async () => {
       const scheduler = await compose.container('scheduler');
@@ -191,8 +217,8 @@ describeStack('the stack with a local cloud', () => {
       const before = await address();
       await compose.must('rm', '-sf', 'local-cloud', 'scheduler');
       // Takes the address that has become free.
-      const image = 'scheduler-api-test';
-      const squatter = await docker('run', '-d', '--network', `${compose.project}_front`, image, 'sleep', '300');
+      const network = `${compose.project}_front`;
+      const squatter = await docker('run', '-d', '--network', network, compose.appImage, 'sleep', '300');
       try {
         expect(await (await api('GET', '/v1/jobs')).json()).toMatchObject({
           type: '/problems/unavailable',
@@ -237,8 +263,11 @@ describeStack('the stack with a local cloud', () => {
       expect(id).toMatch(/^[0-9a-f]{32}$/);
       expect(await refused.json()).toMatchObject({
         type: '/problems/payload-too-large',
+        detail: 'A body may have 1 MiB.',
         instance: `urn:request:${id}`,
       });
+      const logs = await api('POST', '/agent/v1/orders/1/logs', { text: 'x'.repeat(9 * 1024 * 1024) });
+      expect(await logs.json()).toMatchObject({ status: 413, detail: 'A body may have 9 MiB.' });
       const log = (await compose.must('logs', '--no-color', 'nginx')).split('\n').filter((line) => line.includes(id));
       expect(JSON.parse(log[0]?.slice(log[0].indexOf('{')) ?? '')).toMatchObject({
         requestId: id,

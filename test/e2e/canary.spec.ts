@@ -18,8 +18,8 @@ const OPEN = 'canary-open "é\\/ +?&=%~ 6a3d07c1';
 
 type Document = { paths: Record<string, Record<string, object>> };
 type Sent = { method: string; path: string; body?: unknown; token?: string; headers?: Record<string, string> };
-/** `open`: columns in which the text is that may be there; `rows`: tables that have any. */
-type Dump = { readonly leaks: string[]; readonly open: string[]; readonly rows: ReadonlySet<string> };
+/** `open`: columns in which the text is that may be there; `rows`: how many there are, by table. */
+type Dump = { readonly leaks: string[]; readonly open: string[]; readonly rows: ReadonlyMap<string, number> };
 type Seen = { readonly what: string; readonly text: string };
 
 /** Everything that may tell a secret, and all routes of the document. */
@@ -119,6 +119,20 @@ describe('marked secrets', () => {
     expect(logs).toContain('"level":"debug"');
     expect(logs.length).toBeLessThan(500_000);
     expect(findMarks(marks, logs)).toEqual([]);
+  });
+
+  it('were looked for in all of these', () => {
+    const [{ rows }] = dumps as [Dump];
+    const figures = [
+      `${marks.length} marks in ${marks.flatMap(({ forms }) => forms).length} forms`,
+      `${seen.length / 2} answers of ${routes.size} routes`,
+      `${[...rows.values()].reduce((sum, count) => sum + count)} rows of ${rows.size} tables`,
+      `${receiver.received.length} webhook requests`,
+      `${stack.cloud.ledger.calls().length} calls to EC2`,
+      `${stack.logs().split('\n').length} log lines`,
+    ];
+    process.stdout.write(`canary: ${figures.join(', ')}\n`);
+    expect(figures.join()).not.toMatch(/(^|,)0 /);
   });
 
   /** A service that gets each of the secrets in turn, heals, is rolled back and restarted. @returns what it saw each time */
@@ -237,10 +251,10 @@ describe('marked secrets', () => {
     const tables = await stack.query<{ schema: string; name: string }>(
       `SELECT schemaname AS schema, tablename AS name FROM pg_tables WHERE schemaname LIKE 'scheduler%'`,
     );
-    const found: Dump & { rows: Set<string> } = { leaks: [], open: [], rows: new Set() };
+    const found: Dump & { rows: Map<string, number> } = { leaks: [], open: [], rows: new Map() };
     for (const { schema, name } of tables) {
       for (const row of await stack.query<Record<string, unknown>>(`SELECT * FROM "${schema}"."${name}"`)) {
-        found.rows.add(name);
+        found.rows.set(name, (found.rows.get(name) ?? 0) + 1);
         for (const [column, value] of Object.entries(row)) {
           const content = Buffer.isBuffer(value) ? value : Buffer.from(JSON.stringify(value));
           found.leaks.push(...findMarks(marks, content).map((mark) => `${name}.${column}: ${mark}`));

@@ -25,6 +25,8 @@ export type Compose = {
   /** Of nginx, on 127.0.0.1. */
   readonly port: number;
   readonly ports: { readonly dev: number; readonly debug: number };
+  /** Of the scheduler, once it is built. */
+  readonly appImage: string;
   /** Never rejects because of the exit code. */
   run(...args: string[]): Promise<Ran>;
   /** @throws Error with all output unless the exit code is 0 */
@@ -33,7 +35,7 @@ export type Compose = {
   script(file: string, ...args: string[]): Promise<string>;
   /** Id of the service's one container. */
   container(service: string): Promise<string>;
-  /** Removes everything but the images, which are the cache of the next run. */
+  /** Removes everything but what the images consist of, which is the cache of the next run. */
   dispose(): Promise<void>;
 };
 
@@ -67,6 +69,8 @@ export async function startCompose(files: readonly string[] = ['docker-compose.y
   const directory = await checkOut();
   const project = `stack-${randomBytes(4).toString('hex')}`;
   const [port, dev, debug] = [await freePort(), await freePort(), await freePort()];
+  // Of its own: while others build theirs, a shared name would move, and `up` would start every container again.
+  const images = { app: `scheduler-api-test:${project}`, development: `scheduler-api-development-test:${project}` };
   const { PATH, HOME } = process.env;
   // Settings of whoever runs the tests must not decide them.
   const env = {
@@ -80,8 +84,8 @@ export async function startCompose(files: readonly string[] = ['docker-compose.y
     HTTP_PORT: String(port),
     DEV_PORT: String(dev),
     DEV_DEBUG_PORT: String(debug),
-    APP_IMAGE: 'scheduler-api-test',
-    DEVELOPMENT_IMAGE: 'scheduler-api-development-test',
+    APP_IMAGE: images.app,
+    DEVELOPMENT_IMAGE: images.development,
   };
   const [command = 'docker-compose', ...words] = COMPOSE ?? [];
   const run = async (...args: string[]): Promise<Ran> =>
@@ -96,6 +100,7 @@ export async function startCompose(files: readonly string[] = ['docker-compose.y
     project,
     port,
     ports: { dev, debug },
+    appImage: images.app,
     run,
     must,
     script: async (file, ...args) => {
@@ -110,6 +115,10 @@ export async function startCompose(files: readonly string[] = ['docker-compose.y
     },
     dispose: async () => {
       await must('down', '--volumes', '--remove-orphans', '--timeout', '5');
+      for (const image of Object.values(images).filter(has)) {
+        await docker('tag', image, image.replace(/:.*/, ':latest'));
+        await docker('rmi', image);
+      }
       await rm(directory, { recursive: true, force: true });
     },
   };

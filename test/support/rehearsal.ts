@@ -26,7 +26,7 @@ const SECRETS = {
   POSTGRES_PASSWORD: 'pass%word/with:marks',
   ADMIN_TOKEN,
   ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
-  APP_IMAGE: 'scheduler-api-test',
+  APP_IMAGE: 'scheduler-api-rehearsal-test',
   IDENTITY_CERTIFICATES: '/run/identity-certificate.pem',
 };
 
