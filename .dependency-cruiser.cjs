@@ -1,8 +1,48 @@
 /** The import rules of ARCHITECTURE.md. Each rule's comment is its reason. */
 const only = (name, comment, from, path) => ({ name, comment, severity: 'error', from, to: { path } });
 
+/**
+ * Folders of src from the top: each imports what stands below it, and nothing beside or above it (a spec may). `.` is what
+ * stands in src itself. Scheduler, agent and fleet meet in rows of the database.
+ */
+const LAYERS = [
+  ['.'],
+  ['health', 'metrics', 'tracing'],
+  ['schema', 'retention', 'key-rotation', 'agent-keys'],
+  ['fleet', 'logs'],
+  ['snapshots', 'scheduler', 'agent'],
+  ['deployments', 'docker', 'webhooks'],
+  ['jobs', 'tokens', 'registries'],
+  ['events'],
+  ['api'],
+  ['auth', 'secrets'],
+  ['http', 'ownership'],
+  ['config'],
+  ['aws', 'database'],
+  ['process'],
+];
+const within = (folders) => `^src/(?:${folders.map((folder) => (folder === '.' ? '[^/]+$' : `${folder}/`)).join('|')})`;
+const layers = LAYERS.flatMap((folders, level) =>
+  folders.map((folder) => ({
+    name: `layers: ${folder === '.' ? 'src' : folder}`,
+    comment: 'It imports only what stands below it in LAYERS of .dependency-cruiser.cjs.',
+    severity: 'error',
+    from: { path: within([folder]), pathNot: '\\.spec\\.ts$' },
+    to: { path: within(LAYERS.slice(0, level + 1).flat()), pathNot: within([folder]) },
+  })),
+);
+const everywhere = {
+  name: 'layers: every folder has one',
+  comment: 'A new folder of src gets its place in LAYERS of .dependency-cruiser.cjs.',
+  severity: 'error',
+  from: { path: '^src/', pathNot: within(LAYERS.flat()) },
+  to: {},
+};
+
 module.exports = {
   forbidden: [
+    ...layers,
+    everywhere,
     {
       name: 'no-cycles',
       comment: 'A cycle makes the order of initialisation matter.',
@@ -25,8 +65,11 @@ module.exports = {
     ),
     only(
       'aws-users',
-      'Only those who act on AWS may import it (fleet on EC2, registries on ECR), and those who measure that.',
-      { path: '^src', pathNot: '^src/(aws|fleet|registries|logs|health|metrics|tracing|main|app\\.module)' },
+      'Only those who act on AWS may import it (fleet and snapshots on EC2, their budgets in ownership, registries on ECR), and those who measure that.',
+      {
+        path: '^src',
+        pathNot: '^src/(aws|fleet|ownership|snapshots|registries|logs|health|metrics|tracing|main|app\\.module)',
+      },
       '^src/aws/(?!s3\\.ts)',
     ),
     only(
@@ -36,60 +79,11 @@ module.exports = {
       '^src/aws/s3\\.ts',
     ),
     only('s3-imports-no-config', 'config loads .env through it.', { path: '^src/aws/s3\\.ts' }, '^src/'),
-    only('config-is-a-leaf', 'Everyone imports config.', { path: '^src/config/' }, '^src/(?!config|aws/s3\\.ts)'),
-    only(
-      'http-knows-no-feature',
-      'Features import http, never the reverse.',
-      { path: '^src/http' },
-      '^src/(jobs|deployments|scheduler|fleet|agent|aws|health)',
-    ),
-    only(
-      'process-is-a-leaf',
-      'Loops and signs of life know nothing of what they carry.',
-      { path: '^src/process' },
-      '^src/(?!process)',
-    ),
-    only(
-      'jobs-first',
-      'jobs ← deployments ← scheduler.',
-      { path: '^src/jobs' },
-      '^src/(deployments|scheduler|fleet|agent|aws|health)/',
-    ),
-    only(
-      'deployments-second',
-      'jobs ← deployments ← scheduler.',
-      { path: '^src/deployments' },
-      '^src/(scheduler|fleet|agent|aws|health)/',
-    ),
-    only(
-      'scheduler-decides',
-      'It talks to fleet and agent through rows.',
-      { path: '^src/scheduler' },
-      '^src/(fleet|aws|health)/',
-    ),
     only(
       'fleet-supplies',
-      'It talks to scheduler and agent through rows.',
-      { path: '^src/fleet' },
-      '^src/(scheduler|health)/',
-    ),
-    only(
-      'agent-executes',
-      'It talks to the others through rows.',
-      { path: '^src/agent' },
-      '^src/(scheduler|aws|health)/',
-    ),
-    only(
-      'webhooks-listen',
-      'They follow events; whoever makes events knows nothing of who is told.',
-      { path: '^src/(jobs|deployments|scheduler|fleet|agent|aws|http|auth|events)/' },
-      '^src/webhooks/',
-    ),
-    only(
-      'metrics-last',
-      'It reads what the others tell; nobody depends on being measured.',
-      { path: '^src/(?!metrics|tracing|app\\.module|main|cluster)' },
-      '^src/(metrics|tracing)/',
+      'It talks to the scheduler through rows.',
+      { path: '^src/fleet/', pathNot: '\\.spec\\.ts$' },
+      '^src/scheduler/',
     ),
     only(
       'client-stands-alone',
@@ -108,13 +102,13 @@ module.exports = {
       comment: 'Planners and builders are functions of values: no Nest, no TypeORM, no SDK, no node:*.',
       severity: 'error',
       from: {
-        path: '(/plan-[^/]*|-status|/shape-spec|/image-reference|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
+        path: '(/plan-[^/]*|-status|/shape-spec|/architecture|/image-reference|/container-spec|/container-logs|/order-answer|/public-text|/launch-input|/user-data)\\.ts$',
         pathNot: '\\.spec\\.ts$',
       },
       to: {
         dependencyTypesNot: ['type-only'],
         pathNot:
-          '(/plan-[^/]*|-status|/shape-spec|/image-reference|/container-spec|/container-logs|/launch-input|/user-data)\\.ts$',
+          '(/plan-[^/]*|-status|/shape-spec|/architecture|/image-reference|/container-spec|/container-logs|/order-answer|/public-text|/launch-input|/user-data)\\.ts$',
       },
     },
     {

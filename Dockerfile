@@ -38,15 +38,18 @@ RUN node --enable-source-maps --input-type=module -e \
 EXPOSE 3000
 # The API gives itself 25 s for answers under way: whoever stops it should wait a little longer.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
+# It may take minutes to start: migrations of large tables, a machine that is busy. Whoever waits for it hears at once when
+# it is up.
+HEALTHCHECK --interval=5s --timeout=10s --start-period=600s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}/health/live`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["scheduler-entrypoint"]
 CMD ["node", "--enable-source-maps", "dist/main.js"]
 
 FROM build AS development
 USER root
-# git lists the scripts that shellcheck reads; curl is what an agent calls us with.
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl git openssl procps shellcheck \
+# git lists the scripts that shellcheck reads; curl is what an agent calls us with; busybox is what our scripts meet in the
+# images of nginx and Postgres.
+RUN apt-get update && apt-get install -y --no-install-recommends busybox ca-certificates curl git openssl procps shellcheck \
   && rm -rf /var/lib/apt/lists/*
 USER node
 # The history stays outside: of git the lint needs no more than the list of files.

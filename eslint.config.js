@@ -7,11 +7,14 @@ const pure = [
   'src/**/*-status.ts',
   'src/deployments/shape-spec.ts',
   'src/jobs/image-reference.ts',
-  'src/agent/container-spec.ts',
-  'src/agent/container-logs.ts',
+  'src/docker/container-spec.ts',
+  'src/docker/container-logs.ts',
+  'src/docker/order-answer.ts',
   'src/fleet/launch-input.ts',
   'src/agent/user-data.ts',
 ];
+
+const ONE_TERMINAL = 'Terminal of cli/terminal.ts is the one place that writes to standard output and error.';
 
 export default defineConfig(
   { ignores: ['dist', 'coverage', '.local', 'node_modules', 'client/generated'] },
@@ -52,7 +55,36 @@ export default defineConfig(
     },
   },
   {
-    files: ['src/config/**', 'cli/main.ts', 'local/**', 'test/**', 'bench/**', 'scripts/**', '**/*.spec.ts'],
+    files: ['src/config/**', 'cli/start.ts', 'local/**', 'test/**', 'bench/**', 'scripts/**', '**/*.spec.ts'],
+    rules: { 'no-restricted-properties': 'off' },
+  },
+  {
+    // What came from outside must not drive a terminal: cli/terminal.ts is the one place that writes to it.
+    files: ['cli/**'],
+    ignores: ['**/*.spec.ts', 'cli/terminal.ts', 'cli/safe-text.ts', 'cli/main.ts'],
+    rules: {
+      'no-console': 'error',
+      'no-restricted-globals': ['error', { name: 'console', message: ONE_TERMINAL }],
+      'no-restricted-properties': [
+        'error',
+        { object: 'process', property: 'stdout', message: ONE_TERMINAL },
+        { object: 'process', property: 'stderr', message: ONE_TERMINAL },
+        { object: 'JSON', property: 'stringify', message: 'Terminal.json() leaves out what a terminal obeys.' },
+        { object: 'process', property: 'env', message: 'Take the environment of the session.' },
+      ],
+      'no-restricted-imports': [
+        'error',
+        ...['node:process', 'node:tty', 'node:console', 'node:readline', 'node:readline/promises'].map((name) => ({
+          name,
+          message: ONE_TERMINAL,
+        })),
+        { name: 'node:fs', importNames: ['writeSync', 'writeFileSync', 'createWriteStream'], message: ONE_TERMINAL },
+      ],
+    },
+  },
+  {
+    // All of the process: its environment, and what becomes of a pipe nobody reads.
+    files: ['cli/start.ts'],
     rules: { 'no-restricted-properties': 'off' },
   },
   {

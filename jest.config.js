@@ -27,12 +27,21 @@ const withPostgres = {
 export default {
   // Most of a test is waiting, for timers and for other processes: one more than there are cores of the smallest machine.
   maxWorkers: 3,
-  testTimeout: 30_000,
+  // A bound, no measure: machines of CI may be several times slower than this one.
+  testTimeout: 60_000,
   reporters: ['default', '<rootDir>/test/support/skip-reporter.js'],
   projects: [
     { ...common, displayName: 'unit', testMatch: ['<rootDir>/{src,local,client,cli,test/histories}/**/*.spec.ts'] },
     { ...common, ...withPostgres, displayName: 'integration', testMatch: ['<rootDir>/test/integration/**/*.spec.ts'] },
     { ...common, ...withPostgres, displayName: 'e2e', testMatch: ['<rootDir>/test/e2e/**/*.spec.ts'] },
-    { ...common, ...withPostgres, displayName: 'docker', testMatch: ['<rootDir>/test/docker/**/*.spec.ts'] },
+    { ...common, ...withPostgres, displayName: 'aws', testMatch: ['<rootDir>/test/aws/**/*.spec.ts'] },
+    { ...common, displayName: 'rehearsal', testMatch: ['<rootDir>/test/rehearsal/**/*.spec.ts'] },
+    {
+      ...common,
+      ...withPostgres,
+      globalSetup: '<rootDir>/test/support/docker-setup.ts',
+      displayName: 'docker',
+      testMatch: ['<rootDir>/test/docker/**/*.spec.ts'],
+    },
   ],
 };

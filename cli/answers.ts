@@ -2,6 +2,9 @@ import type { Problem } from '../client/index.js';
 import type { Exit } from './exit-codes.js';
 import { Failure } from './failure.js';
 
+/** Of a path the API does not have: a part too many in SCHEDULER_URL, or an API older than this command. */
+const NO_SUCH_ROUTE = '/problems/not-found';
+
 /** What a method of the client resolves with. */
 type Result<T> = { readonly data?: T | undefined; readonly error?: unknown; readonly response?: Response | undefined };
 
@@ -27,16 +30,22 @@ export async function findAnswer<T>(call: Promise<Result<T>>): Promise<T | undef
 }
 
 /** An answer outside 2xx. @param body parsed where it is JSON */
-export function refused({ status, statusText, headers }: Response, body: unknown): Failure {
+export function refused({ status, statusText, headers, url }: Response, body: unknown): Failure {
   const location = headers.get('location');
   if (location !== null) return new Failure('error', `answered ${status}: SCHEDULER_URL should be that of ${location}`);
-  if (!isProblem(body)) return new Failure(exitOf(status), `answered ${status} ${statusText}`.trimEnd());
+  if (!isProblem(body) || body.type === NO_SUCH_ROUTE) {
+    // Somebody else’s 404 says nothing of a job: `wait --until gone` would take it for the end of one.
+    const said = `${url} answered ${status} ${statusText}`.trimEnd();
+    if (isWorthAnotherTry(status)) return new Failure('unreachable', said);
+    return new Failure('error', said, { details: ['as no Scheduler API does: is SCHEDULER_URL (or --url) right?'] });
+  }
   const { title, detail, errors = [], instance } = body;
   const faults = errors.map(({ pointer, parameter, header, detail: fault }) =>
     `  ${pointer ?? parameter ?? header ?? ''} ${fault}`.trimEnd(),
   );
   // The detail of a problem with faults is a summary of them.
   const said = faults.length > 0 ? faults : detail === undefined ? [] : [detail];
+  if (status === 401) said.push('the token is that of SCHEDULER_TOKEN, SCHEDULER_TOKEN_FILE or --token-file');
   return new Failure(exitOf(status), title, {
     details: [...said, instance.replace('urn:request:', 'request id ')],
     problem: body,
@@ -59,8 +68,12 @@ function exitOf(status: number): Exit {
   if (status === 401 || status === 403) return 'denied';
   if (status === 404) return 'not-found';
   if (status === 409 || status === 410 || status === 412) return 'conflict';
-  if (status === 408 || status === 429 || (status >= 502 && status <= 504)) return 'unreachable';
+  if (isWorthAnotherTry(status)) return 'unreachable';
   return status >= 400 && status < 500 ? 'invalid' : 'error';
+}
+
+function isWorthAnotherTry(status: number): boolean {
+  return status === 408 || status === 429 || (status >= 502 && status <= 504);
 }
 
 function isProblem(body: unknown): body is Problem {

@@ -13,7 +13,15 @@ import {
   type SecretOptions,
   secretsOf,
 } from './job-input.js';
-import { collect, type OpenSession, positiveNumber, type WaitOptions, wholeNumber, withWaiting } from './options.js';
+import {
+  collect,
+  onlyOnce,
+  type OpenSession,
+  positiveNumber,
+  type WaitOptions,
+  wholeNumber,
+  withWaiting,
+} from './options.js';
 import type { Environment, Session } from './session.js';
 import { awaitOutcome, type DeploymentName } from './watch.js';
 
@@ -30,8 +38,12 @@ type Wanted = {
   readonly save: boolean;
 };
 
-export function addDeploy(program: Command, open: OpenSession, environment: Environment): void {
-  const command = program
+export function addDeploy(
+  program: Command,
+  open: OpenSession,
+  { environment, command }: { readonly environment: Environment; readonly command: readonly string[] },
+): void {
+  const deployCommand = program
     .command('deploy')
     .summary('deploy an image, and make the job if there is none')
     .description(
@@ -40,31 +52,40 @@ export function addDeploy(program: Command, open: OpenSession, environment: Envi
     )
     .argument('<job>', 'name of the job')
     .argument('[image]', 'Docker image; default: that of the file, or of the latest deployment')
-    .argument('[command...]', 'after --: replaces the CMD of the image')
+    .usage('[options] <job> [image] [-- command...]')
+    .addHelpText('after', '\nWhat follows -- replaces the CMD of the image.')
     .option('-f, --file <file>', 'the job as JSON, as POST /v1/jobs takes it')
-    .option('-e, --env <name=value>', 'variable of the container, visible in answers; repeatable', collect)
-    .option('--env-file <file>', 'such variables, NAME=VALUE a line')
+    .option(
+      '-e, --env <name=value>',
+      'variable of the container, visible in answers; NAME alone takes that of the environment; repeatable',
+      collect,
+    )
+    .option('--env-file <file>', 'such variables, as `docker run --env-file` reads them; repeatable', collect)
     .option('-s, --secret <name>', 'secret of the container, its value from this variable of the environment', collect)
-    .option('--secret-stdin <name>', 'secret, its value from standard input')
-    .option('--secrets-file <file>', 'secrets, NAME=VALUE a line')
-    .option('-p, --port <host:container>', 'published port; repeatable', collect)
+    .option('--secret-stdin <name>', 'secret, its value from standard input', onlyOnce)
+    .option('--secrets-file <file>', 'secrets, read like --env-file; repeatable', collect)
+    .option('-p, --port <host:container>', 'published port; 80 alone is 80:80; repeatable', collect)
     .option('--health <path>', 'probe of the first --port; with another host port in front, like 8080/health')
     .option('--memory <MiB>', 'memory limit of the container', wholeNumber)
     .option('--cpus <cores>', 'CPU limit of the container', positiveNumber)
+    .option('--init', 'Docker’s own init as process 1, for images that do not reap children')
+    .option('--no-new-privileges', 'no sudo or setuid program in the container gets more privileges')
     .option('--type <type>', 'EC2 instance type; repeatable, tried in order', collect)
     .addOption(new Option('--market <market>', 'how the instance is bought').choices(['on-demand', 'spot']))
     .option('--save', 'store the options in the job, for later deployments too')
     .option('--no-create', 'fail if there is no such job');
-  withWaiting(command, 'it is active or has failed').action(
-    async (name: string, image: string | undefined, args: string[], options: DeployOptions, self: Command) => {
+  withWaiting(deployCommand, 'it is active or has failed').action(
+    async (name: string, image: string | undefined, options: DeployOptions, self: Command) => {
       const session = open(self);
+      const warn = (message: string) => session.terminal.note(`warning: ${message}`);
+      const surroundings = { environment, stdin: process.stdin, warn };
       const file = options.file === undefined ? undefined : readJobFile(options.file, name);
       const wanted: Wanted = {
         name,
         image: image ?? file?.image,
         file,
-        definition: definitionOf(options, args),
-        secrets: secretsOf(options, environment),
+        definition: definitionOf(options, command, surroundings),
+        secrets: await secretsOf(options, surroundings),
         save: options.save ?? false,
       };
       const begun = await deploy(session, wanted, options.create);
@@ -81,7 +102,8 @@ export async function report(session: Session, begun: DeploymentName, { wait, ti
   }
   const { scheduler, terminal, isJson } = session;
   const deployment = await answerOf(scheduler.deployments.get({ path: { name: begun.job, number: begun.number } }));
-  terminal.out(isJson ? JSON.stringify(deployment) : `${begun.job} #${begun.number} ${deployment.status}`);
+  if (isJson) terminal.json(deployment);
+  else terminal.out(`${begun.job} #${begun.number} ${deployment.status}`);
 }
 
 async function deploy(session: Session, wanted: Wanted, mayCreate: boolean): Promise<DeploymentName> {
@@ -116,7 +138,13 @@ async function deployTo(session: Session, job: Job, wanted: Wanted): Promise<Dep
   if (save) await answerOf(scheduler.jobs.patch({ path, body: changes }));
   const body = { ...(image !== undefined && { image }), ...(!save && changes) };
   const deployment = await answerOf(scheduler.deployments.create({ path, body }));
+  if (!save) tellOnlyNow(session, Object.keys(changes));
   return { job: deployment.job, number: deployment.number };
+}
+
+function tellOnlyNow({ terminal, isQuiet }: Session, fields: readonly string[]): void {
+  if (fields.length === 0 || isQuiet) return;
+  terminal.note(`${fields.join(', ')}: for this deployment only, the next is without; --save stores it in the job`);
 }
 
 /** Makes the job what the file says. */

@@ -15,12 +15,22 @@ export function addDeploymentCommands(program: Command, open: OpenSession): void
     program
       .command('rollback')
       .summary('deploy again what ran before')
+      .description(
+        'Deploys again what ran before the active deployment. A second rollback undoes the first; --to goes to any other. While a newer deployment than the active one failed, was cancelled or is on its way there is nothing to undo, and only --to goes back.',
+      )
       .argument('<job>')
       .option('--to <deployment>', 'default: the newest before the active one that was active', deploymentNumber),
     ACTIVE_OR_FAILED,
   ).action(async (name: string, options: WaitOptions & { to?: number }, self: Command) => {
     const body = options.to === undefined ? {} : { to: options.to };
-    await begin(open(self), options, ({ scheduler }) => scheduler.deployments.rollback({ path: { name }, body }));
+    const session = open(self);
+    await begin(session, options, ({ scheduler }) => scheduler.deployments.rollback({ path: { name }, body })).catch(
+      (error: unknown) => {
+        if (!(error instanceof Failure) || error.problem?.type !== '/problems/nothing-to-roll-back') throw error;
+        const advice = `scheduler rollback ${name} --to NUMBER goes to one that was active: scheduler deployments ${name}`;
+        throw error.with(advice);
+      },
+    );
   });
 
   withWaiting(
@@ -58,15 +68,17 @@ async function begin(
   options: WaitOptions,
   call: (session: Session) => Parameters<typeof answerOf<Deployment>>[0],
 ): Promise<void> {
-  const { job, number, image } = await answerOf(call(session));
-  if (!session.isQuiet) session.terminal.note(`${job} #${number} ${image}`);
+  const { job, number, image, copiedFrom } = await answerOf(call(session));
+  const again = copiedFrom === null ? '' : `, again what #${copiedFrom} ran`;
+  if (!session.isQuiet) session.terminal.note(`${job} #${number} ${image}${again}`);
   await report(session, { job, number }, options);
 }
 
 /** Here a cancelled deployment is what was wanted. */
 function tellCancelled({ terminal, isJson }: Session, deployment: Deployment, isOver: boolean): void {
   const { job, number, status } = deployment;
-  terminal.out(isJson ? JSON.stringify(deployment) : `${job} #${number} ${isOver ? status : 'is being cancelled'}`);
+  if (isJson) terminal.json(deployment);
+  else terminal.out(`${job} #${number} ${isOver ? status : 'is being cancelled'}`);
   if (!isOver || status === 'cancelled') return;
   const exit = status === 'queued' || status === 'deploying' ? 'timed-out' : 'conflict';
   throw new Failure(exit, `${job} #${number} is not cancelled but ${status}`);

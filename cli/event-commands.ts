@@ -58,7 +58,7 @@ async function latest({ scheduler }: Session, filter: Filter, limit: number): Pr
 
 function print({ terminal, isJson }: Session, event: Event): void {
   if (isJson) {
-    terminal.out(JSON.stringify(event));
+    terminal.json(event);
     return;
   }
   const { at, type, job, deployment, attempt, instance, actor, cause } = event;

@@ -2,9 +2,12 @@
 export const EXITS = {
   ok: { code: 0, meaning: 'done; a deployment that was waited for became active' },
   error: { code: 1, meaning: 'something nobody expected: an answer that is no Scheduler API’s, a 500' },
-  usage: { code: 2, meaning: 'the command line or a file it names is wrong; nothing was sent' },
+  usage: { code: 2, meaning: 'the command line, a file it names or this Node is wrong; nothing was sent' },
   failed: { code: 3, meaning: 'the deployment failed by its own fault: image, container, health check, deadline' },
-  infrastructure: { code: 4, meaning: 'the deployment failed for want of instances or capacity: try again' },
+  infrastructure: {
+    code: 4,
+    meaning: 'the deployment failed by no fault of its own: no instance, no capacity, a busy registry; try again',
+  },
   cancelled: { code: 5, meaning: 'the deployment was cancelled, or a newer one took its place before it was active' },
   'timed-out': { code: 6, meaning: '`--timeout` ran out; what was begun goes on' },
   invalid: { code: 7, meaning: 'the API refuses the request (400, 413, 422 …) and says which field is wrong' },

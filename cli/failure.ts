@@ -23,4 +23,10 @@ export class Failure extends Error {
     this.details = details;
     this.problem = problem;
   }
+
+  /** The same, with one more line for people. */
+  with(detail: string): Failure {
+    const { exit, message, details, problem, cause } = this;
+    return new Failure(exit, message, { details: [...details, detail], ...(problem && { problem }), cause });
+  }
 }

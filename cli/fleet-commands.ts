@@ -28,7 +28,7 @@ export function addFleetCommands(program: Command, open: OpenSession): void {
     .action(async (_options: object, self: Command) => {
       const { scheduler, terminal, isJson } = open(self);
       const fleet = await answerOf(scheduler.fleet.overview());
-      if (isJson) terminal.out(JSON.stringify(fleet));
+      if (isJson) terminal.json(fleet);
       else fleetLines(fleet).forEach(terminal.out);
     });
 }

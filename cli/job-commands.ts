@@ -1,4 +1,3 @@
-import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { Job } from '../client/index.js';
 import { answerOf, findAnswer } from './answers.js';
@@ -16,7 +15,7 @@ import type { Goal } from './outcome.js';
 import { allPages, printList } from './lists.js';
 import type { Session } from './session.js';
 import { DEPLOYMENT_COLUMNS, deploymentLines, deploymentRow, JOB_COLUMNS, jobLines, jobRow } from './views.js';
-import { awaitOutcome, untilEnded, untilGone } from './watch.js';
+import { awaitOutcome, untilGone, untilStopped } from './watch.js';
 
 export function addJobCommands(program: Command, open: OpenSession): void {
   program
@@ -84,8 +83,8 @@ export function addJobCommands(program: Command, open: OpenSession): void {
     'its instance is given up',
   ).action(async (name: string, { wait, timeout }: WaitOptions, self: Command) => {
     const session = open(self);
-    const job = await answerOf(session.scheduler.jobs.stop({ path: { name } }));
-    if (wait) await untilEnded(session, job, timeout);
+    await answerOf(session.scheduler.jobs.stop({ path: { name } }));
+    if (wait) await untilStopped(session, name, timeout);
     await showJob(session, name);
   });
 
@@ -98,7 +97,7 @@ export function addJobCommands(program: Command, open: OpenSession): void {
     'it is gone',
   ).action(async (name: string, { wait, timeout, yes }: WaitOptions & { yes?: boolean }, self: Command) => {
     const session = open(self);
-    if (!yes) await confirm(name, session.signal);
+    if (!yes) await confirm(session, name);
     const job = await answerOf(session.scheduler.jobs.delete({ path: { name } }));
     if (wait) await untilGone(session, name, timeout);
     if (wait) printGone(session, name);
@@ -127,27 +126,22 @@ async function showJob(session: Session, name: string): Promise<void> {
 
 async function showDeployment({ scheduler, terminal, isJson }: Session, name: string, number: number): Promise<void> {
   const deployment = await answerOf(scheduler.deployments.get({ path: { name, number } }));
-  if (isJson) terminal.out(JSON.stringify(deployment));
+  if (isJson) terminal.json(deployment);
   else deploymentLines(deployment, terminal.style, Date.now()).forEach(terminal.out);
 }
 
 function printJob({ terminal, isJson }: Session, job: Job): void {
-  if (isJson) terminal.out(JSON.stringify(job));
+  if (isJson) terminal.json(job);
   else jobLines(job, terminal.style, Date.now()).forEach(terminal.out);
 }
 
 function printGone({ terminal, isJson }: Session, name: string): void {
-  terminal.out(isJson ? JSON.stringify({ name, status: 'gone' }) : `${name} is gone`);
+  if (isJson) terminal.json({ name, status: 'gone' });
+  else terminal.out(`${name} is gone`);
 }
 
-async function confirm(name: string, signal: AbortSignal): Promise<void> {
-  if (!process.stdin.isTTY) throw new Failure('usage', `delete ${name}? Nobody can be asked here: say --yes`);
-  // As a terminal, readline would keep Ctrl-C from us.
-  const asking = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
-  try {
-    const answer = await asking.question(`Delete ${name}, with its instance and its history? [y/N] `, { signal });
-    if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('usage', 'not deleted');
-  } finally {
-    asking.close();
-  }
+async function confirm({ terminal, signal }: Session, name: string): Promise<void> {
+  const answer = await terminal.ask(`Delete ${name}, with its instance and its history? [y/N] `, signal);
+  if (answer === undefined) throw new Failure('usage', `delete ${name}? Nobody can be asked here: say --yes`);
+  if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('usage', 'not deleted');
 }

@@ -1,6 +1,19 @@
-import { describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Job } from '../client/index.js';
-import { clearing, definitionOf, replacing, secretsOf } from './job-input.js';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import {
+  clearing,
+  type Definition,
+  definitionOf as read,
+  type DefinitionOptions,
+  readJobFile,
+  replacing,
+  secretsOf as readSecrets,
+  type SecretOptions,
+} from './job-input.js';
 
 const JOB = {
   env: { A: '1', B: '2' },
@@ -11,6 +24,30 @@ const JOB = {
   memoryMiB: 64,
   onCapacity: { waitSeconds: 60, fallback: { market: 'on-demand' } },
 } as unknown as Job;
+
+let warnings: string[] = [];
+const surroundings = (environment: Record<string, string> = {}, input: string | Buffer = '') => {
+  warnings = [];
+  return { environment, stdin: Readable.from([Buffer.from(input)]), warn: (message: string) => warnings.push(message) };
+};
+const definitionOf = (
+  options: DefinitionOptions,
+  command: string[],
+  environment?: Record<string, string>,
+): Definition => read(options, command, surroundings(environment));
+const secretsOf = (options: SecretOptions, environment?: Record<string, string>, input?: string | Buffer) =>
+  readSecrets(options, surroundings(environment, input));
+
+let directory: string;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'scheduler-api-input-'));
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+async function written(name: string, content: string | Buffer): Promise<string> {
+  await writeFile(join(directory, name), content);
+  return join(directory, name);
+}
 
 describe('definitionOf', () => {
   it('reads ports as Docker does, and a health check of the first one unless told otherwise', () => {
@@ -25,12 +62,40 @@ describe('definitionOf', () => {
     expect(definitionOf({ health: '443/' }, [])).toEqual({ health: { path: '/', port: 443 } });
   });
 
+  it('gives what docker run does not give by itself only where it is asked for', () => {
+    expect(definitionOf({ init: true, newPrivileges: false }, [])).toEqual({ init: true, noNewPrivileges: true });
+    expect(definitionOf({ newPrivileges: true }, [])).toEqual({});
+  });
+
+  it('takes names that every object has for names like any other', () => {
+    expect(definitionOf({ env: ['constructor=c', 'discovery.type=single-node'] }, []).env).toEqual({
+      constructor: 'c',
+      'discovery.type': 'single-node',
+    });
+    expect(() => definitionOf({ env: ['toString'] }, [])).toThrow('--env toString: there is no such variable');
+    const job = { ...JOB, env: { constructor: 'c', toString: 't' } } as unknown as Job;
+    expect(replacing(job, { env: { toString: 't2' } })['env']).toEqual({ constructor: null, toString: 't2' });
+  });
+
   it('speaks of nothing that no option spoke of', () => {
     expect(definitionOf({}, [])).toEqual({});
   });
 
   it('keeps all of a value behind the first equals sign', () => {
     expect(definitionOf({ env: ['URL=http://x/?a=b', 'EMPTY='] }, []).env).toEqual({ URL: 'http://x/?a=b', EMPTY: '' });
+  });
+
+  it('takes a name alone from the environment, and does not deploy without', () => {
+    expect(definitionOf({ env: ['A', 'B'] }, [], { A: 'a', B: '' }).env).toEqual({ A: 'a', B: '' });
+    expect(() => definitionOf({ env: ['A'] }, [])).toThrow('--env A: there is no such variable in the environment');
+  });
+
+  it('reads files of variables in their order, options after them, and tells what it leaves out', async () => {
+    const one = await written('one.env', 'A=1\nB=1\nC=1#x\nNOWHERE\nHERE\n');
+    const two = await written('two.env', '\ufeffB=2\n');
+    const { env } = definitionOf({ envFile: [one, two], env: ['A=3'] }, [], { HERE: 'here' });
+    expect(env).toEqual({ A: '3', B: '2', C: '1#x', HERE: 'here' });
+    expect(warnings).toEqual([`NOWHERE of ${one} is left out: it has no value there, and none in the environment`]);
   });
 
   it.each([[{ env: ['=x'] }], [{ port: ['a'] }], [{ port: ['80/udp'] }], [{ health: 'up' }], [{ health: '/' }]])(
@@ -42,9 +107,40 @@ describe('definitionOf', () => {
 });
 
 describe('secretsOf', () => {
-  it('takes an empty value, and nothing for one that is not there', () => {
-    expect(secretsOf({ secret: ['A'] }, { A: '' })).toEqual({ A: '' });
-    expect(() => secretsOf({ secret: ['B'] }, { A: '' })).toThrow('--secret B');
+  it('takes an empty value, and nothing for one that is not there', async () => {
+    expect(await secretsOf({ secret: ['A'] }, { A: '' })).toEqual({ A: '' });
+    await expect(secretsOf({ secret: ['B'] }, { A: '' })).rejects.toThrow('--secret B');
+  });
+
+  it('takes standard input as it stands, but for the line break at its end', async () => {
+    expect(await secretsOf({ secretStdin: 'A' }, {}, ' a\nb#\r\n')).toEqual({ A: ' a\nb#' });
+    expect(await secretsOf({ secretStdin: '__proto__' }, {}, 'a')).toEqual(JSON.parse('{ "__proto__": "a" }'));
+    await expect(secretsOf({ secretStdin: 'A' }, {}, '\n')).rejects.toThrow('standard input is empty');
+  });
+
+  it('reads files as --env-file is read, and shows nothing of them where they are wrong', async () => {
+    const file = await written('secrets.env', 'PW="a#b"\n');
+    expect(await secretsOf({ secretsFile: [file] })).toEqual({ PW: '"a#b"' });
+    const pem = await written('pem.env', 'KEY=-----BEGIN KEY-----\nsecret secret=\n');
+    await expect(secretsOf({ secretsFile: [pem] })).rejects.toThrow(
+      new Error(`${pem}, line 2: a name holds no spaces; write NAME=VALUE`),
+    );
+  });
+});
+
+describe('text that is no UTF-8', () => {
+  const bytes = Buffer.from([0x41, 0x3d, 0xff]);
+
+  it('is refused wherever it comes from, and not sent with replaced characters', async () => {
+    const file = await written('latin1', bytes);
+    expect(() => definitionOf({ envFile: [file] }, [])).toThrow(`${file} is not UTF-8`);
+    expect(() => readJobFile(file, 'web')).toThrow(`${file} is not UTF-8`);
+    await expect(secretsOf({ secretsFile: [file] })).rejects.toThrow(`${file} is not UTF-8`);
+    await expect(secretsOf({ secretStdin: 'A' }, {}, bytes)).rejects.toThrow('standard input is not UTF-8');
+  });
+
+  it('is not a byte order mark, with which Windows begins files', async () => {
+    expect(readJobFile(await written('bom.json', '\ufeff{ "image": "web" }'), 'web')).toEqual({ image: 'web' });
   });
 });
 
@@ -56,6 +152,7 @@ describe('replacing', () => {
       env: { A: '1', B: null },
       ports: null,
       memoryMiB: null,
+      noNewPrivileges: null,
       cpus: null,
       health: {
         path: '/up',
@@ -65,6 +162,7 @@ describe('replacing', () => {
         retries: null,
         startPeriodSeconds: null,
       },
+      init: null,
       instance: null,
       rollout: null,
       onCapacity: null,

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { parseEnv } from 'node:util';
 import type { CreateJob, Job, JobPatch } from '../client/index.js';
+import { parseEnvFile } from './env-file.js';
 import { Failure } from './failure.js';
-import { type Environment, readText } from './session.js';
+import type { Environment } from './session.js';
+import { readSecret, readText } from './text-input.js';
 
 /** What a deployment runs with, as files and options say it; a field that is not there is not spoken of. */
 export type Definition = Omit<
@@ -13,11 +13,14 @@ export type JobFile = Definition & Pick<CreateJob, 'image' | 'kind'>;
 
 export type DefinitionOptions = {
   readonly env?: readonly string[];
-  readonly envFile?: string;
+  readonly envFile?: readonly string[];
   readonly port?: readonly string[];
   readonly health?: string;
   readonly memory?: number;
   readonly cpus?: number;
+  readonly init?: boolean;
+  /** False where `--no-new-privileges` was given: to the parser it is the negation of another option. */
+  readonly newPrivileges?: boolean;
   readonly type?: readonly string[];
   readonly market?: 'on-demand' | 'spot';
 };
@@ -25,7 +28,15 @@ export type DefinitionOptions = {
 export type SecretOptions = {
   readonly secret?: readonly string[];
   readonly secretStdin?: string;
-  readonly secretsFile?: string;
+  readonly secretsFile?: readonly string[];
+};
+
+/** Where values come from that stand neither in an option nor in a file. */
+export type Surroundings = {
+  readonly environment: Environment;
+  readonly stdin: NodeJS.ReadableStream;
+  /** Told what is left out, and why. */
+  readonly warn: (message: string) => void;
 };
 
 /** Complete, or it does not compile: whoever adds a field to a job adds it here. */
@@ -36,6 +47,8 @@ const FIELDS: Readonly<Record<keyof Definition, true>> = {
   ports: true,
   memoryMiB: true,
   cpus: true,
+  init: true,
+  noNewPrivileges: true,
   health: true,
   instance: true,
   rollout: true,
@@ -50,13 +63,20 @@ export function readJobFile(path: string, name: string): JobFile {
     throw new Failure('usage', `${path} holds secrets: give them by --secret, --secret-stdin or --secrets-file`);
   }
   const { name: itsName = name, ...job } = file;
-  if (itsName !== name) throw new Failure('usage', `${path} is for the job ${JSON.stringify(itsName)}, not ${name}`);
+  if (itsName !== name) throw new Failure('usage', `${path} is for the job «${String(itsName)}», not ${name}`);
   return job;
 }
 
 /** @throws Failure naming the option */
-export function definitionOf(options: DefinitionOptions, command: readonly string[]): Definition {
-  const env = { ...(options.envFile && readVariables(options.envFile)), ...pairsOf(options.env ?? []) };
+export function definitionOf(
+  options: DefinitionOptions,
+  command: readonly string[],
+  surroundings: Surroundings,
+): Definition {
+  const env = {
+    ...readVariables(options.envFile ?? [], surroundings),
+    ...pairsOf(options.env ?? [], surroundings.environment),
+  };
   const ports = (options.port ?? []).map(portOf);
   const instance = {
     ...(options.type && { types: [...options.type] }),
@@ -69,28 +89,23 @@ export function definitionOf(options: DefinitionOptions, command: readonly strin
     ...(options.health !== undefined && { health: healthOf(options.health, ports[0]?.host) }),
     ...(options.memory !== undefined && { memoryMiB: options.memory }),
     ...(options.cpus !== undefined && { cpus: options.cpus }),
+    ...(options.init !== undefined && { init: options.init }),
+    ...(options.newPrivileges === false && { noNewPrivileges: true }),
     ...(Object.keys(instance).length > 0 && { instance }),
   };
 }
 
 /** Values of secrets, none of which was an argument. @throws Failure */
-export function secretsOf(
-  { secret = [], secretStdin, secretsFile }: SecretOptions,
-  environment: Environment,
-): Record<string, string> {
-  const values: Record<string, string> = secretsFile === undefined ? {} : readVariables(secretsFile);
-  for (const name of secret) {
-    if (name.includes('=')) {
-      const detail = 'an argument can be read by everybody on the machine';
-      throw new Failure('usage', `--secret takes a name only, and its value from the environment: ${detail}`);
-    }
-    const value = environment[name];
-    if (value === undefined)
-      throw new Failure('usage', `--secret ${name}: there is no such variable in the environment`);
-    values[name] = value;
-  }
-  if (secretStdin !== undefined) values[secretStdin] = readFileSync(0, 'utf8').replace(/\r?\n$/, '');
-  return values;
+export async function secretsOf(
+  { secret = [], secretStdin, secretsFile = [] }: SecretOptions,
+  surroundings: Surroundings,
+): Promise<Record<string, string>> {
+  const named = secret.map((name) => [name, environmentValue('--secret', name, surroundings.environment)] as const);
+  return {
+    ...readVariables(secretsFile, surroundings),
+    ...Object.fromEntries(named),
+    ...(secretStdin !== undefined && Object.fromEntries([[secretStdin, await readSecret(surroundings.stdin)]])),
+  };
 }
 
 /**
@@ -113,29 +128,53 @@ export function replacing(job: Job, file: JobFile): JobPatch {
 /** What must be patched away first: merging cannot remove a member of `onCapacity`. */
 export function clearing({ onCapacity: current }: Job, { onCapacity: wanted }: Definition): JobPatch | undefined {
   if (!isRecord(current) || !isRecord(wanted)) return undefined;
-  return Object.keys(current).some((key) => !(key in wanted)) ? { onCapacity: null } : undefined;
+  return Object.keys(current).some((key) => !Object.hasOwn(wanted, key)) ? { onCapacity: null } : undefined;
 }
 
 function patchOf(current: unknown, wanted: unknown): unknown {
   if (!isRecord(wanted) || !isRecord(current)) return wanted;
-  const gone = Object.keys(current).filter((key) => !(key in wanted));
-  const kept = Object.entries(wanted).map(([key, value]) => [key, patchOf(current[key], value)] as const);
+  const gone = Object.keys(current).filter((key) => !Object.hasOwn(wanted, key));
+  const kept = Object.entries(wanted).map(([key, value]) => [key, patchOf(ownOf(current, key), value)] as const);
   return Object.fromEntries([...gone.map((key) => [key, null] as const), ...kept]);
 }
 
-function pairsOf(pairs: readonly string[]): Record<string, string> {
+/** A variable may be named `constructor`, which every object has. */
+function ownOf(record: Readonly<Record<string, unknown>>, key: string): unknown {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/** `NAME=VALUE`, or `NAME` with the value that the environment has, as Docker does it. */
+function pairsOf(pairs: readonly string[], environment: Environment): Record<string, string> {
   return Object.fromEntries(
     pairs.map((pair) => {
       const at = pair.indexOf('=');
-      if (at < 1) throw new Failure('usage', `--env «${pair}» must be NAME=VALUE`);
-      return [pair.slice(0, at), pair.slice(at + 1)];
+      if (at === 0) throw new Failure('usage', `--env «${pair}» must be NAME=VALUE`);
+      return at < 0 ? [pair, environmentValue('--env', pair, environment)] : [pair.slice(0, at), pair.slice(at + 1)];
     }),
   );
 }
 
-/** NAME=VALUE a line, as in a `.env`. */
-function readVariables(path: string): Record<string, string> {
-  return { ...parseEnv(readText(path)) } as Record<string, string>;
+function environmentValue(option: '--env' | '--secret', name: string, environment: Environment): string {
+  if (name.includes('=')) {
+    const detail = 'an argument can be read by everybody on the machine';
+    throw new Failure('usage', `${option} takes a name only, and its value from the environment: ${detail}`);
+  }
+  const value = Object.hasOwn(environment, name) ? environment[name] : undefined;
+  if (value !== undefined) return value;
+  const otherwise = option === '--env' ? ', so that it must be NAME=VALUE' : '';
+  throw new Failure('usage', `${option} ${name}: there is no such variable in the environment${otherwise}`);
+}
+
+/** Of several files the later ones win. */
+function readVariables(paths: readonly string[], { environment, warn }: Surroundings): Record<string, string> {
+  const files = paths.map((path) => {
+    const { values, missing } = parseEnvFile(path, readText(path), environment);
+    for (const name of missing) {
+      warn(`${name} of ${path} is left out: it has no value there, and none in the environment`);
+    }
+    return Object.entries(values);
+  });
+  return Object.fromEntries(files.flat());
 }
 
 /** `80` or `HOST:CONTAINER`, as Docker has it. */

@@ -36,7 +36,7 @@ export async function printList<Item>(
   const all: Item[] = [];
   for await (const item of items) all.push(item);
   if (isJson) {
-    terminal.out(JSON.stringify({ items: all }));
+    terminal.json({ items: all });
     return;
   }
   const now = Date.now();

@@ -1,10 +1,8 @@
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { secondsOf } from './duration.js';
 import { eventsOf } from './event-stream.js';
-import { Failure } from './failure.js';
 import { deploymentNumber, type OpenSession, wholeNumber } from './options.js';
 import type { Session } from './session.js';
-import { printable } from './views.js';
 
 type LogsOptions = {
   readonly follow?: boolean;
@@ -41,7 +39,7 @@ export function addLogs(program: Command, open: OpenSession): void {
         if (event !== 'line') continue;
         const line = JSON.parse(data) as Line;
         source = announce(session, name, line, source);
-        session.terminal.out(session.isJson ? data : lineOf(session, line, timestamps ?? false));
+        print(session, line, timestamps ?? false);
         await session.terminal.drained();
       }
     });
@@ -54,16 +52,16 @@ function announce({ terminal, isQuiet }: Session, name: string, { deployment, at
   return source;
 }
 
-/** As it was printed, unless a screen would obey it. */
-function lineOf({ terminal }: Session, { at, text }: Line, hasTimestamp: boolean): string {
-  const shown = terminal.isScreen ? printable(text) : text;
-  return hasTimestamp ? `${terminal.style('dim', at)} ${shown}` : shown;
+function print({ terminal, isJson }: Session, line: Line, hasTimestamp: boolean): void {
+  if (isJson) terminal.json(line);
+  else terminal.printed(line.text, hasTimestamp ? `${terminal.style('dim', line.at)} ` : '');
 }
 
 /** RFC 3339, of a time or of how long ago it was. */
 function sinceOf(text: string): string {
   const seconds = secondsOf(text);
   if (seconds !== undefined) return new Date(Date.now() - seconds * 1_000).toISOString();
-  if (Number.isNaN(Date.parse(text))) throw new Failure('usage', `--since «${text}» is no time and no duration`);
+  if (Number.isNaN(Date.parse(text)))
+    throw new InvalidArgumentError('It is no time: write 90s, 10m, 2h, 7d or 2026-05-04T09:31:07Z.');
   return text;
 }

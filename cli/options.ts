@@ -1,5 +1,4 @@
-import { type Command, Option } from 'commander';
-import { Failure } from './failure.js';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { GOALS, type Goal } from './outcome.js';
 import { parseSeconds, type Session } from './session.js';
 
@@ -33,13 +32,21 @@ export function collect(value: string, previous: readonly string[] = []): string
   return [...previous, value];
 }
 
+/** For what cannot be there twice. */
+export function onlyOnce(value: string, previous?: string): string {
+  if (previous !== undefined) throw new InvalidArgumentError('It can be given only once.');
+  return value;
+}
+
+// An InvalidArgumentError is told with the name of its option.
+
 export function wholeNumber(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new Failure('usage', `«${text}» must be a whole number`);
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');
   return Number(text);
 }
 
 export function positiveNumber(text: string): number {
-  if (!/^\d{1,9}(\.\d{1,9})?$/.test(text)) throw new Failure('usage', `«${text}» must be a number like 0.5`);
+  if (!/^\d{1,9}(\.\d{1,9})?$/.test(text)) throw new InvalidArgumentError('It must be a number like 0.5.');
   return Number(text);
 }
 

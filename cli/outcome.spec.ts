@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { DEPLOYMENT_STATUSES, isEnded } from '../src/deployments/deployment-status.js';
-import { GOALS, isReached, outcomeOf } from './outcome.js';
+import { isReason, REASONS } from '../src/scheduler/plan/plan-reasons.js';
+import { GOALS, isReached, OTHERS_FAULTS, outcomeOf } from './outcome.js';
 
 describe('isReached', () => {
   const at = (status: (typeof DEPLOYMENT_STATUSES)[number]) => ({ status, activeAt: null });
@@ -26,11 +27,35 @@ describe('outcomeOf', () => {
     ['active', 'ended', null, 'timed-out'],
     ['superseded', 'settled', null, 'ok'],
     ['succeeded', 'ended', null, 'ok'],
-    ['failed', 'settled', false, 'failed'],
-    ['failed', 'active', true, 'infrastructure'],
+    ['failed', 'settled', 'image-not-found', 'failed'],
+    ['failed', 'settled', 'registry-unreachable', 'failed'],
+    ['failed', 'settled', 'out-of-memory', 'failed'],
+    ['failed', 'settled', 'launch-refused', 'failed'],
+    ['failed', 'active', 'registry-busy', 'infrastructure'],
+    ['failed', 'active', 'capacity-unavailable', 'infrastructure'],
+    ['failed', 'active', 'attempts-exhausted', 'infrastructure'],
+    ['failed', 'active', 'a-reason-of-tomorrow', 'failed'],
     ['cancelled', 'settled', null, 'cancelled'],
     ['deploying', 'settled', null, 'timed-out'],
-  ] as const)('of %s, waited for until %s, retryable %s, is %s', (status, goal, retryable, exit) => {
-    expect(outcomeOf({ status, retryable, activeAt: null }, goal)).toBe(exit);
+  ] as const)('of %s, waited for until %s, by %s, is %s', (status, goal, reason, exit) => {
+    expect(outcomeOf({ status, reason, failedPhase: 'pulling', activeAt: null }, goal)).toBe(exit);
+  });
+
+  it.each([
+    [null, 'infrastructure'],
+    ['waiting', 'infrastructure'],
+    ['assigned', 'infrastructure'],
+    ['pulling', 'failed'],
+    ['starting', 'failed'],
+    ['healthy', 'failed'],
+  ] as const)('of a deadline that passed while it was %s is %s', (failedPhase, exit) => {
+    const deployment = { status: 'failed', reason: 'deadline-exceeded', failedPhase, activeAt: null } as const;
+    expect(outcomeOf(deployment, 'settled')).toBe(exit);
+  });
+
+  it('knows reasons by the names they have in the API', () => {
+    expect(OTHERS_FAULTS.filter((reason) => !isReason(reason))).toEqual([]);
+    // Whatever else is called infrastructure costs attempts, and ends a deployment as attempts-exhausted.
+    expect(Object.keys(REASONS)).toEqual(expect.arrayContaining([...OTHERS_FAULTS]));
   });
 });

@@ -16,8 +16,19 @@ export function isReached({ status, activeAt }: Pick<Deployment, 'status' | 'act
 }
 
 /** What became of a deployment that was waited for. */
-export function outcomeOf(deployment: Pick<Deployment, 'status' | 'activeAt' | 'retryable'>, goal: Goal): Exit {
+export function outcomeOf(deployment: Ended, goal: Goal): Exit {
   if (!isReached(deployment, goal)) return 'timed-out';
-  if (deployment.status === 'failed') return deployment.retryable === true ? 'infrastructure' : 'failed';
+  if (deployment.status === 'failed') return isOthersFault(deployment) ? 'infrastructure' : 'failed';
   return deployment.status === 'cancelled' ? 'cancelled' : 'ok';
+}
+
+type Ended = Pick<Deployment, 'status' | 'activeAt' | 'reason' | 'failedPhase'>;
+
+/** Reasons of failed deployments that say nothing about the deployment: the same may well work another time. */
+export const OTHERS_FAULTS: readonly string[] = ['capacity-unavailable', 'attempts-exhausted', 'registry-busy'];
+
+/** A deadline that passes while there is no instance yet is no fault of the image's. */
+function isOthersFault({ reason, failedPhase }: Ended): boolean {
+  if (reason === 'deadline-exceeded') return failedPhase === null || ['waiting', 'assigned'].includes(failedPhase);
+  return reason !== null && OTHERS_FAULTS.includes(reason);
 }

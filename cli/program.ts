@@ -21,16 +21,26 @@ export type Invocation = {
 
 /** Carries out a command line. @returns the exit code */
 export async function run(invocation: Invocation): Promise<number> {
-  const program = createProgram(invocation);
+  const { args, command } = splitCommand(invocation.args);
+  const program = createProgram(invocation, command);
   try {
-    await program.parseAsync(invocation.args, { from: 'user' });
+    await program.parseAsync(args, { from: 'user' });
     return EXITS.ok.code;
   } catch (error) {
-    return EXITS[exitOf(error, invocation, program.opts<GlobalOptions>().json ?? false)].code;
+    const failure = failureOf(error, helpFor(program, args));
+    return EXITS[exitOf(failure, invocation, program.opts<GlobalOptions>().json ?? false)].code;
   }
 }
 
-export function createProgram({ environment, terminal, signal }: Invocation): Command {
+/** What follows `--` of a deploy is the container's command, and never the image that was left out. */
+function splitCommand(args: readonly string[]): { args: readonly string[]; command: readonly string[] } {
+  const at = args.indexOf('--');
+  if (at < 0 || !args.slice(0, at).includes('deploy')) return { args, command: [] };
+  return { args: args.slice(0, at), command: args.slice(at + 1) };
+}
+
+/** @param command of the container, as `deploy` was told it */
+export function createProgram({ environment, terminal, signal }: Invocation, command: readonly string[] = []): Command {
   const program = new Command('scheduler')
     .description('Deploys Docker images to jobs, each on an EC2 instance of its own.')
     .option('--url <url>', 'where the API is; default: SCHEDULER_URL, or http://127.0.0.1:3000')
@@ -44,10 +54,14 @@ export function createProgram({ environment, terminal, signal }: Invocation): Co
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
     .helpCommand(false)
     .exitOverride()
-    .configureOutput({ writeErr: () => undefined, writeOut: (text) => terminal.out(text.trimEnd()) });
-  const open = (command: Command) =>
-    openSession(command.optsWithGlobals<GlobalOptions>(), environment, { terminal, signal });
-  addDeploy(program, open, environment);
+    .configureOutput({
+      // An error is told by `run`; what is left is the help, where the command is missing.
+      outputError: () => undefined,
+      writeErr: (text) => program.opts<GlobalOptions>().json || text.trimEnd().split('\n').forEach(terminal.note),
+      writeOut: (text) => text.trimEnd().split('\n').forEach(terminal.out),
+    });
+  const open = (self: Command) => openSession(self.optsWithGlobals<GlobalOptions>(), environment, { terminal, signal });
+  addDeploy(program, open, { environment, command });
   addJobCommands(program, open);
   addLogs(program, open);
   addEvents(program, open);
@@ -62,13 +76,25 @@ function exitLines(): string[] {
   return Object.values(EXITS).map(({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`);
 }
 
+/** The command line that shows the options of what was asked for: those of `deploy` are not in the program’s own help. */
+function helpFor(program: Command, args: readonly string[]): string {
+  let found = program;
+  const names = ['scheduler'];
+  for (const arg of args) {
+    const next = found.commands.find((command) => command.name() === arg);
+    if (!next) continue;
+    names.push(arg);
+    found = next;
+  }
+  return `${names.join(' ')} --help`;
+}
+
 /** Tells what went wrong. */
-function exitOf(error: unknown, { terminal, signal }: Invocation, isJson: boolean): Exit {
-  if (error instanceof CommanderError && error.exitCode === 0) return 'ok';
-  const failure = signal.aborted ? new Failure(signal.reason as Exit, 'stopped') : failureOf(error);
-  const { exit, message, details, problem } = failure;
+function exitOf(failure: Failure | undefined, { terminal, signal }: Invocation, isJson: boolean): Exit {
+  if (!failure) return 'ok';
+  const { exit, message, details, problem } = signal.aborted ? new Failure(signal.reason as Exit, 'stopped') : failure;
   if (isJson) {
-    terminal.note(JSON.stringify({ error: { exit, code: EXITS[exit].code, message, ...(problem && { problem }) } }));
+    terminal.jsonNote({ error: { exit, code: EXITS[exit].code, message, ...(problem && { problem }) } });
     return exit;
   }
   terminal.note(`${terminal.styleNote('red', 'error:')} ${message}`);
@@ -76,10 +102,17 @@ function exitOf(error: unknown, { terminal, signal }: Invocation, isJson: boolea
   return exit;
 }
 
-function failureOf(error: unknown): Failure {
+/** @returns undefined where nothing is wrong: the help was asked for */
+function failureOf(error: unknown, help: string): Failure | undefined {
   if (error instanceof Failure) return error;
   if (error instanceof CommanderError) {
-    return new Failure('usage', error.message.replace(/^error: /, ''), { details: ['see scheduler --help'] });
+    if (error.exitCode === 0) return undefined;
+    // The help is on the screen already.
+    if (error.code === 'commander.help') return new Failure('usage', 'a command is missing');
+    const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+    return new Failure('usage', message, { details: [`see ${help}`] });
   }
-  return new Failure('error', error instanceof Error ? (error.stack ?? error.message) : String(error));
+  if (!(error instanceof Error)) return new Failure('error', String(error));
+  const stack = (error.stack ?? '').split('\n').filter((line) => /^ +at /.test(line));
+  return new Failure('error', `${error.name}: ${error.message}`, { details: stack });
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { InvalidArgumentError } from 'commander';
 import { isIP } from 'node:net';
 import { connect, type Retry, type Scheduler } from '../client/index.js';
 import { reliableFetch } from '../client/reliable-fetch.js';
@@ -6,6 +6,7 @@ import { reasonOf } from './answers.js';
 import { secondsOf } from './duration.js';
 import { Failure } from './failure.js';
 import type { Terminal } from './terminal.js';
+import { readText } from './text-input.js';
 
 /** Options of every command. */
 export type GlobalOptions = {
@@ -57,7 +58,7 @@ export function openSession(
 
 export function parseSeconds(text: string): number {
   const seconds = secondsOf(text);
-  if (seconds === undefined) throw new Failure('usage', `«${text}» is no time: write 90, 90s, 10m or 2h`);
+  if (seconds === undefined) throw new InvalidArgumentError('It is no time: write 90, 90s, 10m or 2h.');
   return seconds;
 }
 
@@ -65,6 +66,9 @@ function checkUrl(text: string): URL {
   const url = URL.parse(text);
   if (!url || !/^https?:$/.test(url.protocol)) {
     throw new Failure('usage', 'SCHEDULER_URL (or --url) must be like https://scheduler.example.com');
+  }
+  if (url.search || url.hash) {
+    throw new Failure('usage', 'SCHEDULER_URL (or --url) must end with its path, without «?» and «#»');
   }
   if (url.username || url.password) {
     throw new Failure('usage', 'SCHEDULER_URL (or --url) must hold no credentials: use SCHEDULER_TOKEN');
@@ -82,15 +86,6 @@ function readToken(file: string | undefined, environment: Environment): string |
   }
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Failure('usage', 'the token holds characters no token has');
   return token;
-}
-
-/** @throws Failure */
-export function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new Failure('usage', `cannot read ${path}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
-  }
 }
 
 function isLoopback(hostname: string): boolean {

@@ -1,35 +1,79 @@
 import { once } from 'node:events';
+import { createInterface } from 'node:readline/promises';
 import { styleText } from 'node:util';
+import { safeJson, safeLine } from './safe-text.js';
 
 export type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';
 
-/** Where a command speaks: results on standard output, everything about them on standard error. */
+/**
+ * Where a command speaks: results on standard output, everything about them on standard error. Nothing else here writes
+ * to either (lint holds that), so that nothing from outside reaches a screen but as text.
+ */
 export type Terminal = {
   /** A line of the result. */
   readonly out: (line: string) => void;
   /** A line about what goes on. */
   readonly note: (line: string) => void;
+  /** The result, for machines. */
+  readonly json: (value: unknown) => void;
+  readonly jsonNote: (value: unknown) => void;
+  /** A line that a container printed: for a screen like any other, but with its colours; elsewhere as it was printed. */
+  readonly printed: (text: string, before?: string) => void;
+  /** The answer to a question; undefined = nobody can be asked. */
+  readonly ask: (question: string, signal: AbortSignal) => Promise<string | undefined>;
   /** Coloured where standard output is a terminal and NO_COLOR is not set. */
   readonly style: (style: Style, text: string) => string;
   readonly styleNote: (style: Style, text: string) => string;
   /** Resolves once whoever reads standard output has room for more: a slow reader must not fill our memory. */
   readonly drained: () => Promise<void>;
-  /** Standard output is a screen. */
-  readonly isScreen: boolean;
 };
 
-export function openTerminal({ stdout, stderr }: Pick<NodeJS.Process, 'stdout' | 'stderr'>): Terminal {
+type Stream = NodeJS.Process['stdout'] | NodeJS.Process['stderr'];
+type Streams = Pick<NodeJS.Process, 'stdin' | 'stdout' | 'stderr'>;
+
+export function openTerminal({ stdin, stdout, stderr }: Streams): Terminal {
+  const out = lineWriter(stdout);
+  const note = lineWriter(stderr);
   return {
-    out: (line) => void stdout.write(`${line}\n`),
-    note: (line) => void stderr.write(`${line}\n`),
+    out: (line) => out(safeLine(line, coloursOf(stdout))),
+    note: (line) => note(safeLine(line, coloursOf(stderr))),
+    json: (value) => out(safeJson(value)),
+    jsonNote: (value) => note(safeJson(value)),
+    printed: (text, before = '') => {
+      out(safeLine(before, coloursOf(stdout)) + (stdout.isTTY ? safeLine(text, () => true) : text));
+    },
+    ask: async (question, signal) => {
+      if (!stdin.isTTY) return undefined;
+      // As a terminal, readline would keep Ctrl-C from us.
+      const asking = createInterface({ input: stdin, output: stderr, terminal: false });
+      try {
+        return await asking.question(safeLine(question), { signal });
+      } finally {
+        asking.close();
+      }
+    },
     style: (style, text) => styleText(style, text, { stream: stdout }),
     styleNote: (style, text) => styleText(style, text, { stream: stderr }),
     drained: async () => {
       if (stdout.writableNeedDrain) await once(stdout, 'drain');
     },
-    isScreen: stdout.isTTY,
   };
 }
+
+function lineWriter(stream: Stream): (line: string) => void {
+  return (line) => void stream.write(`${line}\n`);
+}
+
+/** The sequences by which this stream is styled: where it is not, there are none. */
+function coloursOf(stream: Stream): (sequence: string) => boolean {
+  const isStyled = styleText('bold', 'x', { stream }) !== 'x';
+  return (sequence) => isStyled && OURS.has(sequence);
+}
+
+const STYLES: readonly Style[] = ['bold', 'dim', 'green', 'red', 'yellow', 'cyan'];
+const OURS: ReadonlySet<string> = new Set(
+  STYLES.flatMap((style) => styleText(style, ' ', { validateStream: false }).split(' ')),
+);
 
 /** Columns as wide as their widest cell, two spaces apart; no spaces at the ends of lines. */
 export function tableOf(header: readonly string[], rows: readonly (readonly string[])[]): string[] {

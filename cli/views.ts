@@ -43,11 +43,9 @@ export function jobRow(job: Job, now: number): string[] {
 }
 export const JOB_COLUMNS = ['JOB', 'STATUS', 'ACTIVE', 'INSTANCE', 'ENDPOINTS', 'CHANGED'];
 
-export function deploymentRow(
-  { number, status, image, trigger, reason, createdAt }: Deployment,
-  now: number,
-): string[] {
-  return [`#${number}`, status, image, trigger, reason ?? DASH, ago(createdAt, now)];
+export function deploymentRow(deployment: Deployment, now: number): string[] {
+  const { number, status, image, createdAt } = deployment;
+  return [`#${number}`, status, image, causeOf(deployment), reasonOf(deployment) ?? DASH, ago(createdAt, now)];
 }
 export const DEPLOYMENT_COLUMNS = ['DEPLOYMENT', 'STATUS', 'IMAGE', 'TRIGGER', 'REASON', 'CREATED'];
 
@@ -82,14 +80,14 @@ export function jobLines(job: Job, paint: Paint, now: number): string[] {
 }
 
 export function deploymentLines(deployment: Deployment, paint: Paint, now: number): string[] {
-  const { job, number, status, instance, attempt, phase, phases, copiedFrom, trigger } = deployment;
+  const { job, number, status, instance, attempt, phase, phases } = deployment;
   const durations = Object.entries(phases).map(([name, milliseconds]) => `${name} ${shown(milliseconds)}`);
   return [
     `${paint('bold', `${job} #${number}`)}  ${paint(DEPLOYMENT_STYLES[status], status)}`,
     ...fieldsOf({
       image: deployment.image,
       digest: deployment.imageDigest ?? undefined,
-      trigger: copiedFrom === null ? trigger : `${trigger} of #${copiedFrom}`,
+      trigger: causeOf(deployment),
       attempt: attempt === null ? undefined : `${attempt}${phase === null ? '' : `, ${phase}`}`,
       instance: instance ? placeOf(instance) : undefined,
       phases: durations.join(', '),
@@ -101,16 +99,28 @@ export function deploymentLines(deployment: Deployment, paint: Paint, now: numbe
   ];
 }
 
+/** `rollback to #1`, `restart of #2`. */
+function causeOf({ trigger, copiedFrom }: Deployment): string {
+  if (copiedFrom === null) return trigger;
+  return `${trigger} ${trigger === 'rollback' ? 'to' : 'of'} #${copiedFrom}`;
+}
+
+/** Unless the status says as much: `superseded` because of `superseded-by-newer`. */
+function reasonOf({ status, reason }: Deployment): string | undefined {
+  return reason === null || reason.startsWith(`${status}-by`) ? undefined : reason;
+}
+
 /** Why it is where it is, and what its container said last. */
-export function whyLines({ reason, message, failedPhase, exitCode, lastLogLines }: Deployment): string[] {
+export function whyLines(deployment: Deployment): string[] {
+  const { reason, message, failedPhase, exitCode, lastLogLines } = deployment;
   if (reason === null) return [];
   const lines = fieldsOf({
     phase: failedPhase ?? undefined,
-    reason,
+    reason: reasonOf(deployment),
     message: message ?? undefined,
     'exit code': exitCode === null ? undefined : String(exitCode),
   });
-  const said = (lastLogLines ?? []).map(({ line }) => `    ${printable(line)}`);
+  const said = (lastLogLines ?? []).map(({ line }) => `    ${line}`);
   return said.length === 0 ? lines : [...lines, '  last log lines:', ...said];
 }
 
@@ -122,13 +132,6 @@ export function progressOf({ status, phase, attempt, reason, message, instance }
   if (reason !== null) parts.push(`(${message ?? reason})`);
   return parts.filter((part) => part !== undefined).join(' ');
 }
-
-/** Without the control characters by which a container could drive the terminal of who looks; colours and tabs stay. */
-export function printable(text: string): string {
-  return text.replace(COLOUR_OR_CONTROL, (found) => (found.length > 1 ? found : '�'));
-}
-// eslint-disable-next-line no-control-regex
-const COLOUR_OR_CONTROL = /\u001b\[[0-9;]*m|[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
 function placeOf({ id, type, availabilityZone }: NonNullable<Deployment['instance']>): string {
   const where = [type, availabilityZone].filter((part) => part !== null).join(', ');

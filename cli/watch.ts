@@ -40,16 +40,19 @@ export async function waitFor(
   }
 }
 
-/** Of a stopped job: until nothing of it runs. @throws Failure when the time is over */
-export async function untilEnded(session: Session, job: Job, timeoutSeconds: number): Promise<void> {
-  const numbers = new Set([job.activeDeployment, job.latestDeployment].filter((number) => number !== null));
-  const begun = performance.now();
-  for (const number of numbers) {
-    const left = timeoutSeconds - (performance.now() - begun) / 1_000;
-    const deployment = await waitFor(session, { job: job.name, number }, { goal: 'ended', timeoutSeconds: left });
-    if (!isReached(deployment, 'ended')) throw timedOut(`${job.name} #${number} is still ${deployment.status}`);
+/** Until nothing of a stopped job runs, not even what was draining. @throws Failure when the time is over, or it is started */
+export async function untilStopped(session: Session, name: string, timeoutSeconds: number): Promise<void> {
+  const deadline = performance.now() + timeoutSeconds * 1_000;
+  for (;;) {
+    const query = { wait: pollSeconds(deadline), until: 'stopped' } as const;
+    const job = await answerOf(session.scheduler.jobs.get({ path: { name }, query }));
+    if (job.desiredState !== 'stopped')
+      throw new Failure('conflict', `${name} was stopped, and is wanted ${job.desiredState} since`);
+    if (WITHOUT_INSTANCE.includes(job.status)) return;
+    if (query.wait === 0) throw timedOut(`${name} is still ${job.status}`);
   }
 }
+const WITHOUT_INSTANCE: readonly Job['status'][] = ['stopped', 'idle', 'failed', 'succeeded'];
 
 /** Until a deleted job is gone. @throws Failure when the time is over */
 export async function untilGone(session: Session, name: string, timeoutSeconds: number): Promise<void> {
@@ -125,10 +128,12 @@ function listen(
 
 function tell({ terminal, isJson }: Session, deployment: Deployment, outcome: Exit, tookMs: number): void {
   const name = `${deployment.job} #${deployment.number}`;
-  if (isJson) terminal.out(JSON.stringify(deployment));
+  if (isJson) terminal.json(deployment);
   if (outcome === 'ok') {
     const where = deployment.instance ? ` on ${deployment.instance.id}` : '';
-    if (!isJson) terminal.out(`${name} ${terminal.style('green', deployment.status)}${where} after ${shown(tookMs)}`);
+    const again = deployment.copiedFrom === null ? '' : `, again what #${deployment.copiedFrom} ran`;
+    const status = terminal.style('green', deployment.status);
+    if (!isJson) terminal.out(`${name} ${status}${where} after ${shown(tookMs)}${again}`);
     return;
   }
   const isOver = outcome !== 'timed-out';

@@ -90,8 +90,10 @@ function isStream({ ok, headers }: Response): boolean {
 /** With its body, so that a connection lost in the middle of it is a try that failed, and the timeout covers it. */
 async function received(response: Response): Promise<Response> {
   const body = await response.arrayBuffer();
-  const { status, statusText, headers } = response;
-  return new Response(body.byteLength === 0 ? null : body, { status, statusText, headers });
+  const { status, statusText, headers, url } = response;
+  const whole = new Response(body.byteLength === 0 ? null : body, { status, statusText, headers });
+  // A made one has none, and messages name who answered.
+  return Object.defineProperty(whole, 'url', { value: url });
 }
 
 /** undefined: this is the outcome. */

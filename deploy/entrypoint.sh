@@ -26,5 +26,26 @@ Write them into the file .env beside docker-compose.yml (.env.example shows all 
   exit 78
 }
 
-case "$*" in *dist/main.js*) check_settings ;; esac
+# Of docker-compose.agents.yml: the pins stand in a file, which is written before anything starts that depends on it.
+read_pins() {
+  [ -z "${AGENT_PINS:-}" ] && [ -n "${AGENT_PINS_FILE:-}" ] || return 0
+  seconds=30
+  until [ -s "$AGENT_PINS_FILE" ]; do
+    seconds=$((seconds - 1))
+    if [ "$seconds" = 0 ]; then
+      echo "scheduler: not started, because $AGENT_PINS_FILE does not appear: did agent-keys run?" >&2
+      exit 78
+    fi
+    sleep 1
+  done
+  AGENT_PINS=$(cat "$AGENT_PINS_FILE")
+  export AGENT_PINS
+}
+
+case "$*" in
+  *dist/main.js*)
+    check_settings
+    read_pins
+    ;;
+esac
 exec "$@"

@@ -1,7 +1,8 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createWriteStream, readFileSync, rmSync, writeFileSync, type WriteStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { requireFreePort } from './ports.ts';
 import { say, warn } from './say.ts';
 
 export type ApiProcess = {
@@ -27,13 +28,19 @@ const STEADY_MS = 10_000;
 /** More than the API gives itself. */
 const STOP_LIMIT_MS = 25_000;
 
+/** Of src/main.ts: another start comes to the same. */
+const BAD_SETTINGS = 78;
+
 /** The API as its own process; started again whenever it dies. One that a killed run left behind is ended first. */
 export async function startApi(options: ApiOptions): Promise<ApiProcess> {
   await endLeftOver(options.pidFile);
+  await requireFreePort(Number(new URL(options.url).port), 'PORT');
   const log = options.logFile === undefined ? undefined : createWriteStream(options.logFile, { flags: 'a' });
   let child: ChildProcess | undefined;
   let isStopping = false;
   let timer: NodeJS.Timeout | undefined;
+  const refused = Promise.withResolvers<never>();
+  refused.promise.catch(() => undefined);
 
   const start = (pauseMs: number): void => {
     const startedAt = performance.now();
@@ -42,6 +49,10 @@ export async function startApi(options: ApiOptions): Promise<ApiProcess> {
     writeFileSync(options.pidFile, String(started.pid ?? ''));
     started.once('exit', (code, signal) => {
       if (isStopping) return;
+      if (code === BAD_SETTINGS) {
+        refused.reject(new Error(faultsOfSettings(options)));
+        return;
+      }
       const pause = performance.now() - startedAt > STEADY_MS ? FIRST_PAUSE_MS : pauseMs;
       warn(`the API ended (${signal ?? `code ${code ?? '?'}`}), starting it again`);
       timer = setTimeout(() => start(Math.min(pause * 2, LONGEST_PAUSE_MS)), pause);
@@ -50,7 +61,7 @@ export async function startApi(options: ApiOptions): Promise<ApiProcess> {
   start(FIRST_PAUSE_MS);
 
   return {
-    ready: (timeoutMs) => waitUntilReady(options.url, timeoutMs),
+    ready: (timeoutMs) => Promise.race([waitUntilReady(options.url, timeoutMs), refused.promise]),
     stop: async () => {
       isStopping = true;
       clearTimeout(timer);
@@ -67,7 +78,7 @@ function launch({ root, env, isWatching }: ApiOptions, log: WriteStream | undefi
     : ['--enable-source-maps', join(root, 'dist/main.js')];
   const child = spawn(process.execPath, args, {
     cwd: root,
-    env: { ...process.env, ...env },
+    env: environmentOf(env),
     stdio: ['ignore', log ? 'pipe' : 'inherit', log ? 'pipe' : 'inherit'],
     // Its own group: Ctrl-C reaches us alone, and we stop things in the right order.
     detached: true,
@@ -77,6 +88,21 @@ function launch({ root, env, isWatching }: ApiOptions, log: WriteStream | undefi
     child.stderr?.pipe(log, { end: false });
   }
   return child;
+}
+
+function environmentOf(env: ApiOptions['env']): NodeJS.ProcessEnv {
+  return { ...withoutAws(process.env), ...env };
+}
+
+/** As it is said to people: the log has a line for machines. */
+function faultsOfSettings({ root, env }: ApiOptions): string {
+  const args = [join(root, 'dist/main.js'), 'check-settings'];
+  return spawnSync(process.execPath, args, { cwd: root, env: environmentOf(env), encoding: 'utf8' }).stderr.trimEnd();
+}
+
+/** A profile or a session of a real account would win over the keys of the local cloud, or be sent along with them. */
+function withoutAws(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('AWS_')));
 }
 
 async function waitUntilReady(url: string, timeoutMs: number): Promise<void> {

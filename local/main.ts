@@ -6,7 +6,9 @@ import { startLocalCloud } from './cloud/local-cloud.ts';
 import { writeEnvironment } from './environment.ts';
 import { chooseRuntime } from './mode.ts';
 import { readOptions, type LocalOptions } from './options.ts';
+import { requireFreePort } from './ports.ts';
 import { startPostgres } from './postgres.ts';
+import { readProfiles } from './profiles.ts';
 import { lockDirectory } from './run-lock.ts';
 import { showSample } from './sample.ts';
 import { fact, say, warn } from './say.ts';
@@ -56,12 +58,18 @@ async function run(options: LocalOptions): Promise<void> {
   const databaseUrl = await ensureDatabase(postgres.url);
 
   say('starting the local cloud …');
-  const cloud = await startLocalCloud({ port: options.cloudPort, stateDir: join(options.directory, 'cloud'), runtime });
+  await requireFreePort(options.cloudPort, 'LOCAL_CLOUD_PORT');
+  const cloud = await startLocalCloud({
+    port: options.cloudPort,
+    hosts: options.cloudHosts,
+    stateDir: join(options.directory, 'cloud'),
+    profiles: await readProfiles(process.env, root),
+    runtime,
+  });
   undo.push(() => cloud.stop());
 
   say('starting the API …');
-  const { endpoint: cloudEndpoint, region, identityCertificatePem } = cloud;
-  const env = await writeEnvironment(options, { databaseUrl, cloudEndpoint, region, identityCertificatePem });
+  const env = await writeEnvironment(options, databaseUrl, cloud);
   const logFile = options.isWatching ? undefined : join(options.directory, 'api.log');
   const url = `http://127.0.0.1:${options.port}`;
   const pidFile = join(options.directory, 'api.pid');
@@ -71,9 +79,9 @@ async function run(options: LocalOptions): Promise<void> {
 
   say(`ready ${url}`);
   fact('Swagger UI', `${url}/docs`);
-  fact('local cloud', `${cloud.endpoint}  (EC2 and S3; AWS_ENDPOINT_URL)`);
+  fact('local cloud', `${cloud.endpoint}  (EC2 and S3; its keys are in the settings)`);
   fact('Postgres', databaseUrl.replace(/:[^:@/]+@/, ':…@'));
-  fact('settings', `${join(options.directory, 'env')}  (ENV_FILE for a second process)`);
+  fact('settings', `${join(options.directory, 'env')}  (ENV_FILE for a second process; the AWS CLI reads them, too)`);
   if (logFile) fact('API log', logFile);
   if (options.sample !== undefined) await deploySample(url, options.sample, await portOf(options.sample));
   say('Ctrl-C stops everything; the data stays.');

@@ -8,6 +8,8 @@ export type LocalOptions = {
   readonly port: number;
   /** Of the local cloud's EC2 and S3. */
   readonly cloudPort: number;
+  /** Names besides those of loopback under which the local cloud is asked, as by other containers. */
+  readonly cloudHosts: readonly string[];
   /** undefined = a free one. */
   readonly databasePort: number | undefined;
   /** Everything that is kept between runs. */
@@ -31,12 +33,20 @@ export function readOptions(env: NodeJS.ProcessEnv, args: readonly string[], roo
   return {
     port: portOf(env, 'PORT') ?? 3000,
     cloudPort: portOf(env, 'LOCAL_CLOUD_PORT') ?? 4566,
+    cloudHosts: hostsOf(env, 'LOCAL_CLOUD_HOSTS'),
     databasePort: portOf(env, 'LOCAL_DB_PORT'),
     directory: resolve(root, env['LOCAL_DIR'] || join(root, '.local')),
     mode,
     sample: sample === 'none' ? undefined : sample,
     isWatching: args.includes('--watch'),
   };
+}
+
+function hostsOf(env: NodeJS.ProcessEnv, name: string): string[] {
+  const hosts = (env[name] ?? '').split(',').map((host) => host.trim().toLowerCase());
+  const wrong = hosts.find((host) => !/^[a-z0-9._-]*$/.test(host));
+  if (wrong === undefined) return hosts.filter((host) => host !== '');
+  throw new Error(`${name} must be names or IPv4 addresses without ports, with commas between them: ${wrong} is none`);
 }
 
 function portOf(env: NodeJS.ProcessEnv, name: string): number | undefined {

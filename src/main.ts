@@ -1,10 +1,17 @@
 import { join } from 'node:path';
 import type { INestApplicationContext } from '@nestjs/common';
 import type { Config } from './config/config.js';
+import type { Heartbeats } from './process/heartbeats.js';
 
 // Of our own code only types are imported above: an older Node must get to the sentence below before it meets what it
 // does not know.
 const NEEDED_NODE = 24;
+
+/** Without one it serves. `check-settings` does nothing more than all of them do first. */
+const COMMANDS = ['migrate', 'rotate-keys', 'check-settings'];
+
+/** As sysexits.h's EX_CONFIG: nothing but another setting helps, so a supervisor may leave it at that. */
+const BAD_SETTINGS = 78;
 
 /** An answer under way is given this long. Supervisors kill after some 30 s, and then nothing is put in order. */
 const SHUTDOWN_LIMIT_MS = 20_000;
@@ -23,12 +30,20 @@ process.on('uncaughtException', fail).on('unhandledRejection', fail);
 await main(process.argv[2]).catch(fail);
 
 async function main(command: string | undefined): Promise<void> {
-  if (command !== undefined && command !== 'migrate' && command !== 'rotate-keys')
-    throw new Error(`unknown command "${command}": there are migrate and rotate-keys`);
+  if (command !== undefined && !COMMANDS.includes(command)) {
+    throw new Error(`unknown command "${command}": there are ${COMMANDS.join(', ')}`);
+  }
   const { loadConfig } = await import('./config/config.js');
   const { loadEnvironment } = await import('./config/load-environment.js');
   const environment = await loadEnvironment();
   const config = loadConfig(environment);
+  if (command === 'check-settings') {
+    const { trustedIdentityKeys } = await import('./agent/identity.js');
+    // Files that are named may be there for those alone who serve.
+    if (config.identity.certificates.length === 0) trustedIdentityKeys(config.aws.region, []);
+    console.log('the settings can be used');
+    return;
+  }
   if (command === 'migrate') await migrateOnly(config);
   else if (command === 'rotate-keys') await rotate(config);
   else if (config.webConcurrency === 1) await serve(config);
@@ -38,8 +53,8 @@ async function main(command: string | undefined): Promise<void> {
 async function migrateOnly({ database, logLevel }: Config): Promise<void> {
   const { createLogger } = await import('./http/logger.service.js');
   const { connect } = await import('./database/connect.js');
-  const { createDataSource } = await import('./database/data-source.js');
-  const { migrate } = await import('./database/migrate.js');
+  const { createDataSource } = await import('./schema/data-source.js');
+  const { migrate } = await import('./schema/migrate.js');
   const logger = createLogger(logLevel);
   const dataSource = createDataSource({ url: database.url, poolSize: 2 });
   await connect(dataSource, (message) => logger.warn(message));
@@ -53,9 +68,9 @@ async function migrateOnly({ database, logLevel }: Config): Promise<void> {
 async function rotate({ database: { url }, encryptionKeys, logLevel }: Config): Promise<void> {
   const { createLogger } = await import('./http/logger.service.js');
   const { connect } = await import('./database/connect.js');
-  const { createDataSource } = await import('./database/data-source.js');
+  const { createDataSource } = await import('./schema/data-source.js');
   const { Database } = await import('./database/database.js');
-  const { rotateKeys } = await import('./secrets/rotate-keys.js');
+  const { rotateKeys } = await import('./key-rotation/rotate-keys.js');
   const logger = createLogger(logLevel);
   const dataSource = createDataSource({ url, poolSize: 2 });
   await connect(dataSource, (message) => logger.warn(message));
@@ -79,19 +94,37 @@ async function serve(config: Config): Promise<void> {
   const { Shutdown } = await import('./process/shutdown.js');
   const { Logger } = await import('@nestjs/common');
   const logger = new Logger('Main');
+  for (const names of config.formerNames)
+    logger.warn('setting has a new name, the former one ends with the next version', names);
   const app = await createApp(config);
   stopOnSignals(app, app.get(Shutdown), logger);
   joinCluster(config, app.get(Heartbeats), app.get(Metrics));
+  if (config.agents.isInClear) warnOfClearText(config, app.get(Heartbeats), logger);
   if (!hasHttp(config)) {
     await app.init();
     logger.log('running', { role: config.role });
     return;
   }
-  await app.listen({ host: config.http.host, port: config.http.port });
+  await app.listen({ host: config.http.host, port: config.http.port }).catch(explainBusyPort);
   logger.log('listening', { url: await app.getUrl(), role: config.role, publicUrl: config.http.publicUrl });
 }
 
-type Log = { log(message: string, details: object): void };
+function explainBusyPort(error: NodeJS.ErrnoException & { address?: string; port?: number }): never {
+  if (error.code !== 'EADDRINUSE') throw error;
+  const place = `${error.port ?? ''} of ${error.address ?? ''}`;
+  throw new Error(`PORT: ${place} is in use by another program`, { cause: error });
+}
+
+/** Degraded for good: nothing but another setting helps. */
+function warnOfClearText({ agents, role }: Config, heartbeats: Heartbeats, logger: Log): void {
+  const detail = `agents come by ${agents.url}, without TLS: whoever can answer in its place gives them orders. Set AGENT_URL`;
+  heartbeats.degrade('agents', detail);
+  // Once, where several processes share the settings.
+  if (role !== 'api')
+    logger.warn('agents come without TLS', { agentUrl: agents.url, alarm: true, mend: 'set AGENT_URL' });
+}
+
+type Log = { log(message: string, details: object): void; warn(message: string, details: object): void };
 
 function stopOnSignals(app: INestApplicationContext, shutdown: { begin(): void }, logger: Log): void {
   const stop = (signal: NodeJS.Signals): void => {
@@ -109,12 +142,14 @@ function fail(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
   const stack = error instanceof Error && !isMendable(error) ? error.stack : undefined;
   const line = { level: 'fatal', pid: process.pid, timestamp: Date.now(), message, stack };
-  process.stderr.write(`${process.stderr.isTTY ? (stack ?? message) : JSON.stringify(line)}\n`);
-  process.exit(1);
+  const isForPeople = process.stderr.isTTY || process.argv[2] === 'check-settings';
+  process.stderr.write(`${isForPeople ? (stack ?? message) : JSON.stringify(line)}\n`);
+  process.exit(error instanceof Error && error.name === 'ConfigError' ? BAD_SETTINGS : 1);
 }
 
 /** What an operator can mend is said in a sentence; of anything else the stack is wanted. */
 function isMendable(error: Error): boolean {
-  if ('syscall' in error && error.syscall === 'listen') return true;
+  const { cause } = error;
+  if ([error, cause].some((one) => one instanceof Error && 'syscall' in one && one.syscall === 'listen')) return true;
   return ['ConfigError', 'DatabaseUnavailable'].includes(error.name);
 }

@@ -1,7 +1,57 @@
-# With certificate_arn: TLS, and one address whatever instance serves.
+# With api_domain or certificate_arn: TLS for users. Agents do not come by it.
 
 locals {
   alb_subnet_ids = length(var.alb_subnet_ids) > 0 ? var.alb_subnet_ids : local.job_subnet_ids
+  # A certificate of the operator's own is, unless they say otherwise, for a name inside their network.
+  alb_internal = var.alb_internal != null ? var.alb_internal : var.api_domain == null
+  domain_name  = var.api_domain != null ? var.api_domain : var.domain_name
+  public_zone_id = (
+    !local.has_alb ? null
+    : var.dns_zone_id != null ? var.dns_zone_id
+    : one(data.aws_route53_zone.public[*].zone_id)
+  )
+}
+
+# The hosted zone that api_domain is in.
+data "aws_route53_zone" "public" {
+  count = var.api_domain != null && var.dns_zone_id == null ? 1 : 0
+
+  name         = join(".", slice(split(".", var.api_domain), 1, length(split(".", var.api_domain))))
+  private_zone = false
+}
+
+resource "aws_acm_certificate" "api" {
+  count = var.api_domain != null ? 1 : 0
+
+  domain_name       = var.api_domain
+  validation_method = "DNS"
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+# By this record the authority sees that the name is ours, now and at each renewal.
+resource "aws_route53_record" "certificate" {
+  count = var.api_domain != null ? 1 : 0
+
+  zone_id         = local.public_zone_id
+  name            = one(aws_acm_certificate.api[0].domain_validation_options).resource_record_name
+  type            = one(aws_acm_certificate.api[0].domain_validation_options).resource_record_type
+  records         = [one(aws_acm_certificate.api[0].domain_validation_options).resource_record_value]
+  ttl             = 60
+  allow_overwrite = true
+}
+
+resource "aws_acm_certificate_validation" "api" {
+  count = var.api_domain != null ? 1 : 0
+
+  certificate_arn         = aws_acm_certificate.api[0].arn
+  validation_record_fqdns = [aws_route53_record.certificate[0].fqdn]
+
+  timeouts {
+    create = "20m"
+  }
 }
 
 resource "aws_security_group" "alb" {
@@ -43,7 +93,7 @@ resource "aws_lb" "this" {
   count = local.has_alb ? 1 : 0
 
   name                       = "${var.name}-api"
-  internal                   = var.alb_internal
+  internal                   = local.alb_internal
   load_balancer_type         = "application"
   security_groups            = [aws_security_group.alb[0].id]
   subnets                    = local.alb_subnet_ids
@@ -89,7 +139,7 @@ resource "aws_lb_listener" "https" {
   port              = 443
   protocol          = "HTTPS"
   ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
-  certificate_arn   = var.certificate_arn
+  certificate_arn   = var.api_domain != null ? aws_acm_certificate_validation.api[0].certificate_arn : var.certificate_arn
 
   default_action {
     type             = "forward"
@@ -98,10 +148,10 @@ resource "aws_lb_listener" "https" {
 }
 
 resource "aws_route53_record" "alb" {
-  count = local.has_alb && var.dns_zone_id != null ? 1 : 0
+  count = local.has_alb && (var.api_domain != null || var.dns_zone_id != null) ? 1 : 0
 
-  zone_id = var.dns_zone_id
-  name    = var.domain_name
+  zone_id = local.public_zone_id
+  name    = local.domain_name
   type    = "A"
 
   alias {

@@ -1,15 +1,16 @@
-# The name agents call. They resolve it at every poll, so it may move to another instance at any time.
+# The name agents call, with a load balancer or without: no switch takes it away from those that were told it. They resolve
+# it at every poll, so it may move to another instance at any time.
 
 locals {
   private_zone_name = var.private_zone_name != null ? var.private_zone_name : "${var.name}.internal"
-  private_record    = local.has_alb ? null : { zone_id = aws_route53_zone.private[0].zone_id, name = "api.${local.private_zone_name}" }
+  private_record    = { zone_id = aws_route53_zone.private.zone_id, name = "api.${local.private_zone_name}" }
 }
 
 resource "aws_route53_zone" "private" {
-  count = local.has_alb ? 0 : 1
-
   name    = local.private_zone_name
   comment = "Where agents find the Scheduler API ${var.name}"
+  # An instance may have written its record before Terraform knew of it.
+  force_destroy = true
 
   vpc {
     vpc_id = data.aws_vpc.this.id
@@ -18,9 +19,7 @@ resource "aws_route53_zone" "private" {
 
 # The new instance sets it itself the moment it takes over; this makes it true also where its role may not.
 resource "aws_route53_record" "api" {
-  count = local.has_alb ? 0 : 1
-
-  zone_id         = aws_route53_zone.private[0].zone_id
+  zone_id         = aws_route53_zone.private.zone_id
   name            = local.private_record.name
   type            = "A"
   ttl             = 5
@@ -28,4 +27,15 @@ resource "aws_route53_record" "api" {
   allow_overwrite = true
 
   depends_on = [terraform_data.serving]
+}
+
+# Until 0.1 there was neither with a load balancer.
+moved {
+  from = aws_route53_zone.private[0]
+  to   = aws_route53_zone.private
+}
+
+moved {
+  from = aws_route53_record.api[0]
+  to   = aws_route53_record.api
 }

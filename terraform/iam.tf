@@ -15,15 +15,21 @@ module "policy" {
   region                 = var.region
   name                   = var.name
   job_subnet_ids         = local.job_subnet_ids
-  job_security_group_ids = [aws_security_group.jobs.id]
+  job_security_group_ids = concat([aws_security_group.jobs.id], var.job_security_group_ids)
   job_role_arns          = values(local.job_profile_arns)
+  job_ami_owners         = concat(["amazon"], var.job_ami_owners)
   bucket                 = var.bucket
   secrets_key            = var.secrets_key
+  agent_keys_prefix      = var.agent_keys_prefix
   log_prefix             = var.log_prefix
+  bucket_region          = var.bucket_region != null ? var.bucket_region : var.region
   kms_key_arn            = var.kms_key_arn
+  ebs_kms_key_arn        = var.ebs_kms_key_arn
   ecr_repository_arns    = var.ecr_repository_arns
-  data_volume_arn        = one(aws_ebs_volume.data[*].arn)
+  data_volume_arn        = local.uses_volume ? aws_ebs_volume.data[0].arn : null
+  address_arn            = one(aws_eip.api[*].arn)
   private_record         = local.private_record
+  ssm                    = var.ssm
 }
 
 data "aws_iam_policy_document" "ec2" {
@@ -31,7 +37,7 @@ data "aws_iam_policy_document" "ec2" {
     actions = ["sts:AssumeRole"]
     principals {
       type        = "Service"
-      identifiers = ["ec2.amazonaws.com"]
+      identifiers = ["ec2.${data.aws_partition.current.dns_suffix}"]
     }
   }
 }
@@ -62,7 +68,15 @@ resource "aws_iam_role_policy_attachment" "api" {
   for_each = var.iam == "managed" ? toset(var.managed_policy_arns) : toset([])
 
   role       = aws_iam_role.api[0].name
-  policy_arn = each.value
+  policy_arn = replace(each.value, "/^arn:aws:/", "arn:${data.aws_partition.current.partition}:")
+}
+
+# What the SSM agent needs is in our own policy. AWS's: AmazonSSMManagedInstanceCore without the account's parameters.
+resource "aws_iam_role_policy_attachment" "ssm" {
+  count = var.ssm && var.iam == "managed" ? 1 : 0
+
+  role       = aws_iam_role.api[0].name
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonSSMManagedEC2InstanceDefaultPolicy"
 }
 
 resource "aws_iam_instance_profile" "api" {

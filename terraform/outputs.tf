@@ -4,8 +4,8 @@ output "instance_id" {
 }
 
 output "public_ip" {
-  description = "Its public address; another one after each replacement."
-  value       = aws_instance.api.public_ip
+  description = "Its public address: an Elastic IP, which its successors have as well, or with elastic_ip = false another one after each replacement."
+  value       = local.public_ip
 }
 
 output "private_ip" {
@@ -15,11 +15,16 @@ output "private_ip" {
 
 output "url" {
   description = "Where users call the API."
-  value       = local.has_alb ? "https://${var.domain_name}" : "http://${var.public_ip ? aws_instance.api.public_ip : local.private_record.name}"
+  value       = local.url
+}
+
+output "allowed_cidrs" {
+  description = "Who may call it: `up` keeps what was chosen."
+  value       = sort(values(aws_vpc_security_group_ingress_rule.users)[*].cidr_ipv4)
 }
 
 output "agent_url" {
-  description = "Where agents call it (PUBLIC_URL)."
+  description = "Where agents call it (AGENT_URL)."
   value       = local.agent_url
 }
 

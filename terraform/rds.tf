@@ -66,5 +66,13 @@ resource "aws_db_instance" "this" {
       condition     = var.rds_username != null && var.rds_password != null
       error_message = "database = rds needs rds_username and rds_password: POSTGRES_USER and POSTGRES_PASSWORD of the .env file."
     }
+    precondition {
+      condition     = var.rds_password == null || can(regex("^[!#-.0-?A-~]{8,128}$", var.rds_password))
+      error_message = "RDS takes passwords of 8 to 128 printable characters without a space, /, \" and @: change POSTGRES_PASSWORD in the .env file."
+    }
+    precondition {
+      condition     = var.rds_username == null || can(regex("^[A-Za-z][A-Za-z0-9_]{0,62}$", var.rds_username))
+      error_message = "RDS takes users of letters, digits and _, beginning with a letter: change POSTGRES_USER in the .env file."
+    }
   }
 }

@@ -10,6 +10,11 @@ variable "name" {
     condition     = can(regex("^[a-z]([-a-z0-9]{0,22}[a-z0-9])?$", var.name))
     error_message = "must be a DNS label of at most 24 characters, beginning with a letter"
   }
+
+  validation {
+    condition     = !startswith("${var.name}-", "internal-")
+    error_message = "must not begin with internal, which AWS keeps for itself in the names of load balancers"
+  }
 }
 
 variable "region" {
@@ -52,8 +57,37 @@ variable "log_prefix" {
   }
 }
 
+variable "secrets_version" {
+  description = "Version of the .env file and of the agents' keys; another one is a new instance. The deploy container sets it."
+  type        = string
+  default     = ""
+}
+
+variable "agent_keys_prefix" {
+  description = "Prefix in the bucket of current.pem and next.pem, the keys of TLS for agents. The deploy container makes them."
+  type        = string
+  default     = "secrets/agent-keys/"
+
+  validation {
+    condition     = can(regex("^[^/].*/$", var.agent_keys_prefix))
+    error_message = "must end with a slash and not begin with one"
+  }
+}
+
+variable "bucket_region" {
+  description = "Region of the bucket. Default: region. The deploy container sets it."
+  type        = string
+  default     = null
+}
+
 variable "kms_key_arn" {
   description = "KMS key the bucket is encrypted with, if it is one of your own."
+  type        = string
+  default     = null
+}
+
+variable "ebs_kms_key_arn" {
+  description = "KMS key of your own that disks are encrypted with, if the account's default for EBS is one: without permission to use it EC2 ends every instance as it starts (Client.InternalError)."
   type        = string
   default     = null
 }
@@ -109,6 +143,11 @@ variable "settings" {
     condition     = length(setintersection(keys(var.settings), ["POSTGRES_PASSWORD", "ADMIN_TOKEN", "ENCRYPTION_KEY", "DATABASE_URL", "DATABASE_LISTEN_URL"])) == 0
     error_message = "secrets belong into the .env file in S3"
   }
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["CLUSTER", "AWS_REGION", "AGENT_URL", "AGENT_PINS", "ALLOWED_SUBNETS", "ALLOWED_SECURITY_GROUPS", "ALLOWED_PROFILES", "ALLOWED_AMIS"])) == 0
+    error_message = "CLUSTER, AWS_REGION, AGENT_URL, AGENT_PINS and ALLOWED_* follow from name, region, job_subnet_ids, job_security_group_ids, job_profiles and job_amis, which the API's permissions follow, too"
+  }
 }
 
 variable "wait_seconds" {
@@ -147,14 +186,31 @@ variable "public_ip" {
   default     = true
 }
 
+variable "elastic_ip" {
+  description = "With public_ip: whether that address is an Elastic IP, which outlives the instance. An account has five of a region, unless it asks for more."
+  type        = bool
+  default     = true
+}
+
 variable "job_subnet_ids" {
   description = "Subnets of the jobs' instances (ALLOWED_SUBNETS). Default: the VPC's default subnets, one a zone."
   type        = list(string)
   default     = []
 }
 
+variable "job_security_group_ids" {
+  description = "More security groups that jobs may name (ALLOWED_SECURITY_GROUPS), besides the one that is made here."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for id in var.job_security_group_ids : can(regex("^sg-[0-9a-f]{8,17}$", id))])
+    error_message = "must be ids of security groups"
+  }
+}
+
 variable "job_ingress" {
-  description = "Who may reach which ports of jobs that name the job security group. Default: nobody."
+  description = "Who may reach which ports of jobs that name the job security group. Default: nobody, so that what a job serves is reached from nowhere."
   type = list(object({
     cidr = string
     from = number
@@ -164,7 +220,7 @@ variable "job_ingress" {
 }
 
 variable "private_zone_name" {
-  description = "Route 53 private zone for the name agents use, api.<zone>. Default: <name>.internal. Not used with an ALB."
+  description = "Route 53 private zone for the name agents use, api.<zone>. Default: <name>.internal."
   type        = string
   default     = null
 }
@@ -186,13 +242,19 @@ variable "iam" {
   }
 }
 
+variable "ssm" {
+  description = "Whether the API's instance runs AWS's SSM agent, for `scheduler-deploy logs` and `shell`: no port is opened, and CloudTrail has who asked. With iam = create its role may do what RunCommand and Session Manager need; with managed it gets AWS's policy AmazonSSMManagedEC2InstanceDefaultPolicy; with existing `terraform output policy` says what it must allow."
+  type        = bool
+  default     = true
+}
+
 variable "managed_policy_arns" {
-  description = "With iam = managed: existing policies for the API's role. The default are AWS's own; they allow far more than the API needs, but not PassRole (jobs then name no profile)."
+  description = "With iam = managed: existing policies for the API's role. The default are AWS's own, the narrowest there are; EC2 and S3 they allow whole, in all of the account, but not PassRole (jobs then name no profile)."
   type        = list(string)
   default = [
     "arn:aws:iam::aws:policy/AmazonEC2FullAccess",
     "arn:aws:iam::aws:policy/AmazonS3FullAccess",
-    "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly",
+    "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryPullOnly",
   ]
 }
 
@@ -213,6 +275,28 @@ variable "permissions_boundary_arn" {
   default     = null
 }
 
+variable "job_amis" {
+  description = "AMIs that jobs may name besides the aliases of Amazon's ECS-optimised ones (ALLOWED_AMIS). Their owners stand in job_ami_owners."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for id in var.job_amis : can(regex("^ami-[0-9a-f]{8,17}$", id))])
+    error_message = "must be AMI ids"
+  }
+}
+
+variable "job_ami_owners" {
+  description = "Accounts whose AMIs the API may launch besides Amazon's: those of job_amis, and of DEFAULT_AMI where it is an id."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for id in var.job_ami_owners : can(regex("^[0-9]{12}$", id))])
+    error_message = "must be account ids of 12 digits"
+  }
+}
+
 variable "job_policy_arns" {
   description = "Policies for the role of jobs that name the profile <name>-job. Default: none, the role can do nothing. Every container of such a job has these permissions."
   type        = list(string)
@@ -226,7 +310,7 @@ variable "job_profiles" {
 }
 
 variable "ecr_repository_arns" {
-  description = "ECR repositories that app_image and the jobs' images are pulled from."
+  description = "ECR repositories that app_image and the jobs' images are pulled from. For more than a dozen a pattern like arn:aws:ecr:us-west-2:123456789012:repository/team/*, as a role's policies may have 10,240 characters."
   type        = list(string)
   default     = []
 }
@@ -238,7 +322,7 @@ variable "database" {
     volume:   Postgres on the API's instance, its data on an EBS volume of its own that is handed from instance to instance;
     rds:      an RDS instance made here; POSTGRES_USER and POSTGRES_PASSWORD of the .env file become its own;
     external: a Postgres you run: POSTGRES_HOST or DATABASE_URL in the .env file.
-    Away from volume: back up first, then `terraform state rm 'aws_ebs_volume.data[0]'`, which keeps the volume.
+    Another one begins empty. Away from volume: keep_data_volume.
   EOT
   type        = string
   default     = "volume"
@@ -253,6 +337,12 @@ variable "data_volume_gib" {
   description = "Size of the database's volume. Larger later: raise it, then `resize2fs` on the instance."
   type        = number
   default     = 20
+}
+
+variable "keep_data_volume" {
+  description = "With another database than volume, of a stack that had one: the volume stays as it is, for the way back. Without this an apply is refused, as it would take the data away."
+  type        = bool
+  default     = false
 }
 
 variable "data_snapshot_id" {
@@ -270,7 +360,7 @@ variable "rds_instance_class" {
 variable "rds_engine_version" {
   description = "Postgres version of the RDS instance."
   type        = string
-  default     = "17"
+  default     = "18"
 }
 
 variable "rds_storage_gib" {
@@ -300,14 +390,30 @@ variable "rds_password" {
 
 # --- ALB ------------------------------------------------------------------------------------------------------------
 
+variable "api_domain" {
+  description = "Name for users, like scheduler.example.com, in a hosted zone of this account (dns_zone_id, or the zone example.com). Setting it makes a certificate, its records and a load balancer with TLS."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.api_domain == null || can(regex("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?){2,}$", var.api_domain))
+    error_message = "must be a name in lower case with three parts or more, like scheduler.example.com"
+  }
+
+  validation {
+    condition     = var.api_domain == null || var.certificate_arn == null
+    error_message = "has no meaning with certificate_arn: one of the two"
+  }
+}
+
 variable "certificate_arn" {
-  description = "ACM certificate of domain_name. Setting it makes a load balancer with TLS, and agents use https."
+  description = "ACM certificate of domain_name, if you make it yourself. Setting it makes a load balancer with TLS."
   type        = string
   default     = null
 }
 
 variable "domain_name" {
-  description = "With certificate_arn: the name users and agents call, one the certificate is valid for."
+  description = "With certificate_arn: the name users call, one the certificate is valid for."
   type        = string
   default     = null
 
@@ -318,15 +424,15 @@ variable "domain_name" {
 }
 
 variable "dns_zone_id" {
-  description = "With certificate_arn: Route 53 zone to write domain_name into. Default: you point the name at the output alb_dns_name yourself."
+  description = "Route 53 zone to write the name into. Default: with api_domain the zone one part above it; with certificate_arn none, you point the name at the output alb_dns_name yourself."
   type        = string
   default     = null
 }
 
 variable "alb_internal" {
-  description = "Whether the load balancer has private addresses only. nginx lets agents in from private addresses only: with an internet-facing one, agents come from public addresses and are refused."
+  description = "Whether the load balancer has private addresses only. Default: with certificate_arn yes, with api_domain no."
   type        = bool
-  default     = true
+  default     = null
 }
 
 variable "alb_subnet_ids" {

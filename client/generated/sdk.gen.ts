@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { DeliveriesGetData, DeliveriesGetErrors, DeliveriesGetResponses, DeliveriesListData, DeliveriesListErrors, DeliveriesListResponses, DeliveriesPingData, DeliveriesPingErrors, DeliveriesPingResponses, DeliveriesRedeliverData, DeliveriesRedeliverErrors, DeliveriesRedeliverResponses, DeploymentsAdoptData, DeploymentsAdoptErrors, DeploymentsAdoptResponses, DeploymentsCancelData, DeploymentsCancelErrors, DeploymentsCancelResponses, DeploymentsCreateData, DeploymentsCreateErrors, DeploymentsCreateResponses, DeploymentsGetData, DeploymentsGetErrors, DeploymentsGetResponses, DeploymentsListData, DeploymentsListErrors, DeploymentsListResponses, DeploymentsRestartData, DeploymentsRestartErrors, DeploymentsRestartResponses, DeploymentsRollbackData, DeploymentsRollbackErrors, DeploymentsRollbackResponses, DeploymentsStartData, DeploymentsStartErrors, DeploymentsStartResponses, EventsListData, EventsListErrors, EventsListResponses, FleetInstancesData, FleetInstancesErrors, FleetInstancesResponses, FleetOverviewData, FleetOverviewErrors, FleetOverviewResponses, FleetRetireData, FleetRetireErrors, FleetRetireResponses, HealthLiveData, HealthLiveResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, JobsCreateData, JobsCreateErrors, JobsCreateResponses, JobsDeleteData, JobsDeleteErrors, JobsDeleteResponses, JobsGetData, JobsGetErrors, JobsGetResponses, JobsListData, JobsListErrors, JobsListResponses, JobsPatchData, JobsPatchErrors, JobsPatchResponses, JobsStopData, JobsStopErrors, JobsStopResponses, LogsReadData, LogsReadErrors, LogsReadResponses, RegistriesDeleteData, RegistriesDeleteErrors, RegistriesDeleteResponses, RegistriesGetData, RegistriesGetErrors, RegistriesGetResponses, RegistriesListData, RegistriesListErrors, RegistriesListResponses, RegistriesPutData, RegistriesPutErrors, RegistriesPutResponses, TokensCreateData, TokensCreateErrors, TokensCreateResponses, TokensGetData, TokensGetErrors, TokensGetResponses, TokensListData, TokensListErrors, TokensListResponses, TokensRevokeData, TokensRevokeErrors, TokensRevokeResponses, WebhooksCreateData, WebhooksCreateErrors, WebhooksCreateResponses, WebhooksDeleteData, WebhooksDeleteErrors, WebhooksDeleteResponses, WebhooksGetData, WebhooksGetErrors, WebhooksGetResponses, WebhooksListData, WebhooksListErrors, WebhooksListResponses, WebhooksPatchData, WebhooksPatchErrors, WebhooksPatchResponses, WebhooksRotateSecretData, WebhooksRotateSecretErrors, WebhooksRotateSecretResponses } from './types.gen.js';
+import type { DeliveriesGetData, DeliveriesGetErrors, DeliveriesGetResponses, DeliveriesListData, DeliveriesListErrors, DeliveriesListResponses, DeliveriesPingData, DeliveriesPingErrors, DeliveriesPingResponses, DeliveriesRedeliverData, DeliveriesRedeliverErrors, DeliveriesRedeliverResponses, DeploymentsAdoptData, DeploymentsAdoptErrors, DeploymentsAdoptResponses, DeploymentsCancelData, DeploymentsCancelErrors, DeploymentsCancelResponses, DeploymentsCreateData, DeploymentsCreateErrors, DeploymentsCreateResponses, DeploymentsGetData, DeploymentsGetErrors, DeploymentsGetResponses, DeploymentsListData, DeploymentsListErrors, DeploymentsListResponses, DeploymentsRestartData, DeploymentsRestartErrors, DeploymentsRestartResponses, DeploymentsRollbackData, DeploymentsRollbackErrors, DeploymentsRollbackResponses, DeploymentsStartData, DeploymentsStartErrors, DeploymentsStartResponses, EventsListData, EventsListErrors, EventsListResponses, FleetInstancesData, FleetInstancesErrors, FleetInstancesResponses, FleetOverviewData, FleetOverviewErrors, FleetOverviewResponses, FleetRetireData, FleetRetireErrors, FleetRetireResponses, HealthLiveData, HealthLiveErrors, HealthLiveResponses, HealthReadyData, HealthReadyErrors, HealthReadyResponses, JobsCreateData, JobsCreateErrors, JobsCreateResponses, JobsDeleteData, JobsDeleteErrors, JobsDeleteResponses, JobsGetData, JobsGetErrors, JobsGetResponses, JobsListData, JobsListErrors, JobsListResponses, JobsPatchData, JobsPatchErrors, JobsPatchResponses, JobsStopData, JobsStopErrors, JobsStopResponses, LogsReadData, LogsReadErrors, LogsReadResponses, RegistriesDeleteData, RegistriesDeleteErrors, RegistriesDeleteResponses, RegistriesGetData, RegistriesGetErrors, RegistriesGetResponses, RegistriesListData, RegistriesListErrors, RegistriesListResponses, RegistriesPutData, RegistriesPutErrors, RegistriesPutResponses, TokensCreateData, TokensCreateErrors, TokensCreateResponses, TokensGetData, TokensGetErrors, TokensGetResponses, TokensListData, TokensListErrors, TokensListResponses, TokensRevokeData, TokensRevokeErrors, TokensRevokeResponses, WebhooksCreateData, WebhooksCreateErrors, WebhooksCreateResponses, WebhooksDeleteData, WebhooksDeleteErrors, WebhooksDeleteResponses, WebhooksGetData, WebhooksGetErrors, WebhooksGetResponses, WebhooksListData, WebhooksListErrors, WebhooksListResponses, WebhooksPatchData, WebhooksPatchErrors, WebhooksPatchResponses, WebhooksRotateSecretData, WebhooksRotateSecretErrors, WebhooksRotateSecretResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -110,14 +110,14 @@ export class Health extends HeyApiClient {
      *
      * Asks nothing else: restart the process if it fails.
      */
-    public live<ThrowOnError extends boolean = false>(options?: Options<HealthLiveData, ThrowOnError>): RequestResult<HealthLiveResponses, unknown, ThrowOnError> {
-        return (options?.client ?? this.client).get<HealthLiveResponses, unknown, ThrowOnError>({ url: '/health/live', ...options });
+    public live<ThrowOnError extends boolean = false>(options?: Options<HealthLiveData, ThrowOnError>): RequestResult<HealthLiveResponses, HealthLiveErrors, ThrowOnError> {
+        return (options?.client ?? this.client).get<HealthLiveResponses, HealthLiveErrors, ThrowOnError>({ url: '/health/live', ...options });
     }
     
     /**
      * Can this process serve?
      *
-     * Postgres answers, migrations are applied, loops run, no shutdown has begun. AWS trouble is `degraded`.
+     * `details` holds `process` (no shutdown has begun), `database` (Postgres answers, migrations are applied) and `loops` (each came round in its time): it is ready while these are up. What else is there only degrades it: `aws` (EC2 does not answer, or refuses us), `terminations` (EC2 does not terminate instances that are to end), `log-store` (the place at LOGS_URI takes no logs, which stay in Postgres), `agents` (agents come without TLS).
      */
     public ready<ThrowOnError extends boolean = false>(options?: Options<HealthReadyData, ThrowOnError>): RequestResult<HealthReadyResponses, HealthReadyErrors, ThrowOnError> {
         return (options?.client ?? this.client).get<HealthReadyResponses, HealthReadyErrors, ThrowOnError>({ url: '/health/ready', ...options });
@@ -272,7 +272,7 @@ export class Deployments extends HeyApiClient {
     /**
      * Deploy again what an earlier deployment ran
      *
-     * A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. The job’s stored definition stays. Role: `deployer`.
+     * A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. Without `to` it is refused (`nothing-to-roll-back`) while a newer deployment than the active one failed, was cancelled or is on its way, but for a rollback: there is nothing to undo, what serves was never replaced. The job’s stored definition stays. Role: `deployer`.
      */
     public rollback<ThrowOnError extends boolean = false>(options: Options<DeploymentsRollbackData, ThrowOnError>): RequestResult<DeploymentsRollbackResponses, DeploymentsRollbackErrors, ThrowOnError> {
         return (options.client ?? this.client).post<DeploymentsRollbackResponses, DeploymentsRollbackErrors, ThrowOnError>({
@@ -603,7 +603,8 @@ export class Logs extends HeyApiClient {
      * Read or follow what a job prints
      *
      * Lines in the order in which they arrived, from all attempts: also of instances that are gone. A line is shown within a
-     * second after it was printed; one longer than 64 KiB is cut.
+     * second after it was printed; one longer than 64 KiB is cut. Where lines are gone, one in their place says
+     * why; it begins with `[scheduler: `.
      *
      * As plain text unless `Accept` asks for `text/event-stream` or `application/json`. Of an event stream, events named
      * `line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come. An answer that follows

@@ -4,17 +4,23 @@
 # the scheduler has moved: a new container, one more replica.
 set -eu
 
-addresses() { getent hosts "${1:-}" | sort; }
+# Of a name with several addresses, that of two replicas, `getent hosts` of the image shows one, and at each look another
+# one: the configuration would be read again for ever. `ahosts` shows all of them, here and elsewhere, several times each.
+addresses() { getent ahosts "${1:-}" | awk '{ print $1 }' | sort -u; }
 
 # Without an address nginx would not even start.
 until known=$(addresses "$SCHEDULER_HOST") && [ -n "$known" ]; do sleep 1; done
+
+if [ "$AGENT_LISTENER" = on ]; then
+  until [ -s /etc/nginx/agent-keys/current.pem ]; do sleep 1; done
+fi
 
 follow() {
   while sleep 2; do
     found=$(addresses "$SCHEDULER_HOST")
     # No answer means that it is being replaced: there is nowhere else to go yet.
     if [ -z "$found" ] || [ "$found" = "$known" ]; then continue; fi
-    echo "the scheduler moved to $(echo "$found" | awk '{ printf "%s ", $1 }')" >&2
+    echo "the scheduler moved to $(echo "$found" | tr '\n' ' ')" >&2
     if nginx -c /etc/nginx/conf.d/nginx.conf -s reload; then known=$found; fi
   done
 }

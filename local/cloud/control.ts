@@ -1,32 +1,39 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Market } from './instance.ts';
 import type { Faults } from './faults.ts';
+import { isSameText } from './keys.ts';
 import type { Ledger } from './ledger.ts';
 import { readBody } from './server.ts';
+import { SNAPSHOT_STATES } from './snapshots.ts';
+
+export type Controls = {
+  readonly faults: Faults;
+  readonly ledger: Ledger;
+  /** Whoever sends it as a bearer token may do anything with this cloud. */
+  readonly token: string;
+};
 
 /** `/_local/*`: faults and the ledger for other processes (a chaos harness, a shell). JSON. */
 export function handleControl(
   request: IncomingMessage,
   response: ServerResponse,
-  faults: Faults,
-  ledger: Ledger,
+  { faults, ledger, token }: Controls,
 ): void {
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://local');
   const reply = (status: number, value: unknown): void => {
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(JSON.stringify(value));
   };
+  if (!isSameText(request.headers.authorization ?? '', `Bearer ${token}`)) {
+    reply(401, { error: 'Send LOCAL_CONTROL_TOKEN of LOCAL_DIR/env as a bearer token.' });
+    return;
+  }
   const route = `${request.method ?? 'GET'} ${pathname}`;
   if (route === 'GET /_local/instances') {
     reply(200, instancesView(ledger));
   } else if (route === 'GET /_local/ledger') {
     reply(200, { instances: instancesView(ledger), calls: ledger.calls(searchParams.get('action') ?? undefined) });
   } else if (route === 'POST /_local/faults') {
-    // A web page cannot send this type without asking first, so no page a developer visits can break the cloud.
-    if (!(request.headers['content-type'] ?? '').startsWith('application/json')) {
-      reply(415, { error: 'content-type must be application/json' });
-      return;
-    }
     void applyFault(request, faults).then(
       () => reply(200, { ok: true }),
       (error: unknown) => reply(400, { error: error instanceof Error ? error.message : String(error) }),
@@ -84,8 +91,44 @@ async function applyFault(request: IncomingMessage, faults: Faults): Promise<voi
       faults.setFreeAddresses(fields.text('subnet'), fields.number('free'));
       return;
     }
+    case 'setOfferings': {
+      faults.setOfferings(fields.text('zone'), fields.optionalTexts('types'));
+      return;
+    }
     case 'setVcpuLimit': {
       faults.setVcpuLimit(fields.optionalNumber('vcpus') ?? Infinity);
+      return;
+    }
+    case 'endAtLaunch': {
+      faults.endAtLaunch(fields.text('reason'), fields.optionalNumber('calls'));
+      return;
+    }
+    case 'endSnapshots': {
+      const state = SNAPSHOT_STATES.find((known) => known === fields.text('state'));
+      if (state === undefined) throw new Error(`state: must be one of ${SNAPSHOT_STATES.join(', ')}`);
+      faults.endSnapshots(state);
+      return;
+    }
+    case 'denyAction': {
+      faults.denyAction(fields.text('action'));
+      return;
+    }
+    case 'permitAction': {
+      faults.permitAction(fields.text('action'));
+      return;
+    }
+    case 'moveBucket': {
+      const answer = fields.optionalText('answer') === 'malformed' ? 'malformed' : 'redirect';
+      faults.moveBucket(fields.text('bucket'), fields.text('region'), answer);
+      return;
+    }
+    case 'limitListing': {
+      faults.limitListing(fields.text('bucket'), fields.text('prefix'));
+      return;
+    }
+    case 'loseZone':
+    case 'restoreZone': {
+      faults[name](fields.text('zone'));
       return;
     }
     case 'freeze':
@@ -165,6 +208,14 @@ class Fields {
     const value = this.optionalText(name);
     if (value === undefined || value === 'on-demand' || value === 'spot') return value;
     throw new Error(`${name}: must be on-demand or spot`);
+  }
+
+  optionalTexts(name: string): string[] | undefined {
+    if (!this.#isGiven(name)) return undefined;
+    const value = this.#values.get(name);
+    const texts = Array.isArray(value) ? value.filter((text): text is string => typeof text === 'string') : [];
+    if (!Array.isArray(value) || texts.length < value.length) throw new Error(`${name}: must be a list of strings`);
+    return texts;
   }
 
   #isGiven(name: string): boolean {

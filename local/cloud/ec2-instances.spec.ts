@@ -7,10 +7,12 @@ import {
   DescribeInstanceStatusCommand,
   DescribeTagsCommand,
   DescribeVolumesCommand,
+  type EbsBlockDevice,
   GetConsoleOutputCommand,
   paginateDescribeInstances,
   RebootInstancesCommand,
   RunInstancesCommand,
+  type SpotMarketOptions,
   StartInstancesCommand,
   StopInstancesCommand,
   TerminateInstancesCommand,
@@ -19,7 +21,7 @@ import { startTestCloud, until, type TestCloud } from './test-support.ts';
 
 let test: TestCloud;
 beforeEach(async () => {
-  test = await startTestCloud();
+  test = await startTestCloud({ profiles: ['job'] });
 });
 afterEach(async () => test.stop());
 
@@ -63,6 +65,9 @@ describe('RunInstances', () => {
       NetworkInterfaces: [{ Status: 'in-use' }],
     });
     expect(instance?.LaunchTime).toBeInstanceOf(Date);
+    expect(instance?.StateReason).toEqual({ Code: 'pending', Message: 'pending' });
+    expect(instance?.PublicIpAddress).toBeUndefined();
+    expect(instance?.NetworkInterfaces?.[0]?.Association).toBeUndefined();
     expect(instance?.PrivateIpAddress).toMatch(/^127\.\d+\.\d+\.\d+$/);
     expect(instance?.PrivateIpAddress).not.toBe('127.0.0.1');
     const id = instance?.InstanceId ?? '';
@@ -72,6 +77,11 @@ describe('RunInstances', () => {
     expect(boot.userData).toBe('#!/bin/sh\necho "Grüße" & <x>\n');
     expect(boot).toMatchObject({ privateIp: instance?.PrivateIpAddress, isFirstBoot: true, instanceType: 't3.small' });
     expect(stateOf(id)).toBe('running');
+    const { Reservations } = await test.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }));
+    const running = Reservations?.[0]?.Instances?.[0];
+    expect(running).toMatchObject({ PublicIpAddress: boot.publicIp, State: { Name: 'running' } });
+    expect(running?.StateReason).toBeUndefined();
+    expect(boot.publicIp).toBe(instance?.PrivateIpAddress);
     const { Tags } = await test.ec2.send(
       new DescribeTagsCommand({ Filters: [{ Name: 'resource-type', Values: ['volume'] }] }),
     );
@@ -94,18 +104,51 @@ describe('RunInstances', () => {
     ['an unknown subnet', { SubnetId: 'subnet-00000000000000000' }, 'InvalidSubnetID.NotFound'],
     ['an unknown group', { SecurityGroupIds: ['sg-00000000000000000'] }, 'InvalidGroup.NotFound'],
     ['an unknown zone', { Placement: { AvailabilityZone: 'us-west-2z' } }, 'InvalidParameterValue'],
+    ['a profile there is none of', { IamInstanceProfile: { Name: 'other' } }, 'InvalidParameterValue'],
+    ['a profile of another account', { IamInstanceProfile: { Arn: profileArn('1', 'job') } }, 'InvalidParameterValue'],
+    ['a profile by both', { IamInstanceProfile: { Name: 'job', Arn: 'x' } }, 'InvalidParameterCombination'],
+    ['spot that stops itself', { ...spot(), InstanceInitiatedShutdownBehavior: 'stop' }, 'InvalidParameterCombination'],
+    ['spot that is stopped', spot({ InstanceInterruptionBehavior: 'stop' }), 'InvalidParameterCombination'],
     ['an unknown key pair', { KeyName: 'mine' }, 'InvalidKeyPair.NotFound'],
     ['more at least than at most', { MinCount: 3, MaxCount: 2 }, 'InvalidParameterValue'],
     ['user-data that is not base64', { UserData: '#!/bin/sh' }, 'InvalidUserData.Malformed'],
     ['user-data over 16 KB', { UserData: Buffer.alloc(16_385).toString('base64') }, 'InvalidUserData.Malformed'],
-    ['a disk smaller than its image', smallDisk(), 'InvalidBlockDeviceMapping'],
+    ['a disk smaller than its image', disk({ VolumeSize: 8 }), 'InvalidBlockDeviceMapping'],
     ['a reserved tag', { TagSpecifications: [instanceTags('aws:x')] }, 'InvalidParameterValue'],
     ['a resource type twice', { TagSpecifications: [instanceTags('a'), instanceTags('b')] }, 'InvalidParameterValue'],
     ['a parameter that is not implemented', { LaunchTemplate: { LaunchTemplateName: 'x' } }, 'UnknownParameter'],
+    ['a disk with a parameter that is not implemented', disk({ VolumeInitializationRate: 100 }), 'UnknownParameter'],
+    ['a tenancy that is not implemented', { Placement: { Tenancy: 'dedicated' } }, 'InvalidParameterValue'],
+    ['spot with a parameter that is not implemented', spot({ BlockDurationMinutes: 60 }), 'UnknownParameter'],
+    ['a placement that is not implemented', { Placement: { GroupName: 'near' } }, 'UnknownParameter'],
     ['only a dry run', { DryRun: true }, 'DryRunOperation'],
   ] as const)('refuses %s', async (_, input, code) => {
     await expect(test.run(input as Parameters<TestCloud['run']>[0])).rejects.toMatchObject({ name: code });
     expect(test.cloud.ledger.instances()).toEqual([]);
+  });
+
+  it('takes a profile by its name or its ARN, and refuses others in EC2’s words', async () => {
+    await expect(test.run({ IamInstanceProfile: { Name: 'job' } })).resolves.toHaveLength(1);
+    await expect(test.run({ IamInstanceProfile: { Arn: profileArn('0', 'job') } })).resolves.toHaveLength(1);
+    await expect(test.run({ IamInstanceProfile: { Name: 'jobs' } })).rejects.toMatchObject({
+      message: 'Value (jobs) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name',
+    });
+  });
+
+  it('tells times in whole seconds', async () => {
+    const [id = ''] = await test.run();
+    const { Reservations } = await test.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }));
+    const instance = Reservations?.[0]?.Instances?.[0];
+    const times = [
+      instance?.LaunchTime,
+      instance?.UsageOperationUpdateTime,
+      instance?.BlockDeviceMappings?.[0]?.Ebs?.AttachTime,
+      instance?.NetworkInterfaces?.[0]?.Attachment?.AttachTime,
+      (await test.ec2.send(new GetConsoleOutputCommand({ InstanceId: id }))).Timestamp,
+    ];
+    expect(times.map((time) => (time?.getTime() ?? NaN) % 1000)).toEqual([0, 0, 0, 0, 0]);
+    const Values = [`${test.cloud.instance(id)?.pendingAt.slice(0, 19)}.000Z`];
+    await expect(describeIds({ Filters: [{ Name: 'launch-time', Values }] })).resolves.toEqual([id]);
   });
 
   it('takes user-data of exactly 16 KB', async () => {
@@ -254,6 +297,22 @@ describe('states', () => {
     expect(again.TerminatingInstances?.[0]?.CurrentState?.Name).toBe('terminated');
   });
 
+  it('asks and changes no more than EC2 lets one call name', async () => {
+    const many = (count: number) => Array.from({ length: count }, () => 'i-00000000000000000');
+    const tooMany = { name: 'InvalidParameterValue', message: expect.stringContaining('the maximum is') };
+    const Tags = [{ Key: 'a', Value: '1' }];
+    for (const command of [
+      new DescribeInstanceStatusCommand({ InstanceIds: many(101) }),
+      new TerminateInstancesCommand({ InstanceIds: many(1001) }),
+      new CreateTagsCommand({ Resources: many(1001), Tags }),
+      new DeleteTagsCommand({ Resources: many(1001), Tags }),
+    ]) {
+      await expect(test.ec2.send(command as TerminateInstancesCommand)).rejects.toMatchObject(tooMany);
+    }
+    const most = test.ec2.send(new TerminateInstancesCommand({ InstanceIds: many(1000) }));
+    await expect(most).rejects.toMatchObject({ name: 'InvalidInstanceID.NotFound' });
+  });
+
   it('terminates none when one id is unknown', async () => {
     const [id = ''] = await test.run();
     const both = test.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id, 'i-00000000000000000'] }));
@@ -397,6 +456,14 @@ function instanceTags(Key: string, Value = 'x') {
   return { ResourceType: 'instance' as const, Tags: [{ Key, Value }] };
 }
 
-function smallDisk() {
-  return { BlockDeviceMappings: [{ DeviceName: '/dev/xvda', Ebs: { VolumeSize: 8 } }] };
+function profileArn(digit: string, name: string) {
+  return `arn:aws:iam::${digit.repeat(12)}:instance-profile/team/${name}`;
+}
+
+function spot(SpotOptions?: SpotMarketOptions) {
+  return { InstanceMarketOptions: { MarketType: 'spot' as const, SpotOptions } };
+}
+
+function disk(Ebs: EbsBlockDevice) {
+  return { BlockDeviceMappings: [{ DeviceName: '/dev/xvda', Ebs }] };
 }

@@ -1,7 +1,9 @@
 import type { Capacity, OfferMatch } from './capacity.ts';
 import { CloudError, statusOf } from './errors.ts';
 import { newestImage } from './images.ts';
-import { STATE_REASONS, type CloudInstance } from './instance.ts';
+import { STATE_REASONS, stateReasonOf, type CloudInstance } from './instance.ts';
+import type { WrongRegionAnswer } from './s3/elsewhere.ts';
+import type { SnapshotState } from './snapshots.ts';
 import type { World } from './world.ts';
 
 /** Trouble on request. `action` is an action of EC2, ECR or S3, or `*` for every one. */
@@ -18,8 +20,28 @@ export type Faults = {
   delayVisibility(delayMs: number): void;
   setCapacity(match: OfferMatch, free: number): void;
   setFreeAddresses(subnetId: string, free: number): void;
+  /** A zone offers these types (`t3.micro`, `t3.*`) and no other from now on; undefined: all, as at first. */
+  setOfferings(zone: string, types?: readonly string[]): void;
   /** Over all types together; Infinity for none. */
   setVcpuLimit(vcpus: number): void;
+  /**
+   * RunInstances succeeds, and what it made is terminated right after pending, for that reason (`Client.InternalError`:
+   * a key of its disk that may not be used; `Client.VolumeLimitExceeded`; `Server.InsufficientInstanceCapacity`): so many
+   * calls, by default all to come.
+   */
+  endAtLaunch(reason: string, calls?: number): void;
+  /** What becomes of snapshots that are begun from now on: `error`, `pending` for ever, or `completed` as at first. */
+  endSnapshots(state: SnapshotState): void;
+  /** The caller's role may not do it, until it is permitted again. */
+  denyAction(action: string): void;
+  permitAction(action: string): void;
+  /** S3 answers for this bucket only to who signs for that region, and tells others of it; by default with a 301. */
+  moveBucket(bucket: string, region: string, answer?: WrongRegionAnswer): void;
+  /** The caller may list this bucket below a prefix only: other lists, and keys that are not there, are refused (403). */
+  limitListing(bucket: string, prefix: string): void;
+  /** Describing instances without ids, or with ids of this zone, fails, until the zone is back. */
+  loseZone(zone: string): void;
+  restoreZone(zone: string): void;
   /** The guest stands still, its address and connections stay; the instance status becomes impaired. */
   freeze(id: string): Promise<void>;
   thaw(id: string): Promise<void>;
@@ -46,7 +68,7 @@ export type Faults = {
   spotNotice(id: string, inSeconds: number): void;
   /** Amazon publishes a newer image: aliases stand for it from now on. */
   publishImage(): void;
-  /** Takes back what waits (failures, lost and late answers, throttling), not what already happened. */
+  /** Takes back what waits (failures, denials, lost and late answers, throttling) or lasts (zones, buckets), not what already happened. */
   clear(): void;
 };
 
@@ -63,6 +85,7 @@ export function createFaults(world: World): FaultPlan {
   const losses: Pending<true>[] = [];
   const delays: Pending<number>[] = [];
   const throttles = new Map<string, number>();
+  const denied = new Set<string>();
   const capacity: Capacity = world.capacity;
 
   const faults: Faults = {
@@ -78,9 +101,22 @@ export function createFaults(world: World): FaultPlan {
     },
     setCapacity: (match, free) => capacity.set(match, free),
     setFreeAddresses: (subnetId, free) => world.network.setFreeAddresses(subnetId, free),
+    setOfferings: (zone, types) => world.offerings.set(zone, types),
     setVcpuLimit: (vcpus) => {
       world.settings.vcpuLimit = vcpus;
     },
+    endAtLaunch: (reason, calls = Infinity) => {
+      world.settings.endAtLaunch = { reason: stateReasonOf(reason), callsLeft: calls };
+    },
+    endSnapshots: (state) => {
+      world.settings.snapshotEnd = state;
+    },
+    denyAction: (action) => void denied.add(action),
+    permitAction: (action) => void denied.delete(action),
+    moveBucket: (bucket, region, answer = 'redirect') => void world.s3.elsewhere.set(bucket, { region, answer }),
+    limitListing: (bucket, prefix) => void world.s3.listable.set(bucket, prefix),
+    loseZone: (zone) => void world.zonesOut.add(zone),
+    restoreZone: (zone) => void world.zonesOut.delete(zone),
     freeze: async (id) => world.machines.freeze(find(world, id), true),
     thaw: async (id) => world.machines.freeze(find(world, id), false),
     kill: (id, by = 'host') => {
@@ -109,6 +145,12 @@ export function createFaults(world: World): FaultPlan {
       losses.length = 0;
       delays.length = 0;
       throttles.clear();
+      denied.clear();
+      world.s3.elsewhere.clear();
+      world.s3.listable.clear();
+      world.zonesOut.clear();
+      world.settings.endAtLaunch = undefined;
+      world.settings.snapshotEnd = 'completed';
     },
   };
   return {
@@ -118,12 +160,26 @@ export function createFaults(world: World): FaultPlan {
       if (Date.now() < until) throw new CloudError('RequestLimitExceeded', 'Request limit exceeded.');
       const failure = takeNext(failures, action);
       if (failure !== undefined) throw failure;
+      if (denied.has(action) || denied.has('*')) throw notAuthorized(world, action);
     },
     afterCall: (action) => ({
       isAnswerLost: takeNext(losses, action) ?? false,
       delayMs: takeNext(delays, action) ?? 0,
     }),
   };
+}
+
+/** As each service says it; EC2's text names the caller, the resource, and holds a message that only administrators can decode. */
+function notAuthorized({ accountId, region }: World, action: string): CloudError {
+  if (/Object|Bucket/.test(action)) return new CloudError('AccessDenied', 'Access Denied');
+  const [service, code] =
+    action === 'GetAuthorizationToken' ? ['ecr', 'AccessDeniedException'] : ['ec2', 'UnauthorizedOperation'];
+  const user = `arn:aws:sts::${accountId}:assumed-role/scheduler-api/i-0123456789abcdef0`;
+  const denial = `User: ${user} is not authorized to perform: ${service}:${action} on resource: arn:aws:${service}:${region}:${accountId}:* because no identity-based policy allows the ${service}:${action} action.`;
+  if (service === 'ecr') return new CloudError(code, denial, 400);
+  const encoded = Buffer.from(denial.repeat(4)).toString('base64url');
+  const message = `You are not authorized to perform this operation. ${denial} Encoded authorization failure message: ${encoded}`;
+  return new CloudError(code, message);
 }
 
 type Pending<T> = { readonly action: string; readonly value: T; left: number };

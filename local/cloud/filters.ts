@@ -10,7 +10,7 @@ export type FilterValues<T> = (resource: T, name: string) => readonly string[] |
  */
 export function readFilters<T>(params: Params, values: FilterValues<T>, sample: T): (resource: T) => boolean {
   const filters = params.structs('Filter').map((filter) => {
-    const name = filter.required('Name');
+    const name = filter.only(['Name', 'Value']).required('Name');
     const patterns = filter.list('Value');
     if (values(sample, name) === undefined) {
       throw new CloudError('InvalidParameterValue', `The filter '${name}' is invalid`);

@@ -2,7 +2,7 @@ import { createPrivateKey, generateKeyPair, sign, X509Certificate, type KeyObjec
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { writeCertificate } from './certificate.ts';
+import { writeCertificate } from '../../src/agent-keys/certificate.ts';
 import type { CloudInstance } from './instance.ts';
 
 /** The key that signs identity documents, kept in the state folder: whoever trusts its certificate still does after a restart. */

@@ -28,6 +28,18 @@ export function createImages(): Image[] {
       date: '20260105',
       rootGiB: 8,
     }),
+    // Many of other makers call their root device so: a mapping of /dev/xvda is then a second volume, and the root stays
+    // as small as it is.
+    {
+      ...image({
+        name: 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260105',
+        ownerId: '099720109477',
+        date: '20260105',
+        rootGiB: 8,
+      }),
+      ownerAlias: undefined,
+      rootDevice: '/dev/sda1',
+    },
     // A stranger's image with Amazon's naming and a later date: whoever forgets to ask for the owner gets this one.
     {
       ...image({

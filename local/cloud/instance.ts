@@ -83,6 +83,18 @@ export const STATE_REASONS = {
   },
 } as const satisfies Record<string, StateReason>;
 
+/** EC2's words for a state reason's code, as far as it has any of its own. */
+export function stateReasonOf(code: string): StateReason {
+  return { code, message: `${code}: ${LAUNCH_FAILURES[code] ?? 'Internal error on launch'}` };
+}
+
+const LAUNCH_FAILURES: Readonly<Record<string, string>> = {
+  'Client.InternalError': 'Client error on launch',
+  'Client.InvalidSnapshot.NotFound': 'The specified snapshot was not found',
+  'Client.VolumeLimitExceeded': 'Volume limit exceeded',
+  'Server.InsufficientInstanceCapacity': 'There was insufficient capacity available to satisfy the launch request',
+};
+
 export function isAlive(instance: CloudInstance): boolean {
   return instance.state !== 'terminated';
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { CallRecord } from './ledger.ts';
 import type { CloudInstance, InstanceState, StateReason } from './instance.ts';
 import type { LaunchRecord } from './launches.ts';
+import type { CloudSnapshot } from './snapshots.ts';
 
 /** What has to outlive the process, one JSON line each, in the order it happened. */
 export type JournalEntry =
@@ -19,6 +20,7 @@ export type JournalEntry =
   | { readonly kind: 'launch'; readonly launch: LaunchRecord }
   | { readonly kind: 'tags'; readonly id: string; readonly tags: readonly (readonly [string, string])[] }
   | { readonly kind: 'address'; readonly allocationId: string; readonly publicIp: string | undefined }
+  | { readonly kind: 'snapshot'; readonly id: string; readonly snapshot: CloudSnapshot | undefined }
   | { readonly kind: 'call'; readonly call: CallRecord };
 
 export type Journal = {

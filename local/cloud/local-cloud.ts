@@ -2,25 +2,33 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { join } from 'node:path';
 import { claimAddressBlock } from './address-block.ts';
-import { handleControl } from './control.ts';
+import { createAuthenticator } from './authenticate.ts';
+import { handleControl, type Controls } from './control.ts';
 import { ecrPasswordOf } from './ecr.ts';
 import { createFaults, type Faults } from './faults.ts';
+import { isLoopbackOr } from './front-door.ts';
 import { identityDocument, openIdentity } from './identity.ts';
 import type { CloudInstance } from './instance.ts';
 import { openJournal, type Journal } from './journal.ts';
+import { clientEnvironment, openKeys, type Keys } from './keys.ts';
 import { createCallLog, type Ledger } from './ledger.ts';
 import { createMachines } from './machines.ts';
 import { createMetadataService, SHARED_PREFIX, type MetadataService } from './metadata-service.ts';
+import type { NetworkIds } from './network.ts';
 import { createRandom, type Random } from './random.ts';
 import type { InstanceRuntime } from './runtime.ts';
 import { openObjectStore } from './s3/store.ts';
 import { createRequestListener, type ServerOptions } from './server.ts';
-import { createWorld, releaseResources, type World } from './world.ts';
+import { createWorld, followState, type World } from './world.ts';
+
+export const DEFAULT_REGION = 'us-west-2';
 
 export type CloudOptions = {
   /** EC2 and S3 (path style) on 127.0.0.1; 0 = any. The instances' metadata services use the same port on their addresses. */
   readonly port: number;
-  /** Ledger, objects and the identity key are kept here between runs; none = memory only. One cloud at a time. */
+  /** Names besides those of loopback under which clients ask: lower case, without port. Default none. */
+  readonly hosts?: readonly string[];
+  /** Ledger, objects, the keys of clients and the identity key are kept here between runs; none = memory only. One cloud at a time. */
   readonly stateDir?: string;
   /** EC2's published token buckets, or none. Default `ec2`. */
   readonly quotas?: 'ec2' | 'none';
@@ -36,6 +44,16 @@ export type CloudOptions = {
   readonly statusCheckMs?: number;
   /** Default none. */
   readonly vcpuLimit?: number;
+  /** Names of the instance profiles there are; any other is refused at a launch. Default none. */
+  readonly profiles?: readonly string[];
+  /** Sizes in GiB of the volumes there are besides the disks of instances, by id. Default none. */
+  readonly volumes?: Readonly<Record<string, number>>;
+  /** A snapshot is `pending` so long. Default 2000 (EC2: minutes, and hours for a first one). */
+  readonly snapshotMs?: number;
+  /** Types, or families as `t3.*`, by the name of their zone; a zone that is not named offers all. Default: all do. */
+  readonly offerings?: Readonly<Record<string, readonly string[]>>;
+  /** Ids that its network is to have. Default: those of the region. */
+  readonly networkIds?: NetworkIds;
   readonly runtime: InstanceRuntime;
   /** Ids, delays and choices are drawn from it. Default: another one each time. */
   readonly seed?: number;
@@ -50,6 +68,9 @@ export type LocalCloud = {
   readonly identityCertificatePem: string;
   readonly accountId: string;
   readonly region: string;
+  readonly keys: Keys;
+  /** Variables by which the AWS SDKs and the AWS CLI find this cloud and sign for it. */
+  readonly clientEnvironment: Readonly<Record<string, string>>;
   /** What its registries want as the password of `AWS`. */
   readonly ecrPassword: string;
   readonly ledger: Ledger;
@@ -62,7 +83,7 @@ export type LocalCloud = {
 /** EC2, IMDSv2 and S3 on loopback. Instances of an earlier run on the same state folder are read as terminated. */
 export async function startLocalCloud(options: CloudOptions): Promise<LocalCloud> {
   const { runtime, stateDir } = options;
-  const region = options.region ?? 'us-west-2';
+  const region = options.region ?? DEFAULT_REGION;
   const accountId = options.accountId ?? '000000000000';
   const listener = Promise.withResolvers<RequestListener>();
   // The world needs the port (addresses follow from it) before the first request can be answered.
@@ -78,6 +99,7 @@ export async function startLocalCloud(options: CloudOptions): Promise<LocalCloud
     const journal = await openJournal(stateDir);
     undo.push(() => journal.close());
     const identity = await openIdentity(stateDir);
+    const keys = await openKeys(stateDir);
     const store = await openObjectStore(stateDir === undefined ? undefined : join(stateDir, 's3'));
     await runtime.open?.({ id: cloudId(journal, port, stateDir), port, endpoint });
 
@@ -96,7 +118,7 @@ export async function startLocalCloud(options: CloudOptions): Promise<LocalCloud
       closeMetadata: metadata.close,
       onState: (instance) => {
         writeState(journal, instance);
-        releaseResources(world, instance);
+        followState(world, instance);
       },
     });
     const world: World = createWorld({
@@ -106,6 +128,8 @@ export async function startLocalCloud(options: CloudOptions): Promise<LocalCloud
       settings: settingsOf(options),
       random,
       blockBase: block.base,
+      networkIds: options.networkIds ?? {},
+      offerings: options.offerings ?? {},
       journal,
       machines,
     });
@@ -115,8 +139,18 @@ export async function startLocalCloud(options: CloudOptions): Promise<LocalCloud
     );
     const ledger: Ledger = { instances: () => [...world.instances.values()], calls: calls.calls };
     const faultPlan = createFaults(world);
-    const handleOwn = ownPaths(metadata, faultPlan.faults, ledger);
-    listener.resolve(createRequestListener({ world, store, faultPlan, calls, flush: journal.flush, handleOwn }));
+    listener.resolve(
+      createRequestListener({
+        world,
+        store,
+        faultPlan,
+        calls,
+        authenticate: createAuthenticator(keys, region),
+        isOurName: isLoopbackOr(options.hosts ?? []),
+        flush: journal.flush,
+        handleOwn: ownPaths(metadata, { faults: faultPlan.faults, ledger, token: keys.controlToken }),
+      }),
+    );
 
     let stopped: Promise<void> | undefined;
     return {
@@ -124,6 +158,8 @@ export async function startLocalCloud(options: CloudOptions): Promise<LocalCloud
       identityCertificatePem: identity.certificatePem,
       accountId,
       region,
+      keys,
+      clientEnvironment: { ...clientEnvironment(keys, region), AWS_ENDPOINT_URL: endpoint },
       ecrPassword: ecrPasswordOf({ accountId, region }),
       ledger,
       faults: faultPlan.faults,
@@ -153,6 +189,10 @@ function settingsOf(options: CloudOptions): World['settings'] {
     terminatedTagsMs: options.terminatedTagsMs ?? HOUR_MS / 6,
     statusCheckMs: options.statusCheckMs ?? 10_000,
     vcpuLimit: options.vcpuLimit ?? Infinity,
+    profiles: options.profiles ?? [],
+    volumes: options.volumes ?? {},
+    snapshotMs: options.snapshotMs ?? 2_000,
+    snapshotEnd: 'completed',
     // EC2's default quota of elastic addresses per region.
     addressLimit: options.quotas === 'none' ? Infinity : 5,
   };
@@ -179,11 +219,11 @@ function writeState(journal: Journal, instance: CloudInstance): void {
   else journal.append({ kind: 'state', id, state, at, reason });
 }
 
-function ownPaths(metadata: MetadataService, faults: Faults, ledger: Ledger): ServerOptions['handleOwn'] {
+function ownPaths(metadata: MetadataService, controls: Controls): ServerOptions['handleOwn'] {
   return (request, response) => {
     const path = request.url ?? '/';
     if (path.startsWith(SHARED_PREFIX)) metadata.handleShared(request, response);
-    else if (path.startsWith('/_local/')) handleControl(request, response, faults, ledger);
+    else if (path.startsWith('/_local/')) handleControl(request, response, controls);
     else return false;
     return true;
   };

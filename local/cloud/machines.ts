@@ -1,10 +1,14 @@
+import { gunzipSync } from 'node:zlib';
 import { STATE_REASONS, type CloudInstance, type InstanceState, type StateReason } from './instance.ts';
 import type { BootedInstance, Disturbance, HaltReason, InstanceRuntime } from './runtime.ts';
 
 /** Moves instances through their states; every effect on a guest goes through here, one at a time per instance. */
 export type Machines = {
-  /** `pending`, then `running` after the boot delay, then the runtime boots. */
-  start(instance: CloudInstance): void;
+  /**
+   * `pending`, then `running` after the boot delay, then the runtime boots. With `endsWith` it never runs: `terminated`
+   * right after `pending`, as when EC2 can neither open its disk nor find it a host.
+   */
+  start(instance: CloudInstance, endsWith?: StateReason): void;
   /** Nothing when it is on its way already. */
   terminate(instance: CloudInstance, reason: StateReason, how?: 'terminate' | 'kill'): void;
   stop(instance: CloudInstance, reason: StateReason): void;
@@ -87,7 +91,7 @@ export function createMachines(options: MachinesOptions): Machines {
     imageId: instance.spec.imageId,
     instanceType: instance.spec.instanceType,
     availabilityZone: instance.spec.availabilityZone,
-    userData: Buffer.from(instance.userData, 'base64').toString(),
+    userData: readUserData(instance.userData),
     isFirstBoot: instance.bootCount === 0,
     metadataEndpoint,
     signal,
@@ -154,9 +158,15 @@ export function createMachines(options: MachinesOptions): Machines {
   };
 
   return {
-    start: (instance) => {
+    start: (instance, endsWith) => {
       instance.pendingAt = new Date().toISOString();
       enter(instance, 'pending');
+      if (endsWith !== undefined) {
+        after(instance, END_AT_LAUNCH_MS, () => {
+          if (instance.state === 'pending') enter(instance, 'terminated', endsWith);
+        });
+        return;
+      }
       after(instance, options.bootDelayMs(), () => {
         if (instance.state !== 'pending') return;
         enter(instance, 'running');
@@ -192,9 +202,12 @@ export function createMachines(options: MachinesOptions): Machines {
   };
 }
 
+const LONGEST_UNPACKED = 1_048_576;
 const CONSOLE_KEPT = 64 * 1024;
 /** Shorter than on EC2, long enough that callers meet `shutting-down`. */
 const SHUTDOWN_MS = 100;
+/** Long enough that the answer to RunInstances says `pending`, as EC2's does. */
+const END_AT_LAUNCH_MS = 20;
 const HALT_TIMEOUT_MS = 15_000;
 /** A guest that does not even start; docker mode starts a process and a socket, simulated mode nothing. */
 const BOOT_TIMEOUT_MS = 60_000;
@@ -225,6 +238,17 @@ async function untilAborted(promise: Promise<void>, signal: AbortSignal): Promis
 
 async function pause(delayMs: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, delayMs));
+}
+
+/** Unpacks what is compressed, as cloud-init does. */
+function readUserData(base64: string): string {
+  const bytes = Buffer.from(base64, 'base64');
+  const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b;
+  try {
+    return (isPacked ? gunzipSync(bytes, { maxOutputLength: LONGEST_UNPACKED }) : bytes).toString();
+  } catch {
+    return bytes.toString();
+  }
 }
 
 function describe(error: unknown): string {

@@ -1,6 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:net';
+import { refusalOf, refuse } from './front-door.ts';
 import type { CloudInstance } from './instance.ts';
 import { metadataAnswer, type MetadataSource } from './metadata.ts';
 
@@ -9,21 +10,28 @@ export type MetadataService = {
   /** @returns the endpoint without a trailing slash */
   readonly open: (instance: CloudInstance) => Promise<string>;
   readonly close: (instance: CloudInstance) => void;
-  /** `/_imds/<instance id>/latest/…` on the cloud's own address, for systems with one loopback address only. */
+  /** `/_imds/<a secret of the instance>/latest/…` on the cloud's own address, for systems with one loopback address only. */
   handleShared(request: IncomingMessage, response: ServerResponse): void;
   closeAll(): void;
 };
 
 export function createMetadataService(port: number, source: MetadataSource): MetadataService {
-  const open = new Map<string, { instance: CloudInstance; listener: Server | undefined }>();
+  const open = new Map<string, { listener: Server | undefined; secret: string }>();
   const byAddress = new Map<string, CloudInstance>();
+  // Where all instances share an address, whoever reaches it would else be any of them: other instances' containers, too.
+  const bySecret = new Map<string, CloudInstance>();
   const key = randomBytes(32);
 
   const http = createHttpServer((request, response) => {
     // Which address was called tells which instance asked: there is nothing else on it to reach.
     const instance = byAddress.get(request.socket.localAddress ?? '');
-    if (instance === undefined) request.socket.destroy();
-    else respond(request, response, instance, request.url ?? '/');
+    if (instance === undefined) {
+      request.socket.destroy();
+      return;
+    }
+    const refusal = refusalOf(request, (host) => host === instance.privateIp);
+    if (refusal === undefined) respond(request, response, instance, request.url ?? '/');
+    else refuse(response, refusal);
   });
 
   const respond = (request: IncomingMessage, response: ServerResponse, instance: CloudInstance, path: string): void => {
@@ -37,19 +45,25 @@ export function createMetadataService(port: number, source: MetadataSource): Met
     open: async (instance) => {
       const listener = createServer((socket) => http.emit('connection', socket));
       const isListening = await listen(listener, instance.privateIp, port);
-      open.set(instance.id, { instance, listener: isListening ? listener : undefined });
-      if (!isListening) return `http://127.0.0.1:${port}${SHARED_PREFIX}${instance.id}`;
+      const secret = randomBytes(32).toString('hex');
+      open.set(instance.id, { listener: isListening ? listener : undefined, secret });
+      if (!isListening) {
+        bySecret.set(secret, instance);
+        return `http://127.0.0.1:${port}${SHARED_PREFIX}${secret}`;
+      }
       byAddress.set(instance.privateIp, instance);
       return `http://${instance.privateIp}:${port}`;
     },
     close: (instance) => {
-      open.get(instance.id)?.listener?.close();
+      const { listener, secret = '' } = open.get(instance.id) ?? {};
+      listener?.close();
       open.delete(instance.id);
+      bySecret.delete(secret);
       byAddress.delete(instance.privateIp);
     },
     handleShared: (request, response) => {
-      const [id = '', ...path] = (request.url ?? '').slice(SHARED_PREFIX.length).split('/');
-      const instance = open.get(id)?.instance;
+      const [secret = '', ...path] = (request.url ?? '').slice(SHARED_PREFIX.length).split('/');
+      const instance = bySecret.get(secret);
       if (instance === undefined) request.socket.destroy();
       else respond(request, response, instance, `/${path.join('/')}`);
     },
@@ -57,6 +71,7 @@ export function createMetadataService(port: number, source: MetadataSource): Met
       for (const { listener } of open.values()) listener?.close();
       open.clear();
       byAddress.clear();
+      bySecret.clear();
       http.closeAllConnections();
     },
   };

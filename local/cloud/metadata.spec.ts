@@ -1,6 +1,8 @@
 import { verify, X509Certificate } from 'node:crypto';
+import { request } from 'node:http';
+import { createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { startTestCloud, type TestCloud } from './test-support.ts';
+import { startTestCloud, until, type TestCloud } from './test-support.ts';
 
 let test: TestCloud;
 beforeEach(async () => {
@@ -77,6 +79,56 @@ describe('the metadata service', () => {
         for (;;) await fetch(`${endpoint}/latest/meta-data/`);
       })(),
     ).rejects.toThrow('fetch failed');
+  });
+});
+
+describe('who reads an instance’s metadata', () => {
+  it.each([
+    ['a name that was pointed at it', { host: 'page.test' }],
+    ['the name of this machine', { host: 'localhost' }],
+    ['the address of another instance', { host: '127.91.255.254' }],
+    ['a web page', { origin: 'http://page.test' }],
+    ['an image of a web page', { 'sec-fetch-site': 'cross-site' }],
+  ])('is not %s, even with a token', async (_, headers) => {
+    const { endpoint, token } = await boot({ UserData: Buffer.from('#!/bin/sh\n').toString('base64') });
+    for (const [method, path] of [
+      ['GET', 'user-data'],
+      ['PUT', 'api/token'],
+    ] as const) {
+      // prettier-ignore
+      const given = { 'x-aws-ec2-metadata-token': token, 'x-aws-ec2-metadata-token-ttl-seconds': '60', ...headers };
+      const status = await new Promise((resolve, reject) => {
+        const sent = request(`${endpoint}/latest/${path}`, { method, headers: given, agent: false });
+        sent.on('response', (response) => resolve(response.resume().statusCode)).on('error', reject);
+        sent.end();
+      });
+      expect(status).toBe(403);
+    }
+  });
+
+  it('is not whoever shares the address of this machine with it, where instances have none of their own', async () => {
+    await test.stop();
+    test = await startTestCloud({ bootMs: 300 });
+    const [id = ''] = await test.run();
+    const { privateIp } = test.cloud.instance(id)!;
+    const { port } = new URL(test.cloud.endpoint);
+    const occupant = createServer().listen(Number(port), privateIp);
+    try {
+      const { metadataEndpoint } = await test.runtime.booted(id);
+      expect(metadataEndpoint).toMatch(new RegExp(`^${test.cloud.endpoint}/_imds/[0-9a-f]{64}$`));
+      const tokenAt = async (endpoint: string) => {
+        const headers = { 'x-aws-ec2-metadata-token-ttl-seconds': '60' };
+        return (await fetch(`${endpoint}/latest/api/token`, { method: 'PUT', headers })).status;
+      };
+      expect(await tokenAt(metadataEndpoint)).toBe(200);
+      await expect(tokenAt(`${test.cloud.endpoint}/_imds/${id}`)).rejects.toThrow('fetch failed');
+      await expect(tokenAt(`${metadataEndpoint.slice(0, -1)}_`)).rejects.toThrow('fetch failed');
+      test.cloud.faults.kill(id);
+      await until(() => test.cloud.instance(id)?.state === 'terminated', 'the end of the instance');
+      await expect(tokenAt(metadataEndpoint)).rejects.toThrow('fetch failed');
+    } finally {
+      occupant.close();
+    }
   });
 });
 

@@ -67,6 +67,23 @@ describe('the default VPC', () => {
     expect(SecurityGroups).toMatchObject([{ GroupName: 'default', VpcId: subnet?.VpcId }]);
   });
 
+  it('has the ids that it is given', async () => {
+    const networkIds = { subnets: ['subnet-0a', 'subnet-0b', 'subnet-0c'], securityGroup: 'sg-0a' };
+    const second = await startTestCloud({ networkIds });
+    try {
+      const { Subnets = [] } = await second.ec2.send(new DescribeSubnetsCommand({ SubnetIds: networkIds.subnets }));
+      expect(Subnets.map(({ AvailabilityZone }) => AvailabilityZone)).toEqual([
+        'us-west-2a',
+        'us-west-2b',
+        'us-west-2c',
+      ]);
+      const [id = ''] = await second.run({ SubnetId: 'subnet-0b', SecurityGroupIds: ['sg-0a'] });
+      expect(second.cloud.instance(id)?.spec.availabilityZone).toBe('us-west-2b');
+    } finally {
+      await second.stop();
+    }
+  });
+
   it('has other addresses than a second cloud that runs at the same time', async () => {
     const second = await startTestCloud();
     try {

@@ -17,7 +17,14 @@ export type SecurityGroup = {
   readonly vpcId: string;
 };
 
-/** The default VPC: three subnets in three zones, one security group. Ids depend on the region only. */
+/** Of what Terraform made elsewhere, say: what user data names must be here under the same ids. */
+export type NetworkIds = {
+  /** Of the zones a, b and c. */
+  readonly subnets?: readonly string[];
+  readonly securityGroup?: string;
+};
+
+/** The default VPC: three subnets in three zones, one security group. Ids depend on the region only, but for those given. */
 export type Network = {
   readonly vpcId: string;
   readonly subnets: readonly Subnet[];
@@ -33,16 +40,17 @@ export type Network = {
   giveBackElasticAddress(address: string): void;
 };
 
-export function createNetwork(region: string, base: number): Network {
+export function createNetwork(region: string, base: number, ids: NetworkIds = {}): Network {
   const vpcId = stableId('vpc', region);
   const pools = new Map<string, Pool>();
   const subnets = ['a', 'b', 'c'].map((letter, index): Subnet => {
     const availabilityZone = `${region}${letter}`;
-    const id = stableId('subnet', availabilityZone);
+    const id = ids.subnets?.[index] ?? stableId('subnet', availabilityZone);
     const first = base + index * SUBNET_SIZE;
     pools.set(id, createPool(first));
     return { id, vpcId, availabilityZone, availabilityZoneId: `lcl1-az${index + 1}`, cidr: `${toAddress(first)}/20` };
   });
+  const groupId = ids.securityGroup ?? stableId('sg', region);
   const elastic = createPool(base + 3 * SUBNET_SIZE);
   const poolOf = (subnetId: string): Pool => {
     const pool = pools.get(subnetId);
@@ -52,7 +60,7 @@ export function createNetwork(region: string, base: number): Network {
   return {
     vpcId,
     subnets,
-    securityGroups: [{ id: stableId('sg', region), name: 'default', description: 'default VPC security group', vpcId }],
+    securityGroups: [{ id: groupId, name: 'default', description: 'default VPC security group', vpcId }],
     freeAddresses: (subnetId) => poolOf(subnetId).free(),
     takeAddress: (subnetId) => {
       const address = poolOf(subnetId).take();

@@ -33,6 +33,13 @@ export class Params {
     return [...this.#node.children.keys()];
   }
 
+  /** Itself. @throws UnknownParameter for a part of another name: what nobody reads would be silently left out */
+  only(names: readonly string[]): this {
+    const unknown = this.names().find((name) => !names.includes(name));
+    if (unknown === undefined) return this;
+    throw new CloudError('UnknownParameter', `The parameter ${this.#prefix}${unknown} is not recognized`);
+  }
+
   has(name: string): boolean {
     return this.#node.children.has(name);
   }

@@ -11,8 +11,9 @@ afterEach(async () => test.stop());
 
 const stateOf = (id: string) => test.cloud.instance(id)?.state;
 const control = async (path: string, body?: unknown) => {
-  const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
-  const answer = await fetch(`${test.cloud.endpoint}/_local/${path}`, body === undefined ? {} : post);
+  const headers = { authorization: `Bearer ${test.cloud.keys.controlToken}` };
+  const post = { method: 'POST', headers, body: JSON.stringify(body) };
+  const answer = await fetch(`${test.cloud.endpoint}/_local/${path}`, body === undefined ? { headers } : post);
   return { status: answer.status, json: (await answer.json()) as Record<string, unknown> };
 };
 
@@ -122,6 +123,44 @@ describe('capacity', () => {
   });
 });
 
+describe('offerings', () => {
+  const inZone = (AvailabilityZone: string) => ({ Placement: { AvailabilityZone } });
+
+  it('of a zone are by type or family, and refused elsewhere in EC2’s words', async () => {
+    await test.stop();
+    test = await startTestCloud({ offerings: { 'us-west-2a': ['t3.*'], 'us-west-2c': ['t3.small', 'm5.*'] } });
+    await expect(test.run(inZone('us-west-2a'))).resolves.toHaveLength(1);
+    await expect(test.run({ ...inZone('us-west-2c'), InstanceType: 't3.small' })).resolves.toHaveLength(1);
+    const error = await test.run(inZone('us-west-2c')).catch((caught: unknown) => caught);
+    expect(error).toMatchObject({
+      name: 'Unsupported',
+      message:
+        'Your requested instance type (t3.micro) is not supported in your requested Availability Zone (us-west-2c). Please retry your request by not specifying an Availability Zone or choosing us-west-2a, us-west-2b.',
+      $metadata: { httpStatusCode: 400 },
+    });
+  });
+
+  it('decide where a launch without a zone goes, and what a full zone recommends', async () => {
+    await test.stop();
+    test = await startTestCloud({ quotas: 'none' });
+    test.cloud.faults.setOfferings('us-west-2a', []);
+    test.cloud.faults.setOfferings('us-west-2b', ['t3.small']);
+    for (let times = 0; times < 3; times += 1) {
+      const [id = ''] = await test.run();
+      expect(test.cloud.instance(id)?.spec.availabilityZone).toBe('us-west-2c');
+    }
+    test.cloud.faults.setCapacity({ subnet: 'us-west-2c' }, 0);
+    await expect(test.run(inZone('us-west-2c'))).rejects.toThrow(/additional capacity\.$/);
+    test.cloud.faults.setOfferings('us-west-2c', []);
+    await expect(test.run()).rejects.toMatchObject({
+      name: 'Unsupported',
+      message: expect.stringMatching(/^The requested/),
+    });
+    test.cloud.faults.setOfferings('us-west-2a');
+    await expect(test.run()).resolves.toHaveLength(1);
+  });
+});
+
 describe('faults', () => {
   it('fail the next calls before they take effect', async () => {
     test.cloud.faults.failNext('RunInstances', { code: 'InternalError' }, 2);
@@ -204,6 +243,34 @@ describe('faults', () => {
     await until(() => stateOf(id) === 'terminated', 'terminated');
     expect(test.cloud.instance(id)?.stateReason?.code).toBe('Server.SpotInstanceTermination');
   });
+
+  it('end what was launched before it runs, for as many calls as asked for', async () => {
+    test.cloud.faults.endAtLaunch('Client.InternalError', 1);
+    const [id = ''] = await test.run();
+    await until(() => stateOf(id) === 'terminated', 'terminated');
+    expect(test.cloud.instance(id)?.stateReason).toEqual({
+      code: 'Client.InternalError',
+      message: 'Client.InternalError: Client error on launch',
+    });
+    expect(test.cloud.instance(id)?.history.map(({ state }) => state)).toEqual(['pending', 'terminated']);
+    const [next = ''] = await test.run();
+    await test.runtime.booted(next);
+    expect(test.runtime.boots.map((boot) => boot.id)).toEqual([next]);
+  });
+
+  it('refuse an action that the caller may not do, in EC2’s words', async () => {
+    test.cloud.faults.denyAction('RunInstances');
+    await expect(test.run()).rejects.toMatchObject({
+      name: 'UnauthorizedOperation',
+      $metadata: { httpStatusCode: 403 },
+      message: expect.stringMatching(
+        /^You are not authorized .* arn:aws:sts::.* Encoded authorization failure message: /,
+      ),
+    });
+    expect(test.cloud.ledger.instances()).toEqual([]);
+    test.cloud.faults.clear();
+    await expect(test.run()).resolves.toHaveLength(1);
+  });
 });
 
 describe('the control port', () => {
@@ -211,11 +278,19 @@ describe('the control port', () => {
     const fault = { fault: 'failNext', action: 'RunInstances', code: 'Unsupported', message: 'not here' };
     await expect(control('faults', fault)).resolves.toMatchObject({ status: 200 });
     await expect(test.run()).rejects.toMatchObject({ name: 'Unsupported', message: 'not here' });
+    const zone = 'us-west-2a';
+    await expect(control('faults', { fault: 'setOfferings', zone, types: ['m5.*'] })).resolves.toHaveProperty(
+      'status',
+      200,
+    );
+    await expect(test.run({ Placement: { AvailabilityZone: zone } })).rejects.toMatchObject({ name: 'Unsupported' });
+    await expect(control('faults', { fault: 'setOfferings', zone })).resolves.toHaveProperty('status', 200);
     const [id] = await test.run({ UserData: Buffer.from('a secret').toString('base64') });
     const { json } = await control('ledger?action=RunInstances');
     expect(json).toMatchObject({
       instances: [{ id, hasUserData: true }],
       calls: [
+        { action: 'RunInstances', outcome: 'Unsupported', status: 400 },
         { action: 'RunInstances', outcome: 'Unsupported', status: 400 },
         { outcome: 'ok', instanceIds: [id] },
       ],
@@ -229,6 +304,10 @@ describe('the control port', () => {
     [{ fault: 'explode' }, "there is no 'explode'"],
     [{ fault: 'throttle', action: 'RunInstances' }, 'ms: must be a number'],
     [{ fault: 'setCapacity', market: 'black' }, 'market: must be'],
+    [{ fault: 'endAtLaunch' }, 'reason: must be a string'],
+    [{ fault: 'denyAction' }, 'action: must be a string'],
+    [{ fault: 'setOfferings', zone: 'us-west-2a', types: 't3.*' }, 'types: must be a list of strings'],
+    [{ fault: 'setOfferings', types: ['t3.*'] }, 'zone: must be a string'],
     [{ fault: 'kill', id: 'i-0' }, 'no instance i-0'],
     [{ fault: 'reboot', id: 'i-0' }, 'no instance i-0'],
     [{ fault: 'killAgent', id: 'i-0' }, 'no instance i-0'],
@@ -236,10 +315,5 @@ describe('the control port', () => {
     const { status, json } = await control('faults', body);
     expect(status).toBe(400);
     expect(json.error).toContain(message);
-  });
-
-  it('takes no form from a web page', async () => {
-    const answer = await fetch(`${test.cloud.endpoint}/_local/faults`, { method: 'POST', body: '{"fault":"clear"}' });
-    expect(answer.status).toBe(415);
   });
 });

@@ -72,7 +72,7 @@ export type BootedInstance = {
   readonly imageId: string;
   readonly instanceType: string;
   readonly availabilityZone: string;
-  /** Decoded from base64; '' when none was given. */
+  /** Decoded from base64 and unpacked, as by cloud-init; '' when none was given. */
   readonly userData: string;
   readonly isFirstBoot: boolean;
   /** No trailing slash: `PUT ${metadataEndpoint}/latest/api/token`. Answers for this instance only. */

@@ -11,6 +11,7 @@ import {
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
+  ListBucketsCommand,
   ListObjectsV2Command,
   paginateListObjectsV2,
   PutObjectCommand,
@@ -88,6 +89,14 @@ describe.each(['memory', 'disk'])('S3 in %s', (where) => {
     expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
     await expect(put('lock', 'yours', { IfNoneMatch: '*' })).rejects.toMatchObject({ name: 'PreconditionFailed' });
     await expect(put('lock', 'x', { IfMatch: '"0"' })).rejects.toMatchObject({ name: 'PreconditionFailed' });
+  });
+
+  it('tells times in whole seconds', async () => {
+    await put('a', '1');
+    const { Contents } = await test.s3.send(new ListObjectsV2Command({ Bucket }));
+    const { Buckets } = await test.s3.send(new ListBucketsCommand({}));
+    const times = [Contents?.[0]?.LastModified, (await get('a')).LastModified, Buckets?.[0]?.CreationDate];
+    expect(times.map((time) => (time?.getTime() ?? NaN) % 1000)).toEqual([0, 0, 0]);
   });
 
   it('lists by prefix, delimiter and page', async () => {

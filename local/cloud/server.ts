@@ -1,10 +1,15 @@
-import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { randomUUID } from 'node:crypto';
+import type { Authenticator, Service } from './authenticate.ts';
 import { CloudError } from './errors.ts';
 import { answerEc2, ec2ErrorBody } from './ec2/dispatch.ts';
 import type { FaultPlan } from './faults.ts';
 import { answerEcr, ecrActionOf, ecrErrorBody } from './ecr.ts';
-import type { CallLog, CallRecord } from './ledger.ts';
+import { refusalOf, refuse } from './front-door.ts';
+import type { CallLog } from './ledger.ts';
+import { headersOfError, refuseWrongRegion, regionOf, regionToVerify } from './s3/elsewhere.ts';
+import { refuseHidden, refuseListing } from './s3/hidden-keys.ts';
+import { checkPayload } from './s3/payload.ts';
 import { readS3Request, s3ErrorBody } from './s3/requests.ts';
 import type { ObjectStore } from './s3/store.ts';
 import type { World } from './world.ts';
@@ -14,6 +19,9 @@ export type ServerOptions = {
   readonly store: ObjectStore;
   readonly faultPlan: FaultPlan;
   readonly calls: CallLog;
+  readonly authenticate: Authenticator;
+  /** The names under which this cloud may be asked. */
+  readonly isOurName: (host: string) => boolean;
   /** Everything the call changed is on disk. */
   readonly flush: () => void;
   /** The cloud's own paths; true when it took the request. */
@@ -23,6 +31,11 @@ export type ServerOptions = {
 /** EC2 Query, ECR and S3 (path style) on one port: ECR names a target, EC2 an Action at `/`. */
 export function createRequestListener(options: ServerOptions): RequestListener {
   return (request, response) => {
+    const refusal = refusalOf(request, options.isOurName);
+    if (refusal !== undefined) {
+      refuse(response, refusal);
+      return;
+    }
     if (options.handleOwn(request, response)) return;
     void answer(options, request, response).catch(() => request.socket.destroy());
   };
@@ -40,8 +53,16 @@ export async function readBody(request: IncomingMessage, mostBytes: number): Pro
   return Buffer.concat(parts);
 }
 
+type Call = {
+  readonly service: Service;
+  readonly method: string;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly requestId: string;
+  readonly request: IncomingMessage;
+};
+
 type Answer = {
-  readonly service: CallRecord['service'];
   readonly action: string;
   readonly status: number;
   readonly outcome: string;
@@ -55,29 +76,23 @@ const LONGEST_FORM = 1024 * 1024;
 const LONGEST_OBJECT = 256 * 1024 * 1024;
 
 async function answer(options: ServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const requestId = randomUUID();
-  const [path = '/', queryText = ''] = (request.url ?? '/').split('?');
-  const query = new URLSearchParams(queryText);
-  const isEc2 = path === '/' && (request.method === 'POST' || query.has('Action'));
-  const ecrAction = ecrActionOf(request.headers['x-amz-target']);
-  const given =
-    ecrAction !== undefined
-      ? await answerEcrCall(options, request, ecrAction, requestId)
-      : isEc2
-        ? await answerEc2Call(options, request, query, requestId)
-        : await answerS3Call(options, request, { path, query }, requestId);
-
-  const isEffective = given.outcome === 'ok';
-  const { isAnswerLost, delayMs } = isEffective
-    ? options.faultPlan.afterCall(given.action)
-    : { isAnswerLost: false, delayMs: 0 };
+  const call = readCall(request);
+  const body = await admit(options, call).catch(toCloudError);
+  if (body instanceof CloudError) {
+    // Not in the ledger, which holds what somebody with the keys has called: anybody could fill the disk with it.
+    send(call, response, failure(call, 'refused', body));
+    return;
+  }
+  const given = await ANSWERS[call.service](options, call, body);
+  const { isAnswerLost, delayMs } =
+    given.outcome === 'ok' ? options.faultPlan.afterCall(given.action) : { isAnswerLost: false, delayMs: 0 };
   options.calls.add({
     at: new Date().toISOString(),
-    service: given.service,
+    service: call.service,
     action: given.action,
     outcome: isAnswerLost ? 'answer-lost' : given.outcome,
     status: given.status,
-    requestId,
+    requestId: call.requestId,
     ...(given.clientToken !== undefined && { clientToken: given.clientToken }),
     ...(given.instanceIds !== undefined &&
       given.instanceIds.length > 0 && { instanceIds: given.instanceIds.slice(0, 1000) }),
@@ -88,90 +103,98 @@ async function answer(options: ServerOptions, request: IncomingMessage, response
     return;
   }
   if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs).unref());
-  const isHead = request.method === 'HEAD';
+  send(call, response, given);
+}
+
+function readCall(request: IncomingMessage): Call {
+  const { method = 'GET', url = '/', headers } = request;
+  const [, path = '/', queryText = ''] = /^([^?]*)\??(.*)$/s.exec(url) ?? [];
+  const query = new URLSearchParams(queryText);
+  const isEc2 = path === '/' && (method === 'POST' || query.has('Action'));
+  const service = ecrActionOf(headers['x-amz-target']) !== undefined ? 'ecr' : isEc2 ? 'ec2' : 's3';
+  return { service, method, path, query, requestId: randomUUID(), request };
+}
+
+/** The body, once it is known that the caller has the keys; of S3, where it may be long, not before. @throws CloudError */
+async function admit({ authenticate, world }: ServerOptions, { service, request, ...call }: Call): Promise<Buffer> {
+  const { headers } = request;
+  if (service !== 's3') {
+    const body = await readBody(request, LONGEST_FORM);
+    await authenticate(service, { ...call, headers, body });
+    return body;
+  }
+  const verified = await authenticate(service, { ...call, headers }, signedFor(world, call.path, request));
+  const body = await readBody(request, LONGEST_OBJECT);
+  await checkPayload(headers, body, verified);
+  return body;
+}
+
+function send({ service, method, request }: Call, response: ServerResponse, given: Answer): void {
+  // What is left of a refused body must be read, or the client meets a reset instead of the answer.
+  request.resume();
   response.writeHead(given.status, {
     'content-length': Buffer.byteLength(given.body),
     ...given.headers,
-    server: SERVERS[given.service],
+    server: SERVERS[service],
   });
-  response.end(isHead ? undefined : given.body);
+  response.end(method === 'HEAD' ? undefined : given.body);
 }
 
 const SERVERS = { ec2: 'AmazonEC2', ecr: 'AmazonECR', s3: 'AmazonS3' } as const;
 
-async function answerEcrCall(
-  { world, faultPlan }: ServerOptions,
-  request: IncomingMessage,
-  action: string,
-  requestId: string,
-): Promise<Answer> {
-  const headers = { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': requestId };
+const ANSWERS: Readonly<Record<Service, (options: ServerOptions, call: Call, body: Buffer) => Promise<Answer>>> = {
+  ecr: async (options, call) => Promise.resolve(answerEcrCall(options, call)),
+  ec2: async (options, call, body) => Promise.resolve(answerEc2Call(options, call, body)),
+  s3: answerS3Call,
+};
+
+function answerEcrCall({ world, faultPlan }: ServerOptions, call: Call): Answer {
+  const action = ecrActionOf(call.request.headers['x-amz-target']) ?? 'unknown';
   try {
-    await readBody(request, LONGEST_FORM);
-    if (!isSigned(request.headers, new URLSearchParams())) {
-      throw new CloudError('MissingAuthenticationToken', 'Request is missing Authentication Token');
-    }
     faultPlan.beforeCall(action);
-    return { service: 'ecr', action, status: 200, outcome: 'ok', headers, body: answerEcr(world, action) };
+    return { action, status: 200, outcome: 'ok', headers: headersOf(call), body: answerEcr(world, action) };
   } catch (error) {
-    const cause = toCloudError(error);
-    return { service: 'ecr', action, status: cause.status, outcome: cause.code, headers, body: ecrErrorBody(cause) };
+    return failure(call, action, toCloudError(error));
   }
 }
 
-async function answerEc2Call(
-  { world, faultPlan }: ServerOptions,
-  request: IncomingMessage,
-  query: URLSearchParams,
-  requestId: string,
-): Promise<Answer> {
-  const headers = { 'content-type': 'text/xml;charset=UTF-8', 'x-amzn-requestid': requestId };
-  let action = query.get('Action') ?? 'unknown';
-  let clientToken: string | undefined;
+function answerEc2Call({ world, faultPlan }: ServerOptions, call: Call, form: Buffer): Answer {
+  const { method, query, requestId } = call;
+  const pairs = method === 'POST' ? new URLSearchParams([...query, ...new URLSearchParams(form.toString())]) : query;
+  const action = pairs.get('Action') ?? 'unknown';
+  const clientToken = pairs.get('ClientToken') ?? undefined;
   try {
-    const form = await readBody(request, LONGEST_FORM);
-    const pairs =
-      request.method === 'POST' ? new URLSearchParams([...query, ...new URLSearchParams(form.toString())]) : query;
-    action = pairs.get('Action') ?? action;
-    clientToken = pairs.get('ClientToken') ?? undefined;
     faultPlan.beforeCall(action);
-    const { body, instances } = answerEc2(world, { pairs, isSigned: isSigned(request.headers, query), requestId });
+    const { body, instances } = answerEc2(world, { pairs, requestId });
     const instanceIds = instances.map(({ id }) => id);
-    return { service: 'ec2', action, status: 200, outcome: 'ok', headers, body, clientToken, instanceIds };
+    return { action, status: 200, outcome: 'ok', headers: headersOf(call), body, clientToken, instanceIds };
   } catch (error) {
-    const cause = toCloudError(error);
-    const body = ec2ErrorBody(cause, requestId);
-    return { service: 'ec2', action, status: cause.status, outcome: cause.code, headers, body, clientToken };
+    return { ...failure(call, action, toCloudError(error)), clientToken };
   }
 }
 
-async function answerS3Call(
-  { world, store, faultPlan }: ServerOptions,
-  request: IncomingMessage,
-  { path, query }: { path: string; query: URLSearchParams },
-  requestId: string,
-): Promise<Answer> {
-  const common = { 'x-amz-request-id': requestId, 'x-amz-id-2': 'local-cloud' };
-  const method = request.method ?? 'GET';
+async function answerS3Call({ world, store, faultPlan }: ServerOptions, call: Call, raw: Buffer): Promise<Answer> {
+  const { method, path, query, request } = call;
   let action = `${method} object`;
+  const { elsewhere, listable } = world.s3;
   try {
-    const operation = readS3Request({ method, path, query, headers: request.headers, region: world.region });
+    const region = regionOf(elsewhere, path, world.region);
+    const operation = readS3Request({ method, path, query, headers: request.headers, region });
     action = operation.action;
-    const raw = await readBody(request, LONGEST_OBJECT);
-    if (!isSigned(request.headers, query)) throw new CloudError('AccessDenied', 'Access Denied');
     faultPlan.beforeCall(action);
+    refuseWrongRegion(elsewhere, path, signedFor(world, path, request));
+    if (action === 'ListObjectsV2') refuseListing(listable, path, query);
     const isWrite = method !== 'GET' && method !== 'HEAD';
     const given = await (isWrite ? inTurn(store, () => operation.run(store, raw)) : operation.run(store, raw));
-    const headers = { ...common, ...given.headers };
-    return { service: 's3', action, status: given.status, outcome: 'ok', headers, body: given.body ?? '' };
+    const headers = { ...headersOf(call), ...given.headers };
+    return { action, status: given.status, outcome: 'ok', headers, body: given.body ?? '' };
   } catch (error) {
-    // What is left of a refused body must be read, or the client meets a reset instead of the answer.
-    request.resume();
-    const cause = toCloudError(error);
-    const headers = { ...common, 'content-type': 'application/xml' };
-    const body = method === 'HEAD' ? '' : s3ErrorBody(cause, path, requestId);
-    return { service: 's3', action, status: cause.status, outcome: cause.code, headers, body };
+    return failure(call, action, refuseHidden(listable, path, toCloudError(error)));
   }
+}
+
+function signedFor(world: World, path: string, { headers: { authorization } }: IncomingMessage): string {
+  return regionToVerify(world.s3.elsewhere, { path, authorization, ours: world.region });
 }
 
 const turns = new WeakMap<ObjectStore, Promise<unknown>>();
@@ -184,11 +207,30 @@ async function inTurn<T>(store: ObjectStore, write: () => T | Promise<T>): Promi
   return turn;
 }
 
-function isSigned(headers: IncomingHttpHeaders, query: URLSearchParams): boolean {
-  return (
-    /^AWS4-(HMAC-SHA256|ECDSA-P256-SHA256) .*Signature=/.test(headers.authorization ?? '') ||
-    query.has('X-Amz-Signature')
-  );
+function headersOf({ service, requestId }: Call): Record<string, string> {
+  switch (service) {
+    case 'ec2':
+      return { 'content-type': 'text/xml;charset=UTF-8', 'x-amzn-requestid': requestId };
+    case 'ecr':
+      return { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': requestId };
+    case 's3':
+      return { 'x-amz-request-id': requestId, 'x-amz-id-2': 'local-cloud' };
+  }
+}
+
+function failure(call: Call, action: string, cause: CloudError): Answer {
+  const { service, method, path, requestId } = call;
+  const told = { action, status: cause.status, outcome: cause.code };
+  switch (service) {
+    case 'ec2':
+      return { ...told, headers: headersOf(call), body: ec2ErrorBody(cause, requestId) };
+    case 'ecr':
+      return { ...told, headers: headersOf(call), body: ecrErrorBody(cause) };
+    case 's3': {
+      const headers = { ...headersOf(call), ...headersOfError(cause), 'content-type': 'application/xml' };
+      return { ...told, headers, body: method === 'HEAD' ? '' : s3ErrorBody(cause, path, requestId) };
+    }
+  }
 }
 
 function toCloudError(error: unknown): CloudError {

@@ -42,4 +42,5 @@ const RESOURCE_TYPES: Readonly<Record<string, string>> = {
   sg: 'security-group',
   vpc: 'vpc',
   ami: 'image',
+  snap: 'snapshot',
 };

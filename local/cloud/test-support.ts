@@ -31,7 +31,7 @@ export async function startTestCloud(options: Partial<CloudOptions> = {}): Promi
   const config = {
     endpoint: cloud.endpoint,
     region: 'us-west-2',
-    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    credentials: cloud.keys,
     maxAttempts: 1,
   };
   const ec2 = new EC2Client(config);

@@ -1,12 +1,16 @@
 import { createBuckets, type Buckets } from './buckets.ts';
 import { createCapacity, type Capacity } from './capacity.ts';
-import { STATE_REASONS, type CloudInstance } from './instance.ts';
+import { STATE_REASONS, type CloudInstance, type StateReason } from './instance.ts';
 import { createImages, type Image } from './images.ts';
 import type { Journal } from './journal.ts';
 import { createLaunches, type Launches } from './launches.ts';
 import type { Machines } from './machines.ts';
-import { createNetwork, type Network } from './network.ts';
+import { createNetwork, type Network, type NetworkIds } from './network.ts';
+import { createOfferings, type Offerings } from './offerings.ts';
 import type { Random } from './random.ts';
+import type { Elsewhere } from './s3/elsewhere.ts';
+import type { Listable } from './s3/hidden-keys.ts';
+import type { CloudSnapshot, SnapshotState } from './snapshots.ts';
 import { createTagStore, type TagStore } from './tag-store.ts';
 
 /** Everything the EC2 actions work on. Lives in memory; the journal is what survives. */
@@ -20,9 +24,16 @@ export type World = {
   readonly images: Image[];
   readonly buckets: Buckets;
   readonly capacity: Capacity;
+  readonly offerings: Offerings;
   readonly launches: Launches;
   readonly tags: TagStore;
   readonly addresses: Map<string, ElasticAddress>;
+  /** In the order in which they were begun. */
+  readonly snapshots: Map<string, CloudSnapshot>;
+  /** What is unusual about buckets. */
+  readonly s3: { readonly elsewhere: Elsewhere; readonly listable: Listable };
+  /** Zones that are out. */
+  readonly zonesOut: Set<string>;
   /** All instances ever, by id, in the order of launch. */
   readonly instances: Map<string, CloudInstance>;
   /** A resource id never given out before. */
@@ -30,6 +41,8 @@ export type World = {
   nextSequence(): number;
   /** An elastic address was allocated, or released when undefined. */
   onAddress(allocationId: string, publicIp: string | undefined): void;
+  /** A snapshot was begun, or deleted when undefined. */
+  onSnapshot(id: string, snapshot: CloudSnapshot | undefined): void;
   /** Set once the machines exist: they need the world, and actions need them. */
   machines: Machines;
 };
@@ -43,6 +56,15 @@ export type WorldSettings = {
   readonly statusCheckMs: number;
   vcpuLimit: number;
   readonly addressLimit: number;
+  /** Names of the instance profiles there are. */
+  readonly profiles: readonly string[];
+  /** Sizes in GiB of the volumes there are besides the disks of instances. */
+  readonly volumes: Readonly<Record<string, number>>;
+  readonly snapshotMs: number;
+  /** What becomes of snapshots that are begun from now on. */
+  snapshotEnd: SnapshotState;
+  /** What RunInstances makes ends before it runs, for so many calls. */
+  endAtLaunch?: { readonly reason: StateReason; callsLeft: number } | undefined;
 };
 
 export type ElasticAddress = {
@@ -59,6 +81,9 @@ export type WorldOptions = {
   readonly settings: WorldSettings;
   readonly random: Random;
   readonly blockBase: number;
+  readonly networkIds: NetworkIds;
+  /** Types by zone; a zone that is not named has all. */
+  readonly offerings: Readonly<Record<string, readonly string[]>>;
   readonly journal: Journal;
   readonly machines: Machines;
 };
@@ -66,7 +91,7 @@ export type WorldOptions = {
 export function createWorld(options: WorldOptions): World {
   const { journal, random, region } = options;
   const instances = readInstances(journal);
-  const network = createNetwork(region, options.blockBase);
+  const network = createNetwork(region, options.blockBase, options.networkIds);
   const launches = journal.earlier.flatMap((entry) => (entry.kind === 'launch' ? [entry.launch] : []));
   const earlierTags = journal.earlier.flatMap((entry) => (entry.kind === 'tags' ? [entry] : []));
   const tags = createTagStore(
@@ -74,8 +99,9 @@ export function createWorld(options: WorldOptions): World {
     (id, changed) => journal.append({ kind: 'tags', id, tags: [...changed] }),
   );
   const addresses = readAddresses(journal, network);
-  const used = new Set([...instances.keys(), ...addresses.keys()]);
-  let sequence = Math.max(0, ...[...instances.values()].map((instance) => instance.sequence));
+  const snapshots = readSnapshots(journal);
+  const used = new Set([...instances.keys(), ...addresses.keys(), ...snapshots.keys()]);
+  let sequence = Math.max(0, ...[...instances.values(), ...snapshots.values()].map((one) => one.sequence));
   return {
     region,
     accountId: options.accountId,
@@ -85,9 +111,13 @@ export function createWorld(options: WorldOptions): World {
     images: createImages(),
     buckets: createBuckets(options.quotas, Date.now),
     capacity: createCapacity(),
+    offerings: createOfferings(options.offerings),
     launches: createLaunches(launches, (launch) => journal.append({ kind: 'launch', launch })),
     tags,
     addresses,
+    snapshots,
+    s3: { elsewhere: new Map(), listable: new Map() },
+    zonesOut: new Set(),
     instances,
     newId: (prefix) => {
       // A seed repeats its ids in every run; the ledger of earlier runs keeps an id from meaning two instances.
@@ -100,12 +130,14 @@ export function createWorld(options: WorldOptions): World {
     },
     nextSequence: () => (sequence += 1),
     onAddress: (allocationId, publicIp) => journal.append({ kind: 'address', allocationId, publicIp }),
+    onSnapshot: (id, snapshot) => journal.append({ kind: 'snapshot', id, snapshot }),
     machines: options.machines,
   };
 }
 
-/** Frees what a state no longer holds. */
-export function releaseResources(world: World, instance: CloudInstance): void {
+/** Gives what comes with a state, and frees what it no longer holds. */
+export function followState(world: World, instance: CloudInstance): void {
+  if (instance.state === 'running') instance.publicIp ??= automaticPublicIp(instance);
   if (instance.state !== 'stopped' && instance.state !== 'terminated') return;
   world.capacity.giveBack(instance.id);
   if (instance.state === 'stopped') {
@@ -124,6 +156,11 @@ export function releaseResources(world: World, instance: CloudInstance): void {
   }
   world.tags.delete(instance.networkInterfaceId);
   instance.spec.blockDevices.forEach((device) => world.tags.delete(device.volumeId));
+}
+
+/** What EC2 gives by itself; the private one, as nothing translates addresses on loopback, and this way it answers. */
+export function automaticPublicIp({ spec, state, privateIp }: CloudInstance): string | undefined {
+  return spec.hasPublicIp && (state === 'running' || state === 'stopping') ? privateIp : undefined;
 }
 
 function readInstances(journal: Journal): Map<string, CloudInstance> {
@@ -169,4 +206,14 @@ function readAddresses(journal: Journal, network: Network): Map<string, ElasticA
     journal.append({ kind: 'address', allocationId, publicIp: undefined });
   }
   return addresses;
+}
+
+function readSnapshots(journal: Journal): Map<string, CloudSnapshot> {
+  const snapshots = new Map<string, CloudSnapshot>();
+  for (const entry of journal.earlier) {
+    if (entry.kind !== 'snapshot') continue;
+    if (entry.snapshot === undefined) snapshots.delete(entry.id);
+    else snapshots.set(entry.id, entry.snapshot);
+  }
+  return snapshots;
 }

@@ -8,6 +8,11 @@ export function toXml(name: string, value: XmlValue, attributes = ''): string {
   return inner === '' ? `<${name}${attributes}/>` : `<${name}${attributes}>${inner}</${name}>`;
 }
 
+/** EC2 and S3 know whole seconds only, and write a fraction all the same. */
+export function wireTime(time: Date): string {
+  return `${time.toISOString().slice(0, 19)}.000Z`;
+}
+
 export function escapeXml(text: string): string {
   return text.replace(UNSAFE, (character) => ESCAPES[character] ?? '\uFFFD');
 }
@@ -15,7 +20,7 @@ export function escapeXml(text: string): string {
 function content(value: Exclude<XmlValue, undefined>): string {
   if (typeof value === 'string') return escapeXml(value);
   if (typeof value !== 'object') return String(value);
-  if (value instanceof Date) return value.toISOString();
+  if (value instanceof Date) return wireTime(value);
   if (isList(value)) return value.map((item) => toXml('item', item)).join('');
   return Object.entries(value)
     .map(([name, child]) => toXml(name, child))

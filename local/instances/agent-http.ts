@@ -1,6 +1,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import { Readable } from 'node:stream';
+import { pinnedAgent, WrongKey } from './pinned-tls.ts';
 
 export type HttpAnswer = { status: number; headers: http.IncomingHttpHeaders; body: Buffer };
 
@@ -13,6 +14,8 @@ export type HttpRequest = {
   signal: AbortSignal;
   /** One connection each time, as a fresh curl has. */
   isSingleUse?: boolean;
+  /** Whoever has none of these keys is sent nothing, and no authority is asked. */
+  pins?: readonly string[];
 };
 
 /** A thousand simulated agents live in one process: their polls share these and stay open between requests. */
@@ -21,21 +24,28 @@ const keptAlive = {
   'https:': new https.Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets: 256 }),
 };
 
+/** As curl takes them, which Docker's own limit is far above: an order to pull may carry a key file. */
+export const LONGEST_HEADERS = 300 * 1024;
+
 /**
  * One request, its whole answer.
- * @throws Error with curl's exit code as `code` for anything but a complete answer in time: 7 refused, 28 timed out, 52 closed.
+ * @throws Error with curl's exit code as `code` for anything but a complete answer in time: 7 refused, 28 timed out, 52 closed, 90 a
+ * key that is none of the pins.
  */
 export async function httpRequest(url: string, options: HttpRequest): Promise<HttpAnswer> {
-  const { method = 'GET', headers = {}, body, timeoutMs, signal, isSingleUse = false } = options;
+  const { method = 'GET', headers = {}, body, timeoutMs, signal, isSingleUse = false, pins = [] } = options;
   const target = new URL(url);
   const isTls = target.protocol === 'https:';
-  const agent = isSingleUse ? false : keptAlive[isTls ? 'https:' : 'http:'];
+  if (pins.length > 0 && !isTls) throw new CurlError(1);
+  const kept = pins.length > 0 ? pinnedAgent(pins, isSingleUse) : keptAlive[isTls ? 'https:' : 'http:'];
+  const agent = isSingleUse && pins.length === 0 ? false : kept;
   const stream = isStream(body) ? Readable.from(body, { objectMode: false }) : undefined;
   const content = body === undefined || isStream(body) ? {} : { 'content-length': String(Buffer.byteLength(body)) };
   let timer: NodeJS.Timeout | undefined;
   const limit = { isOver: false };
   const send = isTls ? https.request : http.request;
-  const request = send(target, { method, headers: { ...headers, ...content }, agent, signal });
+  const maxHeaderSize = LONGEST_HEADERS;
+  const request = send(target, { method, headers: { ...headers, ...content }, agent, signal, maxHeaderSize });
   try {
     return await new Promise((resolve, reject) => {
       timer = setTimeout(() => {
@@ -85,6 +95,7 @@ export class CurlError extends Error {
 }
 
 function exitCode(error: unknown): number {
+  if (error instanceof WrongKey) return 90;
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ECONNREFUSED') return 7;
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 6;

@@ -1,8 +1,19 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { get } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ensureAgentKeys } from '../../src/agent-keys/agent-keys.ts';
 import { agentsHere, hasCurl, shellAgent, type AgentUnderTest } from './testing/agents-under-test.ts';
 import { IDENTITY, startFakeMetadata } from './testing/fake-metadata.ts';
 import { FakeScheduler } from './testing/fake-scheduler.ts';
@@ -69,7 +80,7 @@ describe.each(agentsHere())('%s', (_name, create) => {
       ...IDENTITY,
       secret: expect.stringMatching(HEX_TOKEN),
       token: expect.stringMatching(HEX_TOKEN),
-      agent: '2',
+      agent: '3',
       after: '0',
       publicIp: '203.0.113.7',
     });
@@ -103,6 +114,14 @@ describe.each(agentsHere())('%s', (_name, create) => {
     ]);
     const removed = await api.result(api.docker('DELETE', '/containers/job?force=1'));
     expect(removed.headers['result-status']).toBe('204');
+  });
+
+  it('hands a key file on to the engine as the password of a registry, as long as one may be', async () => {
+    await agent.start();
+    const auth = 'c2VjcmV0'.repeat(12 * 1024);
+    const pull = api.docker('POST', '/images/create?fromImage=hello-web&tag=1', { 'Docker-Registry-Auth': auth });
+    expect((await api.result(pull)).headers['result-status']).toBe('200');
+    expect(agent.engineCalls.map(({ headers }) => headers['x-registry-auth'] === auth)).toEqual([true]);
   });
 
   it('keeps only the last bytes of a long answer', async () => {
@@ -214,6 +233,12 @@ describe.each(agentsHere())('%s', (_name, create) => {
       ['malformed Order-Timeout', { 'Order-Timeout': '1;reboot' }],
       ['malformed Order-Timeout', { 'Order-Timeout': '0' }],
       ['malformed Docker-Max-Bytes', { 'Docker-Max-Bytes': '-1' }],
+      ['malformed Docker-Content-Type', { 'Docker-Content-Type': 'a/b$(id)' }],
+      ['malformed Docker-Content-Type', { 'Docker-Content-Type': 'json' }],
+      ['malformed Order-Once', { 'Order-Once': '$(id)' }],
+      ['malformed Stream-Name', { 'Order-Kind': 'stream', 'Stream-Content-Type': 'a/b', 'Stream-Name': '../token' }],
+      ['malformed Stream-Name', { 'Order-Kind': 'stream', 'Stream-Content-Type': 'a/b' }],
+      ['malformed Stream-Content-Type', { 'Order-Kind': 'stream', 'Stream-Name': 'x', 'Stream-Content-Type': 'a' }],
       ['malformed Docker-Registry-Auth', { 'Docker-Registry-Auth': 'a\tb' }],
       ['unknown order kind', { 'Order-Kind': 'log' }],
       ['unknown order kind', { 'Order-Kind': '*) reboot' }],
@@ -315,6 +340,168 @@ describe.each(agentsHere())('%s', (_name, create) => {
     await agent.start();
     expect((await api.result(api.order({ 'Order-Kind': 'shutdown' }))).headers['result-status']).toBe('200');
     await eventually(() => agent.shutdowns().includes('-h now'));
+  });
+
+  it('carries an order that says so out once: after its death nobody knows, and it says that', async () => {
+    await agent.start();
+    await webIsUp();
+    const wait = '/containers/job/wait?condition=next-exit';
+    const once = api.docker('POST', wait, { 'Order-Mode': 'background', 'Order-Once': 'yes' });
+    const calls = () => agent.engineCalls.filter(({ path }) => path === wait).length;
+    await eventually(() => calls() === 1);
+    await agent.kill();
+    await agent.start();
+    const { headers, body } = await api.result(once);
+    expect([headers['result-status'], headers['result-error'], body]).toEqual([
+      '0',
+      'unknown: the agent ended while it carried this out',
+      'unknown: the agent ended while it carried this out\n',
+    ]);
+    expect(calls()).toBe(1);
+    // One that is not interrupted is answered as any other.
+    const whole = api.docker('GET', '/images/none/json', { 'Order-Once': 'yes' });
+    expect((await api.result(whole)).headers['result-status']).toBe('404');
+  });
+
+  describe('streams', () => {
+    const events = (headers: Record<string, string> = {}) =>
+      api.order({
+        'Order-Kind': 'stream',
+        'Order-Mode': 'background',
+        'Stream-Name': 'events',
+        'Stream-Content-Type': 'application/octet-stream',
+        'Stream-Follow': 'yes',
+        'Docker-Path': '/events?filters=%7B%7D',
+        ...headers,
+      });
+    const at = (second: number) => `17000000${String(second).padStart(2, '0')}.000000001`;
+    /** Docker: every event from a time on, and then what comes, until `end`. */
+    const docker = (count: number, end?: Promise<unknown>) => {
+      agent.engine.intercept = ({ pathname, searchParams }) => {
+        if (pathname !== '/events') return undefined;
+        const since = searchParams.get('since') ?? '';
+        const lines = Array.from({ length: count }, (_, n) => `${at(n)} event ${n}\n`).filter((line) => line > since);
+        const body = Buffer.from(lines.join(''));
+        const stream = async function* () {
+          if (body.length > 0) yield body;
+          await end;
+        };
+        return { status: 200, body: Buffer.alloc(0), stream: stream() };
+      };
+    };
+    // A kill costs a repeat at most, which the API passes over.
+    const seen = () => [...new Set(api.streams.flatMap(({ lines }) => lines.map((line) => line.split(' event ')[1])))];
+    const asked = () => agent.engineCalls.filter(({ path }) => path.startsWith('/events')).map(({ path }) => path);
+
+    it('leave as they come, go on where they were acknowledged, and are asked for again when they end', async () => {
+      docker(3);
+      api.trouble.stream.push({ status: 503 });
+      await agent.start();
+      const number = events();
+      await api.until(() => seen().length >= 3);
+      docker(5);
+      await api.until(() => seen().length >= 5);
+      expect(seen()).toEqual(['0', '1', '2', '3', '4']);
+      expect(new Set(api.streams.map(({ type }) => type))).toEqual(new Set(['application/octet-stream']));
+      expect(asked()[0]).toBe('/events?filters=%7B%7D&since=0');
+      expect(asked().at(-1)).toBe(`/events?filters=%7B%7D&since=${at(2).replace(/1$/, '2')}`);
+      await agent.kill();
+      docker(6);
+      await agent.start();
+      await api.until(() => seen().includes('5'));
+      expect(seen()).toEqual(['0', '1', '2', '3', '4', '5']);
+      // The next one of its name takes its place, and the state of the one before.
+      const next = events();
+      docker(7);
+      await api.until(() => api.streams.at(-1)?.number === next && seen().includes('6'));
+      expect(seen()).toEqual(['0', '1', '2', '3', '4', '5', '6']);
+      expect(api.results(number)).toEqual([]);
+    });
+
+    it('end with an answer once Docker has ended one that is not to be followed', async () => {
+      docker(2);
+      await agent.start();
+      expect((await api.result(events({ 'Stream-Follow': 'no' }))).headers['result-status']).toBe('200');
+      expect(seen()).toEqual(['0', '1']);
+    });
+
+    it('tell what Docker refuses, and end when the API gives them up', async () => {
+      await agent.start();
+      expect((await api.result(events({ 'Docker-Path': '/nothing' }))).headers['result-status']).toBe('404');
+      docker(1);
+      api.trouble.stream.push({ status: 409 });
+      const given = events();
+      await api.until(() => api.trouble.stream.length === 0);
+      await api.result(api.docker('GET', '/images/none/json'));
+      const before = asked().length;
+      await sleep(2_500);
+      expect([asked().length, api.results(given)]).toEqual([before, []]);
+    });
+  });
+
+  describe('with pins', () => {
+    let directory: string;
+    let keys: { pins: string[]; current: string; next: string };
+
+    beforeEach(async () => {
+      directory = mkdtempSync(join(tmpdir(), 'pins-'));
+      const pins = [...(await ensureAgentKeys(directory))];
+      const pem = (name: string) => readFileSync(join(directory, `${name}.pem`), 'utf8');
+      keys = { pins, current: pem('current'), next: pem('next') };
+    });
+    afterEach(() => rmSync(directory, { recursive: true }));
+
+    const createPinned = async (at: FakeScheduler) => {
+      await agent.remove();
+      const address = `127.77.0.${++lastAddress}`;
+      agent = await create({ apiUrl: at.url, pins: keys.pins, metadataEndpoint: metadata.endpoint, address });
+      await agent.start();
+    };
+    const opened = async (pem?: string, port?: number) => {
+      await api.close();
+      api = await new FakeScheduler(pem).open(port);
+      return Number(new URL(api.url).port);
+    };
+
+    it('obeys who has the first or the second key, whatever its certificate says', async () => {
+      const port = await opened(keys.current);
+      await createPinned(api);
+      expect((await api.result(api.docker('GET', '/images/none/json'))).headers['result-status']).toBe('404');
+      const [{ token } = { token: '' }] = api.registrations;
+      await opened(keys.next, port);
+      // Who knows no token is told who this is.
+      await api.until(() => api.registrations.length > 0);
+      expect(api.registrations[0]?.token).toBe(token);
+      api.docker('GET', '/images/none/json');
+      expect((await api.result(api.docker('GET', '/images/none/json'))).headers['result-status']).toBe('404');
+    });
+
+    it('sends nothing to an impostor, not even to be registered, and goes on once the right one is back', async () => {
+      const [other] = await ensureAgentKeys(join(directory, 'of-another'));
+      const impostor = readFileSync(join(directory, 'of-another/current.pem'), 'utf8');
+      expect(keys.pins).not.toContain(other);
+      const port = await opened(impostor);
+      await createPinned(api);
+      await eventually(() => api.connections > 1);
+      expect([api.registrations, api.polls]).toEqual([[], []]);
+
+      await opened(keys.current, port);
+      expect((await api.result(api.docker('GET', '/images/none/json'))).headers['result-status']).toBe('404');
+      await opened(impostor, port);
+      api.docker('POST', '/containers/create?name=evil', { body: CONTAINER });
+      const calls = agent.engineCalls.length;
+      await eventually(() => api.connections > 1);
+      expect([api.registrations, api.polls, agent.engineCalls.length]).toEqual([[], [], calls]);
+    }, 90_000);
+
+    it('speaks to nobody in clear text', async () => {
+      const port = await opened(keys.current);
+      await createPinned(api);
+      await api.until(() => api.registrations.length > 0);
+      await opened(undefined, port);
+      await sleep(3_000);
+      expect([api.registrations, api.polls]).toEqual([[], []]);
+    });
   });
 
   it('watches for the end of a spot instance', async () => {

@@ -11,7 +11,8 @@ export type AgentDisk = {
   /** Any answer of the scheduler starts the dead-man switch over. */
   renews: boolean;
   probe?: number;
-  logs?: number;
+  /** Number of the newest order of each stream: `logs`, `stream-<name>`. */
+  readonly streams: Map<string, number>;
   readonly orders: Map<number, Order>;
 };
 
@@ -19,13 +20,17 @@ export type Order = {
   readonly number: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
-  /** Of an order to ship logs. */
+  /** Of a stream: where its next segment begins. */
   since?: string;
+  /** Of one to be carried out once: it may have been. */
+  hasBegun?: boolean;
   result?: { headers: Record<string, string>; body: Buffer };
 };
 
 export type AgentWorld = {
   readonly apiUrl: string;
+  /** `sha256//<base64>=` of the keys that may answer there; none: who a certificate authority vouches for. */
+  readonly pins: readonly string[];
   readonly launchSecret: string;
   readonly metadataEndpoint: string;
   readonly disk: AgentDisk;
@@ -43,5 +48,5 @@ export type AgentWorld = {
 };
 
 export function newDisk(): AgentDisk {
-  return { isRegistered: false, renews: false, after: 0, orders: new Map() };
+  return { isRegistered: false, renews: false, after: 0, streams: new Map(), orders: new Map() };
 }

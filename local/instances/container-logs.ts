@@ -10,11 +10,13 @@ export type LogOptions = {
   readonly sinceNs: bigint;
 };
 
+/** A line, or a piece of one that is longer than Docker's buffer. */
 type Line = {
   readonly number: number;
   readonly stream: 'stdout' | 'stderr';
   readonly atNs: bigint;
-  readonly text: string;
+  /** With its newline, if it has one. */
+  readonly bytes: Buffer;
 };
 
 /** The newest lines of one container, answered the way Docker's logs endpoint frames them. */
@@ -25,11 +27,25 @@ export class ContainerLogs {
   #lastNs = 0n;
 
   add(stream: 'stdout' | 'stderr', text: string): void {
+    this.#append(stream, `${text}\n`);
+  }
+
+  /** What a program wrote before it ended within a line. */
+  addUnended(stream: 'stdout' | 'stderr', text: string): void {
+    if (text !== '') this.#append(stream, text);
+  }
+
+  /** Docker takes a line apart where its buffer is full; the pieces are stamped alike. */
+  #append(stream: 'stdout' | 'stderr', text: string): void {
     // Docker's clock has nanoseconds: no two lines of a stream are of the same moment.
     const nowNs = BigInt(Date.now()) * 1_000_000n;
     this.#lastNs = nowNs > this.#lastNs ? nowNs : this.#lastNs + 1n;
-    this.#lines.push({ number: (this.#lines.at(-1)?.number ?? 0) + 1, stream, atNs: this.#lastNs, text });
-    this.#bytes += text.length;
+    const whole = Buffer.from(text);
+    for (let from = 0; from < whole.length; from += PIECE_BYTES) {
+      const bytes = whole.subarray(from, from + PIECE_BYTES);
+      this.#lines.push({ number: (this.#lines.at(-1)?.number ?? 0) + 1, stream, atNs: this.#lastNs, bytes });
+    }
+    this.#bytes += whole.length;
     if (this.#bytes > MAX_BYTES) this.#dropOldest();
     this.#news.emit('news');
   }
@@ -69,18 +85,19 @@ export class ContainerLogs {
 
   #dropOldest(): void {
     let bytes = 0;
-    const count = this.#lines.findIndex(({ text }) => (bytes += text.length) > MAX_BYTES / 2);
-    this.#bytes -= this.#lines.splice(0, count).reduce((sum, { text }) => sum + text.length, 0);
+    const count = this.#lines.findIndex((line) => (bytes += line.bytes.length) > MAX_BYTES / 2);
+    this.#bytes -= this.#lines.splice(0, count).reduce((sum, line) => sum + line.bytes.length, 0);
   }
 }
 
 /** LogConfig bounds the real one; here a crashing container must not fill the memory. */
 const MAX_BYTES = 1_048_576;
+const PIECE_BYTES = 16_384;
 
 function framed(lines: readonly Line[], { timestamps }: LogOptions): Buffer {
   return Buffer.concat(
-    lines.map(({ stream, atNs, text }) => {
-      const payload = Buffer.from(`${timestamps ? `${timeOf(atNs)} ` : ''}${text}\n`);
+    lines.map(({ stream, atNs, bytes }) => {
+      const payload = Buffer.concat([Buffer.from(timestamps ? `${timeOf(atNs)} ` : ''), bytes]);
       const header = Buffer.from([stream === 'stdout' ? 1 : 2, 0, 0, 0, 0, 0, 0, 0]);
       header.writeUInt32BE(payload.length, 4);
       return Buffer.concat([header, payload]);

@@ -1,4 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
+import { createRequest } from '../../src/docker/container-spec.ts';
+import { JobDefinition } from '../../src/jobs/job-definition.ts';
 import { rewriteCreate, rule } from './container-policy.ts';
 
 const owner = { cloudId: 'c1', instanceId: 'i-1', address: '127.1.2.3' };
@@ -36,6 +38,7 @@ describe('rule', () => {
     ['GET', '/info'],
     ['GET', '/events'],
     ['POST', '/swarm/init'],
+    ['POST', '/v1.23/containers/job/start'],
   ])('refuses %s %s', (method, path) => {
     const ruling = rule(method, path, owner);
     // A path that climbs is normalised first: what is left must still be this instance's.
@@ -99,5 +102,33 @@ describe('rewriteCreate', () => {
   ])('refuses HostConfig %j', (hostConfig) => {
     expect(rewriteCreate({ Image: 'x', HostConfig: hostConfig }, owner)).toMatch(/^HostConfig\./);
     expect(rewriteCreate(undefined, owner)).toBe('the body must be a JSON object');
+  });
+
+  it.each([
+    { NetworkingConfig: { EndpointsConfig: { 'developers-network': {} } } },
+    { Volumes: { '/data': {} } },
+    { MacAddress: '02:42:ac:11:00:02' },
+    // To the engine names are the same in any case.
+    { hostconfig: { Privileged: true } },
+  ])('refuses what the scheduler’s containers do not have: %j', (more) => {
+    expect(rewriteCreate({ Image: 'x', HostConfig: {}, ...more }, owner)).toMatch(/^\w+ is not for instances$/);
+  });
+
+  it('publishes on no other address under a name that is the same to the engine', () => {
+    const hostConfig = { PortBindings: { '80/tcp': [{ HostIp: '', hostip: '0.0.0.0', HostPort: '80' }] } };
+    expect(rewriteCreate({ Image: 'x', HostConfig: hostConfig }, owner)).toMatchObject({
+      HostConfig: { PortBindings: { '80/tcp': [{ HostIp: '127.1.2.3', HostPort: '80' }] } },
+    });
+    expect(JSON.stringify(rewriteCreate({ Image: 'x', HostConfig: hostConfig }, owner))).not.toContain('0.0.0.0');
+  });
+
+  it('takes what the scheduler makes', () => {
+    const definition = JobDefinition.parse({
+      ...{ command: ['a'], entrypoint: ['b'], env: { A: 'b' }, ports: [{ container: 80, host: 8080 }] },
+      ...{ memoryMiB: 64, cpus: 1, init: true, noNewPrivileges: true },
+    });
+    const { body: made } = createRequest(definition, 'web:1', { cluster: 'c', job: 'web', deployment: 1 });
+    const PortBindings = { '80/tcp': [{ HostIp: '127.1.2.3', HostPort: '8080' }] };
+    expect(rewriteCreate(made, owner)).toMatchObject({ Image: 'web:1', HostConfig: { PortBindings } });
   });
 });

@@ -16,10 +16,14 @@ const CONTAINER_CALLS = new Map([
   ['POST', ['start', 'stop', 'restart', 'kill', 'wait', 'update', 'pause', 'unpause', 'attach', 'resize']],
 ]);
 
+/** Before it a container could be started with another HostConfig than it was created with. */
+const OLDEST = 24;
+
 /** What a guest may ask of the engine that all instances and the developer share. */
 export function rule(method: string, path: string, owner: ContainerOwner): Ruling {
   const url = new URL(path, 'http://docker');
-  const [, version = '', bare = ''] = /^(\/v\d+\.\d+)?(\/.*)$/.exec(url.pathname) ?? [];
+  const [, version = '', minor, bare = ''] = /^(\/v\d+\.(\d+))?(\/.*)$/.exec(url.pathname) ?? [];
+  if (Number(minor ?? OLDEST) < OLDEST) return refuse(`the API before 1.${OLDEST} is not for instances`);
   if (/^\/(_ping|version)$/.test(bare) && ['GET', 'HEAD'].includes(method)) return { kind: 'forward', path };
   if (method === 'POST' && bare === '/images/create') {
     const reference = referenceOf(url.searchParams);
@@ -45,6 +49,9 @@ export function ownName(name: string, { cloudId, instanceId }: ContainerOwner): 
   return `${cloudId}-${instanceId}-${name}`;
 }
 
+/** As the scheduler's containers have them; NetworkingConfig for one could join a network of the developer's. */
+const BODY = ['Image', 'Cmd', 'Entrypoint', 'Env', 'ExposedPorts', 'Labels', 'StopTimeout', 'HostConfig'];
+
 /** Everything else in HostConfig can reach out of the container: mounts, devices, namespaces, capabilities. */
 const HOST_CONFIG = [
   'PortBindings',
@@ -53,6 +60,7 @@ const HOST_CONFIG = [
   'RestartPolicy',
   'LogConfig',
   'Init',
+  'PidsLimit',
   'NetworkMode',
   'SecurityOpt',
 ];
@@ -60,6 +68,7 @@ const HOST_CONFIG = [
 /** The body to create the container with, or why not. Ports are published on the instance's own address. */
 export function rewriteCreate(body: unknown, owner: ContainerOwner): Record<string, unknown> | string {
   if (!isObject(body)) return 'the body must be a JSON object';
+  for (const key of Object.keys(body)) if (!BODY.includes(key)) return `${key} is not for instances`;
   const hostConfig = isObject(body.HostConfig) ? body.HostConfig : {};
   for (const key of Object.keys(hostConfig))
     if (!HOST_CONFIG.includes(key)) return `HostConfig.${key} is not for instances`;
@@ -73,7 +82,11 @@ export function rewriteCreate(body: unknown, owner: ContainerOwner): Record<stri
   const bindings = isObject(hostConfig.PortBindings) ? hostConfig.PortBindings : {};
   const published = Object.entries(bindings).map(([port, hosts]) => [
     port,
-    (Array.isArray(hosts) ? hosts : []).map((host) => ({ ...(isObject(host) ? host : {}), HostIp: owner.address })),
+    // Nothing else of it: to the engine `hostip` is the same name, and the last one counts.
+    (Array.isArray(hosts) ? hosts : []).map((host) => ({
+      HostIp: owner.address,
+      HostPort: isObject(host) ? host.HostPort : '',
+    })),
   ]);
   return {
     ...body,

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { LONGEST_HEADERS } from './agent-http.ts';
 import { ownName, rewriteCreate, rule, type ContainerOwner } from './container-policy.ts';
 import { callEngine } from './docker-engine.ts';
 import type { Gate } from './gate.ts';
@@ -25,7 +26,7 @@ const PULL_PATIENCE_MS = 10_000;
 /** The Docker socket of one instance: the real engine, narrowed to this instance's container. */
 export async function openDockerProxy(options: DockerProxyOptions): Promise<DockerProxy> {
   let isBroken = false;
-  const server = http.createServer((request, response) => {
+  const server = http.createServer({ maxHeaderSize: LONGEST_HEADERS }, (request, response) => {
     if (isBroken) {
       request.socket.destroy();
       return;

@@ -4,13 +4,18 @@ import { BackOff } from './back-off.ts';
 import { naturalNumber } from './order-headers.ts';
 import type { EngineAnswer, EngineRequest } from './simulated-engine.ts';
 
-export type LogShipment = {
+export type Shipment = {
   readonly headers: Readonly<Record<string, string>>;
   /** Where the next segment begins, as the scheduler said last; what the real agent keeps in the order's folder. */
   since?: string;
 };
 
-export type LogsHost = {
+export type ShippingHost = {
+  /** What Docker is asked for, but for `since`, which is put behind it. */
+  path: string;
+  isFollowing: boolean;
+  /** Of the answer, it says where to go on. */
+  sinceHeader: string;
   engine: (request: EngineRequest) => Promise<EngineAnswer>;
   /** @throws for anything but a complete answer */
   upload: (query: string, body: AsyncIterable<Buffer>) => Promise<HttpAnswer>;
@@ -22,7 +27,7 @@ export type LogsHost = {
 };
 
 /** What the order came to; undefined: nobody waits for an answer any more. */
-export type LogsOutcome = { readonly status: number; readonly error?: string; readonly body?: Buffer } | undefined;
+export type ShippingOutcome = { readonly status: number; readonly error?: string; readonly body?: Buffer } | undefined;
 
 // The same as in agent.sh.
 const SEGMENT_MS = 30_000;
@@ -30,19 +35,19 @@ const SEGMENT_BYTES = 8 * 1_048_576;
 const AFTER_END_MS = 1_000;
 const SINCE = /^\d{1,10}\.\d{9}$/;
 
-/** What ship_logs of agent.sh does: one segment after the other, each sent again until it is acknowledged. */
-export async function shipLogs(shipment: LogShipment, host: LogsHost): Promise<LogsOutcome> {
+/** What `ship` of agent.sh does: one segment after the other, each sent again until it is acknowledged. */
+export async function ship(shipment: Shipment, host: ShippingHost): Promise<ShippingOutcome> {
   const seconds = naturalNumber(shipment.headers['order-timeout']);
   if (seconds === undefined)
     return { status: 0, error: 'malformed Order-Timeout', body: Buffer.from('malformed Order-Timeout\n') };
-  const isFollowing = shipment.headers['logs-follow'] === 'yes';
-  const endsAt = Date.now() + (isFollowing ? Infinity : seconds * 1000);
+  const { isFollowing } = host;
+  const endsAt = performance.now() + (isFollowing ? Infinity : seconds * 1000);
   const backOff = new BackOff(host.signal);
   while (host.isCurrent()) {
-    const segment = new Segment(host, shipment.since ?? '0', isFollowing);
+    const segment = new Segment(host, shipment.since ?? '0');
     const answer = await segment.send();
     await host.pass();
-    const since = answer?.headers['logs-since'];
+    const since = answer?.headers[host.sinceHeader];
     const isStored = answer?.status === 200 && typeof since === 'string' && SINCE.test(since);
     if (isStored) {
       shipment.since = since;
@@ -55,7 +60,7 @@ export async function shipLogs(shipment: LogShipment, host: LogsHost): Promise<L
       if (!isFollowing) return { status: 200 };
       await sleep(AFTER_END_MS, undefined, { signal: host.signal });
     }
-    if (Date.now() >= endsAt) return { status: 0, error: 'curl 28' };
+    if (performance.now() >= endsAt) return { status: 0, error: 'curl 28' };
   }
   return undefined;
 }
@@ -69,14 +74,12 @@ class Segment {
   /** There was something to send. */
   isTried = false;
   readonly #limit = new AbortController();
-  readonly #host: LogsHost;
+  readonly #host: ShippingHost;
   readonly #since: string;
-  readonly #isFollowing: boolean;
 
-  constructor(host: LogsHost, since: string, isFollowing: boolean) {
+  constructor(host: ShippingHost, since: string) {
     this.#host = host;
     this.#since = since;
-    this.#isFollowing = isFollowing;
   }
 
   /** @returns undefined when there was nothing to send, or no answer */
@@ -101,7 +104,7 @@ class Segment {
   async *#bytes(): AsyncGenerator<Buffer, void> {
     const host = this.#host;
     const signal = AbortSignal.any([host.signal, this.#limit.signal]);
-    const path = `/containers/job/logs?stdout=1&stderr=1&timestamps=1&since=${this.#since}${this.#isFollowing ? '&follow=1' : ''}`;
+    const path = `${host.path}${host.path.includes('?') ? '&' : '?'}since=${this.#since}`;
     const answer = await host.engine({ method: 'GET', path, body: Buffer.alloc(0), signal }).catch(() => undefined);
     if (!answer) {
       this.end = 'failed';

@@ -3,6 +3,8 @@ export type DockerCall = {
   path: string;
   seconds: number;
   maxBytes: number;
+  /** Of the body. */
+  type: string;
   /** Becomes X-Registry-Auth. */
   registryAuth?: string;
 };
@@ -10,14 +12,16 @@ export type DockerCall = {
 /** The call, or what is wrong with it. */
 export function readDockerCall(headers: Readonly<Record<string, string>>): DockerCall | string {
   const { 'docker-method': method = '', 'docker-path': path = '', 'docker-registry-auth': auth = '' } = headers;
+  const type = headers['docker-content-type'] ?? 'application/json';
   const seconds = naturalNumber(headers['order-timeout']);
   const maxBytes = naturalNumber(headers['docker-max-bytes'] ?? String(DEFAULT_MAX_BYTES));
   if (maxBytes === undefined) return 'malformed Docker-Max-Bytes';
   if (seconds === undefined || seconds === 0) return 'malformed Order-Timeout';
   if (!/^[A-Za-z0-9_=-]*$/.test(auth)) return 'malformed Docker-Registry-Auth';
+  if (!TYPE.test(type)) return 'malformed Docker-Content-Type';
   if (!PATH.test(path)) return 'malformed Docker-Path';
   if (!METHODS.includes(method)) return 'malformed Docker-Method';
-  return { method, path, seconds, maxBytes, ...(auth !== '' && { registryAuth: auth }) };
+  return { method, path, type, seconds, maxBytes, ...(auth !== '' && { registryAuth: auth }) };
 }
 
 export function lastBytes(body: Buffer, count: number): Buffer {
@@ -34,5 +38,25 @@ export function milliseconds(seconds: string | undefined): number | undefined {
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
 const PATH = /^\/[A-Za-z0-9/._~%?&=:,+@-]*$/;
+const TYPE = /^[a-z0-9.+-]+\/[a-z0-9.+-]+$/;
+
+/** A stream that is shipped in segments: its name among those of the instance, and what Docker is asked for. */
+export type StreamCall = { name: string; path: string; type: string; isFollowing: boolean };
+
+/** The call, or what is wrong with it. */
+export function readStreamCall(headers: Readonly<Record<string, string>>): StreamCall | string {
+  const isFollowing = (kind: string) => headers[`${kind}-follow`] === 'yes';
+  if (headers['order-kind'] === 'logs') {
+    const path = `/containers/job/logs?stdout=1&stderr=1&timestamps=1${isFollowing('logs') ? '&follow=1' : ''}`;
+    const type = 'application/vnd.docker.multiplexed-stream';
+    return { name: 'logs', path, type, isFollowing: isFollowing('logs') };
+  }
+  const { 'stream-name': name = '', 'stream-content-type': type = '', 'docker-path': path = '' } = headers;
+  if (!/^[a-z-]{1,17}$/.test(name)) return 'malformed Stream-Name';
+  if (!PATH.test(path)) return 'malformed Docker-Path';
+  if (!TYPE.test(type)) return 'malformed Stream-Content-Type';
+  return { name: `stream-${name}`, path, type, isFollowing: isFollowing('stream') };
+}
+
 // The same as in agent.sh.
 const DEFAULT_MAX_BYTES = 262_144;

@@ -243,6 +243,7 @@ describe.each(runtimes)('%s', (_name, create) => {
       '/bin/sh',
       '/dev/null',
       '/dev/urandom',
+      '/proc/uptime',
       '/var/lib/scheduler-agent',
       '/var/run/docker.sock',
     ]);

@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentDisk, AgentWorld, Order } from './agent-world.ts';
 import { BackOff } from './back-off.ts';
+import { DeadMan } from './dead-man.ts';
 import { CurlError, httpRequest, type HttpAnswer, type HttpRequest } from './agent-http.ts';
-import { lastBytes, milliseconds, naturalNumber, readDockerCall } from './order-headers.ts';
-import { shipLogs } from './log-shipping.ts';
+import { lastBytes, milliseconds, naturalNumber, readDockerCall, readStreamCall } from './order-headers.ts';
+import { ship } from './log-shipping.ts';
 
 /** What the agent script does, in this process: the same protocol, word for word. Resolves when the signal is aborted. */
 export async function runSimulatedAgent(world: AgentWorld): Promise<void> {
@@ -19,20 +20,20 @@ const PROBE_URL = /^http:\/\/[A-Za-z0-9/._~%?&=:,+@-]+$/;
 // setTimeout fires at once above this.
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-const RENEW_EVERY_MS = 20_000;
-
 class SimulatedAgent {
   readonly #world: AgentWorld;
   readonly #disk: AgentDisk;
+  readonly #deadMan: DeadMan;
   #imdsToken: string | undefined;
 
   constructor(world: AgentWorld) {
     this.#world = world;
     this.#disk = world.disk;
+    this.#deadMan = new DeadMan(world);
   }
 
   async main(): Promise<void> {
-    this.#armDeadMan();
+    this.#deadMan.arm();
     this.#disk.token ??= randomBytes(32).toString('hex');
     const backOff = new BackOff(this.#world.signal);
     while (!this.#disk.isRegistered && !(await this.#register())) await backOff.sleep();
@@ -41,27 +42,6 @@ class SimulatedAgent {
       if (order !== undefined) await this.#start(order);
     }
     await this.#pollForEver();
-  }
-
-  #armDeadMan(): void {
-    const { minutes, deadline } = this.#disk.deadMan ?? { minutes: 15, deadline: 0 };
-    if (minutes === 0) return;
-    const leftSeconds = (deadline - Date.now()) / 1000;
-    if (leftSeconds > 0 && leftSeconds <= minutes * 60) this.#world.shutdown('-h', `+${Math.floor(leftSeconds / 60)}`);
-    else this.#setDeadMan(minutes);
-  }
-
-  #setDeadMan(minutes: number): void {
-    this.#disk.deadMan = { minutes, deadline: Date.now() + minutes * 60_000 };
-    if (minutes === 0) this.#world.shutdown('-c');
-    else this.#world.shutdown('-h', `+${minutes}`);
-  }
-
-  #renewDeadMan(): void {
-    const { renews, deadMan } = this.#disk;
-    if (!renews || !deadMan || deadMan.minutes === 0) return;
-    const full = Date.now() + deadMan.minutes * 60_000;
-    if (deadMan.deadline + RENEW_EVERY_MS < full) this.#setDeadMan(deadMan.minutes);
   }
 
   async #register(): Promise<boolean> {
@@ -84,7 +64,7 @@ class SimulatedAgent {
       secret: launchSecret,
       token: this.#disk.token ?? '',
       publicIp,
-      agent: '2',
+      agent: '3',
       after: `${this.#disk.after}`,
     };
     const status = await this.#api('/register', {
@@ -105,14 +85,14 @@ class SimulatedAgent {
     const backOff = new BackOff(this.#world.signal);
     let quick = 0;
     for (;;) {
-      const asked = Date.now();
+      const asked = performance.now();
       const authorization = this.#authorization();
       const answer = await this.#api(`/orders?after=${this.#disk.after}`, {
         headers: authorization,
         timeoutMs: 40_000,
       }).catch(() => undefined);
       await this.#pass();
-      if (answer?.status === 200 || answer?.status === 204) this.#renewDeadMan();
+      if (answer?.status === 200 || answer?.status === 204) this.#deadMan.renew();
       if (answer?.status === 200) {
         await this.#world.beforeOrder?.();
         await this.#pass();
@@ -126,7 +106,7 @@ class SimulatedAgent {
         }
       } else if (answer?.status === 204) {
         backOff.reset();
-        quick = Date.now() - asked < 1000 ? quick + 1 : 0;
+        quick = performance.now() - asked < 1000 ? quick + 1 : 0;
         if (quick >= 20) await sleep(1000, undefined, { signal: this.#world.signal });
       } else if (answer?.status === 401 && (await this.#register())) {
         backOff.reset();
@@ -151,30 +131,36 @@ class SimulatedAgent {
 
   async #start(order: Order): Promise<void> {
     const kind = order.headers['order-kind'] ?? '';
+    if (order.hasBegun && order.result === undefined) {
+      this.#refuse(order, 'unknown: the agent ended while it carried this out');
+    }
     if (order.result !== undefined) this.#background(this.#sendForEver(order));
     else if (kind === 'probe') {
       const before = this.#disk.probe;
       this.#disk.probe = order.number;
       if (before !== undefined && before !== order.number) this.#disk.orders.delete(before);
       this.#background(this.#followProbe(order));
-    } else if (kind === 'logs') {
-      const before = this.#disk.orders.get(this.#disk.logs ?? 0);
-      if (before?.since !== undefined) order.since ??= before.since;
-      this.#disk.logs = order.number;
-      this.#background(this.#shipLogs(order));
-    } else if (kind === 'watch-spot') this.#background(this.#watchSpot(order));
+    } else if (kind === 'logs' || kind === 'stream') this.#background(this.#ship(order));
+    else if (kind === 'watch-spot') this.#background(this.#watchSpot(order));
     else if (order.headers['order-mode'] === 'background') this.#background(this.#carryOut(order, kind));
     else await this.#carryOut(order, kind);
   }
 
   async #carryOut(order: Order, kind: string): Promise<void> {
+    const once = order.headers['order-once'] ?? '';
+    if (once !== '' && once !== 'yes') {
+      this.#refuse(order, 'malformed Order-Once');
+      this.#background(this.#sendForEver(order));
+      return;
+    }
+    order.hasBegun = once === 'yes';
     if (kind === 'docker') await this.#callDocker(order);
     else if (kind === 'dead-man') {
       const minutes = naturalNumber(order.headers['dead-man-minutes']);
       if (minutes === undefined) this.#refuse(order, 'malformed Dead-Man-Minutes');
       else {
         this.#disk.renews = order.headers['dead-man-renews'] === 'yes';
-        this.#setDeadMan(minutes);
+        this.#deadMan.set(minutes);
         this.#result(order, { status: 200 });
       }
     } else if (kind === 'shutdown') {
@@ -191,7 +177,8 @@ class SimulatedAgent {
       this.#refuse(order, call);
       return;
     }
-    const { seconds, maxBytes, ...request } = call;
+    // eslint-disable-next-line @typescript-eslint/no-unused-vars -- the simulated engine reads JSON, whatever it is called
+    const { seconds, maxBytes, type, ...request } = call;
     const tooLate = new AbortController();
     const signal = AbortSignal.any([this.#world.signal, tooLate.signal]);
     const timer = setTimeout(() => tooLate.abort(), Math.min(seconds * 1000, LONGEST_TIMER_MS));
@@ -217,7 +204,7 @@ class SimulatedAgent {
     }
     const { signal, say } = this.#world;
     const backOff = new BackOff(signal);
-    let graceEnds = Date.now() + grace * 1000;
+    let graceEnds = performance.now() + grace * 1000;
     let state = '';
     let told = '';
     let failures = 0;
@@ -227,7 +214,7 @@ class SimulatedAgent {
       if (status >= 200 && status < 400) {
         state = 'healthy';
         failures = graceEnds = 0;
-      } else failures = Date.now() < graceEnds ? 0 : failures + 1;
+      } else failures = performance.now() < graceEnds ? 0 : failures + 1;
       if (failures > 0 && failures >= retries) state = 'unhealthy';
       if (state !== told) {
         const post = { headers: { 'result-status': String(status), 'probe-state': state }, body: Buffer.from(detail) };
@@ -256,26 +243,38 @@ class SimulatedAgent {
     }
   }
 
-  async #shipLogs(order: Order): Promise<void> {
+  async #ship(order: Order): Promise<void> {
     const { number } = order;
     const { engine, signal } = this.#world;
-    const headers = { 'content-type': 'application/vnd.docker.multiplexed-stream' };
-    const outcome = await shipLogs(order, {
+    const { streams, orders } = this.#disk;
+    const kind = order.headers['order-kind'] ?? '';
+    const call = readStreamCall(order.headers);
+    if (typeof call === 'string') {
+      this.#refuse(order, call);
+      return this.#sendForEver(order);
+    }
+    const { name, type, ...asked } = call;
+    const before = orders.get(streams.get(name) ?? 0);
+    if (before?.since !== undefined) order.since ??= before.since;
+    streams.set(name, number);
+    const outcome = await ship(order, {
+      ...asked,
+      sinceHeader: `${kind}-since`,
       engine,
       signal,
-      isCurrent: () => this.#disk.logs === number,
+      isCurrent: () => streams.get(name) === number,
       pass: () => this.#pass(),
       upload: (query, body) =>
-        this.#api(`/orders/${number}/logs?${query}`, {
+        this.#api(`/orders/${number}/${kind}?${query}`, {
           method: 'POST',
-          headers: { ...this.#authorization(), ...headers },
+          headers: { ...this.#authorization(), 'content-type': type },
           body,
           timeoutMs: 60_000,
           isSingleUse: true,
         }),
     });
     if (!outcome) {
-      this.#disk.orders.delete(number);
+      orders.delete(number);
       return;
     }
     this.#result(order, outcome);
@@ -328,9 +327,9 @@ class SimulatedAgent {
 
   async #api(path: string, request: ApiRequest): Promise<HttpAnswer> {
     await this.#pass();
-    const { apiUrl, signal, uplink } = this.#world;
+    const { apiUrl, pins, signal, uplink } = this.#world;
     const isRepeatable = typeof request.body !== 'object' || Buffer.isBuffer(request.body);
-    const send = () => httpRequest(`${apiUrl}/agent/v1${path}`, { ...request, signal });
+    const send = () => httpRequest(`${apiUrl}/agent/v1${path}`, { ...request, pins, signal });
     return uplink.send(send, signal, isRepeatable);
   }
 

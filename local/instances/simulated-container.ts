@@ -177,7 +177,7 @@ export class SimulatedContainer {
     }
     this.#status = 'running';
     this.#exitCode = 0;
-    this.#isOutOfMemory = false;
+    // How it ended before is still told, as by Docker 20.10: until it ends again.
     this.#startedAt = new Date().toISOString();
     this.#tell('started');
     this.#logs.add(
@@ -191,7 +191,7 @@ export class SimulatedContainer {
       void this.#site.gate.pass().then(() => {
         if (this.#status !== 'running') return;
         this.#logs.add('stderr', `sim: exit ${exit.code}`);
-        return this.#end(exit.code, 'orderly', 'program');
+        return this.#end(exit.code, 'orderly', exit.isOutOfMemory === true ? 'memory' : 'program');
       });
     }, exit.afterMs);
   }
@@ -237,6 +237,7 @@ export class SimulatedContainer {
     if (!this.isRunning) return;
     const ranMs = Date.now() - Date.parse(this.#startedAt);
     const hasExited = this.#status === 'running';
+    if (hasExited) this.#sayLastWords();
     this.#status = 'exited';
     this.#logs.announceEnd();
     if (hasExited) this.#tell('ended');
@@ -250,6 +251,13 @@ export class SimulatedContainer {
       if (cause !== 'command' && this.#restarts(exitCode)) this.#restartLater();
     }
     for (const resolve of this.#waiting.splice(0)) resolve(this.#exitCode);
+  }
+
+  /** A program that ends within a line: Docker keeps that as well. */
+  #sayLastWords(): void {
+    const words = valueOf('LAST_WORDS', this.#config.env);
+    this.#logs.addUnended('stderr', words);
+    this.#logs.addUnended('stdout', words);
   }
 
   #restarts(exitCode: number): boolean {
@@ -278,10 +286,17 @@ export class SimulatedContainer {
   }
 }
 
-/** EXIT_AFTER seconds and EXIT_CODE make any simulated program end, as they do in the hello-web image. */
-function exitOf(behaviour: Behaviour, env: readonly string[]): { code: number; afterMs: number } | undefined {
+/** EXIT_AFTER seconds and EXIT_CODE make any simulated program end; LAST_WORDS is what it prints last, without a newline. */
+function exitOf(
+  behaviour: Behaviour,
+  env: readonly string[],
+): { code: number; afterMs: number; isOutOfMemory?: boolean } | undefined {
   if (behaviour.kind === 'exit') return behaviour;
-  const value = (name: string) => env.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1) ?? '';
-  const seconds = Number.parseFloat(value('EXIT_AFTER'));
-  return Number.isNaN(seconds) ? undefined : { code: Number(value('EXIT_CODE')) & 255, afterMs: seconds * 1000 };
+  const seconds = Number.parseFloat(valueOf('EXIT_AFTER', env));
+  const code = Number(valueOf('EXIT_CODE', env)) & 255;
+  return Number.isNaN(seconds) ? undefined : { code, afterMs: seconds * 1000 };
+}
+
+function valueOf(name: string, env: readonly string[]): string {
+  return env.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1) ?? '';
 }

@@ -165,7 +165,7 @@ describe('SimulatedEngine', () => {
     expect((await exit).json).toEqual({ StatusCode: 137 });
     expect(await state()).toMatchObject({ OOMKilled: true, Running: true, Restarting: true });
     while ((await state()).Restarting === true) await new Promise((done) => setTimeout(done, 10));
-    expect(await state()).toMatchObject({ OOMKilled: false, Running: true });
+    expect(await state()).toMatchObject({ OOMKilled: true, Running: true, Restarting: false });
     expect(await get(28_090)).toBe(200);
   });
 

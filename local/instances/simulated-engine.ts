@@ -29,6 +29,7 @@ export class SimulatedEngine {
   readonly #site: Site;
   readonly #registry: SimulatedRegistry;
   readonly #images = new Map<string, SimulatedImage>();
+  #pulls = 0;
   #container: SimulatedContainer | undefined;
   #brokenDown: PromiseWithResolvers<never> = neverSettled();
   #isBroken = false;
@@ -126,6 +127,10 @@ export class SimulatedEngine {
       const message = `Head "https://${host}/v2/manifests/${image.tag}": no basic auth credentials`;
       return json(500, { message });
     }
+    this.#pulls += 1;
+    if (this.#pulls <= image.busyPulls) {
+      return json(500, { message: 'toomanyrequests: retry-after: 1s, allowed: 100/hour' });
+    }
     if (!image.isInRegistry) {
       return json(404, { message: `manifest for ${shown} not found: manifest unknown: manifest unknown` });
     }
@@ -154,7 +159,7 @@ export class SimulatedEngine {
     return json(200, {
       Id: image.id,
       RepoTags: [`${image.name}:${image.tag}`],
-      RepoDigests: [`${image.name}@${image.digest}`],
+      RepoDigests: image.isLocal ? [] : [`${image.name}@${image.digest}`],
       Os: 'linux',
       Config: { ExposedPorts: { '8080/tcp': {} }, Env: [], Cmd: ['sim'] },
     });
@@ -221,6 +226,7 @@ export class SimulatedEngine {
   }
 
   #find(reference: string): SimulatedImage | undefined {
+    if (/^sha256:[0-9a-f]{64}$/.test(reference)) return this.#registry.findLocal(reference);
     const { name, version } = splitReference(reference);
     const { name: shown } = simulatedImage(name, version);
     return this.#images.get(`${shown}${version.startsWith('sha256:') ? '@' : ':'}${version}`);

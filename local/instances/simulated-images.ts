@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 
 /** What a simulated container does; the names that select it are in the README's table. */
 export type Behaviour =
-  { kind: 'web'; status: 200 | 500; linesPerSecond?: number } | { kind: 'exit'; code: number; afterMs: number };
+  | { kind: 'web'; status: 200 | 500; linesPerSecond?: number }
+  | { kind: 'exit'; code: number; afterMs: number; isOutOfMemory?: boolean };
 
 export type SimulatedImage = {
   /** As Docker shows it: without docker.io/library/. */
@@ -12,12 +13,16 @@ export type SimulatedImage = {
   readonly id: string;
   readonly pullMs: number;
   readonly isInRegistry: boolean;
+  /** Built on this machine and pushed nowhere: it has an id and no digest. */
+  readonly isLocal: boolean;
+  /** So many pulls of each engine are refused, as by a registry that has a limit. */
+  readonly busyPulls: number;
   readonly behaviour: Behaviour;
 };
 
 /**
  * Every name is an image that answers HTTP 200, but for `sim/exit:<code>` (exits at once), `sim/crash:<seconds>` (runs,
- * then exits 1), `sim/unhealthy` (answers 500), `sim/print:<n>` (prints n numbered lines a second), `sim/slow:<seconds>` (takes that long to pull), `sim/missing`.
+ * then exits 1), `sim/oom:<seconds>` (runs, then uses too much memory), `sim/unhealthy` (answers 500), `sim/print:<n>` (prints n numbered lines a second), `sim/slow:<seconds>` (takes that long to pull), `sim/missing`, `sim/busy:<n>` (whose registry refuses the first n pulls), `sim/local` (has an id only, as one that was built here and pushed nowhere).
  * @param version tag or digest
  * @param generation how often the tag was pushed; each has a digest of its own
  */
@@ -33,6 +38,8 @@ export function simulatedImage(name: string, version: string, generation = 1): S
     id: `sha256:${sha256(`config ${shown} ${digest}`)}`,
     pullMs: shown === 'sim/slow' ? (number ?? 20) * 1000 : 0,
     isInRegistry: shown !== 'sim/missing',
+    isLocal: shown === 'sim/local',
+    busyPulls: shown === 'sim/busy' ? (number ?? 2) : 0,
     behaviour: behaviour(shown, number),
   };
 }
@@ -40,11 +47,20 @@ export function simulatedImage(name: string, version: string, generation = 1): S
 /** Which image a tag stands for now: somebody may push another one under the same tag. */
 export class SimulatedRegistry {
   readonly #generations = new Map<string, number>();
+  /** On this machine, which all its instances share, as they share a real engine. */
+  readonly #local = new Map<string, SimulatedImage>();
 
   /** @param version tag or digest; an image that a tag has left is still found by its digest */
   find(name: string, version: string): SimulatedImage {
     const { name: shown } = simulatedImage(name, version);
-    return simulatedImage(name, version, this.#generations.get(`${shown}:${version}`));
+    const image = simulatedImage(name, version, this.#generations.get(`${shown}:${version}`));
+    if (image.isLocal) this.#local.set(image.id, image);
+    return image;
+  }
+
+  /** One that was built here and has run, also when its tag stands for another one by now. */
+  findLocal(id: string): SimulatedImage | undefined {
+    return this.#local.get(id);
   }
 
   /** From now on the tag stands for another image that behaves the same. */
@@ -81,6 +97,8 @@ function behaviour(name: string, number: number | undefined): Behaviour {
       return { kind: 'exit', code: (number ?? 1) & 255, afterMs: 0 };
     case 'sim/crash':
       return { kind: 'exit', code: 1, afterMs: (number ?? 5) * 1000 };
+    case 'sim/oom':
+      return { kind: 'exit', code: 137, afterMs: (number ?? 5) * 1000, isOutOfMemory: true };
     case 'sim/unhealthy':
       return { kind: 'web', status: 500 };
     case 'sim/print':

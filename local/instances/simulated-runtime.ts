@@ -1,7 +1,7 @@
 import type { BootedInstance, Disturbance, Guest, InstanceRuntime } from '../cloud/runtime.ts';
 import { Gate } from './gate.ts';
 import { PowerSwitch } from './power-switch.ts';
-import { newDisk, type AgentDisk } from './agent-world.ts';
+import { newDisk, type AgentDisk, type AgentWorld } from './agent-world.ts';
 import { runSimulatedAgent } from './simulated-agent.ts';
 import { SimulatedEngine } from './simulated-engine.ts';
 import { SimulatedRegistry } from './simulated-images.ts';
@@ -168,9 +168,14 @@ async function start(machine: Machine, instance: BootedInstance, beforeOrder: ()
   machine.startAgent();
 }
 
-/** The two values the scheduler's user-data writes to the state folder of the real agent. */
-export function readUserData(userData: string): { apiUrl: string; launchSecret: string } | undefined {
+/** What the scheduler's user-data writes to the state folder of the real agent. */
+export function readUserData(userData: string): Pick<AgentWorld, 'apiUrl' | 'pins' | 'launchSecret'> | undefined {
   const apiUrl = /^printf %s '(https?:\/\/[^']+)' >api-url$/m.exec(userData)?.[1];
   const launchSecret = /^printf %s '([0-9a-f]{64})' >launch-secret$/m.exec(userData)?.[1];
-  return apiUrl === undefined || launchSecret === undefined ? undefined : { apiUrl, launchSecret };
+  const pins =
+    /^printf %s '([^']*)' >pins$/m
+      .exec(userData)?.[1]
+      ?.split(';')
+      .filter((pin) => pin !== '') ?? [];
+  return apiUrl === undefined || launchSecret === undefined ? undefined : { apiUrl, pins, launchSecret };
 }

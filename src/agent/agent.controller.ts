@@ -1,11 +1,13 @@
-import { Body, Controller, Get, HttpCode, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
+import { Readable } from 'node:stream';
+import { Body, Controller, Get, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Access } from '../auth/access.decorator.js';
 import { Problem } from '../http/problem.js';
-import { AgentGuard, instanceIdOf } from './agent.guard.js';
-import { OrderNumber, OrdersQuery, RegistrationForm, ResultHeaders } from './agent.schema.js';
+import { instanceIdOf } from './agent-access.js';
+import { OrderNumber, OrdersQuery, RegistrationForm, ResultHeaders, StreamQuery } from './agent.schema.js';
 import { OrderDesk } from './order-desk.js';
+import { OrderStreams } from './order-streams.service.js';
 import { RegistrationService } from './registration.service.js';
 import { ResultsService } from './results.service.js';
 
@@ -17,10 +19,11 @@ export class AgentController {
     private readonly registration: RegistrationService,
     private readonly desk: OrderDesk,
     private readonly results: ResultsService,
+    private readonly streams: OrderStreams,
   ) {}
 
   @Post('register')
-  @Access('agent')
+  @Access('registration')
   @HttpCode(204)
   async register(@Body({ schema: RegistrationForm }) form: RegistrationForm): Promise<void> {
     await this.registration.register(form);
@@ -29,7 +32,6 @@ export class AgentController {
   /** Waits for an order; 204 when none came. */
   @Get('orders')
   @Access('agent')
-  @UseGuards(AgentGuard)
   async orders(
     @Query({ schema: OrdersQuery }) { after }: OrdersQuery,
     @Req() request: FastifyRequest,
@@ -43,10 +45,27 @@ export class AgentController {
     else void reply.code(204).send();
   }
 
+  /** Answers once all that was sent is stored; `Stream-Since` says where to go on. */
+  @Post('orders/:number/stream')
+  @Access('agent', 'whole', 'log')
+  @HttpCode(200)
+  async stream(
+    @Param('number', { schema: OrderNumber }) number: number,
+    @Query({ schema: StreamQuery }) { since }: StreamQuery,
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<void> {
+    if (body !== undefined && body !== null && !(body instanceof Readable)) {
+      throw new Problem('unsupported-media-type', 'Send a stream as application/octet-stream.');
+    }
+    const next = await this.streams.store(instanceIdOf(request), number, since, body ?? Readable.from([]));
+    void reply.header('stream-since', next);
+  }
+
   @Post('orders/:number/result')
-  @Access('agent')
+  @Access('agent', 'whole', 'answer')
   @HttpCode(204)
-  @UseGuards(AgentGuard)
   async result(
     @Param('number', { schema: OrderNumber }) number: number,
     @Body() body: unknown,
@@ -55,7 +74,7 @@ export class AgentController {
     const headers = ResultHeaders.safeParse(request.headers);
     if (!headers.success) throw headerProblem(headers.error.issues);
     // Without a body there is no Content-Type, and nothing is parsed.
-    if (body !== undefined && body !== null && !Buffer.isBuffer(body)) {
+    if (body !== undefined && body !== null && !(body instanceof Readable)) {
       throw new Problem('unsupported-media-type', 'Send the answer as application/octet-stream.');
     }
     await this.results.store({
@@ -64,7 +83,7 @@ export class AgentController {
       status: headers.data['result-status'],
       error: headers.data['result-error'] ?? null,
       probeState: headers.data['probe-state'] ?? null,
-      body: body ?? Buffer.alloc(0),
+      body: body ?? Readable.from([]),
     });
   }
 }

@@ -1,19 +1,20 @@
-import { readFileSync } from 'node:fs';
 import { type BeforeApplicationShutdown, Logger, Module, type OnApplicationBootstrap } from '@nestjs/common';
-import { CONFIG, type Config, ConfigError } from '../config/config.js';
+import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Shutdown } from '../process/shutdown.js';
 import { AgentController } from './agent.controller.js';
-import { AgentGuard } from './agent.guard.js';
+import { AgentAccess } from './agent-access.js';
+import { AgentLimits } from './agent-limits.js';
 import { Agents } from './agents.js';
-import { awsIdentityKeys, identityKeysOf } from './identity.js';
+import { trustedIdentityKeys } from './identity.js';
 import { Registries } from '../registries/registries.js';
 import { RegistriesModule } from '../registries/registries.module.js';
 import { SecretStore } from '../secrets/secret-store.js';
 import { SecretsModule } from '../secrets/secrets.module.js';
 import { OrderDesk } from './order-desk.js';
 import { OrderFiller } from './order-filler.js';
+import { OrderStreams } from './order-streams.service.js';
 import { IDENTITY_KEYS, RegistrationService } from './registration.service.js';
 import { ResultsService } from './results.service.js';
 
@@ -25,9 +26,15 @@ const log = (message: string, error: unknown): void =>
   imports: [SecretsModule, RegistriesModule],
   controllers: [AgentController],
   providers: [
-    AgentGuard,
     RegistrationService,
     ResultsService,
+    OrderStreams,
+    {
+      provide: AgentAccess,
+      useFactory: (agents: Agents) => new AgentAccess(agents, agents.limits),
+      inject: [Agents],
+    },
+    { provide: AgentLimits, useFactory: ({ limits }: Agents) => limits, inject: [Agents] },
     { provide: Agents, useFactory: (database: Database) => new Agents(database, log), inject: [Database] },
     {
       provide: OrderDesk,
@@ -37,10 +44,13 @@ const log = (message: string, error: unknown): void =>
       },
       inject: [Database, Signals, SecretStore, Registries],
     },
-    { provide: IDENTITY_KEYS, useFactory: readIdentityKeys, inject: [CONFIG] },
+    {
+      provide: IDENTITY_KEYS,
+      useFactory: ({ aws, identity }: Config) => trustedIdentityKeys(aws.region, identity.certificates),
+      inject: [CONFIG],
+    },
   ],
-  // Agents: for AgentGuard on routes of other modules.
-  exports: [OrderDesk, Agents],
+  exports: [OrderDesk],
 })
 export class AgentModule implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(
@@ -60,21 +70,4 @@ export class AgentModule implements OnApplicationBootstrap, BeforeApplicationShu
     this.desk.close();
     await this.agents.stop();
   }
-}
-
-function readIdentityKeys({ aws, identity }: Config) {
-  const trusted = identity.certificates.flatMap((path) => {
-    try {
-      return identityKeysOf(readFileSync(path, 'utf8'));
-    } catch (error) {
-      throw new ConfigError([
-        `IDENTITY_CERTIFICATES: ${path}: ${error instanceof Error ? error.message : String(error)}`,
-      ]);
-    }
-  });
-  const keys = [...awsIdentityKeys(aws.region), ...trusted];
-  if (keys.length > 0) return keys;
-  throw new ConfigError([
-    `AWS_REGION: no identity certificate of ${aws.region} is known; name one in IDENTITY_CERTIFICATES`,
-  ]);
 }

@@ -5,7 +5,10 @@ import { z } from 'zod';
 const MAX_ORDER_NUMBER = 2_147_483_647;
 const TOKEN = /^[0-9a-f]{64}$/;
 
-/** Form of POST /agent/v1/register. */
+/**
+ * Form of POST /agent/v1/register. `publicIp`, which agents send as well, is their word alone, and would stand in a job's
+ * `endpoints`, where programs call: which address an instance has EC2 tells.
+ */
 export const RegistrationForm = z.object({
   document: z.string().min(1).max(8_192),
   signature: z
@@ -22,20 +25,6 @@ export const RegistrationForm = z.object({
     .default('0')
     .transform(Number),
   agent: z.string().regex(/^[\w.+-]{1,32}$/, 'must be a version'),
-  /** Empty on an instance without one. */
-  publicIp: z
-    .union(
-      [
-        z
-          .string()
-          .trim()
-          .length(0)
-          .transform(() => null),
-        z.string().trim().pipe(z.ipv4()),
-      ],
-      'must be an IPv4 address or empty',
-    )
-    .default(null),
 });
 export type RegistrationForm = z.infer<typeof RegistrationForm>;
 
@@ -51,6 +40,15 @@ export const OrdersQuery = z.object({ after: orderNumber(0) });
 export type OrdersQuery = z.infer<typeof OrdersQuery>;
 
 export const OrderNumber = orderNumber(1);
+
+/** Query of POST /agent/v1/orders/:number/stream. */
+export const StreamQuery = z.object({
+  since: z
+    .string()
+    .regex(/^\d{1,10}(\.\d{1,9})?$/, 'must be seconds since 1970')
+    .default('0'),
+});
+export type StreamQuery = z.infer<typeof StreamQuery>;
 
 /** Headers of POST /agent/v1/orders/:number/result. */
 export const ResultHeaders = z.object({

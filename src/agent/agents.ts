@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Database } from '../database/database.js';
 import { notedAtSql } from '../database/noted-at.js';
+import { AgentLimits } from './agent-limits.js';
 
 /** Who sends a token. `retired`: an instance of ours that is to end, or has. */
 export type Sender =
@@ -29,6 +30,8 @@ type Entry = {
  * per flush. An instance retired elsewhere is noticed at the next flush after its poll, at the latest after a minute.
  */
 export class Agents {
+  /** Of what each may ask of this process. */
+  readonly limits = new AgentLimits();
   readonly #known = new Map<string, Entry>();
   /** Token hash → until when it counts as unknown. */
   readonly #unknown = new Map<string, number>();

@@ -1,6 +1,9 @@
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto';
-import { describe, expect, it } from '@jest/globals';
-import { awsCertificates, awsIdentityKeys, identityKeysOf, readIdentity } from './identity.js';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { awsCertificates, awsIdentityKeys, identityKeysOf, readIdentity, trustedIdentityKeys } from './identity.js';
 
 const signer = makeSigner();
 const keys = [signer.publicKey];
@@ -66,11 +69,42 @@ describe('identityKeysOf', () => {
   });
 });
 
+describe('the keys that are trusted', () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'identity-'));
+    await writeFile(join(folder, 'own.pem'), signer.pem);
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  it('are AWS’s of the region, and those of the files that are named', () => {
+    const own = join(folder, 'own.pem');
+    expect(trustedIdentityKeys('ap-east-2', [])).toHaveLength(1);
+    expect(trustedIdentityKeys('ap-east-2', [own])[1]?.equals(signer.publicKey)).toBe(true);
+    expect(trustedIdentityKeys('xx-new-1', [own])).toHaveLength(1);
+  });
+
+  it('are none of a region that is not known: what to do is said', () => {
+    expect(() => trustedIdentityKeys('xx-new-1', [])).toThrow(
+      /^ {2}AWS_REGION: .* xx-new-1 .* RSA .* https:\/\/docs\.aws\.amazon\.com\/\S+regions-certs\.html .* IDENTITY_CERTIFICATES$/m,
+    );
+  });
+
+  it('are not read from a file that is not there', () => {
+    expect(() => trustedIdentityKeys('ap-east-2', [join(folder, 'none.pem')])).toThrow(
+      /^ {2}IDENTITY_CERTIFICATES: .*none\.pem: ENOENT/m,
+    );
+  });
+});
+
 describe('AWS’s certificates', () => {
   // From the AWS page of identity-certificates.json's source. The key of us-west-2 and 16 more is also the one AWS support
   // once gave Taskcluster (taskcluster/taskcluster, providers/aws-keys). A new key here is a change to be looked at.
   const PINNED: Readonly<Record<string, string>> = {
     'af-south-1': 'e73741745153ac5fb6adae3ad3b441653a2b32cdab487ecf5b1d02ffd32ed068',
+    'ap-east-2': 'fcc00e0cc57f2aea1f902a31343de4f77bb82cea76445e173f0481287055e82c',
+    'ap-southeast-6': '2cf75d41afb42a805dae563dadd330938997234c712ca3f922240d32b356d0d9',
+    'eusc-de-east-1': '148caa2dd205daa0ce70a3ac80edab8311031c5546f0946865e9fc16acab66cd',
     'ap-east-1': '57be7783af6914b9bd7ad1e2c39f3121ae65039b721564992f66fd295faacf69',
     'ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-1 eu-north-1 eu-west-1 eu-west-2 eu-west-3 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2':
       '8a61ba393a4aa067e73b9b5e75851ea4345aa5e6dab02538e8c1acd435b1f93f',
@@ -114,6 +148,13 @@ describe('AWS’s certificates', () => {
       const certificate = new X509Certificate(pem);
       expect(certificate.verify(certificate.publicKey)).toBe(true);
     }
+  });
+
+  it('are those of the regions that the documentation names', async () => {
+    const text = await readFile(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+    const [, section = ''] = /\n## Regions\n([^]*?)\n## /.exec(text) ?? [];
+    const named = [...section.matchAll(/`([a-z]{2,4}(?:-[a-z]+)+-\d)`/g)].map(([, region]) => region);
+    expect(named.toSorted()).toEqual(Object.keys(awsCertificates()).toSorted());
   });
 
   it('are there for one region at a time', () => {

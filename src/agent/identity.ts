@@ -1,6 +1,7 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { ConfigError } from '../config/config.js';
 
 // Who an instance is, by AWS's word: the identity document of its metadata service, signed with a key of its region.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/verify-iid.html
@@ -31,6 +32,29 @@ export function readIdentity(document: string, signature: string, keys: readonly
   if (!keys.some((key) => verify('RSA-SHA256', bytes, key, signatureBytes))) return undefined;
   return Document.safeParse(parseJson(document)).data;
 }
+
+/**
+ * AWS's keys for a region, and those of PEM files besides.
+ * @throws ConfigError when there is none, or a file that cannot be used
+ */
+export function trustedIdentityKeys(region: string, paths: readonly string[]): KeyObject[] {
+  const trusted = paths.flatMap((path) => {
+    try {
+      return identityKeysOf(readFileSync(path, 'utf8'));
+    } catch (error) {
+      throw new ConfigError([
+        `IDENTITY_CERTIFICATES: ${path}: ${Error.isError(error) ? error.message : String(error)}`,
+      ]);
+    }
+  });
+  const keys = [...awsIdentityKeys(region), ...trusted];
+  if (keys.length > 0) return keys;
+  throw new ConfigError([
+    `AWS_REGION: the certificate that AWS signs identity documents with in ${region} is not known; save the RSA one of that region from ${AWS_CERTIFICATES} in a file, and name it in IDENTITY_CERTIFICATES`,
+  ]);
+}
+
+const AWS_CERTIFICATES = 'https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/regions-certs.html';
 
 /**
  * AWS's keys for one region; none for a region that is not in our list.
@@ -67,10 +91,13 @@ const Document = z
   .object({
     instanceId: z.string().regex(/^i-[0-9a-f]{8,17}$/),
     accountId: z.string().regex(/^\d{12}$/),
-    region: z.string().min(1).max(64),
+    region: z.string().regex(/^[a-z0-9-]{1,64}$/),
     imageId: z.string().regex(/^ami-[0-9a-f]{8,17}$/),
-    instanceType: z.string().min(1).max(64),
-    availabilityZone: z.string().min(1).max(64),
+    instanceType: z
+      .string()
+      .regex(/^[a-z0-9-]+\.[a-z0-9-]+$/)
+      .max(64),
+    availabilityZone: z.string().regex(/^[a-z0-9-]{1,64}$/),
     privateIp: z.ipv4().nullish(),
     pendingTime: z.iso.datetime(),
   })

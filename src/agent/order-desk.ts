@@ -1,7 +1,7 @@
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
-import type { DockerOrderSpec, OrderFilling, OrderSpec } from './order.js';
+import type { DockerOrderSpec, OrderFilling, OrderSpec } from '../docker/order.js';
 import { type RenderedOrder, renderOrder } from './order-headers.js';
 import { acknowledge, findOrders, findRecentUntaken, type FoundOrders, type Position } from './order-statements.js';
 

@@ -2,8 +2,8 @@ import type { Database } from '../database/database.js';
 import { Problem } from '../http/problem.js';
 import type { Registries } from '../registries/registries.js';
 import type { SealedSecrets, SecretStore } from '../secrets/secret-store.js';
-import { registryOfPull } from './container-spec.js';
-import type { DockerOrderSpec, OrderFilling } from './order.js';
+import { registryOfPull } from '../docker/container-spec.js';
+import type { DockerOrderSpec, OrderFilling } from '../docker/order.js';
 
 /** An agent asks again after seconds anyway; an operator may need minutes to put a key right. */
 const RETRY_AFTER_SECONDS = 10;

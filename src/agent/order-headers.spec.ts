@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import type { OrderSpec } from './order.js';
-import { renderOrder, RESULT_LIMIT_BYTES } from './order-headers.js';
+import type { OrderSpec } from '../docker/order.js';
+import { MOST_ANSWER_BYTES } from '../docker/order-answer.js';
+import { renderOrder } from './order-headers.js';
 
 const docker = {
   kind: 'docker',
@@ -41,6 +42,30 @@ describe('renderOrder', () => {
         'probe-timeout': '3',
         'probe-retries': '3',
         'probe-start-period': '0',
+      },
+    ],
+    [
+      { ...docker, once: true, contentType: 'application/x-tar' },
+      {
+        'order-kind': 'docker',
+        'order-mode': 'background',
+        'order-timeout': '1800',
+        'order-once': 'yes',
+        'docker-method': 'POST',
+        'docker-path': '/images/create?fromImage=nginx&tag=1.28',
+        'docker-content-type': 'application/x-tar',
+      },
+    ],
+    [
+      { kind: 'stream', name: 'events', path: '/events?filters=%7B%7D', follow: true, timeoutSeconds: 60 },
+      {
+        'order-kind': 'stream',
+        'order-mode': 'background',
+        'order-timeout': '60',
+        'stream-name': 'events',
+        'stream-follow': 'yes',
+        'stream-content-type': 'application/octet-stream',
+        'docker-path': '/events?filters=%7B%7D',
       },
     ],
     [
@@ -85,8 +110,8 @@ describe('renderOrder', () => {
 
   it('never asks for more of an answer than a result may have', () => {
     expect(renderOrder(1, { ...docker, maxBytes: 1024 }).headers['docker-max-bytes']).toBe('1024');
-    const { headers } = renderOrder(1, { ...docker, maxBytes: 2 * RESULT_LIMIT_BYTES });
-    expect(headers['docker-max-bytes']).toBe(String(RESULT_LIMIT_BYTES));
+    const { headers } = renderOrder(1, { ...docker, maxBytes: 2 * MOST_ANSWER_BYTES });
+    expect(headers['docker-max-bytes']).toBe(String(MOST_ANSWER_BYTES));
   });
 
   it.each<[string, OrderSpec]>([

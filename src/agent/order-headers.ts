@@ -1,4 +1,5 @@
-import type { OrderFilling, OrderSpec } from './order.js';
+import type { OrderFilling, OrderSpec } from '../docker/order.js';
+import { MOST_ANSWER_BYTES } from '../docker/order-answer.js';
 
 /** An order as the agent gets it: all it needs stands in headers, the body goes to Docker unchanged. */
 export type RenderedOrder = {
@@ -7,9 +8,6 @@ export type RenderedOrder = {
   /** JSON for Docker; empty = none. */
   readonly body: string;
 };
-
-/** Body of one result. What Docker answers beyond it never leaves the instance (see Docker-Max-Bytes). */
-export const RESULT_LIMIT_BYTES = 1024 * 1024;
 
 /** Order-Timeout of orders that call nothing slow; the agent itself bounds only calls to Docker, and a flush, by it. */
 const PLAIN_TIMEOUT_SECONDS = 30;
@@ -35,8 +33,8 @@ function bodyOf(body: unknown, { env }: OrderFilling): string {
   return JSON.stringify({ ...others, Env: [...Env, ...env] });
 }
 
-/** No space either: no header of ours needs one. The longest are credentials of a registry. */
-const VISIBLE_ASCII = /^[\x21-\x7e]{1,8192}$/;
+/** No space either: no header of ours needs one. The longest are credentials of a registry; curl takes 100 KiB. */
+const VISIBLE_ASCII = /^[\x21-\x7e]{1,98304}$/;
 
 function detailsOf(spec: OrderSpec): Record<string, string> {
   switch (spec.kind) {
@@ -46,9 +44,22 @@ function detailsOf(spec: OrderSpec): Record<string, string> {
         'order-timeout': String(positive('timeoutSeconds', spec.timeoutSeconds)),
         'docker-method': spec.method,
         'docker-path': matching('path', spec.path, DOCKER_PATH),
-        ...(spec.maxBytes !== undefined && {
-          'docker-max-bytes': String(Math.min(positive('maxBytes', spec.maxBytes), RESULT_LIMIT_BYTES)),
+        ...(spec.contentType !== undefined && {
+          'docker-content-type': matching('contentType', spec.contentType, CONTENT_TYPE),
         }),
+        ...(spec.once && { 'order-once': 'yes' }),
+        ...(spec.maxBytes !== undefined && {
+          'docker-max-bytes': String(Math.min(positive('maxBytes', spec.maxBytes), MOST_ANSWER_BYTES)),
+        }),
+      };
+    case 'stream':
+      return {
+        'order-mode': 'background',
+        'order-timeout': String(positive('timeoutSeconds', spec.timeoutSeconds)),
+        'stream-name': matching('name', spec.name, STREAM_NAME),
+        'stream-follow': spec.follow ? 'yes' : 'no',
+        'stream-content-type': 'application/octet-stream',
+        'docker-path': matching('path', spec.path, DOCKER_PATH),
       };
     case 'probe':
       return {
@@ -80,6 +91,8 @@ function detailsOf(spec: OrderSpec): Record<string, string> {
 
 /** As the agent checks them (PROTOCOL: anything else is answered with Result-Status 0). */
 const DOCKER_PATH = /^\/[A-Za-z0-9/._~%?&=:,+@-]*$/;
+const CONTENT_TYPE = /^[a-z0-9.+-]+\/[a-z0-9.+-]+$/;
+const STREAM_NAME = /^[a-z][a-z-]{0,15}$/;
 const PROBE_URL = /^http:\/\/[A-Za-z0-9/._~%?&=:,+@-]+$/;
 
 function plain(mode: 'foreground' | 'background'): Record<string, string> {

@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.js';
-import type { OrderSpec } from './order.js';
+import type { OrderSpec } from '../docker/order.js';
 
 /** How far an agent is: the highest order number on its disk. */
 export type Position = { readonly instanceId: string; readonly after: number };

@@ -1,10 +1,11 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { Attempt } from '../deployments/attempt.entity.js';
-import type { OrderSpec } from './order.js';
+import type { OrderAnswer } from '../docker/order-answer.js';
+import type { OrderSpec } from '../docker/order.js';
 
 /** One order to one agent and its answer. The job pass writes the order, the agent's endpoints the answer. */
 @Entity('orders')
-@Check('orders_kind', `kind IN ('docker', 'probe', 'dead-man', 'shutdown', 'watch-spot', 'logs')`)
+@Check('orders_kind', `kind IN ('docker', 'probe', 'dead-man', 'shutdown', 'watch-spot', 'logs', 'stream')`)
 @Index('orders_untaken', ['createdAt'], { where: 'taken_at IS NULL' })
 @Index('orders_by_attempt', ['attemptId', 'purpose', 'number'])
 @Index('orders_unanswered', ['instanceId', 'number'], { where: 'answered_at IS NULL' })
@@ -51,6 +52,11 @@ export class Order {
   @Column('text', { name: 'result_error', nullable: true })
   resultError!: string | null;
 
+  /** What the answer says; null until there is one, and on answers that were stored before this column was there. */
+  @Column('jsonb', { nullable: true })
+  answer!: OrderAnswer | null;
+
+  /** The end of what was sent. Only an answer without `answer` is read again. */
   @Column('bytea', { name: 'result_body', nullable: true })
   resultBody!: Buffer | null;
 

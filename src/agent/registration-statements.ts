@@ -7,7 +7,6 @@ export type Admission = {
   readonly secretHash: Buffer;
   readonly tokenHash: Buffer;
   readonly agentVersion: string;
-  readonly publicIp: string | null;
   /** Number of the last order the agent has. */
   readonly after: number;
 };
@@ -43,7 +42,7 @@ export async function readRegistrationFacts(
 export async function admit(
   database: Database,
   launchId: string,
-  { identity, tokenHash, agentVersion, publicIp }: Admission,
+  { identity, tokenHash, agentVersion }: Admission,
 ): Promise<'admitted' | 'overtaken' | 'token-in-use'> {
   try {
     return await database.transaction(async (transaction) => {
@@ -56,7 +55,6 @@ export async function admit(
         identity.instanceType,
         identity.imageId,
         identity.privateIp,
-        publicIp,
         identity.pendingTime,
         tokenHash,
         agentVersion,
@@ -72,7 +70,7 @@ export async function admit(
 /** As `admit`, for an instance in quarantine that a deployment wants. It leaves quarantine when the fleet assigns it. */
 export async function admitAdopted(
   database: Database,
-  { identity, tokenHash, agentVersion, publicIp, after }: Admission,
+  { identity, tokenHash, agentVersion, after }: Admission,
 ): Promise<'admitted' | 'overtaken' | 'token-in-use'> {
   try {
     const admitted = await database.prepared('registration-adopt', ADOPT, [
@@ -80,7 +78,6 @@ export async function admitAdopted(
       tokenHash,
       agentVersion,
       identity.privateIp,
-      publicIp,
       after,
     ]);
     return admitted.length > 0 ? 'admitted' : 'overtaken';
@@ -146,8 +143,7 @@ const ADOPT = `
     WHERE deployments.adopts = $1 AND deployments.status IN ('queued', 'deploying')
   ), admitted AS (
     UPDATE instances SET token_hash = $2, agent_version = $3, private_ip = COALESCE($4, private_ip),
-      public_ip = COALESCE($5, public_ip), orders_after = $6, registered_at = clock_timestamp(),
-      last_seen_at = clock_timestamp()
+      orders_after = $5, registered_at = clock_timestamp(), last_seen_at = clock_timestamp()
     WHERE id = $1 AND quarantined AND token_hash IS NULL AND retire_reason IS NULL AND terminated_at IS NULL
       AND EXISTS (SELECT FROM wanted)
     RETURNING id
@@ -161,7 +157,7 @@ const ADOPT = `
 
 const LOCK = `SELECT pg_advisory_xact_lock($1, hashtext($2))`;
 
-// The fleet's columns (state, observed_at …) stay as they are: only EC2 tells what EC2 sees. The shape's row is updated even
+// The fleet's columns (state, observed_at, public_ip …) stay as they are: only EC2 tells what EC2 sees. The shape's row is updated even
 // if it is due already: a fleet pass that just claimed it may have loaded its instances before this commit.
 const ADMIT = `
   WITH launch AS (
@@ -169,14 +165,14 @@ const ADMIT = `
       SELECT count(*) FROM instances WHERE launch_id = $2 AND token_hash IS NOT NULL AND id <> $1
     )
   ), admitted AS (
-    INSERT INTO instances (id, launch_id, shape_key, availability_zone, instance_type, image_id, private_ip, public_ip,
+    INSERT INTO instances (id, launch_id, shape_key, availability_zone, instance_type, image_id, private_ip,
       launched_at, token_hash, agent_version, registered_at, last_seen_at)
-    SELECT $1, id, shape_key, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timestamp() FROM launch
+    SELECT $1, id, shape_key, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(), clock_timestamp() FROM launch
     ON CONFLICT (id) DO UPDATE SET
       availability_zone = excluded.availability_zone, instance_type = excluded.instance_type,
       image_id = excluded.image_id, private_ip = COALESCE(excluded.private_ip, instances.private_ip),
-      public_ip = COALESCE(excluded.public_ip, instances.public_ip), token_hash = excluded.token_hash,
-      agent_version = excluded.agent_version, registered_at = excluded.registered_at, last_seen_at = excluded.last_seen_at
+      token_hash = excluded.token_hash, agent_version = excluded.agent_version,
+      registered_at = excluded.registered_at, last_seen_at = excluded.last_seen_at
     WHERE instances.launch_id = excluded.launch_id AND instances.token_hash IS NULL
       AND instances.retire_reason IS NULL AND instances.terminated_at IS NULL
     RETURNING id, shape_key, xmax = 0 AS is_new

@@ -4,12 +4,13 @@ import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
+import { Seldom } from '../process/seldom.js';
 import { Occurrence } from '../process/observation.js';
 import { Agents } from './agents.js';
 import type { RegistrationForm } from './agent.schema.js';
 import { type Identity, readIdentity } from './identity.js';
 import { judgeRegistration, type RefusalReason } from './registration-rules.js';
-import { launchSecretOf } from './launch-secret.js';
+import { possibleLaunchSecrets } from './launch-secret.js';
 import { admit, admitAdopted, type Admission, readRegistrationFacts } from './registration-statements.js';
 
 /** Keys that may sign identity documents, by the token IDENTITY_KEYS. */
@@ -27,6 +28,7 @@ const MAX_TRIES = 3;
 @Injectable()
 export class RegistrationService {
   readonly #logger = new Logger('Registration');
+  readonly #refused = new Seldom();
   readonly #settings: { region: string; accountId?: string };
 
   constructor(
@@ -42,18 +44,30 @@ export class RegistrationService {
 
   /**
    * Returns when the instance is registered with this token, now or before.
-   * @throws Problem forbidden, already-registered, instance-retired, unavailable; the reason stands in the log alone
+   * @throws Problem forbidden, already-registered, instance-retired, too-many-requests, unavailable; the reason stands in the log alone
    */
   async register(form: RegistrationForm): Promise<void> {
     const identity = readIdentity(form.document, form.signature, this.keys);
     // Before any statement: who has no document of ours costs us 50 µs.
     if (!identity) throw this.#refusal('forged-document', true, undefined);
+    // From here on it is an instance who asks, and it is counted with all else that this one sends.
+    const entry = this.agents.limits.enter(identity.instanceId, false);
+    if (!entry.isAllowed) {
+      throw new Problem('too-many-requests', entry.detail, { retryAfterSeconds: entry.retryAfterSeconds });
+    }
+    try {
+      await this.#admit(form, identity);
+    } finally {
+      entry.leave(form.document.length + form.signature.length);
+    }
+  }
+
+  async #admit(form: RegistrationForm, identity: Identity): Promise<void> {
     const admission: Admission = {
       identity,
       secretHash: sha256(form.secret),
       tokenHash: sha256(form.token),
       agentVersion: form.agent,
-      publicIp: form.publicIp,
       after: form.after,
     };
     for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
@@ -68,7 +82,7 @@ export class RegistrationService {
   async #try(admission: Admission, token: string): Promise<'registered' | 'overtaken' | 'ask-again'> {
     const { identity, tokenHash } = admission;
     const facts = await readRegistrationFacts(this.database, identity.instanceId, admission.secretHash, (launchId) =>
-      this.config.encryptionKeys.map((key) => sha256(launchSecretOf(key, launchId))),
+      this.config.encryptionKeys.flatMap((key) => possibleLaunchSecrets(key, launchId)).map(sha256),
     );
     const verdict = judgeRegistration({ ...facts, identity, tokenHash, settings: this.#settings });
     if (verdict.kind === 'refuse') throw this.#refusal(verdict.reason, verdict.isAlarm, identity);
@@ -94,12 +108,16 @@ export class RegistrationService {
     registrations.tell({ outcome: reason });
     // It asks again every few seconds until an operator has decided, who was alarmed when it was found.
     if (reason === 'quarantined') return new Problem('forbidden', 'This instance is in quarantine.');
-    this.#logger.warn('registration refused', {
-      reason,
-      ...(isAlarm && { alarm: true }),
-      // A document that is not signed may say anything: it does not get into the log.
-      ...(identity && { instanceId: identity.instanceId, accountId: identity.accountId, region: identity.region }),
-    });
+    // Nobody needs a token to ask.
+    this.#refused.tell(reason, (untold) =>
+      this.#logger.warn('registration refused', {
+        reason,
+        ...(isAlarm && { alarm: true }),
+        // A document that is not signed may say anything: it does not get into the log.
+        ...(identity && { instanceId: identity.instanceId, accountId: identity.accountId, region: identity.region }),
+        ...(untold > 0 && { othersBefore: untold }),
+      }),
+    );
     if (reason === 'instance-retired') return new Problem('instance-retired', 'This instance is to end.');
     if (reason === 'other-token' || reason === 'token-in-use') {
       return new Problem('already-registered', 'Instance or token belong to another registration.');

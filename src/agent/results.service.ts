@@ -1,8 +1,12 @@
-import { Injectable } from '@nestjs/common';
+import type { Readable } from 'node:stream';
+import { Injectable, Logger } from '@nestjs/common';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { toJsonb } from '../database/to-jsonb.js';
 import { Problem } from '../http/problem.js';
-import { withoutEnvironment } from './container-spec.js';
+import { AgentLimits } from './agent-limits.js';
+import { answerBytesOf, bodyToStore, readAnswer } from '../docker/order-answer.js';
+import { readEnd } from './read-end.js';
 
 export type Result = {
   readonly instanceId: string;
@@ -12,42 +16,90 @@ export type Result = {
   readonly status: number;
   readonly error: string | null;
   readonly probeState: 'healthy' | 'unhealthy' | null;
-  readonly body: Buffer;
+  readonly body: Readable;
 };
 
-/** Keeps what agents answer, raw but for a container's environment, which holds secrets: the job pass reads it. */
+/** Reads what agents answer, and keeps that: a job pass has no more to do with what an instance sent. */
 @Injectable()
 export class ResultsService {
+  readonly #logger = new Logger('Results');
+
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
+    private readonly limits: AgentLimits,
   ) {}
 
   /**
    * The first answer of an order stays, as agents repeat until they hear 204; a probe's answer is replaced when its
-   * state changes.
-   * @throws Problem order-not-found
+   * state changes. Of a body no more is held than its order is worth, and of a repeat nothing.
+   * @throws Problem order-not-found, payload-too-large, malformed-request, too-many-requests
    */
   async store({ instanceId, number, status, error, probeState, body }: Result): Promise<void> {
-    const bare = withoutEnvironment(body);
-    const values = [instanceId, number, status, error, probeState, body, bare === body ? null : bare];
+    const [order] = await this.database.prepared<FoundOrder>('agent-find-order', FIND, [
+      instanceId,
+      number,
+      probeState,
+    ]);
+    const bytes = await readEnd(body, order?.is_news ? answerBytesOf(order.purpose) : 0);
+    if (!order) throw notFound(number);
+    if (!order.is_news) return;
+    if (order.is_change) this.#countChange(instanceId);
+
+    const answer = readAnswer(order.purpose, bytes);
+    const kept = bodyToStore(order.purpose, bytes, answer);
+    const values = [instanceId, number, status, error, probeState, kept, toJsonb(answer)];
     const [outcome] = await this.database.prepared<{ is_known: boolean; is_stored: boolean }>(
       'agent-store',
       STORE,
       values,
     );
-    if (!outcome?.is_known) throw new Problem('order-not-found', `There is no order ${number} for this instance.`);
-    if (outcome.is_stored) this.signals.send('jobs');
+    if (!outcome?.is_known) throw notFound(number);
+    if (!outcome.is_stored) return;
+    this.signals.send('jobs');
+    if (status === 200 && order.purpose.startsWith('inspect-') && !answer.image && !answer.container) {
+      // Then nobody knows the image's digest, or whether the container ran out of memory or is down.
+      const { message } = answer;
+      this.#logger.warn('description of no use', {
+        instanceId,
+        order: number,
+        purpose: order.purpose,
+        reason: message,
+      });
+    }
+  }
+
+  /** The agent comes again with it: that it may be late harms nobody who goes up and down without end. */
+  #countChange(instanceId: string): void {
+    const waitMs = this.limits.takeChange(instanceId);
+    if (waitMs === 0) return;
+    throw new Problem('too-many-requests', 'The state of this probe changes too often.', {
+      retryAfterSeconds: Math.ceil(waitMs / 1000),
+    });
   }
 }
+
+/** `is_change`: of a probe that was answered before. */
+type FoundOrder = { purpose: string; is_news: boolean; is_change: boolean };
+
+function notFound(number: number): Problem {
+  return new Problem('order-not-found', `There is no order ${number} for this instance.`);
+}
+
+const IS_NEWS = `(
+    orders.answered_at IS NULL
+    OR (orders.kind = 'probe' AND $PROBE::text IS NOT NULL AND orders.probe_state IS DISTINCT FROM $PROBE::text)
+  )`;
+
+const FIND = `
+  SELECT orders.purpose, orders.answered_at IS NOT NULL AS is_change, ${IS_NEWS.replaceAll('$PROBE', '$3')} AS is_news
+  FROM orders WHERE orders.instance_id = $1 AND orders.number = $2`;
 
 // One statement is one transaction. `fence` runs before `answer`, which reads from it: the job's row is locked first, and
 // an answer stored meanwhile by another request is seen when `answer` locks the order, since its conditions are checked again.
 const STORE = `
   WITH target AS (
-    SELECT orders.instance_id, orders.number, attempts.job_id,
-      orders.answered_at IS NULL OR (orders.kind = 'probe' AND $5::text IS NOT NULL AND orders.probe_state IS DISTINCT FROM $5::text)
-        AS is_news
+    SELECT orders.instance_id, orders.number, attempts.job_id, ${IS_NEWS.replaceAll('$PROBE', '$5')} AS is_news
     FROM orders JOIN attempts ON attempts.id = orders.attempt_id
     WHERE orders.instance_id = $1 AND orders.number = $2
   ), fence AS (
@@ -56,14 +108,10 @@ const STORE = `
     RETURNING jobs.id
   ), answer AS (
     UPDATE orders SET taken_at = COALESCE(orders.taken_at, clock_timestamp()), answered_at = clock_timestamp(),
-      result_status = $3, result_error = $4,
-      result_body = CASE WHEN $7::bytea IS NOT NULL AND orders.purpose LIKE 'inspect-%' THEN $7 ELSE $6 END,
+      result_status = $3, result_error = $4, result_body = $6, answer = $7::jsonb,
       probe_state = CASE WHEN orders.kind = 'probe' THEN $5::text END
     FROM target JOIN fence ON fence.id = target.job_id
-    WHERE orders.instance_id = target.instance_id AND orders.number = target.number AND (
-      orders.answered_at IS NULL
-      OR (orders.kind = 'probe' AND $5::text IS NOT NULL AND orders.probe_state IS DISTINCT FROM $5::text)
-    )
+    WHERE orders.instance_id = target.instance_id AND orders.number = target.number AND ${IS_NEWS.replaceAll('$PROBE', '$5')}
     RETURNING orders.number
   )
   SELECT EXISTS (SELECT FROM target) AS is_known, EXISTS (SELECT FROM answer) AS is_stored`;

@@ -1,11 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
+import { hash } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { packUserData } from './packed-user-data.js';
 import { renderUserData, USER_DATA_LIMIT_BYTES } from './user-data.js';
 
 const script = readFileSync(join(import.meta.dirname, 'agent.sh'), 'utf8');
+const PIN = `sha256//${'A'.repeat(43)}=`;
 const input = {
   script,
   apiUrl: 'https://scheduler.example.com/',
@@ -15,11 +19,26 @@ const input = {
 
 describe('renderUserData', () => {
   it('fits into what EC2 takes, with room for a longer script', () => {
-    expect(Buffer.byteLength(renderUserData(input))).toBeLessThan(USER_DATA_LIMIT_BYTES - 512);
+    expect(packUserData({ ...input, pins: [PIN, PIN] }).length).toBeLessThan(USER_DATA_LIMIT_BYTES - 4_096);
   });
 
   it('keeps the agent within its bounds', () => {
-    expect(script.split('\n').length - 1).toBeLessThan(290);
+    expect(script.split('\n').length - 1).toBeLessThanOrEqual(450);
+  });
+
+  it('is packed into the same bytes each time, which unpack to the script', () => {
+    const packed = packUserData(input);
+    expect(packUserData({ ...input })).toEqual(packed);
+    expect(gunzipSync(packed).toString()).toBe(renderUserData(input));
+    // RFC 1952: deflate, no flags, no time, the most compression, of an unknown system.
+    expect([...packed.subarray(0, 10)]).toEqual([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255]);
+  });
+
+  it('is refused when EC2 would refuse it', () => {
+    const noise = Array.from({ length: 700 }, (_, n) => `# ${hash('sha512', String(n), 'base64')}`).join('\n');
+    expect(() => packUserData({ ...input, script: `#!/bin/sh\n${noise}\n` })).toThrow(
+      /^script: the user-data would have/,
+    );
   });
 
   it('holds its inputs and nothing else that varies', () => {
@@ -49,7 +68,10 @@ describe('renderUserData', () => {
     ['cluster', { cluster: 'a\nreboot' }],
     ['script', { script: 'echo' }],
     ['script', { script: '#!/bin/sh\nEND_OF_AGENT_SCRIPT\nreboot\n' }],
-    ['script', { script: `#!/bin/sh\n${'#'.repeat(16_384)}\n` }],
+    ['pins', { pins: [`${PIN};sha256//`] }],
+    ['pins', { pins: [PIN.replace('//', `//'`)] }],
+    ['pins', { pins: [''] }],
+    ['apiUrl', { pins: [PIN], apiUrl: 'http://x' }],
   ])('refuses a bad %s: %j', (field, change) => {
     expect(() => renderUserData({ ...input, ...change })).toThrow(new RegExp(`^${field}: `));
   });
@@ -90,9 +112,15 @@ describe('the rendered script', () => {
     const agent = `#!/bin/sh\nprintf '%s|' "$(cat api-url)" "$(cat launch-secret)" 'a'"'"'b' "\\$(id) \\\\"\n`;
     expect(run(agent)).toBe(`https://scheduler.example.com|${input.launchSecret}|a'b|$(id) \\|`);
     expect(readFileSync(join(state, 'agent.sh'), 'utf8')).toBe(agent);
-    expect(readdirSync(state).sort()).toEqual(['agent.sh', 'api-url', 'launch-secret']);
+    expect(readdirSync(state).sort()).toEqual(['agent.sh', 'api-url', 'launch-secret', 'pins']);
     expect(statSync(state).mode & 0o777).toBe(0o700);
     expect(statSync(join(state, 'launch-secret')).mode & 0o777).toBe(0o600);
+  });
+
+  it('does not run an agent without the pins it was to have', () => {
+    mkdirSync(join(state, 'pins'), { recursive: true });
+    expect(() => run('#!/bin/sh\necho ran\n')).toThrow();
+    expect(readdirSync(state).sort()).toEqual(['api-url', 'pins']);
   });
 
   it('installs a unit that outlives a reboot with systemd', () => {

@@ -1,8 +1,10 @@
 export type UserDataInput = {
   /** Text of agent.sh. */
   script: string;
-  /** PUBLIC_URL, where instances reach the API: http(s)://host[:port][/path]. */
+  /** AGENT_URL, where instances reach the API: http(s)://host[:port][/path]. */
   apiUrl: string;
+  /** AGENT_PINS: keys that may answer there, each `sha256//<base64>=`. With one at least, apiUrl is https. */
+  pins?: readonly string[];
   /** 64 hex characters, good for the registrations of one launch. */
   launchSecret: string;
   cluster: string;
@@ -12,14 +14,16 @@ export type UserDataInput = {
 export const USER_DATA_LIMIT_BYTES = 16_384;
 
 /**
- * The first-boot script of every instance: generic, so that one RunInstances call can start many instances, and
+ * The first-boot script of every instance, before it is packed: generic, so that one RunInstances call can start many instances, and
  * free of job data, because user-data can be read by anybody who may describe the instance.
  *
  * @throws Error naming the input that cannot be rendered.
  */
-export function renderUserData({ script, apiUrl, launchSecret, cluster }: UserDataInput): string {
-  // The three values stand between single quotes in a shell script: these patterns are what keeps them there.
+export function renderUserData({ script, apiUrl, pins = [], launchSecret, cluster }: UserDataInput): string {
+  // The values stand between single quotes in a shell script: these patterns are what keeps them there.
   if (!PLAIN_URL.test(apiUrl)) throw new Error('apiUrl: must be a plain http(s) URL without query, user or fragment');
+  if (!pins.every((pin) => PIN.test(pin))) throw new Error('pins: must each be sha256//<43 characters of base64>=');
+  if (pins.length > 0 && !apiUrl.startsWith('https:')) throw new Error('apiUrl: must begin with https:// for pins');
   if (!/^[0-9a-f]{64}$/.test(launchSecret)) throw new Error('launchSecret: must be 64 lower-case hex characters');
   if (!/^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(cluster)) {
     throw new Error('cluster: must be letters, digits, dots, underscores and inner hyphens, 63 at most');
@@ -27,27 +31,27 @@ export function renderUserData({ script, apiUrl, launchSecret, cluster }: UserDa
   if (!script.startsWith('#!/bin/sh\n')) throw new Error('script: must begin with #!/bin/sh');
   if (script.split('\n').includes(END_OF_SCRIPT)) throw new Error(`script: must not contain the line ${END_OF_SCRIPT}`);
 
-  const userData = `#!/bin/sh
+  return `#!/bin/sh
 # Installs the agent of the scheduler cluster ${cluster}. Writes below its state folder only, calls tools by bare name.
 umask 077
 dir=\${SCHEDULER_AGENT_DIR:-/var/lib/scheduler-agent}
 mkdir -p "$dir" && cd "$dir" || exit 1
+# Half of it would be worse than nothing: an agent without its pins obeys whoever answers.
+set -e
 printf %s '${apiUrl.replace(/\/+$/, '')}' >api-url
+printf %s '${pins.join(';')}' >pins
 printf %s '${launchSecret}' >launch-secret
 cat >agent.sh <<'${END_OF_SCRIPT}'
 ${script.trimEnd()}
 ${END_OF_SCRIPT}
+set +e
 ${INSTALL}`;
-
-  const size = new TextEncoder().encode(userData).length;
-  if (size > USER_DATA_LIMIT_BYTES) {
-    throw new Error(`script: the user-data would have ${size} bytes, EC2 takes ${USER_DATA_LIMIT_BYTES}`);
-  }
-  return userData;
 }
 
 const PLAIN_URL =
   /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]*)?$/;
+
+const PIN = /^sha256\/\/[A-Za-z0-9+/]{43}=$/;
 
 const END_OF_SCRIPT = 'END_OF_AGENT_SCRIPT';
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import { isInScope, judge, type Role, type ScopeRule, type Verdict } from './access-rules.js';
+import { isInScope, judge, type ScopeRule, type Verdict } from './access-rules.js';
+import type { Role } from '../http/caller.js';
 
 describe('judge', () => {
   it.each<[Role, Role, Verdict]>([

@@ -1,12 +1,10 @@
-/** Each may do what the ones before it may. */
-export const ROLES = ['viewer', 'deployer', 'admin'] as const;
-export type Role = (typeof ROLES)[number];
+import { type Caller, type Role, ROLES, type Scope } from '../http/caller.js';
 
 /**
- * Who a route is for: a role; `agent` (agents only, by a guard of their own); `public`; or `metrics`, which the operator
- * opens to everyone or leaves to viewers.
+ * Who a route is for: a role; `agent` (agents only, by their own tokens); `registration` (agents that have no token yet:
+ * what they send says who they are); `public`; or `metrics`, which the operator opens to everyone or leaves to viewers.
  */
-export type Who = Role | 'agent' | 'metrics' | 'public';
+export type Who = Role | 'agent' | 'registration' | 'metrics' | 'public';
 
 /**
  * What a token with a scope may do on a route. `whole`: nothing, the route shows or changes more than jobs of a scope.
@@ -18,33 +16,16 @@ export type RouteAccess = { readonly who: Who; readonly scope: ScopeRule };
 
 /** A route that says nothing is for nobody but operators. */
 export const CLOSED: RouteAccess = { who: 'admin', scope: 'whole' };
+export const PUBLIC: RouteAccess = { who: 'public', scope: 'whole' };
 
-/** Prefixes of job names; null is every job. */
-export type Scope = readonly string[] | null;
-
-/** Who sent a request, and what that is good for. */
-export type Caller = {
-  /** Id of the token; `admin` for ADMIN_TOKEN, `anonymous` where nobody is asked for one. */
-  readonly id: string;
-  readonly role: Role;
-  readonly scope: Scope;
-  /** Living jobs there may be in the scope when this caller makes one; null = as many as the cluster may have. */
-  readonly maxJobs: number | null;
-  /** Instances the jobs of the scope may have when this caller asks for one more; null = no limit of its own. */
-  readonly maxInstances: number | null;
-  /** Null = as the settings say. */
-  readonly requestsPerMinute: number | null;
-};
-
-export const ADMIN: Caller = {
-  id: 'admin',
-  role: 'admin',
-  scope: null,
-  maxJobs: null,
-  maxInstances: null,
-  requestsPerMinute: null,
-};
-export const ANONYMOUS: Caller = { ...ADMIN, id: 'anonymous' };
+declare module 'fastify' {
+  /** What a route says of itself; see `@Access`. */
+  // eslint-disable-next-line @typescript-eslint/consistent-type-definitions -- Fastify's own is an interface, which this adds to
+  interface FastifyContextConfig {
+    access?: RouteAccess;
+    bodyLimit?: number;
+  }
+}
 
 export type Verdict = 'granted' | 'needs-role' | 'needs-whole-scope' | 'outside-scope';
 

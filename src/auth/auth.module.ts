@@ -1,28 +1,26 @@
-import { type BeforeApplicationShutdown, Logger, Module, type OnApplicationBootstrap } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { type BeforeApplicationShutdown, Logger, Module } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
-import { AccessGuard } from './access.guard.js';
+import { AccessService } from './access.service.js';
 import { Shutdown } from '../process/shutdown.js';
 import { RateLimiter } from './rate-limiter.js';
 import { StreamEnds } from './stream-ends.js';
 import { Tokens } from './tokens.js';
-import { TokensController } from './tokens.controller.js';
-import { TokensService } from './tokens.service.js';
+import { WriteBudget } from './write-budget.js';
 
 const logger = new Logger('Access');
+const log = (message: string, error: unknown): void => logger.warn(message, { error: String(error) });
 
 /** Who may call what, and how often. */
 @Module({
-  controllers: [TokensController],
   providers: [
-    TokensService,
+    AccessService,
+    { provide: WriteBudget, useFactory: () => new WriteBudget() },
     {
       provide: Tokens,
       inject: [Database, Signals],
-      useFactory: (database: Database, signals: Signals) =>
-        new Tokens(database, signals, (message, error) => logger.warn(message, { error: String(error) })),
+      useFactory: (database: Database, signals: Signals) => new Tokens(database, signals, log),
     },
     {
       provide: RateLimiter,
@@ -31,19 +29,15 @@ const logger = new Logger('Access');
     },
     {
       provide: StreamEnds,
-      inject: [Signals, Shutdown],
-      useFactory: (signals: Signals, shutdown: Shutdown) => new StreamEnds(signals, shutdown),
+      inject: [Signals, Shutdown, Tokens],
+      useFactory: (signals: Signals, shutdown: Shutdown, tokens: Tokens) =>
+        new StreamEnds({ signals, shutdown, findEnded: (ids) => tokens.findEnded(ids), log }),
     },
-    { provide: APP_GUARD, useClass: AccessGuard },
   ],
   exports: [StreamEnds],
 })
-export class AuthModule implements OnApplicationBootstrap, BeforeApplicationShutdown {
+export class AuthModule implements BeforeApplicationShutdown {
   constructor(private readonly tokens: Tokens) {}
-
-  onApplicationBootstrap(): void {
-    this.tokens.start();
-  }
 
   // Before the pool closes.
   async beforeApplicationShutdown(): Promise<void> {

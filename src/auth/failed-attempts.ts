@@ -19,7 +19,7 @@ export class FailedAttempts {
   /** @param now milliseconds on a clock that never jumps */
   constructor(private readonly now: () => number = () => performance.now()) {}
 
-  /** Seconds this address has to wait before a token of it is looked at again; 0 = none. */
+  /** Seconds for which a wrong token of this address is answered with 429; 0 = none. */
   secondsToWait(address: string): number {
     const guesses = this.#find(networkOf(address));
     return guesses && guesses.tokens.size >= MOST_GUESSES ? Math.ceil((guesses.endsAtMs - this.now()) / 1000) : 0;

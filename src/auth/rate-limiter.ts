@@ -1,5 +1,5 @@
 import type { Queryable } from '../database/database.js';
-import type { Caller } from './access-rules.js';
+import type { Caller } from '../http/caller.js';
 
 /** A bucket holds what comes in during this time. */
 export const WINDOW_SECONDS = 60;

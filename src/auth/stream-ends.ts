@@ -1,41 +1,123 @@
 import type { FastifyReply } from 'fastify';
 import type { Signals } from '../database/signals.js';
+import { Problem } from '../http/problem.js';
 import type { Shutdown } from '../process/shutdown.js';
-import type { Caller } from './access-rules.js';
+import type { Caller } from '../http/caller.js';
 
-/** Who follows for longer comes again by itself and is looked at again, as its token may have expired. */
+/** Who follows for longer comes again by itself. */
 const LONGEST_MS = 15 * 60_000;
+/**
+ * Of one token in one process, streams and requests that wait for themselves. Each line that a job prints is written once
+ * more for each that follows it: two hundred of one token held up everybody else for 200 ms, sixty nobody.
+ */
+const MOST_AT_ONCE = { stream: 64, wait: 256 } as const;
+const RETRY_SECONDS = 5;
+/** A revocation whose signal was lost ends what is open after five seconds: this, and the look itself. */
+const LOOK_EVERY_MS = 3_000;
 
-/** When an answer without an end has to end: it outlives the one look at its caller's token. */
+type Held = { readonly controller: AbortController; readonly kind: 'stream' | 'wait' };
+type Reply = Pick<FastifyReply, 'raw'>;
+type Holder = Pick<Caller, 'id' | 'role'>;
+
+export type StreamEndsOptions = {
+  readonly signals: Pick<Signals, 'on'>;
+  readonly shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>;
+  /** Which of these ids are of no token that is good any more. */
+  readonly findEnded: (ids: readonly string[]) => Promise<readonly string[]>;
+  readonly log: (message: string, error: unknown) => void;
+};
+
+/**
+ * When an answer that takes long has to end, as it outlives the one look at its caller's token: streams, and requests that
+ * wait. A revocation is signalled; where the signal was lost, or a token expires, one look every few seconds for all that
+ * is open in this process finds it.
+ */
 export class StreamEnds {
-  readonly #streams = new Map<string, Set<AbortController>>();
+  readonly #held = new Map<string, Set<Held>>();
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(
-    signals: Pick<Signals, 'on'>,
-    private readonly shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>,
-  ) {
-    signals.on('tokens', (ids) => (ids.length > 0 ? ids : [...this.#streams.keys()]).forEach((id) => this.#end(id)));
-    shutdown.onBegin(() => [...this.#streams.keys()].forEach((id) => this.#end(id)));
+  constructor(private readonly options: StreamEndsOptions) {
+    const { signals, shutdown } = options;
+    signals.on('tokens', (ids) => (ids.length > 0 ? ids.forEach((id) => this.#end(id)) : void this.#look()));
+    // A request that waits is answered as it stands, by whoever it waits with.
+    shutdown.onBegin(() => [...this.#held.keys()].forEach((id) => this.#end(id, 'stream')));
   }
 
-  /** Aborts when the client leaves, its token is revoked, this process ends, or it has followed long enough. */
-  signalFor(reply: Pick<FastifyReply, 'raw'>, { id }: Pick<Caller, 'id'>): AbortSignal {
-    const controller = new AbortController();
-    const streams = this.#streams.get(id) ?? new Set();
-    this.#streams.set(id, streams.add(controller));
+  /**
+   * Aborts when the client leaves, its token ends, this process ends, or it has followed long enough.
+   * @throws Problem too-many-requests
+   */
+  signalFor(reply: Reply, caller: Holder): AbortSignal {
+    const { controller } = this.#hold(reply, caller, 'stream');
     const timer = setTimeout(() => controller.abort(), LONGEST_MS).unref();
-    reply.raw.once('close', () => {
-      clearTimeout(timer);
-      streams.delete(controller);
-      if (streams.size === 0 && this.#streams.get(id) === streams) this.#streams.delete(id);
-      controller.abort();
-    });
+    reply.raw.once('close', () => clearTimeout(timer));
     // On a connection that is still open: closing would wait for it.
-    if (this.shutdown.hasBegun) controller.abort();
+    if (this.options.shutdown.hasBegun) controller.abort();
     return controller.signal;
   }
 
-  #end(id: string): void {
-    for (const controller of this.#streams.get(id) ?? []) controller.abort();
+  /**
+   * Waits for a caller. The signal aborts when the client leaves or its token ends.
+   * @throws Problem unauthorized: the token ended meanwhile; too-many-requests
+   */
+  async whileAllowed<T>(reply: Reply, caller: Holder, wait: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { controller } = this.#hold(reply, caller, 'wait');
+    const { signal } = controller;
+    const answer = await wait(signal);
+    if (signal.reason === TOKEN_ENDED) {
+      throw new Problem('unauthorized', 'This token has expired or was revoked meanwhile.', {
+        headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
+      });
+    }
+    return answer;
+  }
+
+  #hold(reply: Reply, { id, role }: Holder, kind: Held['kind']): Held {
+    const held = { controller: new AbortController(), kind };
+    const others = this.#held.get(id) ?? new Set();
+    // Admins may hold everybody up in many other ways.
+    if (role !== 'admin') checkCount(others, kind);
+    this.#held.set(id, others.add(held));
+    this.#timer ??= setInterval(() => void this.#look(), LOOK_EVERY_MS).unref();
+    reply.raw.once('close', () => {
+      others.delete(held);
+      if (others.size === 0 && this.#held.get(id) === others) this.#held.delete(id);
+      if (this.#held.size === 0) this.#rest();
+      held.controller.abort();
+    });
+    return held;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const ended = await this.options.findEnded([...this.#held.keys()]);
+      for (const id of ended) this.#end(id);
+    } catch (error) {
+      // The next look finds it; until then nothing new is answered either.
+      this.options.log('tokens of open streams could not be looked at', error);
+    }
+  }
+
+  #rest(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #end(id: string, kind?: Held['kind']): void {
+    for (const held of this.#held.get(id) ?? []) {
+      if (kind === undefined || held.kind === kind) held.controller.abort(TOKEN_ENDED);
+    }
   }
 }
+
+function checkCount(held: ReadonlySet<Held>, kind: Held['kind']): void {
+  let count = 0;
+  for (const other of held) if (other.kind === kind) count += 1;
+  if (count < MOST_AT_ONCE[kind]) return;
+  const what = kind === 'stream' ? 'follow' : 'wait';
+  throw new Problem('too-many-requests', `Of this token ${count} requests ${what} already, as many as may at once.`, {
+    retryAfterSeconds: RETRY_SECONDS,
+  });
+}
+
+const TOKEN_ENDED = Symbol('token ended');

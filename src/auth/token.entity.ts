@@ -1,5 +1,5 @@
 import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
-import type { Role } from './access-rules.js';
+import type { Allow, Role } from '../http/caller.js';
 
 /** A bearer token: what it is good for, and a hash of what only its holder knows. */
 @Entity('tokens')
@@ -29,6 +29,13 @@ export class Token {
   @Column('int', { name: 'max_instances', nullable: true })
   maxInstances!: number | null;
 
+  @Column('int', { name: 'max_webhooks', nullable: true })
+  maxWebhooks!: number | null;
+
+  /** What its jobs may name and cost; null = what the settings allow. */
+  @Column('jsonb', { nullable: true })
+  allow!: Allow | null;
+
   @Column('int', { name: 'requests_per_minute', nullable: true })
   requestsPerMinute!: number | null;
 
@@ -38,7 +45,7 @@ export class Token {
   @Column('timestamptz', { name: 'expires_at', nullable: true })
   expiresAt!: Date | null;
 
-  /** Written in batches: up to half a minute late. */
+  /** Written in batches: up to ten seconds late. */
   @Column('timestamptz', { name: 'last_used_at', nullable: true })
   lastUsedAt!: Date | null;
 

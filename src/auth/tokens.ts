@@ -2,28 +2,36 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Database } from '../database/database.js';
 import { notedAtSql } from '../database/noted-at.js';
 import type { Signals } from '../database/signals.js';
-import type { Caller, Role } from './access-rules.js';
+import type { Allow, Caller, Role } from '../http/caller.js';
 import { digestOf } from './bearer.js';
 
 /** How late a revocation or the end of a token can be noticed where no signal tells of it. */
 const KNOWN_MS = 5_000;
-const FLUSH_EVERY_MS = 30_000;
-/** Ids nobody has are remembered as well: guesses must not fill the memory. */
+/** How soon a first use is written, and how long at least until the next is. */
+const FLUSH_AFTER_MS = 1_000;
+const FLUSH_EVERY_MS = 10_000;
+/** Ids nobody has are remembered as well, apart from those of tokens: guesses must neither fill the memory nor empty it. */
 const MOST_KNOWN = 10_000;
+/** Looked up at once. */
+const MOST_IN_A_LOOK = 1_000;
 
+const ID = /^[0-9a-f]{8}$/;
 const TOKEN = /^sch_([0-9a-f]{8})_[0-9a-f]{64}$/;
 
 type Row = {
   id: string;
+  name: string;
   hash: Buffer;
   role: Role;
   scope: string[] | null;
   max_jobs: number | null;
   max_instances: number | null;
+  max_webhooks: number | null;
+  allow: Allow | null;
   requests_per_minute: number | null;
   has_ended: boolean;
 };
-type Entry = { readonly loadedAtMs: number; readonly row: Promise<Row | undefined> };
+type Entry = { readonly loadedAtMs: number; readonly row: Row };
 
 /** A new token; all of it is to be shown once and kept nowhere. */
 export function makeToken(): { id: string; token: string; hash: Buffer } {
@@ -33,15 +41,24 @@ export function makeToken(): { id: string; token: string; hash: Buffer } {
 }
 
 /**
- * Tokens of the table, as requests bring them. One look at the database per token, process and five seconds; a
- * revocation is signalled, and noticed after five seconds at the latest. When tokens were last used is written in
- * batches.
+ * Tokens of the table, as requests bring them. One look at the database per token, process and five seconds, and one at a
+ * time for all that are wanted meanwhile, so that guesses take one connection and no more; a revocation is signalled, and
+ * noticed after five seconds at the latest. When tokens were last used is written in batches.
  */
 export class Tokens {
   readonly #known = new Map<string, Entry>();
+  /** Id nobody has → until when that is believed. */
+  readonly #unknown = new Map<string, number>();
+  /** Ids to look up next, and who waits for each. */
+  #wanted = new Map<string, PromiseWithResolvers<Row | undefined>>();
+  #isLooking = false;
+  /** Goes up with every signal: what was asked before it is not kept. */
+  #signals = 0;
   /** Token id → when it was last used, since the last flush. */
   readonly #used = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
+  #flushedAtMs = -Infinity;
+  #isStopped = false;
 
   /** @param now milliseconds on a clock that never jumps */
   constructor(
@@ -50,17 +67,13 @@ export class Tokens {
     private readonly log: (message: string, error: unknown) => void = () => undefined,
     private readonly now: () => number = () => performance.now(),
   ) {
-    signals.on('tokens', (ids) => (ids.length > 0 ? ids.forEach((id) => this.#known.delete(id)) : this.#known.clear()));
-    signals.onReconnect(() => this.#known.clear());
-  }
-
-  start(): void {
-    this.#timer ??= setInterval(() => void this.#flushQuietly(), FLUSH_EVERY_MS).unref();
+    signals.on('tokens', (ids) => this.#forget(ids));
+    signals.onReconnect(() => this.#forget([]));
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
     await this.#flushQuietly();
   }
 
@@ -74,52 +87,118 @@ export class Tokens {
     const row = await this.#find(id);
     if (!row || !timingSafeEqual(digestOf(token), row.hash)) return undefined;
     if (row.has_ended) return 'ended';
-    this.#used.set(id, this.now());
+    this.#noteUse(id);
     return {
       id,
+      name: row.name,
       role: row.role,
       scope: row.scope,
       maxJobs: row.max_jobs,
       maxInstances: row.max_instances,
+      maxWebhooks: row.max_webhooks,
+      allow: row.allow,
       requestsPerMinute: row.requests_per_minute,
     };
   }
 
+  /** Of these ids those that are of no token any more, or of one that was revoked or has expired. */
+  async findEnded(ids: readonly string[]): Promise<string[]> {
+    const ofTokens = ids.filter((id) => ID.test(id));
+    if (ofTokens.length === 0) return [];
+    const rows = await this.database.prepared<{ id: string }>('find-ended-tokens', FIND_ENDED, [ofTokens]);
+    return rows.map(({ id }) => id);
+  }
+
   /** Writes when tokens were last used. */
   async flush(): Promise<void> {
+    this.#flushedAtMs = this.now();
     const used = [...this.#used];
     if (used.length === 0) return;
     this.#used.clear();
     const now = this.now();
     const ids = used.map(([id]) => id);
     const seconds = used.map(([, usedAtMs]) => (now - usedAtMs) / 1000);
-    await this.database.prepared('tokens-used', USED, [ids, seconds]);
-  }
-
-  async #find(id: string): Promise<Row | undefined> {
-    const known = this.#known.get(id);
-    if (known && this.now() - known.loadedAtMs < KNOWN_MS) return await known.row;
-    // Requests that come meanwhile wait for the same look.
-    const row = this.database.prepared<Row>('get-token', GET, [id]).then(([found]) => found);
-    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
-    const entry = { loadedAtMs: this.now(), row };
-    this.#known.set(id, entry);
     try {
-      return await row;
+      await this.database.prepared('tokens-used', USED, [ids, seconds]);
     } catch (error) {
-      if (this.#known.get(id) === entry) this.#known.delete(id);
+      // Of those that were not used again meanwhile.
+      for (const [id, usedAtMs] of used) if (!this.#used.has(id)) this.#used.set(id, usedAtMs);
       throw error;
     }
   }
 
+  #noteUse(id: string): void {
+    this.#used.set(id, this.now());
+    if (this.#isStopped) return;
+    const waitMs = Math.max(FLUSH_AFTER_MS, this.#flushedAtMs + FLUSH_EVERY_MS - this.now());
+    this.#timer ??= setTimeout(() => void this.#flushQuietly(), waitMs).unref();
+  }
+
+  async #find(id: string): Promise<Row | undefined> {
+    const known = this.#known.get(id);
+    if (known && this.now() - known.loadedAtMs < KNOWN_MS) return known.row;
+    if (this.now() < (this.#unknown.get(id) ?? -Infinity)) return undefined;
+    const wanted = this.#wanted.get(id) ?? Promise.withResolvers<Row | undefined>();
+    this.#wanted.set(id, wanted);
+    if (!this.#isLooking) void this.#lookUpAll();
+    return await wanted.promise;
+  }
+
+  async #lookUpAll(): Promise<void> {
+    this.#isLooking = true;
+    while (this.#wanted.size > 0) {
+      const wanted = [...this.#wanted].slice(0, MOST_IN_A_LOOK);
+      for (const [id] of wanted) this.#wanted.delete(id);
+      await this.#lookUp(new Map(wanted));
+    }
+    this.#isLooking = false;
+  }
+
+  async #lookUp(wanted: ReadonlyMap<string, PromiseWithResolvers<Row | undefined>>): Promise<void> {
+    const askedAtMs = this.now();
+    const signals = this.#signals;
+    try {
+      const rows = await this.database.prepared<Row>('get-tokens', GET, [[...wanted.keys()]]);
+      const found = new Map(rows.map((row) => [row.id, row]));
+      for (const [id, { resolve }] of wanted) {
+        const row = found.get(id);
+        if (signals === this.#signals) this.#keep(id, row, askedAtMs);
+        resolve(row);
+      }
+    } catch (error) {
+      for (const { reject } of wanted.values()) reject(error);
+    }
+  }
+
+  /** @param ids of tokens that were revoked; none: any may have been */
+  #forget(ids: readonly string[]): void {
+    this.#signals += 1;
+    if (ids.length === 0) this.#known.clear();
+    for (const id of ids) this.#known.delete(id);
+  }
+
+  #keep(id: string, row: Row | undefined, askedAtMs: number): void {
+    this.#known.delete(id);
+    this.#unknown.delete(id);
+    if (this.#unknown.size >= MOST_KNOWN) this.#unknown.clear();
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    if (row) this.#known.set(id, { loadedAtMs: askedAtMs, row });
+    else this.#unknown.set(id, askedAtMs + KNOWN_MS);
+  }
+
   async #flushQuietly(): Promise<void> {
+    this.#timer = undefined;
     await this.flush().catch((error: unknown) => this.log('last use of tokens could not be written', error));
   }
 }
 
 const GET = `
-  SELECT id, hash, role, scope, max_jobs, max_instances, requests_per_minute,
+  SELECT id, name, hash, role, scope, max_jobs, max_instances, max_webhooks, allow, requests_per_minute,
          LEAST(revoked_at, expires_at, 'infinity') <= clock_timestamp() AS has_ended
-  FROM tokens WHERE id = $1`;
+  FROM tokens WHERE id = ANY ($1::text[])`;
+
+const FIND_ENDED = `
+  SELECT open.id FROM unnest($1::text[]) AS open (id) LEFT JOIN tokens AS t ON t.id = open.id
+  WHERE t.id IS NULL OR LEAST(t.revoked_at, t.expires_at) <= clock_timestamp()`;
 
 const USED = notedAtSql('tokens', 'last_used_at');

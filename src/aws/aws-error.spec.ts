@@ -24,16 +24,22 @@ describe('toAwsError', () => {
     ['InstanceLimitExceeded', 'quota', 'instance-limit-exceeded'],
     ['MaxSpotInstanceCountExceeded', 'quota', 'spot-limit-exceeded'],
     ['VolumeLimitExceeded', 'quota', 'volume-limit-exceeded'],
+    ['SnapshotLimitExceeded', 'quota', 'snapshot-limit-exceeded'],
+    ['PendingSnapshotLimitExceeded', 'quota', 'snapshot-limit-exceeded'],
+    ['ConcurrentSnapshotLimitExceeded', 'quota', 'snapshot-limit-exceeded'],
+    ['SnapshotCreationPerVolumeRateExceeded', 'throttled', 'ec2-busy'],
+    ['InvalidVolume.NotFound', 'invalid', 'volume-not-found'],
     ['InsufficientFreeAddressesInSubnet', 'address', 'no-free-addresses'],
     ['InvalidInstanceID.NotFound', 'not-found', 'instance-not-found'],
     ['IdempotentParameterMismatch', 'token-mismatch', 'token-mismatch'],
     ['IdempotentInstanceTerminated', 'token-spent', 'token-spent'],
     ['UnauthorizedOperation', 'permission', 'permission-denied'],
     ['AuthFailure', 'permission', 'credentials-refused'],
-    ['AuthFailure.ServiceLinkedRoleCreationNotPermitted', 'permission', 'permission-denied'],
+    ['AuthFailure.ServiceLinkedRoleCreationNotPermitted', 'account', 'spot-role-missing'],
     ['AuthFailure.SomethingNew', 'permission', 'credentials-refused'],
-    ['OptInRequired', 'permission', 'account-not-enabled'],
-    ['PendingVerification', 'permission', 'account-not-enabled'],
+    ['OptInRequired', 'account', 'account-not-enabled'],
+    ['PendingVerification', 'account', 'account-not-verified'],
+    ['AccountDisabled', 'account', 'account-blocked'],
     ['InvalidAMIID.NotFound', 'invalid', 'image-not-found'],
     ['InvalidAMIID.Malformed', 'invalid', 'image-not-found'],
     ['InvalidAMIID.Unavailable', 'invalid', 'image-not-found'],
@@ -73,7 +79,7 @@ describe('toAwsError', () => {
     ['SignatureDoesNotMatch', 'permission', 'credentials-refused'],
     ['IncompleteSignature', 'permission', 'credentials-refused'],
     ['MissingAuthenticationToken', 'permission', 'credentials-refused'],
-    ['Blocked', 'permission', 'account-blocked'],
+    ['Blocked', 'account', 'account-blocked'],
     ['InvalidSubnetId.NotFound', 'invalid', 'subnet-not-found'],
     ['InvalidSubnetID.Malformed', 'invalid', 'subnet-not-found'],
     ['InvalidGroupId.Malformed', 'invalid', 'security-group-not-found'],
@@ -127,6 +133,33 @@ describe('toAwsError', () => {
     ['something that is no error', 'boom', 'ec2-unreachable'],
   ])('takes %s for an unknown outcome', (_, error, reason) => {
     expect(toAwsError('RunInstances', error)).toMatchObject({ kind: 'unknown-outcome', reason });
+  });
+
+  it('says what users may read: no ARN, nothing encoded, one line, bounded', () => {
+    const said = (message: string) =>
+      toAwsError('RunInstances', Object.assign(sdkError('AuthFailure'), { message })).message;
+    const denial =
+      'You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/api/i-0 is not authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:us-west-2:123456789012:instance/* because no identity-based policy allows it. Encoded authorization failure message: AbC_d-\nef';
+    expect(said(denial)).toBe(
+      'You are not authorized to perform this operation. User: arn:… is not authorized to perform: ec2:RunInstances on resource: arn:… because no identity-based policy allows it.',
+    );
+    expect(said('one\n\u001b]52;c;x\u0007 two')).toBe('one ]52;c;x two');
+    expect(said('x'.repeat(10_000))).toHaveLength(400);
+  });
+
+  it.each([
+    [
+      'AuthFailure.ServiceLinkedRoleCreationNotPermitted',
+      /^message of .* aws iam create-service-linked-role --aws-service-name spot\.amazonaws\.com$/,
+    ],
+    ['OptInRequired', /An operator .* enables the region in it/],
+    ['PendingVerification', /within some hours/],
+    ['Blocked', /AWS Support/],
+  ])('says of %s what an operator does about it, however long AWS’s own words are', (code, advice) => {
+    expect(toAwsError('RunInstances', sdkError(code)).message).toMatch(advice);
+    const long = toAwsError('RunInstances', Object.assign(sdkError(code), { message: 'x'.repeat(10_000) })).message;
+    expect(long.length).toBeLessThan(700);
+    expect(`message of ${long}`).toMatch(advice);
   });
 
   it('leaves its own errors as they are', () => {

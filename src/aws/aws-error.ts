@@ -1,8 +1,11 @@
+import { publicText } from '../process/public-text.js';
+
 /**
  * What an EC2 error means for us:
  * `throttled`, nothing happened, repeat later; `capacity`, `quota`, `address`: this offer has nothing to give now;
  * `not-found`: an instance id EC2 does not (yet, or any more) know; `token-mismatch`, `token-spent`: about the
- * ClientToken; `permission`, `invalid`: refused for good; `unknown-outcome`: it may have taken effect or not.
+ * ClientToken; `account`: an operator mends it once in the account, and the same call is taken then; `permission`, `invalid`:
+ * refused for good; `unknown-outcome`: it may have taken effect or not.
  */
 export type AwsErrorKind =
   | 'throttled'
@@ -12,11 +15,15 @@ export type AwsErrorKind =
   | 'not-found'
   | 'token-mismatch'
   | 'token-spent'
+  | 'account'
   | 'permission'
   | 'invalid'
   | 'unknown-outcome';
 
-/** A failed call. `code` is AWS's, `reason` is ours: kebab-case, for users. The message is AWS's and for people only. */
+/**
+ * A failed call. `code` is AWS's, `reason` is ours: kebab-case, for users. The message is AWS's own, shortened to what
+ * users may read, and what an operator can do about it.
+ */
 export class AwsError extends Error {
   override readonly name = 'AwsError';
 
@@ -25,8 +32,8 @@ export class AwsError extends Error {
   readonly kind: AwsErrorKind;
   readonly reason: string;
 
-  constructor({ action, code, kind, reason, message, cause }: AwsErrorFacts) {
-    super(message, { cause });
+  constructor({ action, code, kind, reason, message, advice, cause }: AwsErrorFacts) {
+    super([publicText(message), advice].filter(Boolean).join(' '), { cause });
     this.action = action;
     this.code = code;
     this.kind = kind;
@@ -40,6 +47,8 @@ export type AwsErrorFacts = {
   readonly kind: AwsErrorKind;
   readonly reason: string;
   readonly message: string;
+  /** Our own words of what is to be done, said behind AWS's. */
+  readonly advice?: string | undefined;
   readonly cause?: unknown;
 };
 
@@ -48,7 +57,7 @@ export function toAwsError(action: string, error: unknown): AwsError {
   if (error instanceof AwsError) return error;
   const code = codeOf(error);
   const [kind, reason] = CODES[code] ?? classifyByPrefix(code) ?? classifyByFault(error);
-  return new AwsError({ action, code, kind, reason, message: messageOf(error), cause: error });
+  return new AwsError({ action, code, kind, reason, message: messageOf(error), advice: ADVICE[reason], cause: error });
 }
 
 /** Every code we know, from EC2's error code reference and ec2-facts section 1. */
@@ -63,6 +72,7 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   SlowDown: ['throttled', 'ec2-throttled'],
   BandwidthLimitExceeded: ['throttled', 'ec2-throttled'],
   EC2ThrottledException: ['throttled', 'ec2-throttled'],
+  SnapshotCreationPerVolumeRateExceeded: ['throttled', 'ec2-busy'],
   ConcurrentTagAccess: ['throttled', 'ec2-busy'],
   // Refused before anything was looked at, and cured by new credentials without a change of the request: like a throttle.
   ExpiredToken: ['throttled', 'credentials-expired'],
@@ -86,6 +96,9 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   MaxSpotInstanceCountExceeded: ['quota', 'spot-limit-exceeded'],
   VolumeLimitExceeded: ['quota', 'volume-limit-exceeded'],
   MaxIOPSLimitExceeded: ['quota', 'volume-limit-exceeded'],
+  SnapshotLimitExceeded: ['quota', 'snapshot-limit-exceeded'],
+  PendingSnapshotLimitExceeded: ['quota', 'snapshot-limit-exceeded'],
+  ConcurrentSnapshotLimitExceeded: ['quota', 'snapshot-limit-exceeded'],
   NetworkInterfaceLimitExceeded: ['quota', 'network-interface-limit-exceeded'],
   PrivateIpAddressLimitExceeded: ['quota', 'address-limit-exceeded'],
   AddressLimitExceeded: ['quota', 'address-limit-exceeded'],
@@ -99,19 +112,21 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   IdempotentParameterMismatch: ['token-mismatch', 'token-mismatch'],
   IdempotentInstanceTerminated: ['token-spent', 'token-spent'],
 
+  'AuthFailure.ServiceLinkedRoleCreationNotPermitted': ['account', 'spot-role-missing'],
+  OptInRequired: ['account', 'account-not-enabled'],
+  PendingVerification: ['account', 'account-not-verified'],
+  Blocked: ['account', 'account-blocked'],
+  AccountDisabled: ['account', 'account-blocked'],
+
   UnauthorizedOperation: ['permission', 'permission-denied'],
   AccessDenied: ['permission', 'permission-denied'],
   AccessDeniedException: ['permission', 'permission-denied'],
   AuthFailure: ['permission', 'credentials-refused'],
-  'AuthFailure.ServiceLinkedRoleCreationNotPermitted': ['permission', 'permission-denied'],
   InvalidClientTokenId: ['permission', 'credentials-refused'],
   UnrecognizedClientException: ['permission', 'credentials-refused'],
   SignatureDoesNotMatch: ['permission', 'credentials-refused'],
   IncompleteSignature: ['permission', 'credentials-refused'],
   MissingAuthenticationToken: ['permission', 'credentials-refused'],
-  OptInRequired: ['permission', 'account-not-enabled'],
-  PendingVerification: ['permission', 'account-not-enabled'],
-  Blocked: ['permission', 'account-blocked'],
 
   'InvalidSubnetID.NotFound': ['invalid', 'subnet-not-found'],
   'InvalidSubnetId.NotFound': ['invalid', 'subnet-not-found'],
@@ -124,6 +139,7 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   'InvalidUserData.Malformed': ['invalid', 'user-data-invalid'],
   InvalidBlockDeviceMapping: ['invalid', 'disk-invalid'],
   'InvalidSnapshot.NotFound': ['invalid', 'image-not-found'],
+  'InvalidVolume.NotFound': ['invalid', 'volume-not-found'],
   InvalidParameterValue: ['invalid', 'request-invalid'],
   InvalidParameterCombination: ['invalid', 'request-invalid'],
   InvalidParameter: ['invalid', 'request-invalid'],
@@ -147,6 +163,17 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   RequestTimeout: ['unknown-outcome', 'ec2-unavailable'],
   AbortError: ['unknown-outcome', 'ec2-timed-out'],
   TimeoutError: ['unknown-outcome', 'ec2-timed-out'],
+};
+
+/** By reason: what AWS does not say, to whoever can do it. */
+const ADVICE: Readonly<Record<string, string>> = {
+  'spot-role-missing':
+    'The first spot instance of an account needs the role AWSServiceRoleForEC2Spot. An operator makes it once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com',
+  'account-not-enabled':
+    'An operator completes the sign-up of the account, enables the region in it, or accepts the terms of an AMI of AWS Marketplace.',
+  'account-not-verified':
+    'AWS verifies a new account or region within some hours; if it does not, an operator asks AWS Support.',
+  'account-blocked': 'An operator asks AWS Support.',
 };
 
 export const KNOWN_CODES: readonly string[] = Object.keys(CODES);

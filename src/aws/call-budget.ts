@@ -106,6 +106,13 @@ export class CallBudget {
   }
 }
 
+/** Takes one call of `action`, once it may be made. */
+export async function takeInTurn(budget: CallBudget, action: Action): Promise<void> {
+  for (let waitMs = budget.take(action); waitMs > 0; waitMs = budget.take(action)) {
+    await new Promise((done) => setTimeout(done, waitMs));
+  }
+}
+
 export const ACTIONS = [
   'RunInstances',
   'TerminateInstances',
@@ -114,6 +121,9 @@ export const ACTIONS = [
   'DescribeInstanceStatus',
   'DescribeImages',
   'DescribeSubnets',
+  'CreateSnapshot',
+  'DescribeSnapshots',
+  'DeleteSnapshot',
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 
@@ -137,6 +147,7 @@ const SLOWEST = 16;
 const RECOVER_AFTER_MS = 15_000;
 
 const READING = { most: 100, perSecond: 20 };
+const CHANGING = { most: 50, perSecond: 5 };
 
 /** Per account, region and action. */
 const QUOTAS: Readonly<Record<BucketName, { readonly most: number; readonly perSecond: number }>> = {
@@ -149,6 +160,9 @@ const QUOTAS: Readonly<Record<BucketName, { readonly most: number; readonly perS
   DescribeInstanceStatus: READING,
   DescribeImages: READING,
   DescribeSubnets: READING,
+  CreateSnapshot: CHANGING,
+  DescribeSnapshots: READING,
+  DeleteSnapshot: CHANGING,
 };
 const BUCKET_NAMES = Object.keys(QUOTAS) as BucketName[];
 

@@ -17,6 +17,17 @@ export type Ec2Instance = {
 
 export type Ec2InstanceState = 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
 
+/** An image instances are launched from. */
+export type Ami = {
+  readonly id: string;
+  /** A mapping of any other name is a second volume. */
+  readonly rootDevice: string;
+  /** Of its snapshot: no disk may be smaller. Absent: EC2 did not say. */
+  readonly rootGiB?: number | undefined;
+  /** As EC2 calls it: x86_64, arm64 and others; null: it did not say. */
+  readonly architecture: string | null;
+};
+
 /** EC2's own checks of an instance: `impaired` when one fails, `unknown` when EC2 did not say. */
 export type Ec2Health = 'ok' | 'impaired' | 'initializing' | 'unknown';
 
@@ -59,6 +70,15 @@ export type RunInput = {
   readonly TagSpecifications: { readonly ResourceType: TaggedResource; readonly Tags: Tag[] }[];
 };
 
+/** A snapshot of ours as a describe shows it. */
+export type Ec2Snapshot = {
+  readonly id: string;
+  readonly volumeId: string;
+  readonly state: 'pending' | 'completed' | 'error' | 'recoverable' | 'recovering';
+  readonly startedAt: Date;
+  readonly tags: Readonly<Record<string, string>>;
+};
+
 export type TaggedResource = 'instance' | 'volume' | 'network-interface' | 'spot-instances-request';
 export type Tag = { readonly Key: string; readonly Value: string };
 
@@ -66,3 +86,7 @@ export type Tag = { readonly Key: string; readonly Value: string };
 export const CLUSTER_TAG = 'scheduler-api:cluster';
 /** Id of the launch: leads an instance found in EC2 back to our row. */
 export const LAUNCH_TAG = 'scheduler-api:launch';
+/** On all that Terraform made for the cluster of that name, and on the snapshots of its volume. */
+export const STACK_TAG = 'scheduler-api:stack';
+/** Id of our row: on the snapshots that we made, and on no other. Only those are ever deleted. */
+export const SNAPSHOT_TAG = 'scheduler-api:snapshot';

@@ -1,19 +1,34 @@
 import {
   type _InstanceType,
+  CreateSnapshotCommand,
   CreateTagsCommand,
+  DeleteSnapshotCommand,
   DescribeImagesCommand,
   DescribeInstancesCommand,
   type DescribeInstancesCommandInput,
   DescribeInstanceStatusCommand,
+  DescribeSnapshotsCommand,
   DescribeSubnetsCommand,
   EC2Client,
+  type Image,
   type Instance,
   RunInstancesCommand,
+  type Snapshot,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { AwsError, toAwsError } from './aws-error.js';
 import { type Ec2Call, ec2Calls } from './ec2-calls.js';
-import { CLUSTER_TAG, type Ec2Health, type Ec2Instance, type RunInput, type Tag } from './ec2-types.js';
+import {
+  type Ami,
+  CLUSTER_TAG,
+  type Ec2Health,
+  type Ec2Instance,
+  type Ec2Snapshot,
+  type RunInput,
+  SNAPSHOT_TAG,
+  STACK_TAG,
+  type Tag,
+} from './ec2-types.js';
 
 export type Ec2Options = {
   readonly region: string;
@@ -71,6 +86,14 @@ export class Ec2 {
     return found;
   }
 
+  /** One id that EC2 does not know, or of a zone that is out, fails the call; instances of other zones are described then. */
+  async describeExactly(ids: readonly string[]): Promise<Ec2Instance[]> {
+    const answer = await this.#call({ action: 'DescribeInstances' }, (options) =>
+      this.#reading.send(new DescribeInstancesCommand({ InstanceIds: [...ids] }), options),
+    );
+    return (answer.Reservations ?? []).flatMap(({ Instances }) => Instances ?? []).map(toInstance);
+  }
+
   async describeByClientToken(clientToken: string): Promise<Ec2Instance[]> {
     const found: Ec2Instance[] = [];
     const filter = { Filters: [{ Name: 'client-token', Values: [clientToken] }] };
@@ -100,8 +123,8 @@ export class Ec2 {
     );
   }
 
-  /** Id of the newest image of Amazon's own whose name matches; null = there is none. */
-  async findImage({ name, architecture }: ImageQuery): Promise<string | null> {
+  /** The newest image of Amazon's own whose name matches; null = there is none. */
+  async findImage({ name, architecture }: ImageQuery): Promise<Ami | null> {
     const answer = await this.#call({ action: 'DescribeImages' }, (options) =>
       this.#reading.send(
         new DescribeImagesCommand({
@@ -118,7 +141,16 @@ export class Ec2 {
     );
     const images = (answer.Images ?? []).filter(({ ImageOwnerAlias }) => ImageOwnerAlias === 'amazon');
     const newestFirst = images.sort((a, b) => ((a.CreationDate ?? '') < (b.CreationDate ?? '') ? 1 : -1));
-    return newestFirst[0]?.ImageId ?? null;
+    return newestFirst[0] ? toAmi(newestFirst[0]) : null;
+  }
+
+  /** Null: there is none that this account may see. EC2 also answers so with a refusal of the kind `invalid`. */
+  async describeImage(id: string): Promise<Ami | null> {
+    const answer = await this.#call({ action: 'DescribeImages' }, (options) =>
+      this.#reading.send(new DescribeImagesCommand({ ImageIds: [id] }), options),
+    );
+    const [image] = answer.Images ?? [];
+    return image ? toAmi(image) : null;
   }
 
   /** The default VPC's subnets, one a zone, by zone name. */
@@ -133,6 +165,45 @@ export class Ec2 {
       (a.AvailabilityZone ?? '') < (b.AvailabilityZone ?? '') ? -1 : 1,
     );
     return byZone.flatMap(({ SubnetId }) => SubnetId ?? []);
+  }
+
+  /** Every snapshot that we made for this cluster, of whichever volume. */
+  async describeSnapshots(cluster: string): Promise<Ec2Snapshot[]> {
+    const found: Ec2Snapshot[] = [];
+    let NextToken: string | undefined;
+    do {
+      const input = {
+        // Anybody can make a snapshot public, with our tags on it.
+        OwnerIds: ['self'],
+        Filters: [
+          { Name: `tag:${STACK_TAG}`, Values: [cluster] },
+          { Name: 'tag-key', Values: [SNAPSHOT_TAG] },
+        ],
+        MaxResults: PAGE,
+        ...(NextToken && { NextToken }),
+      };
+      const page = await this.#call({ action: 'DescribeSnapshots' }, (options) =>
+        this.#reading.send(new DescribeSnapshotsCommand(input), options),
+      );
+      found.push(...(page.Snapshots ?? []).map(toSnapshot));
+      NextToken = page.NextToken;
+    } while (NextToken);
+    return found;
+  }
+
+  /** Has no ClientToken: each call that EC2 takes is a snapshot. @returns its id */
+  async createSnapshot(volumeId: string, tags: readonly Tag[]): Promise<string> {
+    const TagSpecifications = [{ ResourceType: 'snapshot' as const, Tags: [...tags] }];
+    const { SnapshotId = '' } = await this.#call({ action: 'CreateSnapshot' }, (options) =>
+      this.#mutating.send(new CreateSnapshotCommand({ VolumeId: volumeId, TagSpecifications }), options),
+    );
+    return SnapshotId;
+  }
+
+  async deleteSnapshot(id: string): Promise<void> {
+    await this.#call({ action: 'DeleteSnapshot' }, (options) =>
+      this.#mutating.send(new DeleteSnapshotCommand({ SnapshotId: id }), options),
+    );
   }
 
   close(): void {
@@ -188,20 +259,53 @@ export class Ec2 {
 
 export type ImageQuery = { readonly name: string; readonly architecture: 'x86_64' | 'arm64' };
 
+/** What nearly every AMI of Amazon's own has; the others say theirs. */
+const COMMON_ROOT_DEVICE = '/dev/xvda';
+
+function toAmi({ ImageId, RootDeviceName, BlockDeviceMappings = [], Architecture }: Image): Ami {
+  const rootDevice = RootDeviceName ?? COMMON_ROOT_DEVICE;
+  return {
+    id: ImageId ?? '',
+    rootDevice,
+    rootGiB: BlockDeviceMappings.find(({ DeviceName }) => DeviceName === rootDevice)?.Ebs?.VolumeSize,
+    architecture: Architecture ?? null,
+  };
+}
+
 function toInstance(instance: Instance): Ec2Instance {
   const { StateReason, Placement, Tags } = instance;
   return {
     id: instance.InstanceId ?? '',
     state: instance.State?.Name ?? 'pending',
-    stateReason: StateReason?.Code && StateReason.Code !== 'pending' ? StateReason.Code : null,
+    stateReason: toStateReason(StateReason?.Code),
     launchedAt: instance.LaunchTime ?? new Date(),
     availabilityZone: Placement?.AvailabilityZone ?? null,
     type: instance.InstanceType ?? null,
     imageId: instance.ImageId ?? null,
     privateIp: instance.PrivateIpAddress ?? null,
     publicIp: instance.PublicIpAddress ?? null,
-    tags: Object.fromEntries((Tags ?? []).map(({ Key, Value }) => [Key ?? '', Value ?? ''])),
+    tags: toTags(Tags),
   };
+}
+
+function toSnapshot({ SnapshotId, VolumeId, State, StartTime, Tags }: Snapshot): Ec2Snapshot {
+  return {
+    id: SnapshotId ?? '',
+    volumeId: VolumeId ?? '',
+    state: State ?? 'pending',
+    startedAt: StartTime ?? new Date(),
+    tags: toTags(Tags),
+  };
+}
+
+function toTags(tags: Instance['Tags'] = []): Readonly<Record<string, string>> {
+  return Object.fromEntries(tags.map(({ Key, Value }) => [Key ?? '', Value ?? '']));
+}
+
+/** A code and nothing else: it is shown to users. */
+function toStateReason(code: string | undefined): string | null {
+  if (code === undefined || code === 'pending') return null;
+  return /^[\w.]{1,100}$/.test(code) ? code : null;
 }
 
 function toHealth(checks: readonly (string | undefined)[]): Ec2Health {

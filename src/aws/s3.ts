@@ -22,57 +22,64 @@ export type S3Options = {
  */
 const TIMEOUT_MS = 20_000;
 
-/** What we need of S3. Endpoint and credentials come from the environment, by the SDK's own rules. */
+/**
+ * What we need of S3. Endpoint and credentials come from the environment, by the SDK's own rules. A bucket may be in
+ * another region than ours: S3 says in which, and from then on it is asked for there. (The SDK can follow as well, but
+ * asks the wrong region first each time, and calls that follow at once change the region below each other.)
+ */
 export class ObjectStore {
-  readonly #client: S3Client;
+  readonly #clients = new Map<string, S3Client>();
+  /** By bucket; those that are not in it are taken for ours. */
+  readonly #regions = new Map<string, string>();
   readonly #timeoutMs: number;
 
-  constructor({ region, isPathStyle, timeoutMs = TIMEOUT_MS }: S3Options) {
-    this.#client = new S3Client({
-      region,
-      forcePathStyle: isPathStyle,
-      maxAttempts: 3,
-      requestHandler: { connectionTimeout: 3_000, requestTimeout: timeoutMs },
-    });
-    this.#timeoutMs = timeoutMs;
+  constructor(private readonly options: S3Options) {
+    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
   }
 
   /** @throws the SDK's error, named as S3 names it (`NoSuchKey`, `AccessDenied` …), or a TimeoutError */
   async readText({ bucket, key }: ObjectAddress): Promise<string> {
-    const abortSignal = AbortSignal.timeout(this.#timeoutMs);
-    const answer = await this.#client.send(new GetObjectCommand({ Bucket: bucket, Key: key }), { abortSignal });
+    const answer = await this.#ask(bucket, (client, options) =>
+      client.send(new GetObjectCommand({ Bucket: bucket, Key: key }), options),
+    );
     return (await answer.Body?.transformToString('utf-8')) ?? '';
   }
 
   /** Replaces what is there. @throws as `readText` */
   async put({ bucket, key }: ObjectAddress, bytes: Uint8Array, contentType: string): Promise<void> {
-    const command = new PutObjectCommand({ Bucket: bucket, Key: key, Body: bytes, ContentType: contentType });
-    await this.#client.send(command, { abortSignal: AbortSignal.timeout(this.#timeoutMs) });
+    await this.#ask(bucket, (client, options) =>
+      client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: bytes, ContentType: contentType }), options),
+    );
   }
 
   /** @returns undefined when there is no such object. @throws as `readText` */
-  async get({ bucket, key }: ObjectAddress): Promise<Uint8Array | undefined> {
-    const abortSignal = AbortSignal.timeout(this.#timeoutMs);
+  async get(address: ObjectAddress): Promise<Uint8Array | undefined> {
+    const { bucket, key } = address;
     try {
-      const answer = await this.#client.send(new GetObjectCommand({ Bucket: bucket, Key: key }), { abortSignal });
+      const answer = await this.#ask(bucket, (client, options) =>
+        client.send(new GetObjectCommand({ Bucket: bucket, Key: key }), options),
+      );
       return await answer.Body?.transformToByteArray();
     } catch (error) {
-      if (error instanceof Error && error.name === 'NoSuchKey') return undefined;
+      const isGone = isNamed(error, 'NoSuchKey') || (isNamed(error, 'AccessDenied') && (await this.#lacks(address)));
+      if (isGone) return undefined;
       throw error;
     }
   }
 
   /** What is not there is no error. @throws as `readText` */
   async delete({ bucket, key }: ObjectAddress): Promise<void> {
-    const abortSignal = AbortSignal.timeout(this.#timeoutMs);
-    await this.#client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), { abortSignal });
+    await this.#ask(bucket, (client, options) =>
+      client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options),
+    );
   }
 
   /** Pages of keys. @throws as `readText` */
   async *list(bucket: string, prefix: string): AsyncGenerator<readonly string[]> {
     for (let token: string | undefined; ;) {
-      const command = new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token });
-      const page = await this.#client.send(command, { abortSignal: AbortSignal.timeout(this.#timeoutMs) });
+      const page = await this.#ask(bucket, (client, options) =>
+        client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }), options),
+      );
       yield (page.Contents ?? []).flatMap(({ Key: key }) => key ?? []);
       token = page.NextContinuationToken;
       if (token === undefined) return;
@@ -80,6 +87,63 @@ export class ObjectStore {
   }
 
   close(): void {
-    this.#client.destroy();
+    for (const client of this.#clients.values()) client.destroy();
   }
+
+  /**
+   * Whoever may not list the whole bucket is refused a key that is not there as one that is (S3's GetObject reference).
+   * A list of what begins with the key, which a role may have for its own prefix, tells them apart.
+   */
+  async #lacks({ bucket, key }: ObjectAddress): Promise<boolean> {
+    try {
+      const page = await this.#ask(bucket, (client, options) =>
+        client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: key, MaxKeys: 1 }), options),
+      );
+      // In the order of keys the shortest that begins so, the key itself, is the first.
+      return page.Contents?.[0]?.Key !== key;
+    } catch {
+      // The refusal of the object itself says more.
+      return false;
+    }
+  }
+
+  async #ask<T>(bucket: string, send: (client: S3Client, options: SendOptions) => Promise<T>): Promise<T> {
+    const options = { abortSignal: AbortSignal.timeout(this.#timeoutMs) };
+    const region = this.#regions.get(bucket) ?? this.options.region;
+    try {
+      return await send(this.#clientOf(region), options);
+    } catch (error) {
+      const actual = bucketRegionOf(error);
+      if (actual === undefined || actual === region) throw error;
+      const answer = await send(this.#clientOf(actual), options);
+      this.#regions.set(bucket, actual);
+      return answer;
+    }
+  }
+
+  #clientOf(region: string): S3Client {
+    const known = this.#clients.get(region);
+    if (known) return known;
+    const client = new S3Client({
+      region,
+      forcePathStyle: this.options.isPathStyle,
+      maxAttempts: 3,
+      requestHandler: { connectionTimeout: 3_000, requestTimeout: this.#timeoutMs },
+    });
+    this.#clients.set(region, client);
+    return client;
+  }
+}
+
+type SendOptions = { readonly abortSignal: AbortSignal };
+
+function isNamed(error: unknown, name: string): boolean {
+  return error instanceof Error && error.name === name;
+}
+
+/** With every answer from the wrong region (301 PermanentRedirect, 400 AuthorizationHeaderMalformed) S3 names the right one. */
+function bucketRegionOf(error: unknown): string | undefined {
+  const { $response } = (error ?? {}) as { $response?: { headers?: Record<string, string | undefined> } };
+  const region = $response?.headers?.['x-amz-bucket-region'];
+  return region !== undefined && /^[a-z0-9-]{1,30}$/.test(region) ? region : undefined;
 }

@@ -16,6 +16,8 @@ function problemsOf(env: Environment): readonly string[] {
   }
 }
 
+const PIN = 'sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=';
+
 describe('loadConfig', () => {
   it('needs only a database and a key, and serves loopback then', () => {
     const config = loadConfig(enough);
@@ -34,12 +36,42 @@ describe('loadConfig', () => {
     expect(config).toMatchObject({ cluster: 'default', role: 'all', webConcurrency: 1, logLevel: 'info' });
     expect(config.limits).toEqual({ requestsPerMinute: 6000 });
     expect(config.fleet).toEqual({
-      defaultImageId: 'ecs-al2023',
+      defaultAmi: 'ecs-al2023',
+      allowedAmis: ['ecs-al2023', 'ecs-al2023-arm64'],
       allowedSubnets: [],
       allowedSecurityGroups: [],
       allowedProfiles: [],
+      maxLaunchesPerMinute: 60,
     });
     expect(config.encryptionKeys.map((key) => key.export())).toEqual([Buffer.alloc(32, 7)]);
+  });
+
+  it('reads settings under the names of the version before, and says so', () => {
+    const config = loadConfig({ ...enough, DEFAULT_IMAGE_ID: 'ami-01234567' });
+    expect(config.fleet.defaultAmi).toBe('ami-01234567');
+    expect(config.formerNames).toEqual([{ former: 'DEFAULT_IMAGE_ID', name: 'DEFAULT_AMI' }]);
+    const both = loadConfig({ ...enough, DEFAULT_IMAGE_ID: 'ami-01234567', DEFAULT_AMI: 'ecs-al2023-arm64' });
+    expect(both.fleet.defaultAmi).toBe('ecs-al2023-arm64');
+    expect(loadConfig(enough).formerNames).toEqual([]);
+  });
+
+  it.each([
+    [{}, 'http://127.0.0.1:3000', false],
+    [{ PUBLIC_URL: 'http://10.0.0.1' }, 'http://10.0.0.1', true],
+    [{ PUBLIC_URL: 'http://[::1]:3000' }, 'http://[::1]:3000', false],
+    [{ PUBLIC_URL: 'http://localhost:3000' }, 'http://localhost:3000', false],
+    [{ PUBLIC_URL: 'http://127.0.0.1.example.com' }, 'http://127.0.0.1.example.com', true],
+    [{ PUBLIC_URL: 'https://me' }, 'https://me', false],
+    [{ PUBLIC_URL: 'http://me', AGENT_URL: 'https://me:8443/' }, 'https://me:8443', false],
+    [{ PUBLIC_URL: 'https://me', AGENT_URL: 'http://me' }, 'http://me', true],
+    [{ HOST: '0.0.0.0', ROLE: 'api', ADMIN_TOKEN: TOKEN }, 'http://0.0.0.0:3000', false],
+  ])('with %j agents go to %s; in clear text over a network: %s', (env, url, isInClear) => {
+    expect(loadConfig({ ...enough, ...env }).agents).toEqual({ url, pins: [], isInClear });
+  });
+
+  it('takes the pins of two keys', () => {
+    const { agents } = loadConfig({ ...enough, AGENT_URL: 'https://me', AGENT_PINS: `${PIN}, ${PIN}` });
+    expect(agents.pins).toEqual([PIN, PIN]);
   });
 
   it.each([
@@ -84,12 +116,14 @@ describe('loadConfig', () => {
       AWS_ACCOUNT_ID: '123456789012',
       ALLOWED_SUBNETS: ' subnet-0123456789abcdef0 ,subnet-01234567,',
       MAX_INSTANCES: '12',
+      MAX_LAUNCHES_PER_MINUTE: '20',
       ECR_REGISTRIES: 'own, 123456789012.dkr.ecr.eu-west-1.amazonaws.com',
       MAX_JOBS: '10',
       RATE_LIMIT: '60',
       DOCS: 'off',
       METRICS: 'public',
       IDENTITY_CERTIFICATES: '/a.pem,/b.pem',
+      DATA_VOLUME_ID: 'vol-0123456789abcdef0',
     });
 
     expect(config.http).toEqual({
@@ -108,9 +142,12 @@ describe('loadConfig', () => {
     expect(config.fleet).toMatchObject({
       allowedSubnets: ['subnet-0123456789abcdef0', 'subnet-01234567'],
       maxInstances: 12,
+      maxLaunchesPerMinute: 20,
     });
     expect(config.limits).toEqual({ requestsPerMinute: 60, maxJobs: 10 });
     expect(config.identity.certificates).toEqual(['/a.pem', '/b.pem']);
+    expect(config.snapshots).toEqual({ volumeId: 'vol-0123456789abcdef0', retentionDays: 14 });
+    expect(loadConfig(enough).snapshots).toBeUndefined();
   });
 
   it('takes an empty value for none', () => {
@@ -145,6 +182,11 @@ describe('loadConfig', () => {
     ['a public URL with a password', { PUBLIC_URL: `https://me:${secret}@example.com` }, 'PUBLIC_URL'],
     ['a public URL with a query', { PUBLIC_URL: `https://example.com/?${secret}` }, 'PUBLIC_URL'],
     ['a public URL no shell script can hold', { PUBLIC_URL: `https://example.com/'${secret}` }, 'PUBLIC_URL'],
+    ['an agents’ URL no shell script can hold', { AGENT_URL: `https://example.com/'${secret}` }, 'AGENT_URL'],
+    ['a pin of another digest', { AGENT_URL: 'https://me', AGENT_PINS: `${PIN},md5//${secret}` }, 'AGENT_PINS'],
+    ['five pins', { AGENT_URL: 'https://me', AGENT_PINS: Array(5).fill(PIN).join() }, 'AGENT_PINS'],
+    ['pins without TLS', { AGENT_URL: 'http://me', PUBLIC_URL: 'https://me', AGENT_PINS: PIN }, 'AGENT_PINS'],
+    ['pins without a URL', { AGENT_PINS: PIN }, 'AGENT_PINS'],
     ['a database of another kind', { DATABASE_URL: `mysql://me:${secret}@db/x` }, 'DATABASE_URL'],
     ['a broken listen address', { DATABASE_LISTEN_URL: secret }, 'DATABASE_LISTEN_URL'],
     ['no database at all', { DATABASE_URL: undefined, POSTGRES_USER: secret }, 'POSTGRES_PASSWORD'],
@@ -154,7 +196,9 @@ describe('loadConfig', () => {
     ['many schedulers under one roof', { WEB_CONCURRENCY: '2', ROLE: 'scheduler' }, 'WEB_CONCURRENCY'],
     ['a region that is none', { AWS_REGION: secret }, 'AWS_REGION'],
     ['a quota share above one', { EC2_QUOTA_SHARE: '1.5' }, 'EC2_QUOTA_SHARE'],
-    ['an AMI that is none', { DEFAULT_IMAGE_ID: secret }, 'DEFAULT_IMAGE_ID'],
+    ['an AMI that is none', { DEFAULT_AMI: secret }, 'DEFAULT_AMI'],
+    ['an AMI that is none, by its former name', { DEFAULT_IMAGE_ID: secret }, 'DEFAULT_AMI'],
+    ['an allowed AMI that is none', { ALLOWED_AMIS: `ecs-al2023,${secret}` }, 'ALLOWED_AMIS'],
     ['a subnet that is none', { ALLOWED_SUBNETS: `subnet-01234567,${secret}` }, 'ALLOWED_SUBNETS'],
     ['a registry of ECR that is none', { ECR_REGISTRIES: `own,${secret}` }, 'ECR_REGISTRIES'],
     ['a proxy that is none', { TRUST_PROXY: `10.0.0.0/8,${secret}` }, 'TRUST_PROXY'],
@@ -166,6 +210,8 @@ describe('loadConfig', () => {
     ['a share above all', { OTEL_TRACES_SAMPLER_ARG: '1.1' }, 'OTEL_TRACES_SAMPLER_ARG'],
     ['logs in a bucket without a name', { LOGS_URI: `s3:///${secret}` }, 'LOGS_URI'],
     ['logs at another kind of address', { LOGS_URI: `ftp://${secret}` }, 'LOGS_URI'],
+    ['a data volume that is none', { DATA_VOLUME_ID: secret }, 'DATA_VOLUME_ID'],
+    ['snapshots that go before the next is there', { SNAPSHOTS_RETENTION_DAYS: '1' }, 'SNAPSHOTS_RETENTION_DAYS'],
     ['no room for logs', { LOGS_MAX_MIB: '0' }, 'LOGS_MAX_MIB'],
     ['an endpoint without a scheme', { AWS_ENDPOINT_URL: secret }, 'AWS_ENDPOINT_URL'],
     ['an open address without a token', { HOST: '0.0.0.0', PUBLIC_URL: 'http://me' }, 'ADMIN_TOKEN'],

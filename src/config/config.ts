@@ -2,14 +2,14 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import { Settings } from './settings.js';
+import { FORMER_SETTINGS, Settings } from './settings.js';
 
 /** What the whole program is told by its environment. Injected by the token CONFIG. */
 export type Config = {
   readonly http: {
     readonly host: string;
     readonly port: number;
-    /** Where agents reach us, without a trailing slash. */
+    /** Without a trailing slash. */
     readonly publicUrl: string;
     readonly adminToken?: string;
     /** `none`: every caller is an operator. */
@@ -17,6 +17,14 @@ export type Config = {
     readonly docs: 'public' | 'off';
     readonly metrics: 'token' | 'public';
     readonly trustProxy: boolean | readonly string[];
+  };
+  readonly agents: {
+    /** Where agents reach us, without a trailing slash. */
+    readonly url: string;
+    /** `sha256//<base64>=` of the keys that may answer there; none: any that the instance's authorities vouch for. */
+    readonly pins: readonly string[];
+    /** They come by plain HTTP over a network: whoever can answer in our place there gives them orders. */
+    readonly isInClear: boolean;
   };
   readonly database: { readonly url: string; readonly listenUrl: string };
   readonly aws: {
@@ -50,12 +58,16 @@ export type Config = {
    */
   readonly encryptionKeys: readonly [KeyObject, ...KeyObject[]];
   readonly fleet: {
-    readonly defaultImageId: string;
+    readonly defaultAmi: string;
+    readonly allowedAmis: readonly string[];
     readonly allowedSubnets: readonly string[];
     readonly allowedSecurityGroups: readonly string[];
     readonly allowedProfiles: readonly string[];
     readonly maxInstances?: number;
+    readonly maxLaunchesPerMinute: number;
   };
+  /** Of the volume with Postgres's data; absent = none are taken. */
+  readonly snapshots?: { readonly volumeId: string; readonly retentionDays: number };
   readonly webhooks: {
     /** Networks, addresses and host names webhooks may lead to besides public addresses. */
     readonly allowedNetworks: readonly string[];
@@ -63,6 +75,8 @@ export type Config = {
   /** `certificates`: paths of PEM files trusted besides AWS's own. */
   readonly identity: { readonly certificates: readonly string[] };
   readonly logLevel: LogLevel;
+  /** Settings that were given under a name of the version before. */
+  readonly formerNames: readonly { readonly former: string; readonly name: string }[];
   readonly tracing: {
     readonly exporter: 'otlp' | 'console' | 'none';
     readonly serviceName: string;
@@ -95,11 +109,11 @@ export class ConfigError extends Error {
 
 /** @throws ConfigError */
 export function loadConfig(env: Environment): Config {
-  const given = withoutEmpty(env);
+  const { given, former } = withCurrentNames(withoutEmpty(env));
   const parsed = Settings.safeParse(given);
   const problems = [...(parsed.error?.issues ?? []).map(describeIssue), ...findContradictions(given)];
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
-  return deepFreeze(group(parsed.data, 'AWS_ENDPOINT_URL' in given || 'AWS_ENDPOINT_URL_S3' in given));
+  return deepFreeze(group(parsed.data, former, 'AWS_ENDPOINT_URL' in given || 'AWS_ENDPOINT_URL_S3' in given));
 }
 
 /** Whether a listener on this address can be reached from this machine only. */
@@ -113,19 +127,26 @@ export function isLoopback(host: string): boolean {
 const DEFAULT_HOST = '127.0.0.1';
 
 /** @param isPathStyle S3 is another one than AWS's own */
-function group(settings: Settings, isPathStyle: boolean): Config {
+function group(settings: Settings, formerNames: Config['formerNames'], isPathStyle: boolean): Config {
   const host = settings.HOST ?? DEFAULT_HOST;
   const url = settings.DATABASE_URL ?? postgresUrl(settings);
+  const publicUrl = (settings.PUBLIC_URL ?? `http://${urlHost(host)}:${settings.PORT}`).replace(/\/+$/, '');
   return {
     http: {
       host,
       port: settings.PORT,
-      publicUrl: (settings.PUBLIC_URL ?? `http://${urlHost(host)}:${settings.PORT}`).replace(/\/+$/, ''),
+      publicUrl,
       ...(settings.ADMIN_TOKEN !== undefined && { adminToken: settings.ADMIN_TOKEN }),
       auth: settings.AUTH ?? (settings.ADMIN_TOKEN === undefined ? 'none' : 'token'),
       docs: settings.DOCS,
       metrics: settings.METRICS,
       trustProxy: settings.TRUST_PROXY,
+    },
+    agents: {
+      url: settings.AGENT_URL?.replace(/\/+$/, '') ?? publicUrl,
+      pins: settings.AGENT_PINS,
+      // Without either, HOST is a loopback address, or this process launches nothing (ROLE=api).
+      isInClear: isInClear(settings.AGENT_URL ?? settings.PUBLIC_URL),
     },
     database: { url, listenUrl: settings.DATABASE_LISTEN_URL ?? url },
     aws: {
@@ -150,15 +171,21 @@ function group(settings: Settings, isPathStyle: boolean): Config {
     },
     encryptionKeys: [keyOf(settings.ENCRYPTION_KEY), ...settings.ENCRYPTION_KEYS_OLD.map(keyOf)],
     fleet: {
-      defaultImageId: settings.DEFAULT_IMAGE_ID,
+      defaultAmi: settings.DEFAULT_AMI,
+      allowedAmis: settings.ALLOWED_AMIS,
       allowedSubnets: settings.ALLOWED_SUBNETS,
       allowedSecurityGroups: settings.ALLOWED_SECURITY_GROUPS,
       allowedProfiles: settings.ALLOWED_PROFILES,
       ...(settings.MAX_INSTANCES !== undefined && { maxInstances: settings.MAX_INSTANCES }),
+      maxLaunchesPerMinute: settings.MAX_LAUNCHES_PER_MINUTE,
     },
+    ...(settings.DATA_VOLUME_ID !== undefined && {
+      snapshots: { volumeId: settings.DATA_VOLUME_ID, retentionDays: settings.SNAPSHOTS_RETENTION_DAYS },
+    }),
     webhooks: { allowedNetworks: settings.WEBHOOKS_ALLOWED_NETWORKS },
     identity: { certificates: settings.IDENTITY_CERTIFICATES },
     logLevel: settings.LOG_LEVEL,
+    formerNames,
     tracing: {
       exporter: tracesExporterOf(settings),
       serviceName: settings.OTEL_SERVICE_NAME,
@@ -166,6 +193,12 @@ function group(settings: Settings, isPathStyle: boolean): Config {
       sampledShare: settings.OTEL_TRACES_SAMPLER_ARG,
     },
   };
+}
+
+function isInClear(url: string | undefined): boolean {
+  if (url === undefined) return false;
+  const { protocol, hostname } = new URL(url);
+  return protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''));
 }
 
 function tracesExporterOf(settings: Settings): Config['tracing']['exporter'] {
@@ -205,6 +238,10 @@ function findContradictions(given: Record<string, string>): string[] {
   if (!isLoopback(host) && given['PUBLIC_URL'] === undefined && given['ROLE'] !== 'api') {
     problems.push('PUBLIC_URL: is required when HOST is not a loopback address: instances must find the way back');
   }
+  const agentUrl = given['AGENT_URL'] ?? given['PUBLIC_URL'];
+  if (given['AGENT_PINS'] !== undefined && agentUrl?.startsWith('https:') !== true) {
+    problems.push('AGENT_PINS: need an AGENT_URL that begins with https://: without TLS there is no key to compare');
+  }
   if (given['WEB_CONCURRENCY'] !== undefined && given['WEB_CONCURRENCY'] !== '1' && given['ROLE'] === 'scheduler') {
     problems.push('WEB_CONCURRENCY: must be 1 when ROLE is scheduler');
   }
@@ -214,6 +251,15 @@ function findContradictions(given: Record<string, string>): string[] {
     }
   }
   return problems;
+}
+
+/** A setting that is there under both names is what its present one says. */
+function withCurrentNames(env: Record<string, string>) {
+  const former = Object.entries(FORMER_SETTINGS)
+    .filter(([old]) => old in env)
+    .map(([old, name]) => ({ former: old, name }));
+  const renamed = former.map(({ former: old, name }) => [name, env[old] ?? ''] as const);
+  return { given: { ...Object.fromEntries(renamed), ...env }, former };
 }
 
 function withoutEmpty(env: Environment): Record<string, string> {

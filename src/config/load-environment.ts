@@ -78,6 +78,8 @@ function withoutEmpty(values: Readonly<Record<string, string | undefined>>): Rec
 function causeOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return causeOf(error.errors[0]);
   if (!(error instanceof Error)) return String(error);
-  // The SDK puts S3's error code (NoSuchKey, AccessDenied …) into the name.
+  // To whoever may not list the whole bucket S3 says so of an object that is not there as well.
+  if (error.name === 'AccessDenied') return 'AccessDenied: it may not be read, or is not there';
+  // The SDK puts S3's error code (NoSuchKey …) into the name.
   return error.name === 'Error' ? error.message : `${error.name}: ${error.message}`;
 }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { ECR_HOST } from './ecr-host.js';
 import { tracingSettings } from './tracing-settings.js';
 
 // Every setting there is. README's table and .env.example are generated from this file (scripts/readme-settings.ts), so
@@ -42,6 +43,9 @@ const url = (...protocols: string[]) =>
 const PLAIN_URL =
   /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]{0,255})?$/;
 
+/** Of the key of agents' TLS, as curl's --pinnedpubkey takes it. */
+const PIN = /^sha256\/\/[A-Za-z0-9+/]{43}=$/;
+
 const list = (item: Pick<RegExp, 'test'>, what: string) =>
   z
     .string()
@@ -65,8 +69,28 @@ export const Settings = z.object({
     .optional()
     .meta({
       description:
-        'Where agents on the instances reach this API. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
+        'Where this API is reached, by agents on the instances as well. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
       example: 'https://scheduler.example.com',
+    }),
+  AGENT_URL: z
+    .string()
+    .refine(
+      (text) => PLAIN_URL.test(text) && URL.canParse(text),
+      'must be a URL beginning with http:// or https://: a host, perhaps a port and a path, and nothing else',
+    )
+    .optional()
+    .meta({
+      description:
+        'Where agents reach this API, if not at PUBLIC_URL: by `https://`, since an agent obeys whoever answers there. Instances keep what they were launched with.',
+      example: 'https://10.0.0.10:8443',
+    }),
+  AGENT_PINS: list(PIN, 'pins like sha256//<43 characters of base64>=')
+    .refine((pins) => pins.length <= 4, 'must be 4 pins at most')
+    .prefault('')
+    .meta({
+      description:
+        'Public keys of the TLS at AGENT_URL, one of which must answer; then no authority is asked. Default: the instance’s authorities. See docs/operations.md.',
+      example: 'sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=',
     }),
   TRUST_PROXY: z
     .union(
@@ -184,7 +208,7 @@ export const Settings = z.object({
     .string()
     .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be a region like us-west-2')
     .prefault('us-west-2')
-    .meta({ description: 'Region of the instances.', starter: true, example: 'us-west-2' }),
+    .meta({ description: 'Region of the instances.', example: 'us-west-2' }),
   AWS_ACCOUNT_ID: z
     .string()
     .regex(/^\d{12}$/, 'must be 12 digits')
@@ -204,7 +228,7 @@ export const Settings = z.object({
     .transform(Number)
     .prefault('0.8')
     .meta({ description: 'Share of EC2’s published call quotas this fleet may use.', example: '0.8' }),
-  DEFAULT_IMAGE_ID: z
+  DEFAULT_AMI: z
     .string()
     .regex(
       /^(ami-[0-9a-f]{8,17}|ecs-al2023(-arm64)?)$/,
@@ -212,8 +236,19 @@ export const Settings = z.object({
     )
     .prefault('ecs-al2023')
     .meta({
-      description: 'AMI of jobs that name none: an id, or the alias of Amazon’s newest ECS-optimised AL2023.',
+      description:
+        'AMI of jobs that name none: an id, or the alias of Amazon’s newest ECS-optimised AL2023, of the architecture of each type.',
       example: 'ecs-al2023',
+    }),
+  ALLOWED_AMIS: list(
+    /^(ami-[0-9a-f]{8,17}|ecs-al2023(-arm64)?)$/,
+    'AMI ids and the aliases ecs-al2023 and ecs-al2023-arm64',
+  )
+    .prefault('ecs-al2023,ecs-al2023-arm64')
+    .meta({
+      description:
+        'AMIs jobs may name, besides DEFAULT_AMI. Whoever made an AMI is root on its instances, and gets the secrets and registry passwords that go there.',
+      example: 'ecs-al2023,ecs-al2023-arm64,ami-0123456789abcdef0',
     }),
   ALLOWED_SUBNETS: list(/^subnet-[0-9a-f]{8,17}$/, 'subnet ids')
     .prefault('')
@@ -231,7 +266,7 @@ export const Settings = z.object({
     .prefault('')
     .meta({ description: 'Instance profiles jobs may name.', example: 'job-reader' }),
   ECR_REGISTRIES: list(
-    /^(own|none|\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]{1,30}\.amazonaws\.com(\.cn)?)$/,
+    { test: (host) => host === 'own' || host === 'none' || ECR_HOST.test(host) },
     '`own`, `none` or hosts like 123456789012.dkr.ecr.us-west-2.amazonaws.com',
   )
     .prefault('own')
@@ -243,6 +278,11 @@ export const Settings = z.object({
   MAX_INSTANCES: wholeNumber(1, 1_000_000).optional().meta({
     description: 'Instances this fleet may have at once; deployments wait beyond it. Default: what EC2 allows.',
     example: '100',
+  }),
+  MAX_LAUNCHES_PER_MINUTE: wholeNumber(1, 10_000).prefault('60').meta({
+    description:
+      'RunInstances calls this fleet makes in a minute, those that EC2 refuses included, the last quarter only for who heals or has waited five seconds; what waits goes on in the next. A bound of what trouble can cost.',
+    example: '20',
   }),
   RETENTION_DAYS: wholeNumber(1, 36_500).prefault('30').meta({
     description:
@@ -274,6 +314,19 @@ export const Settings = z.object({
     description: 'How long log lines are kept. Those of a deleted job go with it, after RETENTION_DAYS.',
     example: '30',
   }),
+  DATA_VOLUME_ID: z
+    .string()
+    .regex(/^vol-[0-9a-f]{8,17}$/, 'must be a volume id like vol-0123456789abcdef0')
+    .optional()
+    .meta({
+      description:
+        'EBS volume with Postgres’s data: the fleet’s owner takes a snapshot of it every 24 hours. Terraform sets it. Default: none are taken.',
+      example: 'vol-0123456789abcdef0',
+    }),
+  SNAPSHOTS_RETENTION_DAYS: wholeNumber(2, 365).prefault('14').meta({
+    description: 'How long those snapshots stay. The newest one stays longer, and so do all that others made.',
+    example: '30',
+  }),
   WEBHOOKS_ALLOWED_NETWORKS: list({ test: isNetworkOrHost }, 'networks, addresses or host names').prefault('').meta({
     description:
       'Where webhooks may go besides public addresses by HTTPS: networks, addresses, host names. There plain HTTP is allowed, too.',
@@ -301,6 +354,9 @@ export const Settings = z.object({
     }),
 });
 export type Settings = z.infer<typeof Settings>;
+
+/** Former name → name: read for one version, with a warning. */
+export const FORMER_SETTINGS: Readonly<Record<string, keyof Settings>> = { DEFAULT_IMAGE_ID: 'DEFAULT_AMI' };
 
 /** What only looks like a network would open nothing, or be taken for a host. */
 function isNetworkOrHost(text: string): boolean {

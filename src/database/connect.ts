@@ -1,4 +1,5 @@
 import type { DataSource } from 'typeorm';
+import { isDatabaseAway } from './database-away.js';
 
 const GIVE_UP_AFTER_MS = 60_000;
 const LONGEST_PAUSE_MS = 5_000;
@@ -6,20 +7,39 @@ const LONGEST_PAUSE_MS = 5_000;
 /**
  * Connects, repeating with backoff until Postgres answers: in a compose stack it may start later than we do.
  * Wrong credentials or an unknown database are final at once.
+ * @throws DatabaseUnavailable
  */
 export async function connect(
   dataSource: DataSource,
   log: (message: string) => void,
   giveUpAfterMs = GIVE_UP_AFTER_MS,
 ): Promise<void> {
+  const isWorthIt = (error: unknown): boolean => !isFinal(error);
+  const startedAt = Date.now();
+  await repeat(() => dataSource.initialize(), { isWorthIt, log, giveUpAfterMs }).catch((error: unknown) => {
+    throw new DatabaseUnavailable(error, Date.now() - startedAt);
+  });
+}
+
+/** Repeats what a start needs of Postgres, as long as Postgres is away: it may go just then. @throws what `work` throws */
+export async function whileAway<T>(work: () => Promise<T>, log: (message: string) => void): Promise<T> {
+  const isWorthIt = (error: unknown): boolean => isDatabaseAway(error) && !isFinal(error);
+  return repeat(work, { isWorthIt, log, giveUpAfterMs: GIVE_UP_AFTER_MS });
+}
+
+type Patience = {
+  readonly isWorthIt: (error: unknown) => boolean;
+  readonly log: (message: string) => void;
+  readonly giveUpAfterMs: number;
+};
+
+async function repeat<T>(work: () => Promise<T>, { isWorthIt, log, giveUpAfterMs }: Patience): Promise<T> {
   const startedAt = Date.now();
   for (let pause = 250; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
     try {
-      await dataSource.initialize();
-      return;
+      return await work();
     } catch (error) {
-      const waitedMs = Date.now() - startedAt;
-      if (isFinal(error) || waitedMs + pause > giveUpAfterMs) throw new DatabaseUnavailable(error, waitedMs);
+      if (!isWorthIt(error) || Date.now() - startedAt + pause > giveUpAfterMs) throw error;
       log(`Postgres does not answer yet (${describe(error)}), trying again in ${pause} ms`);
       await new Promise((done) => setTimeout(done, pause));
     }

@@ -53,9 +53,13 @@ export class Database implements Queryable {
     if (unit) return await work(unit.transaction);
     const client = await this.pool.connect();
     let isBroken = false;
+    let lostBy: Error | undefined;
     // The pool listens only to idle connections. Without a listener a connection lost in here would end the process,
     // though the statement's own rejection tells all there is to tell.
-    const onError = (): void => void (isBroken = true);
+    const onError = (error: Error): void => {
+      isBroken = true;
+      lostBy ??= error;
+    };
     client.on('error', onError);
     try {
       await client.query('BEGIN');
@@ -64,7 +68,8 @@ export class Database implements Queryable {
       return result;
     } catch (error) {
       await client.query('ROLLBACK').catch(() => (isBroken = true));
-      throw error;
+      // Why Postgres ended the connection is told to the connection alone: that we were idle for too long, for one.
+      throw lostBy && 'code' in lostBy && /^[0-9A-Z]{5}$/.test(String(lostBy.code)) ? lostBy : error;
     } finally {
       client.release(isBroken);
       client.off('error', onError);

@@ -1,14 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { type Caller, isInScope } from '../auth/access-rules.js';
+import { isInScope } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
 import { Problem } from '../http/problem.js';
-import { explainRefusal, type LockedJob, lockJob, secretsOf } from '../jobs/job-lock.js';
-import { toJob } from '../jobs/job-view.js';
+import { checkAllowed, type OperatorLists } from '../jobs/allowed.js';
+import { type LockedJob, lockJob, secretsOf } from '../jobs/job-lock.js';
+import { createJobView } from '../jobs/job-view.js';
 import type { CreateJob } from '../jobs/job.schema.js';
 import { mergeDefinition, type VersionedJob } from '../jobs/jobs.service.js';
 import { SecretStore } from '../secrets/secret-store.js';
@@ -23,31 +25,41 @@ import { insertJobWithin, jobLimitsOf } from './job-limits.js';
 import { insertDeployment, type NewDeployment } from './new-deployment.js';
 
 /**
- * Writes down what is wanted of deployments; the job pass carries it out. A plain deployment is one statement; what has
- * to look at earlier deployments holds the job's row first, so that nothing moves between the look and the write.
+ * Writes down what is wanted of deployments; the job pass carries it out. The job's row is held first, so that nothing
+ * moves between the look at what is to run and the write.
  */
 @Injectable()
 export class DeploymentIntents {
+  readonly #toJob: ReturnType<typeof createJobView>;
+
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
     private readonly secrets: SecretStore,
-    @Inject(CONFIG) private readonly config: { readonly limits: Pick<Config['limits'], 'maxJobs'> },
-  ) {}
+    @Inject(CONFIG)
+    private readonly config: {
+      readonly limits: Pick<Config['limits'], 'maxJobs'>;
+      readonly fleet: OperatorLists;
+      readonly http: Pick<Config['http'], 'publicUrl'>;
+    },
+  ) {
+    this.#toJob = createJobView(config.http.publicUrl);
+  }
 
   /**
    * The job, and its first deployment when there is an image.
-   * @throws Problem forbidden (outside the caller's scope), job-name-taken, job-limit-reached, instance-limit-reached
+   * @throws Problem forbidden (outside the caller's scope, or beyond what it may name), job-name-taken, job-limit-reached, instance-limit-reached
    */
   async createJob({ name, kind, image, secrets, ...definition }: CreateJob, caller: Caller): Promise<VersionedJob> {
     if (!isInScope(caller.scope, name)) throw outsideScope(caller);
+    checkAllowed({ image, definition }, this.config.fleet, caller.allow);
     const limits = jobLimitsOf(caller, this.config.limits.maxJobs);
     const id = randomUUID();
     const job = { id, name, kind, image, definition, secrets: this.secrets.seal(id, secrets) };
     const row = await insertJobWithin(this.database, limits, job, instanceLimitOf(caller));
     if (!row) throw await this.#nameTaken(name);
     if (image !== undefined) this.signals.send('jobs');
-    return { job: toJob(row), version: row.version };
+    return { job: this.#toJob(row), version: row.version };
   }
 
   /** @throws Problem */
@@ -58,10 +70,6 @@ export class DeploymentIntents {
     caller: Caller,
   ): Promise<DeploymentResponse> {
     const hasOverrides = Object.keys(overrides).length > 0 || secrets !== undefined;
-    if (image !== undefined && !hasOverrides && caller.maxInstances === null) {
-      const row = await insertDeployment(this.database, name, versions, { image, trigger: 'api' });
-      return this.#accepted(row ?? (await explainRefusal(this.database, name, versions)));
-    }
     return await this.#deployFrom(caller, name, versions, async (sources, job, transaction) => {
       const wanted = { image: image ?? checkImage(name, await sources.findLatest()), trigger: 'api' } as const;
       if (!hasOverrides) return wanted;
@@ -81,6 +89,7 @@ export class DeploymentIntents {
     return await this.#deployFrom(caller, name, versions, async (sources, job) => {
       const last = await sources.findLastServing();
       if (to !== undefined) return copyOf(checkTarget(job, to, await sources.find(to)), 'rollback');
+      checkNoNewer(job, last, last && (await sources.findNewerThan(last.number)));
       return copyOf(checkOlder(job, last, last && (await sources.findServedBefore(last.number))), 'rollback');
     });
   }
@@ -101,24 +110,26 @@ export class DeploymentIntents {
       if (running) return await readDeployment(transaction, running.id);
       const source = (await sources.findLastServing()) ?? (await sources.findLatest());
       const wanted = copyOf(checkSource(name, source), 'start');
-      return await insertWithin(caller, transaction, name, versions, wanted);
+      return await this.#insert(caller, transaction, job, versions, wanted);
     });
     return this.#accepted(row);
   }
 
   /** A deployment of what runs on an instance in quarantine. @throws Problem */
-  async adopt(name: string, { instance, image }: Adopt, versions: number[] | null): Promise<DeploymentResponse> {
-    const row = await this.database.transaction(async (transaction) => {
+  async adopt(
+    name: string,
+    { instance, image }: Adopt,
+    versions: number[] | null,
+    caller: Caller,
+  ): Promise<DeploymentResponse> {
+    const row = await this.#within(caller, async (transaction) => {
       const job = await lockJob(transaction, name, versions);
       const adoption = await findAdoption(transaction, job.id, instance);
       if (adoption) return await readDeployment(transaction, adoption.id);
       await checkAdoptable(transaction, instance);
       const latest = await new DeploymentSources(transaction, job).findLatest();
-      return await insertDeployment(transaction, name, versions, {
-        image: image ?? checkImage(name, latest),
-        trigger: 'adopt',
-        adopts: instance,
-      });
+      const wanted = { image: image ?? checkImage(name, latest), trigger: 'adopt', adopts: instance } as const;
+      return await this.#insert(caller, transaction, job, versions, wanted);
     });
     return this.#accepted(row);
   }
@@ -145,9 +156,24 @@ export class DeploymentIntents {
     const row = await this.#within(caller, async (transaction) => {
       const job = await lockJob(transaction, name, versions);
       const wanted = await decide(new DeploymentSources(transaction, job), job, transaction);
-      return await insertWithin(caller, transaction, name, versions, wanted);
+      return await this.#insert(caller, transaction, job, versions, wanted);
     });
     return this.#accepted(row);
+  }
+
+  /** The one way to a deployment of a job that is there: whatever it copies, it must be what the caller may run now. */
+  async #insert(
+    caller: Caller,
+    transaction: Queryable,
+    job: LockedJob,
+    versions: number[] | null,
+    wanted: NewDeployment,
+  ): Promise<DeploymentRow | undefined> {
+    const { image, definition = job.definition } = wanted;
+    checkAllowed({ image, definition }, this.config.fleet, caller.allow);
+    const row = await insertDeployment(transaction, job.name, versions, wanted);
+    await checkInstances(transaction, instanceLimitOf(caller));
+    return row;
   }
 
   /** Where the caller has a limit of instances, nobody else with one is in here. */
@@ -174,18 +200,6 @@ export class DeploymentIntents {
       : `There is a job named “${name}” already.`;
     return new Problem('job-name-taken', detail);
   }
-}
-
-async function insertWithin(
-  caller: Caller,
-  transaction: Queryable,
-  name: string,
-  versions: number[] | null,
-  wanted: NewDeployment,
-): Promise<DeploymentRow | undefined> {
-  const row = await insertDeployment(transaction, name, versions, wanted);
-  await checkInstances(transaction, instanceLimitOf(caller));
-  return row;
 }
 
 function outsideScope({ scope }: Caller): Problem {
@@ -216,6 +230,16 @@ function checkTarget(job: LockedJob, to: number, target: Source | undefined): So
     throw cannotRollBack(`Deployment ${to} is the active one: use restart to run it on a fresh instance.`);
   }
   return target;
+}
+
+/** What serves is not replaced because of a newer one that does not: `deploy || rollback` would walk backwards. */
+function checkNoNewer(job: LockedJob, last: Source | undefined, newer: Source | undefined): void {
+  if (!last || !newer) return;
+  const serving = `Deployment ${last.number} ${last.id === job.active_deployment_id ? 'is serving' : 'was the last to serve'}`;
+  const detail = isCancellable(newer.status)
+    ? `${serving}; ${newer.number} is not active yet and can be cancelled. Name the deployment to go back to by “to”.`
+    : `${serving}; ${newer.number} ${newer.active_at ? 'does not any more' : 'never did'}. Name the deployment to go back to by “to”.`;
+  throw new Problem('nothing-to-roll-back', detail);
 }
 
 function checkOlder(job: LockedJob, last: Source | undefined, older: Source | undefined): Source {

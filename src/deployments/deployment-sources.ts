@@ -1,6 +1,7 @@
 import type { Queryable } from '../database/database.js';
 import type { JobDefinition } from '../jobs/job-definition.js';
 import type { LockedJob } from '../jobs/job-lock.js';
+import { definitionOf, type StoredDefinition } from '../jobs/stored-definition.js';
 import type { DeploymentStatus } from './deployment-status.js';
 
 /** A deployment as one to copy or to judge. */
@@ -16,6 +17,8 @@ export type Source = {
   status: DeploymentStatus;
   active_at: Date | null;
 };
+
+type SourceRow = Omit<Source, 'definition'> & { readonly definition: StoredDefinition };
 
 /** Finds deployments of a job whose row is locked: what is found stays as it is until the transaction ends. */
 export class DeploymentSources {
@@ -52,13 +55,18 @@ export class DeploymentSources {
     return this.#first('active_at IS NOT NULL AND number < $2', GOOD_AND_NEW, [number]);
   }
 
+  /** The newest that was to replace this one and does not serve. Going back from this one is no such thing. */
+  findNewerThan(number: number): Promise<Source | undefined> {
+    return this.#first(`number > $2 AND trigger <> 'rollback'`, 'number DESC', [number]);
+  }
+
   async #first(condition: string, order: string, values: readonly unknown[] = []): Promise<Source | undefined> {
-    const [source] = await this.transaction.query<Source>(
+    const [row] = await this.transaction.query<SourceRow>(
       `SELECT id, number, image, image_digest, image_id, definition, secrets_version, secret_names, status, active_at
        FROM deployments WHERE job_id = $1 AND ${condition} ORDER BY ${order} LIMIT 1`,
       [this.job.id, ...values],
     );
-    return source;
+    return row && { ...row, definition: definitionOf(row.definition) };
   }
 }
 

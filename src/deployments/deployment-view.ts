@@ -1,5 +1,5 @@
-import type { JobDefinition } from '../jobs/job-definition.js';
 import { INSTANCE_COLUMNS, type InstanceColumns, toInstance } from '../jobs/job-view.js';
+import { definitionOf, type StoredDefinition } from '../jobs/stored-definition.js';
 import { ATTEMPT_PHASES, type AttemptPhase } from './attempt-status.js';
 import type { DeploymentStatus, DeploymentTrigger } from './deployment-status.js';
 import type { DeploymentResponse } from './deployment.schema.js';
@@ -41,7 +41,7 @@ type DeploymentColumns = {
   number: number;
   image: string;
   image_digest: string | null;
-  definition: JobDefinition;
+  definition: StoredDefinition;
   secrets_version: number | null;
   secret_names: string[];
   trigger: DeploymentTrigger;
@@ -87,7 +87,7 @@ export function toDeployment(row: DeploymentRow): DeploymentResponse {
     phase: row.phase,
     phases: phaseDurations(row),
     instance: toInstance(row),
-    definition: row.definition,
+    definition: definitionOf(row.definition),
     secrets: row.secret_names,
     secretsVersion: row.secrets_version,
     createdAt: row.created_at.toISOString(),

@@ -1,5 +1,5 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
-import type { JobDefinition } from '../jobs/job-definition.js';
+import type { StoredDefinition } from '../jobs/stored-definition.js';
 import { Job } from '../jobs/job.entity.js';
 import type { Origin } from '../process/origin.js';
 import type { AttemptPhase } from './attempt-status.js';
@@ -45,7 +45,7 @@ export class Deployment {
   imageId!: string | null;
 
   @Column('jsonb')
-  definition!: JobDefinition;
+  definition!: StoredDefinition;
 
   /** Of its job's secrets; every attempt gets this version. Null = none. */
   @Column('int', { name: 'secrets_version', nullable: true })

@@ -34,7 +34,7 @@ export const Rollback = z
   .strictObject({
     to: number.max(2_147_483_647).optional().meta({
       description:
-        'Number of a deployment that was active once. Default: the newest such one older than the active one.',
+        'Number of a deployment that was active once. Default: the newest such one older than the active one, if no newer one was to replace that.',
     }),
   })
   .prefault({})
@@ -71,7 +71,10 @@ export const DeploymentResponse = z
     job: z.string().meta({ description: 'Name of the job.' }),
     number,
     image: z.string(),
-    imageDigest: z.string().nullable().meta({ description: 'What the image was resolved to: `name@sha256:…`.' }),
+    imageDigest: z.string().nullable().meta({
+      description:
+        'What the image was resolved to: `name@sha256:…`; of an image that no registry has by this name, its id `sha256:…`.',
+    }),
     trigger: z.enum(DEPLOYMENT_TRIGGERS),
     copiedFrom: number.nullable().meta({ description: 'The deployment a rollback, restart or start repeats.' }),
     status: z.enum(DEPLOYMENT_STATUSES),
@@ -106,8 +109,8 @@ export const ListDeployments = z.strictObject(pageQuery);
 export type ListDeployments = z.infer<typeof ListDeployments>;
 
 export const DeploymentNumber = z.coerce
-  .number('must be a whole number')
-  .int('must be a whole number')
+  .number()
+  .int()
   .min(1)
   .max(2_147_483_647)
   .meta({ description: 'Number of the deployment.', examples: [1] });

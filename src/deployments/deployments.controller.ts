@@ -1,12 +1,13 @@
 import { Body, Controller, Get, Headers, Param, Post, Query, Res } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { Endpoint } from '../http/endpoint.decorator.js';
+import { StreamEnds } from '../auth/stream-ends.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
-import { closeSignalOf } from '../jobs/close-signal.js';
-import { versionsOf } from '../jobs/etag.js';
+import { versionsOf } from '../http/etag.js';
+import { withFormerNames } from '../jobs/former-names.js';
 import { JobNamePipe } from '../jobs/job-name.pipe.js';
 import { BODY_PROBLEMS, CHANGE_PROBLEMS, IF_MATCH, LOCATION, NAME } from '../jobs/job-docs.js';
 import { DeploymentIntents } from './deployment-intents.service.js';
@@ -29,14 +30,17 @@ export class DeploymentsController {
   constructor(
     private readonly deployments: DeploymentsService,
     private readonly intents: DeploymentIntents,
+    private readonly streams: StreamEnds,
   ) {}
 
   @Post(':name/deployments')
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    operationId: 'Deployments_create',
     access: 'deployer',
     scope: 'job',
+    body: 'definition',
     summary: 'Deploy an image',
     description:
       'A second instance comes up, and takes over once it is healthy; a stopped job starts. Without an image, the latest one again.',
@@ -49,7 +53,7 @@ export class DeploymentsController {
   })
   async create(
     @Param('name', JobNamePipe) name: string,
-    @Body({ schema: CreateDeployment }) body: CreateDeployment,
+    @Body({ schema: withFormerNames(CreateDeployment) }) body: CreateDeployment,
     @Headers('if-match') ifMatch: string | undefined,
     @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
@@ -60,6 +64,7 @@ export class DeploymentsController {
   @Get(':name/deployments')
   @ApiParam(NAME)
   @Endpoint({
+    operationId: 'Deployments_list',
     access: 'viewer',
     scope: 'job',
     summary: 'List the deployments of a job, newest first',
@@ -78,6 +83,7 @@ export class DeploymentsController {
   @Get(':name/deployments/:number')
   @ApiParam(NAME)
   @Endpoint({
+    operationId: 'Deployments_get',
     access: 'viewer',
     scope: 'job',
     summary: 'Get a deployment',
@@ -91,15 +97,19 @@ export class DeploymentsController {
     @Param('name', JobNamePipe) name: string,
     @Param('number', { schema: DeploymentNumber }) number: number,
     @Query({ schema: WatchDeployment }) query: WatchDeployment,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeploymentResponse> {
     if (query.wait === 0) return await this.deployments.get(name, number);
-    return await this.deployments.watch(name, number, query, closeSignalOf(reply));
+    return await this.streams.whileAllowed(reply, caller, (signal) =>
+      this.deployments.watch(name, number, query, signal),
+    );
   }
 
   @Post(':name/deployments/:number/cancel')
   @ApiParam(NAME)
   @Endpoint({
+    operationId: 'Deployments_cancel',
     access: 'deployer',
     scope: 'job',
     summary: 'Cancel a deployment that is not active yet',
@@ -130,17 +140,24 @@ export class DeploymentsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    operationId: 'Deployments_rollback',
     access: 'deployer',
     scope: 'job',
     summary: 'Deploy again what an earlier deployment ran',
     description:
-      'A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. The job’s stored definition stays.',
+      'A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. Without `to` it is refused (`nothing-to-roll-back`) while a newer deployment than the active one failed, was cancelled or is on its way, but for a rollback: there is nothing to undo, what serves was never replaced. The job’s stored definition stays.',
     status: 202,
     answer: 'The new deployment, queued',
     ok: DeploymentResponse,
     example: { ...NEW_DEPLOYMENT_EXAMPLE, number: 3, trigger: 'rollback', copiedFrom: 1 },
     headers: LOCATION,
-    problems: [...BODY_PROBLEMS, ...CHANGE_PROBLEMS, 'cannot-roll-back', 'instance-limit-reached'],
+    problems: [
+      ...BODY_PROBLEMS,
+      ...CHANGE_PROBLEMS,
+      'cannot-roll-back',
+      'nothing-to-roll-back',
+      'instance-limit-reached',
+    ],
   })
   async rollback(
     @Param('name', JobNamePipe) name: string,
@@ -156,6 +173,7 @@ export class DeploymentsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    operationId: 'Deployments_adopt',
     access: 'admin',
     summary: 'Take over an instance in quarantine, with the container that runs on it',
     description:
@@ -171,15 +189,17 @@ export class DeploymentsController {
     @Param('name', JobNamePipe) name: string,
     @Body({ schema: Adopt }) body: Adopt,
     @Headers('if-match') ifMatch: string | undefined,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeploymentResponse> {
-    return located(reply, await this.intents.adopt(name, body, versionsOf(ifMatch)));
+    return located(reply, await this.intents.adopt(name, body, versionsOf(ifMatch), caller));
   }
 
   @Post(':name/restart')
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    operationId: 'Deployments_restart',
     access: 'deployer',
     scope: 'job',
     summary: 'Run the active deployment again on a fresh instance',
@@ -204,6 +224,7 @@ export class DeploymentsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    operationId: 'Deployments_start',
     access: 'deployer',
     scope: 'job',
     summary: 'Start a stopped job',

@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { AuthModule } from '../auth/auth.module.js';
 import { JobsModule } from '../jobs/jobs.module.js';
 import { DeploymentIntents } from './deployment-intents.service.js';
 import { DeploymentsController } from './deployments.controller.js';
@@ -6,7 +7,7 @@ import { DeploymentsService } from './deployments.service.js';
 import { NewJobsController } from './new-jobs.controller.js';
 
 @Module({
-  imports: [JobsModule],
+  imports: [AuthModule, JobsModule],
   controllers: [NewJobsController, DeploymentsController],
   providers: [DeploymentsService, DeploymentIntents],
 })

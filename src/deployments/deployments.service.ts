@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { z } from 'zod';
 import { Database } from '../database/database.js';
-import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import { decodeCursor, type Page, type Paged, pageSql, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { ChangeWaiter } from '../jobs/change-waiter.js';
 import { jobNotFound } from '../jobs/job-lock.js';
@@ -44,13 +44,13 @@ export class DeploymentsService {
   /** Newest first. @throws Problem job-not-found */
   async list(name: string, { limit, cursor }: ListDeployments): Promise<Page<DeploymentResponse>> {
     const before = cursor === undefined ? null : decodeCursor(cursor, DeploymentCursor);
-    const rows = await this.database.prepared<DeploymentRow | NoDeploymentRow>('list-deployments', LIST_DEPLOYMENTS, [
-      name,
-      before,
-      limit + 1,
-    ]);
+    const rows = await this.database.prepared<Paged<DeploymentRow | NoDeploymentRow>>(
+      'list-deployments',
+      LIST_DEPLOYMENTS,
+      [name, before, limit + 1],
+    );
     if (rows.length === 0) throw jobNotFound(name);
-    return toPage(rows.filter(isFound), limit, (row) => row.number, toDeployment);
+    return toPage(rows.filter(isFoundInPage), limit, (row) => row.number, toDeployment);
   }
 
   async #find(name: string, number: number): Promise<DeploymentRow> {
@@ -73,6 +73,10 @@ function isReached(status: DeploymentStatus, goal: DeploymentGoal): boolean {
   return goal === 'ended' ? isEnded(status) : !isCancellable(status);
 }
 
+function isFoundInPage(row: Paged<DeploymentRow | NoDeploymentRow>): row is Paged<DeploymentRow> {
+  return isFound(row);
+}
+
 function isFound(row: DeploymentRow | NoDeploymentRow): row is DeploymentRow {
   return row.id !== null;
 }
@@ -83,11 +87,13 @@ const GET_DEPLOYMENT = `
   ${selectDeploymentsFrom('jobs j LEFT JOIN deployments d ON d.job_id = j.id AND d.number = $2')}
   WHERE j.name = $1 AND j.deleted_at IS NULL`;
 
-const LIST_DEPLOYMENTS = `
-  ${selectDeploymentsFrom(`jobs j LEFT JOIN LATERAL (
+const LIST_DEPLOYMENTS = pageSql(
+  `${selectDeploymentsFrom(`jobs j LEFT JOIN LATERAL (
     SELECT * FROM deployments
     WHERE job_id = j.id AND ($2::int IS NULL OR number < $2)
     ORDER BY number DESC LIMIT $3
   ) d ON true`)}
   WHERE j.name = $1 AND j.deleted_at IS NULL
-  ORDER BY d.number DESC`;
+  ORDER BY d.number DESC`,
+  'number DESC',
+);

@@ -1,4 +1,5 @@
-import { type Caller, inScopeSql, type Scope } from '../auth/access-rules.js';
+import { inScopeSql } from '../auth/access-rules.js';
+import type { Caller, Scope } from '../http/caller.js';
 import type { Queryable } from '../database/database.js';
 import { Problem } from '../http/problem.js';
 
@@ -34,12 +35,17 @@ export async function checkInstances(transaction: Queryable, limit: InstanceLimi
   const where = scope === null ? '' : ` for jobs with names that begin with ${scope.join(' or ')}`;
   throw new Problem(
     'instance-limit-reached',
-    `There may be ${most} instances${where}, and this would be one of ${row.instances}: cancel or stop something, or wait for what is ending.`,
+    `There may be ${most} instances${where}, and with this there would be ${row.instances}: cancel or stop something, or wait for what is ending.`,
   );
 }
 
-// Living attempts, whether they have an instance or wait for it; deployments without one yet; and instances of attempts
-// that have ended. Healing attempts are counted, and never refused.
+/** Longer than an instance that nobody waits for any more lives. */
+const LEFT_BEHIND_MINUTES = 30;
+
+// Living attempts, whether they have an instance or wait for it; deployments without one yet; instances of attempts that
+// have ended; and what was launched for attempts that ended before they had one, also of jobs that are deleted: whoever
+// deploys and cancels in turn would else have as many as EC2 starts meanwhile. Of those it is only known that they are of
+// the same shape, and that nobody else waits for them. Healing attempts are counted, and never refused.
 const COUNT = `
   WITH j AS (SELECT id FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')})
   SELECT (
@@ -50,4 +56,22 @@ const COUNT = `
     + (SELECT count(*) FROM instances i JOIN assignments x ON x.instance_id = i.id
        JOIN attempts a ON a.id = x.attempt_id AND a.phase = 'ended' JOIN j ON j.id = a.job_id
        WHERE i.terminated_at IS NULL)
+    + (SELECT COALESCE(sum(LEAST(GREATEST(0, free.instances - wanted.attempts), left_behind.attempts)), 0)
+       FROM (
+         SELECT shape_key, sum(number) AS instances FROM (
+           SELECT shape_key, count(*) AS number FROM instances WHERE terminated_at IS NULL AND NOT assigned GROUP BY 1
+           UNION ALL
+           SELECT shape_key, sum(count) FROM launches WHERE status IN ('planned', 'unknown') GROUP BY 1
+         ) made GROUP BY 1
+       ) free
+       CROSS JOIN LATERAL (
+         SELECT count(*) AS attempts FROM attempts w WHERE w.shape_key = free.shape_key AND w.phase = 'waiting'
+       ) wanted
+       CROSS JOIN LATERAL (
+         SELECT count(*) AS attempts FROM attempts a JOIN jobs ON jobs.id = a.job_id
+         WHERE a.shape_key = free.shape_key AND a.phase = 'ended'
+           AND a.ended_at > clock_timestamp() - interval '${LEFT_BEHIND_MINUTES} minutes'
+           AND ${inScopeSql('jobs.name', '$1')}
+           AND NOT EXISTS (SELECT FROM assignments x WHERE x.attempt_id = a.id)
+       ) left_behind)
   )::int AS instances`;

@@ -1,4 +1,5 @@
-import { type Caller, inScopeSql, type Scope } from '../auth/access-rules.js';
+import { inScopeSql } from '../auth/access-rules.js';
+import type { Caller, Scope } from '../http/caller.js';
 import type { Database, Queryable } from '../database/database.js';
 import { Problem } from '../http/problem.js';
 import type { JobRow } from '../jobs/job-view.js';

@@ -3,6 +3,7 @@ import { authorValues } from '../events/author.js';
 import type { JobDefinition } from '../jobs/job-definition.js';
 import { CHANGEABLE_JOB } from '../jobs/job-lock.js';
 import { selectJobsFrom, type JobRow } from '../jobs/job-view.js';
+import { storedJson } from '../jobs/stored-definition.js';
 import { currentOrigin } from '../process/origin.js';
 import type { SecretsRef } from '../secrets/secret-store.js';
 import type { DeploymentTrigger } from './deployment-status.js';
@@ -37,7 +38,7 @@ export async function insertDeployment(
     versions,
     image,
     trigger,
-    definition ? JSON.stringify(definition) : null,
+    definition ? storedJson(definition) : null,
     copyOf?.number ?? null,
     copyOf?.image_digest ?? null,
     copyOf?.image_id ?? null,
@@ -99,7 +100,7 @@ export async function insertJob(
   const values = [
     name,
     kind,
-    JSON.stringify(definition),
+    storedJson(definition),
     image ?? null,
     id,
     version,

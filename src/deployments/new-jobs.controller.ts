@@ -1,10 +1,11 @@
 import { Body, Controller, Post, Res } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { Endpoint } from '../http/endpoint.decorator.js';
-import { etagOf } from '../jobs/etag.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
+import { etagOf } from '../http/etag.js';
+import { withFormerNames } from '../jobs/former-names.js';
 import { BODY_PROBLEMS, ETAG, LOCATION } from '../jobs/job-docs.js';
 import { NEW_JOB_EXAMPLE } from '../jobs/job.examples.js';
 import { CreateJob, JobResponse } from '../jobs/job.schema.js';
@@ -18,8 +19,10 @@ export class NewJobsController {
 
   @Post()
   @Endpoint({
+    operationId: 'Jobs_create',
     access: 'deployer',
     scope: 'filtered',
+    body: 'definition',
     summary: 'Make a job, and with an image its first deployment',
     description: 'With a token of a scope only under names of that scope.',
     status: 201,
@@ -30,7 +33,7 @@ export class NewJobsController {
     problems: [...BODY_PROBLEMS, 'job-name-taken', 'job-limit-reached', 'instance-limit-reached'],
   })
   async create(
-    @Body({ schema: CreateJob }) body: CreateJob,
+    @Body({ schema: withFormerNames(CreateJob) }) body: CreateJob,
     @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<JobResponse> {

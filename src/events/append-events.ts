@@ -5,6 +5,10 @@ import type { EventType } from './event-types.js';
 /** Why, as far as it is known; never a secret, a token, a body or the value of a variable. */
 export type EventCause = {
   readonly requestId?: string;
+  /** Of this program's own making, where `requestId` is one that the caller sent. */
+  readonly ownRequestId?: string;
+  /** Name of the token that `actor` is. */
+  readonly tokenName?: string;
   /** The request had an Idempotency-Key: its repeats change nothing and leave no event. */
   readonly isKeyed?: boolean;
   /** A kebab-case code of a planner's. */

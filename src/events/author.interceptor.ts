@@ -1,9 +1,10 @@
 import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import { from, lastValueFrom, type Observable } from 'rxjs';
-import { findCaller } from '../auth/caller.js';
+import { findCaller } from '../http/caller.js';
 import { Signals } from '../database/signals.js';
 import { isChanging } from '../http/changing.js';
+import { ownIdOf } from '../http/request-id.js';
 import { actorOf, inNameOf } from './author.js';
 
 /** Serves a changing call in the name of whoever sent it, and has its events sequenced once it is committed. */
@@ -16,7 +17,14 @@ export class AuthorInterceptor implements NestInterceptor {
     const caller = findCaller(request);
     if (!caller || !isChanging(request.method)) return next.handle();
     const isKeyed = request.headers['idempotency-key'] !== undefined;
-    const author = { actor: actorOf(caller.id), cause: { requestId: request.id, ...(isKeyed && { isKeyed }) } };
+    const ownRequestId = ownIdOf(request);
+    const cause = {
+      requestId: request.id,
+      ...(ownRequestId !== request.id && { ownRequestId }),
+      ...(caller.name !== null && { tokenName: caller.name }),
+      ...(isKeyed && { isKeyed }),
+    };
+    const author = { actor: actorOf(caller.id), cause };
     return from(
       inNameOf(author, async () => {
         const answer = await lastValueFrom(next.handle());

@@ -31,6 +31,9 @@ export const EVENT_TYPES = [
   'instance.retiring',
   'instance.terminated',
   'instance.gone',
+  'snapshot.completed',
+  'snapshot.failed',
+  'snapshot.deleted',
   'token.created',
   'token.revoked',
   'registry.set',
@@ -47,6 +50,11 @@ export type EventType = (typeof EVENT_TYPES)[number];
 
 /** What only an admin may read elsewhere. */
 const ADMIN_ONLY = /^(token|registry|webhook)\./;
+
+/** SQL. @param type of an event */
+export function isForAdminsSql(type: string): string {
+  return `(${type} ~ '${ADMIN_ONLY.source}')`;
+}
 
 /** @param pattern a type, all of a kind as `deployment.*`, or `*` */
 export function typesLike(pattern: string): EventType[] {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { pageOf, pageQuery } from '../http/pagination.js';
 import { EVENT_TYPES, typesLike } from './event-types.js';
 
-const position = z.coerce.number('must be a whole number').int('must be a whole number').min(0);
+const position = z.coerce.number().int().min(0);
 
 export const ListEvents = z
   .strictObject({
@@ -19,8 +19,8 @@ export const ListEvents = z
         examples: ['deployment.*'],
       }),
     deployment: z.coerce
-      .number('must be a whole number')
-      .int('must be a whole number')
+      .number()
+      .int()
       .min(1)
       .max(2_147_483_647)
       .optional()
@@ -76,7 +76,12 @@ export const EventResponse = z
     actor: z.string().meta({ description: '`token:<id>`, `admin`, `anonymous`, `scheduler`, `fleet` or `agent`.' }),
     cause: z
       .looseObject({
-        requestId: z.string().optional(),
+        requestId: z.string().optional().meta({ description: 'X-Request-Id, the caller’s if it sent one.' }),
+        ownRequestId: z.string().optional().meta({
+          description:
+            'Made here, and nobody else’s: there where `requestId` is what the caller sent. Also in the log.',
+        }),
+        tokenName: z.string().optional().meta({ description: 'Name of the token that `actor` is.' }),
         isKeyed: z.boolean().optional().meta({ description: 'The request had an Idempotency-Key.' }),
         reason: z.string().nullish(),
       })

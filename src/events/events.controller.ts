@@ -1,10 +1,10 @@
 import { Controller, Get, Headers, Query, Res, StreamableFile } from '@nestjs/common';
 import { ApiHeader, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
 import { StreamEnds } from '../auth/stream-ends.js';
-import { Endpoint } from '../http/endpoint.decorator.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
 import { EVENT_STREAM_HEADERS, eventStreamOf } from '../http/event-stream.js';
 import { Problem } from '../http/problem.js';
 import { EVENT_EXAMPLE, EventPage, ListEvents } from './event.schema.js';
@@ -28,6 +28,7 @@ export class EventsController {
     schema: { type: 'string', pattern: '^[0-9]{1,15}$' },
   })
   @Endpoint({
+    operationId: 'Events_list',
     access: 'viewer',
     scope: 'filtered',
     summary: 'List or follow events',

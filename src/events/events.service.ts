@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { Database } from '../database/database.js';
 import type { ServerSentEvent } from '../http/event-stream.js';
+import { withinPageBytes } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { EventFeed } from './event-feed.js';
 import type { EventPage, EventResponse, ListEvents } from './event.schema.js';
@@ -36,6 +37,9 @@ export class EventsService {
       read = await look(read.reached, limit - items.length);
       items.push(...read.events);
     }
+    const shown = [...withinPageBytes(items)];
+    const last = shown.length < items.length ? shown.at(-1) : undefined;
+    if (last) return { items: shown, nextCursor: String(last.position), gap };
     return { items, nextCursor: read.isAtEnd ? null : String(read.reached), gap };
   }
 

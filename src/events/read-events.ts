@@ -1,4 +1,5 @@
-import { inScopeSql, isInScope, type Scope } from '../auth/access-rules.js';
+import { inScopeSql, isInScope } from '../auth/access-rules.js';
+import type { Scope } from '../http/caller.js';
 import type { Queryable } from '../database/database.js';
 import type { EventGap, EventResponse } from './event.schema.js';
 

@@ -1,7 +1,7 @@
 import type { Queryable } from '../database/database.js';
 import { appendInstanceEvents } from './instance-events.js';
 import type { ShapeRow } from './load-shapes.js';
-import type { FleetPlan } from './plan-fleet.js';
+import type { FleetPlan } from './plan/plan-fleet.js';
 
 export type PlannedShape = { readonly shape: ShapeRow; readonly plan: FleetPlan; readonly launch: LaunchRow | null };
 

@@ -1,8 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { inScopeSql, type Scope } from '../auth/access-rules.js';
+import { inScopeSql } from '../auth/access-rules.js';
+import type { Scope } from '../http/caller.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
-import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import { decodeCursor, type Page, type Paged, pageSql, toPage } from '../http/pagination.js';
 import { type FleetResponse, InstanceId, type InstanceResponse, type ListInstances } from './fleet.schema.js';
 
 /** What people and monitoring are told of the fleet. */
@@ -16,7 +17,7 @@ export class FleetOverview {
   /** Instances of jobs of the scope; those of no job only where that is everything. */
   async list({ limit, cursor, state }: ListInstances, scope: Scope): Promise<Page<InstanceResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, InstanceId);
-    const rows = await this.database.prepared<InstanceRow>('list-instances', INSTANCE_PAGE, [
+    const rows = await this.database.prepared<Paged<InstanceRow>>('list-instances', INSTANCE_PAGE, [
       after,
       state ?? null,
       limit + 1,
@@ -33,11 +34,12 @@ export class FleetOverview {
   async overview(): Promise<FleetResponse> {
     const [row] = await this.database.prepared<OverviewRow>('fleet-overview', OVERVIEW, [this.config.cluster]);
     if (!row) throw new Error('a statement of aggregates has a row');
-    const { pending, registered, assigned, retiring, quarantined, orphaned, demand, planned, unknown } = row;
+    const { pending, registered, assigned, retiring, quarantined, orphaned, lost, demand, planned, unknown } = row;
     const { holder, epoch, expiresAt } = row;
     const isOwned = holder !== null && holder !== '' && epoch !== null && expiresAt !== null;
     return {
       instances: { pending, registered, assigned, retiring, quarantined, orphaned },
+      lost,
       demand,
       launches: { planned, unknown },
       budgets: row.budgets ?? {},
@@ -54,6 +56,7 @@ type InstanceRow = {
 
 type OverviewRow = FleetResponse['instances'] &
   FleetResponse['launches'] & {
+    lost: number;
     demand: number;
     budgets: Record<string, number> | null;
     holder: string | null;
@@ -72,7 +75,7 @@ function toInstance(row: InstanceRow): InstanceResponse {
 }
 
 const INSTANCES = `
-  SELECT i.id, i.state, i.state_reason AS "stateReason", i.instance_type AS type, l.market, i.image_id AS "imageId",
+  SELECT i.id, i.state, i.state_reason AS "stateReason", i.instance_type AS type, l.market, i.image_id AS "ami",
     i.availability_zone AS "availabilityZone", i.private_ip AS "privateIp", i.public_ip AS "publicIp", j.name AS job,
     d.number AS deployment, i.launch_id AS "launchId", i.quarantined, i.launched_at AS "launchedAt",
     i.registered_at AS "registeredAt", i.last_seen_at AS "lastSeenAt", i.retire_reason AS "retireReason",
@@ -84,8 +87,11 @@ const INSTANCES = `
   LEFT JOIN deployments d ON d.id = a.deployment_id
   LEFT JOIN jobs j ON j.id = a.job_id`;
 
-const INSTANCE_PAGE = `${INSTANCES} WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2) AND ${inScopeSql('j.name', '$4')}
-  ORDER BY i.id LIMIT $3`;
+const INSTANCE_PAGE = pageSql(
+  `${INSTANCES} WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2) AND ${inScopeSql('j.name', '$4')}
+  ORDER BY i.id LIMIT $3`,
+  'id',
+);
 
 // Orphaned: the fleet retires what nobody needs within seconds, a minute at most; what is alive long after that has been
 // overlooked, and costs money. 10 minutes of boot and as long for EC2 to end an instance are no leak.
@@ -106,6 +112,9 @@ const OVERVIEW = `
       (retire_reason IS NULL AND phase = 'ended' AND ended_at < clock_timestamp() - interval '5 minutes')
       OR (retire_reason IS NULL AND NOT assigned AND registered_at IS NULL AND launched_at < clock_timestamp() - interval '15 minutes')
     )))::int AS orphaned,
+    (SELECT count(*) FROM launches l JOIN instances i ON i.launch_id = l.id
+      WHERE l.created_at > clock_timestamp() - interval '10 minutes' AND i.registered_at IS NULL
+        AND (i.terminated_at IS NOT NULL OR i.retire_reason IS NOT NULL))::int AS lost,
     (SELECT count(*) FROM attempts w WHERE w.phase = 'waiting'
       AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = w.id))::int AS demand,
     (SELECT count(*) FROM launches WHERE status = 'planned')::int AS planned,

@@ -4,24 +4,26 @@ import { CLUSTER_TAG, LAUNCH_TAG } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { launchSecretOf } from '../agent/launch-secret.js';
-import { renderUserData } from '../agent/user-data.js';
+import { packUserData } from '../agent/packed-user-data.js';
 import { passes } from '../process/loop.js';
 import { applyPlans, type LaunchRow, type PlannedShape } from './apply-plans.js';
 import { launchInput } from './launch-input.js';
 import {
   claimShapes,
   countInstances,
+  loadLaunchesLeft,
   loadShapes,
   nextShapeDueMs,
   shareRoom,
   type ShapeFacts,
   type ShapeRow,
 } from './load-shapes.js';
-import type { Log } from './log.js';
-import type { OwnerLease, Tenure } from './owner-lease.js';
-import { type FleetPlan, planFleet } from './plan-fleet.js';
+import type { Log } from '../process/log.js';
+import type { OwnerLease, Tenure } from '../ownership/owner-lease.js';
+import { keptLaunches } from './plan/plan-brake.js';
+import { type FleetPlan, placeInLine, planFleet } from './plan/plan-fleet.js';
 import type { Resolution, Resolver } from './resolver.js';
-import { type Keys, seal } from '../database/sealed.js';
+import { type Keys, seal } from '../secrets/sealed.js';
 
 export type FleetPassOptions = {
   readonly database: Database;
@@ -32,8 +34,10 @@ export type FleetPassOptions = {
   readonly resolver: Resolver;
   readonly log: Log;
   readonly apiUrl: string;
+  readonly pins: readonly string[];
   readonly encryptionKeys: Keys;
   readonly maxInstances: number;
+  readonly maxLaunchesPerMinute: number;
   /** Text of agent.sh. */
   readonly agentScript: string;
 };
@@ -64,21 +68,31 @@ export class FleetPass {
     for (const shape of shapes) resolutions.set(shape.key, await this.options.resolver.resolve(shape.spec));
     const { planned, applied } = await lease.transaction(async (transaction, now) => {
       const facts = await loadShapes(transaction, shapes);
-      const { maxInstances } = this.options;
+      const { maxInstances, maxLaunchesPerMinute } = this.options;
       const room = maxInstances === Infinity ? Infinity : maxInstances - (await countInstances(transaction));
       const shares = room === Infinity ? new Map<string, number>() : await shareRoom(transaction, room);
       // All shapes draw on the same limits.
       let spare = room - [...shares.values()].reduce((sum, share) => sum + share, 0);
       let burst = budget.available('RunInstances');
-      const planned = shapes.flatMap((shape) => {
+      const minute = await loadLaunchesLeft(transaction, maxLaunchesPerMinute);
+      let launchesLeft = minute.left;
+      const planned = inLine(shapes, facts).flatMap((shape) => {
         const [known, resolution] = [facts.get(shape.key), resolutions.get(shape.key)];
         if (!known || !resolution) return [];
         const share = shares.get(shape.key) ?? 0;
-        const one = this.tryPlan(shape, known, resolution, { room: share + spare, burst, now });
+        const kept = keptLaunches(maxLaunchesPerMinute, known.demand.first, now);
+        const spentUntil = launchesLeft > kept ? null : minute.until;
+        const one = this.tryPlan(shape, known, resolution, {
+          room: share + spare,
+          burst,
+          launchesSpentUntil: spentUntil,
+          now,
+        });
         if (!one) return [];
         const count = one.plan.launch?.count ?? 0;
         spare -= Math.max(0, count - share);
         burst -= count;
+        if (one.launch) launchesLeft -= 1;
         return [one];
       });
       return { planned, applied: await applyPlans(transaction, planned) };
@@ -113,11 +127,12 @@ export class FleetPass {
   }
 
   private plan(shape: ShapeRow, facts: ShapeFacts, resolution: Resolution, limits: Limits): PlannedShape {
+    const { amis, obstacle } = resolution;
     const plan = planFleet({
       ...facts,
-      spec: shape.spec,
+      spec: obstacle ? shape.spec : { ...shape.spec, types: shape.spec.types.filter((type) => amis.has(type)) },
       subnetIds: resolution.subnetIds,
-      obstacle: resolution.obstacle,
+      obstacle,
       warm: shape.warm,
       capacity: shape.capacity,
       verdict: shape.verdict,
@@ -131,17 +146,19 @@ export class FleetPass {
 
   /** The complete call, secret and script included, so that a repeat is the same call whatever has changed by then. */
   private writeLaunch(shape: ShapeRow, launch: NonNullable<FleetPlan['launch']>, resolution: Resolved): LaunchRow {
-    const { agentScript, apiUrl, encryptionKeys, lease, tenure } = this.options;
+    const { agentScript, apiUrl, pins, encryptionKeys, lease, tenure } = this.options;
     const { id, count, offer } = launch;
-    const { imageId, securityGroupIds } = resolution;
+    const { amis, securityGroupIds } = resolution;
+    const ami = amis.get(offer.type);
+    if (!ami) throw new Error(`a launch of ${offer.type}, which has no AMI, was planned`);
     const launchSecret = launchSecretOf(encryptionKeys[0], id);
-    const userData = renderUserData({ script: agentScript, apiUrl, launchSecret, cluster: lease.cluster });
+    const userData = packUserData({ script: agentScript, apiUrl, pins, launchSecret, cluster: lease.cluster });
     const input = launchInput({
       spec: shape.spec,
       securityGroupIds,
       offer,
       count,
-      imageId,
+      ami,
       userDataBase64: Buffer.from(userData).toString('base64'),
       launchId: id,
       cluster: lease.cluster,
@@ -153,7 +170,7 @@ export class FleetPass {
       epoch: tenure.epoch,
       input: seal(encryptionKeys, JSON.stringify(input), id),
       count,
-      imageId,
+      imageId: ami.id,
       instanceType: offer.type,
       subnetId: offer.subnetId,
       market: offer.market,
@@ -163,10 +180,26 @@ export class FleetPass {
 }
 
 /** What is left for the next shape of a pass. */
-type Limits = { readonly room: number; readonly burst: number; readonly now: Date };
+type Limits = {
+  readonly room: number;
+  readonly burst: number;
+  readonly launchesSpentUntil: Date | null;
+  readonly now: Date;
+};
 type Resolved = Extract<Resolution, { obstacle: null }>;
 
 const NOTHING = { shapes: 0, launched: 0, retired: 0, assigned: [] };
+
+/** Whoever is first in line has the first word where launches are short. */
+function inLine(shapes: readonly ShapeRow[], facts: ReadonlyMap<string, ShapeFacts>): ShapeRow[] {
+  const placeOf = ({ key }: ShapeRow): number =>
+    Math.min(...(facts.get(key)?.demand.first ?? []).map((attempt) => placeInLine(attempt)));
+  const places = new Map(shapes.map((shape) => [shape.key, placeOf(shape)]));
+  return shapes.toSorted((a, b) => {
+    const [placeA, placeB] = [places.get(a.key) ?? Infinity, places.get(b.key) ?? Infinity];
+    return placeA === placeB ? 0 : placeA - placeB;
+  });
+}
 
 /** Only what was decided: a pass that finds everything as it should be says nothing. */
 function tell(log: Log, shape: ShapeRow, plan: FleetPlan, given: ReadonlySet<string>): void {

@@ -1,8 +1,8 @@
 import { Controller, Get, Param, Post, Query } from '@nestjs/common';
 import { ApiParam, ApiTags } from '@nestjs/swagger';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { Endpoint } from '../http/endpoint.decorator.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { FleetOverview } from './fleet-overview.service.js';
 import {
@@ -26,6 +26,7 @@ export class FleetController {
 
   @Get('instances')
   @Endpoint({
+    operationId: 'Fleet_instances',
     access: 'viewer',
     scope: 'filtered',
     summary: 'List instances by id',
@@ -45,6 +46,7 @@ export class FleetController {
   @Post('instances/:id/retire')
   @ApiParam({ name: 'id', description: 'EC2’s id of an instance in quarantine.', example: INSTANCE_EXAMPLE.id })
   @Endpoint({
+    operationId: 'Fleet_retire',
     access: 'admin',
     summary: 'End an instance in quarantine',
     description:
@@ -61,6 +63,7 @@ export class FleetController {
 
   @Get('fleet')
   @Endpoint({
+    operationId: 'Fleet_overview',
     access: 'viewer',
     summary: 'Get the state of the fleet',
     answer: 'Counts of instances and launches, call budgets, and the owner',

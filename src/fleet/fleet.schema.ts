@@ -27,7 +27,7 @@ export const InstanceResponse = z
     stateReason: z.string().nullable().meta({ description: 'EC2’s code of why it ended.' }),
     type: z.string().nullable(),
     market: z.enum(['on-demand', 'spot']).nullable().meta({ description: 'How it was bought; null = not known.' }),
-    imageId: z.string().nullable(),
+    ami: z.string().nullable().meta({ description: 'AMI it was launched from.' }),
     availabilityZone: z.string().nullable(),
     privateIp: z.string().nullable(),
     publicIp: z.string().nullable(),
@@ -60,6 +60,9 @@ export const FleetResponse = z
         }),
       })
       .meta({ description: 'Living instances. `orphaned` ones are counted above as well.' }),
+    lost: count.meta({
+      description: 'Instances launched in the last ten minutes that ended, or were given up, before they registered.',
+    }),
     demand: count.meta({ description: 'Attempts that wait for an instance.' }),
     launches: z
       .object({
@@ -84,7 +87,7 @@ export const INSTANCE_EXAMPLE: InstanceResponse = {
   stateReason: null,
   type: 't3.small',
   market: 'on-demand',
-  imageId: 'ami-0123456789abcdef0',
+  ami: 'ami-0123456789abcdef0',
   availabilityZone: 'us-west-2a',
   privateIp: '10.0.12.7',
   publicIp: '203.0.113.7',
@@ -101,6 +104,7 @@ export const INSTANCE_EXAMPLE: InstanceResponse = {
 
 export const FLEET_EXAMPLE: FleetResponse = {
   instances: { pending: 2, registered: 0, assigned: 40, retiring: 1, quarantined: 0, orphaned: 0 },
+  lost: 0,
   demand: 2,
   launches: { planned: 0, unknown: 0 },
   budgets: { RunInstances: 4, 'RunInstances/instances': 798.4 },

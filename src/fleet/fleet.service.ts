@@ -9,13 +9,14 @@ import {
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
-import { Heartbeats } from '../process/heartbeats.js';
+import { Heartbeats, type Trouble } from '../process/heartbeats.js';
 import type { Fleet } from './fleet.js';
 
 const HEARTBEAT = 'fleet-pass';
 /** A pass may wait for two calls of 30 s, for an image and the subnets, each tried twice. */
 const HEARTBEAT_MAX_AGE_MS = 150_000;
 const AWS = 'aws';
+const TERMINATIONS = 'terminations';
 
 /** Runs the fleet in processes that have the loops. */
 @Injectable()
@@ -59,12 +60,15 @@ export class FleetService implements OnApplicationBootstrap, BeforeApplicationSh
         error: (message, fields) => this.logger.error({ message, ...fields }),
       },
       onBeat: () => this.heartbeats.beat(HEARTBEAT),
-      onAwsTrouble: (trouble) => {
-        if (trouble === null) this.heartbeats.recover(AWS);
-        else this.heartbeats.degrade(AWS, trouble);
-      },
+      onAwsTrouble: (trouble) => this.tell(AWS, trouble),
+      onTerminationTrouble: (trouble) => this.tell(TERMINATIONS, trouble),
     });
     fleet.start();
     return fleet;
+  }
+
+  private tell(name: Trouble, trouble: string | null): void {
+    if (trouble === null) this.heartbeats.recover(name);
+    else this.heartbeats.degrade(name, trouble);
   }
 }

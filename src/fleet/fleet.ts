@@ -6,12 +6,13 @@ import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { FleetPass } from './fleet-pass.js';
 import { Launcher } from './launcher.js';
-import type { Log } from './log.js';
+import type { Log } from '../process/log.js';
 import { Loop } from '../process/loop.js';
-import { LeaseLost, OwnerLease, RENEW_MS, type Tenure } from './owner-lease.js';
+import { LeaseLost, OwnerLease, RENEW_MS, type Tenure } from '../ownership/owner-lease.js';
 import { Resolver } from './resolver.js';
 import { Retirer } from './retirer.js';
 import { Silence } from './silence.js';
+import { SnapshotKeeper } from '../snapshots/snapshot-keeper.js';
 import { Sweep } from './sweep.js';
 import { Tagger } from './tagger.js';
 
@@ -19,9 +20,11 @@ export type FleetOptions = {
   readonly database: Database;
   readonly signals: Signals;
   readonly ec2: Ec2;
-  readonly config: Pick<Config, 'cluster' | 'encryptionKeys' | 'fleet'> & {
+  readonly config: Pick<Config, 'cluster' | 'encryptionKeys' | 'snapshots'> & {
+    /** Which AMIs may be deployed is asked before a deployment is made, not when it heals. */
+    readonly fleet: Omit<Config['fleet'], 'allowedAmis'>;
     readonly aws: Pick<Config['aws'], 'quotaShare'>;
-    readonly http: Pick<Config['http'], 'publicUrl'>;
+    readonly agents: Pick<Config['agents'], 'url' | 'pins'>;
   };
   /** Text of agent.sh. */
   readonly agentScript: string;
@@ -30,12 +33,16 @@ export type FleetOptions = {
   readonly onBeat: () => void;
   /** What is wrong between us and EC2; null = nothing any more. */
   readonly onAwsTrouble: (trouble: string | null) => void;
+  /** Instances that EC2 refuses to end; null = none any more. */
+  readonly onTerminationTrouble: (trouble: string | null) => void;
 };
 
 /** While another process is the owner: how soon we notice that it is gone. */
 const ACQUIRE_MS = 1_000;
 const LONGEST_PASS_PAUSE_MS = 1_000;
 
+/** Nothing is launched before EC2 was asked what there is, unless it does not answer for so long. */
+const FIRST_SWEEP_MS = 10_000;
 const STOP_MS = 8_000;
 
 /** Supplies instances as long as this process is the owner, and stands by as long as it is not. */
@@ -112,7 +119,7 @@ export class Fleet {
 type RunningTenure = { readonly budget: CallBudget; stop(): Promise<void> };
 
 function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): RunningTenure {
-  const { database, signals, ec2, config, log, onAwsTrouble } = options;
+  const { database, signals, ec2, config, log, onAwsTrouble, onTerminationTrouble } = options;
   const budget = new CallBudget({
     share: config.aws.quotaShare,
     now: () => performance.now(),
@@ -120,18 +127,21 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
   });
   const common = { database, signals, ec2, lease, budget, log };
   const tagger = new Tagger(common);
-  const retirer = new Retirer(common);
+  const retirer = new Retirer({ ...common, onTrouble: onTerminationTrouble });
   const sweep = new Sweep({ ...common, onAwsTrouble });
   const silence = new Silence({ ...common, since: tenure.since });
   const pass = new FleetPass({
     ...common,
     tenure,
     resolver: new Resolver({ ec2, budget, ...config.fleet }),
-    apiUrl: config.http.publicUrl,
+    apiUrl: config.agents.url,
+    pins: config.agents.pins,
     encryptionKeys: config.encryptionKeys,
     maxInstances: config.fleet.maxInstances ?? Infinity,
+    maxLaunchesPerMinute: config.fleet.maxLaunchesPerMinute,
     agentScript: options.agentScript,
   });
+  const keeper = config.snapshots && new SnapshotKeeper({ ...common, ...config.snapshots });
   const launcher = new Launcher({
     ...common,
     encryptionKeys: config.encryptionKeys,
@@ -152,10 +162,14 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
     return new Loop({ name, run, onError });
   };
   let isTakenOver = false;
+  // After a restore the database knows less than runs already, and the first pass would launch all of that once more.
+  let isSwept = false;
+  const sweepsUntilMs = performance.now() + FIRST_SWEEP_MS;
   const loops = {
     pass: loop('fleet-pass', async () => {
       options.onBeat();
-      if (!lease.isHeld) return LONGEST_PASS_PAUSE_MS;
+      const isBlind = !isSwept && performance.now() < sweepsUntilMs;
+      if (!lease.isHeld || isBlind) return LONGEST_PASS_PAUSE_MS;
       const { launched, retired, assigned, nextDueMs } = await pass.run();
       if (launched > 0) loops.launcher.wake();
       if (retired > 0) loops.retirer.wake();
@@ -175,9 +189,17 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
       if (isWatchNeeded) loops.sweep.wake();
       return pauseMs;
     }),
-    sweep: loop('sweep', () => sweep.run()),
+    sweep: loop('sweep', async () => {
+      const pauseMs = await sweep.run();
+      if (!isSwept && sweep.hasSeenAll) {
+        isSwept = true;
+        loops.pass.wake();
+      }
+      return pauseMs;
+    }),
     silence: loop('silence', () => silence.run()),
     tagger: loop('tagger', () => tagger.run()),
+    ...(keeper && { snapshots: loop('snapshots', () => keeper.run()) }),
   };
   const leaveSignals = signals.on('shapes', () => {
     loops.pass.wake();
@@ -191,6 +213,8 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
       const ended = Promise.all(Object.values(loops).map((each) => each.stop())).then(() => launcher.drain());
       // A call may take 30 s; whoever takes over repeats it by its ClientToken, so waiting longer wins nothing.
       await Promise.race([ended, pause(STOP_MS)]);
+      // Whoever takes over finds out anew.
+      onTerminationTrouble(null);
     },
   };
 }

@@ -7,7 +7,7 @@ const parts: LaunchInputParts = {
   spec: { profile: null, diskGiB: 30, publicIp: true },
   offer: { type: 't3.small', subnetId: 'subnet-a', market: 'on-demand' },
   count: 7,
-  imageId: 'ami-1',
+  ami: { id: 'ami-1', rootDevice: '/dev/xvda', architecture: 'x86_64' },
   userDataBase64: 'IyEvYmluL3No',
   launchId: '5f0c6f6e-2d0a-4d0e-9a55-0d3b1a4a3c11',
   cluster: 'default',
@@ -72,6 +72,14 @@ describe('launchInput', () => {
       IamInstanceProfile: { Name: 'reader' },
       MetadataOptions: { ...ON_DEMAND.MetadataOptions, HttpPutResponseHopLimit: 2 },
     });
+  });
+
+  it('gives the AMI’s own root device its size: under another name it would be a second volume', () => {
+    const { BlockDeviceMappings } = launchInput({
+      ...parts,
+      ami: { id: 'ami-2', rootDevice: '/dev/sda1', architecture: 'x86_64' },
+    });
+    expect(BlockDeviceMappings).toEqual([{ ...ON_DEMAND.BlockDeviceMappings[0], DeviceName: '/dev/sda1' }]);
   });
 
   it('leaves the group to the VPC, and the public address away', () => {

@@ -1,6 +1,6 @@
-import type { RunInput, TaggedResource } from '../aws/ec2-types.js';
+import type { Ami, RunInput, TaggedResource } from '../aws/ec2-types.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
-import type { Offer } from './plan-capacity.js';
+import type { Offer } from './plan/plan-capacity.js';
 
 export type LaunchInputParts = {
   readonly spec: Pick<ShapeSpec, 'profile' | 'diskGiB' | 'publicIp'>;
@@ -8,8 +8,7 @@ export type LaunchInputParts = {
   readonly securityGroupIds: readonly string[];
   readonly offer: Offer;
   readonly count: number;
-  /** AMI id, resolved. */
-  readonly imageId: string;
+  readonly ami: Ami;
   readonly userDataBase64: string;
   readonly launchId: string;
   readonly cluster: string;
@@ -19,13 +18,13 @@ export type LaunchInputParts = {
 
 /** The complete RunInstances input of a launch; the same parts give the same bytes. */
 export function launchInput(parts: LaunchInputParts): RunInput {
-  const { spec, securityGroupIds, offer, count, imageId, userDataBase64, launchId, cluster, tagKeys } = parts;
+  const { spec, securityGroupIds, offer, count, ami, userDataBase64, launchId, cluster, tagKeys } = parts;
   const isSpot = offer.market === 'spot';
   // An IAM policy that demands our tag refuses a call that leaves out any resource it creates.
   const tagged: TaggedResource[] = ['instance', 'volume', 'network-interface'];
   if (isSpot) tagged.push('spot-instances-request');
   return {
-    ImageId: imageId,
+    ImageId: ami.id,
     InstanceType: offer.type,
     // As many as EC2 has: the rest is asked for elsewhere.
     MinCount: 1,
@@ -42,7 +41,7 @@ export function launchInput(parts: LaunchInputParts): RunInput {
     },
     BlockDeviceMappings: [
       {
-        DeviceName: '/dev/xvda',
+        DeviceName: ami.rootDevice,
         Ebs: { VolumeType: 'gp3', VolumeSize: spec.diskGiB, Encrypted: true, DeleteOnTermination: true },
       },
     ],

@@ -9,6 +9,8 @@ export type LaunchStatus = (typeof LAUNCH_STATUSES)[number];
 @Entity('launches')
 @Check('launches_status', `status IN ('planned', 'unknown', 'done', 'failed')`)
 @Index('launches_open', ['shapeKey'], { where: `status IN ('planned', 'unknown')` })
+@Index('launches_of_shape', ['shapeKey', 'createdAt'])
+@Index('launches_of_time', ['createdAt'])
 @Index('launches_secret', ['secretHash'], { unique: true })
 export class Launch {
   @PrimaryColumn('uuid', { primaryKeyConstraintName: 'launches_pkey' })

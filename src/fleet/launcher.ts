@@ -6,8 +6,8 @@ import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { upsertInstances, wakeShapes } from './instance-writes.js';
 import { LINE } from './load-shapes.js';
-import type { Log } from './log.js';
-import { LeaseLost, type OwnerLease } from './owner-lease.js';
+import type { Log } from '../process/log.js';
+import { LeaseLost, type OwnerLease } from '../ownership/owner-lease.js';
 import {
   instancesToPay,
   isTooLarge,
@@ -19,8 +19,8 @@ import {
   type Settlement,
   settleUnreadable,
   settleWithdrawal,
-} from './plan-launch.js';
-import { type Keys, unseal } from '../database/sealed.js';
+} from './plan/plan-launch.js';
+import { type Keys, unseal } from '../secrets/sealed.js';
 
 export type LauncherOptions = {
   readonly database: Database;
@@ -40,6 +40,8 @@ export type LauncherOptions = {
 const LONGEST_PAUSE_MS = 1_000;
 /** Only this long may a call be out before somebody else, after a crash, repeats it. A call itself ends after 30 s. */
 const CALL_SECONDS = 45;
+/** An encoded authorization message is some 2,000 characters. */
+const LONGEST_SAID = 4_000;
 
 /** Carries out written launches and settles them. A crash at any point leaves a row from which the next owner goes on. */
 export class Launcher {
@@ -137,9 +139,16 @@ export class Launcher {
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
       budget.hear(error);
+      if (error.kind === 'permission' || error.kind === 'account') this.#tellOperator(launch.id, error);
       onAwsTrouble(isOurTrouble(error) ? `${error.reason}: ${error.message}` : null);
       await this.#settle(launch, settleRefusal(launch, error, Math.random()), []);
     }
+  }
+
+  /** AWS's whole words: what a deployer is told leaves out whose role lacks which permission on what. */
+  #tellOperator(launchId: string, { code, cause }: AwsError): void {
+    const said = cause instanceof Error ? cause.message.slice(0, LONGEST_SAID) : null;
+    this.options.log.warn('EC2 does not permit the launch', { launchId, code, said });
   }
 
   #read(sealed: Buffer, launchId: string): RunInput | null {
@@ -199,7 +208,7 @@ const SUCCESS = { failure: null, reason: null, message: null };
 
 /** Not about the request, but about EC2, the network or our credentials. */
 function isOurTrouble({ kind }: AwsError): boolean {
-  return kind === 'permission' || kind === 'unknown-outcome' || kind === 'throttled';
+  return kind === 'permission' || kind === 'account' || kind === 'unknown-outcome' || kind === 'throttled';
 }
 
 // In the order of those who wait for them: a heal must not stand behind the launches of a thousand other shapes.

@@ -1,6 +1,7 @@
 import type { Queryable } from '../database/database.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
-import type { CapacityState, LaunchView } from './plan-capacity.js';
+import { type RecentLaunch, RECENT_SECONDS } from './plan/plan-brake.js';
+import type { CapacityState, LaunchView } from './plan/plan-capacity.js';
 import {
   type Adoption,
   type Demand,
@@ -9,7 +10,7 @@ import {
   type Supply,
   type Verdict,
   type WaitingAttempt,
-} from './plan-fleet.js';
+} from './plan/plan-fleet.js';
 
 /** A due shape, as claimed. */
 export type ShapeRow = {
@@ -26,6 +27,7 @@ export type ShapeRow = {
 
 export type ShapeFacts = {
   readonly launches: readonly LaunchView[];
+  readonly recent: readonly RecentLaunch[];
   readonly supply: readonly Supply[];
   readonly demand: Demand;
   readonly adoptions: readonly Adoption[];
@@ -35,6 +37,8 @@ export type ShapeFacts = {
 const CLAIM_SECONDS = 5;
 /** A shape's pass is short; so many in one transaction keep their rows for some 50 ms. */
 const MOST_SHAPES = 100;
+/** Of one shape; a launch a second is the most there can be, and a series of losses has far fewer. */
+const MOST_RECENT = 60;
 /** Instances of attempts that ended longer ago are the sweep's business. */
 const ENDED_SECONDS = 600;
 
@@ -77,8 +81,14 @@ export async function loadShapes(
   );
   const demand = await transaction.prepared<DemandRow>('fleet-demand', DEMAND, [keys, unassigned]);
 
+  const wanting = shapes.filter(({ key, warm }) => warm > 0 || demand.some(({ shapeKey }) => shapeKey === key));
+  const recent = await loadRecent(
+    transaction,
+    wanting.map(({ key }) => key),
+  );
   const adoptions = await transaction.prepared<Adoption & { shapeKey: string }>('fleet-adoptions', ADOPTIONS, [keys]);
 
+  const recentOf = Map.groupBy(recent, ({ shapeKey }) => shapeKey);
   const adoptionsOf = Map.groupBy(adoptions, ({ shapeKey }) => shapeKey);
   const launchesOf = Map.groupBy(launches, ({ shapeKey }) => shapeKey);
   const supplyOf = Map.groupBy(supply, ({ shapeKey }) => shapeKey);
@@ -88,12 +98,20 @@ export async function loadShapes(
       key,
       {
         launches: (launchesOf.get(key) ?? []).map(toLaunch),
+        recent: (recentOf.get(key) ?? []).map(toLaunch),
         supply: supplyOf.get(key) ?? [],
         demand: toDemand(demandOf.get(key) ?? []),
         adoptions: adoptionsOf.get(key) ?? [],
       },
     ]),
   );
+}
+
+/** Launches that a limit of so many a minute leaves, whatever their shapes; without any, when it does again. */
+export async function loadLaunchesLeft(transaction: Queryable, most: number): Promise<{ left: number; until: Date }> {
+  const rows = await transaction.prepared<{ at: Date }>('fleet-launches-of-a-minute', LAUNCHES_OF_A_MINUTE, [most]);
+  const oldest = rows.at(-1)?.at ?? new Date(0);
+  return { left: most - rows.length, until: new Date(oldest.getTime() + 60_000) };
 }
 
 /** Instances that count against MAX_INSTANCES: the living, and those that open launches may still bring. */
@@ -132,10 +150,21 @@ type LaunchRow = Omit<LaunchView, 'offer'> & {
   subnetId: string;
   market: 'on-demand' | 'spot';
 };
+type RecentRow = Omit<RecentLaunch, 'offer'> & Pick<LaunchRow, 'shapeKey' | 'type' | 'subnetId' | 'market'>;
 type SupplyRow = Supply & { shapeKey: string };
 type DemandRow = WaitingAttempt & { shapeKey: string; isDoomed: boolean; count: number; newestAt: Date };
 
-function toLaunch({ type, subnetId, market, ...row }: LaunchRow): LaunchView {
+async function loadRecent(transaction: Queryable, keys: readonly string[]): Promise<RecentRow[]> {
+  if (keys.length === 0) return [];
+  return transaction.prepared<RecentRow>('fleet-recent-launches', RECENT, [keys, RECENT_SECONDS, MOST_RECENT]);
+}
+
+function toLaunch<Row extends Pick<LaunchRow, 'type' | 'subnetId' | 'market'>>({
+  type,
+  subnetId,
+  market,
+  ...row
+}: Row) {
   return { ...row, offer: { type, subnetId, market } };
 }
 
@@ -165,6 +194,34 @@ const LAUNCHES = `
     (SELECT count(*)::int FROM instances i WHERE i.launch_id = l.id) AS rows
   FROM launches l
   WHERE (l.shape_key = ANY($1) AND l.status IN ('planned', 'unknown')) OR l.id = ANY($2::uuid[])`;
+
+// Instances that were given up count as lost as well: nobody waits for them any more.
+const RECENT = `
+  SELECT l.shape_key AS "shapeKey", l.at, l.type, l."subnetId", l.market, l.failure, l.reason, l.message,
+    i.rows, i.registered, i.lost, i."stateReason"
+  FROM unnest($1::text[]) AS k(key)
+  CROSS JOIN LATERAL (
+    SELECT id, shape_key, coalesce(called_at, created_at) AS at, instance_type AS type, coalesce(subnet_id, '') AS "subnetId", market,
+      failure, reason, message
+    FROM launches
+    WHERE shape_key = k.key AND status IN ('done', 'failed') AND created_at > clock_timestamp() - make_interval(secs => $2)
+    ORDER BY created_at DESC LIMIT $3
+  ) l
+  CROSS JOIN LATERAL (
+    SELECT count(*)::int AS rows, count(registered_at)::int AS registered,
+      count(*) FILTER (WHERE is_lost)::int AS lost,
+      (array_agg(CASE WHEN retire_reason IS NULL THEN state_reason END ORDER BY terminated_at DESC NULLS LAST)
+        FILTER (WHERE is_lost))[1] AS "stateReason"
+    FROM (
+      SELECT *, registered_at IS NULL AND (terminated_at IS NOT NULL OR retire_reason IS NOT NULL
+        OR state NOT IN ('pending', 'running')) AS is_lost
+      FROM instances WHERE launch_id = l.id) of_launch
+  ) i
+  ORDER BY l.at DESC`;
+
+const LAUNCHES_OF_A_MINUTE = `
+  SELECT created_at AS at FROM launches WHERE created_at > clock_timestamp() - interval '1 minute'
+  ORDER BY created_at DESC LIMIT $1`;
 
 const SUPPLY = `
   SELECT id, shape_key AS "shapeKey", state, launched_at AS "launchedAt", registered_at AS "registeredAt",

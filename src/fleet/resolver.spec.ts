@@ -18,42 +18,53 @@ const SPEC: ShapeSpec = {
 
 /** EC2 as far as the resolver asks it; answers and failures are set by the test. */
 function world(options: Partial<ResolverOptions> = {}) {
-  const state = { now: 0, asked: [] as string[], image: 'ami-new' as string | null, failure: null as Error | null };
+  const state = {
+    now: 0,
+    asked: [] as string[],
+    image: 'ami-new' as string | null,
+    rootGiB: 30,
+    failure: null as Error | null,
+  };
   const ask = <T>(what: string, answer: () => T): Promise<T> => {
     state.asked.push(what);
     return state.failure ? Promise.reject(toAwsError(what, state.failure)) : Promise.resolve(answer());
   };
+  const amiOf = (architecture: string) =>
+    state.image === null ? null : { id: state.image, rootDevice: '/dev/xvda', rootGiB: state.rootGiB, architecture };
   const ec2 = {
-    findImage: ({ architecture }: { architecture: string }) => ask(`image ${architecture}`, () => state.image),
+    findImage: ({ architecture }: { architecture: string }) => ask(`image ${architecture}`, () => amiOf(architecture)),
+    describeImage: (id: string) => ask(id, () => amiOf('x86_64')),
     findDefaultSubnets: () => ask('subnets', () => ['subnet-a', 'subnet-b']),
   } as unknown as Ec2;
   const resolver = new Resolver({
     ec2,
     budget: new CallBudget({ share: 1, now: () => state.now, start: { kind: 'full' } }),
-    defaultImageId: 'ecs-al2023',
+    defaultAmi: 'ecs-al2023',
     allowedSubnets: [],
     allowedSecurityGroups: [],
     allowedProfiles: [],
     now: () => state.now,
     ...options,
   });
-  return { state, resolve: (spec: Partial<ShapeSpec> = {}) => resolver.resolve({ ...SPEC, ...spec }) };
+  const resolve = (spec: Partial<ShapeSpec> = {}) => resolver.resolve({ ...SPEC, ...spec });
+  const amiIdOf = async (type = 't3.small'): Promise<string | undefined> => (await resolve()).amis.get(type)?.id;
+  return { state, resolve, amiIdOf };
 }
 
 describe('Resolver', () => {
   it('asks for the newest image and the default subnets, once an hour', async () => {
-    const { state, resolve } = world();
+    const { state, resolve, amiIdOf } = world();
     expect(await resolve()).toEqual({
       obstacle: null,
-      imageId: 'ami-new',
+      amis: new Map([['t3.small', { id: 'ami-new', rootDevice: '/dev/xvda', rootGiB: 30, architecture: 'x86_64' }]]),
       subnetIds: ['subnet-a', 'subnet-b'],
       securityGroupIds: [],
     });
     state.image = 'ami-newer';
-    expect((await resolve()).imageId).toBe('ami-new');
+    expect(await amiIdOf()).toBe('ami-new');
     expect(state.asked).toEqual(['image x86_64', 'subnets']);
     state.now = 3_600_000;
-    expect((await resolve()).imageId).toBe('ami-newer');
+    expect(await amiIdOf()).toBe('ami-newer');
   });
 
   it('goes on with what it knows when EC2 does not answer', async () => {
@@ -61,7 +72,7 @@ describe('Resolver', () => {
     await resolve();
     state.now = 3_600_000;
     state.failure = new Error('socket hang up');
-    expect(await resolve()).toMatchObject({ obstacle: null, imageId: 'ami-new' });
+    expect(await resolve()).toMatchObject({ obstacle: null, amis: new Map([['t3.small', { id: 'ami-new' }]]) });
   });
 
   it('does not ask again for every shape of a pass when EC2 does not answer', async () => {
@@ -77,7 +88,7 @@ describe('Resolver', () => {
   });
 
   it('asks once a minute whether what it knows is still so', async () => {
-    const { state, resolve } = world();
+    const { state, resolve, amiIdOf } = world();
     await resolve();
     state.asked = [];
     state.failure = new Error('socket hang up');
@@ -85,16 +96,37 @@ describe('Resolver', () => {
     expect(state.asked).toEqual(['image x86_64', 'subnets', 'image x86_64', 'subnets']);
     state.failure = null;
     state.image = 'ami-newer';
-    expect((await resolve()).imageId).toBe('ami-newer');
+    expect(await amiIdOf()).toBe('ami-newer');
   });
 
-  it('asks nobody when everything is named', async () => {
+  it('refuses a disk that is smaller than that of the AMI, and names the least', async () => {
+    const { state, resolve } = world();
+    expect((await resolve({ diskGiB: 29 })).obstacle).toEqual({
+      reason: 'disk-too-small',
+      message: 'instance.diskGiB is 29, and must be at least 30: so large is the root disk of ami-new',
+      isFinal: true,
+    });
+    expect((await resolve({ diskGiB: 30 })).obstacle).toBeNull();
+    // A small AMI of one's own takes a small disk.
+    state.image = 'ami-1';
+    state.rootGiB = 8;
+    expect((await resolve({ imageId: 'ami-1', diskGiB: 8 })).obstacle).toBeNull();
+  });
+
+  it('asks of an AMI that is named what its root device is called, and nothing else', async () => {
     const { state, resolve } = world({ allowedSubnets: ['subnet-9'] });
+    state.image = 'ami-1';
     expect(await resolve({ imageId: 'ami-1', subnetIds: ['subnet-9'] })).toMatchObject({
-      imageId: 'ami-1',
+      amis: new Map([['t3.small', { id: 'ami-1', rootDevice: '/dev/xvda', rootGiB: 30 }]]),
       subnetIds: ['subnet-9'],
     });
-    expect(state.asked).toEqual([]);
+    expect(state.asked).toEqual(['ami-1']);
+    state.image = null;
+    expect((await resolve({ imageId: 'ami-2', subnetIds: ['subnet-9'] })).obstacle).toEqual({
+      reason: 'image-not-found',
+      message: 'ami-2 does not exist here',
+      isFinal: true,
+    });
   });
 
   it('takes the operator’s subnets where a job names none', async () => {
@@ -127,8 +159,56 @@ describe('Resolver', () => {
     expect((await resolve()).obstacle).toBeNull();
   });
 
+  it('follows the architecture of each type', async () => {
+    const { state, resolve } = world();
+    const { amis } = await resolve({ types: ['t4g.small', 't3.small', 'a1.medium'] });
+    expect([...amis].map(([type, { architecture }]) => [type, architecture])).toEqual([
+      ['t4g.small', 'arm64'],
+      ['a1.medium', 'arm64'],
+      ['t3.small', 'x86_64'],
+    ]);
+    expect(state.asked).toEqual(['image arm64', 'image x86_64', 'subnets']);
+    expect((await resolve({ imageId: 'ecs-al2023-arm64' })).amis.get('t3.small')).toMatchObject({
+      architecture: 'arm64',
+    });
+  });
+
+  it('takes what stood in place of a pinned AMI for types of another architecture', async () => {
+    const { resolve } = world();
+    const spec = { imageId: 'ami-1', types: ['t3.small', 't4g.small'] };
+    const architectures = async (wishes: Partial<ShapeSpec>) =>
+      [...(await resolve(wishes)).amis.values()].map(({ architecture }) => architecture);
+    expect(await architectures({ ...spec, unpinnedImageId: null })).toEqual(['x86_64', 'arm64']);
+    // An AMI that the job names is what it is: EC2 says so.
+    expect(await architectures(spec)).toEqual(['x86_64', 'x86_64']);
+  });
+
+  it('leaves out the types there is no AMI for, as long as there is one for others', async () => {
+    const failure = Object.assign(new Error('no'), { name: 'InternalError' });
+    const { state, resolve } = world();
+    await resolve();
+    state.failure = failure;
+    const types = ['t4g.small', 't3.small'];
+    expect(await resolve({ types })).toMatchObject({
+      obstacle: null,
+      amis: new Map([['t3.small', { id: 'ami-new' }]]),
+    });
+    expect((await resolve({ types: ['t4g.small'] })).obstacle).toMatchObject({ reason: 'ec2-unavailable' });
+  });
+
+  it('asks once a second where EC2 refuses, however many shapes there are', async () => {
+    const { state, resolve } = world();
+    state.failure = Object.assign(new Error('no'), { name: 'UnauthorizedOperation' });
+    for (let shape = 0; shape < 100; shape += 1) await resolve();
+    expect(state.asked).toEqual(['image x86_64']);
+    state.failure = null;
+    state.now = 1_000;
+    expect((await resolve()).obstacle).toBeNull();
+  });
+
   it.each([
     ['UnauthorizedOperation', 'permission-denied', true],
+    ['OptInRequired', 'account-not-enabled', false],
     ['RequestLimitExceeded', 'ec2-throttled', false],
     ['InternalError', 'ec2-unavailable', false],
   ])('tells %s as %s', async (code, reason, isFinal) => {

@@ -1,13 +1,15 @@
 import { AwsError } from '../aws/aws-error.js';
 import type { CallBudget } from '../aws/call-budget.js';
-import type { Ec2 } from '../aws/ec2.js';
+import type { Ec2, ImageQuery } from '../aws/ec2.js';
+import type { Ami } from '../aws/ec2-types.js';
+import { type Architecture, architectureOf } from '../deployments/architecture.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
-import type { Obstacle } from './plan-fleet.js';
+import type { Obstacle } from './plan/plan-fleet.js';
 
 export type ResolverOptions = {
   readonly ec2: Ec2;
   readonly budget: CallBudget;
-  readonly defaultImageId: string;
+  readonly defaultAmi: string;
   readonly allowedSubnets: readonly string[];
   readonly allowedSecurityGroups: readonly string[];
   readonly allowedProfiles: readonly string[];
@@ -17,30 +19,34 @@ export type ResolverOptions = {
 export type Resolution =
   | {
       readonly obstacle: null;
-      readonly imageId: string;
+      /** By type; a type there is none for is left out, and there is one at least. */
+      readonly amis: ReadonlyMap<string, Ami>;
       readonly subnetIds: readonly string[];
       /** None = the VPC's default group. */
       readonly securityGroupIds: readonly string[];
     }
-  | { readonly obstacle: Obstacle; readonly imageId: null; readonly subnetIds: readonly [] };
+  | { readonly obstacle: Obstacle; readonly amis: ReadonlyMap<string, never>; readonly subnetIds: readonly [] };
 
 /** Amazon publishes a new image every week or two; a look-up for each launch would cost every launch 100 ms. */
 const FRESH_MS = 3_600_000;
 /** A call that goes unanswered takes 30 s: were each shape of a pass to ask again, one pass would take hours. */
 const FAILED_MS = 5_000;
+/** A refusal comes at once, and ends deployments: it must be EC2's latest word, but not asked for by each shape. */
+const REFUSED_MS = 1_000;
 /** So much longer when there is an old answer to go on with. */
 const STALE_MS = 60_000;
 /** EC2's own limit for a network interface, unless somebody had it raised. */
 const MOST_SECURITY_GROUPS = 5;
 
-const ALIASES: Readonly<Record<string, { name: string; architecture: 'x86_64' | 'arm64' }>> = {
-  'ecs-al2023': { name: 'al2023-ami-ecs-hvm-2023*', architecture: 'x86_64' },
-  'ecs-al2023-arm64': { name: 'al2023-ami-ecs-hvm-2023*', architecture: 'arm64' },
+/** The second is older than the first one's following the type's architecture; it stays for those who named it. */
+const ALIASES: Readonly<Record<string, (type: Architecture) => ImageQuery>> = {
+  'ecs-al2023': (architecture) => ({ name: 'al2023-ami-ecs-hvm-2023*', architecture }),
+  'ecs-al2023-arm64': () => ({ name: 'al2023-ami-ecs-hvm-2023*', architecture: 'arm64' }),
 };
 
 /** Turns a shape's wishes into ids RunInstances takes: an image alias, the default VPC's subnets. Remembers answers for an hour. */
 export class Resolver {
-  readonly #known = new Map<string, { readonly value: readonly string[]; readonly at: number }>();
+  readonly #known = new Map<string, { readonly value: readonly unknown[]; readonly at: number }>();
   readonly #failed = new Map<string, { readonly error: AwsError; readonly at: number }>();
   readonly #now: () => number;
 
@@ -52,35 +58,54 @@ export class Resolver {
     const forbidden = findForbidden(spec, this.options);
     if (forbidden) return blocked(forbidden);
     try {
-      const imageId = await this.#imageId(spec.imageId ?? this.options.defaultImageId);
-      if (imageId === undefined) {
-        return blocked({
-          reason: 'image-not-found',
-          message: 'Amazon offers no image of that kind here',
-          isFinal: true,
-        });
-      }
+      const { amis, missing } = await this.#amis(spec);
+      if (missing && amis.size === 0) return blocked(missing);
       const subnetIds = await this.#subnetIds(spec);
       if (subnetIds.length === 0) {
         const message = 'the region has no default subnets: name subnets, or set ALLOWED_SUBNETS';
         return blocked({ reason: 'no-subnet', message, isFinal: true });
       }
-      return { obstacle: null, imageId, subnetIds, securityGroupIds: this.#securityGroupIds(spec) };
+      return { obstacle: null, amis, subnetIds, securityGroupIds: this.#securityGroupIds(spec) };
     } catch (error) {
-      if (!(error instanceof AwsError)) throw error;
-      const { reason, message } = error;
-      return blocked({ reason, message, isFinal: isRefusal(error) });
+      return blocked(toObstacle(error));
     }
   }
 
-  async #imageId(id: string): Promise<string | undefined> {
-    const alias = ALIASES[id];
-    if (!alias) return id;
-    const [imageId] = await this.#remember(id, 'DescribeImages', async () => {
-      const found = await this.options.ec2.findImage(alias);
+  /** Of each type, and why there is none of others. What is wrong with one architecture's AMI is no matter of the other's. */
+  async #amis(spec: ShapeSpec): Promise<{ amis: ReadonlyMap<string, Ami>; missing: Obstacle | null }> {
+    const amis = new Map<string, Ami>();
+    let missing: Obstacle | null = null;
+    for (const [architecture, types] of Map.groupBy(spec.types, architectureOf)) {
+      const found = await this.#amiFor(spec, architecture).catch(toObstacle);
+      const ami = ('id' in found ? diskFaultOf(spec, found) : null) ?? found;
+      if ('id' in ami) for (const type of types) amis.set(type, ami);
+      // What may come soon is waited for, whatever else is impossible.
+      else if (!missing || (missing.isFinal && !ami.isFinal)) missing = ami;
+    }
+    return { amis, missing };
+  }
+
+  async #amiFor({ imageId, unpinnedImageId }: ShapeSpec, architecture: Architecture): Promise<Ami | Obstacle> {
+    const { defaultAmi } = this.options;
+    const ami = await this.#ami(imageId ?? defaultAmi, architecture);
+    const isOther = 'id' in ami && ami.architecture !== null && ami.architecture !== architecture;
+    return isOther && unpinnedImageId !== undefined ? this.#ami(unpinnedImageId ?? defaultAmi, architecture) : ami;
+  }
+
+  /** Also of an id it must be asked what its root device is called. */
+  async #ami(name: string, architecture: Architecture): Promise<Ami | Obstacle> {
+    const { ec2 } = this.options;
+    const alias = ALIASES[name]?.(architecture);
+    const key = alias ? `${alias.name} ${alias.architecture}` : name;
+    const [ami] = await this.#remember(key, 'DescribeImages', async () => {
+      const found = await (alias ? ec2.findImage(alias) : ec2.describeImage(name));
       return found === null ? [] : [found];
     });
-    return imageId;
+    if (ami) return ami;
+    const message = alias
+      ? `Amazon offers no image of that kind for ${alias.architecture} here`
+      : `${name} does not exist here`;
+    return { reason: 'image-not-found', message, isFinal: true };
   }
 
   async #subnetIds({ subnetIds }: ShapeSpec): Promise<readonly string[]> {
@@ -94,16 +119,16 @@ export class Resolver {
     return this.options.allowedSecurityGroups.slice(0, MOST_SECURITY_GROUPS);
   }
 
-  async #remember(
+  async #remember<T>(
     key: string,
     action: 'DescribeImages' | 'DescribeSubnets',
-    ask: () => Promise<readonly string[]>,
-  ): Promise<readonly string[]> {
-    const known = this.#known.get(key);
+    ask: () => Promise<readonly T[]>,
+  ): Promise<readonly T[]> {
+    const known = this.#known.get(key) as { readonly value: readonly T[]; readonly at: number } | undefined;
     if (known && this.#now() - known.at < FRESH_MS) return known.value;
     const failed = this.#failed.get(key);
     try {
-      if (failed && this.#now() - failed.at < (known ? STALE_MS : FAILED_MS)) throw failed.error;
+      if (failed && this.#now() - failed.at < pauseAfter(failed.error, known !== undefined)) throw failed.error;
       return await this.#ask(key, action, ask);
     } catch (error) {
       // An image an hour old is better than no launch.
@@ -112,11 +137,11 @@ export class Resolver {
     }
   }
 
-  async #ask(
+  async #ask<T>(
     key: string,
     action: 'DescribeImages' | 'DescribeSubnets',
-    ask: () => Promise<readonly string[]>,
-  ): Promise<readonly string[]> {
+    ask: () => Promise<readonly T[]>,
+  ): Promise<readonly T[]> {
     const { budget } = this.options;
     if (budget.take(action) > 0) {
       const message = 'our share of EC2’s quota is used up';
@@ -130,8 +155,7 @@ export class Resolver {
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
       budget.hear(error);
-      // A refusal comes at once, and ends deployments: it must be EC2's latest word.
-      if (!isRefusal(error)) this.#failed.set(key, { error, at: this.#now() });
+      this.#failed.set(key, { error, at: this.#now() });
       throw error;
     }
   }
@@ -154,10 +178,29 @@ function findForbidden(spec: ShapeSpec, options: ResolverOptions): Obstacle | nu
   return null;
 }
 
+/** EC2 refuses it in words of its own, of snapshots; raised in silence it would be paid for without being asked for. */
+function diskFaultOf({ diskGiB }: ShapeSpec, { id, rootGiB }: Ami): Obstacle | null {
+  if (rootGiB === undefined || diskGiB >= rootGiB) return null;
+  const message = `instance.diskGiB is ${diskGiB}, and must be at least ${rootGiB}: so large is the root disk of ${id}`;
+  return { reason: 'disk-too-small', message, isFinal: true };
+}
+
+function pauseAfter(error: AwsError, isKnown: boolean): number {
+  if (isKnown) return STALE_MS;
+  return isRefusal(error) ? REFUSED_MS : FAILED_MS;
+}
+
+/** @throws what is not about AWS */
+function toObstacle(error: unknown): Obstacle {
+  if (!(error instanceof AwsError)) throw error;
+  const { reason, message } = error;
+  return { reason, message, isFinal: isRefusal(error) };
+}
+
 function isRefusal({ kind }: AwsError): boolean {
   return kind === 'permission' || kind === 'invalid';
 }
 
 function blocked(obstacle: Obstacle): Resolution {
-  return { obstacle, imageId: null, subnetIds: [] };
+  return { obstacle, amis: new Map<string, never>(), subnetIds: [] };
 }

@@ -2,9 +2,9 @@ import { AwsError } from '../aws/aws-error.js';
 import type { CallBudget } from '../aws/call-budget.js';
 import type { Ec2 } from '../aws/ec2.js';
 import type { Database } from '../database/database.js';
-import type { Log } from './log.js';
-import type { OwnerLease } from './owner-lease.js';
-import { backoffMs } from './plan-backoff.js';
+import type { Log } from '../process/log.js';
+import type { OwnerLease } from '../ownership/owner-lease.js';
+import { backoffMs } from './plan/plan-backoff.js';
 
 export type RetirerOptions = {
   readonly database: Database;
@@ -12,6 +12,8 @@ export type RetirerOptions = {
   readonly lease: OwnerLease;
   readonly budget: CallBudget;
   readonly log: Log;
+  /** What EC2 refuses to end, for the health page; null = nothing any more. */
+  readonly onTrouble: (trouble: string | null) => void;
 };
 
 export type Retired = {
@@ -23,8 +25,12 @@ export type Retired = {
 
 /** EC2 takes more, but one bad id fails them all, and a split costs a call per halving. */
 const BATCH = 200;
-/** A terminate that took no effect is repeated; EC2 shows `shutting-down` long before, which ends the repeats. */
+/**
+ * A terminate that took no effect is repeated; EC2 shows `shutting-down` long before, which ends the repeats. One that EC2
+ * refuses for good is repeated after as long as it has been tried: longer would pay for instances once it is permitted.
+ */
 const REPEAT_SECONDS = 30;
+const LONGEST_REPEAT_SECONDS = 300;
 /** A net: whoever writes a retire_reason wakes us. */
 const LONGEST_PAUSE_MS = 2_000;
 
@@ -32,6 +38,9 @@ const LONGEST_PAUSE_MS = 2_000;
 export class Retirer {
   #failures = 0;
   #notBeforeMs = 0;
+  /** Instances that EC2 refused to end when it was last asked, and what it said. */
+  readonly #refused = new Map<string, string>();
+  #trouble: string | null = null;
 
   constructor(
     private readonly options: RetirerOptions,
@@ -39,10 +48,20 @@ export class Retirer {
   ) {}
 
   async run(): Promise<Retired> {
+    const retired = await this.retire();
+    await this.tellTrouble();
+    return retired;
+  }
+
+  private async retire(): Promise<Retired> {
     const { database, budget, lease } = this.options;
     const backoff = this.#notBeforeMs - this.now();
     if (backoff > 0) return { pauseMs: backoff, isWatchNeeded: false };
-    const due = await database.prepared<{ id: string }>('fleet-due-retirements', DUE, [REPEAT_SECONDS, BATCH]);
+    const due = await database.prepared<{ id: string }>('fleet-due-retirements', DUE, [
+      REPEAT_SECONDS,
+      LONGEST_REPEAT_SECONDS,
+      BATCH,
+    ]);
     if (due.length === 0 || !lease.isHeld) return { pauseMs: LONGEST_PAUSE_MS, isWatchNeeded: false };
     const waitMs = budget.take('TerminateInstances', due.length);
     if (waitMs > 0) return { pauseMs: Math.min(waitMs, LONGEST_PAUSE_MS), isWatchNeeded: false };
@@ -65,6 +84,7 @@ export class Retirer {
     if (!lease.isHeld) return true;
     try {
       await ec2.terminate(ids);
+      for (const id of ids) this.#refused.delete(id);
       log.info('instances terminated', { instanceIds: ids });
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
@@ -73,6 +93,8 @@ export class Retirer {
       log.warn('instances could not be terminated yet', { instanceIds: ids, reason, message });
       if (error.kind === 'throttled' || error.kind === 'unknown-outcome') return false;
       if (isAboutOne(error) && ids.length > 1) return this.terminateHalves(ids);
+      // Of one that EC2 does not know the sweep tells what has become.
+      if (error.kind !== 'not-found') for (const id of ids) this.#refused.set(id, `${reason}: ${message}`);
     }
     await this.markCalled(ids);
     return true;
@@ -89,6 +111,19 @@ export class Retirer {
     return isHeard;
   }
 
+  private async tellTrouble(): Promise<void> {
+    if (this.#refused.size > 0) {
+      const ids = [...this.#refused.keys()];
+      const left = await this.options.database.prepared<{ id: string }>('fleet-refused-retirements', LEFT, [ids]);
+      for (const id of ids) if (!left.some((row) => row.id === id)) this.#refused.delete(id);
+    }
+    const [[id, said] = []] = this.#refused;
+    const others = this.#refused.size > 1 ? ` and ${this.#refused.size - 1} more` : '';
+    const trouble = id === undefined ? null : `EC2 does not terminate ${id}${others}: ${said}`;
+    if (trouble !== this.#trouble) this.options.onTrouble(trouble);
+    this.#trouble = trouble;
+  }
+
   /** Also when it failed: it is repeated after a while, and the sweep tells what has become of an id EC2 does not know. */
   private async markCalled(ids: readonly string[]): Promise<void> {
     await this.options.lease.transaction((transaction) =>
@@ -101,11 +136,15 @@ function isAboutOne({ kind, code }: AwsError): boolean {
   return kind === 'not-found' || kind === 'invalid' || code === 'UnauthorizedOperation';
 }
 
+const IS_TO_END = `retire_reason IS NOT NULL AND terminated_at IS NULL AND state NOT IN ('shutting-down', 'terminated')`;
+
 const DUE = `
   SELECT id FROM instances
-  WHERE retire_reason IS NOT NULL AND terminated_at IS NULL AND state NOT IN ('shutting-down', 'terminated')
-    AND (terminate_called_at IS NULL OR terminate_called_at < clock_timestamp() - make_interval(secs => $1))
-  ORDER BY retired_at LIMIT $2`;
+  WHERE ${IS_TO_END} AND (terminate_called_at IS NULL OR terminate_called_at < clock_timestamp() - LEAST(
+    GREATEST(terminate_called_at - retired_at, make_interval(secs => $1)), make_interval(secs => $2)))
+  ORDER BY retired_at LIMIT $3`;
+
+const LEFT = `SELECT id FROM instances WHERE id = ANY($1) AND ${IS_TO_END}`;
 
 const CALLED = `
   UPDATE instances SET terminate_called_at = clock_timestamp()

@@ -1,6 +1,6 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
-import type { CapacityState } from './plan-capacity.js';
+import type { CapacityState } from './plan/plan-capacity.js';
 
 /** Everything RunInstances needs; jobs of one shape share a supply. */
 @Entity('shapes')

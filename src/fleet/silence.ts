@@ -4,9 +4,9 @@ import type { Ec2 } from '../aws/ec2.js';
 import type { Ec2Health } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
-import type { Log } from './log.js';
-import type { OwnerLease } from './owner-lease.js';
-import { planSilence, SILENT_SECONDS, type SilentInstance, whomToCheck } from './plan-silence.js';
+import type { Log } from '../process/log.js';
+import type { OwnerLease } from '../ownership/owner-lease.js';
+import { planSilence, SILENT_SECONDS, type SilentInstance, whomToCheck } from './plan/plan-silence.js';
 
 export type SilenceOptions = {
   readonly database: Database;
@@ -41,11 +41,12 @@ export class Silence {
     if (!facts) return PAUSE_MS;
     const { now, total, returned } = facts;
     const silent = facts.silent.map(({ id, lastSeenAt }): SilentInstance => ({ id, lastSeenAt: new Date(lastSeenAt) }));
+    const zones = new Map(facts.silent.map(({ id, availabilityZone }) => [id, availabilityZone]));
     if (this.#checkedAt && now.getTime() - this.#checkedAt.getTime() > GAP_MS) this.#listeningSince = now;
     this.#checkedAt = now;
 
     const seen = { silent, total, listeningSince: this.#listeningSince, now };
-    const health = await this.#askEc2(whomToCheck(seen));
+    const health = await this.#askEc2(whomToCheck(seen), zones);
     const { isCutOff, unreachable } = planSilence({ ...seen, health });
     if (isCutOff) this.#listeningSince = now;
     this.#tellCutOff(isCutOff, silent.length, total);
@@ -60,9 +61,19 @@ export class Silence {
     return PAUSE_MS;
   }
 
-  async #askEc2(ids: readonly string[]): Promise<ReadonlyMap<string, Ec2Health>> {
+  /** Zone by zone: one id of a zone that is out fails the call for all in it. */
+  async #askEc2(
+    ids: readonly string[],
+    zones: ReadonlyMap<string, string | null>,
+  ): Promise<ReadonlyMap<string, Ec2Health>> {
+    const byZone = Map.groupBy(ids, (id) => zones.get(id) ?? null);
+    const told = await Promise.all([...byZone.values()].map((same) => this.#askAboutZone(same)));
+    return new Map(told.flatMap((each) => [...each]));
+  }
+
+  async #askAboutZone(ids: readonly string[]): Promise<ReadonlyMap<string, Ec2Health>> {
     const { ec2, budget, log } = this.options;
-    if (ids.length === 0 || budget.take('DescribeInstanceStatus') > 0) return new Map();
+    if (budget.take('DescribeInstanceStatus') > 0) return new Map();
     try {
       return await ec2.describeStatuses(ids);
     } catch (error) {
@@ -98,18 +109,18 @@ export class Silence {
 type Facts = {
   now: Date;
   total: number;
-  silent: { id: string; lastSeenAt: string }[];
+  silent: { id: string; lastSeenAt: string; availabilityZone: string | null }[];
   returned: string[];
 };
 
 const FACTS = `
   WITH watched AS (
-    SELECT i.id, i.last_seen_at, i.unreachable_at
+    SELECT i.id, i.last_seen_at, i.unreachable_at, i.availability_zone
     FROM instances i
     WHERE i.assigned AND NOT i.quarantined AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND i.registered_at IS NOT NULL
   )
   SELECT clock_timestamp() AS now, count(*)::int AS total,
-    coalesce(jsonb_agg(jsonb_build_object('id', id, 'lastSeenAt', last_seen_at)) FILTER (
+    coalesce(jsonb_agg(jsonb_build_object('id', id, 'lastSeenAt', last_seen_at, 'availabilityZone', availability_zone)) FILTER (
       WHERE unreachable_at IS NULL AND last_seen_at < clock_timestamp() - make_interval(secs => $1)), '[]') AS silent,
     coalesce(jsonb_agg(id) FILTER (WHERE last_seen_at > unreachable_at), '[]') AS returned
   FROM watched`;

@@ -2,8 +2,8 @@ import { type Ec2Instance, LAUNCH_TAG } from '../aws/ec2-types.js';
 import type { Queryable } from '../database/database.js';
 import { appendInstanceEvents, type InstanceEvent } from './instance-events.js';
 import { upsertInstances, wakeShapes } from './instance-writes.js';
-import type { OwnerLease } from './owner-lease.js';
-import type { InstanceUpdate, KnownInstance, SweepPlan } from './plan-sweep.js';
+import type { OwnerLease } from '../ownership/owner-lease.js';
+import type { InstanceUpdate, KnownInstance, SweepPlan } from './plan/plan-sweep.js';
 
 export type SweepWritten = { wokenJobs: number; wokenShapes: number; quarantined: string[] };
 
@@ -166,7 +166,7 @@ const UPDATE = `
   UPDATE instances i SET state = p.state, state_reason = coalesce(p."stateReason", i.state_reason),
     availability_zone = coalesce(p."availabilityZone", i.availability_zone),
     instance_type = coalesce(p."instanceType", i.instance_type), image_id = coalesce(p."imageId", i.image_id),
-    private_ip = coalesce(p."privateIp", i.private_ip), public_ip = coalesce(p."publicIp", i.public_ip),
+    private_ip = coalesce(p."privateIp", i.private_ip), public_ip = p."publicIp",
     observed_at = CASE WHEN p.observed THEN clock_timestamp() ELSE i.observed_at END,
     missing_since = p."missingSince",
     terminated_at = CASE WHEN p."isOver" THEN coalesce(i.terminated_at, clock_timestamp()) END,

@@ -1,12 +1,13 @@
 import { AwsError } from '../aws/aws-error.js';
-import type { Action, CallBudget } from '../aws/call-budget.js';
+import { type Action, type CallBudget, takeInTurn } from '../aws/call-budget.js';
 import type { Ec2 } from '../aws/ec2.js';
 import { CLUSTER_TAG, type Ec2Instance, LAUNCH_TAG } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
-import type { Log } from './log.js';
-import type { OwnerLease } from './owner-lease.js';
-import { isExpected, planSweep } from './plan-sweep.js';
+import { describeByZone, type Located, mayBeOneZone, type ZoneLook } from './describe-by-zone.js';
+import type { Log } from '../process/log.js';
+import type { OwnerLease } from '../ownership/owner-lease.js';
+import { isExpected, planSweep } from './plan/plan-sweep.js';
 import { readClock, readInstances, readKnownLaunches, retireForgotten, writeSweep } from './sweep-statements.js';
 
 export type SweepOptions = {
@@ -34,20 +35,26 @@ const TAG_KEYS = { cluster: CLUSTER_TAG, launch: LAUNCH_TAG };
 export class Sweep {
   #fullDueAt = 0;
   #quickAfter = '';
+  #hasSeenAll = false;
 
   constructor(
     private readonly options: SweepOptions,
     private readonly now: () => number = () => performance.now(),
   ) {}
 
+  /** Whether there was a look at all there is: one at some zones does not show what our rows do not know of. */
+  get hasSeenAll(): boolean {
+    return this.#hasSeenAll;
+  }
+
   /** @returns milliseconds until the next look */
   async run(): Promise<number> {
     if (!this.options.lease.isHeld) return QUICK_MS;
     try {
       if (this.now() >= this.#fullDueAt) {
-        const pages = await this.full();
+        const { pages, trouble } = await this.full();
         this.#fullDueAt = this.now() + Math.min(Math.max(pages * MS_PER_PAGE, LEAST_FULL_MS), MOST_FULL_MS);
-        this.options.onAwsTrouble(null);
+        this.options.onAwsTrouble(trouble);
       }
       const isWatching = await this.quick();
       return Math.min(isWatching ? QUICK_MS : NOTHING_TO_WATCH_MS, Math.max(0, this.#fullDueAt - this.now()));
@@ -61,8 +68,20 @@ export class Sweep {
     }
   }
 
+  /** Looks at everything, or in a zone's outage at what the other zones have. */
+  async full(): Promise<FullLook> {
+    try {
+      const pages = await this.#wholeLook();
+      this.#hasSeenAll = true;
+      return { pages, trouble: null };
+    } catch (error) {
+      if (!mayBeOneZone(error)) throw error;
+      return await this.#lookByZone(error);
+    }
+  }
+
   /** Compares everything that carries our tag with every living row, in both directions. @returns how many pages it took */
-  async full(): Promise<number> {
+  async #wholeLook(): Promise<number> {
     const { database, ec2, lease, log } = this.options;
     const startedAt = await readClock(database);
     const observed = new Map<string, Ec2Instance>();
@@ -105,13 +124,54 @@ export class Sweep {
     return pages;
   }
 
+  /** What EC2 does not tell of is left as it is: neither missing, nor gone. */
+  async #lookByZone(failure: AwsError): Promise<FullLook> {
+    const { database, lease, log } = this.options;
+    const { rows } = await readInstances(database, [], 'and-the-living');
+    const { observed, unanswered } = await this.#describeByZone(rows, failure);
+    await this.#writeSeen(observed);
+    this.#signal({ wokenJobs: 0, wokenShapes: 0 }, (await retireForgotten(lease)).length);
+    const { reason, message } = failure;
+    log.warn('EC2 tells of instances zone by zone only', { reason, unanswered });
+    const silent = unanswered.length > 0 ? `, and not of those in ${unanswered.join(', ')}` : '';
+    const trouble = `${reason}: ${message} EC2 tells of instances by their ids only${silent}`;
+    return { pages: Math.ceil(rows.length / 200), trouble };
+  }
+
   /** @returns whether there was anything to watch */
   async quick(): Promise<boolean> {
-    const { database, lease } = this.options;
     const ids = await this.#idsInBetween();
     if (ids.length === 0) return false;
-    const observed = await this.#describe(ids);
-    const { now, rows } = await readInstances(database, ids, 'only');
+    await this.#writeSeen(await this.#describeSome(ids));
+    return true;
+  }
+
+  async #describeSome(ids: readonly string[]): Promise<readonly Ec2Instance[]> {
+    try {
+      return await this.#describe(ids);
+    } catch (error) {
+      if (!mayBeOneZone(error)) throw error;
+      const { rows } = await readInstances(this.options.database, ids, 'only');
+      return (await this.#describeByZone(rows, error)).observed;
+    }
+  }
+
+  async #describeByZone(instances: readonly Located[], failure: AwsError): Promise<ZoneLook> {
+    const ask = async (ids: readonly string[]) => {
+      await takeInTurn(this.options.budget, 'DescribeInstances');
+      return await this.options.ec2.describeExactly(ids);
+    };
+    return await describeByZone(instances, ask, failure);
+  }
+
+  /** What was seen, and nothing of what was not. */
+  async #writeSeen(observed: readonly Ec2Instance[]): Promise<void> {
+    const { database, lease } = this.options;
+    const { now, rows } = await readInstances(
+      database,
+      observed.map(({ id }) => id),
+      'only',
+    );
     const plan = planSweep({
       observed,
       known: rows,
@@ -123,7 +183,6 @@ export class Sweep {
       now,
     });
     this.#signal(await writeSweep(lease, { ...plan, inserts: [], quarantines: [] }), 0);
-    return true;
   }
 
   async #idsInBetween(): Promise<string[]> {
@@ -144,7 +203,7 @@ export class Sweep {
   async #describe(ids: readonly string[]): Promise<Ec2Instance[]> {
     const found: Ec2Instance[] = [];
     for (let at = 0; at < ids.length; at += 200) {
-      await this.#permit('DescribeInstances');
+      await takeInTurn(this.options.budget, 'DescribeInstances');
       found.push(...(await this.options.ec2.describeByIds(ids.slice(at, at + 200))));
     }
     return found;
@@ -152,16 +211,10 @@ export class Sweep {
 
   async *#paced<T>(action: Action, pages: AsyncGenerator<T>): AsyncGenerator<T> {
     for (;;) {
-      await this.#permit(action);
+      await takeInTurn(this.options.budget, action);
       const next = await pages.next();
       if (next.done) return;
       yield next.value;
-    }
-  }
-
-  async #permit(action: Action): Promise<void> {
-    for (let waitMs = this.options.budget.take(action); waitMs > 0; waitMs = this.options.budget.take(action)) {
-      await new Promise((done) => setTimeout(done, waitMs));
     }
   }
 
@@ -173,10 +226,17 @@ export class Sweep {
   }
 }
 
-// Booting ones as well: an instance that EC2 ends in its first seconds should not be waited for.
+type FullLook = {
+  readonly pages: number;
+  /** Of a look that was not at everything. */
+  readonly trouble: string | null;
+};
+
+// Booting ones as well: an instance that EC2 ends in its first seconds should not be waited for, and one whose agent has
+// registered meanwhile is not pending.
 const IN_BETWEEN = `
   SELECT id FROM instances
   WHERE terminated_at IS NULL AND id > $1 AND (
     terminate_called_at IS NOT NULL OR state IN ('stopping', 'shutting-down')
-    OR (state = 'pending' AND registered_at IS NULL))
+    OR state = 'pending')
   ORDER BY id LIMIT $2`;

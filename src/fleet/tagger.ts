@@ -2,8 +2,8 @@ import { AwsError } from '../aws/aws-error.js';
 import type { CallBudget } from '../aws/call-budget.js';
 import type { Ec2 } from '../aws/ec2.js';
 import type { Database } from '../database/database.js';
-import type { Log } from './log.js';
-import type { OwnerLease } from './owner-lease.js';
+import type { Log } from '../process/log.js';
+import type { OwnerLease } from '../ownership/owner-lease.js';
 
 export type TaggerOptions = {
   readonly database: Database;

@@ -3,6 +3,7 @@ import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { HealthCheckService, type HealthCheckResult } from '@nestjs/terminus';
 import type { FastifyReply } from 'fastify';
 import { Access } from '../auth/access.decorator.js';
+import { TROUBLES } from '../process/heartbeats.js';
 import { HealthService } from './health.service.js';
 
 const BODY = {
@@ -16,6 +17,10 @@ const BODY = {
   },
 };
 
+const TROUBLE_LIST = Object.entries(TROUBLES)
+  .map(([name, meaning]) => `\`${name}\` (${meaning})`)
+  .join(', ');
+
 @ApiTags('health')
 @Controller('health')
 export class HealthController {
@@ -27,6 +32,7 @@ export class HealthController {
   @Get('live')
   @Access('public')
   @ApiOperation({
+    operationId: 'Health_live',
     summary: 'Is this process alive?',
     description: 'Asks nothing else: restart the process if it fails.',
   })
@@ -38,9 +44,12 @@ export class HealthController {
   @Get('ready')
   @Access('public')
   @ApiOperation({
+    operationId: 'Health_ready',
     summary: 'Can this process serve?',
     description:
-      'Postgres answers, migrations are applied, loops run, no shutdown has begun. AWS trouble is `degraded`.',
+      '`details` holds `process` (no shutdown has begun), `database` (Postgres answers, migrations are applied) and ' +
+      '`loops` (each came round in its time): it is ready while these are up. What else is there only degrades it: ' +
+      `${TROUBLE_LIST}.`,
   })
   @ApiResponse({ status: 200, description: 'Ready, perhaps `degraded`.', schema: BODY })
   @ApiResponse({ status: 503, description: 'Not ready.', schema: BODY })

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
 import { Database } from '../database/database.js';
-import { hasPendingMigrations } from '../database/migrate.js';
+import { hasPendingMigrations } from '../schema/migrate.js';
 import { Heartbeats } from '../process/heartbeats.js';
 import { Shutdown } from '../process/shutdown.js';
 

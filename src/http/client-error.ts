@@ -18,7 +18,7 @@ function answerTo(errorCode: string | undefined): string {
   const [code, detail] = FAULTS[errorCode ?? ''] ?? OTHER;
   const problem = new Problem(code, detail);
   const id = randomUUID();
-  const body = JSON.stringify(problemBody(problem, id));
+  const body = `${JSON.stringify(problemBody(problem, id))}\n`;
   return [
     `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? ''}`,
     `content-type: ${PROBLEM_MEDIA_TYPE}`,

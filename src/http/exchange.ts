@@ -26,9 +26,10 @@ export const exchangesEnded = new Occurrence<EndedExchange>('http-exchange:ended
 /** As nginx logs it. */
 const CLIENT_CLOSED_REQUEST = 499;
 
+const EXCHANGES = new WeakMap<FastifyRequest, Exchange>();
+
 /** Follows every exchange of this server to its end. @param onEnd of this application's own, for its log */
 export function followExchanges(fastify: FastifyInstance, onEnd: (ended: EndedExchange) => void): void {
-  const exchanges = new WeakMap<FastifyRequest, Exchange>();
   fastify.addHook('onRequest', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'unmatched';
     const exchange: Exchange = { request, reply, route, startedAtMs: performance.now() };
@@ -40,18 +41,25 @@ export function followExchanges(fastify: FastifyInstance, onEnd: (ended: EndedEx
       exchangesEnded.tell(ended);
       onEnd(ended);
     });
-    exchanges.set(request, exchange);
+    EXCHANGES.set(request, exchange);
     done();
   });
   // Not before the body was read: its events would lead out of the origin again.
-  fastify.addHook('preHandler', (request, _reply, done) => {
-    const traceparent = exchanges.get(request)?.traceparent;
-    withOrigin({ requestId: request.id, ...(traceparent !== undefined && { traceparent }) }, done);
-  });
+  fastify.addHook('preHandler', (request, _reply, done) => withinExchange(request, done));
+}
+
+/** Does work for a request: its log lines, statements and spans are that request's. */
+export function withinExchange<T>(request: FastifyRequest, work: () => T): T {
+  const traceparent = EXCHANGES.get(request)?.traceparent;
+  return withOrigin({ requestId: request.id, ...(traceparent !== undefined && { traceparent }) }, work);
 }
 
 /** How long these take says nothing of us: they wait for news, or stream for as long as the other side likes. */
-const HELD_ROUTES: ReadonlySet<string> = new Set(['/agent/v1/orders', '/agent/v1/orders/:number/logs']);
+const HELD_ROUTES: ReadonlySet<string> = new Set([
+  '/agent/v1/orders',
+  '/agent/v1/orders/:number/logs',
+  '/agent/v1/orders/:number/stream',
+]);
 
 /** Whether the exchange was meant to last. */
 export function isHeldOpen({ request, reply, route }: Exchange): boolean {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { z } from 'zod';
-import { decodeCursor, encodeCursor, pageQuery, toPage } from './pagination.js';
+import { decodeCursor, encodeCursor, pageQuery, toPage, withinPageBytes } from './pagination.js';
 import { Problem } from './problem.js';
 
 const Key = z.tuple([z.iso.datetime(), z.string()]);
@@ -22,18 +22,35 @@ describe('cursors', () => {
 });
 
 describe('toPage', () => {
-  const rows = [{ id: 1 }, { id: 2 }, { id: 3 }];
+  /** As `pageSql` finds them. */
+  const found = (count: number, ofAll = count) =>
+    Array.from({ length: count }, (_, n) => ({ id: n + 1, page_rows: ofAll, page_bytes_before: String(n) }));
   const idOf = ({ id }: { id: number }): number => id;
 
   it('shows no more than the limit, and the way on', () => {
-    const page = toPage(rows, 2, idOf, idOf);
+    const page = toPage(found(3), 2, idOf, idOf);
     expect(page.items).toEqual([1, 2]);
     expect(decodeCursor(page.nextCursor ?? '', z.int())).toBe(2);
   });
 
   it('ends when there is nothing more', () => {
-    expect(toPage(rows, 3, idOf, idOf)).toEqual({ items: [1, 2, 3], nextCursor: null });
-    expect(toPage([], 3, idOf, idOf)).toEqual({ items: [], nextCursor: null });
+    expect(toPage(found(3), 3, idOf, idOf)).toEqual({ items: [1, 2, 3], nextCursor: null });
+    expect(toPage(found(0), 3, idOf, idOf)).toEqual({ items: [], nextCursor: null });
+  });
+
+  it('goes on behind the last row that was handed over where Postgres ended the page by its bytes', () => {
+    const page = toPage(found(2, 3), 3, idOf, (row) => row);
+    expect(page.items).toEqual([{ id: 1 }, { id: 2 }]);
+    expect(decodeCursor(page.nextCursor ?? '', z.int())).toBe(2);
+  });
+});
+
+describe('withinPageBytes', () => {
+  it('ends with the item that passes 1 MiB', () => {
+    const items = Array.from({ length: 20 }, (_, n) => ({ n, text: 'x'.repeat(100_000) }));
+    expect(withinPageBytes(items)).toEqual(items.slice(0, 11));
+    expect(withinPageBytes(items.slice(0, 11))).toHaveLength(11);
+    expect(withinPageBytes([{ text: 'x'.repeat(2_000_000) }])).toHaveLength(1);
   });
 });
 

@@ -3,16 +3,21 @@ import { Problem } from './problem.js';
 
 /** 200 rows of a job or deployment are about 400 kB of JSON: more would stall the event loop for other requests. */
 const MAX_PAGE = 200;
+/**
+ * A page ends with the row that passes this, as Postgres writes rows. One of a job may have 128 KiB and more: 200 of them
+ * held everybody up for half a second, and took a gigabyte of memory.
+ */
+const MOST_PAGE_BYTES = 1_048_576;
 
 /** Spread into the query schema of a list: `z.strictObject({ ...pageQuery, status: … })`. */
 export const pageQuery = {
   limit: z.coerce
-    .number('must be a whole number')
-    .int('must be a whole number')
+    .number()
+    .int()
     .min(1)
     .max(MAX_PAGE)
     .default(50)
-    .meta({ description: `Rows of a page, at most ${MAX_PAGE}.` }),
+    .meta({ description: `Rows of a page, at most ${MAX_PAGE}; it ends earlier, after 1 MiB, where rows are large.` }),
   cursor: z.string().min(1).max(1024).optional().meta({ description: '`nextCursor` of the page before.' }),
 };
 
@@ -27,19 +32,55 @@ export function pageOf<T extends z.ZodType>(item: T) {
 }
 
 /**
- * Cuts a page out of `limit + 1` rows: the row too many only tells that there is another page.
+ * The statement of a list, so that Postgres hands over no more than a page of so many bytes, and how many rows it would
+ * have been. @param list with a limit of one row more than the page's @param order its columns, as in ORDER BY; unique
+ */
+export function pageSql(list: string, order: string): string {
+  return `
+    SELECT * FROM (
+      SELECT page.*, count(*) OVER ()::int AS page_rows,
+        sum(octet_length(page::text)) OVER (ORDER BY ${order} ROWS UNBOUNDED PRECEDING)
+          - octet_length(page::text) AS page_bytes_before
+      FROM (${list}) AS page
+    ) AS page
+    WHERE page_bytes_before < ${MOST_PAGE_BYTES} ORDER BY ${order}`;
+}
+
+/** What `pageSql` adds to a row. */
+export type Paged<Row> = Row & { page_rows: number; page_bytes_before: string };
+
+/**
+ * Cuts a page out of what a statement by `pageSql` found for `limit + 1` rows: the row too many only tells that there is
+ * another page.
  * @param keyOf the sort key of a row, as `decodeCursor` gets it back; it must be unique among the rows
  */
-export function toPage<Row, Item>(
-  rows: readonly Row[],
+export function toPage<Row extends object, Item>(
+  rows: readonly Paged<Row>[],
   limit: number,
   keyOf: (row: Row) => unknown,
   toItem: (row: Row) => Item,
 ): Page<Item> {
   const shown = rows.slice(0, limit);
   const last = shown.at(-1);
-  const nextCursor = rows.length > limit && last !== undefined ? encodeCursor(keyOf(last)) : null;
-  return { items: shown.map(toItem), nextCursor };
+  const nextCursor = last !== undefined && last.page_rows > shown.length ? encodeCursor(keyOf(last)) : null;
+  return { items: shown.map((row) => toItem(withoutPaging(row))), nextCursor };
+}
+
+/** The items of a page of so many bytes, of those that were read for one: all of them, but where some are large. */
+export function withinPageBytes<Item>(items: readonly Item[]): readonly Item[] {
+  let bytes = 0;
+  const end = items.findIndex((item) => {
+    const isFull = bytes >= MOST_PAGE_BYTES;
+    bytes += JSON.stringify(item).length;
+    return isFull;
+  });
+  return end === -1 ? items : items.slice(0, end);
+}
+
+function withoutPaging<Row extends object>(row: Paged<Row>): Row {
+  return Object.fromEntries(
+    Object.entries(row).filter(([column]) => column !== 'page_rows' && column !== 'page_bytes_before'),
+  ) as Row;
 }
 
 /** Cursor of a list by time and id: the time as `exactTimeSql` gives it. */

@@ -1,7 +1,8 @@
 import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { findCaller } from '../auth/caller.js';
+import { findCaller } from './caller.js';
+import { Seldom } from '../process/seldom.js';
 import { problemOfError, problemOfStatus } from './error-problem.js';
 import { blankProblemBody, type Problem, PROBLEM_MEDIA_TYPE, type ProblemBody, problemBody } from './problem.js';
 import { REQUEST_ID_HEADER } from './request-id.js';
@@ -10,8 +11,7 @@ import { REQUEST_ID_HEADER } from './request-id.js';
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
   readonly #logger = new Logger('Http');
-  #quietUntil = 0;
-  #unlogged = 0;
+  readonly #trouble = new Seldom();
 
   catch(error: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();
@@ -30,7 +30,7 @@ export class ProblemFilter implements ExceptionFilter {
     void reply
       .code(body.status)
       .headers({ ...headers, [REQUEST_ID_HEADER]: request.id, 'content-type': PROBLEM_MEDIA_TYPE })
-      .send(Buffer.from(JSON.stringify(body)));
+      .send(Buffer.from(`${JSON.stringify(body)}\n`));
   }
 
   #describe(error: unknown, request: FastifyRequest): { body: ProblemBody; headers: Readonly<Record<string, string>> } {
@@ -46,20 +46,19 @@ export class ProblemFilter implements ExceptionFilter {
       const status = error.getStatus();
       return { body: blankProblemBody(status, STATUS_CODES[status] ?? 'Error', request.id), headers: {} };
     }
-    this.#log('error', 'request failed', error, request);
+    // A bug that anybody can meet, as often as they like.
+    const kind = `${request.method} ${request.routeOptions.url ?? 'unmatched'}`;
+    this.#trouble.tell(kind, (untold) =>
+      this.#log('error', untold > 0 ? `request failed, and ${untold} before it` : 'request failed', error, request),
+    );
     return { body: blankProblemBody(500, 'Internal Server Error', request.id), headers: {} };
   }
 
   /** While Postgres is away every poll of every agent ends here: one line a second says as much as thousands. */
   #logTrouble(error: unknown, request: FastifyRequest): void {
-    const now = performance.now();
-    if (now < this.#quietUntil) {
-      this.#unlogged += 1;
-      return;
-    }
-    this.#log('warn', `request not served, and ${this.#unlogged} before it`, error, request);
-    this.#quietUntil = now + 1_000;
-    this.#unlogged = 0;
+    this.#trouble.tell('trouble', (untold) =>
+      this.#log('warn', `request not served, and ${untold} before it`, error, request),
+    );
   }
 
   #log(level: 'warn' | 'error', message: string, error: unknown, { id, method, url }: FastifyRequest): void {

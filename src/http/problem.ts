@@ -26,6 +26,7 @@ export const PROBLEMS = {
   'deployment-active': { status: 409, title: 'The deployment is active' },
   'deployment-draining': { status: 409, title: 'The deployment is being stopped' },
   'cannot-roll-back': { status: 409, title: 'There is nothing to roll back to' },
+  'nothing-to-roll-back': { status: 409, title: 'The newest deployment does not serve' },
   'nothing-to-start': { status: 409, title: 'There is no deployment to start from' },
   'not-quarantined': { status: 409, title: 'The instance is not in quarantine' },
   'webhook-limit-reached': { status: 409, title: 'There may be no more webhooks' },

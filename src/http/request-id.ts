@@ -11,3 +11,16 @@ export function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): stri
   const given = headers[REQUEST_ID_HEADER];
   return typeof given === 'string' && SANE_ID.test(given) ? given : randomUUID();
 }
+
+const OWN = new WeakMap<object, string>();
+
+/**
+ * An id that nobody but this program chose: a caller may send the same X-Request-Id twice, or another's. The id of the
+ * request itself where no caller gave one.
+ */
+export function ownIdOf(request: { readonly id: string; readonly headers: IncomingMessage['headers'] }): string {
+  if (request.headers[REQUEST_ID_HEADER] !== request.id) return request.id;
+  const own = OWN.get(request) ?? randomUUID();
+  OWN.set(request, own);
+  return own;
+}

@@ -1,6 +1,7 @@
-import { findCaller } from '../auth/caller.js';
+import { findCaller } from './caller.js';
 import { fieldsOf } from '../process/origin.js';
 import type { EndedExchange } from './exchange.js';
+import { ownIdOf } from './request-id.js';
 
 const SILENT = /^\/(health|metrics|docs|agent\/v1\/orders)(\/|$)/;
 const READING = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -16,6 +17,11 @@ export function levelOf({ request, route, status }: EndedExchange): 'info' | 'de
   return READING.has(request.method) && status < 400 ? 'debug' : 'info';
 }
 
+/** Whether anybody may bring such a line about, as often as they like: somebody whom no token names was refused. */
+export function isAnybodys({ request, status }: EndedExchange): boolean {
+  return status >= 400 && findCaller(request) === undefined;
+}
+
 /** What a log line says of an exchange. A path or a query is never in it, as they may hold anything. */
 export function requestFieldsOf(ended: EndedExchange): Readonly<Record<string, unknown>> {
   const { request, reply, route, status, durationMs, traceparent } = ended;
@@ -23,6 +29,7 @@ export function requestFieldsOf(ended: EndedExchange): Readonly<Record<string, u
   const location = reply.getHeader('location');
   return {
     ...fieldsOf({ requestId: request.id, ...(traceparent !== undefined && { traceparent }) }),
+    ...(ownIdOf(request) !== request.id && { ownRequestId: ownIdOf(request) }),
     method: request.method,
     route,
     status,

@@ -5,6 +5,7 @@ import { bodyErrors, type Issue, parameterErrors, summarize } from './validation
 const Body = z.strictObject({
   image: z.string(),
   env: z.record(z.string(), z.string()).optional(),
+  names: z.record(z.string().regex(/^[^=]*$/, 'must not hold ='), z.string()).optional(),
   ports: z.array(z.strictObject({ host: z.int() })).optional(),
   onCapacity: z.union([z.literal('fail'), z.strictObject({ waitSeconds: z.int().min(1) })]).optional(),
 });
@@ -22,12 +23,18 @@ describe('bodyErrors', () => {
     ['an unknown field further in', { image: 'x', ports: [{ host: 1, z: 1 }] }, '#/ports/0/z', /not a known field/],
     ['a key with pointer characters', { image: 'x', env: { 'a/b~c d': 1 } }, '#/env/a~1b~0c%20d', /string/],
     ['a key that is half a surrogate pair', { image: 'x', '\ud83d': 1 }, '#/%EF%BF%BD', /not a known field/],
-    ['none of the alternatives', { image: 'x', onCapacity: 7 }, '#/onCapacity', /"fail".*, or .*object/],
+    ['a name in a map', { image: 'x', names: { 'a=b': '' } }, '#/names/a%3Db', /^the name must not hold =$/],
+    [
+      'none of the alternatives',
+      { image: 'x', onCapacity: 7 },
+      '#/onCapacity',
+      /^must be "fail", or must be an object$/,
+    ],
     [
       'inside the alternative that was meant',
       { image: 'x', onCapacity: { waitSeconds: 0 } },
       '#/onCapacity/waitSeconds',
-      />=1/,
+      /at least 1/,
     ],
   ])('points at %s', (_what, value, pointer, detail) => {
     expect(bodyErrors(issuesOf(value))).toEqual([{ pointer, detail: expect.stringMatching(detail) }]);

@@ -1,4 +1,5 @@
 import type { ProblemError } from './problem.js';
+import './wording.js';
 
 /** Standard Schema's issue, and what Zod adds where a path alone does not say which field is meant. */
 export type Issue = {
@@ -7,6 +8,8 @@ export type Issue = {
   readonly code?: string;
   /** Zod `unrecognized_keys`. */
   readonly keys?: readonly string[];
+  /** Zod `invalid_key`: what is wrong with a name in a map. */
+  readonly issues?: readonly Issue[];
   /** Zod `invalid_union`: the issues of each alternative. */
   readonly errors?: readonly (readonly Issue[])[];
 };
@@ -47,6 +50,9 @@ function faultsOfIssue(issue: Issue, base: readonly PropertyKey[]): Fault[] {
   if (issue.code === 'unrecognized_keys' && issue.keys) {
     return issue.keys.map((key) => ({ path: [...path, key], detail: 'is not a known field' }));
   }
+  if (issue.code === 'invalid_key' && issue.issues) {
+    return issue.issues.map(({ message }) => ({ path, detail: `the name ${message}` }));
+  }
   if (issue.code === 'invalid_union' && issue.errors) return faultsOfUnion(issue, issue.errors, path);
   return [{ path, detail: issue.message }];
 }
@@ -69,7 +75,8 @@ function isInside({ path, code }: Issue): boolean {
   return (path?.length ?? 0) > 0 || code === 'unrecognized_keys';
 }
 
-function toPointer(path: readonly PropertyKey[]): string {
+/** RFC 6901, as a URI fragment. */
+export function toPointer(path: readonly PropertyKey[]): string {
   // Half a surrogate pair, which a key may be, has no encoding.
   const names = path.map((part) => String(part).toWellFormed());
   const parts = names.map((name) => encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1')));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { formatImageReference, parseImageReference } from './image-reference.js';
+import { faultOfImage, formatImageReference, isImageReference, parseImageReference } from './image-reference.js';
 
 const HEX = 'a'.repeat(64);
 const DIGEST = `sha256:${HEX}`;
@@ -69,5 +69,37 @@ describe('parseImageReference', () => {
         expect(fixed ?? version).toBe(parsed.digest ?? parsed.tag);
       }),
     );
+  });
+});
+
+describe('what is wrong with an image', () => {
+  it.each([
+    ['nginx :1', /spaces/],
+    ['https://r.example.com/app', /leave out «https:\/\/»/],
+    ['docker://nginx', /leave out «docker:\/\/»/],
+    ['Nginx', /lower case/],
+    ['r.example.com/Team/app:V1', /lower case/],
+    ['nginx:', /tag, after «:»/],
+    ['nginx:-x', /tag, after «:»/],
+    ['nginx:1@sha256:abc', /digest, after «@»/],
+    [`nginx@sha256:${'A'.repeat(64)}`, /digest, after «@»/],
+    ['-a.b/c', /«-a.b» is not the host/],
+    [HEX, /not the id of an image/],
+    [`a/${'b'.repeat(300)}`, /at most 255/],
+    ['a//b', /image reference like/],
+    ['nginx;rm', /image reference like/],
+  ])('%s', (reference, fault) => {
+    expect(faultOfImage(reference)).toMatch(fault);
+  });
+
+  it('is nothing where Docker takes it, and something where it does not', () => {
+    const text = fc.string({
+      unit: fc.constantFrom('a', 'B', '0', '.', '_', '-', '/', ':', '@', ' ', 'é'),
+      maxLength: 24,
+    });
+    fc.assert(
+      fc.property(text, (reference) => (faultOfImage(reference) === undefined) === isImageReference(reference)),
+    );
+    expect(faultOfImage(`registry.example.com:5000/team/app:V_1.x@${DIGEST}`)).toBeUndefined();
   });
 });

@@ -29,6 +29,28 @@ export function parseImageReference(reference: string): ImageReference {
   return { name, tag: tag ?? 'latest' };
 }
 
+/** What is wrong with it, for whoever wrote it, and what would be right; undefined: Docker would take it. */
+export function faultOfImage(reference: string): string | undefined {
+  if (/\s/.test(reference)) return 'must not contain spaces or line breaks';
+  const scheme = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//.exec(reference)?.[0];
+  if (scheme !== undefined) return `must be a name, not a URL: leave out «${scheme}»`;
+  const [domain, remainder] = splitDomain(reference);
+  const [, path = '', tag, digest] = /^([^:@]*)(?::([^@]*))?(?:@(.*))?$/.exec(remainder) ?? [];
+  if (domain !== DEFAULT_DOMAIN && !DOMAIN.test(domain)) return `«${domain}» is not the host of a registry`;
+  if (path !== path.toLowerCase()) return 'must be in lower case, all but its host and its tag';
+  if (digest !== undefined && !/^sha256:[0-9a-f]{64}$/.test(digest)) {
+    return 'must have as digest, after «@», sha256: and 64 hex characters in lower case';
+  }
+  if (tag !== undefined && !/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(tag)) {
+    return 'must have as tag, after «:», at most 128 letters, digits, «_», «.» and «-», the first one no «.» or «-»';
+  }
+  if (/^[0-9a-f]{64}$/.test(reference)) return 'must be a name, not the id of an image';
+  if (domain.length + 1 + path.length > 255) return 'must have a name of at most 255 characters, its host included';
+  return isImageReference(reference) ? undefined : NO_REFERENCE;
+}
+
+const NO_REFERENCE = 'must be a Docker image reference like nginx:1.28 or registry.example.com/team/app@sha256:…';
+
 /** Whether Docker would take it. */
 export function isImageReference(reference: string): boolean {
   try {
@@ -42,6 +64,15 @@ export function isImageReference(reference: string): boolean {
 /** What stands before the path: `docker.io` for the Hub. */
 export function domainOf(name: string): string {
   return splitDomain(name)[0];
+}
+
+/** Host and path of what is pulled, as `docker.io/library/nginx`: the host in lower case, without tag and digest. */
+export function repositoryOf(reference: string): string {
+  // Of the name that Docker is given, not of what was written: docker.io/a.example/b is pulled from a.example.
+  const { name } = parseImageReference(reference);
+  const [domain, path] = splitDomain(name);
+  const isOfficial = domain === DEFAULT_DOMAIN && !path.includes('/');
+  return `${domain.toLowerCase()}/${isOfficial ? 'library/' : ''}${path}`;
 }
 
 export function formatImageReference({ name, tag, digest }: ImageReference): string {

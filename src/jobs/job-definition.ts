@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isImageReference } from './image-reference.js';
+import { faultOfImage, isImageReference } from './image-reference.js';
 
 // What should run, as the user says it. One Zod schema is validation, type and documentation at once. Defaults are
 // applied when a job is stored, so that a snapshot keeps its meaning when a later version changes a default.
@@ -20,20 +20,19 @@ export const ImageReference = z
   .max(512)
   .regex(
     /^(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?\/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/,
-    {
-      error: 'must be a Docker image reference like nginx:1.28 or registry.example.com/team/app@sha256:…',
-      abort: true,
-    },
+    { error: ({ input }) => faultOfImage(String(input)) ?? 'must be a name that Docker takes', abort: true },
   )
   // The expression is for readers of the documentation: it does not know what makes a host, nor how long a name may be.
-  .refine(isImageReference, 'must be a name that Docker takes')
+  .refine(isImageReference, { error: ({ input }) => faultOfImage(String(input)) ?? 'must be a name that Docker takes' })
   .meta({ description: 'Docker image reference.', examples: ['nginx:1.28'] });
 
+/** As Docker has it: images read variables like `discovery.type`, which no shell can set. */
 const VariableName = z
   .string()
-  .min(1)
-  .max(256)
-  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name of letters, digits and underscores');
+  .min(1, 'must not be empty')
+  .max(256, 'must have at most 256 characters')
+  .regex(/^[^=]*$/, 'must not contain «=»: any other character may stand in it but NUL')
+  .refine(isStorable, 'must not contain a NUL character or half a surrogate pair');
 const VariableValue = z
   .string()
   .max(32_768)
@@ -42,7 +41,11 @@ const VariableValue = z
 const Environment = z
   .record(VariableName, VariableValue)
   .refine((env) => Object.keys(env).length <= 200, 'must have at most 200 entries')
-  .meta({ description: 'Environment of the container; visible in answers.', examples: [{ GREETING: 'one' }] });
+  .meta({
+    description:
+      'Environment of the container; visible in answers. Names as Docker takes them: all but an empty one, and any character but `=` and NUL.',
+    examples: [{ GREETING: 'one' }],
+  });
 
 const SECRETS = {
   description:
@@ -64,12 +67,15 @@ const PortMapping = z.strictObject({
   host: port.meta({ description: 'Port of the instance it is published on.' }),
 });
 
+const HEALTH_PATH =
+  'must begin with / and hold letters, digits and . _ ~ % ? & = : , + @ - / only: write others as bytes, like %3B for a semicolon';
+
 export const Health = z
   .strictObject({
     path: z
       .string()
       .max(1024)
-      .regex(/^\/[A-Za-z0-9/._~%?&=:,+@-]*$/, 'must be a URL path beginning with /')
+      .regex(/^\/[A-Za-z0-9/._~%?&=:,+@-]*$/, HEALTH_PATH)
       .default('/'),
     port: port.meta({ description: 'Host port, probed on the instance.' }),
     intervalSeconds: seconds(1, 300).default(5),
@@ -86,15 +92,18 @@ export const Instance = z
       .min(1)
       .max(10)
       .default(['t3.small'])
-      .meta({ description: 'Tried in order when capacity is short.' }),
-    imageId: z
+      .meta({
+        description:
+          'Tried in order when capacity is short or EC2 refuses one; of either architecture, with an alias as AMI.',
+      }),
+    ami: z
       .string()
       .regex(
         /^(ami-[0-9a-f]{8,17}|ecs-al2023(-arm64)?)$/,
         'must be an AMI id or the alias ecs-al2023 or ecs-al2023-arm64',
       )
       .optional()
-      .meta({ description: 'AMI id or alias; default: the operator’s DEFAULT_IMAGE_ID.' }),
+      .meta({ description: 'AMI id or alias, one the operator allows (ALLOWED_AMIS). Default: DEFAULT_AMI.' }),
     subnetIds: z
       .array(z.string().regex(/^subnet-[0-9a-f]{8,17}$/))
       .max(16)
@@ -108,7 +117,9 @@ export const Instance = z
       .regex(/^[\w+=,.@-]{1,128}$/)
       .optional()
       .meta({ description: 'Name of an instance profile the operator allows.' }),
-    diskGiB: z.int().min(8).max(16_384).default(30),
+    diskGiB: z.int().min(8).max(16_384).default(30).meta({
+      description: 'Size of the root disk. At least that of the AMI, which for the default one is 30.',
+    }),
     market: z.enum(['on-demand', 'spot']).default('on-demand').meta({
       description: 'EC2 may take a spot instance back at any time; onCapacity.fallback names another market.',
     }),
@@ -158,6 +169,14 @@ export const definitionFields = {
     .meta({ description: 'Published ports.', examples: [[{ container: 8080, host: 80 }]] }),
   memoryMiB: z.int().min(6).max(1_048_576).optional().meta({ description: 'Memory limit of the container.' }),
   cpus: z.number().min(0.01).max(256).optional().meta({ description: 'CPU limit of the container, in cores.' }),
+  init: z.boolean().default(false).meta({
+    description:
+      'Docker’s own init as process 1: it hands signals on and reaps children, for images that do not. Images with an init of their own, as s6, want to be process 1.',
+  }),
+  noNewPrivileges: z.boolean().default(false).meta({
+    description:
+      'Nothing in the container gets more privileges than it was started with: more secure, but images that start by sudo or setuid programs end at once.',
+  }),
   health: Health.optional(),
   instance: Instance.prefault({}),
   rollout: Rollout.prefault({}),

@@ -3,6 +3,7 @@ import { Problem } from '../http/problem.js';
 import type { SecretsRef } from '../secrets/secret-store.js';
 import type { JobDefinition } from './job-definition.js';
 import type { DesiredState } from './job-status.js';
+import { definitionOf, type StoredDefinition } from './stored-definition.js';
 
 /** SQL: the living job named $1 that may be changed, at one of the versions $2 (null: any). */
 export const CHANGEABLE_JOB = `
@@ -29,9 +30,12 @@ export function secretsOf({ secrets_version: version, secret_names: names }: Loc
  * @throws Problem job-not-found, job-deleting, precondition-failed
  */
 export async function lockJob(transaction: Queryable, name: string, versions: number[] | null): Promise<LockedJob> {
-  const [job] = await transaction.prepared<LockedJob>('lock-job', LOCK_JOB, [name, versions]);
-  return job ?? (await explainRefusal(transaction, name, versions));
+  const [row] = await transaction.prepared<LockedRow>('lock-job', LOCK_JOB, [name, versions]);
+  if (!row) return await explainRefusal(transaction, name, versions);
+  return { ...row, definition: definitionOf(row.definition) };
 }
+
+type LockedRow = Omit<LockedJob, 'definition'> & { readonly definition: StoredDefinition };
 
 const LOCK_JOB = `
   SELECT id, name, definition, desired_state, active_deployment_id, secrets_version, secret_names

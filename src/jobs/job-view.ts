@@ -1,4 +1,6 @@
+import { isLoopback } from '../config/config.js';
 import type { JobDefinition } from './job-definition.js';
+import { definitionOf, type StoredDefinition } from './stored-definition.js';
 import type { DesiredState, JobKind, JobStatus } from './job-status.js';
 import type { AssignedInstance, JobResponse } from './job.schema.js';
 
@@ -22,6 +24,7 @@ export type InstanceColumns = {
 export const selectJobsFrom = (source: string): string => `
   SELECT j.id, j.name, j.kind, j.definition, j.desired_state, j.status, j.version, j.deployment_count, j.secret_names,
          j.created_at, j.updated_at, d.number AS active_number, d.definition -> 'ports' AS active_ports,
+         (d.definition -> 'health' ->> 'port')::int AS active_health_port,
          ${INSTANCE_COLUMNS}
   FROM ${source} j
   LEFT JOIN deployments d ON d.id = j.active_deployment_id
@@ -37,7 +40,7 @@ export type JobRow = InstanceColumns & {
   id: string;
   name: string;
   kind: JobKind;
-  definition: JobDefinition;
+  definition: StoredDefinition;
   desired_state: DesiredState;
   status: JobStatus;
   version: number;
@@ -47,10 +50,25 @@ export type JobRow = InstanceColumns & {
   updated_at: Date;
   active_number: number | null;
   active_ports: JobDefinition['ports'] | null;
+  active_health_port: number | null;
 };
 
-export function toJob(row: JobRow): JobResponse {
-  const { instance: requestedInstance, ...definition } = row.definition;
+/** @param publicUrl where instances reach this API: at loopback they and whoever asks are on this machine */
+export function createJobView(publicUrl: string): (row: JobRow) => JobResponse {
+  const isOnThisMachine = isLoopback(hostOf(publicUrl));
+  return (row) => {
+    const job = toJob(row);
+    // Of loopback is what a local cloud has in another network namespace, as in Compose: callers cannot get there.
+    return isOnThisMachine ? job : { ...job, endpoints: job.endpoints.filter((url) => !isLoopback(hostOf(url))) };
+  };
+}
+
+function hostOf(url: string): string {
+  return new URL(url).hostname.replace(/^\[(.*)\]$/, '$1');
+}
+
+function toJob(row: JobRow): JobResponse {
+  const { instance: requestedInstance, ...definition } = definitionOf(row.definition);
   const instance = toInstance(row);
   return {
     id: row.id,
@@ -61,7 +79,7 @@ export function toJob(row: JobRow): JobResponse {
     activeDeployment: row.active_number,
     latestDeployment: row.deployment_count === 0 ? null : row.deployment_count,
     instance,
-    endpoints: endpointsOf(instance, row.active_ports ?? []),
+    endpoints: endpointsOf(instance, row.active_ports ?? [], row.active_health_port),
     ...definition,
     requestedInstance,
     secrets: row.secret_names,
@@ -81,7 +99,21 @@ export function toInstance(row: InstanceColumns): AssignedInstance | null {
   };
 }
 
-function endpointsOf(instance: AssignedInstance | null, ports: JobDefinition['ports']): string[] {
+function endpointsOf(
+  instance: AssignedInstance | null,
+  ports: JobDefinition['ports'],
+  healthPort: number | null,
+): string[] {
   const address = instance?.publicIp ?? instance?.privateIp;
-  return address ? ports.map(({ host }) => `http://${address}:${host}`) : [];
+  if (!address) return [];
+  return ports.map(({ container, host }) => {
+    const isHttp = host === healthPort || !OTHER_PROTOCOLS.has(container);
+    return `${isHttp ? 'http' : 'tcp'}://${address}:${host}`;
+  });
 }
+
+/** Ports that servers which speak no HTTP listen on by their own default; nobody said what is behind any other. */
+const OTHER_PROTOCOLS: ReadonlySet<number> = new Set([
+  21, 22, 25, 53, 110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 1883, 2049, 2181, 3306, 3389, 4222, 5432, 5672,
+  6379, 8883, 9042, 9092, 11211, 27017,
+]);

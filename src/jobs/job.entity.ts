@@ -1,6 +1,6 @@
 import { Check, Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import type { JobDefinition } from './job-definition.js';
 import type { DesiredState, JobKind, JobStatus } from './job-status.js';
+import type { StoredDefinition } from './stored-definition.js';
 
 /** A named place for one container on one instance. Its row lock is the fence of everything the job depends on. */
 @Entity('jobs')
@@ -23,7 +23,7 @@ export class Job {
   kind!: JobKind;
 
   @Column('jsonb')
-  definition!: JobDefinition;
+  definition!: StoredDefinition;
 
   @Column('text', { name: 'desired_state', default: 'running' })
   desiredState!: DesiredState;

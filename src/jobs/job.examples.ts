@@ -12,9 +12,8 @@ export const INSTANCE_EXAMPLE = {
 };
 
 export const DEFINITION_EXAMPLE: JobDefinition = JobDefinition.parse({
-  env: { GREETING: 'one' },
-  ports: [{ container: 80, host: 80 }],
-  health: { path: '/', port: 80 },
+  ports: [{ container: 80, host: 8081 }],
+  health: { path: '/', port: 8081 },
 });
 
 const { instance: requestedInstance, ...definition } = DEFINITION_EXAMPLE;
@@ -28,10 +27,10 @@ export const JOB_EXAMPLE: JobResponse = {
   activeDeployment: 1,
   latestDeployment: 1,
   instance: INSTANCE_EXAMPLE,
-  endpoints: ['http://203.0.113.7:80'],
+  endpoints: ['http://203.0.113.7:8081'],
   ...definition,
   requestedInstance,
-  secrets: ['DATABASE_PASSWORD'],
+  secrets: [],
   createdAt: '2026-05-04T09:30:00.000Z',
   updatedAt: '2026-05-04T09:30:00.000Z',
 };

@@ -12,7 +12,7 @@ import {
 } from './job-definition.js';
 import { DESIRED_STATES, JOB_KINDS, JOB_STATUSES } from './job-status.js';
 import { findSecretFaults, type SecretsPatch as SecretValuesPatch } from '../secrets/secret-values.js';
-import { type MergePatch, mergePatchOf } from './merge-patch.js';
+import { type MergePatch, mergePatchOf } from '../http/merge-patch.js';
 
 // What goes over the wire for a job. Each schema is validation, type and documentation at once.
 
@@ -51,11 +51,9 @@ export const CreateJob = z
     examples: [
       {
         name: 'web',
-        kind: 'service',
-        image: 'nginx:1.28',
-        env: { GREETING: 'one' },
-        ports: [{ container: 80, host: 80 }],
-        health: { path: '/', port: 80 },
+        image: 'nginx:1.28-alpine',
+        ports: [{ container: 80, host: 8081 }],
+        health: { path: '/', port: 8081 },
       },
     ],
   });
@@ -120,9 +118,10 @@ export const JobResponse = z
     activeDeployment: deploymentNumber.meta({ description: 'Number of the deployment that serves.' }),
     latestDeployment: deploymentNumber.meta({ description: 'Number of the newest deployment.' }),
     instance: AssignedInstance.nullable().meta({ description: 'Where the active deployment runs healthily.' }),
-    endpoints: z
-      .array(z.string())
-      .meta({ description: 'One for each published port, on the public address or else the private one.' }),
+    endpoints: z.array(z.string()).meta({
+      description:
+        'One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check asks it. None where that is of loopback and the API’s is not.',
+    }),
     ...z.object(definitionFields).omit({ instance: true }).shape,
     requestedInstance: Instance,
     secrets: secretNames,
@@ -144,8 +143,8 @@ export type ListJobs = z.infer<typeof ListJobs>;
 const MAX_WAIT_SECONDS = 60;
 
 export const waitSeconds = z.coerce
-  .number('must be a whole number')
-  .int('must be a whole number')
+  .number()
+  .int()
   .min(0)
   .max(MAX_WAIT_SECONDS)
   .default(0)
@@ -158,7 +157,7 @@ export const WatchJob = z.strictObject({
   wait: waitSeconds,
   until: z.enum(JOB_GOALS).default('settled').meta({
     description:
-      '`settled`: neither deploying nor deleting; `running`: neither deploying nor degraded: it serves, or never will by itself; `stopped`: nothing runs (`stopped`, `idle`, `failed` or `succeeded`); `gone`: deleted (then the answer is 404).',
+      '`settled`: neither deploying nor deleting; `running`: neither deploying nor degraded: it serves, or never will by itself; `stopped`: nothing runs (`stopped`, `idle`, `failed` or `succeeded`); `gone`: deleted, which is answered with 404 `job-not-found`, as there is no job to answer: here that is the success, and 200 says that it is still there.',
   }),
 });
 export type WatchJob = z.infer<typeof WatchJob>;

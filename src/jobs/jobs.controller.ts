@@ -1,12 +1,13 @@
 import { Body, Controller, Delete, Get, Headers, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiConsumes, ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { Endpoint } from '../http/endpoint.decorator.js';
+import { StreamEnds } from '../auth/stream-ends.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
-import { closeSignalOf } from './close-signal.js';
-import { etagOf, isKnown, readEtagOf, versionsOf } from './etag.js';
+import { etagOf, isKnown, readEtagOf, versionsOf } from '../http/etag.js';
+import { withFormerNames } from './former-names.js';
 import { JobNamePipe } from './job-name.pipe.js';
 import { BODY_PROBLEMS, CHANGE_PROBLEMS, ETAG, IF_MATCH, NAME } from './job-docs.js';
 import { JOB_EXAMPLE } from './job.examples.js';
@@ -16,10 +17,14 @@ import { JobsService, type VersionedJob } from './jobs.service.js';
 @ApiTags('jobs')
 @Controller('/v1/jobs')
 export class JobsController {
-  constructor(private readonly jobs: JobsService) {}
+  constructor(
+    private readonly jobs: JobsService,
+    private readonly streams: StreamEnds,
+  ) {}
 
   @Get()
   @Endpoint({
+    operationId: 'Jobs_list',
     access: 'viewer',
     scope: 'filtered',
     summary: 'List jobs by name',
@@ -38,6 +43,7 @@ export class JobsController {
   @Get(':name')
   @ApiParam(NAME)
   @Endpoint({
+    operationId: 'Jobs_get',
     access: 'viewer',
     scope: 'job',
     summary: 'Get a job',
@@ -54,11 +60,12 @@ export class JobsController {
     @Param('name', JobNamePipe) name: string,
     @Query({ schema: WatchJob }) query: WatchJob,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<JobResponse | undefined> {
     const isWaiting = query.wait > 0;
     const { job, version } = await (isWaiting
-      ? this.jobs.watch(name, query, closeSignalOf(reply))
+      ? this.streams.whileAllowed(reply, caller, (signal) => this.jobs.watch(name, query, signal))
       : this.jobs.get(name));
     const etag = readEtagOf(version, job);
     void reply.header('etag', etag);
@@ -72,8 +79,10 @@ export class JobsController {
   @ApiHeader(IF_MATCH)
   @ApiConsumes('application/merge-patch+json', 'application/json')
   @Endpoint({
+    operationId: 'Jobs_patch',
     access: 'deployer',
     scope: 'job',
+    body: 'definition',
     summary: 'Change the definition of a job',
     description: 'Only stores it: what runs goes on unchanged, the next deployment applies it.',
     answer: 'The job with its new definition',
@@ -84,17 +93,19 @@ export class JobsController {
   })
   async patch(
     @Param('name', JobNamePipe) name: string,
-    @Body({ schema: JobPatch }) patch: JobPatch,
+    @Body({ schema: withFormerNames(JobPatch) }) patch: JobPatch,
     @Headers('if-match') ifMatch: string | undefined,
+    @CurrentCaller() caller: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<JobResponse> {
-    return answer(reply, await this.jobs.patch(name, patch, versionsOf(ifMatch)));
+    return answer(reply, await this.jobs.patch(name, patch, versionsOf(ifMatch), caller));
   }
 
   @Delete(':name')
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    operationId: 'Jobs_delete',
     access: 'deployer',
     scope: 'job',
     summary: 'Delete a job and its instances',
@@ -119,6 +130,7 @@ export class JobsController {
   @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    operationId: 'Jobs_stop',
     access: 'deployer',
     scope: 'job',
     summary: 'Stop a job',

@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { AuthModule } from '../auth/auth.module.js';
 import { Signals } from '../database/signals.js';
 import { Shutdown } from '../process/shutdown.js';
 import { SecretsModule } from '../secrets/secrets.module.js';
@@ -7,7 +8,7 @@ import { JobsController } from './jobs.controller.js';
 import { JobsService } from './jobs.service.js';
 
 @Module({
-  imports: [SecretsModule],
+  imports: [AuthModule, SecretsModule],
   controllers: [JobsController],
   providers: [
     JobsService,

@@ -1,20 +1,24 @@
-import { Injectable } from '@nestjs/common';
-import { inScopeSql, type Scope } from '../auth/access-rules.js';
+import { Inject, Injectable } from '@nestjs/common';
+import { inScopeSql } from '../auth/access-rules.js';
+import type { Caller, Scope } from '../http/caller.js';
+import { CONFIG } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { authorValues } from '../events/author.js';
 import type { EventType } from '../events/event-types.js';
-import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import { decodeCursor, type Page, type Paged, pageSql, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { bodyErrors, summarize } from '../http/validation-errors.js';
 import { SecretStore } from '../secrets/secret-store.js';
+import { checkAllowed, type OperatorLists } from './allowed.js';
 import { ChangeWaiter } from './change-waiter.js';
 import { JobDefinition, JobName } from './job-definition.js';
 import { CHANGEABLE_JOB, explainRefusal, jobNotFound, lockJob, secretsOf } from './job-lock.js';
 import type { JobStatus } from './job-status.js';
-import { type JobRow, selectJobsFrom, toJob } from './job-view.js';
+import { createJobView, type JobRow, selectJobsFrom } from './job-view.js';
 import type { JobGoal, JobPatch, JobResponse, ListJobs, WatchJob } from './job.schema.js';
-import { type MergePatch, mergePatch } from './merge-patch.js';
+import { type MergePatch, mergePatch } from '../http/merge-patch.js';
+import { storedJson } from './stored-definition.js';
 
 /** A job as answered, and the version its ETag shows. */
 export type VersionedJob = { readonly job: JobResponse; readonly version: number };
@@ -22,50 +26,64 @@ export type VersionedJob = { readonly job: JobResponse; readonly version: number
 /** Writes down what is wanted of a job; the scheduler makes it true. */
 @Injectable()
 export class JobsService {
+  readonly #toJob: (row: JobRow) => JobResponse;
+
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
     private readonly waiter: ChangeWaiter,
     private readonly secrets: SecretStore,
-  ) {}
+    @Inject(CONFIG)
+    private readonly config: { readonly fleet: OperatorLists; readonly http: { readonly publicUrl: string } },
+  ) {
+    this.#toJob = createJobView(config.http.publicUrl);
+  }
 
   /** @throws Problem job-not-found */
   async get(name: string): Promise<VersionedJob> {
-    return versioned(await this.#find(name));
+    return this.#versioned(await this.#find(name));
   }
 
   /** As `get`, once the job reached its goal or the wait ran out. */
   async watch(name: string, { wait, until }: WatchJob, signal: AbortSignal): Promise<VersionedJob> {
     let row = await this.#find(name);
-    if (isReached(row.status, until)) return versioned(row);
+    if (isReached(row.status, until)) return this.#versioned(row);
     const { id } = row;
     await this.waiter.wait(id, wait * 1000, signal, async () => {
-      row = await this.#find(name);
-      // Another job of this name: the one that was asked for is gone.
-      if (row.id !== id) throw jobNotFound(name);
+      const found = await this.#findIfThere(name);
+      // Or there is another of this name: the one that was asked for is gone.
+      if (found?.id !== id) throw new Problem('job-not-found', `The job “${name}” is gone: it was deleted meanwhile.`);
+      row = found;
       return isReached(row.status, until);
     });
-    return versioned(row);
+    return this.#versioned(row);
   }
 
   /** Jobs of the scope, by name. */
   async list({ limit, cursor, status }: ListJobs, scope: Scope): Promise<Page<JobResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, JobName);
     const values = [after, status ?? null, limit + 1, scope];
-    const rows = await this.database.prepared<JobRow>('list-jobs', LIST_JOBS, values);
-    return toPage(rows, limit, ({ name }) => name, toJob);
+    const rows = await this.database.prepared<Paged<JobRow>>('list-jobs', LIST_JOBS, values);
+    return toPage(rows, limit, ({ name }) => name, this.#toJob);
   }
 
   /** Stores; the next deployment applies it. @throws Problem */
-  async patch(name: string, { secrets: change, ...patch }: JobPatch, versions: number[] | null): Promise<VersionedJob> {
+  async patch(
+    name: string,
+    { secrets: change, ...patch }: JobPatch,
+    versions: number[] | null,
+    caller: Pick<Caller, 'allow'>,
+  ): Promise<VersionedJob> {
     return await this.database.transaction(async (transaction) => {
       const job = await lockJob(transaction, name, versions);
       const definition = mergeDefinition(job.definition, patch);
+      // What one token stores another may deploy, which may name more.
+      checkAllowed({ definition }, this.config.fleet, caller.allow);
       const secrets = await this.secrets.change(transaction, job.id, secretsOf(job), change, definition.env);
       const fields = JSON.stringify([...Object.keys(patch), ...(change === undefined ? [] : ['secrets'])]);
-      const values = [job.id, JSON.stringify(definition), secrets.version, secrets.names, fields, ...authorValues()];
+      const values = [job.id, storedJson(definition), secrets.version, secrets.names, fields, ...authorValues()];
       const [row] = await transaction.prepared<JobRow>('patch-job', PATCH_JOB, values);
-      return versioned(row ?? (await explainRefusal(transaction, name, versions)));
+      return this.#versioned(row ?? (await explainRefusal(transaction, name, versions)));
     });
   }
 
@@ -74,7 +92,7 @@ export class JobsService {
     const [row] = await this.database.prepared<JobRow>('stop-job', STOP_JOB, [name, versions, ...authorValues()]);
     if (!row) return await explainRefusal(this.database, name, versions);
     this.signals.send('jobs');
-    return versioned(row);
+    return this.#versioned(row);
   }
 
   /** Repeatable until the job is gone. @throws Problem */
@@ -82,12 +100,21 @@ export class JobsService {
     const [row] = await this.database.prepared<JobRow>('delete-job', DELETE_JOB, [name, versions, ...authorValues()]);
     if (!row) return await explainRefusal(this.database, name, versions);
     this.signals.send('jobs');
-    return versioned(row);
+    return this.#versioned(row);
+  }
+
+  #versioned(row: JobRow): VersionedJob {
+    return { job: this.#toJob(row), version: row.version };
   }
 
   async #find(name: string): Promise<JobRow> {
-    const [row] = await this.database.prepared<JobRow>('get-job', GET_JOB, [name]);
+    const row = await this.#findIfThere(name);
     if (!row) throw jobNotFound(name);
+    return row;
+  }
+
+  async #findIfThere(name: string): Promise<JobRow | undefined> {
+    const [row] = await this.database.prepared<JobRow>('get-job', GET_JOB, [name]);
     return row;
   }
 }
@@ -98,10 +125,6 @@ export function mergeDefinition(stored: JobDefinition, patch: MergePatch): JobDe
   if (merged.success) return merged.data;
   const errors = bodyErrors(merged.error.issues);
   throw new Problem('invalid-request', summarize(errors), { errors });
-}
-
-function versioned(row: JobRow): VersionedJob {
-  return { job: toJob(row), version: row.version };
 }
 
 function isReached(status: JobStatus, goal: JobGoal): boolean {
@@ -123,11 +146,13 @@ const requestedSql = (type: EventType): string => `told AS (
 
 const GET_JOB = `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`;
 
-const LIST_JOBS = `
-  ${selectJobsFrom('jobs')}
+const LIST_JOBS = pageSql(
+  `${selectJobsFrom('jobs')}
   WHERE j.deleted_at IS NULL AND j.name > $1 AND ($2::text IS NULL OR j.status = $2)
     AND ${inScopeSql('j.name', '$4')}
-  ORDER BY j.name LIMIT $3`;
+  ORDER BY j.name LIMIT $3`,
+  'name',
+);
 
 const PATCH_JOB = `
   WITH changed AS (

@@ -1,4 +1,4 @@
-import type { LogStream } from '../agent/container-logs.js';
+import type { LogStream } from '../docker/container-logs.js';
 
 /** A line of a job's log. */
 export type LogLine = {

@@ -1,4 +1,4 @@
-import type { LogStream } from '../agent/container-logs.js';
+import type { LogStream } from '../docker/container-logs.js';
 import type { LineCounts, LogLine } from './line-format.js';
 
 /** Which lines of a job's log are wanted. */

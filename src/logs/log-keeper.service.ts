@@ -5,7 +5,6 @@ import { Loop } from '../process/loop.js';
 import { LogRetention } from './log-retention.js';
 import { Sealer } from './sealer.js';
 
-const SEAL_EVERY_MS = 5_000;
 const DROP_EVERY_MS = 60_000;
 const TROUBLE = 'log-store';
 
@@ -14,6 +13,7 @@ const TROUBLE = 'log-store';
 export class LogKeeper implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #logger = new Logger('Logs');
   readonly #loops: readonly Loop[];
+  #isTold = false;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -40,13 +40,19 @@ export class LogKeeper implements OnApplicationBootstrap, OnApplicationShutdown 
   }
 
   async #seal(): Promise<number> {
-    const { sealed, failed, error, hasMore } = await this.sealer.run();
+    const { sealed, failed, error, pauseMs } = await this.sealer.run();
     if (failed > 0) {
-      const detail = `log lines stay in the database: ${String(error)}`;
-      this.#logger.error({ message: 'logs could not be sealed', alarm: true, jobs: failed, error: String(error) });
-      this.heartbeats.degrade(TROUBLE, detail);
-    } else if (sealed > 0) this.heartbeats.recover(TROUBLE);
-    return hasMore ? 0 : SEAL_EVERY_MS;
+      this.heartbeats.degrade(TROUBLE, `log lines stay in the database: ${String(error)}`);
+      const told = { message: 'logs could not be sealed', alarm: true, jobs: failed, error: String(error) };
+      // Once; until it is over the health page tells it, and the counter of the metrics.
+      if (!this.#isTold) this.#logger.error({ ...told, nextTryMs: pauseMs });
+      this.#isTold = true;
+    } else if (sealed > 0) {
+      this.heartbeats.recover(TROUBLE);
+      if (this.#isTold) this.#logger.log({ message: 'logs are sealed again' });
+      this.#isTold = false;
+    }
+    return pauseMs;
   }
 
   async #drop(): Promise<number> {

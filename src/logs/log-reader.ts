@@ -1,15 +1,11 @@
 import type { Database } from '../database/database.js';
 import { Problem } from '../http/problem.js';
 import { chunkKey, type ObjectFolder, unpackChunk } from './chunk-objects.js';
-import { type LineCounts, type LogLine, parseLine } from './line-format.js';
+import { type LineCounts, parseLine } from './line-format.js';
 import { countWanted, isWanted, type LogFilter } from './log-filter.js';
+import { goneLines } from './gone-lines.js';
+import type { IndexRow, LogBatch, NumberedLine } from './log-batch.js';
 import { timeOf } from './stored-position.js';
-
-/** A line, and its number in the log of its job. */
-export type NumberedLine = LogLine & { readonly line: number };
-
-/** Some of the lines that are wanted, and the number of the latest line that was looked at for them. */
-export type LogBatch = { readonly lines: readonly NumberedLine[]; readonly through: number };
 
 export type LogRead = {
   readonly batches: AsyncIterable<LogBatch>;
@@ -112,17 +108,21 @@ export class LogReader {
     for (const chunk of chunks) {
       const isNeeded =
         countWanted(chunk.counts, filter) > 0 && (filter.since === null || chunk.lastAtMs >= timeOf(filter.since));
-      if (isNeeded) yield* batchesOf(await this.#contentOf(chunk), chunk, after, filter);
+      if (isNeeded) {
+        const content = await this.#contentOf(chunk);
+        if (content === null) yield goneLines(chunk, after, filter);
+        else yield* batchesOf(content, chunk, after, filter);
+      }
       yield { lines: [], through: chunk.lastLine };
     }
   }
 
-  /** @throws Problem unavailable */
-  async #contentOf(chunk: Chunk): Promise<string> {
+  /** Null: the object that held it is gone. @throws Problem unavailable */
+  async #contentOf(chunk: Chunk): Promise<string | null> {
     if (chunk.content) return chunk.content.toString();
     const key = chunkKey(chunk);
     const bytes = await this.objects.get(key).catch((cause: unknown) => {
-      throw new Problem('unavailable', 'The store of older log lines does not answer.', {
+      throw new Problem('unavailable', 'The store of older log lines does not answer, or refuses to show them.', {
         retryAfterSeconds: 5,
         cause,
       });
@@ -130,19 +130,10 @@ export class LogReader {
     if (bytes) return (await unpackChunk(bytes)).toString();
     // Its time was over, or it was: then others deleted what they should not have.
     this.log('sealed log lines are gone', { key });
-    return '';
+    return null;
   }
 }
 
-/** What is known of a chunk without its content. */
-type IndexRow = {
-  readonly jobId: string;
-  readonly firstLine: number;
-  readonly lastLine: number;
-  readonly firstAtMs: number;
-  readonly lastAtMs: number;
-  readonly counts: LineCounts;
-};
 /** `content` is null when it is sealed. */
 type Chunk = IndexRow & { readonly content: Buffer | null };
 

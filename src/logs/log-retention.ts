@@ -33,7 +33,7 @@ const PAUSE_SECONDS = 60;
 /**
  * Drops the oldest lines of each job: what is too old, what is too much, and all of a job that was deleted long ago.
  * Objects go before the rows that name them, and with them those that nobody names. What is still in the database goes
- * also while the object store is away: what a job keeps here is bounded.
+ * also while the object store is away: what a job keeps here is bounded. The store is then asked once a run.
  */
 export class LogRetention {
   constructor(private readonly options: LogRetentionOptions) {}
@@ -48,9 +48,17 @@ export class LogRetention {
       CLAIM_SECONDS,
     ]);
     const errors: unknown[] = [];
+    let refusal: Refusal | undefined;
+    const store = async (work: () => Promise<void>): Promise<void> => {
+      if (refusal) throw refusal.error;
+      await work().catch((error: unknown) => {
+        refusal = { error };
+        throw error;
+      });
+    };
     for (const { job_id: jobId, is_gone: isGone } of jobs) {
       try {
-        await this.#shorten(jobId, isGone);
+        await this.#shorten(jobId, isGone, store);
       } catch (error) {
         errors.push(error);
       }
@@ -63,11 +71,11 @@ export class LogRetention {
     };
   }
 
-  async #shorten(jobId: string, isGone: boolean): Promise<void> {
+  async #shorten(jobId: string, isGone: boolean, store: (work: () => Promise<void>) => Promise<void>): Promise<void> {
     const { database } = this.options;
     const through = isGone ? Number.MAX_SAFE_INTEGER : await this.#overdueThrough(jobId);
     await this.#deleteRows(jobId, through, true);
-    await this.#deleteObjects(jobId, through);
+    await store(() => this.#deleteObjects(jobId, through));
     await this.#deleteRows(jobId, through, false);
     if (isGone) await database.prepared('logs-forget', FORGET, [jobId]);
     else await database.prepared('logs-done', DONE, [jobId, PAUSE_SECONDS]);
@@ -100,6 +108,8 @@ export class LogRetention {
     }
   }
 }
+
+type Refusal = { readonly error: unknown };
 
 const OVERDUE = `
   WITH overdue AS (

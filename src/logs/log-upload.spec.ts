@@ -1,11 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { frame, stampedAt } from '../../test/support/logs.js';
+import { UNENDED_MARK } from '../docker/container-logs.js';
 import { LogUpload } from './log-upload.js';
 import { GAP_TEXT } from './new-chunks.js';
 import type { LogTarget, NewLines, StoredState } from './upload-statements.js';
 
 type Printed = { readonly stream: 'stdout' | 'stderr'; readonly at: number; readonly text: string };
+/** What Docker has of a line, or a piece of one. */
+type Entry = Printed & { readonly bytes: Buffer; readonly isBegin: boolean };
 
 /** What the database does: one row per attempt, whose version is the fence. */
 class Store {
@@ -26,6 +29,7 @@ class Store {
       deployment: 1,
       attempt: 1,
       hasEnded: false,
+      isFollowing: true,
       isReplaced: false,
       ...this.state,
     };
@@ -41,9 +45,11 @@ class Store {
     return offer.version !== this.state.version - 1;
   }
 
-  finish(upload: LogUpload): string {
+  /** @param isWhole of a flush */
+  finish(upload: LogUpload, { isWhole = false, silentMs = 0 } = {}): string {
+    upload.end(isWhole);
     while (upload.pendingBytes > 0) this.store(upload);
-    return upload.nextSince(0);
+    return upload.nextSince(silentMs);
   }
 }
 
@@ -53,18 +59,37 @@ describe('uploads of one log', () => {
     // Seconds in nanosecond steps: many lines of one stamp, and pauses longer than the overlap.
     pause: fc.oneof(fc.constant(0), fc.nat(3), fc.integer({ min: 1e9, max: 4e9 })),
     text: fc.string({ maxLength: 12 }),
+    // Of Docker's buffer: what is longer comes in pieces, and the other stream may print in between.
+    buffers: fc.oneof({ weight: 12, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.constantFrom(1, 1.5, 2) }),
+    isWaiting: fc.boolean(),
+    hasNewline: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
   });
   const logs = fc.array(line, { minLength: 1, maxLength: 40 }).map((lines) => {
     let at = 0;
-    return lines.map(({ stream, pause, text }, index): Printed => {
-      at += pause;
-      return { stream, at, text: `${index} ${text.replaceAll(/[\n\r\0]/g, ' ')}` };
-    });
+    let long = 0;
+    const printed: Printed[] = [];
+    const entries: Entry[] = [];
+    const waiting: { stdout: Entry[]; stderr: Entry[] } = { stdout: [], stderr: [] };
+    for (const [index, { stream, pause, text, buffers, isWaiting, hasNewline }] of lines.entries()) {
+      // A line behind one that was not ended is of another program, and of another moment.
+      at += pause + 1 - Number(hasNewline);
+      const begin = `${index} ${text.replaceAll(/[\n\r\0]/g, ' ')}`;
+      // Together less than what makes an upload a long one.
+      const isLong = buffers > 0 && (long += 1) < 7;
+      const whole = { stream, at, text: isLong ? begin.padEnd(buffers * PIECE, 'x') : begin };
+      printed.push(whole);
+      const [first, ...rest] = piecesOf(whole, hasNewline);
+      entries.push(...waiting[stream].splice(0), first!);
+      if (isWaiting) waiting[stream].push(...rest);
+      else entries.push(...rest);
+      at += 1 - Number(hasNewline);
+    }
+    return { printed, entries: [...entries, ...waiting.stdout, ...waiting.stderr] };
   });
 
-  it('store each line once and in order, wherever they break off, overlap and get in each other’s way', () => {
+  it('store each line once, whole and in order, wherever they break off, overlap and get in each other’s way', () => {
     fc.assert(
-      fc.property(logs, fc.infiniteStream(fc.nat()), (printed, random) => {
+      fc.property(logs, fc.infiniteStream(fc.nat()), ({ printed, entries }, random) => {
         const store = new Store();
         const next = (max: number) => (random.next().value as number) % max;
         const known = ['0'];
@@ -72,33 +97,76 @@ describe('uploads of one log', () => {
           // Two at once, each from some place the server named, over a log that has grown to some length.
           const both = [0, 1].map(() => {
             const since = known[Math.max(0, known.length - 1 - next(3))]!;
-            const bytes = docker(printed.slice(0, next(printed.length) + 1), since);
-            return { upload: store.open(since), bytes: bytes.subarray(0, bytes.length - next(bytes.length + 1)) };
+            const length = next(entries.length) + 1;
+            const bytes = answered(entries.slice(0, length), since);
+            const cut = next(2) * next(bytes.length + 1);
+            // Silence means that what comes next is printed later.
+            const later = entries.slice(length).find(({ isBegin }) => isBegin)?.at ?? Infinity;
+            const isQuiet = next(2) === 0 && cut === 0 && entries.slice(0, length).every(({ at }) => at < later);
+            return { upload: store.open(since), bytes: bytes.subarray(0, bytes.length - cut), isQuiet };
           });
           for (const { upload, bytes } of both) {
             for (let at = 0; at < bytes.length;) {
-              const length = next(200) + 1;
+              const length = next(20_000) + 1;
               upload.add(bytes.subarray(at, at + length));
               at += length;
               if (next(3) === 0) store.store(upload);
               if (next(3) === 0) store.store(both[next(2)]!.upload);
             }
           }
-          for (const { upload } of both) known.push(store.finish(upload));
+          for (const { upload, isQuiet } of both) known.push(store.finish(upload, { silentMs: isQuiet ? 2_000 : 0 }));
         }
         let since = known.at(-1)!;
         for (let round = 0; round < 2; round += 1) {
           const upload = store.open(since);
-          upload.add(docker(printed, since));
-          since = store.finish(upload);
+          upload.add(answered(entries, since));
+          since = store.finish(upload, { isWhole: round === 1 });
         }
         const expected = (stream: string) => printed.filter((p) => p.stream === stream).map(format);
         for (const stream of ['stdout', 'stderr']) {
           expect(store.lines.filter((text) => text.includes(` 1.1 ${stream} `))).toEqual(expected(stream));
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
+  });
+
+  it('ask again for a line that was not ended, however long the other stream went on and both fell silent', () => {
+    const store = new Store();
+    const [first, rest] = piecesOf({ stream: 'stdout', at: 1e9, text: 'x'.repeat(PIECE + 10) }, true);
+    const others = [10, 20, 30].map((second) => piecesOf({ stream: 'stderr', at: second * 1e9, text: 's' }, true)[0]!);
+    let since = '0';
+    for (let length = 1; length <= others.length; length += 1) {
+      const upload = store.open(since);
+      upload.add(answered([first!, ...others.slice(0, length)], since));
+      since = store.finish(upload, { silentMs: 2_000 });
+      expect(since).toBe(sinceOf(1));
+    }
+    const last = store.open(since);
+    last.add(answered([first!, ...others, rest!], since));
+    expect(store.finish(last, { silentMs: 2_000 })).toBe(sinceOf(30).replace(/0$/, '1'));
+    expect(store.lines).toHaveLength(4);
+    expect(store.lines.at(-1)).toBe(format({ stream: 'stdout', at: 1e9, text: 'x'.repeat(PIECE + 10) }));
+  });
+
+  it('leave a line behind that was not ended in a whole flood of the other stream, and say so', () => {
+    const store = new Store();
+    const [first, rest] = piecesOf({ stream: 'stdout', at: 1e9, text: 'x'.repeat(PIECE + 10) }, true);
+    const flood = Array.from({ length: 400 }, (_, n) =>
+      piecesOf({ stream: 'stderr', at: (10 + n) * 1e9, text: `${n} ${'y'.repeat(1_000)}` }, true),
+    ).flat();
+    const upload = store.open('0');
+    const bytes = answered([first!, ...flood], '0');
+    for (let at = 0; at < bytes.length; at += 65_536) upload.add(bytes.subarray(at, at + 65_536));
+    const since = store.finish(upload);
+    expect(nanoseconds(since)).toBeGreaterThan(nanoseconds(sinceOf(200)));
+    const next = store.open(since);
+    next.add(answered([first!, ...flood, rest!], since));
+    store.finish(next);
+    expect(store.lines).toHaveLength(401);
+    expect(store.lines.filter((text) => text.includes(' stdout '))).toEqual([
+      format({ stream: 'stdout', at: 1e9, text: 'x'.repeat(PIECE) + UNENDED_MARK }),
+    ]);
   });
 
   it('lose and double nothing when the clock of the instance is set back', () => {
@@ -194,13 +262,32 @@ describe('uploads of one log', () => {
     return stampedAt(Math.floor(at / 1e9), at % 1e9);
   }
 
-  /** What Docker answers: everything stamped at or after `since`, in the order of its file. */
   function docker(printed: readonly Printed[], since: string): Buffer {
-    const from = nanoseconds(since);
-    const asked = printed.filter(({ at }) => BASE + BigInt(at) >= from);
-    return Buffer.concat(
-      asked.map(({ stream, at, text }) => frame(stream === 'stdout' ? 1 : 2, `${stamp(at)} ${text}\n`)),
+    return answered(
+      printed.flatMap((line) => piecesOf(line, true)),
+      since,
     );
+  }
+
+  /** What Docker answers: everything stamped at or after `since`, in the order of its file. */
+  function answered(entries: readonly Entry[], since: string): Buffer {
+    const from = nanoseconds(since);
+    const asked = entries.filter(({ at }) => BASE + BigInt(at) >= from);
+    return Buffer.concat(
+      asked.map(({ stream, at, bytes }) =>
+        frame(stream === 'stdout' ? 1 : 2, Buffer.concat([Buffer.from(`${stamp(at)} `), bytes])),
+      ),
+    );
+  }
+
+  /** Docker takes a line apart where its buffer is full. */
+  function piecesOf(line: Printed, hasNewline: boolean): Entry[] {
+    const whole = Buffer.from(line.text + (hasNewline ? '\n' : ''));
+    return Array.from({ length: Math.ceil(whole.length / PIECE) }, (_, index) => ({
+      ...line,
+      isBegin: index === 0,
+      bytes: whole.subarray(index * PIECE, (index + 1) * PIECE),
+    }));
   }
 
   function sinceOf(second: number): string {
@@ -208,6 +295,7 @@ describe('uploads of one log', () => {
   }
 });
 
+const PIECE = 16_384;
 const BASE = BigInt(Date.UTC(2026, 0, 5, 10)) * 1_000_000n;
 
 function nanoseconds(since: string): bigint {

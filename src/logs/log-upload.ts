@@ -1,12 +1,14 @@
-import { BrokenFrames, type ContainerLogLine, LogDemultiplexer } from '../agent/container-logs.js';
+import { BrokenFrames, type ContainerLogLine, LogDemultiplexer } from '../docker/container-logs.js';
 import { chunksOf, type NewLine } from './new-chunks.js';
 import {
   advance,
   EPOCH,
   isLatest,
+  isLeftBehind,
   isStored,
   LinePlaces,
   nextSince,
+  normalizeTime,
   type PlacedLine,
   type StoredPositions,
   wasAskedFor,
@@ -67,6 +69,18 @@ export class LogUpload {
     if (this.#bytes - marked >= MARK_EVERY_BYTES) this.#marks.push({ bytes: this.#bytes, at: this.#latestAt });
   }
 
+  /**
+   * Nothing more comes of this upload, which its sender ended.
+   * @param isWhole it holds all there is of the log: what has begun has ended
+   */
+  end(isWhole: boolean): void {
+    if (isWhole && !this.#demultiplexer.isWithinFrame) this.#takeAll(this.#demultiplexer.end());
+    const middle = this.#middle();
+    if (middle === undefined) return;
+    const isLost = (time: string) => isLeftBehind(normalizeTime(time) ?? EPOCH, this.since, middle);
+    this.#takeAll(this.#demultiplexer.giveUp(isLost));
+  }
+
   /** What is to be stored now; undefined for nothing. Ends with `stored` or `rebase`. */
   offer(): NewLines | undefined {
     this.#offered = this.#pending.length;
@@ -94,12 +108,13 @@ export class LogUpload {
   }
 
   /**
-   * Where the next upload is to begin: `<seconds>.<nine digits>`. For an upload that is all stored.
+   * Where the next upload is to begin: `<seconds>.<nine digits>`. For an upload that has ended and is all stored.
    * @param silentMs between its last byte and its end
    */
   nextSince(silentMs: number): string {
-    const isQuiet = this.#bytes > 0 && silentMs >= QUIET_MS;
-    return nextSince(this.#state.stored, { since: this.since, isQuiet, middle: this.#middle() });
+    const isQuiet = this.#bytes > 0 && silentMs >= QUIET_MS && !this.#demultiplexer.isWithinFrame;
+    const open = this.#demultiplexer.openTimes.flatMap((time) => normalizeTime(time) ?? []);
+    return nextSince({ since: this.since, latest: this.#places.latest, isQuiet, middle: this.#middle(), open });
   }
 
   #middle(): string | undefined {

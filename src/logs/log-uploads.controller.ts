@@ -1,8 +1,8 @@
-import { Body, Controller, HttpCode, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
+import { Body, Controller, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Readable } from 'node:stream';
-import { AgentGuard, instanceIdOf } from '../agent/agent.guard.js';
+import { instanceIdOf } from '../agent/agent-access.js';
 import { OrderNumber } from '../agent/agent.schema.js';
 import { Access } from '../auth/access.decorator.js';
 import { Problem } from '../http/problem.js';
@@ -17,9 +17,8 @@ export class LogUploadsController {
 
   /** Answers once all that was sent is stored; `Logs-Since` says where to go on. */
   @Post('orders/:number/logs')
-  @Access('agent')
+  @Access('agent', 'whole', 'log')
   @HttpCode(200)
-  @UseGuards(AgentGuard)
   async upload(
     @Param('number', { schema: OrderNumber }) number: number,
     @Query({ schema: UploadQuery }) { since }: UploadQuery,

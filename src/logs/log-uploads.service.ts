@@ -1,15 +1,21 @@
 import type { Readable } from 'node:stream';
+import { setImmediate as othersTurn } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
-import { BrokenFrames } from '../agent/container-logs.js';
+import { BrokenFrames } from '../docker/container-logs.js';
+import { readUpload } from '../agent/read-upload.js';
 import { Database } from '../database/database.js';
+import { BODY_LIMITS } from '../http/body-limits.js';
 import { Problem } from '../http/problem.js';
 import { Shutdown } from '../process/shutdown.js';
 import { LineWriter } from './line-writer.js';
 import { LogUpload } from './log-upload.js';
 import { findLogTarget } from './upload-statements.js';
 
-/** Above the 8 MiB at which agents end an upload. */
-const MAX_UPLOAD_BYTES = 8 * 1_048_576 + 131_072;
+/** Where agents end an upload, about. */
+const CUT_BYTES = 8 * 1_048_576;
+
+/** Read at once: a container may print line ends and nothing else, and each is a line. */
+const PIECE_BYTES = 8_192;
 
 /** Takes in what containers print, as agents send it. */
 @Injectable()
@@ -21,7 +27,7 @@ export class LogUploads {
   ) {}
 
   /**
-   * Stores lines as they come; a line that is cut off at the end is left to the next upload.
+   * Stores lines as they come; one whose end is missing is left to the next upload, unless a flush ends with it.
    * @param since where the upload begins, `<seconds>` or `<seconds>.<fraction>`
    * @returns where the next one is to begin, once all is stored
    * @throws Problem order-not-found, instance-retired, conflict, malformed-request, payload-too-large, shutting-down
@@ -35,6 +41,8 @@ export class LogUploads {
     let silentMs: number;
     try {
       silentMs = await this.#takeIn(upload, body);
+      // The container has stopped. Had the agent cut a flush, that would be longer.
+      upload.end(!target.isFollowing && upload.bytes < CUT_BYTES);
     } finally {
       // Also of an upload that broke off: whole lines are worth keeping, and the next upload has less to send.
       await this.writer.flush(upload);
@@ -45,48 +53,25 @@ export class LogUploads {
   /** @returns milliseconds of silence before its end */
   async #takeIn(upload: LogUpload, body: Readable): Promise<number> {
     let readAtMs = performance.now();
-    for await (const bytes of readUntil(this.shutdown, body)) {
-      try {
-        upload.add(bytes);
-      } catch (error) {
-        if (error instanceof BrokenFrames)
-          throw new Problem('malformed-request', `The log is broken: ${error.message}.`);
-        throw error;
+    for await (const bytes of readUpload(this.shutdown, body)) {
+      for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+        if (at > 0) await othersTurn();
+        await this.#takePiece(upload, bytes.subarray(at, at + PIECE_BYTES));
       }
-      if (upload.bytes > MAX_UPLOAD_BYTES) throw new Problem('payload-too-large', 'An upload may have 8 MiB.');
-      await this.writer.write(upload);
       // What waits for room is not silent.
       readAtMs = performance.now();
     }
     return performance.now() - readAtMs;
   }
-}
 
-async function* readUntil(shutdown: Shutdown, body: Readable): AsyncGenerator<Uint8Array> {
-  const { promise: end, reject } = Promise.withResolvers<never>();
-  end.catch(() => undefined);
-  const leave = shutdown.onBegin(() =>
-    reject(new Problem('shutting-down', 'Send it again.', { retryAfterSeconds: 1 })),
-  );
-  // Destroyed, the connection would be gone before the answer.
-  const iterator = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array>;
-  try {
-    for (;;) {
-      const next = await Promise.race([end, iterator.next().catch(brokeOff)]);
-      if (next.done === true) return;
-      yield next.value;
+  async #takePiece(upload: LogUpload, piece: Uint8Array): Promise<void> {
+    try {
+      upload.add(piece);
+    } catch (error) {
+      if (error instanceof BrokenFrames) throw new Problem('malformed-request', `The log is broken: ${error.message}.`);
+      throw error;
     }
-  } finally {
-    leave();
-    // What is not wanted is taken in all the same: the next request on this connection comes behind it.
-    void iterator.return?.().then(
-      () => body.resume(),
-      () => undefined,
-    );
+    if (upload.bytes > BODY_LIMITS.log) throw new Problem('payload-too-large', 'An upload may have 8 MiB.');
+    await this.writer.write(upload);
   }
-}
-
-/** Nobody is there to hear it; it must not look like trouble of ours. */
-function brokeOff(cause: unknown): never {
-  throw new Problem('malformed-request', 'The upload broke off.', { cause });
 }

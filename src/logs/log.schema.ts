@@ -16,8 +16,7 @@ const MAX_TAIL = 10_000;
 /** A thousand lines of usual length are 200 kB of JSON. */
 const MAX_LIMIT = 1_000;
 
-const wholeNumber = (min: number, max: number) =>
-  z.coerce.number('must be a whole number').int('must be a whole number').min(min).max(max);
+const wholeNumber = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
 
 const flag = z.enum(['true', 'false'], 'must be true or false').transform((text) => text === 'true');
 

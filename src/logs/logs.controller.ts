@@ -3,16 +3,16 @@ import { Readable } from 'node:stream';
 import { Controller, Get, Headers, Param, Query, Res, StreamableFile } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
 import { StreamEnds } from '../auth/stream-ends.js';
-import { Endpoint } from '../http/endpoint.decorator.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
 import { EVENT_STREAM_HEADERS, eventStreamOf, type ServerSentEvent } from '../http/event-stream.js';
 import type { Page } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { NAME } from '../jobs/job-docs.js';
 import { JobNamePipe } from '../jobs/job-name.pipe.js';
-import type { LogBatch } from './log-reader.js';
+import type { LogBatch } from './log-batch.js';
 import { formatCursor, type LogCursor, type LogLineResponse, LogPage, parseCursor, ReadLogs } from './log.schema.js';
 import { LogsService, type OpenLog } from './logs.service.js';
 
@@ -41,12 +41,14 @@ export class LogsController {
     schema: { type: 'string' },
   })
   @Endpoint({
+    operationId: 'Logs_read',
     access: 'viewer',
     scope: 'job',
     summary: 'Read or follow what a job prints',
     description: [
       'Lines in the order in which they arrived, from all attempts: also of instances that are gone. A line is shown within a',
-      'second after it was printed; one longer than 64 KiB is cut.',
+      'second after it was printed; one longer than 64 KiB is cut. Where lines are gone, one in their place says',
+      'why; it begins with `[scheduler: `.',
       '',
       'As plain text unless `Accept` asks for `text/event-stream` or `application/json`. Of an event stream, events named',
       '`line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come. An answer that follows',

@@ -1,5 +1,4 @@
 import { Logger, Module, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { AgentModule } from '../agent/agent.module.js';
 import { AuthModule } from '../auth/auth.module.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
@@ -25,7 +24,7 @@ const logger = new Logger('Logs');
 
 /** What containers print: taken in from agents, kept, and shown. */
 @Module({
-  imports: [AgentModule, AuthModule],
+  imports: [AuthModule],
   controllers: [LogUploadsController, LogsController],
   providers: [
     LogUploads,

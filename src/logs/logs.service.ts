@@ -5,9 +5,11 @@ import type { Page } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { jobNotFound } from '../jobs/job-lock.js';
 import type { LogFilter } from './log-filter.js';
-import { type Followed, type LogBatch, type LogRead, LogReader } from './log-reader.js';
+import type { LogBatch } from './log-batch.js';
+import { type Followed, type LogRead, LogReader } from './log-reader.js';
 import { formatCursor, type LogCursor, type LogLineResponse, type ReadLogs } from './log.schema.js';
 import { LogWaiter } from './log-waiter.js';
+import { onceAnswered } from './once-answered.js';
 
 /** A log that was found, and the place in it where reading begins. */
 export type OpenLog = {
@@ -79,8 +81,10 @@ export class LogsService {
       if (!read || read.isEmpty) return;
       for await (const batch of read.batches) {
         if (signal.aborted) return;
-        const lines = batch.lines.slice(skip);
-        skip -= batch.lines.length - lines.length;
+        const wanted = batch.gone ?? batch.lines.length;
+        // Of those that are gone one is left to tell of them, unless all of them were to be skipped.
+        const lines = batch.gone === undefined || skip >= wanted ? batch.lines.slice(skip) : batch.lines;
+        skip = Math.max(0, skip - wanted);
         after = batch.through;
         if (lines.length > 0) yield { lines, through: after };
       }
@@ -111,8 +115,8 @@ export class LogsService {
     let read: LogRead | undefined;
     while (!signal.aborted) {
       await this.waiter.wait(log.jobId, LONGEST_WAIT_MS, signal, async () => {
-        read = await this.#next(log, after);
-        return !read.isEmpty || read.isOver;
+        read = await onceAnswered(() => this.#next(log, after), signal);
+        return read === undefined || !read.isEmpty || read.isOver;
       });
       if (read && (!read.isEmpty || read.isOver)) return read;
     }

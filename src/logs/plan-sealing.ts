@@ -12,6 +12,15 @@ export const JOINED_BYTES = 65_536;
 const LARGE_BYTES = 32_768;
 const LEAST_JOINED = 16;
 
+const FIRST_PAUSE_SECONDS = 15;
+/** Longer would let rows grow after the store is back; shorter would pay for more calls that it refuses. */
+const LONGEST_PAUSE_SECONDS = 300;
+
+/** Seconds until the object store is asked again. @param failures runs in a row, of this process, that it refused; not 0 */
+export function pauseAfter(failures: number): number {
+  return Math.min(FIRST_PAUSE_SECONDS * 2 ** Math.min(failures - 1, 10), LONGEST_PAUSE_SECONDS);
+}
+
 /**
  * @param chunks the oldest recent ones of a job, in their order
  * @param isDue the oldest has been here long enough, or nothing more will come

@@ -2,7 +2,7 @@ import type { Database, Queryable } from '../database/database.js';
 import { chunkKey, type ObjectFolder, packChunk } from './chunk-objects.js';
 import { type LineCounts, mergeCounts } from './line-format.js';
 import { Occurrence } from '../process/observation.js';
-import { type Joining, planSealing, type RecentChunk, SEALED_BYTES } from './plan-sealing.js';
+import { type Joining, pauseAfter, planSealing, type RecentChunk, SEALED_BYTES } from './plan-sealing.js';
 
 export type SealerOptions = {
   readonly database: Database;
@@ -19,8 +19,8 @@ export type Sealed = {
   /** Jobs whose lines could not be put into the object store. */
   readonly failed: number;
   readonly error?: unknown;
-  /** There may be more to do now. */
-  readonly hasMore: boolean;
+  /** Until there may be more to do, or the object store is asked again. */
+  readonly pauseMs: number;
 };
 
 /** A run has ended that had something to do. */
@@ -37,44 +37,59 @@ const JOBS_AT_ONCE = 4;
 const CHUNKS = 512;
 /** A process that died while it sealed keeps others from it so long. Above the longest upload, 20 s. */
 const CLAIM_SECONDS = 60;
-/** After a failure. */
+const EVERY_MS = 5_000;
+/** Of a job, after a failure. */
 const PAUSE_SECONDS = 15;
 
 /**
  * Moves lines from the database into the object store, a chunk at a time: first the object, then, in one transaction, one
  * row in place of several. A crash in between leaves an object nobody refers to, which the same lines overwrite or
- * retention removes. While the store is away, rows stay.
+ * retention removes. While the store is away, rows stay, and one object is tried with growing pauses.
  */
 export class Sealer {
+  /** Runs in a row in which the object store took nothing, and refused something. */
+  #failures = 0;
+
   constructor(private readonly options: SealerOptions) {}
 
   async run(): Promise<Sealed> {
-    const jobs = await this.#claim();
-    const outcomes: (number | { error: unknown })[] = [];
+    const most = this.#failures > 0 ? 1 : JOBS;
+    const jobs = await this.#claim(most);
+    const outcomes: (number | Failure)[] = [];
     const queue = [...jobs];
+    const isRefused = () => outcomes.some((outcome) => typeof outcome !== 'number' && outcome.isRefused);
     const work = async (): Promise<void> => {
-      for (let job = queue.shift(); job !== undefined; job = queue.shift()) outcomes.push(await this.#sealJob(job));
+      while (!isRefused()) {
+        const job = queue.shift();
+        if (job === undefined) return;
+        outcomes.push(await this.#sealJob(job));
+      }
     };
     await Promise.all(Array.from({ length: JOBS_AT_ONCE }, work));
     const failures = outcomes.filter((outcome) => typeof outcome !== 'number');
     const sealed = outcomes.reduce<number>((sum, outcome) => sum + (typeof outcome === 'number' ? outcome : 0), 0);
+    if (isRefused()) this.#failures = sealed > 0 ? 1 : this.#failures + 1;
+    else if (sealed > 0) this.#failures = 0;
+    for (const { job_id: jobId } of queue) await this.options.database.prepared('logs-release', RELEASE, [jobId, 0]);
     if (jobs.length > 0) sealings.tell({ sealed, failed: failures.length });
+    const isBack = most === 1 && sealed > 0;
+    const hasMore = failures.length === 0 && (isBack || jobs.length === JOBS);
     return {
       sealed,
       failed: failures.length,
       ...(failures[0] && { error: failures[0].error }),
-      hasMore: failures.length === 0 && jobs.length === JOBS,
+      pauseMs: isRefused() ? pauseAfter(this.#failures) * 1000 : hasMore ? 0 : EVERY_MS,
     };
   }
 
-  async #claim(): Promise<ClaimedJob[]> {
+  async #claim(most: number): Promise<ClaimedJob[]> {
     const { database, recentSeconds = RECENT_SECONDS, endedSeconds = ENDED_SECONDS } = this.options;
-    const values = [SEALED_BYTES, MANY_CHUNKS, recentSeconds, endedSeconds, JOBS, CLAIM_SECONDS];
+    const values = [SEALED_BYTES, MANY_CHUNKS, recentSeconds, endedSeconds, most, CLAIM_SECONDS];
     return await database.prepared<ClaimedJob>('logs-claim', CLAIM, values);
   }
 
   /** @returns chunks sealed, or why not */
-  async #sealJob({ job_id: jobId, is_due: isDue }: ClaimedJob): Promise<number | { error: unknown }> {
+  async #sealJob({ job_id: jobId, is_due: isDue }: ClaimedJob): Promise<number | Failure> {
     const { database } = this.options;
     try {
       const rows = await database.prepared<RecentRow>('logs-recent', RECENT, [jobId, CHUNKS]);
@@ -84,7 +99,7 @@ export class Sealer {
       return joinings.filter(({ isSealed }) => isSealed).length;
     } catch (error) {
       await database.prepared('logs-release', RELEASE, [jobId, PAUSE_SECONDS]).catch(() => undefined);
-      return { error };
+      return error instanceof Refused ? { error: error.cause, isRefused: true } : { error, isRefused: false };
     }
   }
 
@@ -95,7 +110,12 @@ export class Sealer {
     // Retention, or another process whose claim had run out, was here meanwhile.
     if (contents.length !== chunks.length) return;
     const content = Buffer.concat(contents.map((row) => row.content ?? Buffer.alloc(0)));
-    if (isSealed) await objects.put(chunkKey(rangeOf(jobId, chunks)), await packChunk(content));
+    if (isSealed) {
+      const packed = await packChunk(content);
+      await objects.put(chunkKey(rangeOf(jobId, chunks)), packed).catch((cause: unknown) => {
+        throw new Refused('the object store refused', { cause });
+      });
+    }
     await database.transaction((transaction) => replace(transaction, jobId, chunks, isSealed ? null : content));
   }
 }
@@ -126,6 +146,11 @@ async function replace(
   await transaction.prepared('logs-recount', RECOUNT, [jobId]);
 }
 
+/** `isRefused`: by the object store, which then refuses the others, too. */
+type Failure = { readonly error: unknown; readonly isRefused: boolean };
+
+class Refused extends Error {}
+
 type ClaimedJob = { job_id: string; is_due: boolean };
 type RecentRow = { first_line: string; last_line: string; bytes: number };
 type DeletedRow = { bytes: number; first_at: Date; last_at: Date; stored_at: Date; counts: LineCounts };
@@ -138,6 +163,7 @@ function rangeOf(jobId: string, chunks: readonly RecentChunk[]) {
   return { jobId, firstLine: chunks[0]?.firstLine ?? 0, lastLine: chunks.at(-1)?.lastLine ?? 0 };
 }
 
+// Those that were tried longest ago first: one that fails again and again keeps no other from its turn.
 const CLAIM = `
   WITH due AS (
     SELECT l.job_id, l.recent_since < clock_timestamp() - make_interval(secs => $3) OR (
@@ -150,7 +176,7 @@ const CLAIM = `
     SELECT l.job_id, due.is_due FROM job_logs l JOIN due ON due.job_id = l.job_id
     WHERE (due.is_due OR l.recent_bytes >= $1 OR l.recent_chunks >= $2)
       AND (l.sealing_until IS NULL OR l.sealing_until < clock_timestamp())
-    ORDER BY l.recent_since LIMIT $5 FOR UPDATE OF l SKIP LOCKED
+    ORDER BY l.sealing_until NULLS FIRST, l.recent_since LIMIT $5 FOR UPDATE OF l SKIP LOCKED
   )
   UPDATE job_logs l SET sealing_until = clock_timestamp() + make_interval(secs => $6)
   FROM claimed WHERE l.job_id = claimed.job_id

@@ -1,4 +1,4 @@
-import type { ContainerLogLine, LogStream } from '../agent/container-logs.js';
+import type { ContainerLogLine, LogStream } from '../docker/container-logs.js';
 
 /** The latest stored line of a stream: the `nth` of those stamped `at`. */
 export type StoredPosition = {
@@ -18,10 +18,14 @@ export type PlacedLine = StoredPosition & { readonly stream: LogStream; readonly
 export type UploadExtent = {
   /** Where it began: `<seconds>.<nine digits>`. */
   readonly since: string;
+  /** The latest lines it held. Another one may have got further, but what began before there is not known to this one. */
+  readonly latest: StoredPositions;
   /** It went on in silence for so long that nothing stamped before its latest line can still come. */
   readonly isQuiet: boolean;
   /** Stamp in the middle of its bytes, if it is a long one. */
   readonly middle: string | undefined;
+  /** Stamps of lines that have begun, and whose ends the next upload may hold. */
+  readonly open: readonly string[];
 };
 
 /**
@@ -46,6 +50,12 @@ export class LinePlaces {
     this.#latest[stream] = latest;
     return { stream, text: line, ...latest };
   }
+
+  /** The latest place of each stream. */
+  get latest(): StoredPositions {
+    const { stdout, stderr } = this.#latest;
+    return { ...(stdout && { stdout }), ...(stderr && { stderr }) };
+  }
 }
 
 export function isStored(line: PlacedLine, stored: StoredPositions): boolean {
@@ -67,10 +77,10 @@ export function advance(stored: StoredPositions, lines: readonly PlacedLine[]): 
 /**
  * From when on Docker is to be asked next, `<seconds>.<nine digits>`. Two seconds are sent again, as stdout and stderr get
  * their stamps side by side and their order in the file may differ; and all since a clock was set back, as places count
- * from there. Of a container that fell silent nothing is sent again.
+ * from there. Of a container that fell silent nothing is sent again, but for a line it has not ended.
  */
-export function nextSince(stored: StoredPositions, { since, isQuiet, middle }: UploadExtent): string {
-  const positions = [stored.stdout, stored.stderr].flatMap((position) => position ?? []);
+export function nextSince({ since, latest, isQuiet, middle, open }: UploadExtent): string {
+  const positions = [latest.stdout, latest.stderr].flatMap((position) => position ?? []);
   let next = nanosecondsOfSince(since);
   if (positions.length > 0) {
     next = greatest(positions.map(({ at }) => nanosecondsOf(at))) + (isQuiet ? 1n : -OVERLAP);
@@ -79,9 +89,20 @@ export function nextSince(stored: StoredPositions, { since, isQuiet, middle }: U
       if (isSetBack && nanosecondsOf(low) - OVERLAP < next) next = nanosecondsOf(low) - OVERLAP;
     }
   }
-  // An upload that is full of what is sent again would be followed by the same one for ever.
-  if (middle !== undefined) next = greatest([next, nanosecondsOf(middle), nanosecondsOfSince(since) + 1n]);
+  // Docker stamps all pieces of a line alike: from a later time on it answers none of them.
+  for (const at of open) if (nanosecondsOf(at) < next) next = nanosecondsOf(at);
+  if (middle !== undefined) next = greatest([next, earliestNext(since, middle)]);
   return formatSince(next < 0n ? 0n : next);
+}
+
+/** Whether the upload behind one that began at `since` and is this long begins too late for a line stamped `at`. */
+export function isLeftBehind(at: string, since: string, middle: string): boolean {
+  return nanosecondsOf(at) < earliestNext(since, middle);
+}
+
+/** An upload that is full of what is sent again would be followed by the same one for ever. */
+function earliestNext(since: string, middle: string): bigint {
+  return greatest([nanosecondsOf(middle), nanosecondsOfSince(since) + 1n]);
 }
 
 /** Whether an upload that begins at `since` must hold the line of this position, unless Docker dropped it. */

@@ -12,6 +12,8 @@ export type LogTarget = {
   readonly attempt: number;
   /** The attempt has. */
   readonly hasEnded: boolean;
+  /** The order asks for what is still to come; else for what is left of a container that has stopped. */
+  readonly isFollowing: boolean;
   /** A newer order to follow the same log takes its place. */
   readonly isReplaced: boolean;
 } & StoredState;
@@ -43,6 +45,7 @@ export async function findLogTarget(
     deployment: row.deployment,
     attempt: row.attempt,
     hasEnded: row.has_ended,
+    isFollowing: row.is_following,
     isReplaced: row.is_replaced,
     version: state.version ?? 0,
     stored: state.stored ?? {},
@@ -82,6 +85,7 @@ type TargetRow = {
   deployment: number;
   attempt: number;
   has_ended: boolean;
+  is_following: boolean;
   is_replaced: boolean;
   version: number | null;
   stored: StoredPositions | null;
@@ -95,7 +99,7 @@ async function createState(database: Database, attemptId: string): Promise<Parti
 
 const TARGET = `
   SELECT o.attempt_id, a.job_id, d.number AS deployment, a.number AS attempt, a.phase = 'ended' AS has_ended,
-    l.version, l.stored,
+    l.version, l.stored, (o.spec ->> 'follow')::boolean AS is_following,
     (o.spec ->> 'follow')::boolean AND EXISTS (
       SELECT 1 FROM orders newer
       WHERE newer.instance_id = o.instance_id AND newer.number > o.number AND newer.kind = 'logs'

@@ -1,8 +1,8 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { isEnded } from '../deployments/deployment-status.js';
 import { jobPlans } from '../scheduler/job-pass.js';
-import { movedBy } from '../scheduler/plan-changes.js';
-import { causeOf, isReason, REASONS } from '../scheduler/plan-reasons.js';
+import { movedBy } from '../scheduler/plan/plan-changes.js';
+import { causeOf, isReason, REASONS } from '../scheduler/plan/plan-reasons.js';
 
 const BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800];
 

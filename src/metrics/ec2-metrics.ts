@@ -35,6 +35,7 @@ const KINDS: Readonly<Record<AwsErrorKind, true>> = {
   'not-found': true,
   'token-mismatch': true,
   'token-spent': true,
+  account: true,
   permission: true,
   invalid: true,
   'unknown-outcome': true,

@@ -21,6 +21,11 @@ export function registerFleetGauges(registry: Registry, look: () => Promise<Flee
         samplesOf: ({ instances }) => [[{}, instances.orphaned]],
       },
       {
+        name: 'scheduler_instances_lost',
+        help: 'Launched in the last ten minutes, and ended or given up before they registered.',
+        samplesOf: ({ lost }) => [[{}, lost]],
+      },
+      {
         name: 'scheduler_attempts_waiting',
         help: 'Attempts that wait for an instance.',
         samplesOf: ({ demand }) => [[{}, demand]],

@@ -19,8 +19,8 @@ type Sources = [Config, Database, Signals, Heartbeats, FleetOverview, OrderDesk]
     {
       provide: Metrics,
       inject: [CONFIG, Database, Signals, Heartbeats, FleetOverview, OrderDesk],
-      useFactory: (...[{ role }, database, signals, heartbeats, fleet, desk]: Sources) =>
-        new Metrics({ role, database, signals, heartbeats, fleet, desk }),
+      useFactory: (...[{ role, snapshots }, database, signals, heartbeats, fleet, desk]: Sources) =>
+        new Metrics({ role, database, signals, heartbeats, fleet, desk, volumeId: snapshots?.volumeId ?? null }),
     },
   ],
 })

@@ -13,6 +13,7 @@ import { registerHttpMetrics } from './http-metrics.js';
 import { registerLogMetrics } from './log-metrics.js';
 import { registerLoopMetrics } from './loop-metrics.js';
 import { registerPostgresMetrics } from './postgres-metrics.js';
+import { registerSnapshotMetrics } from './snapshot-metrics.js';
 import { registerStatusGauges } from './status-gauges.js';
 import type { Gathered, Snapshot } from './snapshot.js';
 import { registerWebhookMetrics } from './webhook-metrics.js';
@@ -24,6 +25,8 @@ export type MetricsSources = {
   readonly heartbeats: Heartbeats;
   readonly fleet: FleetOverview;
   readonly desk: OrderDesk;
+  /** The volume that snapshots are taken of; null = none are. */
+  readonly volumeId: string | null;
 };
 
 /** What Prometheus is told. Own registries, not prom-client's global one, since tests have several applications in a process. */
@@ -36,7 +39,7 @@ export class Metrics {
   readonly #silent: Gauge;
   #gather = async (): Promise<Gathered> => ({ snapshots: [await this.snapshot()], silent: 0 });
 
-  constructor({ role, database, signals, heartbeats, fleet, desk }: MetricsSources) {
+  constructor({ role, database, signals, heartbeats, fleet, desk, volumeId }: MetricsSources) {
     // By role, as the loops' memory and event loop are another matter than those of the API workers.
     collectDefaultMetrics({ register: this.#own, labels: { role } });
     tellLatestStart(this.#own);
@@ -48,10 +51,11 @@ export class Metrics {
       registerAgentMetrics(this.#own, desk),
       registerLogMetrics(this.#own),
       registerWebhookMetrics(this.#own),
+      registerSnapshotMetrics(this.#own),
     ];
     registerPostgresMetrics(this.#own, role, database, signals);
     registerFleetGauges(this.#shared, () => fleet.overview());
-    registerStatusGauges(this.#shared, database);
+    registerStatusGauges(this.#shared, database, volumeId);
     this.#silent = new Gauge({
       name: 'scheduler_workers_silent',
       help: 'Workers behind this address that did not tell in time; their counters are as they last were, their gauges missing.',

@@ -1,16 +1,19 @@
 import type { Registry } from 'prom-client';
 import type { Database } from '../database/database.js';
 import { DEPLOYMENT_STATUSES, isEnded } from '../deployments/deployment-status.js';
-import { SILENT_SECONDS } from '../fleet/plan-silence.js';
+import { SILENT_SECONDS } from '../fleet/plan/plan-silence.js';
 import { JOB_STATUSES } from '../jobs/job-status.js';
 import { registerLazyGauges, type Sample } from './lazy-gauges.js';
 
-/** Jobs, deployments, agents and webhooks, as Postgres knows them. */
-export function registerStatusGauges(registry: Registry, database: Database): void {
+/**
+ * Jobs, deployments, agents, webhooks and snapshots, as Postgres knows them.
+ * @param volumeId that snapshots are taken of; null = none are
+ */
+export function registerStatusGauges(registry: Registry, database: Database, volumeId: string | null): void {
   registerLazyGauges({
     registry,
     look: async () => {
-      const [row] = await database.prepared<StatusRow>('metrics-statuses', STATUSES, [SILENT_SECONDS]);
+      const [row] = await database.prepared<StatusRow>('metrics-statuses', STATUSES, [SILENT_SECONDS, volumeId]);
       if (!row) throw new Error('a statement of aggregates has a row');
       return row;
     },
@@ -43,6 +46,11 @@ export function registerStatusGauges(registry: Registry, database: Database): vo
         labelNames: ['state'],
         samplesOf: ({ webhooks }) => countsOf(WEBHOOK_STATES, webhooks, 'state'),
       },
+      {
+        name: 'scheduler_snapshot_age_seconds',
+        help: 'Since the last snapshot of the data volume that was completed began; while there is none, since the first was tried.',
+        samplesOf: ({ snapshotAge }) => (snapshotAge === null ? [] : [[{}, snapshotAge]]),
+      },
     ],
   });
 }
@@ -53,6 +61,7 @@ type StatusRow = {
   webhooks: Readonly<Record<string, number>> | null;
   heard: number;
   silent: number;
+  snapshotAge: number | null;
 };
 
 /** One that somebody switched off is nobody's trouble. */
@@ -80,6 +89,8 @@ const STATUSES = `
        SELECT CASE WHEN disabled_reason IS NOT NULL THEN 'disabled' WHEN failing_since IS NOT NULL THEN 'failing' ELSE 'well' END AS state,
          count(*)::int AS count
        FROM webhooks WHERE enabled OR disabled_reason IS NOT NULL GROUP BY 1) w) AS webhooks,
+    (SELECT extract(epoch FROM clock_timestamp() - coalesce(max(asked_at) FILTER (WHERE state = 'completed'), min(asked_at)))::float8
+     FROM snapshots WHERE volume_id = $2) AS "snapshotAge",
     count(*) FILTER (WHERE last_seen_at >= clock_timestamp() - make_interval(secs => $1))::int AS heard,
     count(*) FILTER (WHERE last_seen_at < clock_timestamp() - make_interval(secs => $1))::int AS silent
   FROM instances

@@ -1,7 +1,21 @@
+import { publicText } from './public-text.js';
+
+/** What may be degraded, and what that means: the details of `/health/ready` that are there only then. */
+export const TROUBLES = {
+  aws: 'EC2 does not answer, or refuses us',
+  terminations: 'EC2 does not terminate instances that are to end',
+  'log-store': 'the place at LOGS_URI takes no logs, which stay in Postgres',
+  agents: 'agents come without TLS',
+} as const;
+export type Trouble = keyof typeof TROUBLES;
+
+/** Names of what is in trouble, and the words of AWS about one of them. */
+const LONGEST_DETAIL = 1_000;
+
 /** Signs of life of the loops of this process, for `/health/ready`. */
 export class Heartbeats {
   readonly #loops = new Map<string, { readonly maxAgeMs: number; lastMs: number }>();
-  readonly #troubles = new Map<string, string>();
+  readonly #troubles = new Map<Trouble, string>();
 
   /** @param now milliseconds on a clock that never jumps */
   constructor(readonly now: () => number = () => performance.now()) {}
@@ -22,11 +36,12 @@ export class Heartbeats {
   }
 
   /** Something outside does not answer as it should: shown as degraded, but this process still serves. */
-  degrade(name: string, detail: string): void {
-    this.#troubles.set(name, detail);
+  degrade(name: Trouble, detail: string): void {
+    // The health page is open to everyone, and AWS's words may be in it.
+    this.#troubles.set(name, publicText(detail, LONGEST_DETAIL));
   }
 
-  recover(name: string): void {
+  recover(name: Trouble): void {
     this.#troubles.delete(name);
   }
 

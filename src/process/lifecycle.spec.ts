@@ -47,6 +47,14 @@ describe('Heartbeats', () => {
     const heartbeats = new Heartbeats();
     heartbeats.degrade('aws', 'throttled');
     expect(heartbeats.troubles()).toEqual({ aws: 'throttled' });
+    // As S3 says it: the page is open to everyone.
+    const denial =
+      'AccessDenied: User: arn:aws:sts::123456789012:assumed-role/api/i-0 is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::logs/x"';
+    heartbeats.degrade('log-store', denial);
+    expect(heartbeats.troubles()['log-store']).toBe(
+      'AccessDenied: User: arn:… is not authorized to perform: s3:PutObject on resource: "arn:…"',
+    );
+    heartbeats.recover('log-store');
     heartbeats.recover('aws');
     expect(heartbeats.troubles()).toEqual({});
   });

@@ -54,6 +54,16 @@ describe('a registry of ECR', () => {
       'p',
       ['eu-west-1'],
     ],
+    ...(
+      [
+        ['cn-north-1', '1'.repeat(12) + '.dkr.ecr.cn-north-1.amazonaws.com.cn'],
+        ['us-gov-west-1', '1'.repeat(12) + '.dkr.ecr-fips.us-gov-west-1.amazonaws.com'],
+        ['eusc-de-east-1', '1'.repeat(12) + '.dkr.ecr.eusc-de-east-1.amazonaws.eu'],
+        ['eu-west-1', '1'.repeat(12) + '.dkr-ecr.eu-west-1.on.aws'],
+      ] as const
+    ).map(([region, host]): [string, string, string[], string, string[]] => [region, host, [host], 'p', [region]]),
+    ['our own account, by IPv6', '123456789012.dkr-ecr.us-west-2.on.aws', ['own'], 'p', ['us-west-2']],
+    ['a host that nearly looks like one', '123456789012.dkr-ecr.us-west-2.on.aws.example', ['own'], undefined, []],
     ['our own account where none is wanted', OWN, ['none'], undefined, []],
     ['no registry of ECR', 'registry.example.com', ['own'], undefined, []],
     ['a host that only looks like one', `${OWN}.example.com`, ['own'], undefined, []],

@@ -1,6 +1,7 @@
 import { type AwsError, toAwsError } from '../aws/aws-error.js';
 import type { EcrToken } from '../aws/ecr.js';
-import { encodeAuth } from './registries.js';
+import { ECR_HOST } from '../config/ecr-host.js';
+import { encodeAuth } from './registry-auth.js';
 
 export type EcrOptions = {
   /** Hosts tokens may be fetched for; `own`: that of our own account in `region`. */
@@ -12,8 +13,6 @@ export type EcrOptions = {
   /** Milliseconds since 1970: AWS says so when a token ends. */
   readonly now?: () => number;
 };
-
-const HOST = /^(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]{1,30})\.amazonaws\.com(?:\.cn)?$/;
 
 /** Of twelve hours: a pull that begins with it may take half an hour. */
 const REFRESH_BEFORE_MS = 3_600_000;
@@ -37,7 +36,7 @@ export class EcrRegistries {
    * @throws AwsError when another time may do
    */
   async authOf(host: string): Promise<string | undefined> {
-    const [, account, region = ''] = HOST.exec(host) ?? [];
+    const [, account, region = ''] = ECR_HOST.exec(host) ?? [];
     const { allowed, region: ownRegion } = this.options;
     const isListed = allowed.includes(host);
     const mayBeOwn = account !== undefined && region === ownRegion && allowed.includes('own');

@@ -1,6 +1,6 @@
 import { Body, Controller, Delete, Get, Param, Put, Query } from '@nestjs/common';
 import { ApiParam, ApiTags } from '@nestjs/swagger';
-import { Endpoint } from '../http/endpoint.decorator.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { Registries } from './registries.js';
 import {
@@ -27,7 +27,9 @@ export class RegistriesController {
   @Put(':host')
   @ApiParam(HOST)
   @Endpoint({
+    operationId: 'Registries_put',
     access: 'admin',
+    body: 'definition',
     summary: 'Set the credentials of a private registry',
     description: 'For pulls from now on, of every job. Replaces those there were. The password is never answered.',
     answer: 'The registry',
@@ -50,6 +52,7 @@ export class RegistriesController {
 
   @Get()
   @Endpoint({
+    operationId: 'Registries_list',
     access: 'admin',
     summary: 'List private registries by host',
     answer: 'A page of registries',
@@ -64,6 +67,7 @@ export class RegistriesController {
   @Get(':host')
   @ApiParam(HOST)
   @Endpoint({
+    operationId: 'Registries_get',
     access: 'admin',
     summary: 'Get a private registry',
     answer: 'The registry',
@@ -78,6 +82,7 @@ export class RegistriesController {
   @Delete(':host')
   @ApiParam(HOST)
   @Endpoint({
+    operationId: 'Registries_delete',
     access: 'admin',
     summary: 'Delete the credentials of a private registry',
     description: 'What was pulled keeps running; a fresh instance has to pull again.',

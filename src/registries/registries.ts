@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import type { Database } from '../database/database.js';
 import { authorValues } from '../events/author.js';
-import { type Keys, seal, unseal } from '../database/sealed.js';
-import { decodeCursor, type Page, toPage } from '../http/pagination.js';
+import { type Keys, seal, unseal } from '../secrets/sealed.js';
+import { decodeCursor, type Page, type Paged, pageSql, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
+import { encodeAuth } from './registry-auth.js';
 import type { ListRegistries, PutRegistry, RegistryResponse } from './registry.schema.js';
 
 /** Credentials of private registries. */
@@ -25,7 +26,7 @@ export class Registries {
   /** By host. */
   async list({ limit, cursor }: ListRegistries): Promise<Page<RegistryResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, Cursor);
-    const rows = await this.database.query<Row>(LIST, [after, limit + 1]);
+    const rows = await this.database.query<Paged<Row>>(LIST, [after, limit + 1]);
     return toPage(rows, limit, ({ host }) => host, toRegistry);
   }
 
@@ -56,11 +57,6 @@ export class Registries {
 /** What binds a sealed password to its row. */
 export function contextOf(host: string): string {
   return `registry ${host}`;
-}
-
-/** https://docs.docker.com/reference/api/engine/#section/Authentication. Engines ignore it when its padding is missing. */
-export function encodeAuth(auth: { username: string; password: string; serveraddress: string }): string {
-  return Buffer.from(JSON.stringify(auth)).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
 }
 
 type Row = { host: string; username: string; created_at: Date; updated_at: Date };
@@ -97,6 +93,6 @@ const DELETE = `
   )
   SELECT * FROM deleted`;
 
-const LIST = `SELECT ${COLUMNS} FROM registries WHERE host > $1 ORDER BY host LIMIT $2`;
+const LIST = pageSql(`SELECT ${COLUMNS} FROM registries WHERE host > $1 ORDER BY host LIMIT $2`, 'host');
 
 const AUTH = `SELECT username, sealed FROM registries WHERE host = $1`;

@@ -1,23 +1,23 @@
 import { z } from 'zod';
 import { pageOf, pageQuery } from '../http/pagination.js';
+import { plainText } from '../http/plain-text.js';
+import { encodeAuth, MOST_AUTH_CHARACTERS } from './registry-auth.js';
 
 // What goes over the wire for a registry.
 
 const HOST = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:\d{1,5})?$/;
 
+const LONGEST_HOST = 255;
+const MOST_PASSWORD_CHARACTERS = 64 * 1024;
+
 export const RegistryHost = z
   .string()
-  .max(255)
+  .max(LONGEST_HOST)
   .regex(HOST, 'must be a host like registry.example.com or registry.example.com:5000, or docker.io')
   // Docker's own two names of the Hub.
   .transform((host) => (host === 'index.docker.io' || host === 'registry-1.docker.io' ? 'docker.io' : host));
 
-const username = z
-  .string()
-  .min(1)
-  .max(255)
-  .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not contain control characters')
-  .meta({ examples: ['robot'] });
+const username = plainText(z.string().min(1).max(255)).meta({ examples: ['robot'] });
 
 export const PutRegistry = z
   .strictObject({
@@ -25,9 +25,20 @@ export const PutRegistry = z
     password: z
       .string()
       .min(1)
-      .max(4096)
-      .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not contain control characters')
-      .meta({ description: 'Or a token of the registry. Kept encrypted, never answered.' }),
+      .max(MOST_PASSWORD_CHARACTERS)
+      // Tabs and line breaks stand in key files.
+      .refine(isPassword, 'must not contain control characters other than tabs and line breaks')
+      .meta({
+        description:
+          'Or a token of the registry, or a key file as it is: the JSON of a service account, whose username is `_json_key`. At most 64 KiB. Kept encrypted, never answered.',
+      }),
+  })
+  .superRefine(({ username: user, password }, context) => {
+    if (password.length > MOST_PASSWORD_CHARACTERS) return;
+    const auth = encodeAuth({ username: user, password, serveraddress: 'x'.repeat(LONGEST_HOST) });
+    if (Buffer.byteLength(password) <= MOST_PASSWORD_CHARACTERS && auth.length <= MOST_AUTH_CHARACTERS) return;
+    const message = `must take at most 64 KiB, and as JSON so much that Docker’s header stays below ${MOST_AUTH_CHARACTERS / 1024} KiB`;
+    context.addIssue({ code: 'custom', path: ['password'], message, input: undefined });
   })
   .meta({ id: 'PutRegistry', examples: [{ username: 'robot', password: '…' }] });
 export type PutRegistry = z.infer<typeof PutRegistry>;
@@ -53,3 +64,7 @@ export const REGISTRY_EXAMPLE: RegistryResponse = {
   createdAt: '2026-05-04T09:30:00.000Z',
   updatedAt: '2026-05-04T09:30:00.000Z',
 };
+
+function isPassword(text: string): boolean {
+  return /^[^\p{Cc}\p{Cs}]*$/u.test(text.replace(/[\t\n\r]/g, ''));
+}

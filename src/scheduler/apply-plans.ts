@@ -4,8 +4,8 @@ import { toJsonb } from '../database/to-jsonb.js';
 import { shapeKeyOf } from '../deployments/shape-key.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
 import { appendEvents, type NewEvent } from '../events/append-events.js';
-import { eventsOf } from './plan-events.js';
-import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
+import { eventsOf } from './plan/plan-events.js';
+import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan/plan-facts.js';
 
 export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
 
@@ -51,7 +51,15 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
 
   const ended = attempts.filter(({ phase }) => phase === 'ended');
   const wokenShapes = [...new Set([...newAttempts, ...ended].map(({ shapeKey }) => shapeKey))];
-  if (wokenShapes.length > 0) await transaction.prepared('wake-shapes', WAKE_SHAPES, [wokenShapes]);
+  if (wokenShapes.length > 0) {
+    const woken = await transaction.prepared<{ key: string }>('wake-shapes', WAKE_SHAPES, [wokenShapes]);
+    const keys = new Set(woken.map(({ key }) => key));
+    // Retention deleted those between the insert and this: it did not see that there is an attempt again.
+    await insertShapes(
+      transaction,
+      newAttempts.filter(({ shapeKey }) => !keys.has(shapeKey)),
+    );
+  }
 
   return {
     changedJobs: planned.filter(isVisible).map(({ job }) => job.id),
@@ -135,8 +143,8 @@ const UPDATE_ATTEMPTS = `
   WHERE a.id = p.id`;
 
 const INSERT_SHAPES = `
-  INSERT INTO shapes (key, spec)
-  SELECT p.key, p.spec FROM jsonb_to_recordset($1::jsonb) AS p(key text, spec jsonb)
+  INSERT INTO shapes (key, spec, next_pass_at)
+  SELECT p.key, p.spec, clock_timestamp() FROM jsonb_to_recordset($1::jsonb) AS p(key text, spec jsonb)
   ON CONFLICT (key) DO NOTHING`;
 
 const INSERT_ATTEMPTS = `
@@ -153,4 +161,5 @@ const INSERT_ORDERS = `
 
 const WAKE_SHAPES = `
   UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
-  WHERE key IN (SELECT key FROM shapes WHERE key = ANY($1) ORDER BY key FOR NO KEY UPDATE)`;
+  WHERE key IN (SELECT key FROM shapes WHERE key = ANY($1) ORDER BY key FOR NO KEY UPDATE)
+  RETURNING key`;

@@ -4,9 +4,9 @@ import type { NewEvent } from '../events/append-events.js';
 import { passes } from '../process/loop.js';
 import { Occurrence } from '../process/observation.js';
 import { applyPlans, type Planned } from './apply-plans.js';
-import { claimJobs } from './load-jobs.js';
-import type { JobFacts } from './plan-facts.js';
-import { planJob } from './plan-job.js';
+import { claimJobs, type ClaimedJob } from './load-jobs.js';
+import type { JobFacts } from './plan/plan-facts.js';
+import { planJob } from './plan/plan-job.js';
 
 /** Plans that were committed, each with the rows as they were before it. */
 export const jobPlans = new Occurrence<{
@@ -18,6 +18,12 @@ export const jobPlans = new Occurrence<{
 export const BATCH_SIZE = 500;
 /** A job whose plan throws is a bug of ours: it must neither stop the others nor fill the log. */
 const POISONED_PAUSE_SECONDS = 60;
+/** Of the processor. A plan takes a millisecond; a job that costs this much would hold up all others, pass after pass. */
+const PLAN_BUDGET_MS = 250;
+/** Then a pass commits what it has planned. The others stay due: no lock and no transaction is held for longer. */
+const PASS_BUDGET_MS = 2_000;
+/** So long a batch that failed is tried in parts. Beyond that it is the database that fails, and not one job. */
+const LONGEST_SEARCH_MS = 120_000;
 
 export type PassResult = {
   readonly jobs: number;
@@ -26,45 +32,71 @@ export type PassResult = {
   readonly now: Date;
 };
 
+export type JobPassOptions = {
+  readonly onPlanError: (job: ClaimedJob, error: unknown) => void;
+  /** What a pass changed, once it is committed. */
+  readonly onChanged?: (planned: readonly Planned[], events: readonly NewEvent[]) => void;
+  /** Milliseconds of the processor that this thread has used. */
+  readonly usedMs?: () => number;
+};
+
 /** One claim → load → plan → apply over a batch of due jobs, in one transaction without a network call in it. */
 export class JobPass {
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
     private readonly cluster: string,
-    private readonly onPlanError: (job: JobFacts, error: unknown) => void,
-    /** What a pass changed, once it is committed. */
-    private readonly onChanged: (planned: readonly Planned[], events: readonly NewEvent[]) => void = () => undefined,
+    private readonly options: JobPassOptions,
   ) {}
 
   async run(limit = BATCH_SIZE): Promise<PassResult> {
-    const claimed: JobFacts[] = [];
+    const claimed: ClaimedJob[] = [];
     try {
-      return await this.runBatch(limit, claimed);
+      return await this.runBatch(limit, null, (jobs) => claimed.push(...jobs));
     } catch (error) {
-      const [job] = claimed;
-      if (!job || !isAboutAValue(error)) throw error;
-      // One value that Postgres refuses must not stop the others of its batch.
-      if (claimed.length === 1) await this.postpone(job, error);
-      else for (let left = claimed.length; left > 0; left -= 1) await this.run(1);
+      if (claimed.length === 0 || !mayBeOneJobs(error)) throw error;
+      await this.runInHalves(claimed, error, performance.now() + LONGEST_SEARCH_MS);
       return { jobs: claimed.length, nextPassAt: null, now: new Date(0) };
     }
   }
 
-  private async runBatch(limit: number, claimedJobs: JobFacts[]): Promise<PassResult> {
+  /** One job at which a whole batch fails must not stop the others of it: it is found, and put off alone. */
+  private async runInHalves(jobs: readonly ClaimedJob[], error: unknown, giveUpAtMs: number): Promise<void> {
+    const [job] = jobs;
+    if (job && jobs.length === 1) {
+      await this.postpone(job, error);
+      return;
+    }
+    const middle = Math.ceil(jobs.length / 2);
+    for (const half of [jobs.slice(0, middle), jobs.slice(middle)]) {
+      try {
+        const ids = half.map(({ id }) => id);
+        await this.runBatch(half.length, ids);
+      } catch (failure) {
+        if (!mayBeOneJobs(failure) || performance.now() > giveUpAtMs) throw failure;
+        await this.runInHalves(half, failure, giveUpAtMs);
+      }
+    }
+  }
+
+  private async runBatch(
+    limit: number,
+    among: readonly string[] | null,
+    onClaimed?: (jobs: readonly ClaimedJob[]) => void,
+  ): Promise<PassResult> {
     const startedAt = performance.now();
-    const { now, lagsMs, planned, applied } = await this.database.transaction(async (transaction) => {
-      const claimed = await claimJobs(transaction, this.cluster, limit);
-      claimedJobs.push(...claimed.jobs);
-      const planned = claimed.jobs.map((job) => this.plan(job, claimed.now));
+    const { now, lagsMs, planned, left, applied } = await this.database.transaction(async (transaction) => {
+      const claimed = await claimJobs(transaction, this.cluster, limit, { among, ...(onClaimed && { onClaimed }) });
+      const planned = this.planAll(claimed.jobs, claimed.now);
       const applied = planned.length > 0 ? await applyPlans(transaction, planned) : undefined;
-      return { now: claimed.now, lagsMs: claimed.lagsMs, planned, applied };
+      const left = claimed.jobs.length - planned.length;
+      return { now: claimed.now, lagsMs: claimed.lagsMs, planned, left, applied };
     });
     if (planned.length > 0) {
       const durationMs = performance.now() - startedAt;
       passes.tell({ pass: 'job', durationMs, lagsMs });
       jobPlans.tell({ planned, now, durationMs });
-      this.onChanged(planned, applied?.events ?? []);
+      this.options.onChanged?.(planned, applied?.events ?? []);
     }
     if (applied) {
       if (applied.orderedInstances.length > 0) this.signals.send('orders', applied.orderedInstances);
@@ -72,19 +104,35 @@ export class JobPass {
       if (applied.events.length > 0) this.signals.sendHere('new-events');
       if (applied.changedJobs.length > 0) this.signals.send('changes', applied.changedJobs);
     }
-    return { jobs: planned.length, nextPassAt: earliest(planned), now };
+    return { jobs: planned.length, nextPassAt: left > 0 ? now : earliest(planned), now };
   }
 
-  private async postpone(job: JobFacts, error: unknown): Promise<void> {
-    this.onPlanError(job, error);
+  private planAll(jobs: readonly JobFacts[], now: Date): Planned[] {
+    const { usedMs = threadMs } = this.options;
+    const endMs = usedMs() + PASS_BUDGET_MS;
+    const planned: Planned[] = [];
+    for (const job of jobs) {
+      planned.push(this.plan(job, now));
+      if (usedMs() >= endMs) break;
+    }
+    return planned;
+  }
+
+  private async postpone(job: ClaimedJob, error: unknown): Promise<void> {
+    this.options.onPlanError(job, error);
     await this.database.query(POSTPONE, [job.id, POISONED_PAUSE_SECONDS]);
   }
 
   private plan(job: JobFacts, now: Date): Planned {
     try {
-      return { job, plan: planJob(job, now) };
+      const { usedMs = threadMs } = this.options;
+      const beganMs = usedMs();
+      const plan = planJob(job, now);
+      const tookMs = usedMs() - beganMs;
+      if (tookMs <= PLAN_BUDGET_MS) return { job, plan };
+      throw new Error(`its plan took ${Math.round(tookMs)} ms of the processor, ${PLAN_BUDGET_MS} ms are allowed`);
     } catch (error) {
-      this.onPlanError(job, error);
+      this.options.onPlanError(job, error);
       const { status, activeDeploymentId } = job;
       const nextPassAt = new Date(now.getTime() + POISONED_PAUSE_SECONDS * 1000);
       const nothing = { deployments: [], attempts: [], newAttempts: [], orders: [] };
@@ -95,9 +143,20 @@ export class JobPass {
 
 const POSTPONE = `UPDATE jobs SET next_pass_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1`;
 
-/** Data exceptions and violated constraints: https://www.postgresql.org/docs/current/errcodes-appendix.html */
-function isAboutAValue(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && /^2[23]...$/.test(String(error.code));
+/**
+ * Data exceptions, violated constraints, limits of a program, and what took too long: a statement, a transaction, or we
+ * ourselves in between. https://www.postgresql.org/docs/current/errcodes-appendix.html
+ */
+function mayBeOneJobs(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  // Neither has a code: a value that is too large for us, and pg's own query_timeout.
+  if (error instanceof RangeError || error.message === 'Query read timeout') return true;
+  return 'code' in error && /^(2[23]...|54...|57014|25P03|25P04)$/.test(String(error.code));
+}
+
+function threadMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
 }
 
 function earliest(planned: readonly Planned[]): Date | null {

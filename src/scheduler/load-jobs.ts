@@ -1,4 +1,6 @@
+import { MOST_ANSWER_BYTES, NO_ANSWER, type OrderAnswer, readAnswer } from '../docker/order-answer.js';
 import type { Queryable } from '../database/database.js';
+import { definitionOf, type StoredDefinition } from '../jobs/stored-definition.js';
 import {
   ORDER_PURPOSES,
   type AttemptFacts,
@@ -7,30 +9,50 @@ import {
   type InstanceFacts,
   type JobFacts,
   type OrderFacts,
+  type OrderPurpose,
   type VerdictFacts,
-} from './plan-facts.js';
+} from './plan/plan-facts.js';
 
 const WAITS = 8;
-const PURPOSES = ORDER_PURPOSES.filter((purpose) => purpose !== 'wait' && purpose !== 'inspect-container');
+/** Asked for again and again while a container runs: only the latest count. */
+const REPEATED: readonly OrderPurpose[] = ['wait', 'inspect-container', 'inspect-exit'];
+const PURPOSES = ORDER_PURPOSES.filter((purpose) => !REPEATED.includes(purpose));
 const ENDED_ATTEMPTS = 20;
 
 type JobRow = Pick<JobFacts, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId' | 'latestStatus'> & {
   lingeringInstances: number;
 };
-type DeploymentRow = Omit<DeploymentFacts, 'attempts' | 'endedAttempts'> & { jobId: string };
+type DeploymentRow = Omit<DeploymentFacts, 'attempts' | 'endedAttempts' | 'definition'> & {
+  jobId: string;
+  definition: StoredDefinition;
+};
 type AttemptRow = Omit<AttemptFacts, 'instance' | 'orders' | 'verdict'> & {
   deploymentId: string;
   instance: InstanceRow | null;
   verdict: VerdictRow | null;
 };
 type EndedRow = EndedAttemptFacts & { deploymentId: string };
-type OrderRow = OrderFacts & { attemptId: string };
+type OrderRow = Omit<OrderFacts, 'answer'> & {
+  attemptId: string;
+  answer: OrderAnswer | null;
+  /** Of an answer that was stored by a version that did not read it. */
+  unread: Uint8Array | null;
+};
 // Inside a JSON object Postgres writes times as text.
 type InstanceRow = Omit<InstanceFacts, 'assignedAt' | 'unreachableAt'> & {
   assignedAt: string;
   unreachableAt: string | null;
 };
 type VerdictRow = Omit<VerdictFacts, 'at'> & { at: string };
+
+export type ClaimedJob = Pick<JobFacts, 'id' | 'name'>;
+
+export type ClaimOptions = {
+  /** Only these, by id. */
+  readonly among?: readonly string[] | null;
+  /** Told before anything else of them is loaded. */
+  readonly onClaimed?: (jobs: readonly ClaimedJob[]) => void;
+};
 
 /**
  * Locks up to `limit` due jobs and loads everything their plans need, in a fixed number of statements. `now` is taken
@@ -40,8 +62,10 @@ export async function claimJobs(
   transaction: Queryable,
   cluster: string,
   limit: number,
+  { among = null, onClaimed = () => undefined }: ClaimOptions = {},
 ): Promise<{ now: Date; jobs: JobFacts[]; lagsMs: number[] }> {
-  const claimed = await transaction.prepared<{ id: string; lagMs: number }>('claim-jobs', CLAIM, [limit]);
+  const claimed = await transaction.prepared<ClaimedJob & { lagMs: number }>('claim-jobs', CLAIM, [limit, among]);
+  onClaimed(claimed);
   const jobIds = claimed.map(({ id }) => id);
   if (jobIds.length === 0) return { now: new Date(0), jobs: [], lagsMs: [] };
 
@@ -51,7 +75,12 @@ export async function claimJobs(
   const attempts = await transaction.prepared<AttemptRow>('load-attempts', ATTEMPTS, [deploymentIds]);
   const ended = await transaction.prepared<EndedRow>('load-ended', ENDED, [deploymentIds, ENDED_ATTEMPTS]);
   const attemptIds = attempts.map(({ id }) => id);
-  const orders = await transaction.prepared<OrderRow>('load-orders', ORDERS, [attemptIds, PURPOSES, WAITS]);
+  const orders = await transaction.prepared<OrderRow>('load-orders', ORDERS, [
+    attemptIds,
+    PURPOSES,
+    WAITS,
+    MOST_ANSWER_BYTES,
+  ]);
 
   const ordersOf = Map.groupBy(orders, ({ attemptId }) => attemptId);
   const attemptsOf = Map.groupBy(attempts, ({ deploymentId }) => deploymentId);
@@ -65,16 +94,21 @@ export async function claimJobs(
       cluster,
       deployments: (deploymentsOf.get(job.id) ?? []).map((deployment) => ({
         ...deployment,
+        definition: definitionOf(deployment.definition),
         endedAttempts: (endedOf.get(deployment.id) ?? []).toReversed(),
         attempts: (attemptsOf.get(deployment.id) ?? []).map((attempt) => ({
           ...attempt,
           instance: attempt.instance && instanceOf(attempt.instance),
           verdict: attempt.verdict && { ...attempt.verdict, at: new Date(attempt.verdict.at) },
-          orders: ordersOf.get(attempt.id) ?? [],
+          orders: (ordersOf.get(attempt.id) ?? []).map(orderOf),
         })),
       })),
     })),
   };
+}
+
+function orderOf({ answer, unread, ...order }: OrderRow): OrderFacts {
+  return { ...order, answer: answer ?? (unread ? readAnswer(order.purpose, unread) : NO_ANSWER) };
 }
 
 function instanceOf(row: InstanceRow): InstanceFacts {
@@ -87,8 +121,8 @@ function instanceOf(row: InstanceRow): InstanceFacts {
 
 // NO KEY UPDATE, so that inserting a deployment (which locks the job's key) need not wait for a pass.
 const CLAIM = `
-  SELECT id, extract(epoch FROM clock_timestamp() - next_pass_at)::float8 * 1000 AS "lagMs" FROM jobs
-  WHERE next_pass_at <= clock_timestamp()
+  SELECT id, name, extract(epoch FROM clock_timestamp() - next_pass_at)::float8 * 1000 AS "lagMs" FROM jobs
+  WHERE next_pass_at <= clock_timestamp() AND ($2::uuid[] IS NULL OR id = ANY($2))
   ORDER BY next_pass_at
   LIMIT $1
   FOR NO KEY UPDATE SKIP LOCKED`;
@@ -145,27 +179,39 @@ const ATTEMPTS = `
 const ENDED = `
   SELECT e.* FROM unnest($1::uuid[]) AS d(id)
   CROSS JOIN LATERAL (
-    SELECT deployment_id AS "deploymentId", number, reason, message, counted, healthy_at AS "healthyAt", ended_at AS "endedAt"
-    FROM attempts
+    SELECT deployment_id AS "deploymentId", number, reason, message, counted, healthy_at AS "healthyAt", ended_at AS "endedAt",
+      (SELECT max(o.answered_at) FROM orders o
+       WHERE o.attempt_id = a.id AND o.purpose = 'watch-spot' AND o.result_status = 200) AS "noticedAt"
+    FROM attempts a
     WHERE deployment_id = d.id AND phase = 'ended'
     ORDER BY number DESC
     LIMIT $2
   ) e`;
 
-// The planner asks for five exits, three failures and the order that is open: no more than these of the exit watch, and the last look. An
-// image's pull and description are most of all bytes, and of no use once the container was created.
+// The planner asks for eight exits, three failures and the order that is open: no more than these of the exit watch, and the last look. An
+// image's pull and description are of no use once the container was created, nor are its last lines once they are with their deployment.
 const ORDERS = `
   SELECT a.id AS "attemptId", o.number, o.purpose, o.created_at AS "createdAt", o.taken_at AS "takenAt",
     o.answered_at AS "answeredAt", o.result_status AS status, o.result_error AS error, o.probe_state AS "probeState",
-    CASE WHEN o.purpose IN ('pull', 'inspect-image') AND a.phase NOT IN ('waiting', 'assigned', 'pulling')
-      THEN NULL ELSE o.result_body END AS body
+    CASE WHEN NOT u.is_used THEN NULL ELSE o.answer END AS answer,
+    CASE WHEN u.is_used AND o.answer IS NULL
+      THEN substring(o.result_body FROM greatest(1, octet_length(o.result_body) - $4 + 1)) END AS unread
   FROM attempts a
   CROSS JOIN LATERAL (
     (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = ANY($2))
     UNION ALL
     (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = 'wait' ORDER BY x.number DESC LIMIT $3)
     UNION ALL
+    (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = 'inspect-exit' ORDER BY x.number DESC LIMIT $3)
+    UNION ALL
     (SELECT * FROM orders x WHERE x.attempt_id = a.id AND x.purpose = 'inspect-container' ORDER BY x.number DESC LIMIT 1)
   ) o
+  CROSS JOIN LATERAL (
+    SELECT CASE
+      WHEN o.purpose IN ('pull', 'inspect-image') THEN a.phase IN ('waiting', 'assigned', 'pulling')
+      WHEN o.purpose = 'logs' THEN a.phase <> 'stopping'
+      ELSE true
+    END AS is_used
+  ) u
   WHERE a.id = ANY($1)
   ORDER BY a.id, o.number`;

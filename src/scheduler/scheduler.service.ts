@@ -6,22 +6,19 @@ import { Heartbeats } from '../process/heartbeats.js';
 import { Loop } from '../process/loop.js';
 import { BATCH_SIZE, JobPass } from './job-pass.js';
 import { linesOf } from './event-lines.js';
-import { Retention } from './retention.js';
+import { warningsOf } from './unlisted-amis.js';
 
 /** The net under lost wake-ups: due jobs are looked for at least this often. */
 const POLL_MS = 1_000;
 const HEARTBEAT = 'job-pass';
 const HEARTBEAT_MAX_AGE_MS = 45_000;
-const RETENTION_EVERY_MS = 10 * 60_000;
 
-/** Runs job passes, woken by signals, by the next wake-up it knows of, and once a second; and deletes what is too old. */
+/** Runs job passes, woken by signals, by the next wake-up it knows of, and once a second. */
 @Injectable()
 export class SchedulerService implements OnApplicationBootstrap, OnApplicationShutdown {
   private readonly logger = new Logger('Scheduler');
   private readonly pass: JobPass;
-  private readonly retention: Retention;
   private readonly passes: Loop;
-  private readonly cleaning: Loop;
   private leaveSignals: () => void = () => undefined;
 
   constructor(
@@ -30,21 +27,18 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     private readonly signals: Signals,
     private readonly heartbeats: Heartbeats,
   ) {
-    this.pass = new JobPass(
-      database,
-      signals,
-      config.cluster,
-      (job, error) =>
+    this.pass = new JobPass(database, signals, config.cluster, {
+      onPlanError: (job, error) =>
         this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
-      (planned, events) => {
+      onChanged: (planned, events) => {
+        this.heartbeats.beat(HEARTBEAT);
         for (const line of linesOf(planned, events)) this.logger.log(line);
+        for (const line of warningsOf(planned, config.fleet)) this.logger.warn(line);
       },
-    );
-    this.retention = new Retention(database, config.retentionDays, config.eventsRetentionDays);
+    });
     const onError = (name: string, error: unknown, pauseMs: number): void =>
       this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
     this.passes = new Loop({ name: 'job-pass', run: () => this.runPass(), onError });
-    this.cleaning = new Loop({ name: 'retention', run: () => this.clean(), onError });
   }
 
   onApplicationBootstrap(): void {
@@ -52,12 +46,11 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     this.heartbeats.expect(HEARTBEAT, HEARTBEAT_MAX_AGE_MS);
     this.leaveSignals = this.signals.on('jobs', () => this.passes.wake());
     this.passes.start();
-    this.cleaning.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
     this.leaveSignals();
-    await Promise.all([this.passes.stop(), this.cleaning.stop()]);
+    await this.passes.stop();
     this.heartbeats.forget(HEARTBEAT);
   }
 
@@ -67,11 +60,5 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     this.heartbeats.beat(HEARTBEAT);
     if (jobs === BATCH_SIZE) return 0;
     return nextPassAt ? Math.min(POLL_MS, Math.max(0, nextPassAt.getTime() - now.getTime())) : POLL_MS;
-  }
-
-  private async clean(): Promise<number> {
-    const deleted = await this.retention.run();
-    if (Object.values(deleted).some((count) => count > 0)) this.logger.log({ message: 'old rows deleted', ...deleted });
-    return RETENTION_EVERY_MS;
   }
 }

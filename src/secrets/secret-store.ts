@@ -1,7 +1,7 @@
 import type { Queryable } from '../database/database.js';
-import { type Keys, seal, unseal } from '../database/sealed.js';
+import { type Keys, seal, unseal } from './sealed.js';
 import { Problem, type ProblemError } from '../http/problem.js';
-import { summarize } from '../http/validation-errors.js';
+import { summarize, toPointer } from '../http/validation-errors.js';
 import { findSecretFaults, mergeSecrets, type SecretsPatch, type SecretValues } from './secret-values.js';
 
 /** Which of its versions a job or a deployment refers to, and the names in it. Null: none. */
@@ -78,7 +78,7 @@ function checked(ref: SecretsRef, values: SecretValues, env: Readonly<Record<str
   const faults = findSecretFaults(ref.names, values, env);
   if (faults.length === 0) return ref;
   const errors: ProblemError[] = faults.map(({ name, detail }) => ({
-    pointer: name === undefined ? '#/secrets' : `#/secrets/${name}`,
+    pointer: toPointer(name === undefined ? ['secrets'] : ['secrets', name]),
     detail,
   }));
   throw new Problem('invalid-request', summarize(errors), { errors });

@@ -2,8 +2,8 @@ import { ROOT_CONTEXT, type SpanContext, SpanKind, SpanStatusCode, type Tracer }
 import { type Sampler, SamplingDecision } from '@opentelemetry/sdk-trace';
 import { isEnded } from '../deployments/deployment-status.js';
 import { jobPlans } from '../scheduler/job-pass.js';
-import { movedBy } from '../scheduler/plan-changes.js';
-import type { DeploymentFacts, JobFacts } from '../scheduler/plan-facts.js';
+import { movedBy } from '../scheduler/plan/plan-changes.js';
+import type { DeploymentFacts, JobFacts } from '../scheduler/plan/plan-facts.js';
 import { type ChosenIds, contextOf, deploymentSpanId, deploymentTraceId, spanContextOf } from './span-ids.js';
 
 export type DeploymentTracing = { readonly tracer: Tracer; readonly ids: ChosenIds; readonly sampler: Sampler };

@@ -1,5 +1,5 @@
 import type { Database, Queryable } from '../database/database.js';
-import type { Keys } from '../database/sealed.js';
+import type { Keys } from '../secrets/sealed.js';
 import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
 import { Occurrence } from '../process/observation.js';

@@ -1,9 +1,9 @@
 import { Controller, Get, Param, Post, Query, Res } from '@nestjs/common';
 import { ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { Endpoint } from '../http/endpoint.decorator.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { LOCATION } from '../jobs/job-docs.js';
 import { DeliveriesService } from './deliveries.service.js';
@@ -28,6 +28,7 @@ export class DeliveriesController {
   @Post('ping')
   @ApiParam(ID)
   @Endpoint({
+    operationId: 'Deliveries_ping',
     access: 'deployer',
     scope: 'filtered',
     summary: 'Send a test delivery',
@@ -52,6 +53,7 @@ export class DeliveriesController {
   @Get('deliveries')
   @ApiParam(ID)
   @Endpoint({
+    operationId: 'Deliveries_list',
     access: 'deployer',
     scope: 'filtered',
     summary: 'List deliveries of a webhook, newest first',
@@ -73,6 +75,7 @@ export class DeliveriesController {
   @ApiParam(ID)
   @ApiParam(DELIVERY_ID)
   @Endpoint({
+    operationId: 'Deliveries_get',
     access: 'deployer',
     scope: 'filtered',
     summary: 'Get a delivery',
@@ -93,6 +96,7 @@ export class DeliveriesController {
   @ApiParam(ID)
   @ApiParam(DELIVERY_ID)
   @Endpoint({
+    operationId: 'Deliveries_redeliver',
     access: 'deployer',
     scope: 'filtered',
     summary: 'Deliver once more',

@@ -1,17 +1,25 @@
 import { Injectable } from '@nestjs/common';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller, Scope } from '../http/caller.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
 import type { EventType } from '../events/event-types.js';
-import { decodeCursor, exactTimeSql, type Page, TimeCursor, toPage } from '../http/pagination.js';
+import { decodeCursor, exactTimeSql, type Page, type Paged, pageSql, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
 import type { DeliveryStatus } from './webhook-delivery.entity.js';
-import { findWebhook, UUID } from './webhooks.service.js';
+import { MAY_BE_SENT, mayTellSql, PING_TYPE } from './delivery-statements.js';
+import { findWebhook, holdWebhook, UUID } from './webhooks.service.js';
 
-/** Deliveries as clients see them, and those they ask for. */
+/** Of one webhook, in a minute: each is a row for a week. */
+const MOST_PINGS = 10;
+const PINGS_SECONDS = 60;
+
+/**
+ * Deliveries as clients see them, and those they ask for. Of a webhook that a caller may see there may be deliveries it
+ * may not: those from before an admin narrowed it.
+ */
 @Injectable()
 export class DeliveriesService {
   constructor(
@@ -24,23 +32,32 @@ export class DeliveriesService {
     const { limit, cursor, status = null } = query;
     await findWebhook(this.database, webhookId, caller);
     const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
-    const values = [webhookId, status, before, id, limit + 1];
-    const rows = await this.database.query<DeliveryRow>(LIST, values);
+    const values = [webhookId, ...sightOf(caller), status, before, id, limit + 1];
+    const rows = await this.database.query<Paged<DeliveryRow>>(LIST, values);
     return toPage(rows, limit, (row) => [row.exact_created_at, row.id], toDelivery);
   }
 
   /** @throws Problem webhook-not-found, delivery-not-found */
   async get(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     await findWebhook(this.database, webhookId, caller);
-    const [row] = UUID.test(id) ? await this.database.query<DeliveryRow>(GET, [webhookId, id]) : [];
+    const [row] = UUID.test(id) ? await this.database.query<DeliveryRow>(GET, [webhookId, ...sightOf(caller), id]) : [];
     return toDelivery(row ?? notFound());
   }
 
-  /** A delivery that tells of nothing. @throws Problem webhook-not-found, webhook-disabled */
+  /** A delivery that tells of nothing. @throws Problem webhook-not-found, webhook-disabled, too-many-requests */
   async ping(webhookId: string, caller: Caller): Promise<DeliveryResponse> {
     return await this.#send(webhookId, caller, async (transaction) => {
       const body = JSON.stringify(pingOf(webhookId));
-      const [row] = await transaction.query<DeliveryRow>(PING, [webhookId, body]);
+      const [row] = await transaction.query<DeliveryRow>(PING, [webhookId, body, MOST_PINGS, PINGS_SECONDS]);
+      if (!row) {
+        throw new Problem(
+          'too-many-requests',
+          `A webhook may be pinged ${MOST_PINGS} times in ${PINGS_SECONDS} seconds.`,
+          {
+            retryAfterSeconds: PINGS_SECONDS,
+          },
+        );
+      }
       await tell(transaction, 'webhook.pinged', { webhook: webhookId });
       return row;
     });
@@ -49,7 +66,11 @@ export class DeliveriesService {
   /** The same id and body once more; one that is on its way already stays so. @throws Problem */
   async redeliver(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     return await this.#send(webhookId, caller, async (transaction) => {
-      const [row] = UUID.test(id) ? await transaction.query<DeliveryRow>(REDELIVER, [webhookId, id]) : [];
+      const values = [webhookId, ...sightOf(caller), id];
+      const [row] = UUID.test(id) ? await transaction.query<DeliveryRow>(REDELIVER, values) : [];
+      if (!row && UUID.test(id) && (await transaction.query(GET, values)).length > 0) {
+        throw new Problem('conflict', 'The webhook is not for this event any more, so its receiver is not told of it.');
+      }
       if (row) await tell(transaction, 'webhook.redelivered', { webhook: webhookId, delivery: id });
       return row;
     });
@@ -61,13 +82,18 @@ export class DeliveriesService {
     write: (transaction: Queryable) => Promise<DeliveryRow | undefined>,
   ): Promise<DeliveryResponse> {
     const delivery = await this.database.transaction(async (transaction) => {
-      const { enabled } = await findWebhook(transaction, webhookId, caller);
+      const { enabled } = await holdWebhook(transaction, webhookId, caller);
       if (!enabled) throw new Problem('webhook-disabled', 'Nothing is sent while the webhook is disabled.');
       return toDelivery((await write(transaction)) ?? notFound());
     });
     this.signals.send('webhooks');
     return delivery;
   }
+}
+
+/** $2 and $3 of what asks for deliveries. */
+function sightOf({ scope, role }: Caller): [scope: Scope, isAdmin: boolean] {
+  return [scope, role === 'admin'];
 }
 
 async function tell(transaction: Queryable, type: EventType, data: { webhook: string; delivery?: string }) {
@@ -79,7 +105,7 @@ function pingOf(webhookId: string) {
   return {
     position: null,
     at: new Date().toISOString(),
-    type: 'webhook.ping',
+    type: PING_TYPE,
     job: null,
     deployment: null,
     attempt: null,
@@ -132,18 +158,29 @@ const COLUMNS = `
   id, position, type, job, status, attempts, fault, answer_status, latency_ms, attempted_at, next_attempt_at,
   created_at, ${exactTimeSql('created_at')} AS exact_created_at, settled_at`;
 
-const LIST = `
-  SELECT ${COLUMNS} FROM webhook_deliveries
-  WHERE webhook_id = $1 AND ($2::text IS NULL OR status = $2)
-    AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
-  ORDER BY created_at DESC, id DESC LIMIT $5`;
+const VISIBLE = mayTellSql('$2', '$3::boolean');
 
-const GET = `SELECT ${COLUMNS} FROM webhook_deliveries WHERE webhook_id = $1 AND id = $2`;
+const LIST = pageSql(
+  `SELECT ${COLUMNS} FROM webhook_deliveries d
+  WHERE webhook_id = $1 AND ${VISIBLE} AND ($4::text IS NULL OR status = $4)
+    AND ($5::timestamptz IS NULL OR (created_at, id) < ($5::timestamptz, $6::uuid))
+  ORDER BY created_at DESC, id DESC LIMIT $7`,
+  'exact_created_at DESC, id DESC',
+);
+
+const GET = `SELECT ${COLUMNS} FROM webhook_deliveries d WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4`;
 
 const PING = `
-  INSERT INTO webhook_deliveries (id, webhook_id, type, body) VALUES (gen_random_uuid(), $1, 'webhook.ping', $2) RETURNING ${COLUMNS}`;
+  INSERT INTO webhook_deliveries (id, webhook_id, type, body)
+  SELECT gen_random_uuid(), $1::uuid, '${PING_TYPE}', $2
+  WHERE (
+    SELECT count(*) FROM webhook_deliveries
+    WHERE webhook_id = $1 AND type = '${PING_TYPE}' AND created_at > clock_timestamp() - make_interval(secs => $4)
+  ) < $3
+  RETURNING ${COLUMNS}`;
 
 const REDELIVER = `
-  UPDATE webhook_deliveries SET
+  UPDATE webhook_deliveries d SET
     queued = queued AND status = 'pending', status = 'pending', settled_at = NULL
-  WHERE webhook_id = $1 AND id = $2 RETURNING ${COLUMNS}`;
+  WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4
+    AND EXISTS (SELECT FROM webhooks w WHERE w.id = $1 AND ${MAY_BE_SENT}) RETURNING ${COLUMNS}`;

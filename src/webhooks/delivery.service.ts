@@ -1,5 +1,6 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
+import { whileAway } from '../database/connect.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Loop } from '../process/loop.js';
@@ -52,7 +53,10 @@ export class DeliveryService implements OnApplicationBootstrap, OnApplicationShu
 
   async onApplicationBootstrap(): Promise<void> {
     if (this.config.role === 'api') return;
-    await this.queue.start();
+    await whileAway(
+      () => this.queue.start(),
+      (message) => this.logger.warn(message),
+    );
     this.hasStarted = true;
     const wake = (): void => this.loops.fanOut.wake();
     this.leaveSignals = [this.signals.on('events', wake), this.signals.on('webhooks', wake)];

@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { writeCertificate } from '../../local/cloud/certificate.ts';
+import { writeCertificate } from '../agent-keys/certificate.js';
 import { parseAllowed } from './address-rules.js';
 import { createPost, type PostOptions } from './post.js';
 import { createResolve } from './resolve-name.js';

@@ -1,4 +1,4 @@
-import { type Keys, seal, unseal } from '../database/sealed.js';
+import { type Keys, seal, unseal } from '../secrets/sealed.js';
 
 /** What binds a sealed secret to its webhook. */
 export function contextOf(webhookId: string): string {

@@ -1,11 +1,11 @@
 import { Body, Controller, Delete, Get, Headers, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiConsumes, ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import type { Caller } from '../auth/access-rules.js';
+import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { Endpoint } from '../http/endpoint.decorator.js';
+import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
-import { etagOf, versionsOf } from '../jobs/etag.js';
+import { etagOf, versionsOf } from '../http/etag.js';
 import { BODY_PROBLEMS, LOCATION } from '../jobs/job-docs.js';
 import { ETAG, ID, IF_MATCH } from './webhook-docs.js';
 import {
@@ -29,6 +29,7 @@ export class WebhooksController {
 
   @Post()
   @Endpoint({
+    operationId: 'Webhooks_create',
     access: 'deployer',
     scope: 'filtered',
     summary: 'Make a webhook',
@@ -52,6 +53,7 @@ export class WebhooksController {
 
   @Get()
   @Endpoint({
+    operationId: 'Webhooks_list',
     access: 'deployer',
     scope: 'filtered',
     summary: 'List webhooks, newest first',
@@ -70,6 +72,7 @@ export class WebhooksController {
   @Get(':id')
   @ApiParam(ID)
   @Endpoint({
+    operationId: 'Webhooks_get',
     access: 'deployer',
     scope: 'filtered',
     summary: 'Get a webhook',
@@ -92,6 +95,7 @@ export class WebhooksController {
   @ApiHeader(IF_MATCH)
   @ApiConsumes('application/merge-patch+json', 'application/json')
   @Endpoint({
+    operationId: 'Webhooks_patch',
     access: 'deployer',
     scope: 'filtered',
     summary: 'Change, disable or enable a webhook',
@@ -115,6 +119,7 @@ export class WebhooksController {
   @ApiParam(ID)
   @ApiHeader(IF_MATCH)
   @Endpoint({
+    operationId: 'Webhooks_delete',
     access: 'deployer',
     scope: 'filtered',
     summary: 'Delete a webhook and its deliveries',
@@ -134,6 +139,7 @@ export class WebhooksController {
   @Post(':id/rotate-secret')
   @ApiParam(ID)
   @Endpoint({
+    operationId: 'Webhooks_rotateSecret',
     access: 'deployer',
     scope: 'filtered',
     summary: 'Replace the secret of a webhook',

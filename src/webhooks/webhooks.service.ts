@@ -1,15 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { type Caller, isInScope, type Scope } from '../auth/access-rules.js';
+import { isInScope } from '../auth/access-rules.js';
+import type { Caller, Scope } from '../http/caller.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
 import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
 import type { EventType } from '../events/event-types.js';
-import { decodeCursor, exactTimeSql, type Page, TimeCursor, toPage } from '../http/pagination.js';
+import { decodeCursor, exactTimeSql, type Page, type Paged, pageSql, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem, type ProblemError } from '../http/problem.js';
 import { type Allowed, faultOfUrl, parseAllowed } from './address-rules.js';
-import { CANCEL_DELIVERIES } from './delivery-statements.js';
+import { CANCEL_DELIVERIES, CANCEL_FOREIGN_DELIVERIES } from './delivery-statements.js';
 import { makeSecret } from './signature.js';
 import { sealSecret } from './webhook-secrets.js';
 import type { DisabledReason } from './webhook.entity.js';
@@ -24,6 +25,10 @@ import type {
 
 /** Every event is matched with every webhook: a thousand times this would be felt, and nobody needs as many. */
 const MOST_WEBHOOKS = 100;
+/** Unless the token says otherwise: no scope is to use up what all of them share. */
+const MOST_OF_A_SCOPE = 10;
+/** Any number no other advisory lock of ours uses. */
+const LOCK = 7_246_015;
 
 export type Versioned<T> = { readonly webhook: T; readonly version: number };
 
@@ -52,8 +57,9 @@ export class WebhooksService {
     const sealed = sealSecret(this.keys, id, secret);
     const values = [id, url, description, events, jobs, enabled, sealed, caller.id, caller.role === 'admin'];
     return await this.database.transaction(async (transaction) => {
-      const [row] = await transaction.query<WebhookRow>(INSERT, [...values, MOST_WEBHOOKS]);
-      if (!row) throw new Problem('webhook-limit-reached', `There are ${MOST_WEBHOOKS} webhooks already.`);
+      await checkLimits(transaction, caller);
+      const [row] = await transaction.query<WebhookRow>(INSERT, values);
+      if (!row) throw new Error('a webhook was not written');
       await tell(transaction, 'webhook.created', row);
       return versioned(row, secret);
     });
@@ -62,7 +68,7 @@ export class WebhooksService {
   /** The newest first. */
   async list({ limit, cursor }: ListWebhooks, caller: Caller): Promise<Page<WebhookResponse>> {
     const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
-    const rows = await this.database.query<WebhookRow>(LIST, [...sightOf(caller), before, id, limit + 1]);
+    const rows = await this.database.query<Paged<WebhookRow>>(LIST, [...sightOf(caller), before, id, limit + 1]);
     return toPage(rows, limit, (row) => [row.exact_created_at, row.id], toWebhook);
   }
 
@@ -86,7 +92,7 @@ export class WebhooksService {
       const jobs = patch.jobs === undefined ? before.jobs : patch.jobs;
       const values = [id, url, description, events, jobs, enabled, patch.enabled === true, caller.role === 'admin'];
       const [row = notFound()] = await transaction.query<WebhookRow>(UPDATE, values);
-      if (!enabled) await transaction.query(CANCEL_DELIVERIES, [id]);
+      await transaction.query(enabled ? CANCEL_FOREIGN_DELIVERIES : CANCEL_DELIVERIES, [id]);
       await tell(transaction, 'webhook.changed', row);
       return versioned(row);
     });
@@ -130,6 +136,12 @@ export async function findWebhook(queryable: Queryable, id: string, caller: Call
   return row ?? notFound();
 }
 
+/** The same, and until the transaction ends it is neither deleted nor changed. @throws Problem webhook-not-found */
+export async function holdWebhook(transaction: Queryable, id: string, caller: Caller): Promise<WebhookRow> {
+  const [row] = UUID.test(id) ? await transaction.query<WebhookRow>(`${GET} FOR SHARE`, [...sightOf(caller), id]) : [];
+  return row ?? notFound();
+}
+
 type WebhookRow = {
   id: string;
   url: string;
@@ -156,6 +168,20 @@ async function lock(
   if (!row) return notFound();
   if (versions === null || versions.includes(row.version)) return row;
   throw new Problem('precondition-failed', 'The webhook has been changed since.');
+}
+
+/** From here to the end of the transaction nobody else makes one. @throws Problem webhook-limit-reached */
+async function checkLimits(transaction: Queryable, { scope, maxWebhooks }: Caller): Promise<void> {
+  await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+  const [count] = await transaction.query<{ all: number; own: number }>(COUNT, [scope]);
+  const own = maxWebhooks ?? (scope === null ? MOST_WEBHOOKS : MOST_OF_A_SCOPE);
+  if (count && count.all < MOST_WEBHOOKS && count.own < own) return;
+  const isFull = (count?.all ?? 0) >= MOST_WEBHOOKS;
+  const whose = isFull || scope === null ? 'in this cluster' : `for jobs whose names begin with ${scope.join(' or ')}`;
+  throw new Problem(
+    'webhook-limit-reached',
+    `There may be ${isFull ? MOST_WEBHOOKS : own} webhooks ${whose}: delete one.`,
+  );
 }
 
 /** In the transaction of the change. The URL stays out of it: in many of them there is a key. */
@@ -217,21 +243,25 @@ const COLUMNS = `
   ${exactTimeSql('created_at')} AS exact_created_at`;
 
 // All of its prefixes lie in the scope. What tells of everything an admin may see is for admins.
-const VISIBLE = `
-  ($2::boolean OR NOT is_for_admins OR jobs IS NOT NULL) AND ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
+const OF_SCOPE = `
+  ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM unnest(jobs) AS job
     WHERE NOT EXISTS (SELECT 1 FROM unnest($1::text[]) AS prefix WHERE starts_with(job, prefix)))))`;
+const VISIBLE = `($2::boolean OR NOT is_for_admins OR jobs IS NOT NULL) AND ${OF_SCOPE}`;
+
+const COUNT = `SELECT count(*)::int AS all, count(*) FILTER (WHERE ${OF_SCOPE})::int AS own FROM webhooks`;
 
 const INSERT = `
   INSERT INTO webhooks (id, url, description, events, jobs, enabled, sealed, created_by, is_for_admins)
-  SELECT $1::uuid, $2, $3, $4::text[], $5::text[], $6::boolean, $7::bytea, $8, $9::boolean
-  WHERE (SELECT count(*) FROM webhooks) < $10
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
   RETURNING ${COLUMNS}`;
 
-const LIST = `
-  SELECT ${COLUMNS} FROM webhooks
+const LIST = pageSql(
+  `SELECT ${COLUMNS} FROM webhooks
   WHERE ${VISIBLE} AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
-  ORDER BY created_at DESC, id DESC LIMIT $5`;
+  ORDER BY created_at DESC, id DESC LIMIT $5`,
+  'exact_created_at DESC, id DESC',
+);
 
 const GET = `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3`;
 

@@ -1,5 +1,6 @@
 # What the API's role may do, as JSON. No resources here: it can be evaluated without provider or account, and is, by
-# test/integration/terraform.spec.ts, which also compares it with the calls that src/aws makes.
+# test/integration/policy.spec.ts, which judges it by AWS's service authorization reference and by the calls that src/aws and
+# user-data.sh make.
 
 variable "partition" { type = string }
 variable "account_id" { type = string }
@@ -8,16 +9,28 @@ variable "name" { type = string }
 variable "job_subnet_ids" { type = list(string) }
 variable "job_security_group_ids" { type = list(string) }
 variable "job_role_arns" { type = list(string) }
+variable "job_ami_owners" { type = list(string) }
 variable "bucket" { type = string }
 variable "secrets_key" { type = string }
+variable "agent_keys_prefix" { type = string }
 variable "log_prefix" { type = string }
+variable "bucket_region" { type = string }
 variable "kms_key_arn" {
+  type    = string
+  default = null
+}
+variable "ebs_kms_key_arn" {
   type    = string
   default = null
 }
 variable "ecr_repository_arns" { type = list(string) }
 variable "data_volume_arn" {
-  description = "Volume this stack's instances hand to each other; null = none."
+  description = "Volume this stack's instances hand to each other, and take snapshots of; null = none."
+  type        = string
+  default     = null
+}
+variable "address_arn" {
+  description = "Elastic IP that follows whoever serves; null = none."
   type        = string
   default     = null
 }
@@ -32,10 +45,14 @@ locals {
   cluster_tag = "scheduler-api:cluster"
   # On what Terraform made: the API's own instances, never the jobs'.
   stack_tag = "scheduler-api:stack"
+  # On the snapshots that the scheduler made.
+  snapshot_tag = "scheduler-api:snapshot"
 
   ec2 = "arn:${var.partition}:ec2:${var.region}"
   own = "${local.ec2}:${var.account_id}"
   s3  = "arn:${var.partition}:s3:::${var.bucket}"
+  # Of the names of services, which China has of its own.
+  dns_suffix = var.partition == "aws-cn" ? "amazonaws.com.cn" : "amazonaws.com"
 
   launched = [for type in ["instance", "volume", "network-interface", "spot-instances-request"] : "${local.own}:${type}/*"]
 
@@ -47,12 +64,20 @@ locals {
       Resource = "*"
     },
     {
-      # What a launch uses but does not make. Images have no account: Amazon owns the default one.
+      # Whoever made an image is root on its instances. Images have no account in their ARN: their owner is a condition.
+      Sid       = "LaunchImages"
+      Effect    = "Allow"
+      Action    = "ec2:RunInstances"
+      Resource  = "${local.ec2}::image/*"
+      Condition = { StringEquals = { "ec2:Owner" = var.job_ami_owners } }
+    },
+    {
+      # What else a launch uses but does not make.
       Sid    = "LaunchWith"
       Effect = "Allow"
       Action = "ec2:RunInstances"
       Resource = concat(
-        ["${local.ec2}::image/*", "${local.ec2}::snapshot/*"],
+        ["${local.ec2}::snapshot/*"],
         [for id in var.job_subnet_ids : "${local.own}:subnet/${id}"],
         [for id in var.job_security_group_ids : "${local.own}:security-group/${id}"],
       )
@@ -77,10 +102,14 @@ locals {
       Effect   = "Allow"
       Action   = "ec2:CreateTags"
       Resource = local.launched
-      Condition = { StringEquals = {
-        "ec2:CreateAction"                    = "RunInstances"
-        "aws:RequestTag/${local.cluster_tag}" = var.name
-      } }
+      Condition = {
+        StringEquals = {
+          "ec2:CreateAction"                    = "RunInstances"
+          "aws:RequestTag/${local.cluster_tag}" = var.name
+        }
+        # With the stack's tag it would count as the API's own: the data volume and the public address could go there.
+        "ForAllValues:StringEquals" = { "aws:TagKeys" = [local.cluster_tag, "scheduler-api:launch"] }
+      }
     },
     {
       # Never the cluster tag: whoever may set it could make any instance ours, and then end it.
@@ -103,12 +132,33 @@ locals {
     },
   ]
 
+  # An instance can be launched with a disk of any snapshot, and read it. Those of the account are none of an image that may
+  # be launched; where the account's own images may, it is Postgres's that are not to be read.
+  unread = [for condition in contains(var.job_ami_owners, var.account_id) ? [
+    for arn in compact([var.data_volume_arn]) : { "ec2:ParentVolume" = arn }
+    ] : [{ "ec2:Owner" = var.account_id }] : {
+    Sid       = "ReadNoDisks"
+    Effect    = "Deny"
+    Action    = "ec2:RunInstances"
+    Resource  = "${local.ec2}::snapshot/*"
+    Condition = { StringEquals = condition }
+  }]
+
+  # The first spot launch of an account makes the role that EC2 needs for all of them.
+  spot = [{
+    Sid       = "FirstSpotLaunch"
+    Effect    = "Allow"
+    Action    = "iam:CreateServiceLinkedRole"
+    Resource  = "arn:${var.partition}:iam::${var.account_id}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+    Condition = { StringEquals = { "iam:AWSServiceName" = "spot.amazonaws.com" } }
+  }]
+
   profiles = [for arns in [var.job_role_arns] : {
     Sid       = "GiveJobsTheirRole"
     Effect    = "Allow"
     Action    = "iam:PassRole"
     Resource  = arns
-    Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } }
+    Condition = { StringEquals = { "iam:PassedToService" = "ec2.${local.dns_suffix}" } }
   } if length(arns) > 0]
 
   storage = [
@@ -116,7 +166,7 @@ locals {
       Sid      = "ReadSecretsAndBundles"
       Effect   = "Allow"
       Action   = "s3:GetObject"
-      Resource = ["${local.s3}/${var.secrets_key}", "${local.s3}/bundles/*"]
+      Resource = ["${local.s3}/${var.secrets_key}", "${local.s3}/${var.agent_keys_prefix}*", "${local.s3}/bundles/*"]
     },
     {
       Sid      = "ReadAndWriteLogs"
@@ -140,13 +190,42 @@ locals {
     },
   ]
 
+  # Of a Postgres of our own. Neither read nor deleted: whoever takes the API over takes no backup with it.
+  backups = [for volume in compact([var.data_volume_arn]) : {
+    Sid      = "KeepBackups"
+    Effect   = "Allow"
+    Action   = "s3:PutObject"
+    Resource = "${local.s3}/backups/${var.name}/*"
+  }]
+
   kms = [for arn in compact([var.kms_key_arn]) : {
     Sid       = "OpenTheBucket"
     Effect    = "Allow"
     Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
     Resource  = arn
-    Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+    Condition = { StringEquals = { "kms:ViaService" = "s3.${var.bucket_region}.${local.dns_suffix}" } }
   }]
+
+  # Disks that are encrypted with a key of the operator's own: EC2 takes a grant for as long as they are attached.
+  ebs_kms = flatten([for arn in compact([var.ebs_kms_key_arn]) : [
+    {
+      Sid       = "OpenDisks"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
+      Resource  = arn
+      Condition = { StringEquals = { "kms:ViaService" = "ec2.${var.region}.${local.dns_suffix}" } }
+    },
+    {
+      Sid      = "LendTheDisksKeyToEc2"
+      Effect   = "Allow"
+      Action   = "kms:CreateGrant"
+      Resource = arn
+      Condition = {
+        StringEquals = { "kms:ViaService" = "ec2.${var.region}.${local.dns_suffix}" }
+        Bool         = { "kms:GrantIsForAWSResource" = "true" }
+      }
+    },
+  ]])
 
   ecr = concat(
     [{
@@ -169,7 +248,7 @@ locals {
     {
       Sid      = "SeeVolumes"
       Effect   = "Allow"
-      Action   = "ec2:DescribeVolumes"
+      Action   = ["ec2:DescribeVolumes", "ec2:DescribeSnapshots"]
       Resource = "*"
     },
     {
@@ -199,13 +278,63 @@ locals {
     },
   ]])
 
+  # The scheduler's own, of the data volume. What others made of it is not the role's to delete.
+  snapshots = flatten([for volume in compact([var.data_volume_arn]) : [
+    {
+      Sid      = "SnapshotOfTheDataVolume"
+      Effect   = "Allow"
+      Action   = "ec2:CreateSnapshot"
+      Resource = volume
+    },
+    {
+      Sid      = "SnapshotTagged"
+      Effect   = "Allow"
+      Action   = "ec2:CreateSnapshot"
+      Resource = "${local.ec2}::snapshot/*"
+      Condition = {
+        StringEquals = { "aws:RequestTag/${local.stack_tag}" = var.name }
+        Null         = { "aws:RequestTag/${local.snapshot_tag}" = "false" }
+      }
+    },
+    {
+      # Never afterwards: whoever may tag could make any snapshot ours, and then delete it.
+      Sid      = "TagAtSnapshot"
+      Effect   = "Allow"
+      Action   = "ec2:CreateTags"
+      Resource = "${local.ec2}::snapshot/*"
+      Condition = { StringEquals = {
+        "ec2:CreateAction"                  = "CreateSnapshot"
+        "aws:RequestTag/${local.stack_tag}" = var.name
+      } }
+    },
+    {
+      Sid      = "DeleteOwnSnapshots"
+      Effect   = "Allow"
+      Action   = "ec2:DeleteSnapshot"
+      Resource = "${local.ec2}::snapshot/*"
+      Condition = {
+        StringEquals = { "aws:ResourceTag/${local.stack_tag}" = var.name }
+        Null         = { "aws:ResourceTag/${local.snapshot_tag}" = "false" }
+      }
+    },
+  ]])
+
+  address = [for arn in compact([var.address_arn]) : {
+    Sid       = "TakeThePublicAddress"
+    Effect    = "Allow"
+    Action    = "ec2:AssociateAddress"
+    Resource  = [arn, "${local.own}:instance/*"]
+    Condition = { StringEquals = { "aws:ResourceTag/${local.stack_tag}" = var.name } }
+  }]
+
   dns = [for record in [var.private_record] : {
     Sid      = "PointTheNameHere"
     Effect   = "Allow"
     Action   = "route53:ChangeResourceRecordSets"
     Resource = "arn:${var.partition}:route53:::hostedzone/${record.zone_id}"
     Condition = { "ForAllValues:StringEquals" = {
-      "route53:ChangeResourceRecordSetsNormalizedRecordNames" = [record.name]
+      # As Route 53 writes it.
+      "route53:ChangeResourceRecordSetsNormalizedRecordNames" = [trimsuffix(lower(record.name), ".")]
       "route53:ChangeResourceRecordSetsRecordTypes"           = ["A"]
       "route53:ChangeResourceRecordSetsActions"               = ["UPSERT"]
     } }
@@ -218,12 +347,19 @@ output "json" {
     # Lists of differing objects: concat would have to unify their types.
     Statement = [for text in concat(
       [for s in local.fleet : jsonencode(s)],
+      [for s in local.unread : jsonencode(s)],
+      [for s in local.spot : jsonencode(s)],
       [for s in local.profiles : jsonencode(s)],
       [for s in local.storage : jsonencode(s)],
+      [for s in local.backups : jsonencode(s)],
       [for s in local.kms : jsonencode(s)],
+      [for s in local.ebs_kms : jsonencode(s)],
       [for s in local.ecr : jsonencode(s)],
       [for s in local.hand_over : jsonencode(s)],
+      [for s in local.snapshots : jsonencode(s)],
+      [for s in local.address : jsonencode(s)],
       [for s in local.dns : jsonencode(s)],
+      [for s in local.ssm : jsonencode(s)],
     ) : jsondecode(text)]
   })
 }

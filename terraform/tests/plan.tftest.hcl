@@ -6,19 +6,25 @@ mock_provider "aws" {
   override_during = plan
 
   mock_data "aws_partition" {
-    defaults = { partition = "aws" }
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
   }
   mock_data "aws_caller_identity" {
     defaults = { account_id = "123456789012" }
   }
   mock_data "aws_vpc" {
-    defaults = { id = "vpc-0aaaaaaaaaaaaaaaa", cidr_block = "172.31.0.0/16" }
+    defaults = { id = "vpc-0aaaaaaaaaaaaaaaa", cidr_block = "172.31.0.0/16", enable_dns_support = true, enable_dns_hostnames = true }
   }
   mock_data "aws_subnets" {
     defaults = { ids = ["subnet-0bbbbbbbbbbbbbbbb", "subnet-0aaaaaaaaaaaaaaaa"] }
   }
   mock_data "aws_subnet" {
     defaults = { id = "subnet-0aaaaaaaaaaaaaaaa", availability_zone = "us-west-2a" }
+  }
+  mock_data "aws_ec2_instance_type_offerings" {
+    defaults = { locations = ["us-west-2a"] }
+  }
+  mock_data "aws_route53_zone" {
+    defaults = { zone_id = "Z0PUBLIC" }
   }
   mock_data "aws_security_group" {
     defaults = { id = "sg-0ddddddddddddddddd" }
@@ -28,6 +34,15 @@ mock_provider "aws" {
   }
   mock_data "aws_iam_policy_document" {
     defaults = { json = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  }
+  mock_resource "aws_eip" {
+    defaults = { id = "eipalloc-0aaaaaaaaaaaaaaaa", public_ip = "203.0.113.20", arn = "arn:aws:ec2:us-west-2:123456789012:elastic-ip/eipalloc-0aaaaaaaaaaaaaaaa" }
+  }
+  mock_resource "aws_acm_certificate" {
+    defaults = {
+      arn                       = "arn:aws:acm:us-west-2:123456789012:certificate/made"
+      domain_validation_options = [{ domain_name = "a", resource_record_name = "_a.example.com", resource_record_type = "CNAME", resource_record_value = "_b.acm" }]
+    }
   }
   mock_resource "aws_ebs_volume" {
     defaults = { id = "vol-0123456789abcdef0", arn = "arn:aws:ec2:us-west-2:123456789012:volume/vol-0123456789abcdef0" }
@@ -71,7 +86,7 @@ run "default" {
     error_message = "IMDSv2 and encrypted disks"
   }
   assert {
-    condition     = aws_instance.api.user_data_replace_on_change && length(aws_instance.api.user_data) < 16384
+    condition     = aws_instance.api.user_data_replace_on_change && length(aws_instance.api.user_data_base64) < 16384 * 4 / 3
     error_message = "user data replaces the instance, and EC2 takes it"
   }
   assert {
@@ -83,24 +98,46 @@ run "default" {
     error_message = "port 80 is open to allowed_cidrs"
   }
   assert {
-    condition     = aws_vpc_security_group_ingress_rule.agents.from_port == 80 && aws_vpc_security_group_ingress_rule.agents.cidr_ipv4 == null
+    condition     = aws_vpc_security_group_ingress_rule.agents_tls.from_port == 8443 && aws_vpc_security_group_ingress_rule.agents_tls.cidr_ipv4 == null
     error_message = "agents get through"
   }
   assert {
-    condition     = aws_route53_record.api[0].name == "api.scheduler.internal" && one(aws_route53_record.api[0].records) == "172.31.0.10" && output.agent_url == "http://api.scheduler.internal"
-    error_message = "agents call a private name"
+    condition     = aws_route53_record.api.name == "api.scheduler.internal" && one(aws_route53_record.api.records) == "172.31.0.10" && output.agent_url == "https://api.scheduler.internal:8443"
+    error_message = "agents call a private name, by TLS"
   }
   assert {
-    condition     = output.instance_id == "i-0aaaaaaaaaaaaaaaa" && output.public_ip == "203.0.113.10" && output.url == "http://203.0.113.10"
-    error_message = "outputs"
+    condition     = output.instance_id == "i-0aaaaaaaaaaaaaaaa" && output.public_ip == "203.0.113.20" && output.url == "http://203.0.113.20"
+    error_message = "outputs: the address is the one that outlives the instance"
   }
   assert {
-    condition     = strcontains(aws_instance.api.user_data, "ALLOWED_SUBNETS=subnet-0aaaaaaaaaaaaaaaa,subnet-0bbbbbbbbbbbbbbbb\n") && strcontains(aws_instance.api.user_data, "ALLOWED_PROFILES=scheduler-job\n")
+    condition     = strcontains(module.user_data.text, "ALLOWED_SUBNETS=subnet-0aaaaaaaaaaaaaaaa,subnet-0bbbbbbbbbbbbbbbb\n") && strcontains(module.user_data.text, "ALLOWED_PROFILES=scheduler-job\n")
     error_message = "the API knows what jobs may name"
+  }
+  assert {
+    condition     = strcontains(output.policy, "ssm:UpdateInstanceInformation") && length(aws_iam_role_policy_attachment.ssm) == 0 && strcontains(module.user_data.text, "SSM_AGENT_URL='https://s3.us-west-2.amazonaws.com/amazon-ssm-us-west-2/latest'\n")
+    error_message = "operators get in by SSM"
   }
   assert {
     condition     = length(aws_db_instance.this) + length(aws_lb.this) == 0
     error_message = "neither RDS nor ALB unless asked for"
+  }
+}
+
+run "own_amis" {
+  command = plan
+
+  variables {
+    job_amis       = ["ami-0aaaaaaaaaaaaaaaa"]
+    job_ami_owners = ["111122223333"]
+  }
+
+  assert {
+    condition     = strcontains(module.user_data.text, "ALLOWED_AMIS=ecs-al2023,ecs-al2023-arm64,ami-0aaaaaaaaaaaaaaaa\n")
+    error_message = "jobs may name them"
+  }
+  assert {
+    condition     = [for s in jsondecode(output.policy).Statement : s.Condition.StringEquals["ec2:Owner"] if s.Sid == "LaunchImages"][0] == ["amazon", "111122223333"]
+    error_message = "the API may launch them"
   }
 }
 
@@ -113,13 +150,114 @@ run "alb" {
   }
 
   assert {
-    condition     = output.url == "https://scheduler.example.com" && output.agent_url == output.url && length(aws_route53_zone.private) == 0
-    error_message = "users and agents use https"
+    condition     = output.url == "https://scheduler.example.com" && output.agent_url == "https://api.scheduler.internal:8443" && aws_lb.this[0].internal
+    error_message = "users use https, and agents go on using their own name"
   }
   assert {
     condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.users : rule.from_port == 443]) && aws_vpc_security_group_ingress_rule.alb[0].from_port == 80
     error_message = "the door is the load balancer's"
   }
+}
+
+run "domain" {
+  command = plan
+
+  variables {
+    api_domain = "scheduler.example.com"
+  }
+
+  assert {
+    condition     = output.url == "https://scheduler.example.com" && !aws_lb.this[0].internal && data.aws_route53_zone.public[0].name == "example.com"
+    error_message = "a name of the account's zone is all it takes"
+  }
+  assert {
+    condition     = aws_route53_record.certificate[0].name == "_a.example.com" && aws_route53_record.alb[0].name == "scheduler.example.com"
+    error_message = "its records are made"
+  }
+}
+
+run "a_domain_or_a_certificate" {
+  command = plan
+
+  variables {
+    api_domain      = "scheduler.example.com"
+    certificate_arn = "arn:aws:acm:us-west-2:123456789012:certificate/a"
+    domain_name     = "scheduler.example.com"
+  }
+
+  expect_failures = [var.api_domain]
+}
+
+run "without_an_elastic_ip" {
+  command = plan
+
+  variables {
+    elastic_ip = false
+  }
+
+  assert {
+    condition     = length(aws_eip.api) == 0 && output.url == "http://203.0.113.10" && strcontains(module.user_data.text, "PUBLIC_URL=http://api.scheduler.internal'")
+    error_message = "the address is the instance's own"
+  }
+}
+
+run "a_zone_without_the_type" {
+  command = plan
+
+  override_data {
+    target = data.aws_ec2_instance_type_offerings.api
+    values = { locations = ["us-west-2d"] }
+  }
+
+  expect_failures = [data.aws_subnet.api]
+}
+
+run "a_vpc_without_names" {
+  command = plan
+
+  override_data {
+    target = data.aws_vpc.this
+    values = { id = "vpc-0aaaaaaaaaaaaaaaa", cidr_block = "172.31.0.0/16", enable_dns_support = true, enable_dns_hostnames = false }
+  }
+
+  expect_failures = [data.aws_vpc.this]
+}
+
+run "own_groups" {
+  command = plan
+
+  variables {
+    job_security_group_ids = ["sg-0123456789abcdef0"]
+  }
+
+  assert {
+    condition     = strcontains(module.user_data.text, "ALLOWED_SECURITY_GROUPS=sg-0aaaaaaaaaaaaaaaa,sg-0123456789abcdef0\n")
+    error_message = "jobs may name them"
+  }
+  assert {
+    condition     = contains([for s in jsondecode(output.policy).Statement : s.Resource if s.Sid == "LaunchWith"][0], "arn:aws:ec2:us-west-2:123456789012:security-group/sg-0123456789abcdef0") && aws_vpc_security_group_ingress_rule.agents_of_other_groups["sg-0123456789abcdef0"].from_port == 8443
+    error_message = "the API may launch with them, and their agents get through"
+  }
+}
+
+run "what_the_stack_decides_is_no_setting" {
+  command = plan
+
+  variables {
+    settings = { ALLOWED_SUBNETS = "subnet-0123456789abcdef0" }
+  }
+
+  expect_failures = [var.settings]
+}
+
+run "a_name_that_aws_keeps" {
+  command = plan
+
+  variables {
+    name = "internal"
+  }
+
+  expect_failures = [var.name]
 }
 
 run "rds" {
@@ -137,8 +275,24 @@ run "rds" {
     error_message = "a private, encrypted database that does not go by accident"
   }
   assert {
-    condition     = strcontains(aws_instance.api.user_data, "POSTGRES_HOST=db.example.com\n") && !strcontains(aws_instance.api.user_data, "not-a-real-one")
+    condition     = strcontains(module.user_data.text, "POSTGRES_HOST=db.example.com") && !strcontains(module.user_data.text, "not-a-real-one")
     error_message = "the instance knows the host, its user data not the password"
+  }
+}
+
+run "rds_after_a_volume" {
+  command = plan
+
+  variables {
+    database         = "rds"
+    rds_username     = "scheduler"
+    rds_password     = "not-a-real-one"
+    keep_data_volume = true
+  }
+
+  assert {
+    condition     = length(aws_ebs_volume.data) == 1 && strcontains(module.user_data.text, "DATA_VOLUME_ID=''\n") && !strcontains(output.policy, "MoveTheDataVolume")
+    error_message = "the volume stays, and no instance takes it"
   }
 }
 
@@ -149,6 +303,10 @@ run "managed_policies" {
     iam = "managed"
   }
 
+  assert {
+    condition     = aws_iam_role_policy_attachment.ssm[0].policy_arn == "arn:aws:iam::aws:policy/AmazonSSMManagedEC2InstanceDefaultPolicy"
+    error_message = "the SSM agent may work here, too"
+  }
   assert {
     condition     = length(aws_iam_role_policy.api) == 0 && length(aws_iam_role_policy_attachment.api) == 3 && length(aws_iam_role.job) == 0
     error_message = "no policy is made"
@@ -164,8 +322,44 @@ run "existing_profile" {
   }
 
   assert {
+    condition     = length(aws_iam_role_policy_attachment.ssm) == 0 && strcontains(output.policy, "ssm:UpdateInstanceInformation") && strcontains(module.user_data.text, "SSM_AGENT_URL='https:")
+    error_message = "the agent is installed, and the output says what it needs"
+  }
+  assert {
     condition     = length(aws_iam_role.api) + length(aws_iam_instance_profile.api) + length(aws_iam_role.job) == 0 && aws_instance.api.iam_instance_profile == "of-the-platform-team"
     error_message = "nothing is made in IAM"
+  }
+}
+
+run "china" {
+  command = plan
+
+  variables {
+    region = "cn-north-1"
+    iam    = "managed"
+  }
+
+  override_data {
+    target = data.aws_partition.current
+    values = { partition = "aws-cn", dns_suffix = "amazonaws.com.cn" }
+  }
+
+  assert {
+    condition     = aws_iam_role_policy_attachment.ssm[0].policy_arn == "arn:aws-cn:iam::aws:policy/AmazonSSMManagedEC2InstanceDefaultPolicy" && strcontains(module.user_data.text, "SSM_AGENT_URL='https://s3.cn-north-1.amazonaws.com.cn/amazon-ssm-cn-north-1/latest'\n")
+    error_message = "the SSM agent is of the partition and the region"
+  }
+}
+
+run "without_ssm" {
+  command = plan
+
+  variables {
+    ssm = false
+  }
+
+  assert {
+    condition     = !strcontains(output.policy, "ssm") && strcontains(module.user_data.text, "SSM_AGENT_URL=''\n")
+    error_message = "no agent, no permissions for it"
   }
 }
 

@@ -5,17 +5,41 @@ variable "name" { type = string }
 variable "region" { type = string }
 variable "bucket" { type = string }
 variable "secrets_key" { type = string }
+variable "secrets_version" {
+  description = "Read by nobody: another one makes another instance, which gets the secrets of now."
+  type        = string
+}
+variable "instance_type" {
+  description = "Read by nobody: another one makes another instance, where EC2 would stop this one for minutes to change it."
+  type        = string
+}
+variable "agent_keys_prefix" { type = string }
 variable "bundle_key" { type = string }
 variable "log_prefix" { type = string }
 variable "app_image" { type = string }
 variable "database" { type = string }
+variable "rds_authorities_url" { type = string }
 variable "data_volume_id" {
   type    = string
   default = null
 }
+variable "address_id" {
+  description = "Elastic IP that follows whoever serves; null = none."
+  type        = string
+  default     = null
+}
 variable "record" {
   type    = object({ zone_id = string, name = string })
   default = null
+}
+variable "ssm_agent_url" {
+  description = "Where AWS keeps the packages of its SSM agent; empty = none is installed."
+  type        = string
+  default     = ""
+}
+variable "decided" {
+  description = "For the .env file, whatever S3's says."
+  type        = map(string)
 }
 variable "settings" {
   description = "For the .env file, where S3's says nothing else."
@@ -24,16 +48,23 @@ variable "settings" {
 
 locals {
   environment = {
-    STACK_NAME     = var.name
-    SECRETS_URI    = "s3://${var.bucket}/${var.secrets_key}"
-    BUNDLE_URI     = "s3://${var.bucket}/${var.bundle_key}"
-    LOG_URI        = "s3://${var.bucket}/${var.log_prefix}boot/"
-    APP_IMAGE      = var.app_image
-    DATABASE       = var.database
-    DATA_VOLUME_ID = var.data_volume_id == null ? "" : var.data_volume_id
-    RECORD_ZONE_ID = var.record == null ? "" : var.record.zone_id
-    RECORD_NAME    = var.record == null ? "" : var.record.name
-    SETTINGS       = join("\n", [for name in sort(keys(var.settings)) : "${name}=${var.settings[name]}"])
+    STACK_NAME      = var.name
+    SECRETS_URI     = "s3://${var.bucket}/${var.secrets_key}"
+    SECRETS_VERSION = var.secrets_version
+    INSTANCE_TYPE   = var.instance_type
+    AGENT_KEYS_URI  = "s3://${var.bucket}/${var.agent_keys_prefix}"
+    BUNDLE_URI      = "s3://${var.bucket}/${var.bundle_key}"
+    LOG_URI         = "s3://${var.bucket}/${var.log_prefix}boot/"
+    APP_IMAGE       = var.app_image
+    DATABASE        = var.database
+    RDS_AUTHORITIES = var.rds_authorities_url
+    DATA_VOLUME_ID  = var.data_volume_id == null ? "" : var.data_volume_id
+    ADDRESS_ID      = var.address_id == null ? "" : var.address_id
+    RECORD_ZONE_ID  = var.record == null ? "" : var.record.zone_id
+    RECORD_NAME     = var.record == null ? "" : var.record.name
+    SSM_AGENT_URL   = var.ssm_agent_url
+    DECIDED         = join("\n", [for name in sort(keys(var.decided)) : "${name}=${var.decided[name]}"])
+    SETTINGS        = join("\n", [for name in sort(keys(var.settings)) : "${name}=${var.settings[name]}"])
   }
 }
 

@@ -23,6 +23,8 @@ RELEASE_TAG=scheduler-api:release
 RELEASE_SECONDS=${RELEASE_SECONDS:-90}
 # Migrations of a large table may take minutes; a stack that is not up by then has failed.
 READY_SECONDS=${READY_SECONDS:-600}
+# A holder that is asked and then stopped lets go within minutes; longer, and somebody has to look.
+VOLUME_SECONDS=${VOLUME_SECONDS:-600}
 LOG=$DIR/boot.log
 APP=$DIR/app
 
@@ -30,11 +32,13 @@ main() {
   mkdir -p "$DIR" && cd "$DIR"
   exec > >(tee -a "$LOG") 2>&1
   INSTANCE_ID=${INSTANCE_ID:-$(retry imds instance-id)}
+  reason=
   case ${1:-boot} in
     boot)
       trap 'failed boot' ERR
       say "booting $INSTANCE_ID as ${STACK_NAME} with ${BUNDLE_URI}"
       install_packages
+      install_ssm_agent
       prepare
       install_units
       report prepared
@@ -61,6 +65,23 @@ install_packages() {
   retry apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# How operators get in (`scheduler-deploy logs`, `shell`). Early, so that they can look at a boot that fails; and none fails
+# for want of it.
+install_ssm_agent() {
+  [ -n "${SSM_AGENT_URL-}" ] || return 0
+  if command -v amazon-ssm-agent >/dev/null; then return 0; fi
+  say 'installing the SSM agent'
+  local url package=$DIR/amazon-ssm-agent.deb
+  url=$SSM_AGENT_URL/debian_$(dpkg --print-architecture)/amazon-ssm-agent.deb
+  if curl -qfsS --connect-timeout 5 --max-time 120 -o "$package" "$url" &&
+    timeout 300 apt-get -o DPkg::Lock::Timeout=120 install -y -qq "$package" >/dev/null &&
+    systemctl enable --now amazon-ssm-agent; then
+    rm "$package"
+  else
+    say "no SSM agent: $url could not be installed"
+  fi
+}
+
 prepare() {
   say "getting $BUNDLE_URI"
   rm -rf "$APP" && mkdir -p "$APP"
@@ -75,16 +96,39 @@ prepare() {
   install -m 600 .env.new "$APP/.env"
   rm .env.new .env.s3
 
+  # Agents know the next one already (docs/operations.md, TLS for agents).
+  say "getting the agents' keys, $AGENT_KEYS_URI"
+  mkdir -p "$DIR/agent-keys"
+  local key
+  for key in current next; do
+    retry aws s3 cp --only-show-errors "$AGENT_KEYS_URI$key.pem" "$DIR/agent-keys/$key.pem"
+  done
+
+  if [ "$DATABASE" = rds ]; then
+    say "getting $RDS_AUTHORITIES"
+    retry curl -qfsS --max-time 60 -o "$DIR/rds-authorities.pem" "$RDS_AUTHORITIES"
+    # The scheduler is another user.
+    chmod 644 "$DIR/rds-authorities.pem"
+  fi
+
   # Postgres's volume of docker-compose.yml, put on the data volume. The folder exists there only: without the data volume
-  # Docker refuses to start Postgres, where it would else begin an empty database.
-  case $DATABASE in
-    volume)
-      printf 'volumes:\n  postgres-data:\n    driver: local\n    driver_opts: { type: none, o: bind, device: "%s/postgres" }\n' "$DATA_DIR"
-      ;;
-    # RDS refuses connections without TLS. Its certificate is not verified: its security group lets in nobody else.
-    rds) printf 'services:\n  scheduler:\n    environment: { PGSSLMODE: no-verify }\n' ;;
-    *) printf 'services: {}\n' ;;
-  esac >"$APP/docker-compose.stack.yml"
+  # Docker creates Postgres's container (`nocopy` in docker-compose.yml) and refuses to start it, where it would else begin
+  # an empty database.
+  local bind='{ driver: local, driver_opts: { type: none, o: bind, device: "%s" } }'
+  {
+    case $DATABASE in
+      # RDS refuses connections without TLS, and is known by its name and AWS's own authorities.
+      rds)
+        printf 'services:\n  scheduler:\n    environment: { PGSSLMODE: verify-full, NODE_EXTRA_CA_CERTS: /run/rds-authorities.pem }\n'
+        printf '    volumes: ["%s/rds-authorities.pem:/run/rds-authorities.pem:ro"]\n' "$DIR"
+        ;;
+      *) printf 'services: {}\n' ;;
+    esac
+    # shellcheck disable=SC2059  # a format
+    printf "volumes:\n  agent-keys: $bind\n" "$DIR/agent-keys"
+    # shellcheck disable=SC2059
+    if [ "$DATABASE" = volume ]; then printf "  postgres-data: $bind\n" "$DATA_DIR/postgres"; fi
+  } >"$APP/docker-compose.stack.yml"
 
   log_in_to_ecr
   if [ -n "$APP_IMAGE" ]; then
@@ -95,15 +139,25 @@ prepare() {
     retry compose build scheduler
   fi
   say 'getting the other images and creating the containers'
+  # Without their dependencies: docker-compose 1.29 would wait for the check of the settings, which nothing starts yet.
   # shellcheck disable=SC2046
-  retry compose up --no-start $(services)
+  retry compose up --no-start --no-deps $(services)
 }
 
-# S3's file wins: an operator changes it without an apply.
+# What the stack decides, then S3's file, then what that does not say. The deploy container refuses a file that contradicts
+# the stack; one that was changed since is told of in the log.
 merge_settings() {
-  cat .env.s3
-  echo
-  local line
+  local line name
+  # Its last line may have no end.
+  while IFS= read -r line || [ -n "$line" ]; do
+    name=$(sed -n 's/^[[:space:]]*\(export[[:space:]]\{1,\}\)\{0,1\}\([A-Za-z_][A-Za-z_0-9]*\)=.*/\2/p' <<<"$line")
+    if [ -z "$name" ] || ! grep -q "^$name=" <<<"$DECIDED"; then
+      printf '%s\n' "$line"
+    else
+      say "$SECRETS_URI sets $name, which the stack decides: left out"
+    fi
+  done <.env.s3
+  printf '%s\n' "$DECIDED"
   while IFS= read -r line; do
     [ -z "$line" ] || grep -q "^[[:space:]]*\(export[[:space:]]\+\)\?${line%%=*}=" .env.s3 || printf '%s\n' "$line"
   done <<<"$SETTINGS"
@@ -161,19 +215,24 @@ start() {
     mount_volume
   fi
   say 'starting the stack'
+  # What is wrong stands in the containers' logs, like a setting that `settings` names, and nobody gets to them from outside.
   # shellcheck disable=SC2046
-  compose up -d $(services)
+  compose up -d $(if [ "$DATABASE" != volume ]; then echo --no-deps agent-keys; fi) $(services) || { compose logs --tail=40; return 1; }
   point_name_here
   wait_until_ready
+  # Who serves has nobody to give the volume back to, at no later start.
+  rm -f predecessor
+  take_address
   report serving
 }
 
 take_volume() {
-  local holder asked=0 predecessor
+  local holder predecessor asked='' has_heard='' since=0 until=$((SECONDS + VOLUME_SECONDS))
   while ! find_device >/dev/null; do
+    if [ "$SECONDS" -ge "$until" ]; then because "no data volume after $VOLUME_SECONDS s: ${heard-}"; return 1; fi
     # A volume may be handed over by others, too (by hand, by a rehearsal): no answer of EC2 ends the waiting.
     holder=$(aws ec2 describe-volumes --volume-ids "$DATA_VOLUME_ID" --output text \
-      --query "Volumes[0].[State, Attachments[?State!='detached'] | [0].InstanceId]" 2>&1) || { hear "$holder"; holder=unknown; }
+      --query "Volumes[0].[State, Attachments[?State!='detached'] | [0].InstanceId]" 2>&1) || { tell "$holder"; holder=unknown; }
     case $holder in
       available*)
         hear 'attaching the data volume'
@@ -182,19 +241,23 @@ take_volume() {
       *"$INSTANCE_ID"*) hear 'waiting for the data volume to appear' ;;
       *i-*)
         predecessor=i-${holder##*i-}
-        if [ "$asked" = 0 ]; then
-          is_older "$predecessor" || { sleep 2; continue; }
-          report "waiting for the data volume of $predecessor"
-          aws ec2 create-tags --resources "$predecessor" --tags "Key=$RELEASE_TAG,Value=$INSTANCE_ID" || true
+        # Another one may have been quicker.
+        if [ "$predecessor" != "$asked" ]; then
+          is_older "$predecessor" || { rm -f predecessor; sleep 2; continue; }
+          tell "waiting for the data volume of $predecessor"
           printf %s "$predecessor" >predecessor
-          asked=$SECONDS
-          # SECONDS may be 0, which means "not asked" here.
-          [ "$asked" -gt 0 ] || asked=1
-        elif [ $((SECONDS - asked)) -ge "$RELEASE_SECONDS" ]; then
+          asked=$predecessor
+          since=$SECONDS
+          has_heard=
+        fi
+        # EC2 may be busy.
+        if [ -z "$has_heard" ] && aws ec2 create-tags --resources "$predecessor" --tags "Key=$RELEASE_TAG,Value=$INSTANCE_ID"; then
+          has_heard=1
+        elif [ $((SECONDS - since)) -ge "$RELEASE_SECONDS" ]; then
           wrest_volume_from "$predecessor"
         fi
         ;;
-      *) hear "waiting for the data volume $DATA_VOLUME_ID" ;;
+      *) tell "waiting for the data volume $DATA_VOLUME_ID" ;;
     esac
     # Short: nobody serves while it is handed over.
     sleep 1
@@ -205,7 +268,7 @@ take_volume() {
 wrest_volume_from() {
   local state
   state=$(aws ec2 describe-instances --instance-ids "$1" --output text --query 'Reservations[0].Instances[0].State.Name') || return 0
-  hear "$1 does not let go of the data volume and is $state: stopping it"
+  tell "$1 does not let go of the data volume and is $state: stopping it"
   case $state in
     stopped) aws ec2 detach-volume --volume-id "$DATA_VOLUME_ID" --instance-id "$1" >/dev/null || true ;;
     pending | running) aws ec2 stop-instances --instance-ids "$1" >/dev/null || true ;;
@@ -214,19 +277,22 @@ wrest_volume_from() {
 
 is_older() {
   local own other
-  own=$(launched_at "$INSTANCE_ID") && other=$(launched_at "$1") || return 1
-  [[ $other < $own ]] || { hear "$1 is younger: it keeps the data volume"; return 1; }
+  own=$(made_at "$INSTANCE_ID") && other=$(made_at "$1") || return 1
+  [[ $other < $own ]] || { tell "$1 is younger: it keeps the data volume"; return 1; }
 }
 
-launched_at() {
-  aws ec2 describe-instances --instance-ids "$1" --output text --query 'Reservations[0].Instances[0].LaunchTime'
+# By its network interface: LaunchTime is a later one after each stop and start.
+made_at() {
+  # shellcheck disable=SC2016  # JMESPath's own quotes
+  aws ec2 describe-instances --instance-ids "$1" --output text \
+    --query 'Reservations[0].Instances[0].NetworkInterfaces[?Attachment.DeviceIndex==`0`] | [0].Attachment.AttachTime' | grep '^2'
 }
 
 find_device() {
   local device
   # On Nitro instances the name asked for is not the name got; the volume's id is in the device's serial number.
   for device in ${DATA_DEVICE:-"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${DATA_VOLUME_ID/-/}" /dev/xvdf /dev/sdf}; do
-    if [ -e "$device" ]; then echo "$device"; return; fi
+    if [ -e "$device" ]; then echo "$device"; return 0; fi
   done
   return 1
 }
@@ -236,12 +302,13 @@ mount_volume() {
   device=$(find_device)
   (umask 022 && mkdir -p "$DATA_DIR")
   if ! mountpoint -q "$DATA_DIR"; then
-    # Only a disk of which blkid says that there is nothing on it (2) is formatted: any other answer is a reason to stop.
+    # Only a disk that can be read, and on which blkid finds nothing (2), is formatted: it says 2 of one it cannot read as well.
+    dd if="$device" of=/dev/null bs=1M count=1 status=none || { because "$device cannot be read"; return 1; }
     blkid -p "$device" >/dev/null || status=$?
     case $status in
       0) ;;
       2) say "formatting $device" && mkfs.ext4 -q -L scheduler-data "$device" ;;
-      *) say "blkid $device: $status" && return 1 ;;
+      *) because "blkid $device: $status"; return 1 ;;
     esac
     say "mounting $device"
     mount "$device" "$DATA_DIR"
@@ -262,9 +329,22 @@ point_name_here() {
 wait_until_ready() {
   local until=$((SECONDS + READY_SECONDS))
   until curl -qfs --max-time 5 -o /dev/null "$READY_URL"; do
-    if [ "$SECONDS" -ge "$until" ]; then say "not ready after $READY_SECONDS s"; compose ps; compose logs --tail=40; return 1; fi
+    if [ "$SECONDS" -ge "$until" ]; then
+      because "not ready after $READY_SECONDS s"
+      compose ps
+      compose logs --tail=40
+      return 1
+    fi
     sleep 1
   done
+}
+
+# Last, as it takes this instance's own public address away: one that does not serve has to report that, and give the
+# volume back. Best effort, as the name: the apply does the same.
+take_address() {
+  [ -n "$ADDRESS_ID" ] || return 0
+  say "taking the public address $ADDRESS_ID"
+  aws ec2 associate-address --allocation-id "$ADDRESS_ID" --instance-id "$INSTANCE_ID" --allow-reassociation >/dev/null || true
 }
 
 # --- handing over ---
@@ -276,6 +356,7 @@ watch() {
     if [ "$asking" != "$INSTANCE_ID" ] && [ ! -e "$DIR/released" ]; then
       say "$asking asks for the data volume"
       touch "$DIR/released"
+      systemctl stop --no-block scheduler-stack.service || true
       if let_go; then report "released to $asking"; else report "could not let go of the data volume for $asking"; fi
     elif [ "$asking" = "$INSTANCE_ID" ] && [ -e "$DIR/released" ]; then
       say 'the successor gave the data volume back'
@@ -288,15 +369,12 @@ watch() {
 
 # A volume is detached only once it is unmounted; where that fails, the successor stops this instance.
 let_go() {
-  systemctl stop --no-block scheduler-stack.service || true
   # The API first, which answers the agents' parked polls at once: nginx, stopped before it, would refuse everybody while
   # it waits for them. Nothing is removed, which would take seconds more.
   compose stop --timeout 30 scheduler || true
   compose stop --timeout 30 || true
-  if mountpoint -q "$DATA_DIR"; then
-    retry umount "$DATA_DIR" || return 1
-    retry aws ec2 detach-volume --volume-id "$DATA_VOLUME_ID" --instance-id "$INSTANCE_ID"
-  fi
+  if mountpoint -q "$DATA_DIR"; then retry umount "$DATA_DIR" || return 1; fi
+  if find_device >/dev/null; then retry aws ec2 detach-volume --volume-id "$DATA_VOLUME_ID" --instance-id "$INSTANCE_ID"; fi
 }
 
 failed() {
@@ -305,26 +383,27 @@ failed() {
   [ "$BASHPID" = $$ ] || exit 1
   trap - ERR
   set +e
-  say "failed in $1, line $line"
+  say "failed in $1, line $line${reason:+: $reason}"
   # The report has time: until the volume is back, nobody serves.
-  if [ "$DATABASE" = volume ] && [ -s predecessor ] && mountpoint -q "$DATA_DIR"; then
+  if [ "$DATABASE" = volume ] && [ -s predecessor ]; then
     say "giving the data volume back to $(cat predecessor)"
     touch "$DIR/released"
     let_go
-    aws ec2 create-tags --resources "$(cat predecessor)" --tags "Key=$RELEASE_TAG,Value=$(cat predecessor)"
+    retry aws ec2 create-tags --resources "$(cat predecessor)" --tags "Key=$RELEASE_TAG,Value=$(cat predecessor)"
   fi
-  report "failed in $1, line $line"
+  report "failed in $1, line $line${reason:+: $reason}"
   exit 1
 }
 
 # --- tools ---
 
 services() {
-  if [ "$DATABASE" = volume ]; then echo scheduler nginx postgres; else echo --no-deps scheduler nginx; fi
+  if [ "$DATABASE" = volume ]; then echo scheduler nginx postgres; else echo scheduler nginx; fi
 }
 
 compose() {
-  (cd "$APP" && docker-compose --project-name "${COMPOSE_PROJECT:-scheduler}" -f docker-compose.yml -f docker-compose.stack.yml "$@")
+  (cd "$APP" && docker-compose --project-name "${COMPOSE_PROJECT:-scheduler}" \
+    -f docker-compose.yml -f docker-compose.agents.yml -f docker-compose.stack.yml "$@")
 }
 
 # Debian's AWS CLI does not read AWS_ENDPOINT_URL itself.
@@ -356,6 +435,18 @@ say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
 hear() {
   [ "$1" = "${heard-}" ] || say "$1"
   heard=$1
+}
+
+# The same where the apply looks. That takes seconds: not while nobody serves.
+tell() {
+  [ "$1" = "${heard-}" ] || report "$1"
+  heard=$1
+}
+
+# Why what is about to fail does.
+because() {
+  say "$1"
+  reason=$1
 }
 
 # The log first: whoever sees the state reads it next. Where the apply looks, and whoever wants to know why: s3://…/boot/<instance id>.state and .log

@@ -20,6 +20,7 @@ export type Scene = {
 /** What a subnet of the local cloud has room for. */
 export const ALL_ADDRESSES = 4_096;
 
+const END_REASONS = ['Client.InternalError', 'Client.VolumeLimitExceeded', 'Server.InsufficientInstanceCapacity'];
 const MUTATING = ['RunInstances', 'TerminateInstances', 'CreateTags'];
 /** Longer than the owner's lease (15 s): whoever wakes up from it must not go on as the owner. */
 const LONGEST_PAUSE_MS = 25_000;
@@ -95,6 +96,28 @@ export const FAULT_ACTIONS: Readonly<Record<FaultKind, (scene: Scene) => void | 
   },
   'capacity-gone': (scene) => limitCapacity(scene, 0),
   'capacity-short': (scene) => limitCapacity(scene, scene.random.between(1, 3)),
+  'type-not-offered': async ({ house, random, wait, tell }) => {
+    const { faults, ledger } = house.cloud;
+    const zone = pick(ledger.instances(), random)?.spec.availabilityZone;
+    if (zone === undefined) return;
+    const missing = pick(INSTANCE_TYPES, random) ?? '';
+    faults.setOfferings(
+      zone,
+      INSTANCE_TYPES.filter((type) => type !== missing),
+    );
+    tell(`${missing} in ${zone}`);
+    await wait(random.between(2_000, 12_000));
+    faults.setOfferings(zone);
+  },
+  'zone-out': async ({ house, random, wait, tell }) => {
+    const { faults, ledger } = house.cloud;
+    const zone = pick(ledger.instances(), random)?.spec.availabilityZone;
+    if (zone === undefined) return;
+    tell(zone);
+    faults.loseZone(zone);
+    await wait(random.between(5_000, 20_000));
+    faults.restoreZone(zone);
+  },
   'addresses-short': async ({ house, random, wait, tell }) => {
     const { faults, ledger } = house.cloud;
     const subnetId = pick(ledger.instances(), random)?.spec.subnetId;
@@ -103,6 +126,20 @@ export const FAULT_ACTIONS: Readonly<Record<FaultKind, (scene: Scene) => void | 
     tell(subnetId);
     await wait(random.between(2_000, 10_000));
     faults.setFreeAddresses(subnetId, ALL_ADDRESSES);
+  },
+  'ended-at-launch': ({ house, random, tell }) => {
+    const reason = pick(END_REASONS, random) ?? '';
+    const calls = random.between(1, 2);
+    house.cloud.faults.endAtLaunch(reason, calls);
+    tell(`${calls} calls, with ${reason}`);
+  },
+  'action-denied': async ({ house, random, wait, tell }) => {
+    // Not RunInstances: a refusal for good fails the deployments that wait, and clients would only see failures.
+    const action = pick(['TerminateInstances', 'CreateTags', 'DescribeInstances'], random) ?? '';
+    house.cloud.faults.denyAction(action);
+    tell(action);
+    await wait(random.between(1_000, 15_000));
+    house.cloud.faults.permitAction(action);
   },
   'visibility-late': async ({ house, random, wait, tell }) => {
     const ms = random.between(2_000, 30_000);

@@ -58,6 +58,7 @@ export async function openHouse(options: HouseOptions): Promise<House> {
       bootMs: options.bootMs ?? [200, 1_500],
       visibilityMs: VISIBILITY_MS,
       statusCheckMs: 2_000,
+      volumes: { [DATA_VOLUME]: 40 },
       runtime: createSimulatedRuntime({ onContainer: (id, event) => containers.add(id, event) }),
     });
     undo.push(() => cloud.stop());
@@ -72,12 +73,10 @@ export async function openHouse(options: HouseOptions): Promise<House> {
       DATABASE_URL: postgres.url,
       ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
       PUBLIC_URL: balancer.url,
-      AWS_REGION: cloud.region,
-      AWS_ENDPOINT_URL: cloud.endpoint,
-      AWS_ACCESS_KEY_ID: 'chaos',
-      AWS_SECRET_ACCESS_KEY: 'chaos',
+      ...cloud.clientEnvironment,
       IDENTITY_CERTIFICATES: certificate,
       WEB_CONCURRENCY: String(workers),
+      DATA_VOLUME_ID: DATA_VOLUME,
       ...options.env,
     };
     const logFiles = ports.map((_, index) => join(directory, `replica-${index}.log`));
@@ -106,6 +105,7 @@ export async function openHouse(options: HouseOptions): Promise<House> {
 
 /** EC2 is eventually consistent on a good day, too. */
 export const VISIBILITY_MS = 300;
+export const DATA_VOLUME = 'vol-0123456789abcdef0';
 
 /** What jobs ask for: each of them for two, the second when there is none of the first. */
 export const INSTANCE_TYPES = ['t3.small', 't3.medium', 't3.large', 'm5.large'];

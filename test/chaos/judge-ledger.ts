@@ -1,4 +1,4 @@
-import type { House } from './house.ts';
+import { DATA_VOLUME, type House } from './house.ts';
 import type { JobHistory } from './history.ts';
 import type { Injector } from './injector.ts';
 import { Court, unwantedAt, type Verdict } from './judge.ts';
@@ -13,6 +13,7 @@ export function judgeLedger(
   judgeTokens(court, house);
   judgeContainers(court, house, histories);
   judgeBudgets(court, house, throttled);
+  judgeSnapshots(court, house);
   return court.verdict();
 }
 
@@ -53,6 +54,15 @@ function judgeContainers(court: Court, { containers }: House, histories: readonl
       `${greeting} ${(startedAtMs - (since ?? 0)) / 1000} s after`,
     );
   }
+}
+
+/** No run takes a day, and each new owner looks anew. */
+function judgeSnapshots(court: Court, { cloud }: House): void {
+  const made = cloud.ledger
+    .calls('CreateSnapshot')
+    .filter(({ outcome }) => outcome === 'ok' || outcome === 'answer-lost');
+  const times = made.map(({ at }) => at).join();
+  court.check('the data volume has one snapshot a day', DATA_VOLUME, made.length <= 1, times);
 }
 
 /** The local cloud counts as EC2 does. What it refuses unasked, we should not have called. */

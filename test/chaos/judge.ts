@@ -138,7 +138,7 @@ function judgeDeployments(
 
 /** Out of memory on request, or the reboot of an instance under a container that was not active yet. */
 function isKilled({ reason, exitCode }: DeploymentView): boolean {
-  return reason === 'container-exited' && exitCode === 137;
+  return reason === 'out-of-memory' || (reason === 'container-exited' && exitCode === 137);
 }
 
 async function judgeService(

@@ -23,7 +23,11 @@ const WEIGHTS = {
   'call-failed': 6,
   'capacity-gone': 3,
   'capacity-short': 3,
+  'type-not-offered': 2,
+  'zone-out': 2,
   'addresses-short': 1,
+  'ended-at-launch': 2,
+  'action-denied': 1,
   'visibility-late': 4,
   // Instances
   'instance-killed': 7,

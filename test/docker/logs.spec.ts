@@ -4,17 +4,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDockerRuntime } from '../../local/instances/docker-runtime.ts';
 import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.js';
-import { alive, type Job, remove, settled, until, WEB } from '../support/lifecycle.js';
+import { alive, type Job, remove, settled, WEB } from '../support/lifecycle.js';
 import { printedBy } from '../support/printed.js';
 import { startStack, type Stack } from '../support/stack.js';
 import { describeWhen } from '../support/when.js';
+import { until } from '../support/until.js';
 
 const { engine, isReady, whyNot } = await findHelloEngine();
 
 const BURST = 20_000;
 /** More than the 16 KiB at which Docker cuts a line into pieces, less than what is kept of one. */
 const LONG = 50_000;
-/** Prints a lot at once, then numbers with the time on both streams, and a last line when it is told to stop. */
+/** Prints a lot at once, then numbers with the time on both streams, and last lines without a newline when it is told to stop. */
 const COUNTER = `
   for (let n = 1; n <= ${BURST}; n += 1) console.log('burst ' + n);
   console.log('x'.repeat(${LONG}));
@@ -27,8 +28,8 @@ const COUNTER = `
   require('node:http').createServer((request, response) => response.end('{}')).listen(8080);
   process.on('SIGTERM', () => {
     clearInterval(ticks);
-    console.log('bye');
-    process.exit(0);
+    process.stderr.write('x'.repeat(16384));
+    process.stdout.write('bye', () => process.exit(0));
   });`;
 
 describeWhen(isReady, whyNot, 'what real containers print', () => {
@@ -88,8 +89,17 @@ describeWhen(isReady, whyNot, 'what real containers print', () => {
       expect(numbers).toEqual(counting(numbers.length));
       expect(numbers.length).toBeGreaterThan(500);
     }
+    // Neither has a newline; the other one fills Docker's buffer to its last byte.
     expect(printed.at(-1)).toBe('bye');
+    expect((await printedBy(stack, 'counter', { stream: 'stderr' })).at(-1)).toBe('x'.repeat(16_384));
+    await stack.call('POST', '/v1/jobs/counter/deployments', {
+      image: HELLO_IMAGE,
+      command: ['node', '-e', `process.stderr.write('cannot start'); process.exitCode = 3`],
+    });
+    expect(await settled(stack, 'counter', 2)).toMatchObject({ status: 'failed', exitCode: 3 });
+    await until(() => alive(stack).length === 0);
+    expect(await printedBy(stack, 'counter', { deployment: '2' })).toEqual(['cannot start']);
     const complete = await stack.query(`SELECT number FROM attempts WHERE logs_complete_at IS NOT NULL`);
-    expect(complete).toEqual([{ number: 1 }]);
+    expect(complete).toEqual([{ number: 1 }, { number: 1 }]);
   }, 180_000);
 });

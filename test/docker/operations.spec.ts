@@ -14,8 +14,8 @@ import {
   whyNoCompose,
   writeSettings,
 } from '../support/compose.js';
-import { until } from '../support/lifecycle.js';
 import { describeWhen } from '../support/when.js';
+import { until } from '../support/until.js';
 
 const MINUTES = 60_000;
 const PORT = 8080;
@@ -96,6 +96,17 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
     const moves = (await compose.must('logs', '--no-color', 'nginx')).match(/(?<=the scheduler moved to ).*/g);
     return (moves?.at(-1) ?? '').split(' ').filter(Boolean);
   };
+  const query = async (sql: string): Promise<string> =>
+    (
+      await compose.must('exec', '-T', 'postgres', 'psql', '-qXAt', '-U', 'superuser', '-d', 'scheduler', '-c', sql)
+    ).trim();
+  const databases = async (): Promise<string[]> =>
+    (await query('SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1')).split('\n');
+  /** Something that is encrypted with the key of now. */
+  const seal = async (): Promise<void> => {
+    const registry = { username: 'u', password: 'p' };
+    expect((await call('PUT', '/v1/registries/registry.example.com', registry)).ok).toBe(true);
+  };
   const replicas = async (): Promise<string[]> =>
     (await compose.must('ps', '-q', 'scheduler')).split('\n').filter(Boolean);
 
@@ -104,7 +115,17 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
     async () => {
       const kept = await create('kept');
       const first = await create('moved');
+      await seal();
       expect(await compose.script('deploy/backup.sh', 'nightly.dump')).toMatch(/nightly\.dump, \d{4,} bytes/);
+      const rehearsed = await compose.script('deploy/restore.sh', '--rehearse', 'nightly.dump');
+      expect(rehearsed).toMatch(
+        /it can be restored: 2 jobs, 2 deployments, \d{2} events; of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, 00:0\d:\d\d old\n/,
+      );
+      expect(rehearsed).toMatch(
+        /this release can serve it: 0 migrations are missing, and [1-9]\d* encrypted values open/,
+      );
+      expect(rehearsed).toMatch(/nothing was changed; it took \d+ s\n/);
+      expect(await databases()).toEqual(['postgres', 'scheduler']);
 
       const late = await create('late');
       expect((await call('POST', '/v1/jobs/moved/deployments', { image: 'moved:2' })).status).toBe(202);
@@ -150,6 +171,54 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
   );
 
   it(
+    'takes the rights from the API in a database of an earlier release, where it was the superuser, and keeps what is in it',
+    async () => {
+      await compose.script('deploy/backup.sh', 'before.dump');
+      const jobs = await read('/v1/jobs');
+      await compose.must('stop', 'scheduler');
+      await compose.must('rm', '-sf', 'postgres');
+      const volume = `${compose.project}_postgres-data`;
+      await docker('volume', 'rm', volume);
+      await makeDatabaseOfBefore(volume, 'before.dump');
+
+      // Where its data are those of before, Postgres is killed in the midst, and has to do it once more.
+      await compose.must('up', '-d', 'postgres');
+      await docker('kill', await compose.container('postgres'));
+      await compose.must('up', '-d');
+      await untilReady();
+      expect(await read('/v1/jobs')).toEqual(jobs);
+      expect(await query("SELECT rolname, rolsuper FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1")).toBe(
+        'scheduler|f\nsuperuser|t',
+      );
+      const left = `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE nspname IN ('scheduler-jobs', 'scheduler_queue') AND pg_get_userbyid(relowner) <> 'scheduler'`;
+      expect(await query(left)).toBe('0');
+      await create('later');
+    },
+    5 * MINUTES,
+  );
+
+  /** As the image alone makes it: POSTGRES_USER is the superuser, and all is its own. */
+  async function makeDatabaseOfBefore(volume: string, backup: string): Promise<void> {
+    const { POSTGRES_IMAGE, POSTGRES_USER, POSTGRES_PASSWORD } = settings;
+    const variables = { POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB: 'scheduler' };
+    const container = await docker(
+      'run',
+      '-d',
+      ...Object.entries(variables).flatMap(([name, value]) => ['-e', `${name}=${value}`]),
+      ...['-v', `${volume}:/var/lib/postgresql`, '-v', `${compose.directory}:/backup:ro`, POSTGRES_IMAGE],
+    );
+    const logIn = 'until PGPASSWORD="$POSTGRES_PASSWORD" psql -qX -h "$(hostname)" -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "" 2>/dev/null; do sleep 0.2; done'; // prettier-ignore
+    const restore = `pg_restore -h /var/run/postgresql -U "$POSTGRES_USER" --exit-on-error --no-owner -d "$POSTGRES_DB" /backup/${backup}`;
+    try {
+      await docker('exec', container, 'timeout', '60', 'sh', '-c', `${logIn}; ${restore}`);
+      await docker('stop', '-t', '60', container);
+    } finally {
+      await docker('rm', '-f', container);
+    }
+  }
+
+  it(
     'changes nothing when a backup cannot be restored',
     async () => {
       await compose.script('deploy/backup.sh', 'whole.dump');
@@ -167,7 +236,28 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
   );
 
   it(
-    'takes a new password and a new token from .env alone, and no container of a job notices',
+    'rehearses with a backup that is no use, says why, and leaves nothing of it',
+    async () => {
+      const rehearse = (file: string) => compose.script('deploy/restore.sh', '--rehearse', file);
+      const before = await databases();
+      await expect(rehearse('cut.dump')).rejects.toThrow(/pg_restore: error/);
+      await writeSettings(compose, { ...settings, ENCRYPTION_KEY: Buffer.alloc(32, 8).toString('base64') });
+      await expect(rehearse('whole.dump')).rejects.toThrow(
+        /could not be opened[^]*this release cannot serve what is in it/,
+      );
+      await writeSettings(compose, settings);
+      const migrations = '"scheduler-jobs".migrations';
+      await query(`INSERT INTO ${migrations} (timestamp, name) VALUES (1900000000000, 'Later1900000000000')`);
+      await compose.script('deploy/backup.sh', 'newer.dump');
+      await query(`DELETE FROM ${migrations} WHERE timestamp = 1900000000000`);
+      await expect(rehearse('newer.dump')).rejects.toThrow(/of a newer release, .* does not know Later1900000000000:/);
+      expect(await databases()).toEqual(before);
+    },
+    3 * MINUTES,
+  );
+
+  it(
+    'takes a new password, token and key from .env alone, and no container of a job notices',
     async () => {
       const events = () => read('/v1/events?job=kept&limit=50');
       const before = await jobOf('kept');
@@ -176,7 +266,9 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
       const { ADMIN_TOKEN, POSTGRES_PASSWORD } = settings;
       settings.ADMIN_TOKEN = 'second-0123456789abcdef0123456789';
       settings.POSTGRES_PASSWORD = `another'word%with"marks`;
-      await writeSettings(compose, settings);
+      const ENCRYPTION_KEYS_OLD = settings.ENCRYPTION_KEY;
+      settings.ENCRYPTION_KEY = Buffer.alloc(32, 9).toString('base64');
+      await writeSettings(compose, { ...settings, ENCRYPTION_KEYS_OLD });
       await compose.must('up', '-d');
       await untilReady();
 
@@ -188,6 +280,14 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
         compose.run('exec', '-T', '-e', `PGPASSWORD=${password}`, 'postgres', 'sh', '-c', 'psql -h "$(hostname)" -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c ""'); // prettier-ignore
       expect((await logIn(POSTGRES_PASSWORD)).output).toContain('password authentication failed');
       expect(await logIn(settings.POSTGRES_PASSWORD)).toMatchObject({ code: 0 });
+
+      const other = encryptAnew(ENCRYPTION_KEYS_OLD);
+      expect(other).toMatchObject({ status: 3, stderr: expect.stringContaining('runs with another ENCRYPTION_KEY') });
+      const anew = encryptAnew(settings.ENCRYPTION_KEY);
+      expect(anew.status).toBe(0);
+      expect(anew.stdout).toMatch(/"column":"registries\.sealed","resealed":1,"left":0/);
+      await writeSettings(compose, settings);
+      expect(encryptAnew(settings.ENCRYPTION_KEY).status).toBe(0);
     },
     4 * MINUTES,
   );
@@ -220,6 +320,18 @@ describeWhen(reason === undefined, reason ?? '', 'operating the stack', () => {
     },
     4 * MINUTES,
   );
+
+  /** The command that `scheduler-deploy rotate-keys` has the instance run, run here. */
+  function encryptAnew(key: string): { status: number; stdout: string; stderr: string } {
+    const library = join(compose.directory, 'deploy/terraform');
+    const script = `. '${library}/instance.sh'; . '${library}/rotate.sh'; APP='${compose.directory}' COMPOSE=$OURS
+      step() { :; }; choose_instance() { instance=i-0; }; setting() { echo "$KEY"; }
+      ask_instance() { ended=Success; printf %s "$1"; }; encrypt_anew`;
+    const env = { ...compose.environment, OURS: compose.environment['COMPOSE'], KEY: key };
+    const { stdout: command } = spawnSync('sh', ['-euc', script], { encoding: 'utf8', env });
+    const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8', env, timeout: MINUTES });
+    return { status: status ?? -1, stdout, stderr };
+  }
 
   const hasChromium = spawnSync('chromium', ['--version'], { stdio: 'ignore' }).status === 0;
   describeWhen(hasChromium, 'there is no chromium', 'a browser', () => {

@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { freePort } from '../../local/postgres.ts';
@@ -14,8 +16,9 @@ import {
   writeSettings,
 } from '../support/compose.js';
 import { EventSource } from '../support/event-source.js';
-import { until } from '../support/lifecycle.js';
+import { spellingsOf, statusOf } from '../support/raw-paths.js';
 import { describeWhen } from '../support/when.js';
+import { until } from '../support/until.js';
 
 const TOKEN = '0123456789abcdef0123456789abcdef';
 const SETTINGS = {
@@ -51,19 +54,40 @@ describeStack('the stack without its settings', () => {
   }, 15 * MINUTES);
   afterAll(() => compose.dispose(), 2 * MINUTES);
 
+  const refusal = async (): Promise<string> => {
+    const ran = await compose.run('up');
+    expect(ran.code).not.toBe(0);
+    expect(ran.output).toMatch(/exited? (with code )?78/);
+    // Neither made nor started again and again.
+    for (const service of ['postgres', 'scheduler', 'nginx']) {
+      expect(await compose.must('ps', '-q', service)).toBe('');
+    }
+    const check = await compose.container('settings');
+    expect(await docker('inspect', '--format', '{{.State.Status}} {{.RestartCount}}', check)).toBe('exited 0');
+    const said = await docker('logs', check);
+    await compose.must('down');
+    return said;
+  };
+
   it(
-    'does not start, and says what is missing',
+    'does not start, and names what is missing or wrong',
     async () => {
-      expect((await compose.run('up', '-d')).code).not.toBe(0);
-      expect(await compose.must('logs', 'postgres')).toContain('not started, because POSTGRES_USER is missing');
-      await compose.must('down');
+      const alone = await compose.run('run', '--rm', 'settings');
+      expect(alone).toMatchObject({ code: 78, output: expect.stringContaining('because settings are missing:') });
+      const nothing = await refusal();
+      expect(nothing).toMatch(/not started, because settings are missing:\n {2}POSTGRES_USER /);
+      for (const name of [...Object.keys(SETTINGS), 'PUBLIC_URL']) expect(nothing).toContain(`\n  ${name} `);
 
       const { POSTGRES_USER, POSTGRES_PASSWORD } = SETTINGS;
       await writeSettings(compose, { POSTGRES_USER, POSTGRES_PASSWORD });
-      expect((await compose.run('up', '-d')).code).not.toBe(0);
-      const log = await compose.must('logs', '--no-color', 'scheduler');
-      expect(log).toMatch(/not started, because settings are missing:\nscheduler[_-]1 +\| {3}ADMIN_TOKEN/);
-      expect(log).not.toContain('POSTGRES_PASSWORD');
+      const some = await refusal();
+      expect(some).toMatch(/because settings are missing:\n {2}ADMIN_TOKEN /);
+      expect(some).not.toContain('POSTGRES_PASSWORD');
+
+      await writeSettings(compose, { ...SETTINGS, ENCRYPTION_KEY: 'S3CRET', PUBLIC_URL: 'http://me/?' });
+      const wrong = await refusal();
+      expect(wrong).toMatch(/^the settings are not usable:\n( {2}(ENCRYPTION_KEY|PUBLIC_URL): must be .*\n?){2}$/);
+      expect(wrong).not.toContain('S3CRET');
     },
     5 * MINUTES,
   );
@@ -104,6 +128,44 @@ describeStack('the stack with a local cloud', () => {
     expect(Object.keys((await published('nginx')) as object)).toEqual(['80/tcp']);
     for (const service of ['scheduler', 'postgres']) expect((await published(service)) ?? {}).toEqual({});
   });
+
+  it('limits memory and processes of every container', async () => {
+    const ids = (await docker('ps', '-aq', '--filter', `label=com.docker.compose.project=${compose.project}`)).split(
+      '\n',
+    );
+    expect(ids.length).toBeGreaterThanOrEqual(5);
+    const limits = await docker(
+      'inspect',
+      '--format',
+      '{{.Name}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}',
+      ...ids,
+    );
+    for (const line of limits.split('\n')) expect(line).toMatch(/^\S+ [1-9]\d{8,} [1-9]\d+$/);
+  });
+
+  it('leaves the API without rights in Postgres, but for its own database', async () => {
+    const query = (sql: string) =>
+      compose.run('exec', '-T', 'postgres', 'sh', '-c', `PGPASSWORD="$POSTGRES_PASSWORD" psql -qXAt -h "$(hostname)" -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "${sql}"`); // prettier-ignore
+    const rights = 'rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls';
+    expect((await query(`SELECT ${rights} FROM pg_roles WHERE rolname = current_user`)).output.trim()).toBe('f');
+    expect((await query("COPY (SELECT 1) TO PROGRAM 'cat'")).output).toContain('permission denied');
+    expect((await query("SELECT pg_read_file('/etc/passwd')")).output).toContain('permission denied');
+    const asSuperuser = await compose.run('exec', '-T', 'postgres', 'sh', '-c', 'PGPASSWORD="$POSTGRES_PASSWORD" psql -h "$(hostname)" -U superuser -d postgres -c ""'); // prettier-ignore
+    expect(asSuperuser.output).toContain('password authentication failed');
+  });
+
+  it(
+    'goes on serving when a setting has become wrong: `up` refuses before it touches anything',
+    async () => {
+      await writeSettings(compose, { ...SETTINGS, ENCRYPTION_KEY: 'short' });
+      expect((await compose.run('up', '-d')).code).not.toBe(0);
+      expect((await ask(`${url}/health/ready`)).status).toBe(200);
+      expect(await compose.must('logs', 'settings')).toContain('ENCRYPTION_KEY: must be 32 bytes in base64');
+      await writeSettings(compose, SETTINGS);
+      await compose.must('up', '-d');
+    },
+    2 * MINUTES,
+  );
 
   it('has the command in its image, which needs no settings of the service', async () => {
     const ran = await compose.run('exec', '-T', '-e', `SCHEDULER_TOKEN=${TOKEN}`, 'scheduler', 'scheduler', 'jobs');
@@ -276,6 +338,19 @@ describeStack('the stack with a local cloud', () => {
       });
     });
 
+    it.each(['/v1/jobs', '/agent/v1/orders/1/result', '/agent/v1/orders/1/logs?since=0'])(
+      'hands the head of a request to %s on before its body has come: who sends it is asked first',
+      async (path) => {
+        const { hostname, port } = new URL(url);
+        const socket = connect(Number(port || 80), hostname);
+        const head = ['content-type: application/json', 'transfer-encoding: chunked'];
+        socket.write([`POST ${path} HTTP/1.1`, 'host: localhost', ...head, '', ''].join('\r\n'));
+        const [answer] = (await once(socket, 'data')) as [Buffer];
+        socket.destroy();
+        expect(answer.toString()).toMatch(/^HTTP\/1.1 401 /);
+      },
+    );
+
     it('limits the rate of a client of /v1, and never that of agents or probes', async () => {
       const all = async (path: string): Promise<Set<number>> =>
         new Set(await Promise.all(Array.from({ length: 400 }, async () => (await ask(`${url}${path}`)).status)));
@@ -283,6 +358,33 @@ describeStack('the stack with a local cloud', () => {
       expect(await all('/health/live')).toEqual(new Set([200]));
       expect(await all('/v1/jobs')).toEqual(new Set([401, 429]));
     });
+
+    it(
+      'lets nobody from outside reach routes of agents and metrics, however the path is written',
+      async () => {
+        const port = await freePort();
+        const publish = ['-p', `127.0.0.1:${port}:80`, '-e', 'TRUSTED_PROXY=0.0.0.0/0', '-e', 'NGINX_RATE=100000'];
+        await compose.must('run', '-d', '--no-deps', ...publish, 'nginx');
+        await until(async () => (await ask(`http://127.0.0.1:${port}/health/live`)).status === 200);
+        const from = (address: string) => ({ 'X-Forwarded-For': address });
+        // The API asks everybody for a token: 401 is its own word, for these routes and no others that are written here.
+        const guarded = ['GET /agent/v1/orders', 'POST /agent/v1/orders/1/logs', 'POST /agent/v1/orders/1/result', 'GET /metrics']; // prettier-ignore
+        for (const line of guarded) expect(await statusOf(port, line, from('10.0.0.5'))).toBe(401);
+        const reached: string[] = [];
+        let tried = 0;
+        for (const line of guarded) {
+          const [method = '', path = ''] = line.split(' ');
+          for (const target of spellingsOf(path, '/health/live')) {
+            const status = await statusOf(port, `${method} ${target}`, from('203.0.113.9'));
+            tried += 1;
+            if (![301, 400, 403, 404].includes(status)) reached.push(`${status} ${target}`);
+          }
+        }
+        expect(reached).toEqual([]);
+        expect(tried).toBeGreaterThan(3_000);
+      },
+      5 * MINUTES,
+    );
 
     it(
       'believes what a balancer says about the client if there is one',

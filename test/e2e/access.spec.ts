@@ -1,7 +1,7 @@
 import { METHOD_METADATA, PATH_METADATA } from '@nestjs/common/constants.js';
 import { ModulesContainer } from '@nestjs/core';
+import { FASTIFY_ROUTE_CONFIG_METADATA } from '@nestjs/platform-fastify/constants.js';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { ACCESS } from '../../src/auth/access.decorator.js';
 import type { RouteAccess } from '../../src/auth/access-rules.js';
 import { createDocument } from '../../src/configure-app.js';
 import { type Api, startApi } from '../support/api.js';
@@ -11,7 +11,7 @@ const ADMIN_TOKEN = 'the-token-of-the-operator';
 const METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH'];
 
 type Route = { method: string; path: string; handler: string; access: RouteAccess | undefined };
-type Operation = { security?: { token: string[] }[]; description?: string };
+type Operation = { security?: { token: string[] }[]; 'x-role'?: string };
 
 describe('every route', () => {
   let api: Api;
@@ -56,10 +56,10 @@ describe('every route', () => {
       Object.entries(item).map(([method, operation]) => [`${method.toUpperCase()} ${path}`, operation] as const),
     );
     const said = Object.fromEntries(
-      documented.map(([route, { security }]) => [route, security?.[0]?.token[0] ?? 'public']),
+      documented.map(([route, { security, 'x-role': role }]) => [route, security?.[0] ? role : 'public']),
     );
     const enforced = routes
-      .filter(({ access }) => access?.who !== 'agent' && access?.who !== 'metrics')
+      .filter(({ access }) => !['agent', 'registration', 'metrics'].includes(access?.who ?? ''))
       .map(({ method, path, access }) => [`${method} ${path.replace(/:(\w+)/g, '{$1}')}`, access?.who]);
     expect(said).toEqual(Object.fromEntries(enforced));
   });
@@ -75,9 +75,9 @@ describe('every route', () => {
       const { who } = access!;
       const route = `${method} ${path}`;
       if (who === 'public') expect([route, await status(undefined)]).toEqual([route, 200]);
-      else if (who === 'agent') {
+      else if (who === 'agent' || who === 'registration') {
         // Registration is by a secret of its own, in the body; a token is of no use there either.
-        const refusals = path.endsWith('/register') ? [415, 422] : [401];
+        const refusals = who === 'registration' ? [415, 422] : [401];
         for (const token of [undefined, ADMIN_TOKEN, tokens['viewer']]) {
           expect([route, refusals.includes(await status(token))]).toEqual([route, true]);
         }
@@ -124,8 +124,9 @@ function routesOf({ app }: Api): Route[] {
         .flatMap((part) => part.split('/'))
         .filter(Boolean)
         .join('/')}`;
-      const access = Reflect.getMetadata(ACCESS, handler) as RouteAccess | undefined;
-      return [{ method, path: url, handler: `${name}.${key}`, access }];
+      const config = Reflect.getMetadata(FASTIFY_ROUTE_CONFIG_METADATA, handler) as
+        { access?: RouteAccess } | undefined;
+      return [{ method, path: url, handler: `${name}.${key}`, access: config?.access }];
     });
   });
 }

@@ -1,11 +1,12 @@
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { hasCurl } from '../../local/instances/testing/agents-under-test.ts';
-import { alive, type Job, remove, settled, until, WEB } from '../support/lifecycle.js';
+import { alive, type Job, remove, settled, WEB } from '../support/lifecycle.js';
 import { printedBy } from '../support/printed.js';
 import { createScriptRuntime } from '../support/script-runtime.js';
 import { startStack, type Stack } from '../support/stack.js';
 import { describeWhen } from '../support/when.js';
+import { until } from '../support/until.js';
 
 // Counted lines from a container to the API, whatever breaks on the way.
 const PRINTS = { name: 'counter', image: 'sim/print:50', ...WEB };
@@ -61,5 +62,41 @@ for (const [name, isPossible, createRuntime] of [
       await until(() => alive(stack).length === 0);
       expect(await printedBy(stack, 'counter')).toEqual(['sim: exits 3 after 0 ms', 'sim: exit 3']);
     }, 60_000);
+
+    it('is there to a last line without a newline: crashed and started again, superseded, stopped, failed', async () => {
+      const words = 'panic: caf\u00e9\r';
+      // To the last byte of Docker's buffer: only the end of the log tells that no more of the line comes.
+      const long = 'x'.repeat(16_384);
+      const deploy = (image: string, env: Record<string, string>) =>
+        stack.call('POST', '/v1/jobs/counter/deployments', { image, env });
+      const linesOf = async (deployment: number, stream: string) =>
+        (await printedBy(stack, 'counter', { deployment: String(deployment), stream })).map((line) =>
+          line === long ? '(long)' : line,
+        );
+
+      const env = { LAST_WORDS: words, EXIT_AFTER: '4', EXIT_CODE: '3' };
+      await stack.call('POST', '/v1/jobs', { ...PRINTS, image: 'hello-web:1', env });
+      await settled(stack, 'counter', 1);
+      await until(async () => (await linesOf(1, 'stdout')).filter((line) => line === 'listening').length > 1);
+      await deploy('hello-web:1', { LAST_WORDS: long, EXIT_AFTER: '3600' });
+      expect(await settled(stack, 'counter', 2)).toMatchObject({ status: 'active' });
+      await until(() => alive(stack).length === 1);
+      await stack.call('POST', '/v1/jobs/counter/stop');
+      await until(() => alive(stack).length === 0);
+      await deploy('sim/exit:3', { LAST_WORDS: long });
+      expect(await settled(stack, 'counter', 3)).toMatchObject({ status: 'failed' });
+      await until(() => alive(stack).length === 0);
+
+      const said = words.slice(0, -1);
+      // Not joined with what the program said when Docker started it again.
+      expect((await linesOf(1, 'stdout')).join()).toMatch(
+        new RegExp(`^listening,${said}(,listening(,bye)?,${said})+$`),
+      );
+      expect((await linesOf(1, 'stderr')).slice(0, 2)).toEqual(['sim: exit 3', said]);
+      expect(await linesOf(2, 'stdout')).toEqual(['listening', 'bye', '(long)']);
+      expect(await linesOf(2, 'stderr')).toEqual(['(long)']);
+      expect(await linesOf(3, 'stdout')).toEqual(['sim: exits 3 after 0 ms', '(long)']);
+      expect(await linesOf(3, 'stderr')).toEqual(['sim: exit 3', '(long)']);
+    }, 120_000);
   });
 }

@@ -1,6 +1,5 @@
-import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
@@ -20,6 +19,8 @@ import {
 } from '../support/agents.js';
 import { type Api, startApi } from '../support/api.js';
 import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+import { type DatabaseProxy, startDatabaseProxy } from '../support/database-proxy.js';
+import { until } from '../support/until.js';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const signer = makeSigner();
@@ -27,7 +28,7 @@ const signer = makeSigner();
 describe('the agents’ endpoints', () => {
   let databaseUrl: string;
   let folder: string;
-  let proxy: Proxy;
+  let proxy: DatabaseProxy;
   let api: Api;
   let database: Database;
   let signals: Signals;
@@ -42,11 +43,9 @@ describe('the agents’ endpoints', () => {
     await dropDatabase(databaseUrl);
   });
   beforeEach(async () => {
-    proxy = await startProxy(new URL(databaseUrl));
-    const url = new URL(databaseUrl);
-    url.host = proxy.host;
+    proxy = await startDatabaseProxy(databaseUrl);
     api = await startApi({
-      databaseUrl: url.href,
+      databaseUrl: proxy.url,
       env: {
         ADMIN_TOKEN,
         ROLE: 'api',
@@ -67,8 +66,9 @@ describe('the agents’ endpoints', () => {
     const instanceId = makeInstanceId();
     const token = makeHex();
     expect(await register({ secret, token, instanceId })).toEqual({ status: 204 });
-    expect(await database.query(`SELECT id FROM instances WHERE launch_id = $1`, [launchId])).toEqual([
-      { id: instanceId },
+    // Whatever address the agent claims: programs call what stands there.
+    expect(await database.query(`SELECT id, public_ip FROM instances WHERE launch_id = $1`, [launchId])).toEqual([
+      { id: instanceId, public_ip: null },
     ]);
 
     const { jobId, attemptId } = await insertAgent(database);
@@ -196,6 +196,32 @@ describe('the agents’ endpoints', () => {
     }
   });
 
+  it('take in so many uploads of an instance at once, whatever it opens, and others go on', async () => {
+    const hostile = await insertAgent(database);
+    await insertOrder(database, hostile, 9, { kind: 'logs', follow: true, timeoutSeconds: 30 });
+    const other = await insertAgent(database);
+    const { hostname, port } = new URL(api.url);
+    const statuses: string[] = [];
+    const sockets = Array.from({ length: 200 }, () => {
+      const socket = connect(Number(port), hostname).on('error', () => undefined);
+      socket.on('data', (answer: Buffer) => statuses.push(answer.toString()));
+      const head = [`authorization: Bearer ${hostile.token}`, 'transfer-encoding: chunked'];
+      const type = 'content-type: application/vnd.docker.multiplexed-stream';
+      socket.write(['POST /agent/v1/orders/9/logs?since=0 HTTP/1.1', 'host: api', ...head, type, '', ''].join('\r\n'));
+      return socket;
+    });
+    try {
+      await until(() => statuses.length === 196);
+      expect(statuses.every((answer) => /^HTTP\/1.1 429 .*\r\nretry-after: 1\r\n/s.test(answer))).toBe(true);
+      const answer = poll(other.token, 0);
+      await insertOrder(database, other, 1);
+      signals.send('orders', [other.instanceId]);
+      expect((await answer).status).toBe(200);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+    }
+  });
+
   it('give their tokens no right to anything else', async () => {
     const { token } = await insertAgent(database);
     const authorization = `Bearer ${token}`;
@@ -274,7 +300,7 @@ describe('the agents’ endpoints', () => {
   async function register({ secret, token, instanceId, signer: by = signer }: Registration) {
     const document = documentOf({ instanceId });
     const signature = `${signatureOf(document, by.privateKey)}\n`;
-    const form = new URLSearchParams({ document, signature, secret, token, agent: '1', publicIp: '' });
+    const form = new URLSearchParams({ document, signature, secret, token, agent: '1', publicIp: '169.254.169.254' });
     const response = await fetch(`${api.url}/agent/v1/register`, { method: 'POST', body: form });
     const text = await response.text();
     return { status: response.status, ...(text !== '' && { body: JSON.parse(text) as unknown }) };
@@ -306,50 +332,6 @@ describe('the agents’ endpoints', () => {
 
   async function untilParked(count = 1): Promise<void> {
     const desk = api.app.get(OrderDesk, { strict: false });
-    while (desk.parkedCount !== count) await new Promise((done) => setTimeout(done, 2));
+    await until(() => desk.parkedCount === count);
   }
 });
-
-type Proxy = { host: string; cut(): void; mend(): void; close(): Promise<void> };
-
-/** Stands before Postgres. While it is cut, it hangs up on whoever comes, as a balancer before a dead server does. */
-async function startProxy(target: URL): Promise<Proxy> {
-  const sockets = new Set<Socket>();
-  let isCut = false;
-  const server = createServer((client) => {
-    if (isCut) {
-      client.resume().end();
-      return;
-    }
-    const upstream = connect(Number(target.port), target.hostname);
-    for (const [from, to] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(from);
-      from.pipe(to);
-      from.on('error', () => to.destroy());
-      from.on('close', () => {
-        sockets.delete(from);
-        to.destroy();
-      });
-    }
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  const cut = (): void => {
-    isCut = true;
-    for (const socket of sockets) socket.destroy();
-  };
-  return {
-    host: `127.0.0.1:${port}`,
-    cut,
-    mend: () => (isCut = false),
-    close: async () => {
-      cut();
-      server.close();
-      await once(server, 'close');
-    },
-  };
-}

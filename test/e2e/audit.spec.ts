@@ -5,9 +5,10 @@ import type { EventType } from '../../src/events/event-types.js';
 import type { EventPage, EventResponse } from '../../src/events/event.schema.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from '../support/lifecycle.js';
+import { until } from '../support/until.js';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const MARK = 'not-to-be-told-4c1e';
 
 /** How a changing call of the document succeeds, and the first event it must leave. */
@@ -160,13 +161,13 @@ describe('the audit', () => {
     }),
   };
 
-  /** Those of one request, once they have positions. */
-  const eventsBy = async (requestId: string): Promise<EventResponse[]> => {
+  /** Those of one request id, once as many have positions. */
+  const eventsBy = async (requestId: string, count = 1): Promise<EventResponse[]> => {
     let found: EventResponse[] = [];
     await until(async () => {
       const { items } = (await api.request('GET', '/v1/events?order=newest&limit=20')).body as EventPage;
       found = items.filter(({ cause }) => cause.requestId === requestId).toReversed();
-      return found.length > 0;
+      return found.length >= count;
     }, 5_000);
     return found;
   };
@@ -193,8 +194,24 @@ describe('the audit', () => {
       expect([route, answer.status >= 200 && answer.status < 300, answer.text]).toEqual([route, true, answer.text]);
       const events = await eventsBy(requestId);
       expect({ route, event: events[0] }).toMatchObject({ route, event: { actor: `token:${caller.id}`, ...event } });
+      expect(events[0]?.cause).toMatchObject({ tokenName: 'auditor', ownRequestId: expect.stringMatching(UUID) });
     }
   }, 60_000);
+
+  it('keeps an id of its own beside the one that a caller sent, which may be another’s', async () => {
+    const headers = { 'x-request-id': 'everybodys' };
+    for (const name of ['first-of-id', 'second-of-id'])
+      await api.request('POST', '/v1/jobs', { headers, body: { name } });
+    const own = (await eventsBy('everybodys', 2)).map(({ cause }) => cause.ownRequestId);
+    expect(own).toEqual([expect.stringMatching(UUID), expect.stringMatching(UUID)]);
+    expect(new Set(own).size).toBe(2);
+    // Without one of the caller's there is one id only; ADMIN_TOKEN has no name.
+    const made = await api.request('POST', '/v1/jobs', { body: { name: 'third-of-id' } });
+    const [event] = await eventsBy(made.headers.get('x-request-id') ?? '');
+    expect(event).toMatchObject({ actor: 'admin', cause: { requestId: expect.stringMatching(UUID) } });
+    expect(event?.cause).not.toHaveProperty('ownRequestId');
+    expect(event?.cause).not.toHaveProperty('tokenName');
+  });
 
   it('tells no value of a variable, secret, password or token', async () => {
     const rows = await test.database.query<{ event: string }>('SELECT events::text AS event FROM events');

@@ -74,17 +74,51 @@ describe('access without ADMIN_TOKEN', () => {
     expect(answered.get('content-type')).toBe('application/problem+json');
   });
 
+  it('is refused to an image of another site, which learns nothing of what there is', async () => {
+    const headers = { 'sec-fetch-site': 'cross-site', 'sec-fetch-dest': 'image' };
+    expect((await api.request('GET', '/v1/jobs', { headers })).status).toBe(403);
+  });
+
   it('is refused under a name that is not loopback’s, which a site could point here', async () => {
     const { status } = await rawGet(api.url, '/v1/jobs', 'evil.example');
     expect(status).toBe(403);
   });
 });
 
+describe('access without ADMIN_TOKEN behind a proxy that is trusted', () => {
+  let api: Api;
+  let databaseUrl: string;
+
+  beforeAll(async () => {
+    databaseUrl = await createEmptyDatabase();
+    api = await startApi({ databaseUrl, env: { ROLE: 'api', TRUST_PROXY: 'true' } });
+  });
+
+  afterAll(async () => {
+    await api.close();
+    await dropDatabase(databaseUrl);
+  });
+
+  it.each([
+    ['localhost', 'localhost', 200],
+    ['evil.example', 'localhost', 403],
+    ['localhost', 'evil.example', 403],
+  ])('Host %s, X-Forwarded-Host %s: %i', async (host, forwarded, expected) => {
+    const { status } = await rawGet(api.url, '/v1/jobs', host, { 'x-forwarded-host': forwarded });
+    expect(status).toBe(expected);
+  });
+});
+
 /** fetch lets nobody set Host. */
-async function rawGet(url: string, path: string, host: string): Promise<{ status: number | undefined }> {
+async function rawGet(
+  url: string,
+  path: string,
+  host: string,
+  headers: Record<string, string> = {},
+): Promise<{ status: number | undefined }> {
   const { request } = await import('node:http');
   return await new Promise((done, failed) => {
-    const sent = request(`${url}${path}`, { headers: { host } }, (response) => {
+    const sent = request(`${url}${path}`, { headers: { host, ...headers } }, (response) => {
       response.resume();
       done({ status: response.statusCode });
     });

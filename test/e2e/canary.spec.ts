@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { findMarks, type Mark, markOf } from '../support/canary.js';
-import { until, WEB } from '../support/lifecycle.js';
+import { WEB } from '../support/lifecycle.js';
 import { type Receiver, startReceiver } from '../support/receiver.js';
 import { startStack, type Stack } from '../support/stack.js';
+import { unpackUserData } from '../support/user-data.js';
+import { until } from '../support/until.js';
 
 // Quotes and the like, so that each way of writing it down is another text.
 const SECRET = 'canary-one "é\\/ +?&=%~ 4f1c9a7e';
@@ -102,8 +104,8 @@ describe('marked secrets', () => {
     const instances = stack.cloud.ledger.instances();
     expect(instances.length).toBeGreaterThanOrEqual(4);
     for (const { userData } of instances) {
-      expect(Buffer.from(userData, 'base64').toString() + userData).toContain('agent');
-      expect(findMarks(marks, Buffer.from(userData, 'base64'))).toEqual([]);
+      expect(unpackUserData(userData)).toContain('agent');
+      expect(findMarks(marks, Buffer.from(unpackUserData(userData)))).toEqual([]);
     }
     expect(findMarks(marks, JSON.stringify([instances, stack.cloud.ledger.calls()]))).toEqual([]);
   });

@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import { EXITS } from '../../cli/exit-codes.js';
 import { runCli } from '../support/cli.js';
 import { startStack, type Stack } from '../support/stack.js';
 import { describeWhen } from '../support/when.js';
@@ -62,6 +63,10 @@ describeWhen(existsSync('/usr/bin/jq'), 'jq is missing', 'the pipelines of docs/
 
       const broken = await pipeline({ image: 'sim/exit', sha: '3' });
       expect(broken).toMatchObject({ isOk: false, output: expect.stringMatching(/reason +container-exited/) });
+      expect(await serving()).toBe(begun.number);
+      // `deploy || rollback` would walk backwards.
+      const env = { SCHEDULER_URL: stack.url, SCHEDULER_TOKEN: token };
+      expect(await runCli(['rollback', JOB], { env })).toMatchObject({ code: EXITS.conflict.code });
       expect(await serving()).toBe(begun.number);
 
       await writeFile(join(runner.directory, 'deploy/smoke.sh'), 'echo "no good: $1"; exit 1\n');

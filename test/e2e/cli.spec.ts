@@ -69,7 +69,11 @@ describe('the command scheduler', () => {
     const first = await scheduler('deploy', 'web', 'hello-web:1', '-f', file, '-e', 'GREETING=one');
     expect(first).toMatchObject({ code: 0, stdout: expect.stringMatching(/^web #1 active on i-\w+ after .*\n$/) });
     expect(first.stderr).toMatch(/^made the job web\nweb #1 hello-web:1\n/);
-    await ok('deploy', 'web', 'hello-web:2', '--env', 'GREETING=two');
+    const second = await scheduler('deploy', 'web', 'hello-web:2', '--env', 'GREETING=two');
+    expect(second).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/^env: for this deployment only, .*--save/),
+    });
 
     const { items } = await json<{ items: Deployment[] }>('deployments', 'web');
     expect(items.map(({ number, image, definition }) => [number, image, definition.env])).toEqual([
@@ -78,12 +82,19 @@ describe('the command scheduler', () => {
     ]);
     expect(await ok('jobs')).toMatch(/^JOB .*\nweb +running +#2 +i-\w+ +http:\/\/127\.\S+:8080 .* ago\n$/);
     expect(await ok('status', 'web')).toMatch(/^web {2}running\n {2}kind +service\n {2}active +#2\n/);
+    await ok('wait', 'web', '1', '--until', 'ended');
     expect(await ok('status', 'web', '1')).toMatch(/^web #1 {2}superseded\n {2}image +hello-web:1\n/);
     expect(await ok('instances')).toMatch(/^INSTANCE .*\n(i-.*\n)*i-\w+ +(pending|running) .*web #2/);
     expect(await ok('fleet')).toMatch(/^instances {2}0 pending, .*\n/);
 
     const following = start(['events', '-f', '-j', 'web', '-d', '3', '--json']);
-    expect(await ok('rollback', 'web')).toMatch(/^web #3 active/);
+    const back = await scheduler('rollback', 'web');
+    expect(back.stdout).toMatch(/^web #3 active on .*, again what #1 ran\n$/);
+    expect(back.stderr).toMatch(/^web #3 hello-web:1, again what #1 ran\n/);
+    await ok('wait', 'web', '2', '--until', 'ended');
+    expect(await ok('deployments', 'web')).toMatch(
+      /\n#3 +active +hello-web:1 +rollback to #1 +- +.*\n#2 +superseded +hello-web:2 +api +- /,
+    );
     await following.until(/"deployment.active"/);
     following.process.kill('SIGINT');
     const { stdout: followed } = await following.ended;
@@ -108,6 +119,18 @@ describe('the command scheduler', () => {
     expect((await scheduler('status', 'web')).code).toBe(EXITS['not-found'].code);
     expect(await ok('jobs')).toBe('JOB  STATUS  ACTIVE  INSTANCE  ENDPOINTS  CHANGED\n');
   }, 120_000);
+
+  it('waits at a stop for what was still draining, too', async () => {
+    const slow = await written('drain.json', { ...QUICK, rollout: { ...QUICK.rollout, drainSeconds: 4 } });
+    await ok('deploy', 'draining', 'hello-web:1', '-f', slow);
+    await ok('restart', 'draining', '-q');
+    expect(await ok('stop', 'draining')).toMatch(/^draining {2}stopped\n/);
+    const first = await ok('status', 'draining', '1');
+    expect(first).toMatch(/^draining #1 {2}superseded\n/);
+    expect(first).toMatch(/\n {2}message +deployment 2 is active\n/);
+    expect(first).not.toContain('superseded-by-newer');
+    await ok('delete', 'draining', '-y');
+  }, 60_000);
 
   it('makes the job what the file says, and keeps options to their deployment unless told to save them', async () => {
     const env = (name: string, number: string) =>
@@ -156,14 +179,29 @@ describe('the command scheduler', () => {
     expect(failed.stdout).toBe('');
     expect((await scheduler('wait', 'faulty')).code).toBe(EXITS.failed.code);
 
+    const big = await scheduler(
+      'deploy',
+      'big',
+      'sim/oom:1',
+      '-f',
+      await written('big.json', { ...QUICK, memoryMiB: 64 }),
+    );
+    expect(big.code).toBe(EXITS.failed.code);
+    expect(big.stderr).toMatch(/reason +out-of-memory\n/);
+    expect(big.stderr).toContain('its limit is 64 MiB');
+    // Its registry refuses two pulls: that is waited for.
+    const busy = await scheduler('deploy', 'busy', 'sim/busy:2', '-f', file);
+    expect(busy.stderr).toContain('toomanyrequests');
+    expect(busy.code).toBe(EXITS.ok.code);
+
     stack.cloud.faults.setCapacity({ type: 'm5.large' }, 0);
     const poor = await written('poor.json', { ...QUICK, onCapacity: 'fail', instance: { types: ['m5.large'] } });
     const { code, stdout, stderr } = await scheduler('deploy', 'poor', 'hello-web:1', '-f', poor, '--json', '-q');
     expect(code).toBe(EXITS.infrastructure.code);
     expect(JSON.parse(stdout)).toMatchObject({ status: 'failed', reason: 'capacity-unavailable', number: 1 });
     expect(JSON.parse(stderr)).toMatchObject({ error: { exit: 'infrastructure', code: 4 } });
-    for (const name of ['faulty', 'poor']) await ok('delete', name, '-y');
-  }, 60_000);
+    for (const name of ['faulty', 'big', 'busy', 'poor']) await ok('delete', name, '-y');
+  }, 120_000);
 
   it('cancels; whoever waited for it is told, and so is who runs out of time or is stopped', async () => {
     const waiting = start(['deploy', 'slow', 'sim/slow:60', '-f', file]);
@@ -214,7 +252,22 @@ describe('the command scheduler', () => {
     expect(await asViewer('jobs')).toMatchObject({ code: EXITS.denied.code });
   }, 60_000);
 
+  it('bounds a token by what the API can bound it by', async () => {
+    const limits = ['--max-jobs', '3', '--max-instances', '4', '--max-webhooks', '0', '--requests-per-minute', '60'];
+    const allow = ['registries=docker.io', 'registries=ghcr.io/team-a', 'profiles=', 'types=t3.*', 'maxDiskGiB=50'];
+    const allowed = allow.flatMap((pair) => ['--allow', pair]);
+    const made = await json<{ id: string }>('tokens', 'create', 'bounded', '--role', 'deployer', ...limits, ...allowed);
+    expect(made).toMatchObject({
+      ...{ role: 'deployer', scope: null, maxJobs: 3, maxInstances: 4, maxWebhooks: 0, requestsPerMinute: 60 },
+      allow: { registries: ['docker.io', 'ghcr.io/team-a'], profiles: [], types: ['t3.*'], maxDiskGiB: 50 },
+    });
+    await ok('tokens', 'revoke', made.id);
+  });
+
   it.each<[keyof typeof EXITS, string, string[]]>([
+    ['usage', 'FIELD=VALUE', ['tokens', 'create', 'ci', '--role', 'deployer', '--allow', 'docker.io']],
+    ['usage', 'whole number', ['tokens', 'create', 'ci', '--role', 'deployer', '--allow', 'maxDiskGiB=much']],
+    ['invalid', 'constructor', ['tokens', 'create', 'ci', '--role', 'deployer', '--allow', 'constructor=x']],
     ['usage', 'unknown command', ['deployy']],
     ['usage', 'must be NAME=VALUE', ['deploy', 'web', 'nginx', '-e', 'x']],
     ['usage', 'no such variable', ['deploy', 'web', 'nginx', '-s', 'NOWHERE']],
@@ -224,7 +277,7 @@ describe('the command scheduler', () => {
     ['usage', 'must be like https://', ['jobs', '--url', 'ftp://x']],
     ['usage', 'say --yes', ['delete', 'web']],
     ['usage', 'give the image', ['deploy', 'nowhere']],
-    ['invalid', '#/image must be a Docker image reference', ['deploy', 'web', 'A B']],
+    ['invalid', '#/image must not contain spaces', ['deploy', 'web', 'A B']],
     [
       'invalid',
       '#/health/port must be one of the host ports',
@@ -251,6 +304,11 @@ describe('the command scheduler', () => {
       error: { exit: 'conflict', code: 10, problem: { type: '/problems/cannot-roll-back', status: 409 } },
     });
     expect((await scheduler('cancel', 'single')).code).toBe(EXITS.conflict.code);
+    expect((await scheduler('deploy', 'single', 'sim/exit:3')).code).toBe(EXITS.failed.code);
+    const refused = await scheduler('rollback', 'single');
+    expect(refused.code).toBe(EXITS.conflict.code);
+    expect(refused.stderr).toContain('Deployment 1 is serving; 2 never did.');
+    expect(refused.stderr).toContain('scheduler rollback single --to NUMBER');
     await ok('delete', 'single', '-y');
   }, 60_000);
 
@@ -263,7 +321,10 @@ describe('the command scheduler', () => {
     await once(site, 'listening');
     const url = `http://127.0.0.1:${(site.address() as AddressInfo).port}`;
     const page = await scheduler('jobs', '--url', url);
-    expect(page).toMatchObject({ code: EXITS.error.code, stderr: expect.stringContaining('is no Scheduler API') });
+    expect(page).toMatchObject({
+      code: EXITS.error.code,
+      stderr: expect.stringContaining(`${url}/v1/jobs?limit=200 is no Scheduler API`),
+    });
     const moved = await scheduler('jobs', '--url', `${url}/moved`);
     expect(moved).toMatchObject({ code: EXITS.error.code, stderr: expect.stringContaining('https://elsewhere') });
     site.close();

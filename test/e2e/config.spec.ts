@@ -3,10 +3,12 @@ import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { CreateBucketCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { startTestCloud } from '../../local/cloud/test-support.ts';
 import { createEmptyDatabase, dropDatabase } from '../support/database.js';
 import { findFreePort } from '../support/free-port.js';
-import { until } from '../support/lifecycle.js';
 import { type Started, startMain } from '../support/process.js';
+import { until } from '../support/until.js';
 
 const KEY = Buffer.alloc(32, 1).toString('base64');
 const OTHER_KEY = Buffer.alloc(32, 2).toString('base64');
@@ -38,9 +40,47 @@ describe('the program', () => {
 
   it('names every setting that is wrong, without a value or a stack', async () => {
     const program = start({ PORT: 'S3CRET', ENCRYPTION_KEY: 'S3CRET', HOST: '0.0.0.0', PUBLIC_URL: 'http://me' });
-    expect(await program.ended).toBe(1);
+    // A supervisor can tell: EX_CONFIG of sysexits.h.
+    expect(await program.ended).toBe(78);
     for (const name of ['PORT', 'ENCRYPTION_KEY', 'ADMIN_TOKEN']) expect(program.output()).toContain(`${name}: `);
     expect(program.output()).not.toMatch(/S3CRET|"stack"|HOST: /);
+  });
+
+  it('checks the settings alone, in words for people and without a database', async () => {
+    const nowhere = { DATABASE_URL: 'postgres://me:S3CRET@127.0.0.1:1/none' };
+    expect(await start(nowhere, ['check-settings']).ended).toBe(0);
+    const wrong = start({ ...nowhere, ENCRYPTION_KEY: 'S3CRET', WEB_CONCURRENCY: '0' }, ['check-settings']);
+    expect(await wrong.ended).toBe(78);
+    expect(wrong.output()).toMatch(/^the settings are not usable:\n( {2}(ENCRYPTION_KEY|WEB_CONCURRENCY): .*\n?){2}$/);
+    expect(wrong.output()).not.toContain('S3CRET');
+
+    const elsewhere = { ...nowhere, AWS_REGION: 'xx-new-1', IDENTITY_CERTIFICATES: '' };
+    const unknown = start(elsewhere, ['check-settings']);
+    expect(await unknown.ended).toBe(78);
+    expect(unknown.output()).toMatch(/^ {2}AWS_REGION: .*xx-new-1.*name it in IDENTITY_CERTIFICATES$/m);
+  });
+
+  it('warns of agents that come in clear text over a network, and is degraded by it, though ready', async () => {
+    const program = start({ PUBLIC_URL: 'http://scheduler.test' });
+    const warned = await program.line(({ message }) => message === 'agents come without TLS');
+    expect(warned).toMatchObject({ level: 'warn', alarm: true, agentUrl: 'http://scheduler.test' });
+    await program.line(isListening);
+    const ready = await fetch(`http://127.0.0.1:${port}/health/ready`);
+    expect(ready.status).toBe(200);
+    expect(await ready.json()).toMatchObject({
+      status: 'degraded',
+      details: { agents: { status: 'degraded', message: expect.stringContaining('Set AGENT_URL') } },
+    });
+  });
+
+  it('says nothing of agents that come by TLS', async () => {
+    const program = start({ PUBLIC_URL: 'http://scheduler.test', AGENT_URL: 'https://scheduler.test' });
+    await program.line(isListening);
+    expect(program.output()).not.toContain('agents come without TLS');
+    // What else is degraded is no matter of this: no EC2 answers here, which is told as soon as it was asked.
+    const { details } = (await (await fetch(`http://127.0.0.1:${port}/health/ready`)).json()) as { details: object };
+    expect(details).not.toHaveProperty('agents');
+    expect(details).toMatchObject({ database: { status: 'up' } });
   });
 
   it('says that Postgres refuses, at once', async () => {
@@ -55,7 +95,8 @@ describe('the program', () => {
     await start().line(isListening);
     const second = start();
     expect(await second.ended).toBe(1);
-    expect(second.lines.at(-1)).toMatchObject({ level: 'fatal', message: expect.stringContaining('EADDRINUSE') });
+    const message = `PORT: ${port} of 127.0.0.1 is in use by another program`;
+    expect(second.lines.at(-1)).toMatchObject({ level: 'fatal', message });
     expect(second.lines.at(-1)).not.toHaveProperty('stack');
   });
 
@@ -126,6 +167,22 @@ describe('the program', () => {
     s3.close();
     expect(answers.map(({ status }) => status)).toEqual([401, 200]);
     expect(program.output()).not.toContain('a-token-from-the-bucket');
+  });
+
+  it('takes its settings from S3 also where the bucket is in another region', async () => {
+    const cloud = await startTestCloud();
+    try {
+      await cloud.s3.send(new CreateBucketCommand({ Bucket: 'elsewhere' }));
+      const Body = 'ADMIN_TOKEN=a-token-from-the-bucket\n';
+      await cloud.s3.send(new PutObjectCommand({ Bucket: 'elsewhere', Key: 'secrets/.env', Body }));
+      cloud.cloud.faults.moveBucket('elsewhere', 'eu-west-1');
+      const env = { SECRETS_URI: 's3://elsewhere/secrets/.env', ...cloud.cloud.clientEnvironment };
+      // Beyond loopback a token is needed, and only the bucket has one.
+      const program = start({ ...env, HOST: '0.0.0.0', PUBLIC_URL: 'https://me.example' }, ['check-settings']);
+      expect([await program.ended, program.output()]).toEqual([0, 'the settings can be used']);
+    } finally {
+      await cloud.stop();
+    }
   });
 
   it('answers what is under way, then ends', async () => {

@@ -2,8 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import type { EventPage } from '../../src/events/event.schema.js';
-import { alive, HOST_PORT, remove, settled, until } from '../support/lifecycle.js';
+import { alive, HOST_PORT, remove, settled } from '../support/lifecycle.js';
 import { startStack, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 type Job = { status: string; activeDeployment: number | null; instance: { id: string; privateIp: string } | null };
 type Fleet = { instances: Record<string, number>; demand: number };

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { alive, type Job, settled, until, WEB } from '../support/lifecycle.js';
+import { alive, type Job, settled, WEB } from '../support/lifecycle.js';
 import { startStack, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 // What becomes of instances when nobody is left to end them. Real minutes pass: the shortest limit a job may set is one.
 describe('an instance on its own', () => {

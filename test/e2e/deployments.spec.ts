@@ -4,6 +4,7 @@ import { Shutdown } from '../../src/process/shutdown.js';
 import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { until } from '../support/until.js';
 
 describe('deployments over HTTP', () => {
   let api: Api;
@@ -124,7 +125,7 @@ describe('deployments over HTTP', () => {
     });
     expect(await api.request('POST', `${job}/rollback`)).toMatchObject({
       status: 409,
-      body: { type: '/problems/cannot-roll-back' },
+      body: { type: '/problems/nothing-to-roll-back' },
     });
     const restarted = await api.request('POST', `${job}/restart`);
     expect(restarted).toMatchObject({ status: 202, body: { number: 3, trigger: 'restart', copiedFrom: 1 } });
@@ -223,9 +224,7 @@ describe('deployments over HTTP', () => {
 
     /** Until that many requests wait; Jest's own limit ends it. */
     async function parked(count: number): Promise<void> {
-      while (api.app.get(ChangeWaiter, { strict: false }).size !== count) {
-        await new Promise((done) => setTimeout(done, 2));
-      }
+      await until(() => api.app.get(ChangeWaiter, { strict: false }).size === count);
     }
   });
 });

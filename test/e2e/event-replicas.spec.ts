@@ -3,8 +3,9 @@ import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.
 import { ATTEMPT_PHASES } from '../../src/deployments/attempt-status.js';
 import type { EventResponse } from '../../src/events/event.schema.js';
 import { EventSource } from '../support/event-source.js';
-import { settled, until, WEB } from '../support/lifecycle.js';
+import { settled, WEB } from '../support/lifecycle.js';
 import { startStack, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 const JOBS = 8;
 const QUICK = {

@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Signals } from '../../src/database/signals.js';
 import { appendEvents, type NewEvent } from '../../src/events/append-events.js';
 import { EventFeed } from '../../src/events/event-feed.js';
 import type { EventPage, EventResponse } from '../../src/events/event.schema.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { startDatabaseProxy } from '../support/database-proxy.js';
 import { EventSource, type Received } from '../support/event-source.js';
-import { until } from '../support/lifecycle.js';
+import { until } from '../support/until.js';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const AS_ADMIN = { authorization: `Bearer ${ADMIN_TOKEN}` };
@@ -254,6 +256,31 @@ describe('events', () => {
     await append([eventOf('cut', { attempt: 2 })]);
     expect(attemptsOf(await source.take(1))).toEqual([2]);
     source.close();
+  });
+
+  it('are followed on through an outage of the database, on the same connection', async () => {
+    const proxy = await startDatabaseProxy(test.url);
+    const far = await startApi({ databaseUrl: proxy.url, env: { ADMIN_TOKEN, ROLE: 'api' } });
+    try {
+      const source = await follow(far, 'job=outage');
+      const feed = far.app.get(EventFeed, { strict: false });
+      await until(() => feed.size === 1);
+      await append([eventOf('outage', { attempt: 1 })]);
+      expect(attemptsOf(await source.take(1))).toEqual([1]);
+
+      proxy.cut();
+      await append([eventOf('outage', { attempt: 2 })]);
+      // Lets those who follow look, in vain.
+      far.app.get(Signals, { strict: false }).sendHere('events');
+      const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+      expect((await far.request('GET', '/v1/events', { headers })).status).toBe(503);
+      proxy.mend();
+      expect(attemptsOf(await source.take(1))).toEqual([2]);
+      source.close();
+    } finally {
+      await far.close();
+      await proxy.close();
+    }
   });
 
   it('end for a token when it is revoked', async () => {

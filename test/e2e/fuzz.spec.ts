@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { JOB_EXAMPLE } from '../../src/jobs/job.examples.js';
 import { readDocument } from '../fuzz/document.ts';
 import { judge } from '../fuzz/judge.ts';
 import { reportOf } from '../fuzz/report.ts';
@@ -83,5 +84,22 @@ describe('the judge of answers', () => {
     const found = judge(document, request, outcome);
     if (fault) expect(found).toMatch(fault);
     else expect(found).toBeUndefined();
+  });
+
+  it('finds what was accepted and is not there', () => {
+    const operation = document.operations.find(({ id }) => id === 'POST /v1/jobs');
+    const made = { ...request, operation, method: 'POST', path: '/v1/jobs' };
+    const example = JSON.parse(JSON.stringify(JOB_EXAMPLE)) as Record<string, unknown>;
+    const judged = (sent: object, answered: object) =>
+      judge(
+        document,
+        { ...made, body: Buffer.from(JSON.stringify(sent)) },
+        answer(201, { ...example, ...answered }, json),
+      );
+    const env = { constructor: 'c' };
+    expect(judged({ env }, { env })).toBeUndefined();
+    expect(judged({ env }, { env: {} })).toMatch(/env "constructor"/);
+    expect(judged({ secrets: env }, { secrets: ['constructor'] })).toBeUndefined();
+    expect(judged({ secrets: env }, { secrets: [] })).toMatch(/secret "constructor"/);
   });
 });

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { alive, type Deployment, type Job, keepAsking, remove, settled, until, WEB } from '../support/lifecycle.js';
+import { alive, type Deployment, type Job, keepAsking, remove, settled, WEB } from '../support/lifecycle.js';
 import { startStack, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 /** What a simulated web server tells of itself. */
 type Web = { hostname: string; startedAt: string; hello: string };
@@ -85,7 +86,7 @@ const SCENARIOS: Record<string, (around: Around) => Promise<void>> = {
       expect((await around.deployment()).attempt).toBe(1);
     }
     const { old } = await around.moved(id);
-    expect(old).toMatchObject({ reason: 'crash-looping', message: expect.stringContaining('code 137') });
+    expect(old).toMatchObject({ reason: 'out-of-memory', message: expect.stringContaining('code 137') });
   },
 
   'a container that keeps exiting: degraded with what and when, until the cause goes': async (around) => {
@@ -116,6 +117,24 @@ const SCENARIOS: Record<string, (around: Around) => Promise<void>> = {
     expect(stack.cloud.instance(id)?.stateReason?.code).toBe('Client.UserInitiatedShutdown');
     expect((await client.stop()).failures).toEqual([]);
   },
+
+  'a spot notice as soon as an instance serves, again: the next fresh one has a pause, and it is told until when':
+    async (around) => {
+      const { stack, id } = await around.serve({ instance: { market: 'spot' } });
+      stack.cloud.faults.spotNotice(id, 120);
+      const { instance } = await around.served(2);
+      stack.cloud.faults.spotNotice(instance, 120);
+      await around.degraded('spot-interrupted', /; attempt 3 begins at 20\d\d-.*Z$/);
+      const [, told] = / begins at (.*)$/.exec((await around.deployment()).message ?? '') ?? [];
+      expect(await around.ask()).toBeDefined();
+      await around.served(3);
+      const [third] = await stack.query<{ createdAt: Date }>(
+        `SELECT created_at AS "createdAt" FROM attempts WHERE number = 3 AND job_id = (
+         SELECT job_id FROM assignments s JOIN attempts a ON a.id = s.attempt_id WHERE s.instance_id = $1)`,
+        [id],
+      );
+      expect(third?.createdAt.getTime()).toBeGreaterThanOrEqual(Date.parse(told ?? ''));
+    },
 };
 
 describe('an active service heals', () => {
@@ -215,6 +234,16 @@ class Around {
     return { old, now: await this.deployment() };
   }
 
+  /** Waits until Docker keeps the container of this attempt up. */
+  async served(attempt: number): Promise<{ instance: string }> {
+    await until(async () => {
+      const { status } = await this.job();
+      const policies = await this.#orders('restart-policy', attempt);
+      return status === 'running' && policies.at(-1)?.status === 200;
+    }, PATIENCE_MS);
+    return { instance: (await this.job()).instance?.id ?? '' };
+  }
+
   /** The same instance serves, with the attempt it had. */
   async stays(id: string): Promise<void> {
     expect(await this.job()).toMatchObject({ status: 'running', instance: { id } });
@@ -246,12 +275,12 @@ class Around {
     expect((await this.deployment(1)).attempt).toBe(1);
   }
 
-  #orders(purpose: string): Promise<{ status: number | null; isOpen: boolean }[]> {
+  #orders(purpose: string, attempt: number | null = null): Promise<{ status: number | null; isOpen: boolean }[]> {
     return this.stack.query(
       `SELECT o.result_status AS status, o.answered_at IS NULL AND o.taken_at IS NOT NULL AS "isOpen"
        FROM orders o JOIN attempts a ON a.id = o.attempt_id JOIN jobs j ON j.id = a.job_id
-       WHERE j.name = $1 AND o.purpose = $2 ORDER BY o.number`,
-      [this.name, purpose],
+       WHERE j.name = $1 AND o.purpose = $2 AND a.number = coalesce($3, a.number) ORDER BY o.number`,
+      [this.name, purpose, attempt],
     );
   }
 }

@@ -1,6 +1,7 @@
-import { randomUUID } from 'node:crypto';
+import { createHmac, createSecretKey, randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import { IdempotencyKeys } from '../../src/api/idempotency-keys.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { startStack, type Stack } from '../support/stack.js';
@@ -122,6 +123,26 @@ describe('a call with an Idempotency-Key', () => {
     const refused = await send('POST', '/v1/jobs', key, { name: 'bad-key' });
     expect(refused).toMatchObject({ status: 400, body: { errors: [{ header: 'Idempotency-Key' }] } });
     expect(await count('jobs')).toBe(before);
+  });
+
+  it('of the version before is known again: its fingerprints were made with the key itself', async () => {
+    const key = createSecretKey(Buffer.alloc(32, 1));
+    const keys = new IdempotencyKeys(test.database, [key]);
+    const call = { caller: 'former', key: 'k-former', content: 'POST /v1/jobs {}' };
+    const answer = { status: 201, headers: {}, body: 'x' } as unknown as Awaited<
+      ReturnType<typeof keys.once>
+    >['answer'];
+    const once = (content: string) => keys.once({ ...call, content }, () => Promise.resolve(answer));
+    expect((await once(call.content)).isReplay).toBe(false);
+    const former = createHmac('sha256', key).update(call.content).digest();
+    const now = await test.database.query<{ fingerprint: Buffer }>(
+      `UPDATE idempotency_keys k SET fingerprint = $1 FROM idempotency_keys before
+       WHERE k.key = 'k-former' AND before.key = k.key RETURNING before.fingerprint`,
+      [former],
+    );
+    expect(now[0]?.fingerprint.equals(former)).toBe(false);
+    expect(await once(call.content)).toEqual({ answer, isReplay: true });
+    await expect(once('POST /v1/jobs {"name":"x"}')).rejects.toMatchObject({ code: 'idempotency-key-reused' });
   });
 
   it('means nothing on a call that changes nothing', async () => {

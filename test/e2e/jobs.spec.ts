@@ -19,6 +19,40 @@ describe('jobs over HTTP', () => {
   const errorsOf = ({ body }: Answer) => (body as { errors: Record<string, string>[] }).errors;
   const post = (body: object) => api.request('POST', '/v1/jobs', { body });
 
+  it('and their deployments are listed in pages of some bytes, and all of them', async () => {
+    const env = Object.fromEntries(['A', 'B', 'C', 'D'].map((name) => [name, 'x'.repeat(31_000)]));
+    const names = Array.from({ length: 24 }, (_, n) => `large-${String(n).padStart(2, '0')}`);
+    for (const name of names) expect((await post({ name, image: 'app:1', env })).status).toBe(201);
+    for (let n = 2; n <= 12; n += 1)
+      expect((await api.request('POST', '/v1/jobs/large-00/deployments', { body: {} })).status).toBe(202);
+
+    const all = async (path: string, keyOf: (item: { name: string; number: number }) => unknown) => {
+      const keys: unknown[] = [];
+      let cursor: string | null = '';
+      let pages = 0;
+      for (; cursor !== null; pages += 1) {
+        const page: Answer = await api.request('GET', `${path}?limit=200${cursor && `&cursor=${cursor}`}`);
+        expect(page.text.length).toBeLessThan(2 * 1_048_576);
+        const { items, nextCursor } = page.body as {
+          items: { name: string; number: number }[];
+          nextCursor: string | null;
+        };
+        keys.push(...items.map(keyOf));
+        expect(items.every((item) => !('page_rows' in item) && !('page_bytes_before' in item))).toBe(true);
+        cursor = nextCursor;
+      }
+      return { keys, pages };
+    };
+    const jobs = await all('/v1/jobs', ({ name }) => name);
+    expect(jobs.keys.filter((name) => String(name).startsWith('large-'))).toEqual(names);
+    expect(jobs.pages).toBeGreaterThan(2);
+    const deployments = await all('/v1/jobs/large-00/deployments', ({ number }) => number);
+    expect(deployments.keys).toEqual([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    expect(deployments.pages).toBeGreaterThan(1);
+    for (const name of names) await api.request('DELETE', `/v1/jobs/${name}`);
+    await test.database.query(`DELETE FROM jobs WHERE name LIKE 'large-%'`);
+  });
+
   it('are made with 201, a location, a version, and every default', async () => {
     const made = await post({
       name: 'made',
@@ -40,6 +74,8 @@ describe('jobs over HTTP', () => {
       instance: null,
       endpoints: [],
       env: {},
+      init: false,
+      noNewPrivileges: false,
       ports: [{ container: 80, host: 80 }],
       requestedInstance: {
         types: ['t3.small'],
@@ -58,6 +94,27 @@ describe('jobs over HTTP', () => {
     const read = await api.request('GET', made.headers.get('location')!);
     expect(read).toMatchObject({ status: 200, body: made.body });
     expect(read.headers.get('etag')).toMatch(/^"1\..{16}"$/);
+  });
+
+  it('take an AMI under its former name, and show the present one', async () => {
+    const made = await post({ name: 'former', instance: { imageId: 'ecs-al2023-arm64' } });
+    expect(made).toMatchObject({ status: 201, body: { requestedInstance: { ami: 'ecs-al2023-arm64' } } });
+    expect(made.body).not.toHaveProperty('requestedInstance.imageId');
+    const patch = (instance: object) => api.request('PATCH', '/v1/jobs/former', { body: { instance } });
+    // As an older command replaces a job: what it does not know is taken away, and given by its former name.
+    expect(await patch({ ami: null, imageId: 'ecs-al2023' })).toMatchObject({
+      status: 200,
+      body: { requestedInstance: { ami: 'ecs-al2023' } },
+    });
+    const cleared = await patch({ imageId: null });
+    expect(cleared.body).not.toHaveProperty('requestedInstance.ami');
+    const both = await patch({ ami: 'ecs-al2023', imageId: 'ecs-al2023-arm64' });
+    expect(errorsOf(both)).toEqual([{ pointer: '#/instance/imageId', detail: 'is not a known field' }]);
+    const deployment = { image: 'nginx', instance: { imageId: 'ecs-al2023-arm64' } };
+    const deployed = await api.request('POST', '/v1/jobs/former/deployments', { body: deployment });
+    expect(deployed).toMatchObject({ status: 202, body: { definition: { instance: { ami: 'ecs-al2023-arm64' } } } });
+    const wrong = await post({ name: 'wrong', instance: { imageId: 'nginx:1.28' } });
+    expect(errorsOf(wrong)[0]).toMatchObject({ pointer: '#/instance/ami' });
   });
 
   it('are not answered again to who has them as they are, and are as soon as anything has changed', async () => {
@@ -110,7 +167,7 @@ describe('jobs over HTTP', () => {
       },
       '#/ports',
     ],
-    ['a strange variable', { name: 'x', env: { 'A B': 'c' } }, '#/env/A%20B'],
+    ['a variable that none can be', { name: 'x', env: { 'A=B': 'c' } }, '#/env/A%3DB'],
     [
       'more than a definition may take',
       { name: 'x', env: Object.fromEntries(['A', 'B', 'C', 'D', 'E'].map((key) => [key, key.repeat(32_000)])) },

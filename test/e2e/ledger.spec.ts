@@ -2,9 +2,10 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { freePort } from '../../local/postgres.ts';
-import { alive, remove, settled, until } from '../support/lifecycle.js';
+import { alive, remove, settled } from '../support/lifecycle.js';
 import { startStack, type Stack } from '../support/stack.js';
 import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.js';
+import { until } from '../support/until.js';
 
 const DEFINITION = { kind: 'service', image: 'hello-web:1', rollout: { stableSeconds: 0, drainSeconds: 0 } };
 /** Any number nobody else locks. */

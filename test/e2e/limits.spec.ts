@@ -1,6 +1,8 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { RateLimiter } from '../../src/auth/rate-limiter.js';
+import { MOST_BYTES_AT_ONCE, WriteBudget } from '../../src/auth/write-budget.js';
+import { Database } from '../../src/database/database.js';
 import { type Api, startApi } from '../support/api.js';
 import { createEmptyDatabase, createTestDatabase, dropDatabase, type TestDatabase } from '../support/database.js';
 import { startStack, type Stack } from '../support/stack.js';
@@ -138,6 +140,49 @@ describe('a bucket of requests', () => {
   });
 });
 
+describe('what a token leaves behind', () => {
+  it('is bounded in bytes: kept answers, versions of secrets, definitions and events together', async () => {
+    const test = await createTestDatabase();
+    const api = await startApi({ databaseUrl: test.url, env: { ADMIN_TOKEN, ROLE: 'api' } });
+    try {
+      const limits = { maxJobs: 1, maxInstances: 0 };
+      const made = await api.request('POST', '/v1/tokens', {
+        body: { name: 'x', role: 'deployer', scope: ['x-'], ...limits },
+      });
+      const { id, token } = made.body as { id: string; token: string };
+      const authorization = `Bearer ${token}`;
+      const change = (method: string, path: string, body: object, key: string) =>
+        api.request(method, path, { body, headers: { authorization, 'idempotency-key': key } });
+      const env = Object.fromEntries(['A', 'B', 'C'].map((name) => [name, 'x'.repeat(29_000)]));
+      expect((await change('POST', '/v1/jobs', { name: 'x-1', env }, 'first')).status).toBe(201);
+      api.app.get(WriteBudget, { strict: false }).take(id, MOST_BYTES_AT_ONCE - 8 * 1_048_576);
+      const statuses: number[] = [];
+      for (let n = 0; n < 200 && statuses.at(-1) !== 429; n += 1) {
+        // Another value each time: another version.
+        const secrets = { S: `${n}`.padEnd(29_000, 'x') };
+        statuses.push((await change('PATCH', '/v1/jobs/x-1', { secrets }, `key-${n}`)).status);
+      }
+      expect(statuses.at(-1)).toBe(429);
+      // Each 85 KiB of an answer, which is kept as well.
+      expect(statuses.length).toBeGreaterThan(40);
+      expect(statuses.length).toBeLessThan(70);
+      const [size] = await test.database.query<{ bytes: string }>(`
+        SELECT pg_total_relation_size('idempotency_keys') + pg_total_relation_size('job_secrets')
+          + pg_total_relation_size('events') + pg_total_relation_size('jobs') AS bytes`);
+      expect(Number(size!.bytes)).toBeLessThan(16 * 1_048_576);
+      // Reading goes on, and so do others.
+      expect((await api.request('GET', '/v1/jobs/x-1', { headers: { authorization } })).status).toBe(200);
+      expect((await api.request('PATCH', '/v1/jobs/x-1', { body: { secrets: null } })).status).toBe(200);
+      const refused = await change('PATCH', '/v1/jobs/x-1', { env: null }, 'last');
+      expect(refused).toMatchObject({ status: 429, body: { type: '/problems/too-many-requests' } });
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    } finally {
+      await api.close();
+      await test.close();
+    }
+  }, 120_000);
+});
+
 describe('wrong tokens', () => {
   let api: Api;
   let databaseUrl: string;
@@ -152,14 +197,38 @@ describe('wrong tokens', () => {
   const from = (address: string, token: string) =>
     api.request('GET', '/v1/jobs', { headers: { authorization: `Bearer ${token}`, 'x-forwarded-for': address } });
 
-  it('end in 429 for their own address, with the right token too, and for no other', async () => {
+  it('end in 429 for their own address, and right ones of it go on', async () => {
+    const made = await api.request('POST', '/v1/tokens', { body: { name: 'right', role: 'viewer' } });
+    const { token } = made.body as { token: string };
     const statuses: number[] = [];
     for (let n = 0; n < 22; n += 1) statuses.push((await from('192.0.2.1', `guess-${n}`)).status);
     expect(statuses).toEqual([...Array<number>(20).fill(401), 429, 429]);
-    const refused = await from('192.0.2.1', ADMIN_TOKEN);
+    // One that this process has not seen yet, and the operator's.
+    for (const right of [token, ADMIN_TOKEN]) expect((await from('192.0.2.1', right)).status).toBe(200);
+    const refused = await from('192.0.2.1', 'guess-23');
     expect(refused).toMatchObject({ status: 429, body: { type: '/problems/too-many-requests' } });
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
-    expect((await from('192.0.2.2', ADMIN_TOKEN)).status).toBe(200);
+    expect((await from('192.0.2.2', 'guess-23')).status).toBe(401);
+  });
+
+  it('take one connection to the database, however many are guessed at once', async () => {
+    const database = api.app.get(Database);
+    const prepared = database.prepared.bind(database);
+    let under = 0;
+    let most = 0;
+    const spy = jest.spyOn(database, 'prepared').mockImplementation(async (name, ...rest) => {
+      if (name !== 'get-tokens') return await prepared(name, ...rest);
+      most = Math.max(most, (under += 1));
+      return await prepared(name, ...rest).finally(() => (under -= 1));
+    });
+    try {
+      const guesses = Array.from({ length: 200 }, (_, n) => `sch_${String(n).padStart(8, '0')}_${'0'.repeat(64)}`);
+      const answers = await Promise.all(guesses.map((guess, n) => from(`198.51.100.${n % 4}`, guess)));
+      expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401, 429]));
+      expect(most).toBe(1);
+    } finally {
+      spy.mockRestore();
+    }
   });
 
   it('that were right once shut out nobody: the tokens of a company may all end on one day', async () => {

@@ -1,10 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseEnv } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { freePort } from '../../local/postgres.ts';
+import { until } from '../support/until.js';
 
 const children: ChildProcess[] = [];
 const ROOT = join(import.meta.dirname, '../..');
@@ -22,6 +24,8 @@ describe('npm run local', () => {
     const cloudPort = await freePort();
     env = { ...process.env, PORT: String(port), LOCAL_CLOUD_PORT: String(cloudPort), LOCAL_DIR: directory };
     env['LOCAL_MODE'] = 'simulated';
+    // What a developer's shell may hold: with them the API would ask as somebody the local cloud does not know.
+    Object.assign(env, { AWS_PROFILE: 'work', AWS_SESSION_TOKEN: 'session', AWS_ACCESS_KEY_ID: 'AKIAREAL' });
   });
   afterEach(async () => {
     // Whatever a failed test left running would keep Jest alive, and the port.
@@ -33,6 +37,14 @@ describe('npm run local', () => {
   }, 60_000);
   afterAll(() => rm(directory, { recursive: true, force: true }));
 
+  it('ends with the name of a setting that the API cannot use', async () => {
+    const { process: run, line } = start({ ...env, ADMIN_TOKEN: 'short' });
+    const ended = once(run, 'exit');
+    await line(/^ {2}ADMIN_TOKEN: must have at least 16 characters$/);
+    await ended;
+    expect(run.exitCode).toBe(1);
+  }, 60_000);
+
   it('says first that it simulates, gets ready and brings the sample to active; stops everything on SIGTERM', async () => {
     const run = start(env);
     const active = await run.line(/^the sample is active: curl (\S+)/);
@@ -42,6 +54,16 @@ describe('npm run local', () => {
     const pids = await startedProcesses(directory);
     expect(pids.filter(isAlive)).toHaveLength(2);
 
+    // The keys are for this user alone, and open the local cloud.
+    const file = join(directory, 'env');
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    const settings = parseEnv(await readFile(file, 'utf8'));
+    const ledger = `${settings['AWS_ENDPOINT_URL'] ?? ''}/_local/ledger`;
+    const authorization = `Bearer ${settings['LOCAL_CONTROL_TOKEN'] ?? ''}`;
+    const { calls } = (await (await fetch(ledger, { headers: { authorization } })).json()) as { calls: object[] };
+    expect(calls).toContainEqual(expect.objectContaining({ action: 'RunInstances', outcome: 'ok' }));
+    expect((await fetch(ledger)).status).toBe(401);
+
     run.process.kill('SIGTERM');
     await once(run.process, 'exit');
     expect(run.process.exitCode).toBe(0);
@@ -49,13 +71,21 @@ describe('npm run local', () => {
   }, 120_000);
 
   it('keeps its data: the sample is healed on a new instance, and not made twice', async () => {
-    const run = start(env);
+    const run = start({ ...env, ALLOWED_PROFILES: 'team-a' });
     await run.line(/^the sample is active/);
     expect(run.lines().join('\n')).not.toContain('POST /v1/jobs');
     const { items } = (await (await fetch(`http://127.0.0.1:${port}/v1/jobs`)).json()) as { items: { name: string }[] };
     expect(items.map(({ name }) => name)).toEqual(['hello']);
     const deployment = await (await fetch(`http://127.0.0.1:${port}/v1/jobs/hello/deployments/1`)).json();
     expect(deployment).toMatchObject({ status: 'active', attempt: 2 });
+
+    // The local cloud has the instance profiles that jobs may name.
+    const jobs = `http://127.0.0.1:${port}/v1/jobs`;
+    const body = JSON.stringify({ name: 'profiled', image: 'web:1', instance: { profile: 'team-a' } });
+    await fetch(jobs, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const profiled = await (await fetch(`${jobs}/profiled?wait=30&until=settled`)).json();
+    expect(profiled).toMatchObject({ status: 'running' });
+    await fetch(`${jobs}/profiled`, { method: 'DELETE' });
 
     // The next test starts where kill -9 leaves things.
     run.process.kill('SIGKILL');
@@ -75,7 +105,7 @@ describe('npm run local', () => {
     const [, apiPid = 0] = await startedProcesses(directory);
     process.kill(apiPid, 'SIGKILL');
     await run.line(/^the API ended \(SIGKILL\)/);
-    await untilReady(port);
+    await until(async () => await isReady(port), 180_000);
 
     const second = start(env);
     await second.line(/is in use by process \d+/);
@@ -135,10 +165,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function untilReady(port: number): Promise<void> {
-  for (;;) {
-    const response = await fetch(`http://127.0.0.1:${port}/health/ready`).catch(() => undefined);
-    if (response?.ok) return;
-    await new Promise((done) => setTimeout(done, 100));
-  }
+async function isReady(port: number): Promise<boolean> {
+  const response = await fetch(`http://127.0.0.1:${port}/health/ready`).catch(() => undefined);
+  return response?.ok === true;
 }

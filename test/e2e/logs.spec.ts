@@ -2,11 +2,17 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CreateBucketCommand } from '@aws-sdk/client-s3';
+import { startTestCloud } from '../../local/cloud/test-support.ts';
+import { ObjectStore } from '../../src/aws/s3.js';
+import { Signals } from '../../src/database/signals.js';
 import { DirectoryFolder } from '../../src/logs/directory-folder.js';
+import { S3Folder } from '../../src/logs/s3-folder.js';
 import { Sealer } from '../../src/logs/sealer.js';
 import { insertAgent, insertOrder } from '../support/agents.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { startDatabaseProxy } from '../support/database-proxy.js';
 import { EventSource } from '../support/event-source.js';
 import { followText, frame, openUpload, stampedAt } from '../support/logs.js';
 
@@ -57,6 +63,35 @@ describe('the log of a job', () => {
     expect(text.received()).toBe('line 1\nline 2\nline 3\n');
     text.close();
     events.close();
+  });
+
+  it('is followed on through an outage of the database, on the same connection', async () => {
+    const proxy = await startDatabaseProxy(test.url);
+    const far = await startApi({ databaseUrl: proxy.url, env: { ROLE: 'api', LOGS_URI: logs } });
+    try {
+      const text = await followText(`${far.url}${job.path}?follow=true`);
+      const events = await EventSource.open(`${far.url}${job.path}?follow=true`);
+      const upload = openUpload(one.url, job.token, 1);
+      upload.write(frame(1, `${stampedAt(1)} before\n`));
+      await Promise.all([events.next(), text.until('before\n')]);
+
+      proxy.cut();
+      upload.write(frame(1, `${stampedAt(2)} meanwhile\n`));
+      expect(await upload.end()).toMatchObject({ status: 200 });
+      // Lets those who follow look, in vain.
+      far.app.get(Signals, { strict: false }).sendHere('logs');
+      expect((await far.request('GET', job.path)).status).toBe(503);
+      proxy.mend();
+      const event = await Promise.race([events.next(), text.ended]);
+      expect(JSON.parse(event?.data ?? 'null')).toMatchObject({ text: 'meanwhile' });
+      await Promise.race([text.until('meanwhile\n'), text.ended]);
+      expect(text.received()).toBe('before\nmeanwhile\n');
+      text.close();
+      events.close();
+    } finally {
+      await far.close();
+      await proxy.close();
+    }
   });
 
   it('loses and doubles nothing when an API process goes, for those who send it and for those who follow', async () => {
@@ -232,6 +267,59 @@ describe('the log of a job', () => {
       );
     } finally {
       await broken.close();
+    }
+  });
+
+  it('says where lines are gone because their object was deleted, and shows the others', async () => {
+    const cloud = await startTestCloud();
+    await cloud.s3.send(new CreateBucketCommand({ Bucket: 'logs' }));
+    // As the role that Terraform makes: S3 refuses it a key that is not there.
+    cloud.cloud.faults.limitListing('logs', 'jobs/');
+    const before = { ...process.env };
+    Object.assign(process.env, cloud.cloud.clientEnvironment);
+    const objects = new ObjectStore({ region: 'us-west-2', isPathStyle: true });
+    const folder = new S3Folder(objects, 'logs', 'jobs/');
+    const env = { ROLE: 'api', LOGS_URI: 's3://logs/jobs/', ...cloud.cloud.clientEnvironment };
+    const reading = await startApi({ databaseUrl: test.url, env });
+    const ask = async (query: string, accept = 'text/plain') =>
+      await reading.request('GET', `${job.path}${query}`, { headers: { accept } });
+    try {
+      for (const first of [1, 501, 1_001]) {
+        await print(1, numbered(Math.max(1, first - 100), first + 499));
+        await new Sealer({ database: test.database, objects: folder, recentSeconds: 0 }).run();
+      }
+      await print(1, numbered(1_400, 1_510));
+      for await (const keys of folder.list(`${job.jobId}/`))
+        await folder.delete(keys.filter((key) => key.includes('000501-')));
+
+      const gone = '[scheduler: 500 lines are missing here, somebody deleted the object of LOGS_URI that held them]';
+      const expected = [...names(1, 500), gone, ...names(1_001, 1_510)];
+      const text = await ask('?tail=10000');
+      expect([text.status, text.text.split('\n').slice(0, -1)]).toEqual([200, expected]);
+      // The last lines are counted as they were: what is gone takes none of the others with it.
+      expect((await ask('?tail=510')).text.split('\n').slice(0, -1)).toEqual(names(1_001, 1_510));
+      expect((await ask('?tail=600')).text.split('\n').slice(0, -1)).toEqual([gone, ...names(1_001, 1_510)]);
+      expect((await ask(`?since=${stampedAt(900)}`)).text.split('\n')[0]).toBe(gone);
+
+      const items: Line[] = [];
+      for (let cursor: string | null = ''; cursor !== null;) {
+        const page = (
+          await ask(cursor === '' ? '?tail=10000&limit=501' : `?limit=501&cursor=${cursor}`, 'application/json')
+        ).body as Page;
+        items.push(...page.items);
+        cursor = page.nextCursor;
+      }
+      expect(items.map(({ text: each }) => each)).toEqual(expected);
+      expect(items[500]).toEqual({ deployment: 1, attempt: 1, stream: 'stderr', at: stampedAt(1_000), text: gone });
+
+      // What may not be read is not gone, and may come back.
+      cloud.cloud.faults.denyAction('GetObject');
+      expect((await ask('?tail=10000')).body).toMatchObject({ type: '/problems/unavailable', status: 503 });
+    } finally {
+      await reading.close();
+      objects.close();
+      process.env = before;
+      await cloud.stop();
     }
   });
 

@@ -3,6 +3,7 @@ import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { findFreePort } from '../support/free-port.js';
 import { type LogLine, startMain } from '../support/process.js';
+import { until } from '../support/until.js';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const ANONYMOUS = { headers: { authorization: undefined } };
@@ -16,9 +17,7 @@ function samplesOf(text: string): Samples {
   );
 }
 
-async function untilTrue(isTrue: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 20_000; !(await isTrue());) if (Date.now() > deadline) throw new Error('too late');
-}
+const LIMIT_MS = 20_000;
 
 describe('/metrics', () => {
   let test: TestDatabase;
@@ -62,6 +61,7 @@ describe('/metrics', () => {
       'scheduler_instances{state="retiring"}': 2,
       'scheduler_instances{state="quarantined"}': 2,
       scheduler_instances_orphaned: 1,
+      scheduler_instances_lost: 0,
       scheduler_attempts_waiting: 0,
       'scheduler_launches_open{status="planned"}': 0,
       'scheduler_launches_open{status="unknown"}': 0,
@@ -77,11 +77,11 @@ describe('/metrics', () => {
   it('looks at Postgres once for scrapes close together, and says so when Postgres does not answer', async () => {
     await test.database.query(`DELETE FROM instances WHERE id = 'i-02'`);
     const read = async () => (await samples()).get('scheduler_instances{state="quarantined"}');
-    await untilTrue(async () => (await read()) === 1);
+    await until(async () => (await read()) === 1, LIMIT_MS);
     await test.database.query('ALTER TABLE owner RENAME TO hidden');
     try {
       expect(await read()).toBe(1);
-      await untilTrue(async () => (await samples()).get('scheduler_fleet_up') === 0);
+      await until(async () => (await samples()).get('scheduler_fleet_up') === 0, LIMIT_MS);
       const names = [...(await samples()).keys()];
       expect(
         names.filter((name) => /^scheduler_(instances|launches|attempts_waiting|owne|ec2_budget)/.test(name)),
@@ -141,10 +141,10 @@ describe('/metrics', () => {
     const leaving = new AbortController();
     const { signal } = leaving;
     const asked = api.request('GET', '/v1/jobs/left/deployments/1?wait=30&until=ended', { signal });
-    await untilTrue(async () => (await inFlight()) === 2);
+    await until(async () => (await inFlight()) === 2, LIMIT_MS);
     leaving.abort();
     await expect(asked).rejects.toThrow();
-    await untilTrue(async () => (await inFlight()) === 1);
+    await until(async () => (await inFlight()) === 1, LIMIT_MS);
     expect((await samples()).get(`scheduler_http_requests_total{${status}}`)).toBe(1);
   });
 });
@@ -184,14 +184,13 @@ describe('/metrics of a process with workers', () => {
       const scrape = async () => samplesOf(await get('/metrics'));
       const JOBS = 'scheduler_http_requests_total{method="GET",route="/v1/jobs",status="2xx"}';
       for (let n = 0; n < 10; n += 1) await get('/v1/jobs');
-      const until = async (what: string, isTrue: (seen: Samples) => boolean) => {
-        for (const deadline = Date.now() + 30_000; Date.now() < deadline;) {
-          const seen = await scrape();
-          if (isTrue(seen)) return seen;
-        }
-        throw new Error(`did not happen: ${what}`);
+      const untilSeen = async (what: string, isTrue: (seen: Samples) => boolean) => {
+        let seen: Samples = new Map();
+        const isSeen = async (): Promise<boolean> => isTrue((seen = await scrape()));
+        await until(isSeen, 30_000, () => `did not happen: ${what}`);
+        return seen;
       };
-      const seen = await until('the loops ran', (now) => (now.get('scheduler_owned') ?? 0) === 1);
+      const seen = await untilSeen('the loops ran', (now) => (now.get('scheduler_owned') ?? 0) === 1);
       expect(seen.get(JOBS)).toBe(10);
       expect((await scrape()).get(JOBS)).toBe(10);
       expect(seen.get('scheduler_workers_silent')).toBe(0);
@@ -203,7 +202,7 @@ describe('/metrics of a process with workers', () => {
       // Ten of each worker; but what Postgres tells is told once.
       expect(seen.get('scheduler_postgres_connections_max{role="api"}')).toBe(20);
       expect(seen.get('scheduler_owner_epoch')).toBe(1);
-      await until('EC2 was asked', (now) =>
+      await untilSeen('EC2 was asked', (now) =>
         now.has('scheduler_ec2_calls_total{action="DescribeInstances",outcome="unknown-outcome"}'),
       );
 
@@ -217,7 +216,10 @@ describe('/metrics of a process with workers', () => {
       const runs = 'scheduler_loop_runs_total{loop="job-pass",outcome="ok"}';
       process.kill(loops.pid, 'SIGSTOP');
       try {
-        const without = await until('the stopped one is missed', (now) => now.get('scheduler_workers_silent') === 1);
+        const without = await untilSeen(
+          'the stopped one is missed',
+          (now) => now.get('scheduler_workers_silent') === 1,
+        );
         expect(without.get(JOBS)).toBe(14);
         expect(without.get(runs)).toBeGreaterThanOrEqual(after.get(runs) ?? Infinity);
         expect(without.has('process_resident_memory_bytes{role="scheduler"}')).toBe(false);

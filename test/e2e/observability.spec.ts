@@ -4,14 +4,17 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { parse } from 'yaml';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { alive, settled, until } from '../support/lifecycle.js';
+import { alive, settled } from '../support/lifecycle.js';
 import { findUnknown, readPromQl, readScrape } from '../support/promql.js';
 import { startStack, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 const SERVICE = {
   kind: 'service',
   rollout: { stableSeconds: 0, drainSeconds: 0, stopGraceSeconds: 1, deadlineSeconds: 60 },
 };
+
+const VOLUME = 'vol-0123456789abcdef0';
 
 type Line = { level: string; timestamp: number; pid: number; message: string; [field: string]: unknown };
 
@@ -24,7 +27,11 @@ describe('what is told of a deployment', () => {
   let instanceId: string;
 
   beforeAll(async () => {
-    stack = await startStack({ runtime: createSimulatedRuntime(), env: { METRICS: 'public', LOG_LEVEL: 'debug' } });
+    stack = await startStack({
+      runtime: createSimulatedRuntime(),
+      cloud: { volumes: { [VOLUME]: 40 } },
+      env: { METRICS: 'public', LOG_LEVEL: 'debug', DATA_VOLUME_ID: VOLUME },
+    });
     const create = async (requestId: string, body: object) => {
       const headers = { 'content-type': 'application/json', 'x-request-id': requestId };
       const answer = await fetch(`${stack.url}/v1/jobs`, { method: 'POST', headers, body: JSON.stringify(body) });

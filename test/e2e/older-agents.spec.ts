@@ -2,10 +2,11 @@ import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCurl } from '../../local/instances/testing/agents-under-test.ts';
-import { type Deployment, type Job, remove, settled, until, WEB } from '../support/lifecycle.js';
+import { type Deployment, type Job, remove, settled, WEB } from '../support/lifecycle.js';
 import { createScriptRuntime } from '../support/script-runtime.js';
 import { startStack, type Stack } from '../support/stack.js';
 import { describeWhen } from '../support/when.js';
+import { until } from '../support/until.js';
 
 // Instances live longer than API versions: each script we ever gave out works with the API of today.
 const FOLDER = join(import.meta.dirname, '../agents');
@@ -25,9 +26,10 @@ describeWhen(hasCurl(), 'this machine has no curl', 'an older agent', () => {
   const deployment = (number: number) => stack.call<Deployment>('GET', `/v1/jobs/web/deployments/${number}`);
 
   it.each(OLDER)(
-    '%s serves, is healed, replaced and ended, without logs',
+    '%s serves, is healed, replaced and ended, with what logs it can ship',
     async (name) => {
       script = readFileSync(join(FOLDER, name), 'utf8');
+      const ships = name !== 'agent-v1.sh';
       await stack.call('POST', '/v1/jobs', { name: 'web', image: 'hello-web:1', ...WEB });
       expect(await settled(stack, 'web', 1)).toMatchObject({ status: 'active', attempt: 1 });
       const first = (await job()).instance?.id ?? '';
@@ -36,14 +38,15 @@ describeWhen(hasCurl(), 'this machine has no curl', 'an older agent', () => {
           `SELECT purpose, result_status AS status FROM orders WHERE instance_id = $1 AND kind = 'logs' ORDER BY number`,
           [first],
         );
-      await until(async () => (await answers())[0]?.status === 0);
+      if (!ships) await until(async () => (await answers())[0]?.status === 0);
 
       await stack.call('POST', '/v1/jobs/web/deployments', { image: 'hello-web:2' });
       expect(await settled(stack, 'web', 2)).toMatchObject({ status: 'active' });
       await until(async () => (await deployment(1)).status === 'superseded');
       expect(await answers()).toEqual([
-        { purpose: 'follow-logs', status: 0 },
-        { purpose: 'flush-logs', status: 0 },
+        // One that follows is answered when Docker refuses only: the flush takes its place.
+        { purpose: 'follow-logs', status: ships ? null : 0 },
+        { purpose: 'flush-logs', status: ships ? 200 : 0 },
       ]);
       await until(() => stack.cloud.instance(first)?.state === 'terminated');
 
@@ -62,7 +65,7 @@ describeWhen(hasCurl(), 'this machine has no curl', 'an older agent', () => {
       });
       await remove(stack, 'web');
       const complete = await stack.query(`SELECT id FROM attempts WHERE logs_complete_at IS NOT NULL`);
-      expect(complete).toEqual([]);
+      expect(complete.length > 0).toBe(ships);
     },
     120_000,
   );

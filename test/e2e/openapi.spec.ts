@@ -51,10 +51,29 @@ describe('the OpenAPI document', () => {
   });
 
   it('is served beside a page that shows it', async () => {
-    expect((await api.request('GET', '/docs/openapi.json')).body).toEqual(document);
+    const served = await api.request('GET', '/docs/openapi.json');
+    expect(served.headers.get('content-type')).toBe('application/json; charset=utf-8');
+    expect(served.text).toBe(`${JSON.stringify(document)}\n`);
     const page = await api.request('GET', '/docs');
     expect(page.status).toBe(200);
     expect(page.text).toContain('swagger-ui');
+  });
+
+  it('begins with the README’s first job', async () => {
+    const readme = await readFile(join(import.meta.dirname, '../../README.md'), 'utf8');
+    const sent = /\/v1\/jobs -H 'content-type: application\/json' -d '(\{.*?\})'/s.exec(readme)?.[1] ?? '';
+    expect(document.components.schemas['CreateJob']?.example).toEqual(JSON.parse(sent));
+  });
+
+  it('has patterns that any engine of regular expressions takes', () => {
+    const patterns = new Set(JSON.stringify(document).match(/"pattern":"(?:[^"\\]|\\.)*"/g));
+    expect(patterns.size).toBeGreaterThan(10);
+    for (const pair of patterns) {
+      const { pattern } = JSON.parse(`{${pair}}`) as { pattern: string };
+      for (const flags of ['', 'u']) expect(() => new RegExp(pattern, flags)).not.toThrow();
+      // Classes of Unicode, escapes of JavaScript alone, looking around, back references.
+      expect(pattern).not.toMatch(/\\[pPuk]|\(\?(?!:)|\\[1-9]/);
+    }
   });
 
   it('refers to nothing that is not there', () => {

@@ -54,6 +54,8 @@ describe('problems', () => {
     ['a parameter out of range', 'GET', '/v1/jobs?limit=0', {}, 'invalid-parameter'],
     ['an unknown parameter', 'GET', '/v1/jobs?colour=red', {}, 'invalid-parameter'],
     ['a cursor Postgres cannot keep', 'GET', `/v1/jobs?cursor=${cursorOf('\0')}`, {}, 'invalid-parameter'],
+    ['a name Postgres cannot keep', 'GET', '/v1/events?job=%00', {}, 'invalid-parameter'],
+    ['two of them', 'GET', '/v1/events?job=a%00b&job=c', {}, 'invalid-parameter'],
     ['one of instances', 'GET', `/v1/instances?cursor=${cursorOf('\0')}`, {}, 'invalid-parameter'],
     ['one of tokens', 'GET', `/v1/tokens?cursor=${cursorOf(['1', '\0'])}`, {}, 'invalid-parameter'],
     [

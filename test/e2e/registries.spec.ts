@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { pullRequest } from '../../src/docker/container-spec.js';
+import { renderOrder } from '../../src/agent/order-headers.js';
+import { Registries } from '../../src/registries/registries.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -59,10 +62,30 @@ describe('private registries', () => {
     },
   );
 
+  it('have a key file as password, up to 64 KiB, to the letter', async () => {
+    const key = JSON.stringify({ type: 'service_account', private_key: '-----BEGIN KEY-----\nabc\n' }, null, 2);
+    for (const password of [key, `${key}\r\n\t`, 'k'.repeat(64 * 1024)]) {
+      expect((await put('gcr.io', { username: '_json_key', password })).status).toBe(200);
+      const auth = (await api.app.get(Registries).authOf('gcr.io'))!;
+      expect(JSON.parse(Buffer.from(auth, 'base64url').toString())).toMatchObject({ username: '_json_key', password });
+      // As an agent is sent it, in one line.
+      const pull = {
+        ...pullRequest('gcr.io/team/app:1'),
+        kind: 'docker',
+        mode: 'background',
+        timeoutSeconds: 9,
+      } as const;
+      expect(renderOrder(1, pull, { registryAuth: auth }).headers['docker-registry-auth']).toBe(auth);
+    }
+  });
+
   it.each([
     ['no password', { username: 'robot' }, '#/password'],
     ['an empty password', { username: 'robot', password: '' }, '#/password'],
-    ['a password in two lines', { username: 'robot', password: 'hush\nhush' }, '#/password'],
+    ['a password with a control character', { username: 'robot', password: 'hush\u0007hush' }, '#/password'],
+    ['a password of more than 64 KiB', { username: 'robot', password: 'hush'.repeat(16 * 1024 + 1) }, '#/password'],
+    ['one that is more as bytes', { username: 'robot', password: `hush${'ü'.repeat(32 * 1024)}` }, '#/password'],
+    ['one that is more for Docker', { username: 'robot', password: `hush${'"'.repeat(60 * 1024)}` }, '#/password'],
     ['a user in two lines', { username: 'ro\nbot', password: 'hush' }, '#/username'],
     ['more', { username: 'robot', password: 'hush', email: 'x' }, '#/email'],
   ])('with %s are refused', async (_what, body, pointer) => {

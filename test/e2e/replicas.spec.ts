@@ -2,8 +2,9 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { EC2_CALLS, EC2_INSTANCES, overdraft } from '../support/call-rates.js';
-import { alive, settled, until } from '../support/lifecycle.js';
+import { alive, settled } from '../support/lifecycle.js';
 import { startStack, type Stack, type StackOptions } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 const DEFINITION = {
   kind: 'service',

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { SimulatedRegistry } from '../../local/instances/simulated-images.ts';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { type Deployment, type Job, settled, until, WEB } from '../support/lifecycle.js';
+import { type Deployment, type Job, settled, WEB } from '../support/lifecycle.js';
 import { startStack, type Stack } from '../support/stack.js';
+import { until } from '../support/until.js';
 
 /** What runs, by its own word and EC2's: the image's reference, an environment variable, the AMI. */
 type Running = { image: string; hello: string; ami: string | undefined };
@@ -74,4 +75,25 @@ describe('what ran once runs again, though its tag, its AMI and its job moved on
     await stack.call('POST', '/v1/jobs/web/rollback', { to: 2 });
     expect(await runs(5)).toEqual({ ...second, image: (await deployment(2)).imageDigest });
   }, 90_000);
+
+  it('an image that no registry has is known by its id: its tag may stand for another build by now', async () => {
+    const local = { ...WEB, image: 'sim/local:1' };
+    await stack.call('POST', '/v1/jobs', { name: 'local', ...local });
+    expect((await settled(stack, 'local', 1)).status).toBe('active');
+    registry.moveTag('sim/local:1');
+    await stack.call('POST', '/v1/jobs/local/deployments', { image: 'sim/local:1' });
+    expect((await settled(stack, 'local', 2)).status).toBe('active');
+    await stack.call('POST', '/v1/jobs/local/rollback', {});
+    expect((await settled(stack, 'local', 3)).status).toBe('active');
+
+    const [one, two, three] = await Promise.all(
+      [1, 2, 3].map((number) => stack.call<Deployment>('GET', `/v1/jobs/local/deployments/${number}`)),
+    );
+    expect(one?.imageDigest).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(two?.imageDigest).not.toBe(one?.imageDigest);
+    expect(three?.imageDigest).toBe(one?.imageDigest);
+    const { endpoints } = await stack.call<Job>('GET', '/v1/jobs/local');
+    const response = await fetch(endpoints[0] ?? '', { headers: { connection: 'close' } });
+    expect(await response.json()).toMatchObject({ image: one?.imageDigest });
+  }, 120_000);
 });

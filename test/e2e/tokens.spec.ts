@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Tokens } from '../../src/auth/tokens.js';
+import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from '../support/lifecycle.js';
+import { EventSource } from '../support/event-source.js';
+import { until } from '../support/until.js';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 
@@ -118,14 +120,81 @@ describe('tokens', () => {
     expect((await as(token, 'GET', '/v1/jobs')).status).toBe(200);
   });
 
-  it('tell when they were last used, without a statement per request', async () => {
+  it('tell when they were last used, within seconds and without a statement per request', async () => {
     const { id, token } = await make({ role: 'viewer' });
+    const writes = jest.spyOn(api.app.get(Tokens), 'flush');
     for (let n = 0; n < 20; n += 1) await as(token, 'GET', '/v1/jobs');
-    expect((await read(id)).lastUsedAt).toBeNull();
-    await api.app.get(Tokens).flush();
-    const { lastUsedAt } = await read(id);
-    expect(Date.now() - Date.parse(lastUsedAt!)).toBeLessThan(30_000);
+    await until(async () => (await read(id)).lastUsedAt !== null, 15_000);
+    expect(Date.now() - Date.parse((await read(id)).lastUsedAt!)).toBeLessThan(15_000);
+    expect(writes.mock.calls.length).toBeLessThanOrEqual(2);
   });
+
+  it('are noted again when their use could not be written', async () => {
+    const { id, token } = await make({ role: 'viewer' });
+    const deaf = { on: () => () => false, onReconnect: () => () => false };
+    const tokens = new Tokens(test.database, deaf);
+    await tokens.identify(token);
+    const failing = jest.spyOn(test.database, 'prepared').mockRejectedValueOnce(new Error('away'));
+    await expect(tokens.flush()).rejects.toThrow('away');
+    failing.mockRestore();
+    await tokens.stop();
+    expect((await read(id)).lastUsedAt).not.toBeNull();
+  });
+
+  it('end what is open for them within five seconds where the signal was lost: streams, and requests that wait', async () => {
+    await api.request('POST', '/v1/jobs', { body: { name: 'watched', image: 'app:1' } });
+    // A stream begins behind what has its position: an event that gets one later belongs to it.
+    const isQuiet = () => test.database.query('SELECT 1 FROM events WHERE position IS NULL');
+    await until(async () => (await isQuiet()).length === 0, 10_000);
+    const [revoked, expired, living] = await Promise.all(['a', 'b', 'c'].map(() => make({ role: 'viewer' })));
+    const headersOf = ({ token }: Token) => ({ authorization: `Bearer ${token}` });
+    const events = (token: Token) => EventSource.open(`${api.url}/v1/events`, { headers: headersOf(token) });
+    const logs = (token: Token) =>
+      EventSource.open(`${api.url}/v1/jobs/watched/logs?follow=true`, { headers: headersOf(token) });
+    const streams = await Promise.all([events(revoked!), logs(revoked!), events(expired!)]);
+    const other = await events(living!);
+    const wait = (token: Token, path: string) =>
+      api.request('GET', `/v1/jobs/watched${path}`, { headers: headersOf(token) });
+    const [forJob, forDeployment] = ['?wait=60&until=stopped', '/deployments/1?wait=60&until=ended'] as const;
+    const waiting = [wait(revoked!, forJob), wait(revoked!, forDeployment), wait(expired!, forJob)];
+    const stillWaiting = wait(living!, forJob);
+    const waiter = api.app.get(ChangeWaiter, { strict: false });
+    await until(() => Promise.resolve(waiter.size >= 4), 10_000);
+    const startedAt = performance.now();
+    await test.database.query('UPDATE tokens SET revoked_at = clock_timestamp() WHERE id = $1', [revoked!.id]);
+    await test.database.query('UPDATE tokens SET expires_at = clock_timestamp() WHERE id = $1', [expired!.id]);
+    expect(await Promise.all(streams.map((stream) => stream.next()))).toEqual([undefined, undefined, undefined]);
+    expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual([401, 401, 401]);
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    // Others notice nothing.
+    await test.database.query(`UPDATE jobs SET status = 'stopped' WHERE name = 'watched'`);
+    test.signals.send('changes');
+    expect((await stillWaiting).status).toBe(200);
+    await api.request('DELETE', '/v1/jobs/watched');
+    expect(await other.next()).toMatchObject({ event: 'job.delete-requested' });
+    other.close();
+  }, 30_000);
+
+  it('follow 64 streams at once, and others as many: what one job prints is written once for each of them', async () => {
+    const [one, other] = await Promise.all([make({ role: 'viewer' }), make({ role: 'viewer', scope: ['a'] })]);
+    const follow = ({ token }: Token) =>
+      EventSource.open(`${api.url}/v1/events`, { headers: { authorization: `Bearer ${token}` } });
+    const streams = await Promise.all(Array.from({ length: 64 }, () => follow(one)));
+    const headers = { authorization: `Bearer ${one.token}`, accept: 'text/event-stream' };
+    const refused = await api.request('GET', '/v1/events', { headers });
+    expect(refused).toMatchObject({ status: 429, body: { type: '/problems/too-many-requests' } });
+    expect(refused.headers.get('retry-after')).toBe('5');
+    // Nothing else of it, and nobody else, is refused.
+    expect((await as(one.token, 'GET', '/v1/events')).status).toBe(200);
+    streams.push(await follow(other));
+    streams.shift()!.close();
+    await until(async () => {
+      const again = await follow(one).catch(() => undefined);
+      if (again) streams.push(again);
+      return again !== undefined;
+    }, 10_000);
+    for (const stream of streams) stream.close();
+  }, 30_000);
 
   it('are looked up once in five seconds, and where the signal was lost that is how late a revocation is', async () => {
     const { id, token } = await make({ role: 'viewer' });

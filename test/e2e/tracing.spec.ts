@@ -95,7 +95,9 @@ describe('traces', () => {
     );
     expect(phases.every(({ traceId }) => traceId === TRACE)).toBe(true);
     const total = phases.reduce((sum, { durationMs }) => sum + durationMs, 0);
-    expect(Math.abs(total - (deployment?.durationMs ?? 0))).toBeLessThan(1_000);
+    // Before the first phase is a pass: as slow as all else on a busy machine, where it was 1.4 s once.
+    const duration = deployment?.durationMs ?? 0;
+    expect(Math.abs(total - duration)).toBeLessThan(Math.max(1_000, duration / 4));
     expect(phases.find(({ name }) => name === 'attempt starting')?.attributes['scheduler.instanceId']).toMatch(/^i-/);
   });
 

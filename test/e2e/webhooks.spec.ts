@@ -1,6 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { type Api, startApi } from '../support/api.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { blockedOnLock } from '../support/blocked-on-lock.js';
 
 const ADMIN_TOKEN = 'the-operators-own-token';
 const URL_OUT = 'https://example.com/hooks';
@@ -177,13 +178,128 @@ describe('webhooks', () => {
     expect(await api.request('POST', `${path}/redeliver`)).toMatchObject({ status: 404, body });
   });
 
+  describe('that an admin narrowed', () => {
+    /** Of the time when it was for everything, all pending, and one of the team's own job. */
+    const TOLD = [
+      ['token.created', null],
+      ['instance.launched', null],
+      ['deployment.active', 'team-b-web'],
+      ['deployment.active', 'team-a-web'],
+      ['webhook.ping', null],
+    ] as const;
+    type Delivery = { id: string; type: string; job: string | null; status: string };
+    let id: string;
+    let path: string;
+    beforeEach(async () => {
+      id = (await create({})).webhook.id;
+      path = `/v1/webhooks/${id}`;
+      for (const [type, job] of TOLD) {
+        await test.database.query(
+          `INSERT INTO webhook_deliveries (id, webhook_id, type, job, body) VALUES (gen_random_uuid(), $1, $2, $3, '{}')`,
+          [id, type, job],
+        );
+      }
+    });
+    const deliveriesOf = async (token: string) =>
+      ((await api.request('GET', `${path}/deliveries`, { headers: auth(token) })).body as { items: Delivery[] }).items;
+    const namesOf = (deliveries: readonly Delivery[]) =>
+      deliveries.map(({ type, job }) => `${type} ${job ?? '-'}`).toSorted();
+
+    it('show the team that has them now its own deliveries, and none of before', async () => {
+      const all = await deliveriesOf(ADMIN_TOKEN);
+      expect(all).toHaveLength(5);
+      await api.request('PATCH', path, { body: { jobs: ['team-a-'] } });
+      const team = await tokenOf('deployer', ['team-a-']);
+      expect(namesOf(await deliveriesOf(team))).toEqual(['deployment.active team-a-web', 'webhook.ping -']);
+      const deployer = await tokenOf('deployer');
+      expect(namesOf(await deliveriesOf(deployer))).toEqual(
+        namesOf(all.filter(({ type }) => type !== 'token.created')),
+      );
+      for (const delivery of all) {
+        const isOwn = delivery.job === 'team-a-web' || delivery.type === 'webhook.ping';
+        const headers = auth(team);
+        const read = await api.request('GET', `${path}/deliveries/${delivery.id}`, { headers });
+        expect([delivery.type, read.status]).toEqual([delivery.type, isOwn ? 200 : 404]);
+        const again = await api.request('POST', `${path}/deliveries/${delivery.id}/redeliver`, { headers });
+        expect([delivery.type, again.status]).toEqual([delivery.type, isOwn ? 202 : 404]);
+        // An admin sees them all; but who receives them now is not an admin.
+        const byAdmin = await api.request('POST', `${path}/deliveries/${delivery.id}/redeliver`);
+        expect([delivery.type, byAdmin.status]).toEqual([delivery.type, isOwn ? 202 : 409]);
+      }
+    });
+
+    it('send what is under way to nobody else: the team may have named another URL', async () => {
+      await api.request('PATCH', path, { body: { jobs: ['team-a-'] } });
+      const headers = auth(await tokenOf('deployer', ['team-a-']));
+      const moved = await api.request('PATCH', path, { body: { url: 'https://evil.example/in' }, headers });
+      expect(moved.status).toBe(200);
+      const pending = (await deliveriesOf(ADMIN_TOKEN)).filter(({ status }) => status === 'pending');
+      expect(namesOf(pending)).toEqual(['deployment.active team-a-web', 'webhook.ping -']);
+    });
+
+    it('keep what only admins may read from deployers who change them', async () => {
+      await api.request('PATCH', path, { body: { jobs: ['team-a-', 'team-b-'] } });
+      const headers = auth(await tokenOf('deployer'));
+      await api.request('PATCH', path, { body: { jobs: null }, headers });
+      await api.request('PATCH', path, { body: { url: 'https://evil.example/in' }, headers });
+      const pending = (await deliveriesOf(ADMIN_TOKEN)).filter(({ status }) => status === 'pending');
+      expect(namesOf(pending)).not.toContain('token.created -');
+    });
+  });
+
+  it('may be ten of a scope, unless its token says otherwise, and leave the others theirs', async () => {
+    const make = async (count: number, token: string, jobs?: string[]) => {
+      const made = await Promise.all(Array.from({ length: count }, () => create({ jobs }, token)));
+      return made.map(({ status }) => status).toSorted();
+    };
+    const limited = async (scope: string[], maxWebhooks?: number) => {
+      const body = { name: 't', role: 'deployer', scope, maxJobs: 0, maxWebhooks };
+      return ((await api.request('POST', '/v1/tokens', { body })).body as { token: string }).token;
+    };
+    const greedy = await limited(['greedy-']);
+    // All at once: no two take the last place.
+    expect(await make(14, greedy)).toEqual([...Array<number>(10).fill(201), ...Array<number>(4).fill(409)]);
+    expect(await make(1, await limited(['greedy-x-']), ['greedy-x-'])).toEqual([201]);
+    expect(await make(1, await limited(['greedy-'], 12))).toEqual([201]);
+    expect(await make(1, await limited(['none-'], 0))).toEqual([409]);
+    expect(await make(1, await limited(['other-']))).toEqual([201]);
+    const refused = await create({}, greedy);
+    expect(refused.body).toMatchObject({
+      type: '/problems/webhook-limit-reached',
+      detail: 'There may be 10 webhooks for jobs whose names begin with greedy-: delete one.',
+    });
+  });
+
+  it('are pinged ten times a minute at most', async () => {
+    const { webhook } = await create({});
+    const ping = () => api.request('POST', `/v1/webhooks/${webhook.id}/ping`);
+    for (let count = 0; count < 10; count += 1) expect((await ping()).status).toBe(202);
+    const refused = await ping();
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '60']);
+  });
+
+  it('are not there for a ping that met their deletion', async () => {
+    const { webhook } = await create({});
+    let ping: Promise<{ status: number }> | undefined;
+    await test.database.transaction(async (transaction) => {
+      await transaction.query('DELETE FROM webhooks WHERE id = $1', [webhook.id]);
+      ping = api.request('POST', `/v1/webhooks/${webhook.id}/ping`);
+      await blockedOnLock(test.database);
+    });
+    expect(await ping).toMatchObject({ status: 404, body: { type: '/problems/webhook-not-found' } });
+  });
+
   it('may be a hundred', async () => {
     await test.database.query(
       `INSERT INTO webhooks (id, url, description, events, sealed, created_by, is_for_admins)
        SELECT gen_random_uuid(), '', '', '{*}', '', '', false FROM generate_series(1, 99)`,
     );
     expect((await create({})).status).toBe(201);
-    expect(await create({})).toMatchObject({ status: 409, body: { type: '/problems/webhook-limit-reached' } });
+    const detail = 'There may be 100 webhooks in this cluster: delete one.';
+    for (const token of [ADMIN_TOKEN, await tokenOf('deployer', ['team-a-'])]) {
+      const refused = await create({}, token);
+      expect(refused).toMatchObject({ status: 409, body: { type: '/problems/webhook-limit-reached', detail } });
+    }
   });
 
   it('are pinged while they are enabled, and the same request with a key makes one delivery', async () => {

@@ -12,6 +12,11 @@ const NUMBER = {
 const HEX = { type: 'string', pattern: '^[0-9a-f]{64}$' };
 const PROBLEM: JsonSchema = { $ref: '#/components/schemas/Problem' };
 
+/** What costs more to read than to send. */
+const COSTLY = ['\n', '{}\n', '{\n', '[', '{"a":', '{"error":1}\n', '9', '\0', '\ud800'].map((text) =>
+  text.repeat(4_000),
+);
+
 export const AGENT_PATHS: Readonly<Record<string, PathItem>> = {
   '/agent/v1/register': {
     post: {
@@ -41,7 +46,7 @@ export const AGENT_PATHS: Readonly<Record<string, PathItem>> = {
     get: {
       parameters: [{ name: 'after', in: 'query', required: true, schema: { type: 'integer', minimum: 0 } }],
       // What an order carries is for Docker.
-      responses: answers(['200', '204'], ['400', '401', '404', '410', '503'], { 'application/json': {} }),
+      responses: answers(['200', '204'], ['400', '401', '404', '410', '429', '503'], { 'application/json': {} }),
     },
   },
   '/agent/v1/orders/{number}/result': {
@@ -58,7 +63,17 @@ export const AGENT_PATHS: Readonly<Record<string, PathItem>> = {
         { name: 'Probe-State', in: 'header', schema: { type: 'string', enum: ['healthy', 'unhealthy'] } },
       ],
       requestBody: { content: { 'application/octet-stream': { schema: dockerAnswer() } } },
-      responses: answers(['204'], ['400', '401', '404', '409', '410', '413', '415', '503']),
+      responses: answers(['204'], ['400', '401', '404', '409', '410', '413', '415', '429', '503']),
+    },
+  },
+  '/agent/v1/orders/{number}/stream': {
+    post: {
+      parameters: [
+        NUMBER,
+        { name: 'since', in: 'query', required: true, schema: { type: 'string', pattern: '^[0-9]{1,10}\\.[0-9]{9}$' } },
+      ],
+      requestBody: { content: { 'application/octet-stream': { schema: { type: 'string', maxLength: 5_000 } } } },
+      responses: answers(['200'], ['400', '401', '404', '409', '410', '413', '415', '422', '429', '503']),
     },
   },
   '/agent/v1/orders/{number}/logs': {
@@ -81,6 +96,7 @@ function dockerAnswer(): JsonSchema {
   return {
     anyOf: [
       { type: 'string', maxLength: 2_000 },
+      { type: 'string', enum: COSTLY },
       { type: 'object', properties: { message: { type: 'string' } }, additionalProperties: true },
       {
         type: 'object',

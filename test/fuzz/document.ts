@@ -43,8 +43,9 @@ export type RawOperation = {
   readonly responses: Readonly<
     Record<string, { readonly content?: Readonly<Record<string, { readonly schema?: JsonSchema }>> }>
   >;
-  /** None: for agents. */
-  readonly security?: readonly { readonly token?: readonly string[] }[];
+  /** None: for agents. Empty: for everyone. */
+  readonly security?: readonly object[];
+  readonly 'x-role'?: Access;
 };
 type RawDocument = {
   readonly paths: Readonly<Record<string, PathItem>>;
@@ -78,12 +79,12 @@ export function readDocument(): ApiDocument {
 }
 
 function toOperation(method: string, path: string, raw: RawOperation): Operation {
-  const { parameters = [], requestBody, responses, security } = raw;
+  const { parameters = [], requestBody, responses } = raw;
   return {
     id: `${method} ${path}`,
     method,
     path,
-    access: accessOf(security),
+    access: accessOf(raw),
     parameters: parameters.map((parameter) => ({ ...parameter, required: parameter.required ?? false })),
     bodies: Object.fromEntries(
       Object.entries(requestBody?.content ?? {}).map(([type, { schema }]) => [type, schema] as const),
@@ -97,9 +98,9 @@ function toOperation(method: string, path: string, raw: RawOperation): Operation
   };
 }
 
-function accessOf(security: RawOperation['security']): Access {
+function accessOf({ security, 'x-role': role }: RawOperation): Access {
   if (security === undefined) return 'agent';
-  return (security[0]?.token?.[0] as Access | undefined) ?? 'public';
+  return role ?? 'public';
 }
 
 function withAbsoluteRefs(value: unknown): unknown {

@@ -61,7 +61,30 @@ function judgeBody(document: ApiDocument, request: FuzzRequest, answer: Answer):
   const value = parse(body);
   if (value === undefined) return `${status} with a body that is not JSON: ${startOf(body)}`;
   const fault = document.check(schema, value);
-  return fault === undefined ? undefined : `${status} with a body that is not as declared: ${fault}`;
+  if (fault !== undefined) return `${status} with a body that is not as declared: ${fault}`;
+  return status < 300 ? judgeMaps(request, value) : undefined;
+}
+
+/** What was accepted is there: a map whose names users choose is kept to the letter, or refused, and never in part. */
+function judgeMaps({ operation, body }: FuzzRequest, answered: unknown): string | undefined {
+  if (!/^(POST \/v1\/jobs(\/\{name\}\/deployments)?|PATCH \/v1\/jobs\/\{name\})$/.test(operation?.id ?? ''))
+    return undefined;
+  const sent = recordOf(body && parse(body));
+  const answer = recordOf(answered);
+  const env = recordOf(answer['env'] ?? recordOf(answer['definition'])['env']);
+  const secrets = new Set(answer['secrets'] as string[]);
+  for (const [name, value] of Object.entries(recordOf(sent['env']))) {
+    const kept = Object.hasOwn(env, name) ? env[name] : null;
+    if (kept !== value) return `accepted env ${JSON.stringify(name)}, and answered ${JSON.stringify(kept)}`;
+  }
+  for (const [name, value] of Object.entries(recordOf(sent['secrets']))) {
+    if (secrets.has(name) === (value === null)) return `accepted the secret ${JSON.stringify(name)}, and lost it`;
+  }
+  return undefined;
+}
+
+function recordOf(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
 export function judgeProblem(document: ApiDocument, { status, headers, body }: Answer): string | undefined {

@@ -77,7 +77,9 @@ function queryOf(
       const cursor = isCursor ? known.pick(`${path}?cursor`, draw) : undefined;
       // A cursor nobody handed out is a fault.
       const isMade = !isCursor || schema['type'] === 'integer' || draw.chance(faults);
-      const value = cursor ?? (isMade ? values.make(draw, schema, faults) : undefined);
+      // Beyond what the document tells of a field: Postgres keeps no text that holds one.
+      const isNul = draw.chance(faults / 20);
+      const value = cursor ?? (isNul ? 'a\0b' : isMade ? values.make(draw, schema, faults) : undefined);
       if (value === undefined) return '';
       return `${encodeURIComponent(name)}=${encodeURIComponent(textOf(value))}`;
     });

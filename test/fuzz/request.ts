@@ -10,9 +10,9 @@ export type FuzzRequest = {
   readonly body: Buffer | undefined;
 };
 
-/** Whether the answer may be parked: a poll, a wait, a stream. */
-export function mayPark({ operation, path }: FuzzRequest): boolean {
-  return operation?.path === '/agent/v1/orders' || /[?&](wait|follow)=/.test(path);
+/** Whether the answer may be parked: a poll, also in a spelling that went astray and leads there; a wait, a stream. */
+export function mayPark({ path }: FuzzRequest): boolean {
+  return /\/agent\/(v1|%76%31)\/orders|[?&](wait|follow)=/.test(path);
 }
 
 const LONGEST_BODY = 400;

@@ -29,6 +29,7 @@ const RETRY_MS = 5_000;
 const RESTART_MS = 2_000;
 const SLOW_EXIT_MS = 20_000;
 const POLL_MS = 25_000;
+const NOTICE_MS = 120_000;
 
 /** The agent of one instance and its Docker: carries out orders, keeps what it cannot deliver, and ends itself when forgotten. */
 export class ModelAgent {
@@ -52,7 +53,7 @@ export class ModelAgent {
 
   /** New orders, or a way to us again. Orders are repeated until answered, so none is lost. */
   poll(orders: readonly OrderRow[]): void {
-    if (!this.isRegistered || !this.host.isHeard()) return;
+    if (!this.isRegistered || !this.host.isHeard() || this.host.weather().agents === 'take-nothing') return;
     for (const order of orders) {
       if (this.taken.has(order)) continue;
       this.taken.add(order);
@@ -85,6 +86,12 @@ export class ModelAgent {
     this.spotWatch = null;
   }
 
+  private takeBack(): void {
+    if (!this.spotWatch) return;
+    this.noticeSpot();
+    this.host.after(NOTICE_MS, () => this.host.shutDown());
+  }
+
   private tryRegister(): void {
     if (this.host.isHeard() && this.host.register()) return;
     this.host.after(RETRY_MS, () => this.tryRegister());
@@ -115,8 +122,9 @@ export class ModelAgent {
     }
     if (purpose === 'start') this.run();
     if (purpose === 'restart-policy' && this.container) this.container.isKeptUp = true;
+    if (purpose === 'restart-policy' && this.host.weather().spot === 'noticed-at-once') this.takeBack();
     if (purpose === 'wait') return this.startWait(order);
-    if (purpose === 'inspect-container') return this.answer(order, 200, this.describe());
+    if (purpose === 'inspect-container' || purpose === 'inspect-exit') return this.answer(order, 200, this.describe());
     if (purpose === 'stop') this.stopContainer();
     this.answer(order);
   }

@@ -6,8 +6,8 @@ import {
   type Ec2InstanceState,
   LAUNCH_TAG,
 } from '../../src/aws/ec2-types.js';
-import type { Offer } from '../../src/fleet/plan-capacity.js';
-import type { Refusal } from '../../src/fleet/plan-launch.js';
+import type { Offer } from '../../src/fleet/plan/plan-capacity.js';
+import type { Refusal } from '../../src/fleet/plan/plan-launch.js';
 import type { Timeline } from './timeline.js';
 import type { Weather } from './weather.js';
 
@@ -35,6 +35,8 @@ type Call = { readonly token: string; readonly input: string; readonly count: nu
 
 const START_MS = 5_000;
 const END_MS = 8_000;
+/** From pending to terminated when it cannot even start. */
+const END_AT_ONCE_MS = 500;
 /** A terminated instance loses its tags some time before EC2 forgets it. */
 const TAGS_LOST_MS = 300_000;
 const FORGOTTEN_MS = 3_600_000;
@@ -146,6 +148,10 @@ export class ModelCloud {
         isSpotNoticed: false,
       };
       this.instances.set(instance.id, instance);
+      if (this.weather().launches === 'end-at-once') {
+        this.timeline.after(END_AT_ONCE_MS, () => this.enter(instance, 'terminated'));
+        return instance.id;
+      }
       this.timeline.after(START_MS, () => {
         if (stateOf(instance) !== 'pending') return;
         this.enter(instance, 'running');
@@ -218,5 +224,6 @@ const REFUSALS: Partial<Record<string, AwsErrorKind>> = {
   capacity: 'capacity',
   quota: 'quota',
   address: 'address',
+  account: 'account',
   permission: 'permission',
 };

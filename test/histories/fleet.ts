@@ -1,5 +1,6 @@
 import { CLUSTER_TAG, type Ec2Health, type Ec2Instance, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
-import { type FleetPlan, LINE_SECONDS, planFleet, type Supply } from '../../src/fleet/plan-fleet.js';
+import { RECENT_SECONDS, type RecentLaunch } from '../../src/fleet/plan/plan-brake.js';
+import { type FleetPlan, LINE_SECONDS, planFleet, type Supply } from '../../src/fleet/plan/plan-fleet.js';
 import {
   type OpenLaunch,
   planNextStep,
@@ -7,9 +8,9 @@ import {
   settleLookUp,
   settleRefusal,
   settleWithdrawal,
-} from '../../src/fleet/plan-launch.js';
-import { planSilence, SILENT_SECONDS, whomToCheck } from '../../src/fleet/plan-silence.js';
-import { isExpected, planSweep, type SweepPlan } from '../../src/fleet/plan-sweep.js';
+} from '../../src/fleet/plan/plan-launch.js';
+import { planSilence, SILENT_SECONDS, whomToCheck } from '../../src/fleet/plan/plan-silence.js';
+import { isExpected, planSweep, type SweepPlan } from '../../src/fleet/plan/plan-sweep.js';
 import { CLUSTER } from './cloud.js';
 import { type AttemptRow, type InstanceRow, isOpen, type LaunchRow, type Rows, type ShapeRow } from './rows.js';
 import type { World } from './world.js';
@@ -141,14 +142,38 @@ export class Fleet {
           ...launch,
           rows: [...this.rows.instances.values()].filter(({ launchId }) => launchId === launch.id).length,
         })),
+      recent: this.recentOf(shape),
       warm: shape.warm,
       capacity: shape.capacity,
       verdict: shape.verdict,
       room: Infinity,
       burst: 1000,
+      launchesSpentUntil: null,
       listeningSince: this.since,
       nextLaunchId: `launch-${this.launchCount}`,
       now: this.world.now,
+    });
+  }
+
+  /** The statement RECENT. */
+  private recentOf({ key }: ShapeRow): RecentLaunch[] {
+    const sinceMs = this.world.timeline.nowMs - RECENT_SECONDS * 1000;
+    const settled = [...this.rows.launches.values()].filter(
+      (launch) => launch.shapeKey === key && !isOpen(launch) && launch.createdAt.getTime() > sinceMs,
+    );
+    return settled.toReversed().map(({ id, createdAt, calledAt, offer, failure, reason, message }) => {
+      const rows = [...this.rows.instances.values()].filter(({ launchId }) => launchId === id);
+      const lost = rows.filter(
+        (row) =>
+          !row.registeredAt && (row.terminatedAt ?? row.retireReason ?? !['pending', 'running'].includes(row.state)),
+      );
+      return {
+        ...{ at: calledAt ?? createdAt, offer, failure, reason, message },
+        rows: rows.length,
+        registered: rows.filter(({ registeredAt }) => registeredAt).length,
+        lost: lost.length,
+        stateReason: lost.find(({ retireReason }) => !retireReason)?.stateReason ?? null,
+      };
     });
   }
 

@@ -5,11 +5,12 @@ import {
   isEnded,
   mayBecome,
 } from '../../src/deployments/deployment-status.js';
-import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan-fleet.js';
-import { SILENT_SECONDS } from '../../src/fleet/plan-silence.js';
-import { hasStarted, healthySince, isAcknowledged, lossOf } from '../../src/scheduler/plan-attempt.js';
-import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan-facts.js';
-import { ailmentOf } from '../../src/scheduler/plan-healing.js';
+import { CEILING_SECONDS, ceilingOf, LONGEST_PAUSE_SECONDS } from '../../src/fleet/plan/plan-brake.js';
+import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan/plan-fleet.js';
+import { SILENT_SECONDS } from '../../src/fleet/plan/plan-silence.js';
+import { hasStarted, healthySince, isAcknowledged, lossOf } from '../../src/scheduler/plan/plan-attempt.js';
+import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.js';
+import { ailmentOf } from '../../src/scheduler/plan/plan-healing.js';
 import { type AttemptRow, type InstanceRow, isOpen, type JobRow, type LaunchRow, type ShapeRow } from './rows.js';
 import type { World } from './world.js';
 
@@ -19,6 +20,9 @@ const STOP_SLACK_SECONDS = 30;
 const FIRST_ORDER_SECONDS = 15;
 const PULL_SECONDS = 1800;
 const GONE_CHECK_SECONDS = 2;
+/** From when a launch is marked as called to when EC2 has carried it out. */
+const CALL_SECONDS = 5;
+const FIRST_PAUSE_SECONDS = 10;
 const BEFORE_HEALTHY: readonly AttemptPhase[] = ['waiting', 'assigned', 'pulling', 'starting'];
 
 /**
@@ -48,6 +52,7 @@ export class Guard {
       claim(from && mayReach(from, row.phase), `${row.id}: ${from} became ${row.phase}`);
     }
     claim(plan.newAttempts.length === 0 || job.desiredState === 'running', `${job.id}: an attempt nobody wants`);
+    for (const { deploymentId } of plan.newAttempts) this.checkFresh(deploymentId);
     this.checkRetirements(job, facts, plan);
     this.checkActivation(facts, plan);
     for (const { attempts, definition } of facts.deployments) {
@@ -74,6 +79,16 @@ export class Guard {
     claim(!job.nextPassAt || job.nextPassAt.getTime() >= timeline.nowMs - 1, `${job.id}: wakes in the past`);
   }
 
+  /** Each attempt costs an instance: pauses of 0, 10, 20 … 300 s leave no more, whatever becomes of them. */
+  private checkFresh(deploymentId: string): void {
+    const { rows, now } = this.world;
+    const others = rows.attemptsOf(deploymentId);
+    const latest = others.filter(({ createdAt }) => secondsBetween(createdAt, now) < 600);
+    claim(latest.length < 7, `${deploymentId}: an eighth attempt in ten minutes`);
+    const wasActive = rows.deployments.get(deploymentId)?.activeAt;
+    claim(wasActive || others.length < 10, `${deploymentId}: an eleventh attempt before it was active`);
+  }
+
   /** What serves is stopped only when another serves, when it is lost or ails, or when the user wants it stopped. */
   private checkRetirements(job: JobRow, facts: JobFacts, plan: JobPlan): void {
     if (job.desiredState !== 'running') return;
@@ -87,7 +102,7 @@ export class Guard {
       attempt.phase !== 'stopping' &&
       attempt.instance &&
       !lossOf(attempt.instance, attempt) &&
-      !ailmentOf(attempt, now);
+      facts.deployments.some((one) => one.attempts.includes(attempt) && !ailmentOf(attempt, one, now));
     const isKept = ({ id, phase }: AttemptFacts) => !['stopping', 'ended'].includes(after.get(id) ?? phase);
     const isThereAnother = all.some(
       (other) => isKept(other) && serves(other) && (isAcknowledged(other) || ordered.has(other.id)),
@@ -107,7 +122,9 @@ export class Guard {
     const isComplete = row.logsCompleteAt !== null;
     claim(isComplete === (flush?.status === 200), `${id}: ended, and its logs are said to be what they are not`);
     const state = this.world.agents.get(instance.id)?.container?.state;
-    claim(!isComplete || state === 'exited', `${id}: its logs are called complete, and its container is ${state}`);
+    // A stop is carried out beside what was ordered before: it may find no container yet, which has printed nothing.
+    const isSilent = state === undefined || state === 'created' || state === 'exited';
+    claim(!isComplete || isSilent, `${id}: its logs are called complete, and its container is ${state}`);
     if (isComplete || flush?.answeredAt || lossOf(instance, attempt) || !hasStarted(attempt)) return;
     const until = stoppingAt && after(stoppingAt, graceSeconds + STOP_SLACK_SECONDS);
     const isOverdue = flush && this.world.now >= after(flush.createdAt, LOGS_SECONDS);
@@ -203,8 +220,9 @@ export class Guard {
   // — fleet —
 
   /** Never more than somebody waits for, counted with what EC2 really runs, seen by us or not. */
-  beforeFleetPlan({ key, warm }: ShapeRow, { launch }: FleetPlan): void {
+  beforeFleetPlan(shape: ShapeRow, { launch }: FleetPlan): void {
     if (!launch) return;
+    const { key, warm } = shape;
     const { rows, cloud, timeline } = this.world;
     const waiting = rows.inLine(key).length;
     claim(launch.count <= waiting + warm, `${launch.id}: ${launch.count} launched for ${waiting} who wait`);
@@ -218,6 +236,39 @@ export class Guard {
     });
     const needed = waiting + warm - booting.length;
     claim(launch.count <= needed, `${launch.id}: ${launch.count} launched, but ${booting.length} boot for ${waiting}`);
+    this.checkStorm(shape, launch);
+  }
+
+  /**
+   * What EC2 takes and ends before it registers costs money each time: after the second in a row there is a pause, and in
+   * ten minutes there are no more of them than the ceiling, but for one after the longest pause.
+   */
+  private checkStorm({ key, warm }: ShapeRow, { id, count }: NonNullable<FleetPlan['launch']>): void {
+    const { rows, cloud, timeline } = this.world;
+    const made = [...cloud.instances.values()].filter(
+      ({ token }) => token !== null && rows.launches.get(token)?.shapeKey === key,
+    );
+    const secondsSince = ({ launchedMs }: { launchedMs: number }) => (timeline.nowMs - launchedMs) / 1000;
+    const newest = Math.min(...made.map(secondsSince));
+    const latest = made.filter((one) => secondsSince(one) < CEILING_SECONDS - CALL_SECONDS);
+    const unregistered = latest.filter((one) => !rows.instances.get(one.id)?.registeredAt);
+    const served = made.filter((one) => rows.instances.get(one.id)?.registeredAt).length;
+    const most = ceilingOf(rows.inLine(key).length + warm + served);
+    const isLongAgo = newest >= LONGEST_PAUSE_SECONDS - CALL_SECONDS;
+    claim(
+      unregistered.length + count <= most || (count === 1 && isLongAgo),
+      `${id}: ${count} more beside ${unregistered.length} that did not register, of ${most} in ten minutes`,
+    );
+    const lastTwo = [...Map.groupBy(made, ({ token }) => token).values()].slice(-2);
+    const isNothingLeft = lastTwo.every(
+      (launch) =>
+        launch.some((one) => rows.instances.get(one.id)?.terminatedAt) &&
+        launch.every((one) => !rows.instances.get(one.id)?.registeredAt),
+    );
+    claim(
+      lastTwo.length < 2 || !isNothingLeft || newest >= FIRST_PAUSE_SECONDS - CALL_SECONDS,
+      `${id}: the last two launches came to nothing, and the next follows at once`,
+    );
   }
 
   onAssign(attempt: AttemptRow, instanceId: string): void {
@@ -280,6 +331,8 @@ export class Guard {
       const instanceId = attempt.assignment?.instanceId ?? '';
       if (attempt.phase !== 'healthy') return `${attempt.id} is ${attempt.phase}`;
       if (!cloud.isRunning(instanceId)) return `${attempt.id} is on ${instanceId}, which is over`;
+      // Nothing thaws it: sooner or later, by when EC2 shows it, it is replaced.
+      if (cloud.instances.get(instanceId)?.isFrozen) return `${attempt.id} is on ${instanceId}, which is frozen`;
       const { container } = agents.get(instanceId) ?? {};
       if (container?.state !== 'running' || !container.isKeptUp) return `the container of ${attempt.id} does not run`;
     }

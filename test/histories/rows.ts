@@ -1,10 +1,18 @@
-import type { OrderSpec } from '../../src/agent/order.js';
+import type { OrderSpec } from '../../src/docker/order.js';
+import { NO_ANSWER } from '../../src/docker/order-answer.js';
 import type { AwsErrorKind } from '../../src/aws/aws-error.js';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
-import type { CapacityState, LaunchView, Offer } from '../../src/fleet/plan-capacity.js';
-import type { Verdict } from '../../src/fleet/plan-fleet.js';
-import type { KnownInstance } from '../../src/fleet/plan-sweep.js';
-import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan, OrderFacts } from '../../src/scheduler/plan-facts.js';
+import type { CapacityState, LaunchView, Offer } from '../../src/fleet/plan/plan-capacity.js';
+import type { Verdict } from '../../src/fleet/plan/plan-fleet.js';
+import type { KnownInstance } from '../../src/fleet/plan/plan-sweep.js';
+import type {
+  AttemptFacts,
+  DeploymentFacts,
+  JobFacts,
+  JobPlan,
+  OrderFacts,
+} from '../../src/scheduler/plan/plan-facts.js';
+import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.js';
 
 // The tables, as far as planners read and write them. Each function here stands for one statement of apply-plans.ts,
 // load-jobs.ts or load-shapes.ts, with the same conditions.
@@ -143,9 +151,12 @@ export class Rows {
         return {
           ...deployment,
           attempts: live.map((attempt) => this.attemptFacts(attempt)),
-          endedAttempts: attempts.flatMap(({ phase, number, reason, message, counted, healthyAt, endedAt }) =>
-            phase === 'ended' && endedAt ? [{ number, reason, message, counted, healthyAt, endedAt }] : [],
-          ),
+          endedAttempts: attempts.flatMap((attempt) => {
+            const { phase, number, reason, message, counted, healthyAt, endedAt } = attempt;
+            if (phase !== 'ended' || !endedAt) return [];
+            const noticedAt = spotNoticedAt({ orders: this.ordersOf(attempt.id) });
+            return [{ number, reason, message, counted, healthyAt, noticedAt, endedAt }];
+          }),
         };
       }),
     };
@@ -245,4 +256,4 @@ function newAttempt({
   return { ...facts, phase: 'waiting', message: null, counted: true, createdAt: now, ...times, assignment: null };
 }
 
-const UNANSWERED = { takenAt: null, answeredAt: null, status: null, error: null, body: null, probeState: null };
+const UNANSWERED = { takenAt: null, answeredAt: null, status: null, error: null, answer: NO_ANSWER, probeState: null };

@@ -8,11 +8,17 @@ export type Weather = {
   visibilityMs: number;
   /** How old the copy of EC2's index is that describes read. */
   lagMs: number;
+  /** Whether EC2 ends what it launches before it runs, as when the key of its disk may not be used. */
+  launches: 'live' | 'end-at-once';
   answerMs: number;
   /** From running to the agent's first word; Infinity = it never comes. */
   bootMs: number;
   /** From an order to its answer. */
   agentMs: number;
+  /** Whether agents that have registered take the orders that are new to them. */
+  agents: 'obey' | 'take-nothing';
+  /** Whether EC2 takes spot instances back as soon as they serve, with its two minutes of notice. */
+  spot: 'kept' | 'noticed-at-once';
   docker: 'works' | 'refuses' | 'absent' | 'no-image';
   container: 'runs' | 'exits-at-once' | 'exits-after-20s' | 'unhealthy';
   /** An answer of an agent gets lost, and comes with its repeat. */
@@ -30,6 +36,7 @@ export type RunFault =
   | 'capacity'
   | 'quota'
   | 'address'
+  | 'account'
   | 'permission'
   | 'partial';
 
@@ -40,9 +47,12 @@ export function fairWeather(): Weather {
     terminates: 'answered',
     visibilityMs: 0,
     lagMs: 0,
+    launches: 'live',
     answerMs: 300,
     bootMs: 20_000,
     agentMs: 50,
+    agents: 'obey',
+    spot: 'kept',
     docker: 'works',
     container: 'runs',
     losesAnswers: false,

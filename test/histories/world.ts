@@ -1,6 +1,7 @@
+import { readAnswer } from '../../src/docker/order-answer.js';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import { isCancellable, type DeploymentTrigger } from '../../src/deployments/deployment-status.js';
-import { planJob } from '../../src/scheduler/plan-job.js';
+import { planJob } from '../../src/scheduler/plan/plan-job.js';
 import { ModelAgent, type AgentHost } from './agent.js';
 import { type CloudInstance, ModelCloud } from './cloud.js';
 import { Fleet } from './fleet.js';
@@ -318,7 +319,8 @@ export class World {
     const isNews = order.answeredAt === null || (answer.probeState && order.probeState !== answer.probeState);
     if (!isNews || !this.isHeard(instanceId)) return;
     order.takenAt ??= this.now;
-    Object.assign(order, { ...answer, answeredAt: this.now, probeState: answer.probeState ?? null });
+    const { status, body, probeState = null } = answer;
+    Object.assign(order, { status, answer: readAnswer(order.purpose, body), answeredAt: this.now, probeState });
     const attempt = this.rows.attempts.get(order.attemptId);
     if (attempt) this.rows.wakeJob(attempt.jobId, this.now);
   }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
@@ -51,9 +52,7 @@ describe('a registration', () => {
     const pendingTime = new Date(Date.now() - 30_000);
     pendingTime.setMilliseconds(0);
     const woken = new Promise((done) => test.signals.on('shapes', done));
-    await service.register(
-      form({ secret, token, publicIp: '203.0.113.7' }, { pendingTime: pendingTime.toISOString() }),
-    );
+    await service.register(form({ secret, token }, { pendingTime: pendingTime.toISOString() }));
     await woken;
     expect(await readInstance()).toMatchObject({
       launch_id: launchId,
@@ -63,7 +62,8 @@ describe('a registration', () => {
       instance_type: 't3.small',
       image_id: IMAGE_ID,
       private_ip: '10.0.0.7',
-      public_ip: '203.0.113.7',
+      // EC2 tells it: an agent could name any.
+      public_ip: null,
       launched_at: pendingTime,
       agent_version: '1',
       token_hash: createHash('sha256').update(token).digest(),
@@ -84,7 +84,6 @@ describe('a registration', () => {
     expect(await readInstance()).toMatchObject({
       state: 'running',
       launched_at: new Date('2026-01-01T00:00:00Z'),
-      // The form had none.
       public_ip: '203.0.113.9',
       private_ip: '10.0.0.7',
       registered_at: expect.any(Date),
@@ -102,6 +101,16 @@ describe('a registration', () => {
     expect(await readInstance()).toEqual(before);
   });
 
+  it('is counted with all that its instance sends: who repeats it without end is refused before the database is asked', async () => {
+    const { secret } = await insertLaunch(test.database);
+    const again = form({ secret });
+    await service.register(again);
+    const codes = await Promise.all(Array.from({ length: 100 }, () => problemOf(again)));
+    expect(codes.filter((code) => code === undefined)).toHaveLength(24);
+    expect(codes.filter((code) => code === 'too-many-requests')).toHaveLength(76);
+    await service.register(again);
+  });
+
   it('with another token is refused, and the first keeps its instance', async () => {
     const { secret } = await insertLaunch(test.database);
     const first = form({ secret });
@@ -117,6 +126,18 @@ describe('a registration', () => {
         'Registration',
       ],
     ]);
+  });
+
+  it('that is forged again and again rolls no log away: one line a second, with the count of the others', async () => {
+    const startedAt = performance.now();
+    const forge = async () => await problemOf({ ...form({ secret: makeHex() }), signature: 'AAAA' });
+    for (let n = 0; n < 300; n += 1) expect(await forge()).toBe('forbidden');
+    const seconds = (performance.now() - startedAt) / 1000;
+    expect(warnings.length).toBeLessThanOrEqual(Math.floor(seconds) + 1);
+    await sleep(1_000);
+    await forge();
+    const told = warnings.map(([, details]) => (details as { othersBefore?: number }).othersBefore ?? 0);
+    expect(told.reduce((sum, others) => sum + others, 0) + warnings.length).toBe(301);
   });
 
   it('with a token of another instance is refused', async () => {
@@ -204,7 +225,6 @@ describe('a registration', () => {
       token: makeHex(),
       agent: '1',
       after: 0,
-      publicIp: null,
       ...fields,
     };
   }

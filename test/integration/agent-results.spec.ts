@@ -1,7 +1,13 @@
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { AgentLimits } from '../../src/agent/agent-limits.js';
 import { type Result, ResultsService } from '../../src/agent/results.service.js';
+import type { Problem } from '../../src/http/problem.js';
+import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.js';
 import { insertAgent, insertOrder } from '../support/agents.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { blockedOnLock } from '../support/blocked-on-lock.js';
 
 const PROBE = {
   kind: 'probe',
@@ -12,6 +18,8 @@ const PROBE = {
   startPeriodSeconds: 0,
 } as const;
 
+const ignore = (): void => undefined;
+
 describe('a result', () => {
   let test: TestDatabase;
   let service: ResultsService;
@@ -19,7 +27,7 @@ describe('a result', () => {
 
   beforeAll(async () => {
     test = await createTestDatabase();
-    service = new ResultsService(test.database, test.signals);
+    service = new ResultsService(test.database, test.signals, new AgentLimits());
     agent = await insertAgent(test.database);
     await insertOrder(test.database, agent, 1);
     await insertOrder(test.database, agent, 2, PROBE);
@@ -47,18 +55,71 @@ describe('a result', () => {
   });
 
   it('about a container is kept without its environment; anything else is kept raw', async () => {
-    const answer = { Id: 'c', Config: { Env: ['A=hush'], Image: 'web:1' } };
+    const answer = { Id: 'c', State: { Running: true, ExitCode: 0 }, Config: { Env: ['A=hush'], Image: 'web:1' } };
     const body = Buffer.from(JSON.stringify(answer));
     await insertOrder(test.database, agent, 6);
     await insertOrder(test.database, agent, 7);
     await test.database.query(`UPDATE orders SET purpose = 'inspect-container' WHERE number = 6`);
     await service.store(result(6, { body }));
     await service.store(result(7, { body }));
-    const [described, other] = await Promise.all(
-      [6, 7].map(async (n) => (await readOrder(n))['result_body'] as Buffer),
-    );
-    expect(JSON.parse(described!.toString())).toEqual({ Id: 'c', Config: { Image: 'web:1' } });
-    expect(other).toEqual(body);
+    const [described, other] = await Promise.all([readOrder(6), readOrder(7)]);
+    expect(described).toMatchObject({ answer: { container: { isRunning: true, exitCode: 0, isOutOfMemory: false } } });
+    expect((described['result_body'] as Buffer).toString()).not.toContain('hush');
+    expect(JSON.parse((described['result_body'] as Buffer).toString())).toMatchObject({ State: { Running: true } });
+    expect(other['result_body']).toEqual(body);
+  });
+
+  it('is read as it is stored, and no more of it kept than its order is worth', async () => {
+    await insertOrder(test.database, agent, 8);
+    await test.database.query(`UPDATE orders SET purpose = 'pull' WHERE number = 8`);
+    const body = Buffer.from(`${'\n'.repeat(MOST_ANSWER_BYTES - 100)}{"error":"manifest unknown\\u0000\\ud800"}\n`);
+    await service.store(result(8, { body }));
+    const stored = await readOrder(8);
+    expect(stored['answer']).toEqual({ pullFailure: 'not-found', message: 'manifest unknown\ufffd\ufffd' });
+    expect(stored['result_body']).toHaveLength(16_384);
+  });
+
+  it('that is too long is refused, and its order stays open', async () => {
+    await insertOrder(test.database, agent, 9);
+    const body = Buffer.alloc(MOST_ANSWER_BYTES + 1);
+    await expect(service.store(result(9, { body }))).rejects.toMatchObject({ code: 'payload-too-large' });
+    expect(await readOrder(9)).toMatchObject({ answered_at: null });
+  });
+
+  it('that describes nothing, since its beginning was cut, is told of', async () => {
+    const warnings: unknown[][] = [];
+    Logger.overrideLogger({ log: ignore, error: ignore, warn: (...parts: unknown[]) => warnings.push(parts) });
+    await insertOrder(test.database, agent, 10);
+    await test.database.query(`UPDATE orders SET purpose = 'inspect-exit' WHERE number = 10`);
+    await service.store(result(10, { status: 200, body: Buffer.alloc(MOST_ANSWER_BYTES, '&') }));
+    const reason = expect.stringMatching(/longer than what is kept of it/);
+    expect(await readOrder(10)).toMatchObject({ answer: { message: reason } });
+    expect(warnings).toEqual([
+      [
+        'description of no use',
+        { instanceId: agent.instanceId, order: 10, purpose: 'inspect-exit', reason },
+        'Results',
+      ],
+    ]);
+  });
+
+  it('of a probe may change twenty times, then six times a minute: each may be an event, and a delivery to each webhook', async () => {
+    const other = await insertAgent(test.database);
+    await insertOrder(test.database, other, 1, PROBE);
+    const outcomes: string[] = [];
+    for (let change = 0; change < 60; change += 1) {
+      const probeState = change % 2 === 0 ? 'healthy' : 'unhealthy';
+      const stored = service.store({ ...result(1, { probeState }), instanceId: other.instanceId });
+      outcomes.push(
+        await stored.then(
+          () => 'stored',
+          (error: unknown) => (error as Problem).code,
+        ),
+      );
+    }
+    // The first is no change. What is refused is no news where it is what was stored last.
+    expect(outcomes.slice(0, 21)).toEqual(Array(21).fill('stored'));
+    expect(outcomes.filter((outcome) => outcome === 'too-many-requests').length).toBeGreaterThanOrEqual(19);
   });
 
   it('is the first one for good', async () => {
@@ -101,7 +162,7 @@ describe('a result', () => {
     await test.database.transaction(async (transaction) => {
       await transaction.query(`SELECT FROM jobs WHERE id = $1 FOR NO KEY UPDATE`, [agent.jobId]);
       stored = service.store(result(3, {}));
-      await waitForLock();
+      await blockedOnLock(test.database);
       // A pass may still lock the order: nobody else holds it.
       await transaction.query(`SELECT FROM orders WHERE instance_id = $1 FOR UPDATE NOWAIT`, [agent.instanceId]);
     });
@@ -117,15 +178,15 @@ describe('a result', () => {
     expect(await readOrder(4)).toEqual(before);
   });
 
-  function result(number: number, fields: Partial<Result>): Result {
+  function result(number: number, fields: Partial<Omit<Result, 'body'>> & { body?: Buffer }): Result {
     return {
       instanceId: agent.instanceId,
       number,
       status: 200,
       error: null,
       probeState: null,
-      body: Buffer.alloc(0),
       ...fields,
+      body: Readable.from(fields.body ? [fields.body] : []),
     };
   }
 
@@ -145,14 +206,5 @@ describe('a result', () => {
   async function isDue(): Promise<boolean> {
     const rows = await test.database.query(`SELECT FROM jobs WHERE next_pass_at <= clock_timestamp()`);
     return rows.length === 1;
-  }
-
-  async function waitForLock(): Promise<void> {
-    for (;;) {
-      const waiting = await test.database.query(
-        `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
-      );
-      if (waiting.length > 0) return;
-    }
   }
 });

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { hasPendingMigrations, migrate } from '../../src/database/migrate.js';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import pg from 'pg';
+import { whileAway } from '../../src/database/connect.js';
+import { hasPendingMigrations, migrate } from '../../src/schema/migrate.js';
 import { Signals } from '../../src/database/signals.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { until } from '../support/until.js';
 
 describe('the database', () => {
   let test: TestDatabase;
@@ -21,6 +24,52 @@ describe('the database', () => {
     expect(await hasPendingMigrations(test.dataSource)).toBe(false);
     const applied = await Promise.all([1, 2, 3].map(() => migrate(test.dataSource)));
     expect(applied).toEqual([[], [], []]);
+  });
+
+  describe('loses connections while a process starts', () => {
+    /** Ends what waits for a lock of ours, or holds one: the connection alone. */
+    const cut = async (which: 'waiting' | 'holding') => {
+      const backends = `SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE l.locktype = 'advisory' AND l.granted = $1 AND a.datname = current_database()
+          AND l.objid = 7246011 AND l.pid <> pg_backend_pid() AND l.pid <> $2`;
+      await until(async () => {
+        const found = await test.database.query<{ pid: number }>(backends, [which === 'holding', blocker.pid]);
+        for (const { pid } of found) await test.database.query('SELECT pg_terminate_backend($1)', [pid]);
+        return found.length > 0;
+      });
+    };
+    let blocker: { client: pg.Client; pid: number };
+    const warnings: string[] = [];
+    beforeEach(async () => {
+      const client = new pg.Client({ connectionString: test.url });
+      await client.connect();
+      const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      blocker = { client, pid: rows[0]!.pid };
+      warnings.length = 0;
+    });
+    const start = () =>
+      whileAway(
+        () => migrate(test.dataSource),
+        (warning) => warnings.push(warning),
+      );
+
+    it('and begins anew', async () => {
+      await blocker.client.query('SELECT pg_advisory_lock(7246011)');
+      const started = start();
+      await cut('waiting');
+      await until(() => Promise.resolve(warnings.length > 0));
+      await blocker.client.end();
+      expect(await started).toEqual([]);
+    });
+
+    it('and does not end with the one that held the lock', async () => {
+      await blocker.client.query('BEGIN');
+      await blocker.client.query(`LOCK TABLE "scheduler-jobs".migrations IN ACCESS EXCLUSIVE MODE`);
+      const started = start();
+      await cut('holding');
+      await blocker.client.end();
+      expect(await started).toEqual([]);
+    });
   });
 
   it('rolls back everything when the work throws', async () => {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { createDataSource } from '../../src/database/data-source.js';
+import { createDataSource } from '../../src/schema/data-source.js';
 import { Database } from '../../src/database/database.js';
 import { Signals } from '../../src/database/signals.js';
 import { appendEvents, type NewEvent } from '../../src/events/append-events.js';
@@ -30,9 +30,11 @@ describe('the order of events', () => {
     const writers = 12;
     const transactions = 25;
     const total = writers * transactions * 2;
-    const isOver = new AbortController();
-    const sequencing = replicas.map((replica) => sequenceWhenTold(replica, isOver.signal));
-    const reading = [first, second].map(({ database }) => readAll(database, total));
+    const [isWritten, isSequenced] = [new AbortController(), new AbortController()];
+    const sequencing = Promise.all(replicas.map((replica) => sequenceWhenTold(replica, isWritten.signal)));
+    // One that fails is heard when all is written.
+    sequencing.catch(() => undefined);
+    const reading = [first, second].map(({ database }) => readUntil(isSequenced.signal, database));
     const random = createRandom(SEED);
     const writing = Array.from({ length: writers }, async (_, writer) => {
       const { database, signals } = [first, second, third][writer % 3]!;
@@ -47,9 +49,9 @@ describe('the order of events', () => {
       }
     });
     await Promise.all(writing);
+    isWritten.abort();
+    await sequencing.finally(() => isSequenced.abort());
     const [seen, alsoSeen] = await Promise.all(reading);
-    isOver.abort();
-    await Promise.all(sequencing);
 
     expect(seen).toEqual(alsoSeen);
     expect(seen!.map(({ position }) => position)).toEqual(Array.from({ length: total }, (_, at) => at + 1));
@@ -166,14 +168,16 @@ async function startReplica(url: string): Promise<Replica> {
   };
 }
 
-async function sequenceWhenTold({ signals, sequencer }: Replica, isOver: AbortSignal): Promise<void> {
+/** The last run begins after all is written. */
+async function sequenceWhenTold({ signals, sequencer }: Replica, isWritten: AbortSignal): Promise<void> {
   let told = Promise.withResolvers<undefined>();
   const tell = (): void => told.resolve(undefined);
   const off = signals.on('new-events', tell);
-  isOver.addEventListener('abort', tell);
-  while (!isOver.aborted) {
+  isWritten.addEventListener('abort', tell);
+  for (let isLast = false; !isLast;) {
     await told.promise;
     told = Promise.withResolvers();
+    isLast = isWritten.aborted;
     await sequencer.run();
   }
   off();
@@ -181,15 +185,16 @@ async function sequenceWhenTold({ signals, sequencer }: Replica, isOver: AbortSi
 
 type Row = { id: number; position: number; job: string; attempt: number };
 
-/** As any reader: what is behind the last position it has seen. */
-async function readAll(database: Database, total: number): Promise<Row[]> {
+/** As any reader: what is behind the last position it has seen, until nothing is that could still come. */
+async function readUntil(isSequenced: AbortSignal, database: Database): Promise<Row[]> {
   const seen: Row[] = [];
-  while (seen.length < total) {
+  for (let isLast = false; ;) {
     const rows = await database.query<Row>(
       `SELECT id::int, position::int, job, attempt FROM events WHERE position > $1 ORDER BY position LIMIT 37`,
       [seen.at(-1)?.position ?? 0],
     );
     seen.push(...rows);
+    if (rows.length === 0 && isLast) return seen;
+    isLast = isSequenced.aborted;
   }
-  return seen;
 }

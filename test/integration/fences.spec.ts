@@ -3,11 +3,18 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import type { Queryable } from '../../src/database/database.js';
 import { applyPlans } from '../../src/fleet/apply-plans.js';
 import { claimShapes, type ShapeRow } from '../../src/fleet/load-shapes.js';
-import type { FleetPlan } from '../../src/fleet/plan-fleet.js';
+import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.js';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
+import { shapeKeyOf } from '../../src/deployments/shape-key.js';
+import { shapeSpecOf } from '../../src/deployments/shape-spec.js';
+import { applyPlans as applyJobPlans } from '../../src/scheduler/apply-plans.js';
 import { JobPass } from '../../src/scheduler/job-pass.js';
 import { claimJobs } from '../../src/scheduler/load-jobs.js';
+import { planJob } from '../../src/scheduler/plan/plan-job.js';
+import { Retention } from '../../src/retention/retention.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { until } from '../support/until.js';
+import { isBlockedOnLock } from '../support/blocked-on-lock.js';
 
 // What a pass has loaded may be old by the time it writes. Here the world changes in between, and the write must see it.
 describe('between the look and the write', () => {
@@ -31,7 +38,7 @@ describe('between the look and the write', () => {
         cancel = test.database
           .query('UPDATE jobs SET next_pass_at = clock_timestamp() WHERE id = $1', [jobId])
           .then(() => (isCancelled = true));
-        await until(async () => isCancelled || (await isSomebodyWaiting()));
+        await until(async () => isCancelled || (await isBlockedOnLock(test.database)));
         expect(isCancelled).toBe(false);
       });
       await cancel;
@@ -39,15 +46,17 @@ describe('between the look and the write', () => {
 
     it('that somebody else holds is left to the next pass', async () => {
       const { jobId } = await insertWaiting();
-      const pass = new JobPass(test.database, test.signals, 'test', (_, error) => {
-        throw error;
+      const pass = new JobPass(test.database, test.signals, 'test', {
+        onPlanError: (_, error) => {
+          throw error;
+        },
       });
       let jobs: number | undefined;
       let running: Promise<unknown> | undefined;
       await test.database.transaction(async (transaction) => {
         await transaction.query('SELECT 1 FROM jobs WHERE id = $1 FOR NO KEY UPDATE', [jobId]);
         running = pass.run().then((result) => (jobs = result.jobs));
-        await until(async () => jobs !== undefined || (await isSomebodyWaiting()));
+        await until(async () => jobs !== undefined || (await isBlockedOnLock(test.database)));
         expect(jobs).toBe(0);
       });
       await running;
@@ -112,6 +121,45 @@ describe('between the look and the write', () => {
     expect(await test.database.query('SELECT 1 FROM shapes WHERE next_pass_at <= clock_timestamp()')).toHaveLength(1);
   });
 
+  it('a shape that is deleted as unused while an attempt of it is being written is there, and due', async () => {
+    const jobId = randomUUID();
+    const definition = JobDefinition.parse({});
+    await test.database.query(
+      `INSERT INTO jobs (id, name, kind, definition, next_pass_at) VALUES ($1, 'web', 'service', $2, clock_timestamp())`,
+      [jobId, definition],
+    );
+    await test.database.query(
+      `INSERT INTO deployments (id, job_id, number, image, definition, trigger, deadline_at)
+       VALUES ($1, $2, 1, 'web:1', $3, 'api', clock_timestamp() + interval '15 min')`,
+      [randomUUID(), jobId, definition],
+    );
+    const spec = shapeSpecOf(definition, null);
+    await test.database.query('INSERT INTO shapes (key, spec) VALUES ($1, $2)', [
+      shapeKeyOf(spec),
+      JSON.stringify(spec),
+    ]);
+    let deleted: number | undefined;
+    await test.database.transaction(async (transaction) => {
+      const { now, jobs } = await claimJobs(transaction, 'test', 10);
+      const meddled: Queryable = {
+        query: (sql, values) => transaction.query(sql, values),
+        prepared: async (name, sql, values) => {
+          if (name === 'insert-attempts') deleted = (await new Retention(test.database, 30).run()).shapes;
+          return transaction.prepared(name, sql, values);
+        },
+      };
+      await applyJobPlans(
+        meddled,
+        jobs.map((job) => ({ job, plan: planJob(job, now) })),
+      );
+    });
+    expect(deleted).toBe(1);
+    const due = await test.database.query(
+      'SELECT 1 FROM shapes s JOIN attempts a ON a.shape_key = s.key WHERE s.next_pass_at <= clock_timestamp()',
+    );
+    expect(due).toHaveLength(1);
+  });
+
   async function apply(plan: Partial<FleetPlan>): Promise<readonly { attemptId: string; instanceId: string }[]> {
     return test.database.transaction(async (transaction) => {
       const [shape] = await transaction.query<ShapeRow>(
@@ -153,21 +201,10 @@ describe('between the look and the write', () => {
       [id],
     );
   }
-
-  async function isSomebodyWaiting(): Promise<boolean> {
-    const rows = await test.database.query(
-      `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-    );
-    return rows.length > 0;
-  }
 });
 
 function assignment(attemptId: string, jobId: string, instanceId: string): FleetPlan['assignments'][number] {
   return { attemptId, jobId, instanceId, reason: 'first-in-line' };
-}
-
-async function until(isTrue: () => Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await new Promise((done) => setTimeout(done, 5));
 }
 
 const NO_PLAN: FleetPlan = {

@@ -30,6 +30,7 @@ describe('the fleet over HTTP', () => {
   it('is empty at first, and has no owner', async () => {
     expect(await fleet()).toEqual({
       instances: { pending: 0, registered: 0, assigned: 0, retiring: 0, quarantined: 0, orphaned: 0 },
+      lost: 0,
       demand: 0,
       launches: { planned: 0, unknown: 0 },
       budgets: {},

@@ -2,12 +2,18 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { shapeKeyOf } from '../../src/deployments/shape-key.js';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
-import { LINE_SECONDS } from '../../src/fleet/plan-fleet.js';
+import { LINE_SECONDS } from '../../src/fleet/plan/plan-fleet.js';
 import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
 
 const SPOT: ShapeSpec = { ...SPEC, market: 'spot', types: ['t3.small', 't3.medium'] };
 const SPOT_FIRST: ShapeSpec = { ...SPOT, fallbackMarket: 'on-demand' };
-const LIMITS = { defaultImageId: 'ecs-al2023', allowedSubnets: [], allowedSecurityGroups: [], allowedProfiles: [] };
+const LIMITS = {
+  defaultAmi: 'ecs-al2023',
+  allowedSubnets: [],
+  allowedSecurityGroups: [],
+  allowedProfiles: [],
+  maxLaunchesPerMinute: 60,
+};
 
 describe('capacity', () => {
   let world: FleetWorld;
@@ -36,6 +42,32 @@ describe('capacity', () => {
       `UPDATE attempts SET priority = $2, created_at = clock_timestamp() - make_interval(secs => $3) WHERE id = ANY($1)`,
       [ids, priority, secondsAgo],
     );
+
+  it('launches where a type is offered, and does not ask the zones again that do not have it', async () => {
+    world.cloud.faults.setOfferings('us-west-2a', ['m5.*']);
+    world.cloud.faults.setOfferings('us-west-2b', []);
+    world.fleet().start();
+    for (let round = 0; round < 3; round += 1) {
+      const attempts = await world.demand(1);
+      await world.until('it is assigned', () => isAssigned(...attempts));
+    }
+    const zones = world.cloud.ledger.instances().map(({ spec }) => spec.availabilityZone);
+    expect(zones).toEqual(['us-west-2c', 'us-west-2c', 'us-west-2c']);
+    const refused = world.cloud.ledger.calls('RunInstances').filter(({ outcome }) => outcome === 'Unsupported');
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThanOrEqual(2);
+  });
+
+  it('says of an instance profile that is missing on AWS what EC2 says of it', async () => {
+    const missing: ShapeSpec = { ...SPEC, profile: 'absent' };
+    world.fleet({ fleet: { ...LIMITS, allowedProfiles: ['absent'] } }).start();
+    await world.demand(1, missing);
+    await world.until('there is a verdict', async () => (await verdict(missing))?.reason === 'request-invalid');
+    expect((await verdict(missing))?.message).toContain(
+      'Value (absent) for parameter iamInstanceProfile.name is invalid',
+    );
+    expect(world.cloud.ledger.instances()).toEqual([]);
+  });
 
   describe('in another market', () => {
     it('launches on demand once no type in no subnet is to be had as spot, each offer with a token of its own', async () => {

@@ -25,9 +25,7 @@ describe('the EC2 adapter', () => {
         thaw: () => Promise.resolve(),
       },
     });
-    process.env['AWS_ENDPOINT_URL'] = cloud.endpoint;
-    process.env['AWS_ACCESS_KEY_ID'] = 'local';
-    process.env['AWS_SECRET_ACCESS_KEY'] = 'local';
+    Object.assign(process.env, cloud.clientEnvironment);
     ec2 = new Ec2({ region: 'us-west-2', timeoutMs: 2_000 });
   });
   afterAll(async () => {
@@ -42,7 +40,7 @@ describe('the EC2 adapter', () => {
       securityGroupIds: [],
       offer: { type: 't3.small', subnetId, market: 'on-demand' },
       count,
-      imageId: (await ec2.findImage(ECS)) ?? '',
+      ami: (await ec2.findImage(ECS)) ?? { id: '', rootDevice: '', architecture: null },
       userDataBase64: Buffer.from('#!/bin/sh\n').toString('base64'),
       launchId: 'launch-1',
       cluster,
@@ -111,9 +109,14 @@ describe('the EC2 adapter', () => {
   });
 
   it('takes Amazon’s newest image, and never a stranger’s of the same name', async () => {
-    const id = await ec2.findImage(ECS);
-    expect(id).toMatch(/^ami-/);
-    expect(await ec2.findImage({ ...ECS, architecture: 'arm64' })).not.toBe(id);
+    const found = await ec2.findImage(ECS);
+    expect(found).toEqual({
+      id: expect.stringMatching(/^ami-/),
+      rootDevice: '/dev/xvda',
+      rootGiB: 30,
+      architecture: 'x86_64',
+    });
+    expect((await ec2.findImage({ ...ECS, architecture: 'arm64' }))?.id).not.toBe(found?.id);
     expect(await ec2.findImage({ ...ECS, name: 'no-such-image*' })).toBeNull();
   });
 

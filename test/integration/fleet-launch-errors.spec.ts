@@ -41,7 +41,7 @@ describe('RunInstances refused with', () => {
           async () => (await assignedOf(key)) === 1 && (await launchesOf()).at(-1)?.status === 'done',
         );
       const newCalls = () => calls().slice(earlier.calls);
-      const end = ENDS[kind];
+      const end = FINAL.includes(reason) ? 'final' : ENDS[kind];
       if (end === 'repeated') {
         await served();
         const launches = await launchesOf();
@@ -61,14 +61,20 @@ describe('RunInstances refused with', () => {
         await served();
         expect(await launchesOf()).toMatchObject([{ status: 'failed', failure: kind, reason }, { status: 'done' }]);
         expect(new Set(newCalls().map(({ clientToken }) => clientToken)).size).toBe(2);
+      } else if (end === 'waited-for') {
+        await world.until('those who wait are told', async () => (await verdict(key))[0]?.reason === reason);
+        expect(await verdict(key)).toEqual([{ reason, isFinal: false }]);
+        expect(newCalls()).toHaveLength(1);
+        await world.rows(
+          `UPDATE shapes SET capacity = jsonb_set(capacity, '{failedOffers,0,until}', to_jsonb(clock_timestamp())),
+             next_pass_at = clock_timestamp() WHERE key = $1`,
+          [key],
+        );
+        await served();
+        expect(await launchesOf()).toMatchObject([{ status: 'failed', failure: kind, reason }, { status: 'done' }]);
       } else {
-        const verdict = () =>
-          world.rows<{ reason: string; isFinal: boolean }>(
-            'SELECT verdict_reason AS reason, verdict_is_final AS "isFinal" FROM shapes WHERE key = $1',
-            [key],
-          );
-        await world.until('the verdict has fallen', async () => (await verdict())[0]?.isFinal === true);
-        expect(await verdict()).toEqual([{ reason, isFinal: true }]);
+        await world.until('the verdict has fallen', async () => (await verdict(key))[0]?.isFinal === true);
+        expect(await verdict(key)).toEqual([{ reason, isFinal: true }]);
         expect(await launchesOf()).toMatchObject([{ status: 'failed', failure: kind, reason }]);
         expect(await assignedOf(key)).toBe(0);
         expect(newCalls()).toHaveLength(1);
@@ -78,6 +84,11 @@ describe('RunInstances refused with', () => {
     },
   );
 
+  const verdict = (key: string) =>
+    world.rows<{ reason: string; isFinal: boolean }>(
+      'SELECT verdict_reason AS reason, verdict_is_final AS "isFinal" FROM shapes WHERE key = $1',
+      [key],
+    );
   const calls = () => world.cloud.ledger.calls('RunInstances');
   async function demandOne(spec: typeof SPEC): Promise<string> {
     const [attemptId = ''] = await world.demand(1, spec);
@@ -104,9 +115,9 @@ type Launch = { id: string; status: string; failure: string | null; reason: stri
 
 /**
  * `repeated` with its own token; `elsewhere`: closed, and another offer asked with another token; `looked-up` until the
- * visibility window is over, then closed and replaced; `final`: those who wait are told that it is in vain.
+ * visibility window is over, then closed and replaced; `waited-for`: asked for again after a while; `final`: those who wait are told that it is in vain.
  */
-const ENDS: Readonly<Record<AwsErrorKind, 'repeated' | 'elsewhere' | 'looked-up' | 'final'>> = {
+const ENDS: Readonly<Record<AwsErrorKind, 'repeated' | 'elsewhere' | 'looked-up' | 'waited-for' | 'final'>> = {
   throttled: 'repeated',
   'unknown-outcome': 'repeated',
   capacity: 'elsewhere',
@@ -114,7 +125,11 @@ const ENDS: Readonly<Record<AwsErrorKind, 'repeated' | 'elsewhere' | 'looked-up'
   address: 'elsewhere',
   'token-mismatch': 'looked-up',
   'token-spent': 'looked-up',
-  permission: 'final',
-  invalid: 'final',
-  'not-found': 'final',
+  account: 'waited-for',
+  // The next type, subnet or market may do.
+  permission: 'elsewhere',
+  invalid: 'elsewhere',
+  'not-found': 'elsewhere',
 };
+/** Whatever is asked for. */
+const FINAL = ['credentials-refused', 'no-subnet', 'security-group-not-found', 'user-data-invalid'];

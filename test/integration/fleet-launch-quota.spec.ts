@@ -113,7 +113,11 @@ async function inputOf(ec2: Ec2): Promise<RunInput> {
     securityGroupIds: [],
     offer: { type: 't3.small', subnetId, market: 'on-demand' },
     count: 1,
-    imageId: (await ec2.findImage({ name: 'al2023-ami-ecs-hvm-2023*', architecture: 'x86_64' })) ?? '',
+    ami: (await ec2.findImage({ name: 'al2023-ami-ecs-hvm-2023*', architecture: 'x86_64' })) ?? {
+      id: '',
+      rootDevice: '',
+      architecture: null,
+    },
     userDataBase64: '',
     launchId: 'stranger',
     cluster: 'stranger',

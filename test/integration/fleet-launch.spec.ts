@@ -1,7 +1,8 @@
 import { createSecretKey } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { seal, unseal } from '../../src/database/sealed.js';
+import { seal, unseal } from '../../src/secrets/sealed.js';
 import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+import { unpackUserData } from '../support/user-data.js';
 
 // Every way to lose a launch, and what the cloud's own ledger shows at the end.
 describe('a launch', () => {
@@ -61,11 +62,11 @@ describe('a launch', () => {
     await world.demand(2);
     await called(1);
     await expire();
-    const fleet = { defaultImageId: 'ami-0fedcba9876543210', allowedSubnets: ['subnet-0fedcba9876543210'] };
+    const fleet = { defaultAmi: 'ami-0fedcba9876543210', allowedSubnets: ['subnet-0fedcba9876543210'] };
     const upgraded = world.fleet(
       {
-        http: { publicUrl: 'http://127.0.0.1:4000' },
-        fleet: { ...fleet, allowedSecurityGroups: [], allowedProfiles: [] },
+        agents: { url: 'http://127.0.0.1:4000', pins: [] },
+        fleet: { ...fleet, allowedSecurityGroups: [], allowedProfiles: [], maxLaunchesPerMinute: 60 },
       },
       '#!/bin/sh\n# agent 2\n',
     );
@@ -79,7 +80,7 @@ describe('a launch', () => {
     const first = calls().filter(({ clientToken }) => clientToken === token);
     expect(first.map(({ outcome }) => outcome)).toEqual(['ok', 'ok']);
     const instances = world.cloud.ledger.instances().filter(({ clientToken }) => clientToken === token);
-    const scripts = instances.map(({ userData }) => Buffer.from(userData, 'base64').toString());
+    const scripts = instances.map(({ userData }) => unpackUserData(userData));
     expect(scripts.map((script) => /# agent \d/.exec(script)?.[0])).toEqual(['# agent 1', '# agent 1']);
   });
 

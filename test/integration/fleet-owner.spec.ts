@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { LeaseLost, OwnerLease } from '../../src/fleet/owner-lease.js';
+import { LeaseLost, OwnerLease } from '../../src/ownership/owner-lease.js';
 import { overdraft } from '../support/call-rates.js';
 import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
 

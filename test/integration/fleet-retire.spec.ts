@@ -60,6 +60,57 @@ describe('an instance that is to end', () => {
     expect(ghost).toEqual({ id: 'i-0fffffffffffffff0' });
   });
 
+  it('is asked for with growing pauses while EC2 denies it, which the health page tells, and goes once it is permitted', async () => {
+    const [first, ...others] = await serve(6);
+    const idOf = async (attempt: string | undefined) =>
+      (await world.assigned()).find(({ attemptId }) => attemptId === attempt)?.instanceId ?? '';
+    const id = await idOf(first);
+    const refusals = (of: string) =>
+      world.log.filter(
+        ({ message, fields }) =>
+          message === 'instances could not be terminated yet' && Object.values(fields).flat().includes(of),
+      ).length;
+    world.cloud.faults.denyAction('TerminateInstances');
+    await world.end([first!]);
+    await world.until('it is denied', () => refusals(id) > 0);
+    await world.until('it is told', () => world.terminationTrouble?.includes(`${id}: permission-denied`) === true);
+
+    for (const [triedFor, pause] of [
+      [0, 30],
+      [100, 100],
+      [290, 290],
+      [5_000, 300],
+    ] as const) {
+      const called = (secondsAgo: number) =>
+        world.rows(
+          `UPDATE instances SET terminate_called_at = clock_timestamp() - make_interval(secs => $2),
+             retired_at = clock_timestamp() - make_interval(secs => $2) - make_interval(secs => $3) WHERE id = $1`,
+          [id, secondsAgo, triedFor],
+        );
+      const before = refusals(id);
+      await called(pause - 5);
+      // Whoever looks for what is due takes this one, and leaves that.
+      const other = others.pop()!;
+      await world.end([other]);
+      const otherId = await idOf(other);
+      await world.until('another is denied', () => refusals(otherId) > 0);
+      expect(refusals(id)).toBe(before);
+      await called(pause + 1);
+      world.test.signals.send('shapes');
+      await world.until('it is denied again', () => refusals(id) === before + 1);
+    }
+    expect(world.terminationTrouble).toMatch(/^EC2 does not terminate i-\w+ and 4 more: permission-denied: /);
+    world.cloud.faults.clear();
+    await world.end(others);
+    await world.until('nothing is alive', async () => {
+      // Again and again: that a call was denied may be noted only now, with a pause of minutes.
+      await world.rows(`UPDATE instances SET terminate_called_at = NULL`);
+      world.test.signals.send('shapes');
+      return world.alive().length === 0;
+    });
+    await world.until('it is well', () => world.terminationTrouble === null);
+  });
+
   it('costs a token for each call, also when EC2 refuses them all and the batch is split and split again', async () => {
     const attempts = await serve(40, 0.2);
     world.cloud.faults.failNext('TerminateInstances', { code: 'InvalidParameterCombination', status: 400 }, 1_000);

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { CallBudget } from '../../src/aws/call-budget.js';
 import { Ec2 } from '../../src/aws/ec2.js';
-import { OwnerLease } from '../../src/fleet/owner-lease.js';
+import { OwnerLease } from '../../src/ownership/owner-lease.js';
 import { Silence } from '../../src/fleet/silence.js';
 import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
 
@@ -66,6 +66,24 @@ describe('silence', () => {
     expect(await world.rows('SELECT 1 FROM jobs WHERE next_pass_at IS NOT NULL')).toHaveLength(1);
     await silence.run();
     expect(await unreachable()).toEqual([frozen]);
+  });
+
+  it('asks about those of other zones where one zone is out', async () => {
+    const [frozen = '', elsewhere = ''] = instances;
+    const zone = world.cloud.instance(elsewhere)!.spec.availabilityZone;
+    await hush([frozen, elsewhere]);
+    await world.cloud.faults.freeze(frozen);
+    await world.cloud.faults.freeze(elsewhere);
+    // All are of one launch, and so of one zone.
+    Object.assign(world.cloud.instance(frozen)!.spec, { availabilityZone: `${zone.slice(0, -1)}z` });
+    await world.rows('UPDATE instances SET availability_zone = $2 WHERE id = $1', [frozen, `${zone.slice(0, -1)}z`]);
+    world.cloud.faults.loseZone(zone);
+    const silence = await listener(3600);
+    await silence.run();
+    expect(await unreachable()).toEqual([frozen]);
+    world.cloud.faults.restoreZone(zone);
+    await silence.run();
+    expect(await unreachable()).toEqual([frozen, elsewhere].sort());
   });
 
   it('takes it back when the agent is heard again', async () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { EC2Client, RunInstancesCommand, StopInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
-import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
 
 describe('the sweep', () => {
   let world: FleetWorld;
@@ -54,6 +54,16 @@ describe('the sweep', () => {
     return assigned!;
   }
 
+  it('sees within seconds that one runs whose agent has registered before EC2 showed it', async () => {
+    await world.close();
+    world = await startFleetWorld({ quotas: 'none', visibilityMs: 1_500 });
+    world.fleet().start();
+    const { instanceId } = await oneAssigned();
+    expect((await instance(instanceId))?.state).toBe('pending');
+    // The next whole look is ten seconds after the first one.
+    await world.until('it is running', async () => (await instance(instanceId))?.state === 'running', 7_000);
+  });
+
   it('quarantines an instance with our tag whose launch it does not know, and leaves it alive', async () => {
     const id = await launchByHand({ [CLUSTER_TAG]: 'test', [LAUNCH_TAG]: '5f0c6f6e-2d0a-4d0e-9a55-0d3b1a4a3c11' });
     const nameless = await launchByHand({ [CLUSTER_TAG]: 'test' });
@@ -102,6 +112,17 @@ describe('the sweep', () => {
     await world.until('it is over', async () => (await instance(instanceId))?.terminated_at instanceof Date);
     expect(await instance(instanceId)).toMatchObject({ state: 'terminated', retire_reason: null });
     expect(await world.rows('SELECT 1 FROM jobs WHERE next_pass_at IS NOT NULL')).toHaveLength(1);
+  });
+
+  it('forgets an address that EC2 has taken away: it may be somebody else’s by now', async () => {
+    world.fleet().start();
+    const { instanceId } = await oneAssigned();
+    const addressOf = async () =>
+      (await world.rows<{ ip: string | null }>('SELECT public_ip AS ip FROM instances WHERE id = $1', [instanceId]))[0]
+        ?.ip;
+    await world.until('it has one', async () => (await addressOf()) !== null);
+    world.cloud.instance(instanceId)!.publicIp = undefined;
+    await world.until('it is gone', async () => (await addressOf()) === null);
   });
 
   it('ends what was stopped by hand: an agent that missed everything never serves again', async () => {
@@ -161,6 +182,82 @@ describe('the sweep', () => {
       });
     },
   );
+
+  describe('in a zone’s outage', () => {
+    async function inTwoZones(): Promise<{ here: string[]; there: string[]; zone: string }> {
+      const first = world.fleet();
+      first.start();
+      await world.demand(2, SPEC);
+      await world.until('two are assigned', async () => (await world.assigned()).length === 2);
+      world.cloud.faults.setCapacity({ subnet: world.cloud.instance(world.alive()[0]!)!.spec.subnetId }, 0);
+      await world.demand(2);
+      await world.until('four are assigned', async () => (await world.assigned()).length === 4);
+      await world.until('all are seen running', async () => {
+        const rows = await world.rows(
+          `SELECT 1 FROM instances WHERE state = 'running' AND availability_zone IS NOT NULL`,
+        );
+        return rows.length === 4;
+      });
+      await first.stop();
+      const zoneOf = (id: string) => world.cloud.instance(id)!.spec.availabilityZone;
+      const zones = Map.groupBy(world.alive(), zoneOf);
+      expect(zones.size).toBe(2);
+      const [[zone, there], [, here]] = [...zones] as [[string, string[]], [string, string[]]];
+      return { here, there, zone };
+    }
+
+    it('goes on looking at instances of the other zones, and calls none of that zone gone', async () => {
+      const { here, there, zone } = await inTwoZones();
+      // As old as it takes to be called gone, and one EC2 does not know any more.
+      await world.rows(`UPDATE instances SET launched_at = launched_at - interval '1 hour'`);
+      const forgotten = 'i-0123456789abcdef0';
+      await world.rows(
+        `INSERT INTO instances (id, launch_id, shape_key, state, launched_at, assigned, availability_zone)
+         SELECT $2, launch_id, shape_key, 'running', launched_at, true, availability_zone FROM instances WHERE id = $1`,
+        [here[0], forgotten],
+      );
+      await world.rows(
+        `UPDATE instances SET missing_since = clock_timestamp() - interval '1 hour' WHERE id = ANY($1)`,
+        [[...there, forgotten]],
+      );
+      world.cloud.faults.loseZone(zone);
+      world.cloud.faults.kill(here[0]!, 'hand');
+      world.cloud.faults.kill(there[0]!, 'hand');
+      world.fleet().start();
+      await world.until('the one of the other zone is over', async () => {
+        return (await instance(here[0]!))?.terminated_at instanceof Date;
+      });
+      for (const id of [here[1]!, ...there, forgotten])
+        expect(await instance(id)).toMatchObject({ state: 'running', terminated_at: null });
+      expect(world.log.filter(({ message }) => message === 'loop failed')).toEqual([]);
+      expect(world.log.find(({ message }) => message.includes('zone by zone'))?.fields).toMatchObject({
+        unanswered: [zone],
+      });
+
+      world.cloud.faults.restoreZone(zone);
+      await world.until('that of the zone is over as well', async () => {
+        return (await instance(there[0]!))?.terminated_at instanceof Date;
+      });
+      expect(await instance(there[0]!)).toMatchObject({ state: 'terminated' });
+    });
+
+    it('sees within seconds that one of another zone has ended that was to end', async () => {
+      const { here, there, zone } = await inTwoZones();
+      const looks = () => world.cloud.ledger.calls('DescribeInstances').length;
+      const before = looks();
+      world.fleet().start();
+      // A new owner does nothing before it has seen everything once.
+      await world.until('all are looked at', () => looks() > before);
+      world.cloud.faults.loseZone(zone);
+      const ended = await world.rows<{ attempt_id: string }>(
+        'SELECT attempt_id FROM assignments WHERE instance_id = ANY($1)',
+        [[here[0], there[0]]],
+      );
+      await world.end(ended.map(({ attempt_id }) => attempt_id));
+      await world.until('it is over', async () => (await instance(here[0]!))?.terminated_at instanceof Date, 8_000);
+      expect((await instance(there[0]!))?.terminated_at).toBeNull();
+    });
+  });
 
   it('terminates the others of a batch when EC2 does not know one of them', async () => {
     const fleet = world.fleet();

@@ -1,7 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { createImages } from '../../local/cloud/images.ts';
 import { Ec2 } from '../../src/aws/ec2.js';
 import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
 import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
+
+const X86 = createImages().find(({ architecture }) => architecture === 'x86_64')?.id ?? '';
 
 describe('the fleet', () => {
   let world: FleetWorld;
@@ -188,7 +192,7 @@ describe('the fleet', () => {
     // Both are due in the same pass, and a launch of the second shape cannot be rendered.
     await world.end([attempt]);
     await world.demand(1, { ...SPEC, diskGiB: 31 });
-    world.fleet({ http: { publicUrl: "http://me/'" } }).start();
+    world.fleet({ agents: { url: "http://me/'", pins: [] } }).start();
 
     await world.until('the instance is ended', () => world.alive().length === 0);
     expect(world.log).toContainEqual(
@@ -196,9 +200,59 @@ describe('the fleet', () => {
     );
   });
 
+  it('gives an AMI’s own root device the disk that was asked for, whatever its name', async () => {
+    const ubuntu = createImages().find(({ rootDevice }) => rootDevice === '/dev/sda1');
+    world.fleet().start();
+    await world.demand(1, { ...SPEC, imageId: ubuntu?.id ?? '' });
+    await world.until('it is served', async () => (await world.assigned()).length === 1);
+    const [instance] = world.cloud.ledger.instances();
+    expect(instance?.spec.blockDevices).toMatchObject([{ name: '/dev/sda1', isDeletedOnTermination: true }]);
+  });
+
+  it.each<[what: string, wishes: Partial<ShapeSpec>, launched: string]>([
+    ['the alias follows the type', {}, 't4g.small arm64'],
+    ['an AMI of another architecture is the fault of the type', { imageId: X86 }, 't3.small x86_64'],
+    ['a pinned AMI holds for its own architecture', { imageId: X86, unpinnedImageId: null }, 't4g.small arm64'],
+  ])('takes types of both architectures: %s', async (_, wishes, launched) => {
+    world.fleet().start();
+    await world.demand(1, { ...SPEC, types: ['t4g.small', 't3.small'], ...wishes });
+    await world.until('it is served', async () => (await world.assigned()).length === 1);
+    const instances = world.cloud.ledger.instances().map(({ spec }) => `${spec.instanceType} ${spec.architecture}`);
+    expect(instances).toEqual([launched]);
+  });
+
+  it('tells of an AMI that does not exist without asking EC2 to launch it', async () => {
+    world.fleet().start();
+    await world.demand(1, { ...SPEC, imageId: 'ami-0fedcba9876543210' });
+    await world.until('it is told', async () => {
+      const [shape] = await world.rows<{ reason: string }>(
+        'SELECT verdict_reason AS reason FROM shapes WHERE verdict_is_final',
+      );
+      return shape?.reason === 'image-not-found';
+    });
+    expect(world.cloud.ledger.calls('RunInstances')).toEqual([]);
+  });
+
+  it('refuses a disk smaller than that of the AMI in words that name both, without asking EC2 to launch it', async () => {
+    world.fleet().start();
+    await world.demand(1, { ...SPEC, diskGiB: 8 });
+    const verdict = async () => {
+      const [shape] = await world.rows<{ reason: string | null; message: string; isFinal: boolean }>(
+        'SELECT verdict_reason AS reason, verdict_message AS message, verdict_is_final AS "isFinal" FROM shapes',
+      );
+      return shape;
+    };
+    await world.until('it is told', async () => (await verdict())?.reason === 'disk-too-small');
+    expect(await verdict()).toMatchObject({
+      isFinal: true,
+      message: expect.stringMatching(/^instance\.diskGiB is 8, and must be at least 30: .* ami-\w+$/),
+    });
+    expect(world.cloud.ledger.calls('RunInstances')).toEqual([]);
+  });
+
   it('has never more instances than MAX_INSTANCES', async () => {
-    const fleet = { defaultImageId: 'ecs-al2023', allowedSubnets: [], allowedSecurityGroups: [], allowedProfiles: [] };
-    world.fleet({ fleet: { ...fleet, maxInstances: 3 } }).start();
+    const fleet = { defaultAmi: 'ecs-al2023', allowedSubnets: [], allowedSecurityGroups: [], allowedProfiles: [] };
+    world.fleet({ fleet: { ...fleet, maxInstances: 3, maxLaunchesPerMinute: 60 } }).start();
     await world.demand(5);
     await world.until('the rest is told', async () => {
       const [shape] = await world.rows<{ verdict_reason: string | null }>('SELECT verdict_reason FROM shapes');

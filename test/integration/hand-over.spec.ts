@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { writeShims } from '../support/shims.js';
+import { until } from '../support/until.js';
 
 // The API's user data on two "instances" that share a "cloud" of files: what it does to EC2, S3 and Docker goes to
 // stand-ins on the PATH. Slow: the script itself looks once a second.
@@ -11,7 +12,7 @@ const SCRIPT = join(import.meta.dirname, '../../terraform/user-data/user-data.sh
 const A = 'i-0000000000000000a';
 const B = 'i-0000000000000000b';
 const C = 'i-0000000000000000c';
-const SECRETS = "POSTGRES_USER=scheduler\nexport CLUSTER='from s3'\n";
+const SECRETS = "POSTGRES_USER=scheduler\nexport CLUSTER='from s3'\nLOG_LEVEL=debug";
 
 describe('replacing the API’s instance', () => {
   let cloud: string;
@@ -25,7 +26,7 @@ describe('replacing the API’s instance', () => {
       'launched',
       'state',
       'devices',
-      's3/secrets',
+      's3/secrets/agent-keys',
       's3/bundles',
       's3/logs',
       'bundle',
@@ -34,6 +35,7 @@ describe('replacing the API’s instance', () => {
       mkdirSync(join(cloud, folder), { recursive: true });
     }
     writeFileSync(join(cloud, 's3/secrets/.env'), SECRETS);
+    for (const key of ['current', 'next']) writeFileSync(join(cloud, `s3/secrets/agent-keys/${key}.pem`), key);
     writeFileSync(join(cloud, 'bundle/docker-compose.yml'), 'services: {}\n');
     execFileSync('tar', ['-czf', join(cloud, 's3/bundles/0.tar.gz'), '-C', join(cloud, 'bundle'), '.']);
     for (const [age, id] of [A, B, C].entries()) {
@@ -50,17 +52,40 @@ describe('replacing the API’s instance', () => {
   it('installs, formats an empty volume once, starts, and says so', async () => {
     boot(A);
     await state(A, 'serving');
-    expect(events()).toEqual([`${A} build`, `${A} create`, `${A} attached`, `${A} mkfs`, `${A} mounted`, `${A} up`]);
+    const made = [`${A} build`, `${A} create`, `${A} attached`, `${A} mkfs`, `${A} mounted`, `${A} up`];
+    expect(events()).toEqual([...made, `${A} has the address`]);
     const env = join(cloud, A, 'app/.env');
     expect(statSync(env).mode & 0o777).toBe(0o600);
-    expect(readFileSync(env, 'utf8')).toBe(`${SECRETS}\nPUBLIC_URL=http://api.main.internal\n`);
-    expect(readFileSync(join(cloud, A, 'app/docker-compose.stack.yml'), 'utf8')).toContain(
-      `device: "${cloud}/${A}/data/postgres"`,
+    // What the stack decides is said once; of the rest S3's file has the last word.
+    expect(readFileSync(env, 'utf8')).toBe(
+      'POSTGRES_USER=scheduler\nLOG_LEVEL=debug\nCLUSTER=main\nPUBLIC_URL=http://api.main.internal\n',
     );
+    expect(logOf(A)).toContain('s3://secrets/.env sets CLUSTER, which the stack decides: left out');
+    const stack = readFileSync(join(cloud, A, 'app/docker-compose.stack.yml'), 'utf8');
+    expect(stack).toContain(`device: "${cloud}/${A}/data/postgres"`);
+    expect(stack).toContain(`device: "${cloud}/${A}/agent-keys"`);
+    for (const key of ['current', 'next']) {
+      const file = join(cloud, A, 'agent-keys', `${key}.pem`);
+      expect(readFileSync(file, 'utf8')).toBe(key);
+      expect(statSync(file).mode & 0o777).toBe(0o600);
+    }
     expect(readFileSync(join(cloud, 'record'), 'utf8')).toContain(`"Name":"api.main.internal"`);
     const log = readFileSync(join(cloud, 's3/logs', `${A}.log`), 'utf8');
     expect(log).toContain('building the image');
     expect(log).not.toContain('POSTGRES_USER');
+  }, 60_000);
+
+  it('installs the SSM agent before it disturbs anybody, and goes on where it cannot', async () => {
+    boot(A, { SSM_AGENT_URL: 'https://ssm.example.com/latest' });
+    await state(A, 'serving');
+    expect(events().slice(0, 3)).toEqual([`${A} ssm agent`, `${A} enabled it`, `${A} build`]);
+    clear();
+    boot(B, { SSM_AGENT_URL: 'https://elsewhere.example.com/latest' });
+    await state(B, 'serving');
+    expect(events()[0]).toBe(`${B} build`);
+    expect(logOf(B)).toContain(
+      'no SSM agent: https://elsewhere.example.com/latest/debian_amd64/amazon-ssm-agent.deb could not be installed',
+    );
   }, 60_000);
 
   it('prepares beside the old one, and takes over in one go', async () => {
@@ -79,6 +104,7 @@ describe('replacing the API’s instance', () => {
       `${B} attached`,
       `${B} mounted`,
       `${B} up`,
+      `${B} has the address`,
     ]);
     await state(A, `released to ${B}`);
     // Whatever makes A start again, it does not ask for the volume back.
@@ -93,9 +119,11 @@ describe('replacing the API’s instance', () => {
     clear();
     writeFileSync(join(cloud, `broken-${B}`), '');
     boot(B);
-    await state(B, /^failed in boot, line \d+$/);
+    await state(B, /^failed in boot, line \d+: not ready after 2 s$/);
     await state(A, 'serving');
-    expect(events().slice(-8)).toEqual([
+    // One that does not serve never took the address.
+    expect(events()).not.toContain(`${B} has the address`);
+    expect(events().slice(-9)).toEqual([
       `${B} up`,
       `${B} scheduler stopped`,
       `${B} down`,
@@ -104,11 +132,67 @@ describe('replacing the API’s instance', () => {
       `${A} attached`,
       `${A} mounted`,
       `${A} up`,
+      `${A} has the address`,
     ]);
     // The next one finds it as if nothing had been.
     boot(C);
     await state(C, 'serving');
   }, 90_000);
+
+  it('gives the volume back that it cannot even mount, also where EC2 is busy', async () => {
+    boot(A);
+    await state(A, 'serving');
+    clear();
+    for (const file of [`unmountable-${B}`, 'throttled']) writeFileSync(join(cloud, file), '');
+    boot(B);
+    await state(B, /^failed in boot/);
+    await state(A, 'serving');
+    expect(existsSync(join(cloud, 'throttled'))).toBe(false);
+    expect(events().slice(-6)).toEqual([
+      `${B} down`,
+      `${B} detached`,
+      `${A} attached`,
+      `${A} mounted`,
+      `${A} up`,
+      `${A} has the address`,
+    ]);
+  }, 60_000);
+
+  it('gives nothing back once it has served: a later start that fails is tried again', async () => {
+    boot(A);
+    await state(A, 'serving');
+    boot(B);
+    await state(B, 'serving');
+    clear();
+    rmSync(join(cloud, `ready-${B}`));
+    writeFileSync(join(cloud, `broken-${B}`), '');
+    const start = () => execFileSync(join(cloud, B, 'stack'), ['start'], { env: environment(B), stdio: 'ignore' });
+    expect(start).toThrow();
+    await state(B, /^failed in start/);
+    expect(events()).toEqual([`${B} up`]);
+    rmSync(join(cloud, `broken-${B}`));
+    start();
+    await state(B, 'serving');
+  }, 60_000);
+
+  it('formats no volume that it cannot read', async () => {
+    writeFileSync(join(cloud, 'unreadable'), '');
+    boot(A);
+    await state(A, /^failed in boot, line \d+: \S+ cannot be read$/);
+    expect(events()).not.toContain(`${A} mkfs`);
+  }, 60_000);
+
+  it('asks for the volume again where EC2 was busy', async () => {
+    boot(A);
+    await state(A, 'serving');
+    clear();
+    writeFileSync(join(cloud, 'busy'), '');
+    boot(B, { RELEASE_SECONDS: '90' });
+    await state(B, 'serving');
+    expect(existsSync(join(cloud, 'busy'))).toBe(false);
+    expect(events()).not.toContain(`${A} stopped`);
+    expect(events()).toContain(`${A} detached`);
+  }, 60_000);
 
   it('stops an instance that does not answer, and takes the volume only then', async () => {
     boot(A);
@@ -125,6 +209,7 @@ describe('replacing the API’s instance', () => {
       `${B} attached`,
       `${B} mounted`,
       `${B} up`,
+      `${B} has the address`,
     ]);
   }, 60_000);
 
@@ -133,9 +218,40 @@ describe('replacing the API’s instance', () => {
     await state(B, 'serving');
     clear();
     boot(A);
-    await logged(A, `${B} is younger`);
+    // Where the apply looks.
+    await state(A, `${B} is younger: it keeps the data volume`);
     expect(events()).toEqual([`${A} build`, `${A} create`]);
     expect(existsSync(join(cloud, 'tags', B))).toBe(false);
+  }, 60_000);
+
+  it('leaves a younger instance alone that was quicker than itself', async () => {
+    boot(A);
+    await state(A, 'serving');
+    for (const { pid } of running) kill(pid);
+    boot(B);
+    await state(B, `waiting for the data volume of ${A}`);
+    writeFileSync(join(cloud, 'holder'), C);
+    await state(B, `${C} is younger: it keeps the data volume`);
+    // Longer than it waits for one that it asked.
+    await new Promise((done) => setTimeout(done, 5_000));
+    expect(existsSync(join(cloud, 'tags', C))).toBe(false);
+    expect(events()).not.toContain(`${C} stopped`);
+    expect(existsSync(join(cloud, B, 'predecessor'))).toBe(false);
+  }, 60_000);
+
+  it('gives up after some minutes without the volume, and says what it waited for', async () => {
+    boot(B);
+    await state(B, 'serving');
+    boot(A, { VOLUME_SECONDS: '2' });
+    await state(A, /^failed in boot, line \d+: no data volume after 2 s: i-\S+b is younger: it keeps the data volume$/);
+    expect(existsSync(join(cloud, 'tags', B))).toBe(false);
+  }, 60_000);
+
+  it('says what the containers said when the stack does not start', async () => {
+    writeFileSync(join(cloud, `refused-${A}`), '');
+    boot(A);
+    await state(A, /^failed in boot/);
+    expect(readFileSync(join(cloud, A, 'boot.log'), 'utf8')).toContain('settings: ADMIN_TOKEN is missing');
   }, 60_000);
 
   it('does not wait for anything with a database elsewhere', async () => {
@@ -144,8 +260,12 @@ describe('replacing the API’s instance', () => {
     clear();
     boot(B, { DATABASE: 'rds' });
     await state(B, 'serving');
-    expect(events()).toEqual([`${B} build`, `${B} create`, `${B} up`]);
-    expect(readFileSync(join(cloud, B, 'app/docker-compose.stack.yml'), 'utf8')).toContain('PGSSLMODE: no-verify');
+    expect(events()).toEqual([`${B} build`, `${B} create`, `${B} up`, `${B} has the address`]);
+    expect(readFileSync(join(cloud, B, 'app/docker-compose.stack.yml'), 'utf8')).toContain(
+      `environment: { PGSSLMODE: verify-full, NODE_EXTRA_CA_CERTS: /run/rds-authorities.pem }\n    volumes: ["${cloud}/${B}/rds-authorities.pem:`,
+    );
+    expect(readFileSync(join(cloud, B, 'rds-authorities.pem'), 'utf8')).toBe('authorities\n');
+    expect(statSync(join(cloud, B, 'rds-authorities.pem')).mode & 0o777).toBe(0o644);
   }, 60_000);
 
   it('says where it failed', async () => {
@@ -167,14 +287,19 @@ describe('replacing the API’s instance', () => {
       STACK_NAME: 'main',
       AWS_DEFAULT_REGION: 'us-west-2',
       SECRETS_URI: 's3://secrets/.env',
+      SECRETS_VERSION: '1',
+      AGENT_KEYS_URI: 's3://secrets/agent-keys/',
+      ADDRESS_ID: 'eipalloc-1',
       BUNDLE_URI: 's3://bundles/0.tar.gz',
       LOG_URI: 's3://logs/',
       APP_IMAGE: '',
       DATABASE: 'volume',
+      RDS_AUTHORITIES: 'https://truststore.example.com/global/global-bundle.pem',
       DATA_VOLUME_ID: 'vol-0123456789abcdef0',
       RECORD_ZONE_ID: 'Z1',
       RECORD_NAME: 'api.main.internal',
-      SETTINGS: 'CLUSTER=main\nPUBLIC_URL=http://api.main.internal',
+      DECIDED: 'CLUSTER=main',
+      SETTINGS: 'LOG_LEVEL=info\nPUBLIC_URL=http://api.main.internal',
       RELEASE_SECONDS: '3',
       READY_SECONDS: '2',
       ...extra,
@@ -205,14 +330,8 @@ describe('replacing the API’s instance', () => {
         const text = existsSync(file) ? readFileSync(file, 'utf8').trim() : '';
         return typeof wanted === 'string' ? text === wanted : wanted.test(text);
       },
+      40_000,
       () => `${id} is not "${wanted}": ${logOf(id)} ${events().join('\n')} ${logOf(B)}`,
-    );
-  }
-
-  async function logged(id: string, text: string): Promise<void> {
-    await until(
-      () => logOf(id).includes(text),
-      () => `${id} does not say "${text}": ${logOf(id)}`,
     );
   }
 
@@ -221,14 +340,6 @@ describe('replacing the API’s instance', () => {
     return existsSync(file) ? readFileSync(file, 'utf8') : '(no log)';
   }
 });
-
-async function until(isTrue: () => boolean, complaint: () => string): Promise<void> {
-  const end = Date.now() + 40_000;
-  while (!isTrue()) {
-    if (Date.now() > end) throw new Error(complaint());
-    await new Promise((done) => setTimeout(done, 50));
-  }
-}
 
 function kill(pid: number | undefined): void {
   try {
@@ -239,14 +350,20 @@ function kill(pid: number | undefined): void {
 }
 
 const SHIMS = {
-  'apt-get': 'exit 99',
+  'apt-get': `case "$*" in
+      *' install '*"/$INSTANCE_ID/amazon-ssm-agent.deb") [ "$(cat "\${*: -1}")" = package ] && echo "$INSTANCE_ID ssm agent" >>"$CLOUD/events" ;;
+      *) exit 99 ;;
+    esac`,
+  dpkg: '[ "$*" = --print-architecture ] && echo amd64',
   docker: '',
   // Ten times as fast; the script counts real seconds where it matters.
   sleep: 'exec /bin/sleep "$(awk "BEGIN { print $1 / 10 }")"',
   'docker-compose': `case " $* " in
       *' build '*) echo "$INSTANCE_ID build" >>"$CLOUD/events" ;;
       *' --no-start '*) echo "$INSTANCE_ID create" >>"$CLOUD/events" ;;
+      *' logs '*) [ ! -e "$CLOUD/refused-$INSTANCE_ID" ] || echo 'settings: ADMIN_TOKEN is missing' ;;
       *' up '*)
+        [ ! -e "$CLOUD/refused-$INSTANCE_ID" ] || exit 1
         echo "$INSTANCE_ID up" >>"$CLOUD/events"
         [ "$DATABASE" != volume ] || [ -d "$STACK_DATA_DIR/postgres" ] || exit 1
         [ -e "$CLOUD/broken-$INSTANCE_ID" ] || touch "$CLOUD/ready-$INSTANCE_ID"
@@ -255,17 +372,22 @@ const SHIMS = {
       *' stop '*) echo "$INSTANCE_ID down" >>"$CLOUD/events" ;;
     esac`,
   systemctl: `case "$*" in
+      'enable --now amazon-ssm-agent') echo "$INSTANCE_ID enabled it" >>"$CLOUD/events" ;;
       'enable --now '*release*) "$STACK_DIR/stack" watch >/dev/null 2>&1 & ;;
       'restart '*stack*) "$STACK_DIR/stack" start >/dev/null 2>&1 & ;;
     esac`,
   mountpoint: '[ -e "$CLOUD/mounted-$INSTANCE_ID" ]',
   blkid: '[ -e "$CLOUD/formatted" ] || exit 2',
   'mkfs.ext4': 'touch "$CLOUD/formatted"; echo "$INSTANCE_ID mkfs" >>"$CLOUD/events"',
-  mount: 'touch "$CLOUD/mounted-$INSTANCE_ID"; echo "$INSTANCE_ID mounted" >>"$CLOUD/events"',
+  dd: '[ ! -e "$CLOUD/unreadable" ] && exec /bin/dd "$@"',
+  mount:
+    '[ ! -e "$CLOUD/unmountable-$INSTANCE_ID" ] || exit 32; touch "$CLOUD/mounted-$INSTANCE_ID"; echo "$INSTANCE_ID mounted" >>"$CLOUD/events"',
   umount: 'rm "$CLOUD/mounted-$INSTANCE_ID"; echo "$INSTANCE_ID unmounted" >>"$CLOUD/events"',
   curl: `case "$*" in
       *api/token*) echo token ;;
       */tags/instance/*) cat "$CLOUD/tags/$INSTANCE_ID" 2>/dev/null || exit 22 ;;
+      *'-o '*' https://ssm.example.com/latest/debian_amd64/amazon-ssm-agent.deb') set -- "\${@: -2}"; echo package >"$1" ;;
+      *global-bundle.pem*) echo authorities >"$STACK_DIR/rds-authorities.pem" ;;
       *health/ready*) [ -e "$CLOUD/ready-$INSTANCE_ID" ] || exit 22 ;;
       *) exit 7 ;;
     esac`,
@@ -291,14 +413,21 @@ const SHIMS = {
         rm -f "$CLOUD/devices/$holder" "$CLOUD/holder"
         echo "$holder detached" >>"$CLOUD/events"
         ;;
-      *create-tags*) tag=$(value --tags "$@"); printf %s "\${tag##*Value=}" >"$CLOUD/tags/$(value --resources "$@")" ;;
-      *LaunchTime*) cat "$CLOUD/launched/$(value --instance-ids "$@")" ;;
+      *create-tags*)
+        tag=$(value --tags "$@")
+        # The first time that a volume is asked for, or given back.
+        if [ "$(value --resources "$@")" != "\${tag##*Value=}" ] && rm "$CLOUD/busy" 2>/dev/null; then exit 254; fi
+        if [ "$(value --resources "$@")" = "\${tag##*Value=}" ] && rm "$CLOUD/throttled" 2>/dev/null; then exit 254; fi
+        printf %s "\${tag##*Value=}" >"$CLOUD/tags/$(value --resources "$@")"
+        ;;
+      *AttachTime*) cat "$CLOUD/launched/$(value --instance-ids "$@")" ;;
       *State.Name*) cat "$CLOUD/state/$(value --instance-ids "$@")" 2>/dev/null || echo running ;;
       *stop-instances*)
         id=$(value --instance-ids "$@")
         echo stopped >"$CLOUD/state/$id"
         echo "$id stopped" >>"$CLOUD/events"
         ;;
+      *associate-address*) echo "$(value --instance-id "$@") has the address" >>"$CLOUD/events" ;;
       *route53*) echo "$*" >"$CLOUD/record" ;;
       *) exit 99 ;;
     esac`,

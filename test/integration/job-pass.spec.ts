@@ -1,15 +1,22 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { Readable } from 'node:stream';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import type { QueryResultRow } from 'pg';
+import { AgentLimits } from '../../src/agent/agent-limits.js';
+import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.js';
+import { ResultsService } from '../../src/agent/results.service.js';
+import type { Database, Queryable } from '../../src/database/database.js';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import { JobPass } from '../../src/scheduler/job-pass.js';
-import { claimJobs } from '../../src/scheduler/load-jobs.js';
-import type { JobFacts } from '../../src/scheduler/plan-facts.js';
+import { claimJobs, type ClaimedJob } from '../../src/scheduler/load-jobs.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { blockedOnLock } from '../support/blocked-on-lock.js';
 
 describe('a job pass', () => {
   let test: TestDatabase;
-  const errors: { job: JobFacts; error: unknown }[] = [];
-  const newPass = () => new JobPass(test.database, test.signals, 'test', (job, error) => errors.push({ job, error }));
+  const errors: { job: ClaimedJob; error: unknown }[] = [];
+  const noteError = (job: ClaimedJob, error: unknown) => void errors.push({ job, error });
+  const newPass = () => new JobPass(test.database, test.signals, 'test', { onPlanError: noteError });
 
   beforeAll(async () => {
     test = await createTestDatabase();
@@ -91,7 +98,7 @@ describe('a job pass', () => {
         [jobId],
       );
       // … and set to a time far away, while the other already waits for the lock.
-      await until(async () => (await test.database.query(WAITING_FOR_A_LOCK)).length > 0);
+      await blockedOnLock(test.database);
       await transaction.query(`UPDATE jobs SET next_pass_at = clock_timestamp() + interval '1 hour' WHERE id = $1`, [
         jobId,
       ]);
@@ -118,27 +125,153 @@ describe('a job pass', () => {
     expect(await row(`SELECT status FROM jobs WHERE name = 'good'`)).toEqual({ status: 'deploying' });
   });
 
-  it('puts off the one job whose plan Postgres refuses, and goes on with the others of its batch', async () => {
-    const refused = await insertJob('refused');
-    await insertDeployment(refused, 1);
+  describe('with one job at which all of its batch fails', () => {
+    afterEach(() => test.database.query('DROP FUNCTION IF EXISTS refuse_poisoned CASCADE'));
+
+    it.each([
+      ['a value that Postgres refuses', `RAISE EXCEPTION 'no' USING ERRCODE = '22003'`],
+      ['a statement that takes too long', `RAISE EXCEPTION 'no' USING ERRCODE = '57014'`],
+      ['a transaction that was idle for too long', `RAISE EXCEPTION 'no' USING ERRCODE = '25P03'`],
+    ])('(%s) puts off that one and goes on with the others', async (_what, refuse) => {
+      for (let n = 0; n < 9; n++) await insertDeployment(await insertJob(n === 4 ? 'poisoned' : `job-${n}`), 1);
+      await test.database.query(`
+        CREATE FUNCTION refuse_poisoned() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF NEW.name = 'poisoned' AND NEW.status <> OLD.status THEN ${refuse}; END IF;
+          RETURN NEW;
+        END $$`);
+      await test.database.query(
+        `CREATE TRIGGER refuse BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION refuse_poisoned()`,
+      );
+
+      expect((await newPass().run()).jobs).toBe(9);
+
+      expect(errors.map(({ job }) => job.name)).toEqual(['poisoned']);
+      expect(await row(`SELECT count(*)::int AS planned FROM deployments WHERE status = 'deploying'`)).toEqual({
+        planned: 8,
+      });
+      expect(await row(DUE)).toEqual({ due: 0 });
+    });
+
+    it('is not what a lock or a lost connection tells: the batch is tried again as it is', async () => {
+      await insertDeployment(await insertJob('web'), 1);
+      await test.database.query(`
+        CREATE FUNCTION refuse_poisoned() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          RAISE EXCEPTION 'no' USING ERRCODE = '40P01';
+        END $$`);
+      await test.database.query(
+        `CREATE TRIGGER refuse BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION refuse_poisoned()`,
+      );
+      await expect(newPass().run()).rejects.toMatchObject({ code: '40P01' });
+      expect(errors).toEqual([]);
+      expect(await row(DUE)).toEqual({ due: 1 });
+    });
+  });
+
+  it('puts off a job whose plan takes too much of the processor', async () => {
+    await insertDeployment(await insertJob('slow'), 1);
+    await insertDeployment(await insertJob('fast'), 1);
+    let calls = 0;
+    // Four looks at the clock: before all, before and after the first plan, after it. That plan took 300 ms.
+    const usedMs = () => (calls++ < 2 ? 0 : 300);
+    await new JobPass(test.database, test.signals, 'test', { onPlanError: noteError, usedMs }).run();
+    expect(errors).toHaveLength(1);
+    expect(String(errors[0]?.error)).toContain('300 ms of the processor');
+    expect(await row(`SELECT count(*)::int AS planned FROM deployments WHERE status = 'deploying'`)).toEqual({
+      planned: 1,
+    });
+    expect(
+      await row(
+        `SELECT next_pass_at > clock_timestamp() + interval '50 s' AS later FROM jobs WHERE id = '${errors[0]?.job.id}'`,
+      ),
+    ).toEqual({ later: true });
+  });
+
+  it('commits what it has planned when its time is over, and asks to be called again at once', async () => {
+    for (let n = 0; n < 30; n++) await insertDeployment(await insertJob(`job-${n}`), 1);
+    let usedMs = 0;
+    const pass = new JobPass(test.database, test.signals, 'test', {
+      onPlanError: noteError,
+      usedMs: () => (usedMs += 100),
+    });
+    const { jobs, nextPassAt, now } = await pass.run();
+    expect(jobs).toBeLessThan(15);
+    expect(nextPassAt).toEqual(now);
+    let done = jobs;
+    for (let left = 10; left > 0 && done < 30; left--) done += (await pass.run()).jobs;
+    expect(done).toBe(30);
+    expect(errors).toEqual([]);
+  });
+
+  it('reads of what instances said no more than a page each, however much they said', async () => {
+    const count = 20;
+    for (let n = 0; n < count; n++) await insertDeployment(await insertJob(`job-${n}`), 1);
     await newPass().run();
-    await assign(refused, 'i-1');
-    await answered([
-      ['create', 201, '{}'],
-      ['start', 204, ''],
-      ['wait', 200, '{"StatusCode":99999999999}'],
-      ['logs', 200, ''],
-    ]);
-    const good = await insertJob('good');
-    await insertDeployment(good, 1);
-    await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+    const jobs = await test.database.query<{ id: string }>('SELECT id FROM jobs');
+    for (const [n, { id }] of jobs.entries()) await assign(id, `i-${n}`);
+    await newPass().run();
+    const results = new ResultsService(test.database, test.signals, new AgentLimits());
+    const noise = Buffer.from('\n'.repeat(MOST_ANSWER_BYTES));
+    const wrong = Buffer.from(`{"RepoDigests":[${'"nginx@evil",'.repeat(20_000)}""]}`);
+    const measured: { bytes: number; parsed: number; largest: number }[] = [];
+    for (let round = 0; round < 6; round++) {
+      const open = await test.database.query<{ instance_id: string; number: number; purpose: string }>(
+        `SELECT instance_id, number, purpose FROM orders WHERE answered_at IS NULL AND purpose NOT IN ('wait', 'follow-logs')`,
+      );
+      for (const { instance_id, number, purpose } of open) {
+        const status = purpose === 'create' ? 201 : purpose === 'start' ? 204 : 200;
+        const body = Readable.from([purpose === 'inspect-image' ? wrong : noise]);
+        await results.store({ instanceId: instance_id, number, status, error: null, probeState: null, body });
+      }
+      measured.push(await measure());
+    }
+    expect(errors).toEqual([]);
+    expect(await row(`SELECT string_agg(DISTINCT phase, ' ') AS phases FROM attempts`)).toEqual({ phases: 'starting' });
+    for (const { bytes, parsed, largest } of measured) {
+      expect(bytes).toBeLessThan(count * 8 * 1024);
+      expect(parsed).toBeLessThan(count * 8 * 1024);
+      expect(largest).toBeLessThan(4 * 1024);
+    }
+  });
 
-    expect((await newPass().run()).jobs).toBe(2);
+  /** One pass: bytes of the orders it loads, characters it parses as JSON, and the longest of those. */
+  async function measure(): Promise<{ bytes: number; parsed: number; largest: number }> {
+    let bytes = 0;
+    const counting = Object.create(test.database, {
+      transaction: {
+        value: (work: (transaction: Queryable) => Promise<unknown>) =>
+          test.database.transaction((transaction) =>
+            work({
+              query: (...args) => transaction.query(...args),
+              prepared: async <Row extends QueryResultRow>(...[name, ...rest]: Parameters<Queryable['prepared']>) => {
+                const rows = await transaction.prepared<Row>(name, ...rest);
+                if (name === 'load-orders') bytes += Buffer.byteLength(JSON.stringify(rows));
+                return rows;
+              },
+            }),
+          ),
+      },
+    }) as Database;
+    const parse = jest.spyOn(JSON, 'parse');
+    try {
+      await new JobPass(counting, test.signals, 'test', { onPlanError: noteError }).run();
+      const lengths = parse.mock.calls.map(([text]) => text.length);
+      return { bytes, parsed: lengths.reduce((a, b) => a + b, 0), largest: Math.max(0, ...lengths) };
+    } finally {
+      parse.mockRestore();
+    }
+  }
 
-    expect(errors.map(({ job }) => job.name)).toEqual(['refused']);
-    expect(await row(`SELECT status FROM jobs WHERE name = 'good'`)).toEqual({ status: 'deploying' });
-    expect(await row(`SELECT count(*)::int AS due FROM jobs WHERE next_pass_at <= clock_timestamp()`)).toEqual({
-      due: 0,
+  it('plans by answers that a version before stored and did not read', async () => {
+    const jobId = await insertJob('web');
+    await insertDeployment(jobId, 1);
+    await newPass().run();
+    await assign(jobId, 'i-1');
+    await answered([['pull', 200, `${'\n'.repeat(1_000_000)}{"error":"manifest for web:1 not found"}`]]);
+    await newPass().run();
+    expect(await row('SELECT status, reason, message FROM deployments')).toEqual({
+      status: 'failed',
+      reason: 'image-not-found',
+      message: 'web:1: manifest for web:1 not found',
     });
   });
 
@@ -170,7 +303,61 @@ describe('a job pass', () => {
     const { jobs } = await test.database.transaction((transaction) => claimJobs(transaction, 'test', 1));
     const orders = jobs[0]?.deployments[0]?.attempts[0]?.orders ?? [];
     expect(orders.map(({ number }) => number)).toEqual([1, ...Array.from({ length: 8 }, (_, index) => 2994 + index)]);
-    expect(orders[0]?.body).toBeNull();
+    expect(orders[0]?.answer).toEqual({});
+  });
+
+  it('replaces spot instances that were taken back one after the other with a pause from the notice of the last', async () => {
+    const jobId = await insertJob('web');
+    await insertDeployment(jobId, 1);
+    await newPass().run();
+    await test.database.query(`UPDATE deployments SET status = 'active', active_at = clock_timestamp()`);
+    for (const number of [1, 2, 3]) {
+      if (number > 1) await expectFresh(number);
+      await assign(jobId, `i-${number}`);
+      await test.database.query(
+        `INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec, answered_at, result_status)
+         SELECT s.instance_id, o.number, a.id, o.purpose, 'docker', '{}', clock_timestamp(), 200
+         FROM attempts a JOIN assignments s ON s.attempt_id = a.id, (VALUES (1, 'watch-spot'), (2, 'restart-policy')) o (number, purpose)
+         WHERE a.number = $1`,
+        [number],
+      );
+      await test.database.query(
+        `UPDATE attempts SET phase = 'healthy', healthy_at = clock_timestamp() WHERE number = $1`,
+        [number],
+      );
+      // Two minutes later EC2 ends it.
+      if (number < 3) await past(120);
+      else await past(5);
+      await test.database.query(`UPDATE instances SET state = 'terminated' WHERE id = $1`, [`i-${number}`]);
+      await past(0);
+      await newPass().run();
+    }
+    expect(await row('SELECT reason, message FROM deployments')).toEqual({
+      reason: 'instance-terminated',
+      message: expect.stringMatching(/^instance i-3: the instance was terminated; attempt 4 begins at /),
+    });
+    expect(
+      await row(
+        `SELECT extract(epoch FROM j.next_pass_at - o.answered_at)::float8 AS seconds, count(a)::int AS attempts
+         FROM jobs j JOIN attempts a ON a.job_id = j.id, orders o
+         WHERE o.instance_id = 'i-3' AND o.purpose = 'watch-spot' GROUP BY 1`,
+      ),
+    ).toEqual({ seconds: expect.closeTo(20, 2), attempts: 3 });
+    await past(20);
+    await newPass().run();
+    await expectFresh(4);
+
+    async function past(seconds: number): Promise<void> {
+      await test.database.query(
+        `UPDATE attempts SET healthy_at = healthy_at - $1::interval, ended_at = ended_at - $1::interval`,
+        [`${seconds} s`],
+      );
+      await test.database.query(`UPDATE orders SET answered_at = answered_at - $1::interval`, [`${seconds} s`]);
+      await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+    }
+    async function expectFresh(number: number): Promise<void> {
+      expect(await row(`SELECT number FROM attempts WHERE phase = 'waiting'`)).toEqual({ number });
+    }
   });
 
   it('frees the name of a deleted job when its last instance is terminated, not before', async () => {
@@ -252,9 +439,4 @@ describe('a job pass', () => {
   }
 });
 
-const WAITING_FOR_A_LOCK = `
-  SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`;
-
-async function until(isTrue: () => Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await new Promise((done) => setTimeout(done, 5));
-}
+const DUE = `SELECT count(*)::int AS due FROM jobs WHERE next_pass_at <= clock_timestamp()`;

@@ -1,6 +1,6 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { ANONYMOUS } from '../../src/auth/access-rules.js';
+import { ANONYMOUS } from '../../src/http/caller.js';
 import { DeploymentIntents } from '../../src/deployments/deployment-intents.service.js';
 import type { CreateDeployment } from '../../src/deployments/deployment.schema.js';
 import { DeploymentsService } from '../../src/deployments/deployments.service.js';
@@ -10,8 +10,19 @@ import { Shutdown } from '../../src/process/shutdown.js';
 import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
 import { CreateJob } from '../../src/jobs/job.schema.js';
 import { JobsService } from '../../src/jobs/jobs.service.js';
+import { ContainerPrivileges1800000000013 } from '../../src/schema/migrations/0013-container-privileges.js';
+import { claimJobs } from '../../src/scheduler/load-jobs.js';
 import { blockedOnLock } from '../support/blocked-on-lock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+const HTTP = { publicUrl: 'http://127.0.0.1:3000' };
+const LISTS = {
+  defaultAmi: 'ecs-al2023',
+  allowedAmis: ['ami-0123456789abcdef0', 'ami-0fedcba9876543210'],
+  allowedSubnets: [],
+  allowedSecurityGroups: [],
+  allowedProfiles: [],
+};
 
 const noAbort = () => new AbortController().signal;
 
@@ -27,9 +38,9 @@ describe('jobs and deployments in the database', () => {
     test = await createTestDatabase();
     waiter = new ChangeWaiter(test.signals, new Shutdown());
     const secrets = new SecretStore([createSecretKey(Buffer.alloc(32, 1))]);
-    jobs = new JobsService(test.database, test.signals, waiter, secrets);
+    jobs = new JobsService(test.database, test.signals, waiter, secrets, { fleet: LISTS, http: HTTP });
     deployments = new DeploymentsService(test.database, waiter);
-    intents = new DeploymentIntents(test.database, test.signals, secrets, { limits: {} });
+    intents = new DeploymentIntents(test.database, test.signals, secrets, { limits: {}, fleet: LISTS, http: HTTP });
   });
   afterAll(() => test.close());
 
@@ -198,7 +209,7 @@ describe('jobs and deployments in the database', () => {
     it('is stored for the next deployment, and wakes nobody', async () => {
       const name = await newJob({ env: { A: 'a' } });
       await pass(name, 1, 'active');
-      const patched = await jobs.patch(name, { env: { B: 'b' }, health: null }, null);
+      const patched = await jobs.patch(name, { env: { B: 'b' }, health: null }, null, ANONYMOUS);
       expect(patched).toMatchObject({ version: 2, job: { env: { A: 'a', B: 'b' } } });
       expect((await get(name, 1)).definition.env).toEqual({ A: 'a' });
       expect(await isDue(name)).toBe(false);
@@ -206,13 +217,15 @@ describe('jobs and deployments in the database', () => {
 
     it('of the same version succeeds once', async () => {
       const name = await newJob();
-      const tries = await Promise.all(['1', '2', '3'].map((n) => problemOf(jobs.patch(name, { env: { N: n } }, [1]))));
+      const tries = await Promise.all(
+        ['1', '2', '3'].map((n) => problemOf(jobs.patch(name, { env: { N: n } }, [1], ANONYMOUS))),
+      );
       expect(tries.sort()).toEqual(['no problem', 'precondition-failed', 'precondition-failed']);
     });
 
     it('loses nothing beside others', async () => {
       const name = await newJob();
-      await Promise.all(['A', 'B', 'C', 'D'].map((n) => jobs.patch(name, { env: { [n]: n } }, null)));
+      await Promise.all(['A', 'B', 'C', 'D'].map((n) => jobs.patch(name, { env: { [n]: n } }, null, ANONYMOUS)));
       const { job, version } = await jobs.get(name);
       expect(job.env).toEqual({ A: 'A', B: 'B', C: 'C', D: 'D' });
       expect(version).toBe(5);
@@ -225,7 +238,10 @@ describe('jobs and deployments in the database', () => {
         ports: [
           { container: 8080, host: 80 },
           { container: 9090, host: 9000 },
+          { container: 6379, host: 6379 },
+          { container: 5432, host: 5000 },
         ],
+        health: { path: '/', port: 5000 },
       });
       await pass(name, 1, 'active');
       await addAttempt(name, 1, 'healthy', { id: 'i-1', public: null });
@@ -238,7 +254,8 @@ describe('jobs and deployments in the database', () => {
           availabilityZone: 'us-west-2a',
           type: 't3.small',
         },
-        endpoints: ['http://10.0.0.1:80', 'http://10.0.0.1:9000'],
+        // Redis by the look of its port; what a health check asks is HTTP whatever its port.
+        endpoints: ['http://10.0.0.1:80', 'http://10.0.0.1:9000', 'tcp://10.0.0.1:6379', 'http://10.0.0.1:5000'],
       });
 
       await addAttempt(name, 2, 'starting', { id: 'i-2', public: '203.0.113.2' });
@@ -320,7 +337,7 @@ describe('jobs and deployments in the database', () => {
     it('restart copies the active deployment', async () => {
       const name = await newJob({ env: { A: 'a' } });
       await pass(name, 1, 'active', { image_digest: 'app@sha256:1' });
-      await jobs.patch(name, { env: { A: 'changed' } }, null);
+      await jobs.patch(name, { env: { A: 'changed' } }, null, ANONYMOUS);
       await deploy(name, { image: 'app:2' });
       expect(await intents.restart(name, null, ANONYMOUS)).toMatchObject({
         number: 3,
@@ -354,10 +371,9 @@ describe('jobs and deployments in the database', () => {
       await pass(name, 2, 'failed');
       await deploy(name, { image: 'app:3' });
       await pass(name, 3, 'active');
-      await deploy(name, { image: 'app:4' });
       const back = await intents.rollback(name, {}, null, ANONYMOUS);
       expect(back).toMatchObject({
-        number: 5,
+        number: 4,
         trigger: 'rollback',
         copiedFrom: 1,
         image: 'app:1',
@@ -365,6 +381,48 @@ describe('jobs and deployments in the database', () => {
       });
       const rows = await test.database.query(`SELECT image_id FROM deployments WHERE id = $1`, [back.id]);
       expect(rows).toEqual([{ image_id: 'ami-1' }]);
+    });
+
+    it.each([
+      ['failed', 'never did'],
+      ['cancelled', 'never did'],
+      ['queued', 'is not active yet and can be cancelled'],
+      ['deploying', 'is not active yet and can be cancelled'],
+    ])('leaves what serves in its place when the newest is %s, unless it is told where to', async (status, word) => {
+      const name = await newJob();
+      await pass(name, 1, 'superseded');
+      await deploy(name, { image: 'app:2' });
+      await pass(name, 2, 'active');
+      await deploy(name, { image: 'app:3' });
+      await pass(name, 3, status);
+      await expect(intents.rollback(name, {}, null, ANONYMOUS)).rejects.toMatchObject({
+        code: 'nothing-to-roll-back',
+        detail: `Deployment 2 is serving; 3 ${word}. Name the deployment to go back to by “to”.`,
+      });
+      expect(await intents.rollback(name, { to: 1 }, null, ANONYMOUS)).toMatchObject({ number: 4, copiedFrom: 1 });
+      // Who asks again because a rollback failed means the same one.
+      await pass(name, 4, 'failed');
+      expect(await problemOf(intents.rollback(name, {}, null, ANONYMOUS))).toBe('nothing-to-roll-back');
+      await deploy(name, { image: 'app:5' });
+      await pass(name, 2, 'superseded');
+      await pass(name, 5, 'active');
+      await intents.rollback(name, {}, null, ANONYMOUS);
+      await pass(name, 6, 'failed');
+      expect(await intents.rollback(name, {}, null, ANONYMOUS)).toMatchObject({ number: 7, copiedFrom: 2 });
+    });
+
+    it('leaves alone what serves again after its successor was active and failed', async () => {
+      const name = await newJob();
+      await pass(name, 1, 'superseded');
+      await deploy(name, { image: 'app:2' });
+      await deploy(name, { image: 'app:3' });
+      await pass(name, 3, 'active');
+      await pass(name, 2, 'active');
+      await pass(name, 3, 'failed');
+      await expect(intents.rollback(name, {}, null, ANONYMOUS)).rejects.toMatchObject({
+        code: 'nothing-to-roll-back',
+        detail: expect.stringContaining('2 is serving; 3 does not any more'),
+      });
     });
 
     it('goes to a deployment by number, when that was active and is not now', async () => {
@@ -440,7 +498,7 @@ describe('jobs and deployments in the database', () => {
       expect(await jobs.delete(name, null)).toEqual(deleted);
       expect(await isDue(name)).toBe(true);
       const others = [
-        jobs.patch(name, {}, null),
+        jobs.patch(name, {}, null, ANONYMOUS),
         jobs.stop(name, null),
         deploy(name, { image: 'app:2' }),
         deploy(name, {}),
@@ -455,7 +513,7 @@ describe('jobs and deployments in the database', () => {
     it('is not there for anyone when it never was', async () => {
       const others = [
         jobs.get('no'),
-        jobs.patch('no', {}, null),
+        jobs.patch('no', {}, null, ANONYMOUS),
         jobs.stop('no', null),
         jobs.delete('no', [1]),
         deploy('no', { image: 'app:2' }),
@@ -516,6 +574,86 @@ describe('jobs and deployments in the database', () => {
     async function until(isTrue: () => boolean): Promise<void> {
       while (!isTrue()) await new Promise((done) => setImmediate(done));
     }
+  });
+
+  describe('of the version before', () => {
+    const AMI = 'ami-0123456789abcdef0';
+
+    it('keep their AMI under its former name: read, changed, deployed and copied under the present one', async () => {
+      const name = await newJob({ instance: { ami: 'ami-0fedcba9876543210' } });
+      for (const table of ['jobs', 'deployments']) {
+        await test.database.query(
+          `UPDATE ${table} SET definition = jsonb_set(definition #- '{instance,ami}', '{instance,imageId}', $2)
+           WHERE ${table === 'jobs' ? 'id' : 'job_id'} = (SELECT id FROM jobs WHERE name = $1)`,
+          [name, JSON.stringify(AMI)],
+        );
+      }
+      await pass(name, 1, 'active');
+      expect((await jobs.get(name)).job.requestedInstance).toMatchObject({ ami: AMI });
+      expect((await get(name, 1)).definition.instance).toEqual((await jobs.get(name)).job.requestedInstance);
+
+      const { job } = await jobs.patch(name, { instance: { diskGiB: 40 } }, null, ANONYMOUS);
+      expect(job.requestedInstance).toMatchObject({ ami: AMI, diskGiB: 40 });
+      expect(job.requestedInstance).not.toHaveProperty('imageId');
+      const overridden = await deploy(name, { memoryMiB: 64 });
+      expect(overridden.definition.instance).toMatchObject({ ami: AMI, diskGiB: 40 });
+      const restarted = await intents.restart(name, null, ANONYMOUS);
+      expect(restarted.definition.instance).toMatchObject({ ami: AMI, diskGiB: 30 });
+    });
+
+    it('keep the init and no-new-privileges they had without a word, written down or not', async () => {
+      const name = await newJob();
+      const forget = async () => {
+        await test.database.query(`UPDATE jobs SET definition = definition - ARRAY['init', 'noNewPrivileges']`);
+        await test.database.query(`UPDATE deployments SET definition = definition - ARRAY['init', 'noNewPrivileges']`);
+      };
+      await forget();
+      await pass(name, 1, 'active');
+      const kept = { init: true, noNewPrivileges: true };
+      expect((await jobs.get(name)).job).toMatchObject(kept);
+      // As a pass plans its containers.
+      await test.database.query(`UPDATE jobs SET next_pass_at = CASE WHEN name = $1 THEN clock_timestamp() END`, [
+        name,
+      ]);
+      const claimed = await test.database.transaction((transaction) => claimJobs(transaction, 'test', 10));
+      expect(claimed.jobs.map(({ deployments: [deployment] }) => deployment?.definition)).toMatchObject([kept]);
+      expect((await intents.restart(name, null, ANONYMOUS)).definition).toMatchObject(kept);
+      expect((await jobs.patch(name, { memoryMiB: 64 }, null, ANONYMOUS)).job).toMatchObject(kept);
+      expect((await deploy(name, { cpus: 1 })).definition).toMatchObject(kept);
+
+      await forget();
+      await test.dataSource.transaction(async ({ queryRunner }) => {
+        await new ContainerPrivileges1800000000013().up(queryRunner!);
+      });
+      const written = await test.database.query(
+        `SELECT definition -> 'init' AS init, definition -> 'noNewPrivileges' AS "noNewPrivileges" FROM jobs WHERE name = $1
+         UNION ALL SELECT definition -> 'init', definition -> 'noNewPrivileges' FROM deployments`,
+        [name],
+      );
+      expect(new Set(written.map((row) => JSON.stringify(row)))).toEqual(new Set([JSON.stringify(kept)]));
+
+      // Who changes them is heard; who makes a job now gets what docker run gives.
+      const changed = await jobs.patch(name, { init: false, noNewPrivileges: null }, null, ANONYMOUS);
+      expect(changed.job).toMatchObject({ init: false, noNewPrivileges: false });
+      expect((await jobs.get(await newJob())).job).toMatchObject({ init: false, noNewPrivileges: false });
+    });
+
+    it('run beside this one: what is written now has the name they read, too', async () => {
+      const name = await newJob({ instance: { ami: AMI } });
+      await jobs.patch(name, { instance: { diskGiB: 40 } }, null, ANONYMOUS);
+      await deploy(name, { memoryMiB: 64 });
+      const rows = await test.database.query<{ names: string[] }>(
+        `SELECT ARRAY[definition #>> '{instance,ami}', definition #>> '{instance,imageId}'] AS names FROM (
+           SELECT id, definition FROM jobs WHERE name = $1
+           UNION ALL SELECT d.id, d.definition FROM deployments d JOIN jobs j ON j.id = d.job_id WHERE j.name = $1) written`,
+        [name],
+      );
+      expect(rows.map(({ names }) => names)).toEqual([
+        [AMI, AMI],
+        [AMI, AMI],
+        [AMI, AMI],
+      ]);
+    });
   });
 
   it('lists jobs by name, page by page, and by status', async () => {

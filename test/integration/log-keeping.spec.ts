@@ -10,7 +10,7 @@ import { LogRetention, type LogRetentionOptions } from '../../src/logs/log-reten
 import { LogUpload } from '../../src/logs/log-upload.js';
 import { Sealer } from '../../src/logs/sealer.js';
 import { findLogTarget } from '../../src/logs/upload-statements.js';
-import { Retention } from '../../src/scheduler/retention.js';
+import { Retention } from '../../src/retention/retention.js';
 import { insertAgent, insertOrder } from '../support/agents.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { frame, stampedAt } from '../support/logs.js';
@@ -150,6 +150,35 @@ describe('the log of a job', () => {
     expect(left).toEqual(numbered(2000 - left.length + 1, 2000));
   });
 
+  it('is tried with growing pauses while the object store refuses, one object at a time, and all go once it is back', async () => {
+    for (let jobs = 1; jobs <= 6; jobs += 1) {
+      if (jobs > 1) {
+        agent = await insertAgent(test.database);
+        await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 });
+      }
+      printed = 0;
+      await print(10);
+    }
+    const tried: string[] = [];
+    const objects = { put: (key: string, bytes: Uint8Array) => (tried.push(key), folder.put(key, bytes)) };
+    const sealer = new Sealer({ database: test.database, objects, recentSeconds: 0 });
+    isAway = true;
+    // As many as are tried at once, and no more once one of them is refused.
+    expect(await sealer.run()).toMatchObject({ sealed: 0, pauseMs: 15_000, error: new Error('S3 is away') });
+    expect(tried.length).toBeLessThanOrEqual(4);
+    for (const pause of [30, 60, 120, 240, 300, 300]) {
+      tried.length = 0;
+      await test.database.query(`UPDATE job_logs SET sealing_until = sealing_until - interval '300 seconds'`);
+      expect(await sealer.run()).toMatchObject({ sealed: 0, failed: 1, pauseMs: pause * 1000 });
+      expect(tried).toHaveLength(1);
+    }
+    isAway = false;
+    await test.database.query(`UPDATE job_logs SET sealing_until = sealing_until - interval '300 seconds'`);
+    expect(await sealer.run()).toMatchObject({ sealed: 1, failed: 0, pauseMs: 0 });
+    expect(await sealer.run()).toMatchObject({ sealed: 5, failed: 0, pauseMs: 5_000 });
+    expect(await test.database.query('SELECT 1 FROM job_logs WHERE recent_chunks > 0')).toEqual([]);
+  });
+
   it('loses its oldest lines by age and by size, objects with their rows', async () => {
     await print(2_000, 100);
     await seal({ recentSeconds: 0 });
@@ -179,6 +208,25 @@ describe('the log of a job', () => {
     await new Retention(test.database, 14).run();
     expect(await objects()).toEqual([]);
     expect(await test.database.query('SELECT 1 FROM jobs')).toEqual([]);
+  });
+
+  it('is asked once a run to delete objects while the object store refuses; rows of all jobs go meanwhile', async () => {
+    for (let jobs = 1; jobs <= 3; jobs += 1) {
+      if (jobs > 1) {
+        agent = await insertAgent(test.database);
+        await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 });
+      }
+      printed = 0;
+      await print(10);
+    }
+    let asked = 0;
+    const objects = { ...folder, list: (prefix: string) => ((asked += 1), folder.list(prefix)) };
+    const limits = { maxBytes: 0, days: 365, deletedJobDays: 365 };
+    const retention = new LogRetention({ database: test.database, objects, ...limits });
+    isAway = true;
+    expect(await retention.run()).toMatchObject({ failed: 3, error: new Error('S3 is away') });
+    expect(asked).toBe(1);
+    expect(await test.database.query('SELECT 1 FROM log_chunks')).toEqual([]);
   });
 
   it('is read without a break while it is being sealed', async () => {

@@ -1,10 +1,13 @@
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { CUT_MARK } from '../../src/agent/container-logs.js';
+import { CUT_MARK } from '../../src/docker/container-logs.js';
 import { Database } from '../../src/database/database.js';
-import { createDataSource } from '../../src/database/data-source.js';
+import { createDataSource } from '../../src/schema/data-source.js';
 import { LineWriter } from '../../src/logs/line-writer.js';
 import { LogUpload } from '../../src/logs/log-upload.js';
+import { LogUploads } from '../../src/logs/log-uploads.service.js';
 import { findLogTarget } from '../../src/logs/upload-statements.js';
+import { Shutdown } from '../../src/process/shutdown.js';
 import { type Api, startApi } from '../support/api.js';
 import { insertAgent, insertOrder } from '../support/agents.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -58,6 +61,23 @@ describe('an upload of logs', () => {
     const answer = await upload(1, '0', frame(1, `${stampedAt(1)} one\n`), Buffer.from('HTTP/1.1 500 Oh no\r\n'));
     expect(answer.status).toBe(400);
     expect(await stored()).toContain('stdout one\n');
+  });
+
+  it('of line ends and nothing else is read in pieces, and waits for room after each', async () => {
+    let most = 0;
+    const writer = {
+      write: (upload: LogUpload) =>
+        Promise.resolve(
+          void ((most = Math.max(most, upload.pendingBytes - pendingBefore)), (pendingBefore = upload.pendingBytes)),
+        ),
+      flush: () => Promise.resolve(),
+    };
+    let pendingBefore = 0;
+    const uploads = new LogUploads(test.database, writer as unknown as LineWriter, new Shutdown());
+    const body = Readable.from([Buffer.concat([frame(1, `${stampedAt(1)} ${'\n'.repeat(500_000)}`)])]);
+    await uploads.store(agent.instanceId, 1, '0', body);
+    // A piece has 8 KiB, and a line counts for a hundred bytes besides its text.
+    expect(most).toBeLessThanOrEqual(8_192 * 101);
   });
 
   it.each([

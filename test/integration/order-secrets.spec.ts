@@ -1,10 +1,10 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { DockerOrderSpec } from '../../src/agent/order.js';
+import type { DockerOrderSpec } from '../../src/docker/order.js';
 import { OrderDesk } from '../../src/agent/order-desk.js';
 import { OrderFiller } from '../../src/agent/order-filler.js';
-import type { Keys } from '../../src/database/sealed.js';
-import { pullRequest } from '../../src/agent/container-spec.js';
+import type { Keys } from '../../src/secrets/sealed.js';
+import { pullRequest } from '../../src/docker/container-spec.js';
 import { Registries } from '../../src/registries/registries.js';
 import { SecretStore } from '../../src/secrets/secret-store.js';
 import { insertAgent, insertOrder } from '../support/agents.js';

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import { appendEvents } from '../../src/events/append-events.js';
 import { Sequencer } from '../../src/events/sequencer.js';
-import { Retention } from '../../src/scheduler/retention.js';
+import { Retention } from '../../src/retention/retention.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 describe('retention', () => {
@@ -81,15 +81,15 @@ describe('retention', () => {
     expect((await new Retention(test.database, 1).run()).deployments).toBeGreaterThan(0);
   });
 
-  it('forgets the exits of a container that still serves, but for the last one and the last look', async () => {
+  it('forgets the exits of a container that still serves, but for the last one and the last looks', async () => {
     await test.database.query(`DELETE FROM jobs`);
     const steady = await insertJob('steady', { deployments: 1, daysAgo: 0 });
     await test.database.query(`UPDATE attempts SET phase = 'healthy', ended_at = NULL WHERE job_id = $1`, [steady]);
     await test.database.query(
       `INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec, answered_at)
-       SELECT 'steady-1', n, id, (ARRAY['wait', 'inspect-container', 'probe'])[1 + n % 3], 'docker', '{}',
+       SELECT 'steady-1', n, id, (ARRAY['wait', 'inspect-container', 'inspect-exit', 'probe'])[1 + n % 4], 'docker', '{}',
          clock_timestamp() - interval '3 days'
-       FROM attempts, generate_series(3, 11) AS n WHERE job_id = $1`,
+       FROM attempts, generate_series(3, 14) AS n WHERE job_id = $1`,
       [steady],
     );
 
@@ -99,10 +99,11 @@ describe('retention', () => {
       `SELECT purpose, array_agg(number ORDER BY number) AS numbers FROM orders GROUP BY purpose ORDER BY purpose`,
     );
     expect(left).toEqual([
-      { purpose: 'inspect-container', numbers: [10] },
-      { purpose: 'probe', numbers: [5, 8, 11] },
+      { purpose: 'inspect-container', numbers: [13] },
+      { purpose: 'inspect-exit', numbers: [14] },
+      { purpose: 'probe', numbers: [3, 7, 11] },
       { purpose: 'start', numbers: [1, 2] },
-      { purpose: 'wait', numbers: [9] },
+      { purpose: 'wait', numbers: [12] },
     ]);
   });
 
@@ -178,6 +179,27 @@ describe('retention', () => {
     expect(keys).toEqual([{ oldest: 23 }]);
     const tokens = await test.database.query('SELECT id FROM tokens ORDER BY id');
     expect(tokens).toEqual([{ id: 'alive' }, { id: 'for-ever' }, { id: 'revoked-lately' }]);
+  });
+
+  it('deletes shapes that no attempt, launch, instance or spare needs any more', async () => {
+    await insertJob('shaped', { deployments: 1, daysAgo: 40 });
+    await test.database.query(`
+      INSERT INTO shapes (key, spec, warm, next_pass_at)
+      SELECT key, '{}', warm, CASE WHEN is_due THEN clock_timestamp() END
+      FROM (VALUES ('unused-1', 0, false), ('unused-2', 0, false), ('warm', 1, false), ('due', 0, true), ('launch', 0, false),
+        ('instance', 0, false), ('attempt', 0, false)) AS v (key, warm, is_due)`);
+    await test.database.query(`
+      INSERT INTO launches (id, shape_key, epoch, input, count, image_id, instance_type, market, secret_hash, status, settled_at)
+      VALUES (gen_random_uuid(), 'launch', 1, '', 1, 'ami-1', 't3.small', 'on-demand', 'x', 'done', now())`);
+    await test.database.query(
+      `INSERT INTO instances (id, shape_key, state) VALUES ('i-shaped', 'instance', 'running')`,
+    );
+    await test.database.query(`UPDATE attempts SET shape_key = 'attempt'
+      WHERE id = (SELECT a.id FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE j.name = 'shaped')`);
+    expect((await new Retention(test.database, 36_000).run()).shapes).toBe(2);
+    const left = await test.database.query<{ key: string }>(`SELECT key FROM shapes WHERE key <> 'shape' ORDER BY key`);
+    expect(left.map(({ key }) => key)).toEqual(['attempt', 'due', 'instance', 'launch', 'warm']);
+    await test.database.query(`DELETE FROM instances WHERE id = 'i-shaped'`);
   });
 
   type JobOptions = { deployments: number; daysAgo: number; isDeleted?: boolean };

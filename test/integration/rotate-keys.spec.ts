@@ -1,9 +1,9 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { headerOf, type Keys, seal, unseal } from '../../src/database/sealed.js';
+import { headerOf, type Keys, seal, unseal } from '../../src/secrets/sealed.js';
 import { Registries } from '../../src/registries/registries.js';
-import { rotateKeys } from '../../src/secrets/rotate-keys.js';
-import { SEALED_COLUMNS } from '../../src/secrets/sealed-columns.js';
+import { rotateKeys } from '../../src/key-rotation/rotate-keys.js';
+import { SEALED_COLUMNS } from '../../src/key-rotation/sealed-columns.js';
 import { SecretStore } from '../../src/secrets/secret-store.js';
 import { openSecrets, sealSecret } from '../../src/webhooks/webhook-secrets.js';
 import { insertAgent } from '../support/agents.js';

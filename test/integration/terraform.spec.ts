@@ -1,20 +1,20 @@
+import { createPublicKey, X509Certificate } from 'node:crypto';
 import { execFileSync, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
-import { launchInput } from '../../src/fleet/launch-input.js';
+import { CLUSTER_TAG } from '../../src/aws/ec2-types.js';
 import { writeShims } from '../support/shims.js';
+import { evaluateModule, hasTerraform, terraform, TERRAFORM } from '../support/terraform.js';
 import { describeWhen } from '../support/when.js';
 
 const ROOT = join(import.meta.dirname, '..', '..');
-const TERRAFORM = join(ROOT, 'terraform');
 const DEPLOY = join(ROOT, 'deploy', 'terraform');
-const ACCOUNT = '123456789012';
 const USER_DATA_LIMIT_BYTES = 16_384;
 
-const hasTerraform = spawnSync('terraform', ['version'], { env: terraformEnv() }).status === 0;
+const isThere = hasTerraform();
 /** A folder as for -plugin-dir, with the AWS provider: then `terraform test` runs too. */
 const plugins = process.env['TERRAFORM_PLUGINS'] ?? '';
 const work = mkdtempSync(join(tmpdir(), 'terraform-'));
@@ -84,189 +84,16 @@ describe('terraform/ as it is written', () => {
   }
 });
 
-describeWhen(hasTerraform, 'no terraform on the PATH', 'terraform', () => {
+describeWhen(isThere, 'no terraform on the PATH', 'terraform', () => {
   it('finds its files in canonical form', () => {
     expect(terraform(TERRAFORM, 'fmt', '-check', '-recursive', '-list=true')).toMatchObject({ status: 0, stdout: '' });
-  });
-
-  describe('policy', () => {
-    let policy: Policy;
-
-    beforeAll(() => {
-      policy = JSON.parse(evaluate('policy', POLICY_INPUT)) as Policy;
-    });
-
-    it('allows every call of src/aws, and no more than those and the hand-over', () => {
-      const calls = [...readFileSync(join(ROOT, 'src/aws/ec2.ts'), 'utf8').matchAll(/new (\w+)Command\(/g)];
-      const ofTheApi = calls.map(([, action]) => `ec2:${action}`);
-      expect(ofTheApi).toContain('ec2:RunInstances');
-      const allowed = policy.Statement.filter(({ Effect }) => Effect === 'Allow').flatMap(({ Action }) => Action);
-      expect(allowed).toEqual(expect.arrayContaining(ofTheApi));
-      const others = allowed.filter((action) => !ofTheApi.includes(action));
-      expect(new Set(others)).toEqual(
-        new Set([
-          'iam:PassRole',
-          's3:GetObject',
-          's3:PutObject',
-          's3:DeleteObject',
-          's3:ListBucket',
-          'ecr:GetAuthorizationToken',
-          'ec2:DescribeVolumes',
-          'ec2:AttachVolume',
-          'ec2:DetachVolume',
-          'ec2:StopInstances',
-          'route53:ChangeResourceRecordSets',
-        ]),
-      );
-    });
-
-    const launch = launchInput({
-      spec: { profile: 'main-job', diskGiB: 30, publicIp: true },
-      securityGroupIds: ['sg-0aaaaaaaaaaaaaaaa'],
-      offer: { type: 't3.micro', subnetId: 'subnet-0aaaaaaaaaaaaaaaa', market: 'spot' },
-      count: 1,
-      imageId: 'ami-0debdebdebdebdebd',
-      userDataBase64: '',
-      launchId: '0',
-      cluster: 'main',
-      tagKeys: { cluster: CLUSTER_TAG, launch: LAUNCH_TAG },
-    });
-
-    it('allows our launches: what they use, and everything they make, by the tags they carry', () => {
-      for (const resource of ['subnet/subnet-0aaaaaaaaaaaaaaaa', 'security-group/sg-0aaaaaaaaaaaaaaaa']) {
-        expect(decide('ec2:RunInstances', own(resource))).toBe(true);
-      }
-      expect(decide('ec2:RunInstances', 'arn:aws:ec2:us-west-2::image/ami-0debdebdebdebdebd')).toBe(true);
-      expect(launch.TagSpecifications.map(({ ResourceType }) => ResourceType)).toHaveLength(4);
-      for (const { ResourceType, Tags } of launch.TagSpecifications) {
-        const context: Context = {
-          'ec2:MetadataHttpTokens': launch.MetadataOptions.HttpTokens,
-          ...Object.fromEntries(Tags.map(({ Key, Value }) => [`aws:RequestTag/${Key}`, Value])),
-        };
-        expect(decide('ec2:RunInstances', own(`${ResourceType}/*`), context)).toBe(true);
-        expect(
-          decide('ec2:CreateTags', own(`${ResourceType}/*`), { ...context, 'ec2:CreateAction': 'RunInstances' }),
-        ).toBe(true);
-      }
-    });
-
-    const ours: Context = { [`aws:ResourceTag/${CLUSTER_TAG}`]: 'main' };
-    const theirs: Context = { [`aws:ResourceTag/${CLUSTER_TAG}`]: 'other' };
-    const stack: Context = { 'aws:ResourceTag/scheduler-api:stack': 'main' };
-    const tagged: Context = { [`aws:RequestTag/${CLUSTER_TAG}`]: 'main', 'ec2:MetadataHttpTokens': 'required' };
-    const jobTags = { 'aws:TagKeys': ['Name', 'scheduler-api:job', 'scheduler-api:deployment'] };
-
-    it.each<[string, boolean, string, string, Context]>([
-      [
-        'a launch without our tag',
-        false,
-        'ec2:RunInstances',
-        own('instance/*'),
-        { 'ec2:MetadataHttpTokens': 'required' },
-      ],
-      [
-        'a launch for another cluster',
-        false,
-        'ec2:RunInstances',
-        own('instance/*'),
-        { ...tagged, [`aws:RequestTag/${CLUSTER_TAG}`]: 'other' },
-      ],
-      [
-        'a launch with IMDSv1',
-        false,
-        'ec2:RunInstances',
-        own('instance/*'),
-        { ...tagged, 'ec2:MetadataHttpTokens': 'optional' },
-      ],
-      ['a launch into a foreign subnet', false, 'ec2:RunInstances', own('subnet/subnet-0fffffffffffffff'), tagged],
-      ['a launch with a foreign group', false, 'ec2:RunInstances', own('security-group/sg-0ffffffffffffffff'), tagged],
-      ['job tags on our instance', true, 'ec2:CreateTags', own('instance/i-1'), { ...ours, ...jobTags }],
-      ['job tags on a foreign instance', false, 'ec2:CreateTags', own('instance/i-1'), { ...theirs, ...jobTags }],
-      ['job tags on the API’s instance', false, 'ec2:CreateTags', own('instance/i-1'), { ...stack, ...jobTags }],
-      [
-        'our cluster tag on a foreign instance',
-        false,
-        'ec2:CreateTags',
-        own('instance/i-1'),
-        { 'aws:TagKeys': [CLUSTER_TAG], [`aws:RequestTag/${CLUSTER_TAG}`]: 'main' },
-      ],
-      [
-        'another cluster tag on our instance',
-        false,
-        'ec2:CreateTags',
-        own('instance/i-1'),
-        { ...ours, 'aws:TagKeys': [CLUSTER_TAG] },
-      ],
-      ['the end of our instance', true, 'ec2:TerminateInstances', own('instance/i-1'), ours],
-      ['the end of a foreign instance', false, 'ec2:TerminateInstances', own('instance/i-1'), theirs],
-      ['the end of the API’s instance', false, 'ec2:TerminateInstances', own('instance/i-1'), stack],
-      ['a stop of the predecessor', true, 'ec2:StopInstances', own('instance/i-1'), stack],
-      ['a stop of a job’s instance', false, 'ec2:StopInstances', own('instance/i-1'), ours],
-      [
-        'asking the predecessor',
-        true,
-        'ec2:CreateTags',
-        own('instance/i-1'),
-        { ...stack, 'aws:TagKeys': ['scheduler-api:release'] },
-      ],
-      ['moving the data volume', true, 'ec2:AttachVolume', own('volume/vol-0123456789abcdef0'), stack],
-      ['moving another volume', false, 'ec2:AttachVolume', own('volume/vol-0fffffffffffffff'), stack],
-      [
-        'passing the job role to EC2',
-        true,
-        'iam:PassRole',
-        `arn:aws:iam::${ACCOUNT}:role/main-job`,
-        { 'iam:PassedToService': 'ec2.amazonaws.com' },
-      ],
-      [
-        'passing the job role elsewhere',
-        false,
-        'iam:PassRole',
-        `arn:aws:iam::${ACCOUNT}:role/main-job`,
-        { 'iam:PassedToService': 'lambda.amazonaws.com' },
-      ],
-      [
-        'passing an admin role',
-        false,
-        'iam:PassRole',
-        `arn:aws:iam::${ACCOUNT}:role/admin`,
-        { 'iam:PassedToService': 'ec2.amazonaws.com' },
-      ],
-      ['reading the secrets', true, 's3:GetObject', 'arn:aws:s3:::bucket/secrets/.env', {}],
-      ['writing the secrets', false, 's3:PutObject', 'arn:aws:s3:::bucket/secrets/.env', {}],
-      ['reading the state', false, 's3:GetObject', 'arn:aws:s3:::bucket/scheduler-api/terraform.tfstate', {}],
-      ['writing logs', true, 's3:PutObject', 'arn:aws:s3:::bucket/logs/main/boot/i-1.log', {}],
-      ['dropping what a job printed', true, 's3:DeleteObject', 'arn:aws:s3:::bucket/logs/main/jobs/1/2.log.gz', {}],
-      ['dropping what the API printed', false, 's3:DeleteObject', 'arn:aws:s3:::bucket/logs/main/boot/i-1.log', {}],
-      ['listing logs', true, 's3:ListBucket', 'arn:aws:s3:::bucket', { 's3:prefix': 'logs/main/jobs/1/' }],
-      ['listing the bucket', false, 's3:ListBucket', 'arn:aws:s3:::bucket', { 's3:prefix': 'secrets/' }],
-      ['an ECR token', true, 'ecr:GetAuthorizationToken', '*', {}],
-      ['rewriting user data', false, 'ec2:ModifyInstanceAttribute', own('instance/i-1'), ours],
-      ['another profile for a running instance', false, 'ec2:AssociateIamInstanceProfile', own('instance/i-1'), ours],
-    ])('%s: %s', (_what, isAllowed, action, resource, context) => {
-      expect(decide(action, resource, context)).toBe(isAllowed);
-    });
-
-    it('leaves out what an installation does not have', () => {
-      const input = { ...POLICY_INPUT, data_volume_arn: null, private_record: null, job_role_arns: [] };
-      const text = evaluate('policy', input);
-      expect(text).not.toMatch(/PassRole|AttachVolume|StopInstances|route53/);
-      expect(evaluate('policy', { ...input, ecr_repository_arns: ['arn:aws:ecr:us-west-2:1:repository/a'] })).toMatch(
-        /ecr:BatchGetImage/,
-      );
-    });
-
-    function decide(action: string, resource: string, context: Context = {}): boolean {
-      const applies = policy.Statement.filter((statement) => matches(statement, action, resource, context));
-      return applies.length > 0 && applies.every(({ Effect }) => Effect === 'Allow');
-    }
   });
 
   describe('user data', () => {
     it('is small enough, syntactically right, and carries settings through the shell unchanged', () => {
       const awkward = `it's "$HOME" \`id\` \\ %s`;
-      const text = evaluate('user-data', { ...USER_DATA_INPUT, bundle_key: `bundles/${awkward}` });
-      expect(Buffer.byteLength(text)).toBeLessThan(USER_DATA_LIMIT_BYTES);
+      const text = evaluateModule('user-data', { ...USER_DATA_INPUT, bundle_key: `bundles/${awkward}` });
+      expect(gzipSync(text).byteLength).toBeLessThan(USER_DATA_LIMIT_BYTES);
       expect(text.startsWith('#!/bin/bash\n')).toBe(true);
       const script = join(work, 'user-data');
       writeFileSync(script, text);
@@ -274,7 +101,7 @@ describeWhen(hasTerraform, 'no terraform on the PATH', 'terraform', () => {
       const head = text.slice(0, text.indexOf('# shellcheck'));
       const shown = execFileSync(
         'bash',
-        ['-c', `${head}\nprintf '%s\\n' "$BUNDLE_URI" "$SETTINGS" "$DATA_VOLUME_ID"`],
+        ['-c', `${head}\nprintf '%s\\n' "$BUNDLE_URI" "$DECIDED" "$SETTINGS" "$DATA_VOLUME_ID"`],
         {
           encoding: 'utf8',
         },
@@ -295,8 +122,8 @@ describeWhen(hasTerraform, 'no terraform on the PATH', 'terraform', () => {
 });
 
 describeWhen(
-  hasTerraform && plugins !== '',
-  hasTerraform ? 'TERRAFORM_PLUGINS names no folder with the AWS provider' : 'no terraform on the PATH',
+  isThere && plugins !== '',
+  isThere ? 'TERRAFORM_PLUGINS names no folder with the AWS provider' : 'no terraform on the PATH',
   'terraform test',
   () => {
     it('passes with a mocked provider', () => {
@@ -317,16 +144,38 @@ describeWhen(
   },
 );
 
+it('an apply waits no longer for an instance that has gone', () => {
+  const tools = join(work, 'wait');
+  writeShims(tools, { aws: 'case "$*" in *describe-instances*) echo terminated ;; *) exit 1 ;; esac' });
+  const { status, stdout } = spawnSync('sh', [join(ROOT, 'terraform', 'wait-until-serving.sh')], {
+    encoding: 'utf8',
+    timeout: 50_000,
+    env: {
+      PATH: `${tools}:${process.env['PATH']}`,
+      INSTANCE_ID: 'i-1',
+      LOG_URI: 's3://logs/',
+      WAIT_SECONDS: '600',
+      POLL_SECONDS: '0',
+    },
+  });
+  expect(status).toBe(1);
+  expect(stdout).toContain('i-1 does not serve (EC2: terminated).');
+});
+
 describe('the deploy container’s entrypoint', () => {
   const repository = join(work, 'repository');
   const tools = join(work, 'tools');
   const calls = join(work, 'calls');
   const secrets = join(work, 'secrets.env');
+  const keys = join(work, 'agent-keys');
+  /** What the instance of the state said last. */
+  const state = join(work, 'state');
   const SECRETS =
     'POSTGRES_USER=scheduler\nPOSTGRES_PASSWORD="a=b"\nADMIN_TOKEN=0123456789abcdef\nENCRYPTION_KEY=key=\n';
 
   beforeAll(() => {
     mkdirSync(join(repository, 'terraform'), { recursive: true });
+    mkdirSync(keys);
     writeFileSync(join(repository, 'terraform', 'main.tf'), '# nothing\n');
     for (const args of [
       ['init', '-q'],
@@ -338,42 +187,149 @@ describe('the deploy container’s entrypoint', () => {
     writeShims(tools, {
       aws: `echo "aws $*" >>"${calls}"
         case $* in
-          *get-caller-identity*) [ -n "$AWS_ACCESS_KEY_ID" ] || { echo 'Unable to locate credentials'; exit 255; } >&2; echo arn:aws:iam::1:user/me ;;
+          *head-object*.env*) echo 'aVersion "anEtag"' ;;
+          *head-object*) [ -e "${keys}/$(basename "$(sed 's/.*--key \\([^ ]*\\).*/\\1/' <<<"$*")")" ] && echo 'None "the-key"' && exit
+            echo "An error occurred ($HEAD_REFUSAL) when calling the HeadObject operation" >&2; exit 254 ;;
+          *get-bucket-location*) echo eu-central-1 ;;
+          *boot/*.state*) cat "${state}" ;;
+          *.pem) set -- "\${@: -2}"; cp "$1" "${keys}/$(basename "$2")" ;;
+          *get-caller-identity*) [ -n "$AWS_ACCESS_KEY_ID" ] || { echo 'Unable to locate credentials'; exit 255; } >&2; printf '1\\tarn:aws:iam::1:user/me\\n' ;;
           *' - '* | *' -') cat "${secrets}" ;;
           *tar.gz) set -- "\${@: -2}"; tar -tzf "$1" >>"${calls}" ;;
         esac`,
       terraform: `echo "terraform $*" >>"${calls}"
         echo "  bundle $TF_VAR_bundle_key bucket $TF_VAR_bucket rds $TF_VAR_rds_password image $TF_VAR_app_image" >>"${calls}"
-        case $* in *instance_id) echo i-0123 ;; *public_ip) echo 203.0.113.9 ;; *url) echo http://203.0.113.9 ;; esac`,
+        echo "  secrets $TF_VAR_secrets_version in $TF_VAR_bucket_region" >>"${calls}"
+        case $* in
+          *instance_id) echo i-0123 ;; *public_ip) echo 203.0.113.9 ;; *url) echo http://203.0.113.9 ;;
+          'show -json'*) echo '{}' ;;
+          'state pull'*) echo '{"resources":[{"mode":"managed","type":"aws_instance","name":"api","instances":[{"attributes":{"id":"i-0123","availability_zone":"'"\${REGION_OF_STATE-us-west-2}"'a"}}]}]}' ;;
+        esac`,
     });
   });
 
   it('uploads the commit, then init, plan and apply with the targets, and says id and address', () => {
+    const hasKeys = existsSync(join(keys, 'current.pem'));
     const { status, stdout } = deploy({});
     expect(status).toBe(0);
     expect(stdout).toMatch(/instance id {2}i-0123\npublic ip {4}203\.0\.113\.9\nurl {10}http:\/\/203\.0\.113\.9\n$/);
     const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: repository, encoding: 'utf8' }).trim();
     const lines = readFileSync(calls, 'utf8').split('\n');
     const order = lines.filter((line) => /^(aws|terraform) /.test(line));
-    expect(order.map((line) => line.split(' ').slice(0, 3).join(' '))).toEqual([
-      'aws sts get-caller-identity',
-      'aws s3 cp',
+    const changing = order.filter((line) => /^terraform (init|plan|apply)|s3 cp .* s3:\S+$/.test(line));
+    expect(changing.map((line) => line.split(' ').slice(0, 3).join(' '))).toEqual([
+      ...(hasKeys ? [] : ['aws s3 cp', 'aws s3 cp']),
       'aws s3 cp',
       'terraform init -input=false',
       'terraform plan -input=false',
       'terraform apply -input=false',
-      'terraform output -raw',
-      'terraform output -raw',
-      'terraform output -raw',
     ]);
-    expect(order[2]).toMatch(new RegExp(`s3://state-bucket/bundles/${commit}\\.tar\\.gz$`));
+    const [uploaded, init, plan, apply] = changing.slice(-4);
+    expect(uploaded).toMatch(new RegExp(`s3://state-bucket/bundles/${commit}\\.tar\\.gz$`));
     expect(lines).toContain('terraform/main.tf');
-    expect(order[3]).toContain(
-      '-backend-config=bucket=state-bucket -backend-config=key=scheduler-api/terraform.tfstate -backend-config=region=us-west-2',
+    // The bucket is where S3 says it is, which need not be where the stack goes.
+    expect(init).toContain(
+      '-backend-config=bucket=state-bucket -backend-config=key=scheduler-api/terraform.tfstate -backend-config=region=eu-central-1',
     );
-    expect([...(order[4] ?? '').matchAll(/-target=(\S+)/g)].map(([, target]) => target)).toEqual(listTargets());
-    expect(order[5]).toMatch(/ deploy\.tfplan$/);
+    expect([...(plan ?? '').matchAll(/-target=(\S+)/g)].map(([, target]) => target)).toEqual(listTargets());
+    expect(plan).not.toContain('-replace');
+    expect(apply).toMatch(/ deploy\.tfplan$/);
     expect(lines).toContain(`  bundle bundles/${commit}.tar.gz bucket state-bucket rds a=b image `);
+    expect(lines).toContain('  secrets aVersion-the-key in eu-central-1');
+  });
+
+  it('makes the keys of agents’ TLS once', () => {
+    rmSync(keys, { recursive: true });
+    mkdirSync(keys);
+    expect(deploy({}).status).toBe(0);
+    const made = ['current.pem', 'next.pem'].map((name) => readFileSync(join(keys, name), 'utf8'));
+    for (const pem of made) {
+      const { publicKey } = new X509Certificate(pem.slice(pem.indexOf('-----BEGIN CERT')));
+      const spki = { type: 'spki', format: 'der' } as const;
+      expect(createPublicKey(pem).export(spki)).toEqual(publicKey.export(spki));
+    }
+    expect(made[0]).not.toBe(made[1]);
+    expect(deploy({}).status).toBe(0);
+    expect(['current.pem', 'next.pem'].map((name) => readFileSync(join(keys, name), 'utf8'))).toEqual(made);
+  });
+
+  it('makes none where S3 does not say that there are none', () => {
+    rmSync(keys, { recursive: true });
+    mkdirSync(keys);
+    const { status, stderr } = deploy({ HEAD_REFUSAL: '403' });
+    expect(status).toBe(1);
+    expect(stderr).toContain(
+      'it cannot be told whether s3://state-bucket/secrets/agent-keys/current.pem is there: An error occurred (403)',
+    );
+    expect(readdirSync(keys)).toEqual([]);
+  });
+
+  it('tries an instance again whose boot failed, and leaves others alone', () => {
+    const plan = (said: string): string => {
+      expect(deploy({}, SECRETS, said).status).toBe(0);
+      return readFileSync(calls, 'utf8')
+        .split('\n')
+        .filter((line) => line.startsWith('terraform plan'))
+        .join('\n');
+    };
+    expect(plan('failed in boot, line 7')).toMatch(/ -replace=aws_instance\.api$/);
+    expect(plan('waiting for the data volume')).not.toContain('-replace');
+  });
+
+  it.each([
+    [`${SECRETS}AWS_REGION=eu-west-1\n`, /sets AWS_REGION=eu-west-1, and this deploys into us-west-2/],
+    [
+      `${SECRETS}ALLOWED_SUBNETS=subnet-1\nexport CLUSTER=mine\n`,
+      /sets CLUSTER ALLOWED_SUBNETS, which Terraform decides/,
+    ],
+  ])('refuses a file of settings that contradicts the stack', (file, message) => {
+    const { status, stderr } = deploy({}, file);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(message);
+    expect(readFileSync(calls, 'utf8')).not.toMatch(/^terraform/m);
+  });
+
+  it.each([
+    ['\uFEFF# a byte order mark', 5],
+    ['LOG_LEVEL = debug', 5],
+    ['LOG_LEVEL', 5],
+    ['LOG_LEVEL=debug # while we look', 5],
+    [`LOG_LEVEL='debug' # while we look`, 5],
+    [`NAME='two\nlines'`, '5 6'],
+    ['NAME="a\\tb"', 5],
+    ['NAME=${LOG_LEVEL}', 5],
+  ])('refuses a line that its readers read differently, by its number: %s', (line, numbers) => {
+    const { status, stderr } = deploy({}, `${SECRETS}${line}\n`);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(
+      new RegExp(`^scheduler-deploy: s3://state-bucket/secrets/\\.env, line ${numbers}: a line is NAME=value`),
+    );
+    expect(stderr).not.toContain('LOG_LEVEL');
+  });
+
+  it('takes all other lines', () => {
+    const lines = readFileSync(join(import.meta.dirname, '../../.env.example'), 'utf8');
+    const others = [
+      '',
+      ' # ${A}',
+      "A='b # c'",
+      'B="it\'s"',
+      'C=a#b$c',
+      'export D=two words',
+      'E=',
+      "F=''",
+      'G=a=b==\r',
+    ];
+    const { status, stderr } = deploy({}, `${lines}${SECRETS}${others.join('\n')}`);
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+  });
+
+  it('takes no state of another region for its own', () => {
+    const { status, stderr } = deploy({ REGION_OF_STATE: 'eu-west-1' });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/is of a stack in eu-west-1a, and this deploys into us-west-2: set TF_STATE_KEY/);
+    expect(readFileSync(calls, 'utf8')).not.toMatch(/^terraform plan/m);
   });
 
   it('takes an image, other targets, and can only plan', () => {
@@ -412,9 +368,10 @@ describe('the deploy container’s entrypoint', () => {
     );
   });
 
-  function deploy(env: Record<string, string>, file = SECRETS): SpawnSyncReturns<string> {
+  function deploy(env: Record<string, string>, file = SECRETS, said = 'serving'): SpawnSyncReturns<string> {
     rmSync(calls, { force: true });
     writeFileSync(secrets, file);
+    writeFileSync(state, `${said}\n`);
     return spawnSync('sh', [join(DEPLOY, 'entrypoint.sh')], {
       encoding: 'utf8',
       env: {
@@ -422,6 +379,7 @@ describe('the deploy container’s entrypoint', () => {
         REPOSITORY: repository,
         TF_STATE_BUCKET: 'state-bucket',
         TF_VAR_allowed_cidrs: '["203.0.113.7/32"]',
+        HEAD_REFUSAL: '404',
         AWS_ACCESS_KEY_ID: 'key',
         ...env,
       },
@@ -429,118 +387,27 @@ describe('the deploy container’s entrypoint', () => {
   }
 });
 
-const POLICY_INPUT = {
-  partition: 'aws',
-  account_id: ACCOUNT,
-  region: 'us-west-2',
-  name: 'main',
-  job_subnet_ids: ['subnet-0aaaaaaaaaaaaaaaa'],
-  job_security_group_ids: ['sg-0aaaaaaaaaaaaaaaa'],
-  job_role_arns: [`arn:aws:iam::${ACCOUNT}:role/main-job`],
-  bucket: 'bucket',
-  secrets_key: 'secrets/.env',
-  log_prefix: 'logs/main/',
-  ecr_repository_arns: [],
-  data_volume_arn: own('volume/vol-0123456789abcdef0'),
-  private_record: { zone_id: 'Z1', name: 'api.main.internal' },
-};
-
 const USER_DATA_INPUT = {
   name: 'main',
   region: 'us-west-2',
   bucket: 'bucket',
   secrets_key: 'secrets/.env',
+  secrets_version: '1',
+  instance_type: 't3.small',
+  agent_keys_prefix: 'secrets/agent-keys/',
   bundle_key: 'bundles/0.tar.gz',
   log_prefix: 'logs/main/',
   app_image: '',
   database: 'volume',
+  rds_authorities_url: 'https://truststore.example.com/global/global-bundle.pem',
   data_volume_id: 'vol-0123456789abcdef0',
   record: { zone_id: 'Z1', name: 'api.main.internal' },
-  settings: { PUBLIC_URL: 'http://api.main.internal', CLUSTER: 'main' },
+  decided: { CLUSTER: 'main' },
+  settings: { PUBLIC_URL: 'http://api.main.internal' },
 };
-
-function own(resource: string): string {
-  return `arn:aws:ec2:us-west-2:${ACCOUNT}:${resource}`;
-}
 
 function listTargets(): string[] {
   return readFileSync(join(DEPLOY, 'targets'), 'utf8')
     .split('\n')
     .filter((line) => /^[a-z]/.test(line));
-}
-
-/** The output of a module without resources: Terraform needs neither provider nor account for it. */
-function evaluate(module: string, input: object): string {
-  const folder = mkdtempSync(join(work, `${module}-`));
-  cpSync(join(TERRAFORM, module), folder, { recursive: true });
-  writeFileSync(join(folder, 'terraform.tfvars.json'), JSON.stringify(input));
-  for (const args of [
-    ['init', '-backend=false'],
-    ['apply', '-auto-approve'],
-  ]) {
-    const { status, stderr } = terraform(folder, ...args, '-input=false', '-no-color');
-    if (status !== 0) throw new Error(stderr);
-  }
-  const outputs = JSON.parse(terraform(folder, 'output', '-json').stdout) as Record<string, { value: string }>;
-  return Object.values(outputs)[0]?.value ?? '';
-}
-
-function terraform(cwd: string, ...args: string[]): SpawnSyncReturns<string> {
-  return spawnSync('terraform', args, { cwd, encoding: 'utf8', env: terraformEnv() });
-}
-
-/** What a developer or a CI has set up for Terraform must not change what is tested. */
-function terraformEnv(): NodeJS.ProcessEnv {
-  const { PATH, HOME } = process.env;
-  return { PATH, HOME, TF_CLI_CONFIG_FILE: '/dev/null', CHECKPOINT_DISABLE: '1' };
-}
-
-type Policy = { Statement: Statement[] };
-type Statement = {
-  Effect: 'Allow' | 'Deny';
-  Action: string | string[];
-  Resource: string | string[];
-  Condition?: Record<string, Record<string, string | string[]>>;
-};
-type Context = Record<string, string | string[]>;
-
-/** As much of IAM's rules as our policy uses; an operator it does not know is an error, not a match. */
-function matches(
-  { Action, Resource, Condition = {} }: Statement,
-  action: string,
-  resource: string,
-  context: Context,
-): boolean {
-  if (![Action].flat().includes(action)) return false;
-  const isMeant = [Resource].flat().some((pattern) => {
-    const [head = '', ...rest] = pattern.split('*');
-    return rest.length === 0 ? pattern === resource : resource.startsWith(head);
-  });
-  return (
-    isMeant &&
-    Object.entries(Condition).every(([operator, keys]) =>
-      Object.entries(keys).every(([key, wanted]) => {
-        const given = context[key] === undefined ? [] : [context[key]].flat();
-        const expected = [wanted].flat();
-        switch (operator) {
-          case 'StringEquals':
-            return given.length > 0 && given.every((value) => expected.includes(value));
-          case 'StringLike':
-            return given.length > 0 && given.every((value) => expected.some((pattern) => isLike(value, pattern)));
-          case 'StringNotEquals':
-            return !given.some((value) => expected.includes(value));
-          case 'ForAllValues:StringEquals':
-            return given.every((value) => expected.includes(value));
-          case 'Null':
-            return (given.length === 0) === (wanted === 'true');
-          default:
-            throw new Error(`unknown operator ${operator}`);
-        }
-      }),
-    )
-  );
-}
-
-function isLike(value: string, pattern: string): boolean {
-  return pattern.endsWith('*') ? value.startsWith(pattern.slice(0, -1)) : value === pattern;
 }

@@ -1,6 +1,6 @@
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import type { Database } from '../../src/database/database.js';
-import type { OrderSpec } from '../../src/agent/order.js';
+import type { OrderSpec } from '../../src/docker/order.js';
 
 // What an agent of a real instance would bring along, and the rows the scheduler and the fleet would have written.
 

@@ -24,6 +24,8 @@ export type Compose = {
   readonly project: string;
   /** Of nginx, on 127.0.0.1. */
   readonly port: number;
+  /** What `docker-compose` runs with. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
   readonly ports: { readonly dev: number; readonly debug: number };
   /** Of the scheduler, once it is built. */
   readonly appImage: string;
@@ -45,6 +47,15 @@ export function whyNoCompose(): string | undefined {
   if (COMPOSE === undefined) return 'there is neither docker-compose nor docker compose';
   const missing = IMAGES.find((image) => !has(image) && !canPull(image));
   return missing === undefined ? undefined : `the engine neither has nor can pull ${missing}`;
+}
+
+/** @param network first two numbers of the addresses that a test's network is to have. Killed tests leave networks behind. */
+export function whyNotIn(network: string): string | undefined {
+  const ids = spawnSync('docker', ['network', 'ls', '-q'], { encoding: 'utf8' }).stdout.split('\n').filter(Boolean);
+  const format = '{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}';
+  const { stdout } = spawnSync('docker', ['network', 'inspect', '-f', format, ...ids], { encoding: 'utf8' });
+  const taken = stdout.split('\n').find((line) => line.includes(` ${network}.`));
+  return taken && `the Docker network ${taken.trim()} has addresses that the test needs (docker network prune)`;
 }
 
 /**
@@ -99,6 +110,7 @@ export async function startCompose(files: readonly string[] = ['docker-compose.y
     directory,
     project,
     port,
+    environment: env,
     ports: { dev, debug },
     appImage: images.app,
     run,

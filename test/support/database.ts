@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import type { DataSource } from 'typeorm';
-import { createDataSource } from '../../src/database/data-source.js';
+import { createDataSource } from '../../src/schema/data-source.js';
 import { Database } from '../../src/database/database.js';
-import { migrate } from '../../src/database/migrate.js';
+import { migrate } from '../../src/schema/migrate.js';
 import { Signals } from '../../src/database/signals.js';
 
 export type TestDatabase = {

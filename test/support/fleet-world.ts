@@ -7,6 +7,7 @@ import { shapeKeyOf } from '../../src/deployments/shape-key.js';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
 import { Fleet, type FleetOptions } from '../../src/fleet/fleet.js';
 import { createTestDatabase, type TestDatabase } from './database.js';
+import { until } from './until.js';
 
 export const SPEC: ShapeSpec = {
   imageId: null,
@@ -38,6 +39,8 @@ export type FleetWorld = {
   readonly log: LogLine[];
   /** Whether booted instances register, as their agents would. Default: true. */
   registers: boolean;
+  /** What the health page says of instances that EC2 does not end. */
+  terminationTrouble: string | null;
   /** A fleet that is not started. Stopped by `close`. */
   fleet(overrides?: Partial<FleetOptions['config']>, agentScript?: string): Fleet;
   /** Waiting attempts of new jobs, as the job pass inserts them. */
@@ -59,7 +62,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
   const test = await createTestDatabase();
   const fleets: Fleet[] = [];
   const log: LogLine[] = [];
-  const world = { registers: true };
+  const world = { registers: true, terminationTrouble: null as string | null };
   const cloud = await startLocalCloud({
     port: 0,
     bootMs: 5,
@@ -76,9 +79,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
     ...options,
   });
   // As an operator would point the SDK at another endpoint; read when a client makes its first call.
-  process.env['AWS_ENDPOINT_URL'] = cloud.endpoint;
-  process.env['AWS_ACCESS_KEY_ID'] = 'local';
-  process.env['AWS_SECRET_ACCESS_KEY'] = 'local';
+  Object.assign(process.env, cloud.clientEnvironment);
   const ec2 = new Ec2({ region: 'us-west-2', timeoutMs: 5_000 });
   const agentScript = await readFile(new URL('../../src/agent/agent.sh', import.meta.url), 'utf8');
   const write =
@@ -99,12 +100,13 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
           cluster: 'test',
           encryptionKeys: [createSecretKey(Buffer.alloc(32, 1))],
           aws: { quotaShare: 0.8 },
-          http: { publicUrl: 'http://127.0.0.1:3000' },
+          agents: { url: 'http://127.0.0.1:3000', pins: [] },
           fleet: {
-            defaultImageId: 'ecs-al2023',
+            defaultAmi: 'ecs-al2023',
             allowedSubnets: [],
             allowedSecurityGroups: [],
             allowedProfiles: [],
+            maxLaunchesPerMinute: 10_000,
           },
           ...overrides,
         },
@@ -112,13 +114,15 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
         log: { info: write('info'), warn: write('warn'), error: write('error') },
         onBeat: () => undefined,
         onAwsTrouble: () => undefined,
+        onTerminationTrouble: (trouble) => void (world.terminationTrouble = trouble),
       });
       fleets.push(fleet);
       return fleet;
     },
     demand: (count: number, spec: ShapeSpec = SPEC) => demand(test, count, spec),
     end: (attemptIds: readonly string[]) => end(test, attemptIds),
-    until,
+    until: (what: string, isTrue: () => boolean | Promise<boolean>, limitMs = 15_000) =>
+      until(isTrue, limitMs, () => `did not happen in ${limitMs} ms: ${what}`),
     rows: <Row extends object>(sql: string, values: readonly unknown[] = []) =>
       test.database.query<Row & Record<string, unknown>>(sql, values),
     assigned: () =>
@@ -211,12 +215,4 @@ async function wake(
     `UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp()) WHERE key = ANY($1)`,
     [keys],
   );
-}
-
-async function until(what: string, isTrue: () => boolean | Promise<boolean>, limitMs = 15_000): Promise<void> {
-  const startedAt = performance.now();
-  while (!(await isTrue())) {
-    if (performance.now() - startedAt > limitMs) throw new Error(`did not happen in ${limitMs} ms: ${what}`);
-    await new Promise((done) => setTimeout(done, 15));
-  }
 }

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { startStack, type Stack } from './stack.js';
+import { until } from './until.js';
 
 export type LifecycleOptions = {
   createRuntime: () => InstanceRuntime;
@@ -108,7 +109,7 @@ export function describeLifecycle(name: string, options: LifecycleOptions): void
       expect(await fail(missing)).toMatchObject({
         status: 'failed',
         failedPhase: 'pulling',
-        reason: expect.stringMatching(/^image-(not-found|pull-failed)$/),
+        reason: expect.stringMatching(/^(image-(not-found|pull-failed)|registry-unreachable)$/),
       });
       const exited = await fail(exits);
       expect(exited).toMatchObject({
@@ -202,14 +203,6 @@ export async function settled(stack: Stack, job: string, number: number, timeout
 export async function remove(stack: Stack, job: string): Promise<void> {
   if ((await stack.status('DELETE', `/v1/jobs/${job}`)) === 404) return;
   await until(async () => (await stack.status('GET', `/v1/jobs/${job}`)) === 404, 60_000);
-}
-
-export async function until(isTrue: () => boolean | Promise<boolean>, timeoutMs = 60_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!(await isTrue())) {
-    if (Date.now() > deadline) throw new Error(`not true after ${timeoutMs / 1000} s: ${isTrue.toString()}`);
-    await new Promise((done) => setTimeout(done, 50));
-  }
 }
 
 /** Ids of the instances that are neither terminated nor on the way there, as the cloud itself knows them. */

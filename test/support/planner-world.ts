@@ -1,4 +1,5 @@
-import type { OrderSpec } from '../../src/agent/order.js';
+import type { OrderSpec } from '../../src/docker/order.js';
+import { NO_ANSWER, readAnswer } from '../../src/docker/order-answer.js';
 import type { NewEvent } from '../../src/events/append-events.js';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import type {
@@ -9,9 +10,10 @@ import type {
   JobPlan,
   OrderFacts,
   OrderPurpose,
-} from '../../src/scheduler/plan-facts.js';
-import { eventsOf } from '../../src/scheduler/plan-events.js';
-import { planJob } from '../../src/scheduler/plan-job.js';
+} from '../../src/scheduler/plan/plan-facts.js';
+import { eventsOf } from '../../src/scheduler/plan/plan-events.js';
+import { planJob } from '../../src/scheduler/plan/plan-job.js';
+import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.js';
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 export type WorldOrder = Mutable<OrderFacts> & { spec: OrderSpec };
@@ -131,7 +133,7 @@ export class PlannerWorld {
     order.takenAt ??= this.now;
     order.answeredAt = this.now;
     order.status = status;
-    order.body = typeof body === 'string' ? new TextEncoder().encode(body) : body;
+    order.answer = readAnswer(order.purpose, typeof body === 'string' ? new TextEncoder().encode(body) : body);
     this.wake();
   }
 
@@ -187,7 +189,7 @@ export class PlannerWorld {
       .map((order) => () => (order.purpose === 'probe' ? this.probe(attempt, 'healthy') : this.answer(order)));
   }
 
-  private facts(): JobFacts {
+  facts(): JobFacts {
     return {
       id: 'j1',
       name: 'web',
@@ -204,10 +206,11 @@ export class PlannerWorld {
           attempts: deployment.attempts
             .filter(({ phase }) => phase !== 'ended')
             .map((attempt) => structuredClone(attempt)),
-          endedAttempts: deployment.attempts.flatMap(
-            ({ phase, number, reason, message, counted, healthyAt, endedAt }) =>
-              phase === 'ended' && endedAt ? [{ number, reason, message, counted, healthyAt, endedAt }] : [],
-          ),
+          endedAttempts: deployment.attempts.flatMap((attempt) => {
+            const { phase, number, reason, message, counted, healthyAt, endedAt } = attempt;
+            if (phase !== 'ended' || !endedAt) return [];
+            return [{ number, reason, message, counted, healthyAt, noticedAt: spotNoticedAt(attempt), endedAt }];
+          }),
         })),
     };
   }
@@ -282,7 +285,7 @@ function newAttempt(id: string, number: number, reason: string, createdAt: Date)
 }
 
 function newOrder(number: number, purpose: OrderPurpose, spec: OrderSpec, createdAt: Date): WorldOrder {
-  const result = { takenAt: null, answeredAt: null, status: null, error: null, body: null, probeState: null };
+  const result = { takenAt: null, answeredAt: null, status: null, error: null, answer: NO_ANSWER, probeState: null };
   return { number, purpose, spec, createdAt, ...result };
 }
 
@@ -298,6 +301,7 @@ export function goodBody(purpose: OrderPurpose): string {
   if (purpose === 'inspect-image')
     return JSON.stringify({ Id: `sha256:${'b'.repeat(64)}`, RepoDigests: [`web@${DIGEST}`] });
   if (purpose === 'wait') return '{"StatusCode":1}';
+  if (purpose === 'inspect-exit') return '{"Id":"c","State":{"Running":false,"ExitCode":1,"OOMKilled":false}}';
   if (purpose === 'inspect-container') return '{"Id":"c","State":{"Status":"running","Running":true}}';
   return '{}';
 }

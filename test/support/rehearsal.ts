@@ -1,6 +1,5 @@
-import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -8,40 +7,34 @@ import { join } from 'node:path';
 import { EC2Client, RunInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { createImages } from '../../local/cloud/images.ts';
+import { openKeys, type Keys } from '../../local/cloud/keys.ts';
+import type { CloudOptions } from '../../local/cloud/local-cloud.ts';
 import { INSTANCE_LABEL } from '../../local/instances/container-policy.ts';
 import { freePort } from '../../local/postgres.ts';
 import { checkOut, docker } from './compose.js';
-import { REHEARSAL_SHIMS } from './rehearsal-shims.js';
+import { ownPlace, type Place } from './rehearsal-place.js';
+import { rehearsalShims } from './rehearsal-shims.js';
 import { writeShims } from './shims.js';
+import { until } from './until.js';
 
 const IMAGE = 'scheduler-api-instance-test';
-const REGION = 'us-west-2';
-const BUCKET = 'rehearsal';
-const API_NAME = 'api.rehearsal.internal';
-const ADMIN_TOKEN = '0123456789abcdef0123456789abcdef';
-const PROBE_MS = 50;
-/** What is in the bucket's secrets/.env; `APP_IMAGE` so that an image that is in use here keeps its tag. */
-const SECRETS = {
-  POSTGRES_USER: 'scheduler',
-  POSTGRES_PASSWORD: 'pass%word/with:marks',
-  ADMIN_TOKEN,
-  ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
-  APP_IMAGE: 'scheduler-api-rehearsal-test',
-  IDENTITY_CERTIFICATES: '/run/identity-certificate.pem',
-};
+/** Of the API, as instances build it: a tag for each rehearsal, so that none moves while another one starts containers. */
+const APP_IMAGE = 'scheduler-api-rehearsal-test';
+const IDENTITY_CERTIFICATE = '/run/identity-certificate.pem';
+const PATIENCE_MS = 70_000;
+const VOLUME_GIB = 20;
 
-type Answer = { status: number; text: string };
-/** Milliseconds of one clock. */
-type Outage = { from: number; to: number };
+export type Answer = { status: number; text: string };
 
 /** An AWS account on this machine's Docker engine, with instances of the API that run Terraform's user data. */
 export type Rehearsal = {
+  readonly place: Place;
   /** The folder that stands for all disks. */
   readonly work: string;
   /** Of the local cloud, and of each instance's metadata service on the instance's own address. */
   readonly port: number;
-  /** A new instance for the API, as Terraform makes one, with more settings for its .env file. @returns its id */
-  launch(settings?: Record<string, string>): Promise<string>;
+  /** A new instance for the API, as Terraform makes one. @returns its id */
+  launch(userData: Uint8Array): Promise<string>;
   terminate(id: string): Promise<void>;
   /** What the instance reported last; '' = nothing yet. */
   state(id: string): Promise<string>;
@@ -50,11 +43,11 @@ export type Rehearsal = {
   stackOf(id: string): Promise<string[]>;
   /** Where the API's name leads to now, as an agent sees it. */
   apiAddress(): Promise<string>;
+  /** Of the instance that has the public address, by which users come; undefined = nobody has it yet. */
+  publicAddress(): string | undefined;
   addressOf(id: string): Promise<string>;
-  /** Of the API under its name, as an administrator. Status 0 when nobody answers. */
-  ask(method: string, path: string, body?: object): Promise<Answer>;
-  /** Calls the API under its name until `stop`. */
-  watch(path: string): { stop(): Promise<Outage[]> };
+  /** Of the API at its public address, as an administrator. Status 0 when nobody answers. */
+  readonly ask: (method: string, path: string, body?: object) => Promise<Answer>;
   /** Ids of the instances of each call that was made and answered well. */
   calls(action: string): Promise<string[][]>;
   /** One line for each container of a job's instance: id, start and number of restarts. */
@@ -64,7 +57,8 @@ export type Rehearsal = {
   dispose(): Promise<void>;
 };
 
-export async function startRehearsal(): Promise<Rehearsal> {
+/** @param elsewhere what the user data of its instances speak of, where they are not the rehearsal's own */
+export async function startRehearsal(elsewhere?: Place): Promise<Rehearsal> {
   const name = `rehearsal-${randomBytes(4).toString('hex')}`;
   const work = await mkdtemp(join(tmpdir(), `${name}-`));
   const checkout = await checkOut();
@@ -81,7 +75,9 @@ export async function startRehearsal(): Promise<Rehearsal> {
   };
   try {
     await docker('build', '-q', '-t', IMAGE, join(checkout, 'test/docker/instance'));
-    furnish(work);
+    const place = elsewhere ?? (await ownPlace(checkout));
+    furnish({ name, work, place });
+    const keys = await openKeys(join(work, 'cloud'));
     await docker('network', 'create', name);
     const start = async (container: string, env: Record<string, string>, ...args: string[]): Promise<void> => {
       const settings = Object.entries({ WORK: work, NAME: name, IMAGE, ...env }).map(
@@ -92,6 +88,9 @@ export async function startRehearsal(): Promise<Rehearsal> {
         `${work}:${work}`,
         '-v',
         `${checkout}:/checkout:ro`,
+        '-v',
+        // What the local cloud imports, found from /checkout.
+        `${join(import.meta.dirname, '../../node_modules')}:/node_modules:ro`,
         '-v',
         '/var/run/docker.sock:/var/run/docker.sock',
       ];
@@ -113,41 +112,50 @@ export async function startRehearsal(): Promise<Rehearsal> {
         ...command,
       );
     };
-    await start(cloud, { PORT: String(port) }, 'host');
+    const OPTIONS = JSON.stringify(cloudOptionsOf(place));
+    await start(cloud, { PORT: String(port), REGION: place.region, VPC: place.vpc ?? '', OPTIONS }, 'host');
     await start(`${name}-door`, { PORT: '80' }, name, 'door');
     await untilLogged(cloud, `cloud ${endpoint}`);
-    const account = openAccount(endpoint);
-    await fillBucket(account.s3, checkout);
-    return { work, port, ...operations({ name, work, endpoint, cloud, ...account }), dispose };
+    const account = openAccount(endpoint, { keys, region: place.region });
+    await fillBucket(account.s3, place);
+    const all = { name, work, place, endpoint, keys, cloud, ...account };
+    return { place, work, port, ...operations(all), dispose };
   } catch (error) {
     await dispose();
     throw error;
   }
 }
 
-type Place = { name: string; work: string; endpoint: string; cloud: string; ec2: EC2Client; s3: S3Client };
+type All = {
+  name: string;
+  work: string;
+  place: Place;
+  endpoint: string;
+  keys: Keys;
+  cloud: string;
+  ec2: EC2Client;
+  s3: S3Client;
+};
 
-function operations({ name, work, endpoint, cloud, ec2, s3 }: Place): Omit<Rehearsal, 'work' | 'port' | 'dispose'> {
-  const hosts = (): Map<string, string> =>
-    new Map(
-      readFileSync(join(work, 'hosts'), 'utf8')
-        .split('\n')
-        .map((line) => line.trim().split(/\s+/))
-        .map(([address = '', host = '']) => [host, address]),
-    );
-  const ask: Rehearsal['ask'] = async (method, path, body) =>
-    await askAt(hosts().get(API_NAME), { method, path, ...(body && { body }) });
-  const ledger = async (): Promise<Ledger> => (await (await fetch(`${endpoint}/_local/ledger`)).json()) as Ledger;
+function operations({ name, work, place, endpoint, keys, cloud, ec2, s3 }: All) {
+  const ledger = async (): Promise<Ledger> => {
+    const headers = { authorization: `Bearer ${keys.controlToken}` };
+    return (await (await fetch(`${endpoint}/_local/ledger`, { headers })).json()) as Ledger;
+  };
   const inCloud = async (...command: string[]): Promise<string> => await docker('exec', cloud, ...command);
+  const publicAddress: Rehearsal['publicAddress'] = () => {
+    const address = readIfThere(join(work, 'address'));
+    return address === '' ? undefined : address;
+  };
   return {
-    launch: async (more = {}) => {
+    launch: async (userData) => {
       const { Instances } = await ec2.send(
         new RunInstancesCommand({
           ImageId: createImages()[0]?.id,
           InstanceType: 't3.small',
           MinCount: 1,
           MaxCount: 1,
-          UserData: Buffer.from(userData(more)).toString('base64'),
+          UserData: Buffer.from(userData).toString('base64'),
           MetadataOptions: { HttpTokens: 'required', InstanceMetadataTags: 'enabled' },
         }),
       );
@@ -157,17 +165,17 @@ function operations({ name, work, endpoint, cloud, ec2, s3 }: Place): Omit<Rehea
       await ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }));
     },
     state: async (id) => {
-      const object = new GetObjectCommand({ Bucket: BUCKET, Key: `logs/boot/${id}.state` });
+      const object = new GetObjectCommand({ Bucket: place.bucket, Key: `${place.bootPrefix}${id}.state` });
       const { Body } = await s3.send(object).catch(() => ({ Body: undefined }));
       return ((await Body?.transformToString()) ?? '').trim();
     },
-    log: (id) => readFileSync(join(work, id, 'stack/boot.log'), 'utf8'),
+    log: (id) => readIfThere(join(work, id, 'stack/boot.log')),
     stackOf: async (id) =>
       words(await docker('ps', '--filter', `label=com.docker.compose.project=${name}-${id}`, '--format', '{{.Names}}')),
-    apiAddress: async () => words(await inCloud('getent', 'hosts', API_NAME))[0] ?? '',
+    apiAddress: async () => words(await inCloud('getent', 'hosts', place.apiName))[0] ?? '',
+    publicAddress,
     addressOf: async (id) => (await ledger()).instances.find((instance) => instance.id === id)?.privateIp ?? '',
-    ask,
-    watch: (path) => watch(async () => (await ask('GET', path)).status === 200),
+    ask: async (method, path, body) => await askAt(publicAddress(), { method, path, body, place }),
     calls: async (action) =>
       (await ledger()).calls
         .filter((call) => call.action === action && call.outcome === 'ok')
@@ -177,7 +185,11 @@ function operations({ name, work, endpoint, cloud, ec2, s3 }: Place): Omit<Rehea
       return await docker('inspect', '--format', '{{.Id}} {{.State.StartedAt}} {{.RestartCount}}', ...ids);
     },
     agent: async (instance) => await inCloud('cat', `/tmp/instances/${instance}/pid`),
-  };
+  } satisfies Partial<Rehearsal>;
+}
+
+function readIfThere(path: string): string {
+  return existsSync(path) ? readFileSync(path, 'utf8') : '';
 }
 
 type Ledger = {
@@ -185,75 +197,64 @@ type Ledger = {
   calls: { action: string; outcome: string; instanceIds?: string[] }[];
 };
 
-/** As terraform/user-data/main.tf puts it together, which test/integration/terraform.spec.ts evaluates. */
-function userData(more: Record<string, string>): string {
-  const settings = {
-    STACK_NAME: 'main',
-    SECRETS_URI: `s3://${BUCKET}/secrets/.env`,
-    BUNDLE_URI: `s3://${BUCKET}/bundles/0.tar.gz`,
-    LOG_URI: `s3://${BUCKET}/logs/boot/`,
-    APP_IMAGE: '',
-    DATABASE: 'volume',
-    DATA_VOLUME_ID: 'vol-0123456789abcdef0',
-    RECORD_ZONE_ID: 'Z1',
-    RECORD_NAME: API_NAME,
-    SETTINGS: Object.entries({ AWS_REGION: REGION, CLUSTER: 'main', PUBLIC_URL: `http://${API_NAME}`, ...more })
-      .map(([key, value]) => `${key}=${value}`)
-      .join('\n'),
-  };
-  const lines = Object.entries(settings).map(([key, value]) => `${key}='${value}'`);
-  const script = readFileSync(join(import.meta.dirname, '../../terraform/user-data/user-data.sh'), 'utf8');
-  return ['#!/bin/bash', `export AWS_DEFAULT_REGION='${REGION}'`, ...lines, script].join('\n');
-}
-
-function furnish(work: string): void {
-  writeShims(join(work, 'tools'), REHEARSAL_SHIMS);
+function furnish({ name, work, place }: { name: string; work: string; place: Place }): void {
+  writeShims(join(work, 'tools'), rehearsalShims(place));
   mkdirSync(join(work, 'ebs/volume'), { recursive: true });
   mkdirSync(join(work, 'cloud'));
+  writeFileSync(join(work, 'address'), '');
   // As long as with the record in it: it is written in place.
-  writeFileSync(join(work, 'hosts'), `127.0.0.1 localhost\n${' '.repeat(16 + API_NAME.length)}\n`);
-  const name = /rehearsal-[0-9a-f]{8}/.exec(work)?.[0] ?? '';
+  writeFileSync(join(work, 'hosts'), `127.0.0.1 localhost\n${' '.repeat(16 + place.apiName.length)}\n`);
+  const image = `${APP_IMAGE}:${name}`;
+  const front = place.vpc && `\n  front: { ipam: { config: [{ subnet: '\${FRONT_SUBNET}' }] } }`;
   writeFileSync(
     join(work, 'docker-compose.rehearsal.yml'),
     `services:
   scheduler:
+    image: ${image}
     networks: [aws]
-    environment: { AWS_ENDPOINT_URL: 'http://aws' }
-    volumes: ['${work}/identity-certificate.pem:${SECRETS.IDENTITY_CERTIFICATES}:ro']
+    environment: { AWS_ENDPOINT_URL: 'http://aws', IDENTITY_CERTIFICATES: ${IDENTITY_CERTIFICATE} }
+    volumes: ['${work}/identity-certificate.pem:${IDENTITY_CERTIFICATE}:ro']
+  settings: { image: '${image}' }
+  agent-keys: { image: '${image}' }
 networks:
-  aws: { external: true, name: ${name} }
+  aws: { external: true, name: ${name} }${front ?? ''}
 `,
   );
 }
 
-function openAccount(endpoint: string): { ec2: EC2Client; s3: S3Client } {
-  const settings = { endpoint, region: REGION, credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };
+function cloudOptionsOf({ volumeId, subnetIds, securityGroupId }: Place): Partial<CloudOptions> {
+  const networkIds = {
+    ...(subnetIds && { subnets: subnetIds }),
+    ...(securityGroupId && { securityGroup: securityGroupId }),
+  };
+  return { networkIds, volumes: { [volumeId]: VOLUME_GIB } };
+}
+
+function openAccount(endpoint: string, { keys, region }: { keys: Keys; region: string }) {
+  const settings = { endpoint, region, credentials: keys };
   return { ec2: new EC2Client(settings), s3: new S3Client({ ...settings, forcePathStyle: true }) };
 }
 
-async function fillBucket(s3: S3Client, checkout: string): Promise<void> {
-  const bundle = execFileSync('tar', ['-cz', '-C', checkout, '.'], { maxBuffer: 256 * 1024 * 1024 });
-  const secrets = Object.entries(SECRETS).map(([key, value]) => `${key}=${value}\n`);
-  await s3.send(new CreateBucketCommand({ Bucket: BUCKET }));
-  await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: 'bundles/0.tar.gz', Body: bundle }));
-  await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: 'secrets/.env', Body: secrets.join('') }));
+async function fillBucket(s3: S3Client, { bucket, objects }: Place): Promise<void> {
+  await s3.send(new CreateBucketCommand({ Bucket: bucket }));
+  for (const [Key, Body] of objects) await s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body }));
 }
 
 /** A connection of its own each time, as an agent's curl makes one. */
 async function askAt(
   host: string | undefined,
-  { method, path, body }: { method: string; path: string; body?: object },
+  { method, path, body, place }: { method: string; path: string; body: object | undefined; place: Place },
 ): Promise<Answer> {
-  if (host === undefined) return { status: 0, text: `nobody knows ${API_NAME}` };
+  if (host === undefined) return { status: 0, text: 'nobody has the public address' };
   const json = body && JSON.stringify(body);
   const headers = {
-    host: API_NAME,
-    authorization: `Bearer ${ADMIN_TOKEN}`,
+    host: place.apiName,
+    authorization: `Bearer ${place.adminToken}`,
     ...(json !== undefined && { 'content-type': 'application/json' }),
   };
   return await new Promise((done) => {
     const failed = (error: Error): void => done({ status: 0, text: error.message });
-    const call = request({ host, method, path, headers, agent: false, timeout: 70_000 }, (response) => {
+    const call = request({ host, method, path, headers, agent: false, timeout: PATIENCE_MS }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
       response.on('error', failed).on('end', () => done({ status: response.statusCode ?? 0, text }));
@@ -263,43 +264,13 @@ async function askAt(
   });
 }
 
-/** From the end of the last good answer before it, an outage lasts to the end of the first one after it. */
-function watch(isGood: () => Promise<boolean>): { stop(): Promise<Outage[]> } {
-  const outages: Outage[] = [];
-  const over = new AbortController();
-  const watching = (async () => {
-    let lastGood = performance.now();
-    let isOut = false;
-    while (!over.signal.aborted) {
-      const good = await isGood();
-      const now = performance.now();
-      if (good && isOut) outages.push({ from: lastGood, to: now });
-      if (good) lastGood = now;
-      isOut = !good;
-      await new Promise((done) => setTimeout(done, PROBE_MS));
-    }
-    if (isOut) outages.push({ from: lastGood, to: Infinity });
-  })();
-  return {
-    stop: async () => {
-      over.abort();
-      await watching;
-      return outages;
-    },
-  };
-}
-
 async function untilLogged(container: string, text: string): Promise<void> {
-  const end = Date.now() + 60_000;
-  for (;;) {
-    const log = await docker('logs', container);
-    if (log.includes(text)) return;
-    if (Date.now() > end) throw new Error(`${container} does not say "${text}":\n${log}`);
-    await new Promise((done) => setTimeout(done, 100));
-  }
+  let log = '';
+  const isLogged = async (): Promise<boolean> => (log = await docker('logs', container)).includes(text);
+  await until(isLogged, 60_000, () => `${container} does not say "${text}":\n${log}`);
 }
 
-/** Everything whose name says that it is of this rehearsal. */
+/** Everything whose name says that it is of this rehearsal; of its image the layers stay, which are the next one's cache. */
 async function removeAll(name: string): Promise<void> {
   const filter = ['--filter', `name=${name}`, '-q'];
   const containers = words(await docker('ps', '-a', ...filter));
@@ -308,6 +279,10 @@ async function removeAll(name: string): Promise<void> {
   if (volumes.length > 0) await docker('volume', 'rm', '-f', ...volumes);
   const networks = words(await docker('network', 'ls', ...filter));
   if (networks.length > 0) await docker('network', 'rm', ...networks);
+  const image = `${APP_IMAGE}:${name}`;
+  if (words(await docker('images', '-q', image)).length === 0) return;
+  await docker('tag', image, `${APP_IMAGE}:latest`);
+  await docker('rmi', image);
 }
 
 function words(text: string): string[] {

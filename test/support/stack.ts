@@ -7,6 +7,7 @@ import { startLocalCloud, type CloudOptions, type LocalCloud } from '../../local
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { freePort } from '../../local/postgres.ts';
 import { createEmptyDatabase, dropDatabase, queryDatabase } from './database.js';
+import { until } from './until.js';
 
 export type StackOptions = {
   runtime: InstanceRuntime;
@@ -63,10 +64,7 @@ export async function startStack({
   const settings = {
     DATABASE_URL: databaseUrl,
     ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
-    AWS_REGION: cloud.region,
-    AWS_ENDPOINT_URL: cloud.endpoint,
-    AWS_ACCESS_KEY_ID: 'test',
-    AWS_SECRET_ACCESS_KEY: 'test',
+    ...cloud.clientEnvironment,
     IDENTITY_CERTIFICATES: certificate,
     ...env,
   };
@@ -76,7 +74,7 @@ export async function startStack({
   const start = async (replica: number): Promise<void> => {
     const child = spawn(process.execPath, ['--enable-source-maps', MAIN], {
       // An empty environment: what is on the machine that runs the tests must not matter.
-      env: { PATH: process.env['PATH'], ...settings, PORT: String(ports[replica]), ENV_FILE: '/dev/null' },
+      env: { PATH: process.env['PATH'], ENV_FILE: '/dev/null', ...settings, PORT: String(ports[replica]) },
       cwd: directory,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -156,12 +154,10 @@ async function send(urls: readonly string[], method: string, path: string, body?
 }
 
 async function untilReady(url: string, child: ChildProcess, log: () => string): Promise<void> {
-  const deadline = Date.now() + READY_TIMEOUT_MS;
-  while (Date.now() < deadline) {
+  const isReady = async (): Promise<boolean> => {
     if (child.exitCode !== null) throw new Error(`the API ended with code ${child.exitCode}: ${log()}`);
     const response = await fetch(`${url}/health/ready`).catch(() => undefined);
-    if (response?.ok) return;
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  throw new Error(`the API is not ready: ${log()}`);
+    return response?.ok === true;
+  };
+  await until(isReady, READY_TIMEOUT_MS, () => `the API is not ready: ${log()}`);
 }

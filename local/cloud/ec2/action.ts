@@ -19,6 +19,9 @@ export type Action = {
   run(call: Call): { readonly [name: string]: XmlValue };
 };
 
+/** Of a call that changes what it names. */
+export const MOST_IDS = 1000;
+
 /** The instances a call names, in its order. One id that is unknown or not visible yet fails the whole call, as on EC2. */
 export function namedInstances(world: World, ids: readonly string[]): CloudInstance[] {
   for (const id of ids) {
@@ -43,8 +46,18 @@ export function namedInstances(world: World, ids: readonly string[]): CloudInsta
   return [...found.values()];
 }
 
+/** As many as the API reference allows of what one call names. */
+export function refuseMoreThan(most: number, parameter: string, ids: readonly string[]): void {
+  if (ids.length <= most) return;
+  throw new CloudError(
+    'InvalidParameterValue',
+    `${ids.length} values for parameter ${parameter}: the maximum is ${most}.`,
+  );
+}
+
 export function requiredInstances({ params, world, note }: Call): CloudInstance[] {
   const ids = params.list('InstanceId');
+  refuseMoreThan(MOST_IDS, 'InstanceId', ids);
   if (ids.length === 0) throw new CloudError('MissingParameter', 'The request must contain the parameter InstanceId');
   const instances = namedInstances(world, ids);
   note(instances);

@@ -1,7 +1,7 @@
 import { CloudError } from '../errors.ts';
 import { readFilters, tagFilterValues } from '../filters.ts';
 import type { CloudInstance } from '../instance.ts';
-import type { ElasticAddress, World } from '../world.ts';
+import { automaticPublicIp, type ElasticAddress, type World } from '../world.ts';
 import { namedInstances, tagSet, type Action } from './action.ts';
 import { readTagSpecifications } from './tags.ts';
 
@@ -121,8 +121,7 @@ function readAddress(allocationId: string | undefined, publicIp: string | undefi
 function disassociate(world: World, address: ElasticAddress): void {
   const instance: CloudInstance | undefined = world.instances.get(address.instanceId ?? '');
   if (instance !== undefined) {
-    const hasAutomatic = instance.spec.hasPublicIp && instance.state !== 'stopped';
-    instance.publicIp = hasAutomatic ? instance.privateIp : undefined;
+    instance.publicIp = automaticPublicIp(instance);
   }
   address.instanceId = undefined;
   address.associationId = undefined;

@@ -3,8 +3,10 @@ import { readFilters, readPage, tagFilterValues } from '../filters.ts';
 import { STATE_CODES, type CloudInstance } from '../instance.ts';
 import type { Params } from '../params.ts';
 import type { World } from '../world.ts';
-import { isVisible, namedInstances, type Action } from './action.ts';
-import { profileArn, reservationItem, stateItem } from './instance-xml.ts';
+import { wireTime } from '../xml.ts';
+import { isVisible, namedInstances, refuseMoreThan, type Action } from './action.ts';
+import { refuseZonesOut } from './zones-out.ts';
+import { profileArn, reservationItem, shownReason, stateItem } from './instance-xml.ts';
 
 export const describeInstances: Action = {
   parameters: ['InstanceId', 'Filter', 'MaxResults', 'NextToken'],
@@ -24,6 +26,7 @@ export const describeInstanceStatus: Action = {
   parameters: ['InstanceId', 'Filter', 'IncludeAllInstances', 'MaxResults', 'NextToken'],
   run: ({ params, world, confirm }) => {
     const isAll = params.boolean('IncludeAllInstances') ?? false;
+    refuseMoreThan(MOST_STATUS_IDS, 'InstanceId', params.list('InstanceId'));
     const found = selectInstances(params, world, statusValues).filter(
       (instance) => isAll || instance.state === 'running',
     );
@@ -36,6 +39,7 @@ export const describeInstanceStatus: Action = {
 type Check = 'ok' | 'impaired' | 'initializing' | 'not-applicable';
 type Values = (instance: CloudInstance, world: World) => readonly string[];
 
+const MOST_STATUS_IDS = 100;
 const PAGE_LIMITS = { least: 5, most: 1000 };
 
 const INSTANCE_FILTERS: Readonly<Record<string, Values>> = {
@@ -55,7 +59,7 @@ const INSTANCE_FILTERS: Readonly<Record<string, Values>> = {
   'instance.group-id': ({ spec }) => spec.securityGroupIds,
   'ip-address': ({ publicIp }) => optional(publicIp),
   'launch-index': ({ launchIndex }) => [String(launchIndex)],
-  'launch-time': ({ pendingAt }) => [pendingAt],
+  'launch-time': ({ pendingAt }) => [wireTime(new Date(pendingAt))],
   'metadata-options.http-tokens': () => ['required'],
   'network-interface.network-interface-id': ({ networkInterfaceId }) => [networkInterfaceId],
   'owner-id': (_, world) => [world.accountId],
@@ -64,7 +68,7 @@ const INSTANCE_FILTERS: Readonly<Record<string, Values>> = {
   'root-device-name': ({ spec }) => [spec.rootDevice],
   'root-device-type': () => ['ebs'],
   'spot-instance-request-id': ({ spotRequestId }) => optional(spotRequestId),
-  'state-reason-code': ({ stateReason }) => optional(stateReason?.code),
+  'state-reason-code': (instance) => optional(shownReason(instance)?.code),
   'subnet-id': ({ spec, state }) => (state === 'terminated' ? [] : [spec.subnetId]),
   tenancy: () => ['default'],
   'virtualization-type': () => ['hvm'],
@@ -93,6 +97,7 @@ function selectInstances(params: Params, world: World, values: NamedValues): Clo
     ids.length > 0
       ? namedInstances(world, ids)
       : [...world.instances.values()].filter((instance) => isVisible(world, instance));
+  refuseZonesOut(world, ids.length > 0 ? candidates : undefined);
   return candidates.filter(
     readFilters<CloudInstance | undefined>(params, (instance, name) => values(world, instance, name), undefined),
   );

@@ -22,23 +22,21 @@ import {
 } from './instance-actions.ts';
 import { describeSecurityGroups, describeSubnets } from './network.ts';
 import { runInstances } from './run-instances.ts';
+import { createSnapshot, deleteSnapshot, describeSnapshots } from './snapshots.ts';
 import { createTags, deleteTags, describeTags } from './tags.ts';
 
 export type Ec2Request = {
   readonly pairs: URLSearchParams;
-  /** Authorization header or presigned query: there at all? Signatures are not verified. */
-  readonly isSigned: boolean;
   readonly requestId: string;
 };
 
 export type Ec2Answer = { readonly body: string; readonly instances: readonly CloudInstance[] };
 
 /** @throws CloudError */
-export function answerEc2(world: World, { pairs, isSigned, requestId }: Ec2Request): Ec2Answer {
+export function answerEc2(world: World, { pairs, requestId }: Ec2Request): Ec2Answer {
   const name = pairs.get('Action');
   if (name === null || name === '')
     throw new CloudError('MissingAction', 'The request must contain the parameter Action');
-  if (!isSigned) throw new CloudError('MissingAuthenticationToken', 'Request is missing Authentication Token');
   const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
   if (action === undefined) {
     throw new CloudError('InvalidAction', `The action ${name} is not valid for this web service.`);
@@ -75,8 +73,7 @@ export function ec2ErrorBody({ code, message }: CloudError, requestId: string): 
 
 const XML_HEADER = '<?xml version="1.0" encoding="UTF-8"?>\n';
 const NAMESPACE = 'http://ec2.amazonaws.com/doc/2016-11-15/';
-const COMMON = new Set(['Action', 'Version', 'DryRun', 'AWSAccessKeyId', 'Signature', 'SignatureMethod', 'SignatureVersion', 'Timestamp']
-  .concat(['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-Security-Token', 'X-Amz-Signature', 'X-Amz-SignedHeaders'])); // prettier-ignore
+const COMMON = new Set(['Action', 'Version', 'DryRun']);
 /** With any of them a describe call comes from the larger bucket. */
 const NARROWING = [
   'Filter',
@@ -89,18 +86,23 @@ const NARROWING = [
   'AllocationId',
   'PublicIp',
   'Owner',
+  'SnapshotId',
+  'RestorableBy',
 ];
 
 const ACTIONS: Readonly<Record<string, Action>> = {
   AllocateAddress: allocateAddress,
   AssociateAddress: associateAddress,
+  CreateSnapshot: createSnapshot,
   CreateTags: createTags,
+  DeleteSnapshot: deleteSnapshot,
   DeleteTags: deleteTags,
   DescribeAddresses: describeAddresses,
   DescribeImages: describeImages,
   DescribeInstances: describeInstances,
   DescribeInstanceStatus: describeInstanceStatus,
   DescribeSecurityGroups: describeSecurityGroups,
+  DescribeSnapshots: describeSnapshots,
   DescribeSubnets: describeSubnets,
   DescribeTags: describeTags,
   DisassociateAddress: disassociateAddress,
@@ -112,3 +114,6 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   StopInstances: stopInstances,
   TerminateInstances: terminateInstances,
 };
+
+/** Everything of EC2 that the local cloud answers. */
+export const EC2_ACTIONS = Object.keys(ACTIONS);

@@ -45,7 +45,6 @@ export const startInstances: Action = {
     return changeStates(call, 'StartInstances', instances, (instance) => {
       if (instance.state !== 'stopped') return;
       world.capacity.take(offerOf(instance), instance.id);
-      if (instance.spec.hasPublicIp) instance.publicIp ??= instance.privateIp;
       world.machines.start(instance);
     });
   },

@@ -1,4 +1,4 @@
-import { STATE_CODES, type CloudInstance, type InstanceState } from '../instance.ts';
+import { STATE_CODES, type CloudInstance, type InstanceState, type StateReason } from '../instance.ts';
 import { hostname } from '../metadata.ts';
 import type { World } from '../world.ts';
 import type { XmlValue } from '../xml.ts';
@@ -22,12 +22,12 @@ export function instanceItem(world: World, instance: CloudInstance): XmlValue {
     amiLaunchIndex: instance.launchIndex,
     productCodes: [],
     instanceType: spec.instanceType,
-    launchTime: instance.pendingAt,
+    launchTime: new Date(instance.pendingAt),
     placement: { availabilityZone: spec.availabilityZone, groupName: '', tenancy: 'default' },
     monitoring: { state: spec.isMonitored ? 'enabled' : 'disabled' },
     // The network is gone with the instance, and callers must not read an address that is somebody else's by now.
     ...(isTerminated ? { groupSet: [] } : networkFields(world, instance, groups)),
-    stateReason: instance.stateReason && { ...instance.stateReason },
+    stateReason: shownReason(instance),
     architecture: spec.architecture,
     rootDeviceType: 'ebs',
     rootDeviceName: spec.rootDevice,
@@ -56,7 +56,7 @@ export function instanceItem(world: World, instance: CloudInstance): XmlValue {
     bootMode: 'uefi-preferred',
     platformDetails: 'Linux/UNIX',
     usageOperation: 'RunInstances',
-    usageOperationUpdateTime: instance.launchedAt,
+    usageOperationUpdateTime: new Date(instance.launchedAt),
     maintenanceOptions: { autoRecovery: 'default' },
     currentInstanceBootMode: spec.architecture === 'arm64' ? 'uefi' : 'legacy-bios',
   };
@@ -69,6 +69,11 @@ export function reservationItem(world: World, instances: readonly CloudInstance[
     groupSet: [],
     instancesSet: instances.map((instance) => instanceItem(world, instance)),
   };
+}
+
+/** As describes tell it: that something is pending is EC2's reason for it. */
+export function shownReason({ state, stateReason }: CloudInstance): StateReason | undefined {
+  return state === 'pending' ? { code: 'pending', message: 'pending' } : stateReason && { ...stateReason };
 }
 
 export function stateItem(state: InstanceState) {
@@ -107,7 +112,7 @@ function deviceItem(instance: CloudInstance, device: CloudInstance['spec']['bloc
   const status = instance.state === 'pending' ? 'attaching' : 'attached';
   return {
     deviceName: name,
-    ebs: { volumeId, status, attachTime: instance.launchedAt, deleteOnTermination: isDeletedOnTermination },
+    ebs: { volumeId, status, attachTime: new Date(instance.launchedAt), deleteOnTermination: isDeletedOnTermination },
   };
 }
 
@@ -143,7 +148,7 @@ function networkFields(
         attachment: {
           deviceIndex: 0,
           status: 'attached',
-          attachTime: instance.launchedAt,
+          attachTime: new Date(instance.launchedAt),
           deleteOnTermination: true,
           networkCardIndex: 0,
         },

@@ -17,6 +17,8 @@ export type LaunchRequest = {
   readonly tokenScope: string;
   /** In the order they are tried; one only when the call named a subnet or a zone. */
   readonly subnetIds: readonly string[];
+  /** Whether it did. */
+  readonly isZoneNamed: boolean;
   readonly userData: string;
   readonly tags: ReadonlyMap<string, ReadonlyMap<string, string>>;
   readonly blockDevices: readonly Omit<BlockDevice, 'volumeId'>[];
@@ -37,7 +39,7 @@ export function readLaunchRequest(params: Params, world: World): LaunchRequest {
   const type = readType(params, image);
   const { least, most } = readCounts(params);
   const network = readNetwork(params, world);
-  const profile = params.struct('IamInstanceProfile');
+  const market = readMarket(params);
   if (params.has('KeyName')) {
     throw new CloudError('InvalidKeyPair.NotFound', `The key pair '${params.text('KeyName') ?? ''}' does not exist`);
   }
@@ -47,6 +49,7 @@ export function readLaunchRequest(params: Params, world: World): LaunchRequest {
     clientToken: readClientToken(params),
     tokenScope: network.zone ?? world.region,
     subnetIds: network.subnetIds,
+    isZoneNamed: network.zone !== undefined,
     userData: readUserData(params),
     tags: readTagSpecifications(params, TAGGABLE),
     blockDevices: readBlockDevices(params, image),
@@ -57,13 +60,13 @@ export function readLaunchRequest(params: Params, world: World): LaunchRequest {
       architecture: type.architecture,
       vpcId: world.network.vpcId,
       securityGroupIds: network.securityGroupIds,
-      market: readMarket(params),
-      shutdownBehavior: params.oneOf('InstanceInitiatedShutdownBehavior', ['stop', 'terminate']) ?? 'stop',
-      profile: profile?.text('Arn') ?? profile?.text('Name'),
+      market,
+      shutdownBehavior: readShutdownBehavior(params, market),
+      profile: readProfile(params.struct('IamInstanceProfile'), world),
       hasPublicIp: network.hasPublicIp,
       metadata: readMetadataOptions(params),
       isEbsOptimized: params.boolean('EbsOptimized') ?? false,
-      isMonitored: params.struct('Monitoring')?.boolean('Enabled') ?? false,
+      isMonitored: params.struct('Monitoring')?.only(['Enabled']).boolean('Enabled') ?? false,
       rootDevice: image.rootDevice,
     },
   };
@@ -122,16 +125,16 @@ function readNetwork(params: Params, world: World) {
       'Network interfaces and an instance-level subnet ID or security groups may not be specified on the same request';
     throw new CloudError('InvalidParameterCombination', message);
   }
-  const unknown = device?.names().find((name) => !DEVICE_FIELDS.includes(name));
-  if (unknown !== undefined) {
-    throw new CloudError('UnknownParameter', `The parameter NetworkInterface.1.${unknown} is not recognized`);
-  }
-  const source = device ?? params;
+  const source = device?.only(DEVICE_FIELDS) ?? params;
   const groups = [
     ...source.list('SecurityGroupId').map((id) => findSecurityGroup(world, id)),
     ...params.list('SecurityGroup').map((name) => findSecurityGroupByName(world, name)),
   ];
-  const { subnetIds, zone } = readSubnets(source.text('SubnetId'), params.struct('Placement'), world);
+  const { subnetIds, zone } = readSubnets(
+    source.text('SubnetId'),
+    params.struct('Placement')?.only(['AvailabilityZone', 'Tenancy']),
+    world,
+  );
   return {
     subnetIds,
     zone,
@@ -152,6 +155,7 @@ const DEVICE_FIELDS = [
 
 function readSubnets(subnetId: string | undefined, placement: Params | undefined, world: World) {
   const zone = placement?.text('AvailabilityZone');
+  placement?.oneOf('Tenancy', ['default']);
   if (subnetId !== undefined) {
     const subnet = findSubnet(world, subnetId);
     if (zone !== undefined && zone !== subnet.availabilityZone) {
@@ -186,21 +190,82 @@ function readUserData(params: Params): string {
   return compact;
 }
 
+// A highest price only makes interruptions likelier, and there are none here but on request.
+const SPOT_FIELDS = ['SpotInstanceType', 'InstanceInterruptionBehavior', 'MaxPrice'];
+const METADATA_FIELDS = [
+  'HttpTokens',
+  'HttpEndpoint',
+  'HttpPutResponseHopLimit',
+  'HttpProtocolIpv6',
+  'InstanceMetadataTags',
+];
+// Disks are folders: how fast they are and with which key they are encrypted means nothing.
+const EBS_FIELDS = [
+  'VolumeSize',
+  'VolumeType',
+  'Iops',
+  'Throughput',
+  'Encrypted',
+  'KmsKeyId',
+  'SnapshotId',
+  'DeleteOnTermination',
+];
+
 function readMarket(params: Params): Market {
-  const options = params.struct('InstanceMarketOptions');
+  const options = params.struct('InstanceMarketOptions')?.only(['MarketType', 'SpotOptions']);
   if (options === undefined) return 'on-demand';
   const type = options.oneOf('MarketType', ['spot', 'capacity-block']);
   if (type === 'capacity-block') throw new CloudError('Unsupported', 'The local cloud has no capacity blocks.');
-  const spot = options.struct('SpotOptions');
+  const spot = options.struct('SpotOptions')?.only(SPOT_FIELDS);
   if (spot?.oneOf('SpotInstanceType', ['one-time', 'persistent']) === 'persistent') {
     throw new CloudError('Unsupported', 'The local cloud has one-time Spot requests only.');
   }
-  spot?.oneOf('InstanceInterruptionBehavior', ['terminate']);
+  const interruption = spot?.oneOf('InstanceInterruptionBehavior', ['terminate', 'stop', 'hibernate']) ?? 'terminate';
+  if (interruption !== 'terminate') {
+    const message = `The request with type 'one-time' is not supported when instanceInterruptionBehavior is set to '${interruption}'.`;
+    throw new CloudError('InvalidParameterCombination', message);
+  }
   return type === 'spot' ? 'spot' : 'on-demand';
 }
 
+/** What a one-time Spot request has made cannot be stopped, so it cannot stop itself either. */
+function readShutdownBehavior(params: Params, market: Market): LaunchSpec['shutdownBehavior'] {
+  const behavior = params.oneOf('InstanceInitiatedShutdownBehavior', ['stop', 'terminate']);
+  if (market === 'spot' && behavior === 'stop') {
+    const message =
+      "The request with type 'one-time' is not supported when instanceInitiatedShutdownBehavior is set to 'stop'.";
+    throw new CloudError('InvalidParameterCombination', message);
+  }
+  return behavior ?? (market === 'spot' ? 'terminate' : 'stop');
+}
+
+function readProfile(profile: Params | undefined, { settings, accountId }: World): string | undefined {
+  if (profile === undefined) return undefined;
+  const [name, arn] = [profile.only(['Name', 'Arn']).text('Name'), profile.text('Arn')];
+  if (name !== undefined && arn !== undefined) {
+    const message =
+      "The parameter 'iamInstanceProfile.name' may not be used in combination with 'iamInstanceProfile.arn'";
+    throw new CloudError('InvalidParameterCombination', message);
+  }
+  if (arn !== undefined) {
+    const [, account, named = ''] = /^arn:aws:iam::(\d{12}):instance-profile\/(?:.*\/)?([^/]+)$/.exec(arn) ?? [];
+    if (account === accountId && settings.profiles.includes(named)) return arn;
+    throw invalidProfile(
+      `Value (${arn}) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN`,
+    );
+  }
+  if (name === undefined || settings.profiles.includes(name)) return name;
+  throw invalidProfile(
+    `Value (${name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name`,
+  );
+}
+
+function invalidProfile(message: string): CloudError {
+  return new CloudError('InvalidParameterValue', message);
+}
+
 function readMetadataOptions(params: Params): LaunchSpec['metadata'] {
-  const options = params.struct('MetadataOptions');
+  const options = params.struct('MetadataOptions')?.only(METADATA_FIELDS);
   const hopLimit = options?.integer('HttpPutResponseHopLimit') ?? 2;
   if (hopLimit < 1 || hopLimit > 64) {
     throw new CloudError(
@@ -214,6 +279,7 @@ function readMetadataOptions(params: Params): LaunchSpec['metadata'] {
       'The local cloud has IMDSv2 only: MetadataOptions.HttpTokens must be required.',
     );
   }
+  options?.oneOf('HttpProtocolIpv6', ['disabled']);
   return {
     hopLimit,
     isEnabled: options?.oneOf('HttpEndpoint', ['enabled', 'disabled']) !== 'disabled',
@@ -222,10 +288,13 @@ function readMetadataOptions(params: Params): LaunchSpec['metadata'] {
 }
 
 function readBlockDevices(params: Params, image: Image): Omit<BlockDevice, 'volumeId'>[] {
-  const devices = params.structs('BlockDeviceMapping').filter((device) => !device.has('NoDevice'));
+  const devices = params
+    .structs('BlockDeviceMapping')
+    .map((device) => device.only(['DeviceName', 'NoDevice', 'Ebs']))
+    .filter((device) => !device.has('NoDevice'));
   const named = devices.map((device) => {
     const name = device.required('DeviceName');
-    const ebs = device.struct('Ebs');
+    const ebs = device.struct('Ebs')?.only(EBS_FIELDS);
     const isRoot = name === image.rootDevice;
     const size = ebs?.integer('VolumeSize');
     if (isRoot && size !== undefined && size < image.rootGiB) {

@@ -1,13 +1,13 @@
 import { insufficientCapacity } from '../capacity.ts';
 import { CloudError } from '../errors.ts';
-import type { CloudInstance } from '../instance.ts';
+import type { CloudInstance, StateReason } from '../instance.ts';
 import { fingerprintOf, refuseSpentToken } from '../launches.ts';
 import { noFreeAddresses, type Subnet } from '../network.ts';
+import { notOffered, notOfferedAnywhere } from '../offerings.ts';
 import type { World } from '../world.ts';
 import type { Action, Call } from './action.ts';
 import { LAUNCH_PARAMETERS, readLaunchRequest, type LaunchRequest } from './launch-request.ts';
 import { reservationItem } from './instance-xml.ts';
-import { findSubnet } from './network.ts';
 
 export const runInstances: Action = {
   parameters: LAUNCH_PARAMETERS,
@@ -40,12 +40,12 @@ function findEarlier(world: World, request: LaunchRequest, fingerprint: string):
 
 /** As many as fit, MinCount at least, all in one subnet. @throws the error of the first subnet when none can take them */
 function chooseOffer(world: World, request: LaunchRequest): { subnet: Subnet; count: number } {
+  const subnets = offeringSubnets(world, request);
   const allowed = Math.min(request.most, vcpusLeft(world) / request.spec.vcpus);
   if (allowed < request.least) throw vcpuLimitExceeded(world, request);
-  const offers = request.subnetIds.map((id) => {
-    const subnet = findSubnet(world, id);
+  const offers = subnets.map((subnet) => {
     const capacity = world.capacity.free(offerIn(request, subnet));
-    const addresses = world.network.freeAddresses(id);
+    const addresses = world.network.freeAddresses(subnet.id);
     return { subnet, capacity, addresses, count: Math.floor(Math.min(allowed, capacity, addresses)) };
   });
   const fitting = offers.find(({ count }) => count >= request.least);
@@ -54,10 +54,28 @@ function chooseOffer(world: World, request: LaunchRequest): { subnet: Subnet; co
   if (first === undefined)
     throw new CloudError('MissingInput', 'No subnets found for the default VPC. Please specify a subnet.');
   if (first.capacity >= request.least) throw noFreeAddresses(first.subnet.id);
-  const others = world.network.subnets.filter((other) => world.capacity.free(offerIn(request, other)) >= request.least);
+  const others = world.network.subnets.filter(
+    (other) =>
+      world.offerings.has(other.availabilityZone, request.spec.instanceType) &&
+      world.capacity.free(offerIn(request, other)) >= request.least,
+  );
   throw insufficientCapacity(
     offerIn(request, first.subnet),
     others.map((other) => other.availabilityZone),
+  );
+}
+
+/** Of those the call would take, the ones in zones that have the type at all. @throws Unsupported when none has it */
+function offeringSubnets({ network, offerings }: World, { subnetIds, isZoneNamed, spec }: LaunchRequest): Subnet[] {
+  const offering = network.subnets.filter((subnet) => offerings.has(subnet.availabilityZone, spec.instanceType));
+  const fitting = subnetIds.flatMap((id) => offering.find((subnet) => subnet.id === id) ?? []);
+  if (fitting.length > 0 || subnetIds.length === 0) return fitting;
+  if (!isZoneNamed) throw notOfferedAnywhere();
+  const zone = network.subnets.find((subnet) => subnet.id === subnetIds[0])?.availabilityZone ?? '';
+  throw notOffered(
+    spec.instanceType,
+    zone,
+    offering.map((subnet) => subnet.availabilityZone),
   );
 }
 
@@ -75,9 +93,18 @@ function launch(
     const { clientToken: token, tokenScope: scope } = request;
     world.launches.add({ token, scope, fingerprint, reservationId, instanceIds: instances.map(({ id }) => id) });
   }
-  for (const instance of instances) world.machines.start(instance);
+  const endsWith = takeEndAtLaunch(world);
+  for (const instance of instances) world.machines.start(instance, endsWith);
   call.note(instances);
   return reservationItem(world, instances, reservationId);
+}
+
+function takeEndAtLaunch({ settings }: World): StateReason | undefined {
+  const { endAtLaunch } = settings;
+  if (endAtLaunch === undefined) return undefined;
+  endAtLaunch.callsLeft -= 1;
+  if (endAtLaunch.callsLeft <= 0) settings.endAtLaunch = undefined;
+  return endAtLaunch.reason;
 }
 
 function createInstance(
@@ -111,8 +138,7 @@ function createInstance(
     pendingAt: now.toISOString(),
     runningAt: undefined,
     terminatedAt: undefined,
-    // The public address is the private one: nothing translates addresses on loopback, and this way it answers.
-    publicIp: request.spec.hasPublicIp ? privateIp : undefined,
+    publicIp: undefined,
     bootCount: 0,
     isFrozen: false,
     spotActionAt: undefined,

@@ -4,13 +4,13 @@ import type { Params } from '../params.ts';
 import type { CloudInstance } from '../instance.ts';
 import { resourceTypeOf } from '../tag-store.ts';
 import type { World } from '../world.ts';
-import { isVisible, namedInstances, type Action } from './action.ts';
+import { isVisible, MOST_IDS, namedInstances, refuseMoreThan, type Action } from './action.ts';
 
 /** `TagSpecification.N`: the tags of each resource type a call creates. */
 export function readTagSpecifications(params: Params, taggable: readonly string[]): Map<string, Map<string, string>> {
   const byType = new Map<string, Map<string, string>>();
   for (const specification of params.structs('TagSpecification')) {
-    const type = specification.required('ResourceType');
+    const type = specification.only(['ResourceType', 'Tag']).required('ResourceType');
     if (!taggable.includes(type)) {
       const message = `'${type}' is not a valid taggable resource type for this operation.`;
       throw new CloudError('InvalidParameterValue', message);
@@ -73,7 +73,7 @@ const MOST_TAGS = 50;
 function readTags(params: Params): Map<string, string> {
   const tags = new Map<string, string>();
   for (const tag of params.structs('Tag')) {
-    const key = tag.required('Key');
+    const key = tag.only(['Key', 'Value']).required('Key');
     const value = tag.text('Value') ?? '';
     if (/^aws:/i.test(key)) {
       throw new CloudError(
@@ -100,6 +100,7 @@ function refuseTooMany(tags: ReadonlyMap<string, string>): void {
 
 function readResourceIds(params: Params, world: World): string[] {
   const ids = params.list('ResourceId');
+  refuseMoreThan(MOST_IDS, 'ResourceId', ids);
   if (ids.length === 0) throw new CloudError('MissingParameter', 'The request must contain the parameter ResourceId');
   const instances = ids.filter((id) => id.startsWith('i-'));
   namedInstances(world, instances);
@@ -113,6 +114,7 @@ function exists(world: World, id: string): boolean {
   const { network } = world;
   return (
     world.addresses.has(id) ||
+    world.snapshots.has(id) ||
     id === network.vpcId ||
     [...network.subnets, ...network.securityGroups, ...world.images].some((resource) => resource.id === id) ||
     [...world.instances.values()].some((instance) => isPartOf(instance, id))

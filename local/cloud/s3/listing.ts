@@ -32,7 +32,7 @@ export function listAnswer(bucket: string, objects: readonly StoredObject[], que
       ? `<CommonPrefixes><Prefix>${escapeXml(encode(name))}</Prefix></CommonPrefixes>`
       : toXml('Contents', {
           Key: encode(name),
-          LastModified: object.lastModified,
+          LastModified: new Date(object.lastModified),
           ETag: object.etag,
           Size: object.size,
           StorageClass: 'STANDARD',

@@ -16,8 +16,26 @@ export type S3Answer = {
   readonly body?: string | Buffer;
 };
 
+/** Everything of S3 that the local cloud answers, by AWS's names. */
+export const S3_ACTIONS = [
+  'AbortMultipartUpload',
+  'CompleteMultipartUpload',
+  'CreateBucket',
+  'CreateMultipartUpload',
+  'DeleteBucket',
+  'DeleteObject',
+  'GetBucketLocation',
+  'GetObject',
+  'HeadBucket',
+  'HeadObject',
+  'ListBuckets',
+  'ListObjectsV2',
+  'PutObject',
+  'UploadPart',
+] as const;
+
 export type S3Operation = {
-  /** AWS's name of it, for the ledger and the faults. */
-  readonly action: string;
+  /** For the ledger and the faults. */
+  readonly action: (typeof S3_ACTIONS)[number];
   run(store: ObjectStore, body: Buffer): S3Answer | Promise<S3Answer>;
 };

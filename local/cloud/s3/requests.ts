@@ -12,7 +12,7 @@ import type { StoredObject } from './store.ts';
 export function readS3Request(request: S3Request): S3Operation {
   const { bucket, key } = readPath(request.path);
   const what = `${request.method} ${bucket === '' ? 'service' : key === '' ? 'bucket' : 'object'}`;
-  const queryNames = [...new Set(request.query.keys())].filter((name) => !/^(x-id|x-amz-.*)$/i.test(name));
+  const queryNames = [...new Set(request.query.keys())].filter((name) => name !== 'x-id');
   const only = (allowed: readonly string[], operation: S3Operation): S3Operation => {
     const other = queryNames.find((name) => !allowed.includes(name));
     if (other === undefined) return operation;
@@ -89,7 +89,7 @@ function listBuckets(): S3Operation {
     run: (store) => {
       const items = store
         .buckets()
-        .map(({ name, createdAt }) => toXml('Bucket', { Name: name, CreationDate: createdAt }));
+        .map(({ name, createdAt }) => toXml('Bucket', { Name: name, CreationDate: new Date(createdAt) }));
       const owner = toXml('Owner', { ID: 'local-cloud', DisplayName: 'local-cloud' });
       return xml(
         `<ListAllMyBucketsResult xmlns="${NAMESPACE}">${owner}<Buckets>${items.join('')}</Buckets></ListAllMyBucketsResult>`,

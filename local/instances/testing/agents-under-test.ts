@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { renderUserData } from '../../../src/agent/user-data.ts';
 import { Gate } from '../gate.ts';
+import { LONGEST_HEADERS } from '../agent-http.ts';
 import { newDisk } from '../agent-world.ts';
 import { runSimulatedAgent } from '../simulated-agent.ts';
 import { Uplink } from '../uplink.ts';
@@ -30,7 +31,7 @@ export type AgentUnderTest = {
   remove(): Promise<void>;
 };
 
-export type Surroundings = { apiUrl: string; metadataEndpoint: string; address: string };
+export type Surroundings = { apiUrl: string; pins?: readonly string[]; metadataEndpoint: string; address: string };
 
 /** Those that can run here. */
 export function agentsHere(): [string, (around: Surroundings) => Promise<AgentUnderTest>][] {
@@ -51,13 +52,14 @@ export function hasCurl(): boolean {
 const SECRET = '5ec2e7'.padEnd(64, '0');
 const script = readFileSync(join(import.meta.dirname, '../../../src/agent/agent.sh'), 'utf8');
 
-function userData(apiUrl: string): string {
-  return renderUserData({ script, apiUrl, launchSecret: SECRET, cluster: 'test' });
+function userData(apiUrl: string, pins: readonly string[] = []): string {
+  return renderUserData({ script, apiUrl, pins, launchSecret: SECRET, cluster: 'test' });
 }
 
 /** The real user-data, run by `sh`; the engine answers on a Unix socket. */
 export async function shellAgent({
   apiUrl,
+  pins,
   metadataEndpoint,
   address,
 }: Surroundings): Promise<AgentUnderTest & { folder: string }> {
@@ -94,7 +96,7 @@ export async function shellAgent({
         DOCKER_SOCKET: socket,
       };
       child = spawn('sh', { env, detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
-      child.stdin?.end(userData(apiUrl));
+      child.stdin?.end(userData(apiUrl, pins));
       return Promise.resolve();
     },
     kill,
@@ -115,13 +117,13 @@ export async function shellAgent({
 }
 
 /** The agent that simulated instances run. */
-export function simulatedAgent({ apiUrl, metadataEndpoint, address }: Surroundings): AgentUnderTest {
+export function simulatedAgent({ apiUrl, pins, metadataEndpoint, address }: Surroundings): AgentUnderTest {
   const engine = newEngine(address);
   const engineCalls: EngineCall[] = [];
   const disk = newDisk();
   const shutdowns: string[] = [];
   let ending = new AbortController();
-  const settings = readUserData(userData(apiUrl));
+  const settings = readUserData(userData(apiUrl, pins));
   if (settings === undefined) throw new Error('the simulated agent does not understand the user-data');
   return {
     address,
@@ -136,7 +138,8 @@ export function simulatedAgent({ apiUrl, metadataEndpoint, address }: Surroundin
         gate: new Gate(),
         uplink: new Uplink(),
         engine: (request) => {
-          engineCalls.push({ method: request.method, path: request.path, headers: {} });
+          const { method, path, registryAuth } = request;
+          engineCalls.push({ method, path, headers: { ...(registryAuth && { 'x-registry-auth': registryAuth }) } });
           return engine.handle(request);
         },
         portOf: (host) => engine.portOf(host),
@@ -176,7 +179,7 @@ function newEngine(address: string): EngineUnderTest {
 
 /** The engine on a Unix socket, as Docker answers there. */
 export async function serveEngine(engine: SimulatedEngine, socket: string, calls: EngineCall[]): Promise<Server> {
-  const server = createServer((request, response) => {
+  const server = createServer({ maxHeaderSize: LONGEST_HEADERS }, (request, response) => {
     const { method = '', url: path = '', headers } = request;
     const gone = new AbortController();
     response.on('close', () => gone.abort());

@@ -1,6 +1,8 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { EventEmitter, once } from 'node:events';
+import { createServer as createTlsServer } from 'node:https';
+import type { Server } from 'node:net';
 import { FakeLogStore } from './fake-log-store.ts';
 
 export type Registration = Record<'document' | 'signature' | 'secret' | 'token' | 'agent' | 'publicIp', string>;
@@ -11,7 +13,13 @@ type Trouble = { status: number; headers?: Record<string, string> };
 export class FakeScheduler {
   readonly registrations: Registration[] = [];
   /** Answered to the next registrations, polls and results, before the right answers. */
-  readonly trouble = { register: [] as Trouble[], orders: [] as Trouble[], result: [] as Trouble[] };
+  readonly trouble = {
+    register: [] as Trouble[],
+    orders: [] as Trouble[],
+    result: [] as Trouble[],
+    stream: [] as Trouble[],
+  };
+  readonly streams: { number: number; since: string; type: string; lines: string[] }[] = [];
   /** The `after` of every poll. */
   readonly polls: number[] = [];
   readonly logs = new FakeLogStore();
@@ -19,20 +27,38 @@ export class FakeScheduler {
   readonly #orders = new Map<number, { headers: Record<string, string>; body: string }>();
   readonly #results = new Map<number, Result[]>();
   readonly #news = new EventEmitter();
-  readonly #server = createServer((request, response) => void this.#answer(request, response));
+  /** Connections on which nothing was asked are among them. */
+  connections = 0;
+  readonly #open = new Set<Socket>();
+  readonly #server: ReturnType<typeof createServer>;
+  readonly #scheme: string;
 
-  async open(): Promise<this> {
+  /** @param pem key and certificate, for TLS */
+  constructor(pem?: string) {
+    const listener = (request: IncomingMessage, response: ServerResponse) => void this.#answer(request, response);
+    this.#scheme = pem === undefined ? 'http' : 'https';
+    this.#server = pem === undefined ? createServer(listener) : createTlsServer({ key: pem, cert: pem }, listener);
+    (this.#server as Server).on('connection', (socket) => {
+      this.connections += 1;
+      this.#open.add(socket);
+      socket.once('close', () => this.#open.delete(socket));
+    });
+  }
+
+  /** @param port default: any */
+  async open(port = 0): Promise<this> {
     this.#news.setMaxListeners(0);
-    this.#server.listen(0, '127.0.0.1');
+    this.#server.listen(port, '127.0.0.1');
     await once(this.#server, 'listening');
-    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    this.url = `${this.#scheme}://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
     return this;
   }
 
   async close(): Promise<void> {
     if (!this.#server.listening) return;
     this.#server.close();
-    this.#server.closeAllConnections();
+    // closeAllConnections() knows no connection whose TLS handshake goes on: a poll on it would be parked for 40 s.
+    for (const socket of this.#open) socket.destroy();
     await once(this.#server, 'close');
   }
 
@@ -70,6 +96,11 @@ export class FakeScheduler {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '', 'http://api');
+    const streamed = Number(/^\/agent\/v1\/orders\/(\d+)\/stream$/.exec(url.pathname)?.[1]);
+    if (streamed > 0 && this.#isKnown(request)) {
+      await this.#receiveStream(streamed, url, request, response);
+      return;
+    }
     const shipped = Number(/^\/agent\/v1\/orders\/(\d+)\/logs$/.exec(url.pathname)?.[1]);
     if (shipped > 0 && this.#isKnown(request)) {
       await this.logs.receive(shipped, request, response, () => this.#news.emit('news'));
@@ -88,6 +119,20 @@ export class FakeScheduler {
         this.#results.set(number, [...this.results(number), { headers: request.headers, body }]);
       end(response, trouble ?? { status: this.#isKnown(request) ? 204 : 401 });
     } else end(response, { status: 400 });
+    this.#news.emit('news');
+  }
+
+  /** Each line begins with its time; every upload that ends is acknowledged, but for trouble. */
+  async #receiveStream(number: number, url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const trouble = this.trouble.stream.shift();
+    const type = request.headers['content-type'] ?? '';
+    const body = await read(request).catch(() => '');
+    const since = url.searchParams.get('since') ?? '';
+    const lines = body.split('\n').slice(0, -1);
+    this.streams.push({ number, since, type, lines: trouble ? [] : lines });
+    const next = lines.at(-1)?.split(' ')[0] ?? '';
+    if (trouble) end(response, trouble);
+    else response.writeHead(200, { 'Stream-Since': next.replace(/.$/, (digit) => String(Number(digit) + 1)) }).end();
     this.#news.emit('news');
   }
 

@@ -1,0 +1,95 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { createHash } from 'node:crypto';
+import { CloudError } from './errors.ts';
+import type { Keys } from './keys.ts';
+import { verifySignature, type SignatureFault, type SignedRequest, type VerifiedSignature } from './signature.ts';
+
+export type Service = 'ec2' | 'ecr' | 's3';
+
+/** Who a call is from: whoever has the keys of this cloud, or nobody. */
+export type Authenticator = {
+  /**
+   * @param signedFor a region that the signature must name instead of the cloud's own
+   * @throws CloudError as the service answers a call without a signature, or with one that is not right
+   */
+  (service: Service, request: SignedRequest, signedFor?: string): Promise<VerifiedSignature>;
+};
+
+export function createAuthenticator(keys: Keys, region: string): Authenticator {
+  return async (service, request, signedFor = region) => {
+    if (service === 's3') refuseUnknownDigest(request.headers);
+    const result = await verifySignature(request, { keys, region: signedFor, service });
+    if (typeof result === 'string') throw errorOf(service, result, signedFor);
+    if (service !== 's3') refuseOtherBody(request);
+    return result;
+  };
+}
+
+/** What a signature of S3 says about the body: its digest, or how it comes. */
+const PAYLOADS =
+  /^([0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-UNSIGNED-PAYLOAD-TRAILER|STREAMING-AWS4-HMAC-SHA256-PAYLOAD(-TRAILER)?)$/;
+
+function refuseUnknownDigest(headers: IncomingHttpHeaders): void {
+  // Who sends no signature either is told of that first.
+  if (headers.authorization === undefined || PAYLOADS.test(headerText(headers['x-amz-content-sha256']))) return;
+  throw new CloudError('InvalidRequest', 'The x-amz-content-sha256 header is missing, or of a kind that is not known.');
+}
+
+/** Of EC2 and ECR, whose bodies are never signed by halves. */
+function refuseOtherBody({ headers, body = Buffer.alloc(0) }: SignedRequest): void {
+  const announced = headers['x-amz-content-sha256'];
+  if (announced === undefined || announced === createHash('sha256').update(body).digest('hex')) return;
+  throw new CloudError('SignatureDoesNotMatch', 'The body is not the one that x-amz-content-sha256 announces.', 403);
+}
+
+function headerText(value: string | string[] | undefined): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function errorOf(service: Service, fault: SignatureFault, region: string): CloudError {
+  const [code, status, message] = ERRORS[service][fault];
+  return new CloudError(code, message.replace('REGION', region), status);
+}
+
+type Told = readonly [code: string, status: number, message: string];
+
+const WRONG_CREDENTIALS = 'AWS was not able to validate the provided access credentials';
+const KEYS_HINT = 'the keys of this local cloud are in LOCAL_DIR/env';
+const SCOPE_HINT = 'The signature must be for this service in REGION, over the host and all x-amz- headers.';
+
+/** Codes and statuses are the services' own: SDKs decide by them whether to try again. */
+const ERRORS: Readonly<Record<Service, Readonly<Record<SignatureFault, Told>>>> = {
+  ec2: {
+    missing: ['MissingAuthenticationToken', 403, 'Request is missing Authentication Token'],
+    malformed: ['AuthFailure', 401, `${WRONG_CREDENTIALS}. ${SCOPE_HINT}`],
+    'unknown-key': ['AuthFailure', 401, `${WRONG_CREDENTIALS}: ${KEYS_HINT}`],
+    skewed: ['RequestExpired', 400, 'Request has expired.'],
+    mismatch: ['AuthFailure', 401, WRONG_CREDENTIALS],
+  },
+  ecr: {
+    missing: ['MissingAuthenticationTokenException', 400, 'Request is missing Authentication Token'],
+    malformed: ['IncompleteSignatureException', 400, SCOPE_HINT],
+    'unknown-key': [
+      'UnrecognizedClientException',
+      400,
+      `The security token included in the request is invalid: ${KEYS_HINT}`,
+    ],
+    skewed: ['InvalidSignatureException', 400, 'Signature expired'],
+    mismatch: ['InvalidSignatureException', 400, 'The request signature does not match the signature you provided.'],
+  },
+  s3: {
+    missing: ['AccessDenied', 403, 'Access Denied'],
+    malformed: ['AuthorizationHeaderMalformed', 400, SCOPE_HINT],
+    'unknown-key': [
+      'InvalidAccessKeyId',
+      403,
+      `The AWS Access Key Id you provided does not exist in our records: ${KEYS_HINT}`,
+    ],
+    skewed: ['RequestTimeTooSkewed', 403, 'The difference between the request time and the current time is too large.'],
+    mismatch: [
+      'SignatureDoesNotMatch',
+      403,
+      'The request signature we calculated does not match the signature you provided.',
+    ],
+  },
+};

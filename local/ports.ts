@@ -1,0 +1,19 @@
+import { createServer } from 'node:net';
+
+/** @throws Error naming the port, and the variable that names another one */
+export async function requireFreePort(port: number, variable: string): Promise<void> {
+  const server = createServer();
+  try {
+    await new Promise<void>((done, fail) => {
+      server.once('error', fail);
+      server.listen(port, '127.0.0.1', done);
+    });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    throw new Error(`port ${port} is in use by another program: end that one, or set ${variable} to another port`, {
+      cause: error,
+    });
+  } finally {
+    await new Promise((done) => server.close(done));
+  }
+}

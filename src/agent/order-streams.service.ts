@@ -1,0 +1,97 @@
+import type { Readable } from 'node:stream';
+import { setImmediate as othersTurn } from 'node:timers/promises';
+import { Injectable } from '@nestjs/common';
+import { Database } from '../database/database.js';
+import { BODY_LIMITS } from '../http/body-limits.js';
+import { Problem } from '../http/problem.js';
+import { Shutdown } from '../process/shutdown.js';
+import { readUpload } from './read-upload.js';
+import { StreamTail } from './stream-tail.js';
+
+/** Read at once: an instance may send line ends and nothing else. */
+const PIECE_BYTES = 8_192;
+/** What comes meanwhile is stored together. */
+const STORE_EVERY_MS = 1_000;
+
+type Target = {
+  readonly hasEnded: boolean;
+  readonly isReplaced: boolean;
+  /** Of what is stored; null = nothing yet. */
+  readonly since: string | null;
+  readonly content: string | null;
+};
+
+/** Takes in what Docker goes on answering to an order: its newest lines are kept beside the order. */
+@Injectable()
+export class OrderStreams {
+  constructor(
+    private readonly database: Database,
+    private readonly shutdown: Shutdown,
+  ) {}
+
+  /**
+   * Stores lines as they come, every second; what has no end yet is left to the next upload.
+   * @param since where the upload begins, `<seconds>` or `<seconds>.<fraction>`
+   * @returns where the next one is to begin, once all is stored: `<seconds>.<nine digits>`
+   * @throws Problem order-not-found, instance-retired, conflict, malformed-request, payload-too-large, shutting-down, unavailable
+   */
+  async store(instanceId: string, number: number, since: string, body: Readable): Promise<string> {
+    const [target] = await this.database.prepared<Target>('stream-target', TARGET, [instanceId, number]);
+    if (!target) throw new Problem('order-not-found', `There is no order ${number} for a stream of this instance.`);
+    if (target.hasEnded) throw new Problem('instance-retired', 'The attempt has ended.');
+    if (target.isReplaced) throw new Problem('conflict', 'A newer order follows this stream.');
+    const tail = new StreamTail({ content: target.content ?? '', since: target.since ?? since });
+    let stored = target.since;
+    const store = async () => {
+      if (!tail.isNews) return;
+      const values = [instanceId, number, stored, tail.since, tail.content];
+      const rows = await this.database.prepared('stream-store', STORE, values);
+      if (rows.length === 0) throw new Problem('unavailable', 'Another upload was first.', { retryAfterSeconds: 1 });
+      stored = tail.since;
+      tail.stored();
+    };
+    try {
+      await this.#takeIn(tail, body, store);
+    } finally {
+      // Also of an upload that broke off.
+      await store();
+    }
+    return tail.since;
+  }
+
+  /** Waits for the database: meanwhile nothing more is read. */
+  async #takeIn(tail: StreamTail, body: Readable, store: () => Promise<void>): Promise<void> {
+    let bytes = 0;
+    let storedAtMs = -Infinity;
+    for await (const read of readUpload(this.shutdown, body)) {
+      bytes += read.length;
+      if (bytes > BODY_LIMITS.log) throw new Problem('payload-too-large', 'An upload may have 8 MiB.');
+      for (let at = 0; at < read.length; at += PIECE_BYTES) {
+        if (at > 0) await othersTurn();
+        tail.add(read.subarray(at, at + PIECE_BYTES));
+      }
+      if (performance.now() - storedAtMs < STORE_EVERY_MS) continue;
+      await store();
+      storedAtMs = performance.now();
+    }
+  }
+}
+
+const TARGET = `
+  SELECT a.phase = 'ended' AS "hasEnded", s.since, s.content, EXISTS (
+    SELECT 1 FROM orders newer
+    WHERE newer.instance_id = o.instance_id AND newer.number > o.number AND newer.kind = 'stream'
+      AND newer.spec ->> 'name' = o.spec ->> 'name'
+  ) AS "isReplaced"
+  FROM orders o
+  JOIN attempts a ON a.id = o.attempt_id
+  LEFT JOIN order_streams s ON s.instance_id = o.instance_id AND s.number = o.number
+  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'stream'`;
+
+// Of two uploads at once the second to store finds another state than it began with.
+const STORE = `
+  INSERT INTO order_streams AS s (instance_id, number, since, content, updated_at)
+  SELECT $1, $2, $4, $5, clock_timestamp()
+  ON CONFLICT (instance_id, number) DO UPDATE
+    SET since = excluded.since, content = excluded.content, updated_at = excluded.updated_at WHERE s.since = $3::text
+  RETURNING number`;

@@ -1,0 +1,43 @@
+import type { Readable } from 'node:stream';
+import { Problem } from '../http/problem.js';
+import type { Shutdown } from '../process/shutdown.js';
+
+/** Agents end an upload after half a minute, and give it up after a minute. */
+const MOST_MS = 120_000;
+
+/**
+ * An upload of an agent, as it comes in.
+ * @param mostMs of time for all of it
+ * @throws Problem shutting-down, malformed-request: it broke off, or took too long
+ */
+export async function* readUpload(shutdown: Shutdown, body: Readable, mostMs = MOST_MS): AsyncGenerator<Uint8Array> {
+  const { promise: end, reject } = Promise.withResolvers<never>();
+  end.catch(() => undefined);
+  const leave = shutdown.onBegin(() =>
+    reject(new Problem('shutting-down', 'Send it again.', { retryAfterSeconds: 1 })),
+  );
+  const late = new Problem('malformed-request', `An upload may take ${mostMs / 1000} s.`);
+  const timer = setTimeout(() => reject(late), mostMs);
+  // Destroyed, the connection would be gone before the answer.
+  const iterator = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array>;
+  try {
+    for (;;) {
+      const next = await Promise.race([end, iterator.next().catch(brokeOff)]);
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    leave();
+    clearTimeout(timer);
+    // What is not wanted is taken in all the same: the next request on this connection comes behind it.
+    void iterator.return?.().then(
+      () => body.resume(),
+      () => undefined,
+    );
+  }
+}
+
+/** Nobody is there to hear it; it must not look like trouble of ours. */
+function brokeOff(cause: unknown): never {
+  throw new Problem('malformed-request', 'The upload broke off.', { cause });
+}

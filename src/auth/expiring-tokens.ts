@@ -1,0 +1,34 @@
+import type { ExpiringRows } from '../database/expiring-rows.js';
+
+/** A bucket nobody took from for a day is full, as one without a row is. */
+const RATE_LIMITS_KEPT_DAYS = 1;
+
+const TOKENS = `
+  DELETE FROM tokens WHERE id IN (
+    SELECT id FROM tokens
+    WHERE LEAST(revoked_at, expires_at) < clock_timestamp() - make_interval(days => $2)
+    ORDER BY id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+const RATE_LIMITS = `
+  DELETE FROM rate_limits WHERE caller IN (
+    SELECT caller FROM rate_limits
+    WHERE updated_at < clock_timestamp() - make_interval(days => $2)
+    ORDER BY caller LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+export const EXPIRING_TOKENS: ExpiringRows = {
+  name: 'tokens',
+  sql: TOKENS,
+  values: ({ days }) => [days],
+};
+
+export const EXPIRING_RATE_LIMITS: ExpiringRows = {
+  name: 'rateLimits',
+  sql: RATE_LIMITS,
+  values: () => [RATE_LIMITS_KEPT_DAYS],
+};

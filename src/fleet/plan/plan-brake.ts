@@ -1,0 +1,228 @@
+import type { AwsErrorKind } from '../../aws/aws-error.js';
+import { type Offer, REFUSALS } from './plan-capacity.js';
+
+// Launches that come to nothing are paid for, or at least cost calls, and EC2 would go on taking them. What holds them up
+// is read from the rows of the launches themselves: a restart or another owner begins no new series, an older database
+// that was restored at most one.
+
+/** A settled launch of the last hour, and what became of it until now. */
+export type RecentLaunch = {
+  /** Of its last call. */
+  readonly at: Date;
+  readonly offer: Offer;
+  /** How EC2 refused it; null = it did not. */
+  readonly failure: AwsErrorKind | null;
+  readonly reason: string | null;
+  readonly message: string | null;
+  /** Instances it made; of them those that registered, and those that ended or were given up before they did. */
+  readonly rows: number;
+  readonly registered: number;
+  readonly lost: number;
+  /** EC2's code for why the last of them ended; null = it did not say, or it was us who gave it up. */
+  readonly stateReason: string | null;
+};
+
+export type BrakeInput = {
+  /** Newest first. */
+  readonly recent: readonly RecentLaunch[];
+  /** Attempts that wait, and spares to keep. */
+  readonly wanted: number;
+  /** So long after its launch an instance is expected to register. */
+  readonly bootSeconds: number;
+  readonly now: Date;
+};
+
+export type Brake = {
+  /** So many instances may be launched now. */
+  readonly most: number;
+  /** When there is none: the next may follow then; null = once what boots has registered or had its time. */
+  readonly until: Date | null;
+  /** What those who wait are told; null = nothing was lost or refused. */
+  readonly trouble: { readonly reason: string; readonly message: string } | null;
+  /** Launches in a row of that offer whose instances were lost: the one with the fewest is tried next. */
+  readonly lossesOf: (offer: Offer) => number;
+};
+
+/** A single loss is an accident, and replaced at once; from the second on there is a pause between launches. */
+const FIRST_PAUSE_SECONDS = 10;
+/** Several types may have quotas of their own; from this refusal in a row on there is a pause whatever is asked for. */
+const QUOTAS_AT_ONCE = 4;
+const QUOTA_PAUSE_SECONDS = 15;
+/** Longer would keep jobs down after EC2 has recovered; shorter would pay for more that comes to nothing. */
+export const LONGEST_PAUSE_SECONDS = 300;
+/** An instance that does not register within ten minutes never does, so no longer can one be in doubt. */
+export const CEILING_SECONDS = 600;
+/** So far back launches are looked at: a series at its longest pause has a dozen in an hour. */
+export const RECENT_SECONDS = 3_600;
+
+/** Whoever deploys and cancels in a loop, each time another shape, never waits so long. */
+const WAITED_SECONDS = 5;
+const KEPT_SHARE = 4;
+/** As the job planner numbers it. */
+const HEALING_PRIORITY = 0;
+
+/**
+ * Of the launches of a minute a quarter is kept for those who heal, or have waited for a while: one deployer could use up
+ * all of them, and everybody else waited for the next minute.
+ * @param first those of a shape who are first in line
+ * @returns how many of `most` are not theirs
+ */
+export function keptLaunches(
+  most: number,
+  first: readonly { readonly priority: number; readonly createdAt: Date }[],
+  now: Date,
+): number {
+  const isTheirs = first.some(
+    ({ priority, createdAt }) => priority === HEALING_PRIORITY || now >= after(createdAt, WAITED_SECONDS),
+  );
+  return isTheirs ? 0 : Math.floor(most / KEPT_SHARE);
+}
+
+/** How far launches of a shape are held up by what became of those before. */
+export function planBrake(input: BrakeInput): Brake {
+  const { recent, now } = input;
+  const lost = lossesInARow(recent);
+  const refused = refusalsInARow(recent, [...REFUSALS, 'account']);
+  const short = refusalsInARow(recent, ['quota']);
+  const held = later(holdOf(input, lost), later(pauseAfter(refused), pauseAfterQuotas(short)));
+  const isTried = isOneAtATime(lost) && isAnotherBooting(input, lost);
+  const until = !isTried && held !== null && now < held ? held : null;
+  return {
+    most: isTried || until !== null ? 0 : mostOf(input, lost),
+    until,
+    trouble: lost.length > 0 ? tellLosses(lost, until) : tellRefusals([...refused, ...short], until),
+    lossesOf: (offer) => lost.filter((launch) => isSameOffer(launch.offer, offer)).length,
+  };
+}
+
+/** For so many that waited in these ten minutes, as many may have been launched in them without having registered. */
+export function ceilingOf(wanted: number): number {
+  return 2 * wanted + 2;
+}
+
+/** Back to a launch of which an instance registered; those of which none has ended yet say nothing. */
+function lossesInARow(recent: readonly RecentLaunch[]): readonly RecentLaunch[] {
+  const good = recent.findIndex(({ registered }) => registered > 0);
+  return recent.slice(0, good === -1 ? undefined : good).filter((launch) => launch.lost > 0);
+}
+
+/** Back to a launch that EC2 took. */
+function refusalsInARow(recent: readonly RecentLaunch[], kinds: readonly AwsErrorKind[]): readonly RecentLaunch[] {
+  const taken = recent.findIndex(({ rows }) => rows > 0);
+  return recent
+    .slice(0, taken === -1 ? undefined : taken)
+    .filter(({ failure }) => failure !== null && kinds.includes(failure));
+}
+
+/** A whole launch was lost, or the second in a row: one shows whether the next would be. */
+function isOneAtATime([last, ...others]: readonly RecentLaunch[]): boolean {
+  return last !== undefined && (others.length > 0 || last.lost === last.rows);
+}
+
+function isAnotherBooting({ recent, bootSeconds, now }: BrakeInput, lost: readonly RecentLaunch[]): boolean {
+  const later = recent.slice(
+    0,
+    recent.findIndex((launch) => launch === lost[0]),
+  );
+  return later.some((one) => one.rows > one.registered + one.lost && now < after(one.at, bootSeconds));
+}
+
+function holdOf(input: BrakeInput, lost: readonly RecentLaunch[]): Date | null {
+  const { recent, now } = input;
+  const newest = recent.find(({ rows }) => rows > 0);
+  if (!newest) return null;
+  const left = leftOf(input);
+  // While nothing registers the last one the ceiling allows is kept for the longest pause: so there is always a next try.
+  const needed = lost.length >= 2 ? 2 : 1;
+  if (left >= needed) return pauseAfter(lost);
+  const free = earlier(whenFree(recent, needed - left, now), after(newest.at, LONGEST_PAUSE_SECONDS));
+  return later(free, pauseAfter(lost));
+}
+
+/** Whoever was served in these ten minutes waited in them, too: so those who wait with them follow at once. */
+function leftOf({ recent, wanted, now }: BrakeInput): number {
+  const latest = recent.filter(({ at }) => now < after(at, CEILING_SECONDS));
+  const registered = latest.reduce((sum, launch) => sum + launch.registered, 0);
+  const launched = latest.reduce((sum, launch) => sum + launch.rows, 0);
+  return ceilingOf(wanted + registered) - (launched - registered);
+}
+
+/** When so many of the unregistered have been launched longer ago than the ceiling looks back. */
+function whenFree(recent: readonly RecentLaunch[], count: number, now: Date): Date {
+  const oldestFirst = recent.filter(({ at }) => now < after(at, CEILING_SECONDS)).toReversed();
+  let left = count;
+  for (const { at, rows, registered } of oldestFirst) {
+    left -= rows - registered;
+    if (left <= 0) return after(at, CEILING_SECONDS);
+  }
+  return after(now, CEILING_SECONDS);
+}
+
+/** From launch to launch, not from loss to loss: what took long to be lost has been a pause already. */
+function pauseAfter(inARow: readonly RecentLaunch[]): Date | null {
+  const [last] = inARow;
+  if (!last || inARow.length < 2) return null;
+  const seconds = FIRST_PAUSE_SECONDS * 2 ** Math.min(inARow.length - 2, 10);
+  return after(last.at, Math.min(seconds, LONGEST_PAUSE_SECONDS));
+}
+
+function pauseAfterQuotas(short: readonly RecentLaunch[]): Date | null {
+  const [last] = short;
+  return last && short.length >= QUOTAS_AT_ONCE ? after(last.at, QUOTA_PAUSE_SECONDS) : null;
+}
+
+function mostOf(input: BrakeInput, lost: readonly RecentLaunch[]): number {
+  return isOneAtATime(lost) ? 1 : Math.max(1, leftOf(input));
+}
+
+function tellLosses(lost: readonly RecentLaunch[], until: Date | null): Brake['trouble'] {
+  const count = lost.reduce((sum, launch) => sum + launch.lost, 0);
+  const these = count === 1 ? 'an instance' : `${count} instances`;
+  const stateReason = lost[0]?.stateReason ?? null;
+  if (stateReason === null) {
+    const message = `${these} did not register in time; can they reach PUBLIC_URL? ${next(until)}`;
+    return { reason: 'instances-do-not-register', message };
+  }
+  const hint = HINTS[stateReason];
+  const why = `${count === 1 ? '' : 'the last one '}with ${stateReason}${hint === undefined ? '' : ` (${hint})`}`;
+  const message = `EC2 ended ${these} before ${count === 1 ? 'it' : 'they'} registered, ${why}; ${next(until)}`;
+  return { reason: 'instances-end-at-launch', message };
+}
+
+/** What an operator looks at first. */
+const HINTS: Readonly<Record<string, string>> = {
+  'Client.InternalError': 'often a KMS key of the disk or the AMI that may not be used',
+  'Client.InvalidSnapshot.NotFound': 'the AMI’s snapshot is gone',
+  'Client.VolumeLimitExceeded': 'the account’s quota of EBS storage',
+  'Client.UserInitiatedShutdown': 'somebody terminated it',
+  'Client.InstanceInitiatedShutdown': 'it shut itself down',
+  'Server.InsufficientInstanceCapacity': 'EC2 had no capacity after all',
+  'Server.SpotInstanceTermination': 'EC2 took the spot instance back',
+};
+
+function tellRefusals(refused: readonly RecentLaunch[], until: Date | null): Brake['trouble'] {
+  const [last] = refused;
+  if (!last || until === null) return null;
+  return { reason: last.reason ?? 'request-refused', message: `${last.message ?? 'EC2 refused'}; ${next(until)}` };
+}
+
+function next(until: Date | null): string {
+  return until === null ? 'another one is on its way' : `the next try is at ${until.toISOString()}`;
+}
+
+function isSameOffer(a: Offer, b: Offer): boolean {
+  return a.type === b.type && a.subnetId === b.subnetId && a.market === b.market;
+}
+
+function after(at: Date, seconds: number): Date {
+  return new Date(at.getTime() + seconds * 1000);
+}
+
+function earlier(a: Date, b: Date): Date {
+  return a < b ? a : b;
+}
+
+function later(a: Date | null, b: Date | null): Date | null {
+  if (!a || !b) return a ?? b;
+  return a > b ? a : b;
+}

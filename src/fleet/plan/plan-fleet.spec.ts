@@ -1,0 +1,484 @@
+import { describe, expect, it } from '@jest/globals';
+import type { LaunchView } from './plan-capacity.js';
+import { type FleetInput, type FleetPlan, planFleet, type Supply, type WaitingAttempt } from './plan-fleet.js';
+
+const NOW = new Date('2026-03-01T12:00:00.000Z');
+const ago = (seconds: number) => new Date(NOW.getTime() - seconds * 1000);
+const hence = (seconds: number) => ago(-seconds);
+
+const attempt = (id: string, overrides: Partial<WaitingAttempt> = {}): WaitingAttempt => ({
+  id,
+  jobId: `job-of-${id}`,
+  priority: 2,
+  createdAt: ago(10),
+  ...overrides,
+});
+const waiting = (...first: WaitingAttempt[]) => ({ count: first.length, doomed: 0, newestAt: ago(10), first });
+const many = (count: number) => ({ count, doomed: 0, newestAt: ago(10), first: [attempt('a')] });
+const instance = (id: string, overrides: Partial<Supply> = {}): Supply => ({
+  id,
+  state: 'running',
+  launchedAt: ago(30),
+  registeredAt: null,
+  lastSeenAt: null,
+  attempt: 'none',
+  ...overrides,
+});
+const registered = (id: string, overrides: Partial<Supply> = {}): Supply =>
+  instance(id, { registeredAt: ago(5), lastSeenAt: ago(3), ...overrides });
+const launch = (overrides: Partial<LaunchView> = {}): LaunchView => ({
+  id: 'launch-1',
+  status: 'planned',
+  count: 1,
+  rows: 0,
+  offer: { type: 't3.small', subnetId: 'subnet-a', market: 'on-demand' },
+  tries: 0,
+  failure: null,
+  reason: null,
+  message: null,
+  ...overrides,
+});
+const settledBefore = { lastLaunch: { id: 'launch-1', at: ago(20).toISOString(), isSettled: false } };
+
+const fleet = (overrides: Partial<FleetInput> = {}): FleetInput => ({
+  spec: { types: ['t3.small', 't3.medium'], market: 'on-demand' },
+  subnetIds: ['subnet-a', 'subnet-b'],
+  obstacle: null,
+  demand: { count: 0, doomed: 0, newestAt: null, first: [] },
+  supply: [],
+  launches: [],
+  recent: [],
+  warm: 0,
+  capacity: {},
+  verdict: null,
+  room: Infinity,
+  burst: 1000,
+  launchesSpentUntil: null,
+  listeningSince: ago(3600),
+  nextLaunchId: 'next-launch',
+  now: NOW,
+  ...overrides,
+});
+
+const assigned = ({ assignments }: FleetPlan) =>
+  assignments.map(({ attemptId, instanceId }) => [attemptId, instanceId]);
+const retired = ({ retirements }: FleetPlan) => retirements.map(({ instanceId, reason }) => [instanceId, reason]);
+
+describe('planFleet: nothing to do', () => {
+  it('plans nothing for nobody, and never looks again by itself', () => {
+    expect(planFleet(fleet())).toEqual({
+      assignments: [],
+      launch: null,
+      retirements: [],
+      quarantines: [],
+      verdict: null,
+      isVerdictNews: false,
+      capacity: {},
+      recheckAt: null,
+    });
+  });
+});
+
+describe('planFleet: late binding', () => {
+  it('gives the first registered instance to the first in line', () => {
+    const plan = planFleet(
+      fleet({
+        demand: waiting(attempt('late', { createdAt: ago(1) }), attempt('early', { createdAt: ago(60) })),
+        supply: [registered('i-2', { registeredAt: ago(4) }), registered('i-1', { registeredAt: ago(9) })],
+      }),
+    );
+    expect(assigned(plan)).toEqual([
+      ['early', 'i-1'],
+      ['late', 'i-2'],
+    ]);
+    expect(plan.launch).toBeNull();
+  });
+
+  it('serves healing before rollbacks, those before new deployments, and schedules last', () => {
+    const plan = planFleet(
+      fleet({
+        demand: waiting(
+          attempt('schedule', { priority: 3, createdAt: ago(90) }),
+          attempt('api', { priority: 2, createdAt: ago(60) }),
+          attempt('rollback', { priority: 1, createdAt: ago(30) }),
+          attempt('healing', { priority: 0, createdAt: ago(1) }),
+        ),
+        supply: ['i-1', 'i-2', 'i-3', 'i-4'].map((id) => registered(id)),
+      }),
+    );
+    expect(assigned(plan).map(([id]) => id)).toEqual(['healing', 'rollback', 'api', 'schedule']);
+  });
+
+  it.each<[string, string, Partial<WaitingAttempt>]>([
+    ['a heal before deployments of the last ten minutes', 'late', { priority: 0, createdAt: ago(1) }],
+    ['a schedule that waited five minutes before a new deployment', 'early', { priority: 2, createdAt: ago(1) }],
+    ['a schedule that waited a quarter of an hour before a new heal', 'early', { priority: 0, createdAt: ago(1) }],
+  ])('serves %s', (_, first, late) => {
+    const early =
+      first === 'late' ? { createdAt: ago(599) } : { priority: 3, createdAt: ago(late.priority === 0 ? 902 : 302) };
+    const demand = waiting(attempt('late', late), attempt('early', early));
+    expect(assigned(planFleet(fleet({ demand, supply: [registered('i-1')] })))).toEqual([[first, 'i-1']]);
+  });
+
+  it.each<[string, Partial<Supply>]>([
+    ['has not registered', { registeredAt: null, lastSeenAt: null }],
+    ['has not been seen lately', { lastSeenAt: ago(60) }],
+    ['is shutting down', { state: 'shutting-down' }],
+    ['was stopped', { state: 'stopped' }],
+    ['has had an attempt', { attempt: 'ended' }],
+  ])('never gives out an instance that %s', (_, overrides) => {
+    const plan = planFleet(fleet({ demand: waiting(attempt('a')), supply: [registered('i-1', overrides)] }));
+    expect(plan.assignments).toEqual([]);
+  });
+
+  it('uses an instance that registered before EC2 called it running', () => {
+    const plan = planFleet(fleet({ demand: waiting(attempt('a')), supply: [registered('i-1', { state: 'pending' })] }));
+    expect(assigned(plan)).toEqual([['a', 'i-1']]);
+  });
+});
+
+describe('planFleet: adoption', () => {
+  const adoption = { attemptId: 'a', jobId: 'job-of-a', instanceId: 'i-lost' };
+
+  it('gives an attempt the instance its deployment adopts, and no spare', () => {
+    const plan = planFleet(fleet({ adoptions: [adoption], supply: [registered('i-1')] }));
+    expect(plan.assignments).toEqual([{ ...adoption, reason: 'adopted' }]);
+    expect(plan.launch).toBeNull();
+  });
+
+  it.each(['running', 'stopped'] as const)(
+    'gives a %s instance back to quarantine when it failed, and never out',
+    (state) => {
+      const supply = [registered('i-lost', { attempt: 'adoption-failed', state })];
+      const plan = planFleet(fleet({ demand: waiting(attempt('b')), supply }));
+      expect(plan).toMatchObject({ assignments: [], retirements: [], quarantines: ['i-lost'], launch: { count: 1 } });
+    },
+  );
+});
+
+describe('planFleet: launches', () => {
+  it('launches for those waiting at once, and remembers it', () => {
+    const plan = planFleet(fleet({ demand: many(3) }));
+    expect(plan.launch).toEqual({
+      id: 'next-launch',
+      count: 3,
+      offer: { type: 't3.small', subnetId: 'subnet-a', market: 'on-demand' },
+      reason: 'attempts-waiting',
+    });
+    expect(plan.capacity).toEqual({
+      lastLaunch: { id: 'next-launch', at: NOW.toISOString(), isSettled: false },
+      lastSubnetId: 'subnet-a',
+    });
+  });
+
+  it.each<[string, Partial<FleetInput>, number | null]>([
+    ['counts what boots', { supply: [instance('i-1'), instance('i-2')] }, 3],
+    ['counts spares on hand', { supply: [registered('i-1', { lastSeenAt: ago(60) })], listeningSince: ago(5) }, 4],
+    ['does not count what boots too slowly', { supply: [instance('i-1', { launchedAt: ago(91) })] }, 5],
+    [
+      'counts a second slow wave: a third would not fare better',
+      { supply: Array.from({ length: 8 }, (_, n) => instance(`i-${n}`, { launchedAt: ago(100) })) },
+      2,
+    ],
+    ['takes at most 200 a call', { demand: many(1000) }, 200],
+    ['takes no more than EC2’s own quota has left', { burst: 2 }, 2],
+    ['takes one even when the quota has nothing left: it will wait', { burst: 0 }, 1],
+    ['takes no more than MAX_INSTANCES leaves', { room: 4 }, 4],
+    ['takes half after a quota error', { capacity: { countLimit: 2 } }, 2],
+    ['adds the spares that are wanted', { warm: 2 }, 7],
+    ['launches nothing while a launch is planned', { launches: [launch()] }, null],
+    ['launches nothing while an outcome is unknown', { launches: [launch({ status: 'unknown' })] }, null],
+    ['launches nothing without an image', { obstacle: { reason: 'x', message: '', isFinal: false } }, null],
+    [
+      'launches at most once a second',
+      { capacity: { lastLaunch: { id: 'l', at: ago(0.4).toISOString(), isSettled: true } } },
+      null,
+    ],
+    [
+      'launches again after a second',
+      { capacity: { lastLaunch: { id: 'l', at: ago(1).toISOString(), isSettled: true } } },
+      5,
+    ],
+    ['launches nothing when there is no room', { room: 0 }, null],
+  ])('%s', (_, overrides, count) => {
+    expect(planFleet(fleet({ demand: many(5), ...overrides })).launch?.count ?? null).toBe(count);
+  });
+
+  it('launches spares nobody waits for', () => {
+    expect(planFleet(fleet({ warm: 2 })).launch).toMatchObject({ count: 2, reason: 'spares-wanted' });
+  });
+
+  it('looks again when the second is over', () => {
+    const capacity = { lastLaunch: { id: 'l', at: ago(0.4).toISOString(), isSettled: true } };
+    expect(planFleet(fleet({ demand: many(1), capacity })).recheckAt).toEqual(hence(0.6));
+  });
+
+  it('looks again when what boots stops counting', () => {
+    const plan = planFleet(fleet({ demand: many(1), supply: [instance('i-1', { launchedAt: ago(85) })] }));
+    expect(plan.launch).toBeNull();
+    expect(plan.recheckAt).toEqual(hence(5));
+  });
+});
+
+describe('planFleet: offers', () => {
+  const failed = (overrides: object) => ({
+    type: null,
+    subnetId: null,
+    reason: 'r',
+    message: 'm',
+    until: hence(60).toISOString(),
+    ...overrides,
+  });
+
+  it.each<[string, FleetInput['capacity'], [string, string] | null]>([
+    ['takes the next subnet', { lastSubnetId: 'subnet-a' }, ['t3.small', 'subnet-b']],
+    ['begins again after the last subnet', { lastSubnetId: 'subnet-b' }, ['t3.small', 'subnet-a']],
+    [
+      'passes by a failed offer',
+      { failedOffers: [failed({ type: 't3.small', subnetId: 'subnet-a' })] },
+      ['t3.small', 'subnet-b'],
+    ],
+    ['passes by a full subnet', { failedOffers: [failed({ subnetId: 'subnet-a' })] }, ['t3.small', 'subnet-b']],
+    [
+      'takes the next type when a quota is used up',
+      { failedOffers: [failed({ type: 't3.small' })] },
+      ['t3.medium', 'subnet-a'],
+    ],
+    ['has none when all failed', { failedOffers: [failed({})] }, null],
+    ['forgets after a while', { failedOffers: [failed({ until: ago(1).toISOString() })] }, ['t3.small', 'subnet-a']],
+  ])('%s', (_, capacity, offer) => {
+    const plan = planFleet(fleet({ demand: many(1), capacity }));
+    expect(plan.launch && [plan.launch.offer.type, plan.launch.offer.subnetId]).toEqual(offer);
+  });
+
+  describe('with another market to fall back to', () => {
+    const spec = { types: ['t3.small', 't3.medium'], market: 'spot', fallbackMarket: 'on-demand' } as const;
+    const spotFailed = (type: string | null, subnetId: string | null) => failed({ type, subnetId, market: 'spot' });
+
+    it.each<[string, FleetInput['capacity'], [string, string, string] | null]>([
+      ['asks the first market first', {}, ['spot', 't3.small', 'subnet-a']],
+      [
+        'tries all its subnets and types before',
+        { failedOffers: [spotFailed('t3.small', null), spotFailed('t3.medium', 'subnet-a')] },
+        ['spot', 't3.medium', 'subnet-b'],
+      ],
+      [
+        'falls back when there is none of it',
+        { failedOffers: [spotFailed(null, null)] },
+        ['on-demand', 't3.small', 'subnet-a'],
+      ],
+      [
+        'does not hold a full subnet against one market only',
+        { failedOffers: [spotFailed(null, null), failed({ subnetId: 'subnet-a', market: null })] },
+        ['on-demand', 't3.small', 'subnet-b'],
+      ],
+      [
+        'has none when both have failed',
+        { failedOffers: [spotFailed(null, null), failed({ market: 'on-demand' })] },
+        null,
+      ],
+    ])('%s', (_, capacity, offer) => {
+      const { launch: planned } = planFleet(fleet({ spec, demand: many(1), capacity }));
+      expect(planned && [planned.offer.market, planned.offer.type, planned.offer.subnetId]).toEqual(offer);
+    });
+
+    it.each(['planned', 'unknown'] as const)('waits while the outcome of a launch is %s', (status) => {
+      const open = launch({ status, offer: { type: 't3.small', subnetId: 'subnet-a', market: 'spot' }, tries: 1 });
+      const capacity = { failedOffers: [spotFailed(null, null)] };
+      expect(planFleet(fleet({ spec, demand: many(2), launches: [open], capacity })).launch).toBeNull();
+    });
+
+    it('remembers the market that failed', () => {
+      const offer = { type: 't3.small', subnetId: 'subnet-a', market: 'spot' } as const;
+      const settled = launch({ status: 'failed', failure: 'quota', offer });
+      const plan = planFleet(fleet({ spec, demand: many(1), launches: [settled], capacity: settledBefore }));
+      expect(plan.capacity.failedOffers).toMatchObject([{ type: 't3.small', subnetId: null, market: 'spot' }]);
+    });
+  });
+
+  it('tells those waiting why there is none, and looks again when one may be asked for', () => {
+    const plan = planFleet(fleet({ demand: many(1), capacity: { failedOffers: [failed({})] } }));
+    expect(plan.verdict).toEqual({
+      reason: 'r',
+      message: `m; asked again at ${hence(60).toISOString()}`,
+      isFinal: false,
+      at: NOW,
+    });
+    expect(plan.isVerdictNews).toBe(true);
+    expect(plan.recheckAt).toEqual(hence(10));
+  });
+
+  it('says it once, and again to those who came later', () => {
+    const capacity = { failedOffers: [failed({})] };
+    const { verdict } = planFleet(fleet({ demand: many(1), capacity }));
+    const told = verdict && { ...verdict, at: ago(5) };
+    expect(planFleet(fleet({ demand: many(1), capacity, verdict: told })).isVerdictNews).toBe(false);
+    const newcomer = { ...many(2), newestAt: ago(1) };
+    const later = planFleet(fleet({ demand: newcomer, capacity, verdict: told }));
+    expect(later).toMatchObject({ isVerdictNews: true, verdict: { at: NOW } });
+  });
+
+  it('takes it back when nothing stands in the way any more', () => {
+    const verdict = { reason: 'r', message: 'm', isFinal: false, at: ago(5) };
+    expect(planFleet(fleet({ demand: many(1), verdict }))).toMatchObject({ verdict: null, isVerdictNews: true });
+  });
+});
+
+describe('planFleet: what a settled launch teaches', () => {
+  const after = (overrides: Partial<LaunchView>, rest: Partial<FleetInput> = {}) =>
+    planFleet(
+      fleet({
+        demand: many(8),
+        launches: [launch({ status: 'failed', ...overrides })],
+        capacity: settledBefore,
+        ...rest,
+      }),
+    );
+
+  it('remembers an offer without capacity for three minutes', () => {
+    const plan = after({ failure: 'capacity', reason: 'insufficient-capacity', message: 'none here' });
+    expect(plan.capacity.failedOffers).toEqual([
+      {
+        type: 't3.small',
+        subnetId: 'subnet-a',
+        market: 'on-demand',
+        reason: 'insufficient-capacity',
+        message: 'none here',
+        until: hence(180).toISOString(),
+      },
+    ]);
+    expect(plan.launch?.offer.subnetId).toBe('subnet-b');
+    expect(plan.verdict).toBeNull();
+  });
+
+  it.each(['quota', 'address'] as const)('asks for half as many after a %s error', (failure) => {
+    const plan = after({ failure, count: 8 });
+    expect(plan.launch?.count).toBe(4);
+    expect(plan.capacity.failedOffers).toBeUndefined();
+  });
+
+  it('takes a quota error on one instance for the type’s, a full subnet for the subnet’s', () => {
+    expect(after({ failure: 'quota' }).launch?.offer).toMatchObject({ type: 't3.medium' });
+    expect(after({ failure: 'address' }).launch?.offer).toMatchObject({ type: 't3.small', subnetId: 'subnet-b' });
+  });
+
+  it('asks for twice as many after each success', () => {
+    const capacity = { ...settledBefore, countLimit: 2 };
+    expect(after({ status: 'done', count: 2, rows: 2 }, { capacity }).launch?.count).toBe(4);
+  });
+
+  it('goes elsewhere when EC2 gave fewer than asked for', () => {
+    const plan = after({ status: 'done', count: 5, rows: 2 });
+    expect(plan.launch?.offer.subnetId).toBe('subnet-b');
+  });
+
+  it.each(['permission', 'invalid'] as const)('gives up for good after a %s error', (failure) => {
+    const reason = 'credentials-refused';
+    const plan = after({ failure, reason, message: 'no' });
+    expect(plan.launch).toBeNull();
+    expect(plan.verdict).toEqual({ reason, message: 'no', isFinal: true, at: NOW });
+    expect(plan.isVerdictNews).toBe(true);
+  });
+
+  it('keeps a final verdict while those it covers are there, and tries again for others', () => {
+    const verdict = { reason: 'nope', message: 'no', isFinal: true, at: ago(5) };
+    const alone = planFleet(fleet({ verdict, demand: { count: 0, doomed: 2, newestAt: null, first: [] } }));
+    expect(alone).toMatchObject({ launch: null, verdict, isVerdictNews: false });
+    const newcomer = planFleet(fleet({ verdict, demand: { ...many(1), doomed: 2 } }));
+    expect(newcomer.launch?.count).toBe(1);
+    expect(planFleet(fleet({ verdict }))).toMatchObject({ verdict: null, isVerdictNews: true });
+  });
+
+  it('learns from a launch once', () => {
+    const { capacity } = after({ failure: 'quota', count: 8 });
+    const again = planFleet(
+      fleet({
+        demand: many(8),
+        launches: [launch({ status: 'failed', failure: 'quota', count: 8 })],
+        capacity: { ...capacity, lastLaunch: { id: 'launch-1', at: ago(20).toISOString(), isSettled: true } },
+      }),
+    );
+    expect(again.launch?.count).toBe(4);
+  });
+
+  it.each(['token-mismatch', 'token-spent'] as const)('asks again as before after %s', (failure) => {
+    expect(after({ failure, reason: failure })).toMatchObject({ launch: { count: 8 }, verdict: null });
+  });
+});
+
+describe('planFleet: what those waiting are told', () => {
+  it.each<[string, Partial<FleetInput>, string | null]>([
+    [
+      'nothing at the first tries',
+      { launches: [launch({ status: 'unknown', tries: 2, reason: 'ec2-unavailable' })] },
+      null,
+    ],
+    [
+      'that EC2 does not answer',
+      { launches: [launch({ status: 'unknown', tries: 3, reason: 'ec2-unavailable' })] },
+      'ec2-unavailable',
+    ],
+    ['that the fleet is full', { room: 0 }, 'instance-limit-reached'],
+    [
+      'what keeps the launch from being written',
+      { obstacle: { reason: 'image-not-found', message: '', isFinal: true } },
+      'image-not-found',
+    ],
+    [
+      'that instances do not find the way back',
+      { supply: ['1', '2'].map((id) => instance(id, { launchedAt: ago(100) })) },
+      'instances-do-not-register',
+    ],
+  ])('%s', (_, overrides, reason) => {
+    expect(planFleet(fleet({ demand: many(1), ...overrides })).verdict?.reason ?? null).toBe(reason);
+  });
+});
+
+describe('planFleet: retirements', () => {
+  it.each<[string, Supply[], Partial<FleetInput>, [string, string][]]>([
+    ['the attempt ended', [registered('i-1', { attempt: 'ended' })], {}, [['i-1', 'attempt-ended']]],
+    ['it was stopped', [registered('i-1', { state: 'stopped' })], {}, [['i-1', 'stopped-outside']]],
+    ['it is being stopped', [instance('i-1', { state: 'stopping' })], {}, [['i-1', 'stopped-outside']]],
+    ['it never registered', [instance('i-1', { launchedAt: ago(600) })], {}, [['i-1', 'never-registered']]],
+    ['not yet: it may still register', [instance('i-1', { launchedAt: ago(599) })], {}, []],
+    ['nobody needs it', [registered('i-1', { registeredAt: ago(15) })], {}, [['i-1', 'idle-surplus']]],
+    ['not yet: somebody may come', [registered('i-1', { registeredAt: ago(14) })], {}, []],
+    ['not: it is a wanted spare', [registered('i-1', { registeredAt: ago(60) })], { warm: 1 }, []],
+    [
+      'a spare has been silent',
+      [registered('i-1', { registeredAt: ago(900), lastSeenAt: ago(600) })],
+      { warm: 1 },
+      [['i-1', 'idle-silent']],
+    ],
+    [
+      'not: it is we who were away',
+      [registered('i-1', { registeredAt: ago(900), lastSeenAt: ago(600) })],
+      { warm: 1, listeningSince: ago(5) },
+      [],
+    ],
+    ['not again: it is ending', [registered('i-1', { state: 'shutting-down' })], {}, []],
+  ])('retires when %s', (_, supply, overrides, expected) => {
+    expect(retired(planFleet(fleet({ supply, ...overrides })))).toEqual(expected);
+  });
+
+  it('retires only the surplus, and never what it just assigned', () => {
+    const supply = ['i-1', 'i-2', 'i-3'].map((id, n) => registered(id, { registeredAt: ago(60 - n) }));
+    const plan = planFleet(fleet({ supply, demand: waiting(attempt('a')), warm: 1 }));
+    expect(assigned(plan)).toEqual([['a', 'i-1']]);
+    expect(plan.retirements).toHaveLength(1);
+    expect(plan.retirements[0]?.instanceId).not.toBe('i-1');
+  });
+
+  it('retires with the surplus all that nobody counts on, so that the next pass has nothing more to retire', () => {
+    const silent = registered('i-1', { registeredAt: ago(120), lastSeenAt: ago(60) });
+    const supply = [silent, ...['i-2', 'i-3'].map((id) => registered(id, { registeredAt: ago(60) }))];
+    const plan = planFleet(fleet({ supply, warm: 1 }));
+    expect(retired(plan).map(([id]) => id)).toEqual(['i-1', 'i-2']);
+    const left = supply.filter(({ id }) => id === 'i-3');
+    expect(planFleet(fleet({ supply: left, warm: 1 })).retirements).toEqual([]);
+  });
+
+  it('looks again when a spare is ripe', () => {
+    expect(planFleet(fleet({ supply: [registered('i-1', { registeredAt: ago(5) })] })).recheckAt).toEqual(hence(10));
+  });
+});

@@ -1,0 +1,74 @@
+import { describe, expect, it } from '@jest/globals';
+import { z } from 'zod';
+import { definitionFields, JobDefinition } from '../jobs/job-definition.js';
+import { mergePatch, mergePatchOf } from './merge-patch.js';
+
+describe('mergePatch', () => {
+  // The test cases of RFC 7396, appendix A.
+  it.each([
+    [{ a: 'b' }, { a: 'c' }, { a: 'c' }],
+    [{ a: 'b' }, { b: 'c' }, { a: 'b', b: 'c' }],
+    [{ a: 'b' }, { a: null }, {}],
+    [{ a: 'b', b: 'c' }, { a: null }, { b: 'c' }],
+    [{ a: ['b'] }, { a: 'c' }, { a: 'c' }],
+    [{ a: 'c' }, { a: ['b'] }, { a: ['b'] }],
+    [{ a: { b: 'c' } }, { a: { b: 'd', c: null } }, { a: { b: 'd' } }],
+    [{ a: [{ b: 'c' }] }, { a: [1] }, { a: [1] }],
+    [
+      ['a', 'b'],
+      ['c', 'd'],
+      ['c', 'd'],
+    ],
+    [{ a: 'b' }, ['c'], ['c']],
+    [{ a: 'foo' }, null, null],
+    [{ a: 'foo' }, 'bar', 'bar'],
+    [{ e: null }, { a: 1 }, { e: null, a: 1 }],
+    [[1, 2], { a: 'b', c: null }, { a: 'b' }],
+    [{}, { a: { bb: { ccc: null } } }, { a: { bb: {} } }],
+  ])('%j with %j is %j', (target, patch, expected) => {
+    expect(mergePatch(target, patch)).toEqual(expected);
+  });
+
+  it('leaves what it was given alone', () => {
+    const target = Object.freeze({ a: Object.freeze({ b: 1 }) });
+    expect(mergePatch(target, { a: { c: 2 } })).toEqual({ a: { b: 1, c: 2 } });
+    expect(target).toEqual({ a: { b: 1 } });
+  });
+
+  it('takes __proto__ for a name like any other', () => {
+    const merged = mergePatch({}, JSON.parse('{"__proto__": {"polluted": 1}}')) as object;
+    expect(Object.keys(merged)).toEqual(['__proto__']);
+    expect(Object.getPrototypeOf(merged)).toBe(Object.prototype);
+  });
+});
+
+describe('the schema of a patch', () => {
+  const Patch = mergePatchOf(z.object(definitionFields));
+
+  it.each([
+    [{}],
+    [{ memoryMiB: null }],
+    [{ env: { A: null, B: 'b' } }],
+    [{ health: { retries: 5 } }],
+    [{ instance: { types: ['t3.micro'] }, rollout: { drainSeconds: 0 } }],
+    [{ onCapacity: 'fail' }],
+  ])('accepts %j and adds nothing to it', (patch) => {
+    expect(Patch.parse(patch)).toEqual(patch);
+  });
+
+  it.each([
+    [{ nonsense: null }, []],
+    [{ instance: { size: null } }, ['instance']],
+    [{ env: { A: 1 } }, ['env', 'A']],
+    [{ rollout: { drainSeconds: -1 } }, ['rollout', 'drainSeconds']],
+    [{ ports: [{ container: 80 }] }, ['ports', 0, 'host']],
+  ])('refuses %j', (patch, path) => {
+    expect(Patch.safeParse(patch).error?.issues[0]?.path).toEqual(path);
+  });
+
+  it('gives a removed field its default again', () => {
+    const stored = JobDefinition.parse({ env: { A: 'a' }, rollout: { drainSeconds: 1 } });
+    const patched = JobDefinition.parse(mergePatch(stored, Patch.parse({ env: null, rollout: null })));
+    expect(patched).toEqual(JobDefinition.parse({}));
+  });
+});

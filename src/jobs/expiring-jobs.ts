@@ -1,0 +1,36 @@
+import type { ExpiringRows } from '../database/expiring-rows.js';
+
+const JOBS = `
+  DELETE FROM jobs WHERE id IN (
+    SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2)
+      -- Its rows are all that tells of objects with what it printed: those go first.
+      AND NOT EXISTS (SELECT 1 FROM job_logs l WHERE l.job_id = jobs.id)
+    ORDER BY id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+// A reference to a version is only ever copied from another one, under the lock of its job's row: what nothing refers to
+// now nothing will refer to.
+const SECRETS = `
+  DELETE FROM job_secrets WHERE (job_id, version) IN (
+    SELECT s.job_id, s.version FROM job_secrets s JOIN jobs j ON j.id = s.job_id
+    WHERE j.deleted_at IS NOT NULL OR (
+      s.version IS DISTINCT FROM j.secrets_version
+      AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.job_id = s.job_id AND d.secrets_version = s.version)
+    )
+    LIMIT $1
+  )
+  RETURNING 1`;
+
+export const EXPIRING_JOBS: ExpiringRows = {
+  name: 'jobs',
+  sql: JOBS,
+  values: ({ days }) => [days],
+};
+
+export const EXPIRING_SECRETS: ExpiringRows = {
+  name: 'secrets',
+  sql: SECRETS,
+  values: () => [],
+};

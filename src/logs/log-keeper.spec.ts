@@ -1,0 +1,67 @@
+import { afterEach, expect, it } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import type { Database } from '../database/database.js';
+import { Heartbeats } from '../process/heartbeats.js';
+import { LogKeeper } from './log-keeper.service.js';
+import { type DroppedLogs, LogRetention } from './log-retention.js';
+import { type Sealed, Sealer } from './sealer.js';
+
+afterEach(() => {
+  Logger.overrideLogger(true);
+});
+
+it('tells once that lines cannot be sealed, and once that they are again; the health page tells it meanwhile', async () => {
+  const told: string[] = [];
+  const note = ({ message }: { message: string }): void => void told.push(message);
+  Logger.overrideLogger({ log: note, error: note, warn: note });
+  const refused: Sealed = { sealed: 0, failed: 1, error: new Error('AccessDenied'), pauseMs: 0 };
+  const sealed: Sealed = { sealed: 1, failed: 0, pauseMs: 0 };
+  const heartbeats = new Heartbeats();
+  const sealer = new ScriptedSealer(
+    [refused, refused, { ...refused, error: new Error('SlowDown') }, sealed],
+    heartbeats,
+  );
+  const keeper = new LogKeeper({ role: 'all' } as Config, sealer, new IdleRetention(), heartbeats);
+  keeper.onApplicationBootstrap();
+  await sealer.isDone.promise;
+  await keeper.onApplicationShutdown();
+
+  expect(told).toEqual(['logs could not be sealed', 'logs are sealed again']);
+  const trouble = (error: string) => ({ 'log-store': `log lines stay in the database: Error: ${error}` });
+  expect(sealer.troubles).toEqual([{}, trouble('AccessDenied'), trouble('AccessDenied'), trouble('SlowDown'), {}]);
+});
+
+/** Nothing is asked of Postgres. */
+const DATABASE = undefined as unknown as Database;
+
+class ScriptedSealer extends Sealer {
+  readonly isDone = Promise.withResolvers<undefined>();
+  /** As the health page told them before each run. */
+  readonly troubles: object[] = [];
+
+  constructor(
+    private readonly outcomes: Sealed[],
+    private readonly heartbeats: Heartbeats,
+  ) {
+    super({ database: DATABASE, objects: { put: () => Promise.resolve() } });
+  }
+
+  override run(): Promise<Sealed> {
+    this.troubles.push(this.heartbeats.troubles());
+    const next = this.outcomes.shift();
+    if (!next) this.isDone.resolve(undefined);
+    return Promise.resolve(next ?? { sealed: 0, failed: 0, pauseMs: 60_000 });
+  }
+}
+
+class IdleRetention extends LogRetention {
+  constructor() {
+    const objects = { list: async function* () {}, delete: () => Promise.resolve() };
+    super({ database: DATABASE, objects, maxBytes: 1, days: 1, deletedJobDays: 1 });
+  }
+
+  override run(): Promise<DroppedLogs> {
+    return Promise.resolve({ jobs: 0, failed: 0, hasMore: false });
+  }
+}

@@ -1,0 +1,21 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { problemOfError } from '../http/error-problem.js';
+
+const RETRY_MS = 2_000;
+
+/**
+ * Reads for a client that follows a stream: while the database does not answer, the client waits as it does for news. Its
+ * connection would else break, and not every client comes again by itself.
+ * @returns undefined when `signal` aborted
+ */
+export async function onceAnswered<T>(read: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  while (!signal.aborted) {
+    try {
+      return await read();
+    } catch (error) {
+      if (problemOfError(error)?.code !== 'unavailable') throw error;
+      await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,24 @@
+/** Of what AWS says and of what others say of AWS: everybody who deploys reads it, and some of it is open to all. */
+const LONGEST = 400;
+/** An encoded authorization message is some 2,000 characters; what is longer is cut before it is looked at. */
+const LONGEST_READ = 10_000;
+
+/** What others than the operator may read of a message of AWS: without what names the account, on one line, bounded. */
+export function publicText(message: string, longest = LONGEST): string {
+  const text = withoutAccount(message.slice(0, LONGEST_READ))
+    .replace(/[\p{C}\s]+/gu, ' ')
+    .trim();
+  return text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
+}
+
+/**
+ * Without ARNs, ids of accounts and of who called, and what only administrators can decode. The host of a registry stays:
+ * whoever deploys an image has named it. The text must be bounded.
+ */
+export function withoutAccount(text: string): string {
+  return text
+    .replace(/(?:\s|^)Encoded authorization failure message:.*$/is, '')
+    .replace(/\barn:[^\s,;'"]*/g, 'arn:…')
+    .replace(/\bA(?:ROA|IDA|KIA|SIA|GPA|IPA|NPA)[A-Z0-9]{12,}(?::[\w+=,.@-]+)?/g, '…')
+    .replace(/\b\d{12}\b(?!\.dkr\.)/g, '…');
+}

@@ -1,0 +1,81 @@
+import { EXPIRING_ORDERS } from '../agent/expiring-orders.js';
+import { EXPIRING_ANSWERS } from '../api/expiring-answers.js';
+import { EXPIRING_RATE_LIMITS, EXPIRING_TOKENS } from '../auth/expiring-tokens.js';
+import type { Database, Queryable } from '../database/database.js';
+import type { ExpiringRows, RetentionDays } from '../database/expiring-rows.js';
+import { EXPIRING_ATTEMPTS, EXPIRING_DEPLOYMENTS } from '../deployments/expiring-deployments.js';
+import { EXPIRING_EVENTS } from '../events/expiring-events.js';
+import { EXPIRING_INSTANCES, EXPIRING_LAUNCHES, EXPIRING_SHAPES } from '../fleet/expiring-instances.js';
+import { EXPIRING_JOBS, EXPIRING_SECRETS } from '../jobs/expiring-jobs.js';
+import { EXPIRING_SNAPSHOTS } from '../snapshots/expiring-snapshots.js';
+import { EXPIRING_DELIVERIES } from '../webhooks/expiring-deliveries.js';
+
+/** In the order of deletion. */
+const EXPIRING: readonly ExpiringRows[] = [
+  EXPIRING_ORDERS,
+  EXPIRING_DEPLOYMENTS,
+  EXPIRING_ATTEMPTS,
+  EXPIRING_JOBS,
+  // Instances before launches, for they refer to them; both after the attempts whose assignments refer to instances.
+  EXPIRING_INSTANCES,
+  EXPIRING_LAUNCHES,
+  // After the attempts, launches and instances that refer to them.
+  EXPIRING_SHAPES,
+  EXPIRING_ANSWERS,
+  EXPIRING_TOKENS,
+  EXPIRING_RATE_LIMITS,
+  // After the deployments that referred to them.
+  EXPIRING_SECRETS,
+  EXPIRING_EVENTS,
+  EXPIRING_DELIVERIES,
+  EXPIRING_SNAPSHOTS,
+];
+/** Small enough that no batch holds locks for more than some milliseconds. */
+const BATCH = 500;
+/** At most this many batches a table and run: the rest has its turn in the next. */
+const MAX_BATCHES = 200;
+/** Any number no other advisory lock of ours uses. */
+const LOCK = 7_246_013;
+
+/** How many rows were deleted, by the names of `ExpiringRows`. */
+export type Deleted = Readonly<Record<string, number>>;
+
+/** Deletes what is too old, in small batches; any number of processes may try, one at a time does. */
+export class Retention {
+  private readonly days: RetentionDays;
+
+  constructor(
+    private readonly database: Database,
+    days: number,
+    eventsDays = days,
+  ) {
+    this.days = { days, eventsDays };
+  }
+
+  async run(): Promise<Deleted> {
+    const deleted: Record<string, number> = {};
+    for (const rows of EXPIRING) deleted[rows.name] = await this.deleteAll(rows);
+    return deleted;
+  }
+
+  private async deleteAll(rows: ExpiringRows): Promise<number> {
+    let total = 0;
+    for (let batch = 0; batch < MAX_BATCHES; batch += 1) {
+      const deleted = await this.database.transaction((transaction) => this.deleteBatch(transaction, rows));
+      total += deleted;
+      if (deleted < BATCH) break;
+    }
+    return total;
+  }
+
+  private async deleteBatch(transaction: Queryable, { name, sql, values, held }: ExpiringRows): Promise<number> {
+    const [lock] = await transaction.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [LOCK]);
+    if (!lock?.held) return 0;
+    const statement = `retain-${name}`;
+    if (held === undefined) {
+      return (await transaction.prepared(statement, sql, [BATCH, ...values(this.days)])).length;
+    }
+    const rows = await transaction.prepared<{ key: string }>(`${statement}-held`, held, [BATCH]);
+    return (await transaction.prepared(statement, sql, [rows.map(({ key }) => key)])).length;
+  }
+}

@@ -1,0 +1,143 @@
+import { restartPolicyRequest } from '../../docker/container-spec.js';
+import { healthySince, planAttempt, withLogs, mayHaveStarted } from './plan-attempt.js';
+import { after, docker, type OrderDraft } from './plan-order.js';
+import type { Draft } from './plan-draft.js';
+import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
+import {
+  causeOfLoss,
+  MAX_ATTEMPTS_BEFORE_ACTIVE,
+  MAX_INSTANCES_BEFORE_ACTIVE,
+  nextAttemptAt,
+  triesOf,
+} from './plan-healing.js';
+import { endFailed, failDeployment } from './plan-leaving.js';
+import { causeOf, REASONS } from './plan-reasons.js';
+
+/** Brings a deployment that was never active, or lost while its predecessor served, towards active. */
+export function planCandidate(draft: Draft, queued: DeploymentFacts): void {
+  const deployment =
+    queued.status === 'queued' ? draft.change(queued, { status: 'deploying', startedAt: draft.now }) : queued;
+  const attempt = draft.liveAttempts(deployment).findLast(({ phase }) => phase !== 'stopping');
+
+  const { deadlineAt } = deployment;
+  if (deadlineAt && draft.now >= deadlineAt) return planOverdue(draft, deployment, attempt);
+  draft.wakeAt(deadlineAt);
+  if (!attempt) return planFreshAttempt(draft, deployment);
+
+  const isGoingOn = advance(draft, deployment, attempt);
+  if (!isGoingOn) return;
+  const current = draft.attempt(attempt);
+  const stableAt = stableAtOf(deployment, current);
+  if (stableAt && draft.now >= stableAt) activate(draft, deployment, current);
+  else draft.wakeAt(stableAt);
+}
+
+/** When a healthy attempt has been so for long enough; null = it is not healthy. */
+export function stableAtOf(deployment: DeploymentFacts, attempt: AttemptFacts): Date | null {
+  const since = healthySince(attempt);
+  return since && after(since, deployment.definition.rollout.stableSeconds);
+}
+
+/** From here on Docker keeps the container up, and the instance stays when we are silent. */
+export function acknowledgeOrders(deployment: DeploymentFacts): OrderDraft[] {
+  const { maxSilenceSeconds } = deployment.definition;
+  const minutes = maxSilenceSeconds === undefined ? 0 : Math.ceil(maxSilenceSeconds / 60);
+  return [
+    docker('restart-policy', restartPolicyRequest('unless-stopped')),
+    { purpose: 'dead-man', spec: { kind: 'dead-man', minutes, ...(minutes > 0 && { renews: true }) } },
+  ];
+}
+
+/** @returns false when the attempt ended, and with it perhaps the deployment. */
+function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): boolean {
+  const step = planAttempt(attempt, deployment, draft.job.cluster, draft.now);
+  draft.move(deployment, attempt, step.phase);
+  if (step.failure) {
+    const failed = draft.attempt(attempt);
+    if (causeOf(step.failure.reason) !== 'infrastructure') {
+      failDeployment(draft, deployment, failed, step.failure);
+    } else {
+      endFailed(draft, deployment, failed, step.failure);
+      planFreshAttempt(draft, deployment);
+    }
+    return false;
+  }
+  draft.order(attempt, step.orders);
+  draft.wakeAt(step.wakeAt);
+  const { reason = null, message = null, until } = step.waiting ?? {};
+  draft.change(deployment, {
+    reason,
+    message: until ? `${message} (waiting until ${until.toISOString()})` : message,
+    ...(step.imageDigest !== undefined && { imageDigest: step.imageDigest }),
+  });
+  return true;
+}
+
+/** Each costs an instance: after the second that was lost there is a pause, and they have an end. */
+function planFreshAttempt(draft: Draft, deployment: DeploymentFacts): void {
+  const { trigger, deadlineAt, reason } = draft.current(deployment);
+  const tries = triesOf(draft.current(deployment));
+  const isSpent =
+    tries.length >= MAX_INSTANCES_BEFORE_ACTIVE ||
+    tries.filter(({ counted }) => counted).length >= MAX_ATTEMPTS_BEFORE_ACTIVE;
+  const beginsAt = nextAttemptAt(tries, draft.now);
+  const isTooLate = draft.now < beginsAt && deadlineAt !== null && deadlineAt <= beginsAt;
+  const last = tries.at(-1);
+  if (isSpent || isTooLate) {
+    const lost = `${tries.length} attempts, the last one ended with ${last?.reason ?? 'unknown'}`;
+    const late = isSpent ? '' : ', and the next would begin after the deadline';
+    const message = `${REASONS['attempts-exhausted'].text}: ${lost}${late}`;
+    return failDeployment(draft, deployment, undefined, { reason: 'attempts-exhausted', message });
+  }
+  if (draft.now < beginsAt) {
+    const cause = causeOfLoss(last);
+    const next = `attempt ${(last?.number ?? 0) + 1} begins at ${beginsAt.toISOString()}`;
+    draft.change(deployment, { reason: cause.reason, message: `${cause.message}; ${next}` });
+    return draft.wakeAt(beginsAt);
+  }
+  draft.newAttempt(deployment, PRIORITIES[trigger], 'waiting-for-instance');
+  if (reason !== 'predecessor-serves') {
+    draft.change(deployment, { reason: 'waiting-for-instance', message: REASONS['waiting-for-instance'].text });
+  }
+}
+
+function planOverdue(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts | undefined): void {
+  const where = attempt ? ` (attempt ${attempt.number} was ${attempt.phase})` : '';
+  const detail = deployment.message ? `: ${deployment.message}` : '';
+  const failure = {
+    reason: 'deadline-exceeded',
+    message: `${REASONS['deadline-exceeded'].text}${where}${detail}`,
+  } as const;
+  if (!attempt || !mayHaveStarted(attempt)) return failDeployment(draft, deployment, attempt, failure);
+
+  const step = withLogs(attempt, draft.now, failure);
+  if (step.failure) return failDeployment(draft, deployment, attempt, step.failure);
+  draft.order(attempt, step.orders);
+  draft.wakeAt(step.wakeAt);
+}
+
+/** One transaction makes it active and its predecessor draining. */
+function activate(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
+  const { drainSeconds } = deployment.definition.rollout;
+  for (const predecessor of draft.withStatus('active')) {
+    draft.change(predecessor, {
+      status: 'draining',
+      reason: 'superseded-by-newer',
+      message: `deployment ${deployment.number} is active`,
+      deadlineAt: after(draft.now, drainSeconds),
+    });
+    draft.wakeAt(after(draft.now, drainSeconds));
+  }
+  draft.change(deployment, {
+    status: 'active',
+    activeAt: draft.now,
+    reason: null,
+    message: null,
+    deadlineAt: null,
+    imageId: deployment.imageId ?? attempt.instance?.imageId ?? null,
+  });
+  draft.acknowledge(attempt, acknowledgeOrders(deployment));
+  draft.activeDeploymentId = deployment.id;
+}
+
+const PRIORITIES = { rollback: 1, api: 2, restart: 2, start: 2, adopt: 2, schedule: 3 } as const;

@@ -1,0 +1,168 @@
+import { ATTEMPT_TRANSITIONS, type AttemptPhase } from '../../deployments/attempt-status.js';
+import { isEnded, mayBecome, type DeploymentStatus } from '../../deployments/deployment-status.js';
+import { shapeSpecOf } from '../../deployments/shape-spec.js';
+import type { JobStatus } from '../../jobs/job-status.js';
+import type {
+  AttemptFacts,
+  AttemptRow,
+  DeploymentFacts,
+  DeploymentRow,
+  JobFacts,
+  JobPlan,
+  NewAttempt,
+  NewOrder,
+} from './plan-facts.js';
+import { type OrderDraft, spotNoticedAt } from './plan-order.js';
+import type { Reason } from './plan-reasons.js';
+
+type DeploymentChanges = Partial<Omit<DeploymentRow, 'id' | 'status'>> & { status?: DeploymentStatus };
+type AttemptChanges = Partial<Omit<AttemptRow, 'id' | 'phase' | 'reason'>> & { reason?: Reason };
+
+/** The working copy of one plan: facts as they change while it is made. Lives only within planJob. */
+export class Draft {
+  private deployments: DeploymentFacts[];
+  private readonly changedDeployments = new Set<string>();
+  private readonly changedAttempts = new Set<string>();
+  private readonly newAttempts: NewAttempt[] = [];
+  private readonly orders: NewOrder[] = [];
+  private readonly acknowledged = new Set<string>();
+  private nextPassAt: Date | null = null;
+  activeDeploymentId: string | null;
+
+  constructor(
+    readonly job: JobFacts,
+    readonly now: Date,
+  ) {
+    this.deployments = [...job.deployments];
+    this.activeDeploymentId = job.activeDeploymentId;
+  }
+
+  /** As they stand now in this draft; oldest first. */
+  all(): readonly DeploymentFacts[] {
+    return this.deployments;
+  }
+
+  withStatus(...statuses: DeploymentStatus[]): DeploymentFacts[] {
+    return this.deployments.filter(({ status }) => statuses.includes(status));
+  }
+
+  current(deployment: DeploymentFacts): DeploymentFacts {
+    return this.deployments.find(({ id }) => id === deployment.id) ?? deployment;
+  }
+
+  attempt(attempt: AttemptFacts): AttemptFacts {
+    const all = this.deployments.flatMap(({ attempts }) => attempts);
+    return all.find(({ id }) => id === attempt.id) ?? attempt;
+  }
+
+  liveAttempts(deployment: DeploymentFacts): AttemptFacts[] {
+    return this.current(deployment).attempts.filter(({ phase }) => phase !== 'ended');
+  }
+
+  change(deployment: DeploymentFacts, changes: DeploymentChanges): DeploymentFacts {
+    const before = this.current(deployment);
+    const to = changes.status ?? before.status;
+    if (to !== before.status && !mayBecome(before.status, to)) {
+      throw new Error(`deployment ${before.number}: ${before.status} may not become ${to}`);
+    }
+    const after = {
+      ...before,
+      ...changes,
+      ...(isEnded(to) && { endedAt: before.endedAt ?? this.now, deadlineAt: null }),
+    };
+    if (isSame(before, after)) return before;
+    this.changedDeployments.add(before.id);
+    return this.replace(after);
+  }
+
+  /** Moves an attempt on, through every phase on the way so that each has its time. */
+  move(deployment: DeploymentFacts, attempt: AttemptFacts, phase: AttemptPhase, changes: AttemptChanges = {}): void {
+    const path = pathBetween(attempt.phase, phase);
+    const times = Object.fromEntries(path.flatMap((step) => (step === 'waiting' ? [] : [[`${step}At`, this.now]])));
+    const after = { ...attempt, ...times, ...changes, phase };
+    if (isSame(attempt, after)) return;
+    this.changedAttempts.add(attempt.id);
+    const current = this.current(deployment);
+    this.replace({
+      ...current,
+      attempts: current.attempts.map((other) => (other.id === attempt.id ? after : other)),
+      ...(phase === 'ended' && {
+        endedAttempts: [
+          ...current.endedAttempts,
+          {
+            number: after.number,
+            reason: after.reason,
+            message: after.message,
+            counted: after.counted,
+            healthyAt: after.healthyAt,
+            noticedAt: spotNoticedAt(after),
+            endedAt: this.now,
+          },
+        ],
+      }),
+    });
+  }
+
+  order(attempt: AttemptFacts, drafts: readonly OrderDraft[]): void {
+    const { instance } = attempt;
+    if (!instance) return;
+    const taken = this.orders.filter(({ instanceId }) => instanceId === instance.id).length;
+    const last = Math.max(attempt.orders.at(-1)?.number ?? 0, instance.ordersAfter ?? 0);
+    const first = last + taken + 1;
+    drafts.forEach((draft, index) => {
+      this.orders.push({ instanceId: instance.id, attemptId: attempt.id, number: first + index, ...draft });
+    });
+  }
+
+  newAttempt(deployment: DeploymentFacts, priority: number, reason: Reason): void {
+    const { id, attempts, endedAttempts, definition, imageId } = this.current(deployment);
+    const numbers = [...attempts, ...endedAttempts].map(({ number }) => number);
+    const spec = shapeSpecOf(definition, imageId);
+    this.newAttempts.push({ deploymentId: id, number: Math.max(0, ...numbers) + 1, spec, priority, reason });
+  }
+
+  /** The attempt serves from here on, though its orders are only now being written. */
+  acknowledge(attempt: AttemptFacts, orders: readonly OrderDraft[]): void {
+    this.order(attempt, orders);
+    this.acknowledged.add(attempt.id);
+  }
+
+  acknowledgedIds(): ReadonlySet<string> {
+    return this.acknowledged;
+  }
+
+  wakeAt(at: Date | null): void {
+    if (at && (!this.nextPassAt || at < this.nextPassAt)) this.nextPassAt = at;
+  }
+
+  finish(status: JobStatus, isGone: boolean): JobPlan {
+    return {
+      status,
+      isGone,
+      activeDeploymentId: this.activeDeploymentId,
+      nextPassAt: isGone ? null : this.nextPassAt,
+      deployments: this.deployments.filter(({ id }) => this.changedDeployments.has(id)),
+      attempts: this.deployments.flatMap(({ attempts }) => attempts.filter(({ id }) => this.changedAttempts.has(id))),
+      newAttempts: this.newAttempts,
+      orders: this.orders,
+    };
+  }
+
+  private replace(deployment: DeploymentFacts): DeploymentFacts {
+    this.deployments = this.deployments.map((other) => (other.id === deployment.id ? deployment : other));
+    return deployment;
+  }
+}
+
+function pathBetween(from: AttemptPhase, to: AttemptPhase): AttemptPhase[] {
+  if (from === to) return [];
+  if (ATTEMPT_TRANSITIONS[from].includes(to)) return [to];
+  const next = ATTEMPT_TRANSITIONS[from][0];
+  if (!next || next === 'ended') throw new Error(`attempt: ${from} may not become ${to}`);
+  return [next, ...pathBetween(next, to)];
+}
+
+function isSame(a: object, b: object): boolean {
+  const before = new Map(Object.entries(a));
+  return Object.entries(b).every(([key, value]) => Object.is(before.get(key), value));
+}

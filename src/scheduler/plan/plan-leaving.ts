@@ -1,0 +1,130 @@
+import { stopRequest } from '../../docker/container-spec.js';
+import { ATTEMPT_DEADLINE_SECONDS } from '../../deployments/attempt-status.js';
+import { isEnded } from '../../deployments/deployment-status.js';
+import { DEAD_MAN_SLACK_MINUTES, hasStarted, isAcknowledged, lossOf, mayHaveStarted } from './plan-attempt.js';
+import { after, docker, latest, type Failure, type OrderDraft } from './plan-order.js';
+import type { Draft } from './plan-draft.js';
+import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
+import { causeOf, type Reason } from './plan-reasons.js';
+
+/** Ends an attempt nobody needs: with SIGTERM and grace where its container runs, else at once. */
+export function release(
+  draft: Draft,
+  deployment: DeploymentFacts,
+  attempt: AttemptFacts,
+  reason: Reason,
+  message: string | null = null,
+): void {
+  if (attempt.phase === 'stopping' || attempt.phase === 'ended') return;
+  const isRunning =
+    attempt.instance &&
+    !lossOf(attempt.instance, attempt) &&
+    mayHaveStarted(attempt) &&
+    // A failed adoption leaves what it found: the instance goes back to quarantine.
+    (attempt.healthyAt !== null || !attempt.instance.isAdopted);
+  if (!isRunning) return draft.move(deployment, attempt, 'ended', { reason, message });
+
+  const grace = deployment.definition.rollout.stopGraceSeconds;
+  draft.order(attempt, [
+    ...(isAcknowledged(attempt) ? [rearm(grace)] : []),
+    docker('stop', stopRequest(grace), { mode: 'background', timeoutSeconds: grace + STOP_SLACK_SECONDS }),
+  ]);
+  draft.move(deployment, attempt, 'stopping', { reason, message });
+  draft.wakeAt(after(draft.now, grace + STOP_SLACK_SECONDS));
+}
+
+/** While it served the dead-man switch was off. Nobody but us would end its instance from here on. */
+function rearm(graceSeconds: number): OrderDraft {
+  const minutes = Math.ceil((graceSeconds + STOP_SLACK_SECONDS) / 60) + DEAD_MAN_SLACK_MINUTES;
+  return { purpose: 'dead-man', spec: { kind: 'dead-man', minutes } };
+}
+
+/** Ends an attempt that cannot go on; what it failed of stays on its row. */
+export function endFailed(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts, failure: Failure): void {
+  const { reason, message } = failure;
+  // It may be alive, unhealthy or still starting: it gets its SIGTERM like any other. And what it printed is stored.
+  if (hasStarted(attempt) || reason === 'deadline-exceeded') release(draft, deployment, attempt, reason, message);
+  else draft.move(deployment, attempt, 'ended', { reason, message, counted: reason !== 'agent-unresponsive' });
+}
+
+/** A deployment fails for good; its instance goes, the active deployment is not touched. */
+export function failDeployment(
+  draft: Draft,
+  deployment: DeploymentFacts,
+  attempt: AttemptFacts | undefined,
+  failure: Failure,
+): void {
+  const { reason, message, exitCode, lastLogLines } = failure;
+  draft.change(deployment, {
+    status: 'failed',
+    reason,
+    message,
+    failedPhase: attempt?.phase ?? null,
+    retryable: causeOf(reason) === 'infrastructure' || RETRYABLE.has(reason),
+    exitCode: exitCode ?? null,
+    lastLogLines: lastLogLines ?? null,
+  });
+  if (attempt) endFailed(draft, deployment, attempt, failure);
+  for (const other of draft.liveAttempts(deployment)) release(draft, deployment, other, reason);
+}
+
+/** Draining deployments keep serving until their time, then stop; attempts of ended ones go at once. */
+export function planLeaving(draft: Draft, deployment: DeploymentFacts): void {
+  const { status, reason, deadlineAt } = deployment;
+  const isStopping = status === 'draining' && reason !== 'superseded-by-newer';
+  const isDue = isEnded(status) || isStopping || !deadlineAt || draft.now >= deadlineAt;
+  if (!isDue) draft.wakeAt(deadlineAt);
+
+  for (const attempt of draft.liveAttempts(deployment)) {
+    if (attempt.phase === 'stopping') continue;
+    if (isDue || !isAcknowledged(attempt)) release(draft, deployment, attempt, (reason ?? 'not-needed') as Reason);
+    else endIfLost(draft, deployment, attempt);
+  }
+  if (status === 'draining' && draft.liveAttempts(deployment).length === 0) {
+    draft.change(deployment, { status: isStopping ? 'stopped' : 'superseded' });
+  }
+}
+
+/** Ends an attempt once its container has stopped and its last lines are stored, or both had their time. */
+export function planStopping(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
+  const grace = deployment.definition.rollout.stopGraceSeconds;
+  const deadline = after(attempt.stoppingAt ?? draft.now, grace + STOP_SLACK_SECONDS);
+  const isLost = !attempt.instance || lossOf(attempt.instance, attempt) !== null;
+  const flush = latest(attempt, 'flush-logs');
+  const waitsUntil = flush ? earlier(deadline, after(flush.createdAt, FLUSH_SECONDS)) : deadline;
+  if (isLost || flush?.answeredAt || draft.now >= waitsUntil) {
+    return draft.move(deployment, attempt, 'ended', { ...(flush?.status === 200 && { logsCompleteAt: draft.now }) });
+  }
+  if (!flush && latest(attempt, 'stop')?.answeredAt) {
+    draft.order(attempt, [FLUSH_LOGS]);
+    draft.wakeAt(earlier(deadline, after(draft.now, FLUSH_SECONDS)));
+  }
+  draft.wakeAt(waitsUntil);
+}
+
+function endIfLost(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
+  const loss = attempt.instance && lossOf(attempt.instance, attempt);
+  if (loss) draft.move(deployment, attempt, 'ended', loss);
+}
+
+function earlier(a: Date, b: Date): Date {
+  return a < b ? a : b;
+}
+
+/** What follows the container sent is stored already: a second's worth is left. A silent agent holds nothing up for longer. */
+const FLUSH_SECONDS = 10;
+const FLUSH_LOGS: OrderDraft = {
+  purpose: 'flush-logs',
+  spec: { kind: 'logs', follow: false, timeoutSeconds: FLUSH_SECONDS },
+};
+
+const STOP_SLACK_SECONDS = ATTEMPT_DEADLINE_SECONDS.stopping ?? 0;
+
+const RETRYABLE: ReadonlySet<Reason> = new Set([
+  'capacity-unavailable',
+  'image-pull-failed',
+  'registry-busy',
+  'registry-unreachable',
+  'pull-timed-out',
+  'deadline-exceeded',
+]);

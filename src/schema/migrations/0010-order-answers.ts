@@ -1,0 +1,15 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** What the answer of an order says, read when it is stored. Answers of before have none: they are read when they are planned. */
+export class OrderAnswers1800000000010 implements MigrationInterface {
+  name = 'OrderAnswers1800000000010';
+
+  async up(queryRunner: QueryRunner): Promise<void> {
+    await queryRunner.query(`ALTER TABLE orders ADD COLUMN answer jsonb`);
+  }
+
+  async down(): Promise<void> {
+    // Forward only: production data is never dropped by a migration.
+    return Promise.reject(new Error('migrations are forward only'));
+  }
+}

@@ -1,0 +1,16 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** What became of the latest launches of a shape, and how many there were of all shapes, is asked at every fleet pass. */
+export class RecentLaunches1800000000012 implements MigrationInterface {
+  name = 'RecentLaunches1800000000012';
+
+  async up(queryRunner: QueryRunner): Promise<void> {
+    await queryRunner.query(`CREATE INDEX launches_of_shape ON launches (shape_key, created_at)`);
+    await queryRunner.query(`CREATE INDEX launches_of_time ON launches (created_at)`);
+  }
+
+  async down(): Promise<void> {
+    // Forward only: production data is never dropped by a migration.
+    return Promise.reject(new Error('migrations are forward only'));
+  }
+}

@@ -1,0 +1,17 @@
+import type { ExpiringRows } from '../database/expiring-rows.js';
+
+// Rows of ours; the snapshots of those that are left are in EC2.
+const SNAPSHOTS = `
+  DELETE FROM snapshots WHERE id IN (
+    SELECT id FROM snapshots
+    WHERE state IN ('failed', 'deleted') AND changed_at < clock_timestamp() - make_interval(days => $2)
+    ORDER BY id LIMIT $1
+    FOR UPDATE SKIP LOCKED
+  )
+  RETURNING 1`;
+
+export const EXPIRING_SNAPSHOTS: ExpiringRows = {
+  name: 'snapshots',
+  sql: SNAPSHOTS,
+  values: ({ days }) => [days],
+};

@@ -1,0 +1,40 @@
+import type { Queryable } from '../database/database.js';
+import { toJsonb } from '../database/to-jsonb.js';
+import { appendEvents, type NewEvent } from '../events/append-events.js';
+import type { KnownSnapshot } from './plan-snapshots.js';
+
+export async function readSnapshots(queryable: Queryable): Promise<KnownSnapshot[]> {
+  return await queryable.prepared<KnownSnapshot>('snapshots-known', KNOWN);
+}
+
+/** Rows as they are now to be, and the events of what became of them. */
+export async function writeSnapshots(queryable: Queryable, rows: readonly KnownSnapshot[]): Promise<void> {
+  if (rows.length === 0) return;
+  await queryable.prepared('snapshots-write', WRITE, [toJsonb(rows)]);
+  await appendEvents(
+    queryable,
+    rows.flatMap((row) => eventOf(row) ?? []),
+  );
+}
+
+function eventOf({ state, toldAt, reason, message, snapshotId, volumeId }: KnownSnapshot): NewEvent | null {
+  const about = {
+    actor: 'fleet',
+    data: { snapshot: snapshotId, volume: volumeId, ...(message !== null && { message }) },
+  };
+  if (state === 'completed') return { ...about, type: 'snapshot.completed' };
+  if (state === 'deleted') return { ...about, type: 'snapshot.deleted', cause: { reason } };
+  return state === 'failed' && toldAt !== null ? { ...about, type: 'snapshot.failed', cause: { reason } } : null;
+}
+
+const KNOWN = `
+  SELECT id, volume_id AS "volumeId", snapshot_id AS "snapshotId", state, asked_at AS "askedAt", told_at AS "toldAt", reason, message
+  FROM snapshots ORDER BY asked_at`;
+
+const WRITE = `
+  INSERT INTO snapshots (id, volume_id, snapshot_id, state, asked_at, told_at, reason, message)
+  SELECT r.id, r."volumeId", r."snapshotId", r.state, r."askedAt", r."toldAt", r.reason, r.message
+  FROM jsonb_to_recordset($1::jsonb) AS r(id uuid, "volumeId" text, "snapshotId" text, state text, "askedAt" timestamptz,
+    "toldAt" timestamptz, reason text, message text)
+  ON CONFLICT (id) DO UPDATE SET snapshot_id = excluded.snapshot_id, state = excluded.state, told_at = excluded.told_at,
+    reason = excluded.reason, message = excluded.message, changed_at = clock_timestamp()`;

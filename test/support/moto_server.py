@@ -1,0 +1,56 @@
+# moto as a server, with what AWS does and moto 5.2 does not. Arguments: those of moto_server.
+import threading
+
+import moto.server
+from moto.ec2.models.instances import Instance
+from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.route53.responses import Route53
+from moto.ssm.models import Command
+
+read_flag = Route53._get_bool_param
+prepare_interfaces = Instance.prep_nics
+run_simple = moto.server.run_simple
+find_targets = Command._get_instance_ids_from_targets
+
+
+def read_zone_flag(self, name, *rest, **options):
+    """A zone that is made with a VPC is private, also where the request does not say so."""
+    if name == "HostedZoneConfig.PrivateZone" and self._get_param("VPC.VPCId"):
+        return True
+    return read_flag(self, name, *rest, **options)
+
+
+def describe_rule(self):
+    """A rule that refers to a group has its description as well."""
+    return self.ip_range.get("Description") or (self.source_group or {}).get("Description")
+
+
+def prepare_groups(self, *args, **options):
+    """An instance is in the groups of its first network interface, where they are given there."""
+    prepare_interfaces(self, *args, **options)
+    if not self.security_groups and self.nics:
+        self.security_groups = list(self.nics[0]._group_set)
+
+
+def find_named_targets(self):
+    """A command without targets goes to the instances that it names, not to all."""
+    return find_targets(self) if self.targets else []
+
+
+def serve_one_at_a_time(host, port, application, **options):
+    """moto's threads meet in the same lists: a rule was there twice, or not yet gone."""
+    turn = threading.Lock()
+
+    def answer(environment, start_response):
+        with turn:
+            return list(application(environment, start_response))
+
+    run_simple(host, port, answer, **options)
+
+
+Route53._get_bool_param = read_zone_flag
+SecurityGroupRule.description = property(describe_rule)
+Instance.prep_nics = prepare_groups
+Command._get_instance_ids_from_targets = find_named_targets
+moto.server.run_simple = serve_one_at_a_time
+moto.server.main()
