@@ -130,7 +130,7 @@ variable "root_disk_gib" {
 }
 
 variable "settings" {
-  description = "More settings of the API (README, Settings), for example { MAX_INSTANCES = \"100\" }. No secrets: they would stand in the instance's user data and in the state."
+  description = "More settings of the API (docs/settings.md), for example { MAX_INSTANCES = \"100\" }. No secrets: they would stand in the instance's user data and in the state."
   type        = map(string)
   default     = {}
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** What a simulated container does; the names that select it are in the README's table. */
+/** What a simulated container does; the names that select it are in docs/try-it.md. */
 export type Behaviour =
   | { kind: 'web'; status: 200 | 500; linesPerSecond?: number }
   | { kind: 'exit'; code: number; afterMs: number; isOutOfMemory?: boolean };

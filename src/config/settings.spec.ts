@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
-import { listSettings, renderEnvExample, replaceTable } from '../../scripts/readme-settings.ts';
+import { listSettings, renderEnvExample, replaceTable } from '../../scripts/settings-docs.ts';
 import { Settings } from './settings.js';
 
 const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
@@ -10,9 +10,9 @@ describe('settings', () => {
     expect(read('.env.example')).toBe(renderEnvExample());
   });
 
-  it('README’s table is what the schema says', () => {
-    const readme = read('README.md');
-    expect(readme).toBe(replaceTable(readme));
+  it('the table of docs/settings.md is what the schema says', () => {
+    const page = read('docs/settings.md');
+    expect(page).toBe(replaceTable(page));
   });
 
   it.each(listSettings().map(({ name, meta }) => [name, meta] as const))('%s has a usable example', (name, meta) => {

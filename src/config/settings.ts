@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { ECR_HOST } from './ecr-host.js';
 import { tracingSettings } from './tracing-settings.js';
 
-// Every setting there is. README's table and .env.example are generated from this file (scripts/readme-settings.ts), so
-// a description is written for an operator.
+// Every setting there is. The table of docs/settings.md and .env.example are generated from this file
+// (scripts/settings-docs.ts), so a description is written for an operator.
 
 export type SettingMeta = {
   readonly description: string;

@@ -1,5 +1,5 @@
 // npm run crash-points: the process is killed at every point of a deployment's life where something lasting happens,
-// once at each, and each of these lives must come to the same end. See README, Reliability.
+// once at each, and each of these lives must come to the same end. See docs/evidence.md.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

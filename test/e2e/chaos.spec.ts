@@ -6,7 +6,7 @@ import { reportOf } from '../chaos/report.ts';
 import { runChaos, type ChaosOptions } from '../chaos/run.ts';
 import { drawSchedule, FAULT_KINDS } from '../chaos/schedule.ts';
 
-// A sample of `npm run chaos`; the README tells how to run it for longer.
+// A sample of `npm run chaos`; docs/evidence.md says how to run it for longer.
 describe('everything that can go wrong, all at once', () => {
   let directory: string;
   beforeAll(async () => {

@@ -10,7 +10,7 @@ import type { FuzzRequest } from '../fuzz/request.ts';
 import { type FuzzOptions, type FuzzResult, runFuzz } from '../fuzz/run.ts';
 import type { Outcome } from '../fuzz/send.ts';
 
-// A sample of `npm run fuzz`; the README tells how to run it for longer.
+// A sample of `npm run fuzz`; docs/evidence.md says how to run it for longer.
 describe('requests nobody thought of', () => {
   let directory: string;
   let result: FuzzResult;

@@ -1,4 +1,4 @@
-// Writes README's settings table (between its markers) and .env.example from the schema; --check only compares.
+// Writes the table of docs/settings.md (between its markers) and .env.example from the schema; --check only compares.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { join } from 'node:path';
@@ -34,12 +34,12 @@ export function renderEnvExample(): string {
     const value = meta.starter && meta.secret ? '' : meta.example;
     return `# ${meta.description}\n${meta.starter ? '' : '#'}${name}=${value}\n`;
   });
-  return `# Generated from src/config/settings.ts by scripts/readme-settings.ts.\n\n${blocks.join('\n')}`;
+  return `# Generated from src/config/settings.ts by scripts/settings-docs.ts.\n\n${blocks.join('\n')}`;
 }
 
-/** README with its table replaced; the markers stay. */
-export function replaceTable(readme: string): string {
-  const [before, rest] = splitOnce(readme, BEGIN);
+/** The page with its table replaced; the markers stay. */
+export function replaceTable(page: string): string {
+  const [before, rest] = splitOnce(page, BEGIN);
   const [, after] = splitOnce(rest, END);
   // Prettier would pad the columns, so that one longer word changed every line.
   const table = `<!-- prettier-ignore-start -->\n${renderTable()}\n<!-- prettier-ignore-end -->`;
@@ -59,7 +59,7 @@ export function listSettings(): Setting[] {
 
 function run(isCheck: boolean): void {
   const isStale = [
-    update('README.md', replaceTable, isCheck),
+    update('docs/settings.md', replaceTable, isCheck),
     update('.env.example', () => renderEnvExample(), isCheck),
   ].includes(true);
   if (isCheck && isStale) process.exitCode = 1;
@@ -70,7 +70,7 @@ function update(file: string, render: (text: string) => string, isCheck: boolean
   const before = readText(path);
   const after = render(before);
   if (before === after) return false;
-  if (isCheck) console.error(`${file} is not what src/config/settings.ts says: run scripts/readme-settings.ts`);
+  if (isCheck) console.error(`${file} is not what src/config/settings.ts says: run scripts/settings-docs.ts`);
   else writeFileSync(path, after);
   return true;
 }
@@ -85,6 +85,6 @@ function readText(path: string): string {
 
 function splitOnce(text: string, marker: string): [string, string] {
   const at = text.indexOf(marker);
-  if (at === -1) throw new Error(`README.md has no ${marker}`);
+  if (at === -1) throw new Error(`docs/settings.md has no ${marker}`);
   return [text.slice(0, at), text.slice(at + marker.length)];
 }
