@@ -1,6 +1,6 @@
 import { CloudError } from './errors.ts';
 
-/** EC2's request and resource token buckets, per account and action (ec2-facts §1). */
+/** EC2's request and resource token buckets, per account and action (docs/ec2.md). */
 export type Buckets = {
   /** One call. @throws RequestLimitExceeded */
   takeCall(action: string, isNarrowed: boolean): void;

@@ -11,7 +11,7 @@ export class CloudError extends Error {
   }
 }
 
-/** EC2's HTTP status of an error code; SDKs retry by it, so a wrong one changes how often they call (ec2-facts §1). */
+/** EC2's HTTP status of an error code; SDKs retry by it, so a wrong one changes how often they call (docs/ec2.md). */
 export function statusOf(code: string): number {
   return STATUS_BY_CODE[code] ?? 400;
 }

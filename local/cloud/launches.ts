@@ -5,7 +5,7 @@ import type { CloudInstance } from './instance.ts';
 /** What a ClientToken stands for, kept as long as the cloud lives (EC2: at least a day after termination). */
 export type LaunchRecord = {
   readonly token: string;
-  /** Tokens count per zone when the call named a subnet or zone, else per region (ec2-facts §2). */
+  /** Tokens count per zone when the call named a subnet or zone, else per region (docs/ec2.md). */
   readonly scope: string;
   readonly fingerprint: string;
   readonly reservationId: string;

@@ -32,7 +32,7 @@ export async function findRecentUntaken(database: Database): Promise<string[]> {
   return rows.map(({ instance_id }) => instance_id);
 }
 
-/** Marks all orders up to each position as taken, their jobs' rows first (DESIGN section 2: the fence). */
+/** Marks all orders up to each position as taken, their jobs' rows first: a plan under way holds them, and is not overtaken. */
 export async function acknowledge(database: Database, positions: readonly Position[]): Promise<void> {
   const arrays = arraysOf(positions);
   await database.transaction(async (transaction) => {

@@ -60,7 +60,7 @@ export function toAwsError(action: string, error: unknown): AwsError {
   return new AwsError({ action, code, kind, reason, message: messageOf(error), advice: ADVICE[reason], cause: error });
 }
 
-/** Every code we know, from EC2's error code reference and ec2-facts section 1. */
+/** Every code we know, from EC2's API reference, «Error codes»; see docs/ec2.md. */
 const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   RequestLimitExceeded: ['throttled', 'ec2-throttled'],
   Throttling: ['throttled', 'ec2-throttled'],

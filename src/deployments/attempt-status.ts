@@ -19,7 +19,7 @@ export const ATTEMPT_TRANSITIONS: Readonly<Record<AttemptPhase, readonly Attempt
  */
 export const ATTEMPT_DEADLINE_SECONDS: Readonly<Record<AttemptPhase, number | null>> = {
   waiting: null,
-  // An agent with a parked poll takes an order within milliseconds; DESIGN section 5 gives it 15 s.
+  // An agent with a parked poll takes an order within milliseconds; 15 s leave time for a poll that was lost.
   assigned: 15,
   pulling: 1800,
   starting: null,

@@ -25,7 +25,7 @@ import { WebhookDelivery } from '../webhooks/webhook-delivery.entity.js';
 import { Webhook } from '../webhooks/webhook.entity.js';
 import { MIGRATIONS } from './migrations/index.js';
 
-/** As the seed names it. The hyphen means: always quoted in SQL, which is why search_path carries it. */
+/** The hyphen makes quotes necessary in SQL: hence connections have it in their search_path. */
 export const SCHEMA = 'scheduler-jobs';
 
 export type DataSourceOptions = {

@@ -2,7 +2,7 @@ import type { CallRecord } from '../../local/cloud/ledger.ts';
 
 export type Bucket = { readonly most: number; readonly perSecond: number };
 
-/** EC2's published buckets of calls, per account and region (ec2-facts section 1); the program has its own copy. */
+/** EC2's published buckets of calls, per account and region (docs/ec2.md); the program has its own copy. */
 export const EC2_CALLS: Readonly<Record<string, Bucket>> = {
   RunInstances: { most: 5, perSecond: 2 },
   TerminateInstances: { most: 100, perSecond: 5 },

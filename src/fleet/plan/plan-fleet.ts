@@ -108,7 +108,7 @@ export type RetireReason = (typeof RETIRE_REASONS)[number];
 
 /** An idle agent polls every 25 s and is written down every 10 s: shorter would pass by good instances. */
 export const SEEN_LATELY_SECONDS = 45;
-/** Instances register in 20–40 s (ec2-facts section 5); longer would let one slow boot hold up an attempt. */
+/** Instances register in 20–40 s (docs/ec2.md); longer would let one slow boot hold up an attempt. */
 export const SOFT_BOOT_SECONDS = 90;
 /** The agent's dead-man switch ends it after 15 minutes anyway; here it costs money sooner than that. */
 export const NEVER_REGISTERED_SECONDS = 600;
