@@ -36,9 +36,9 @@ USER node
 RUN node --enable-source-maps --input-type=module -e \
   "(await import('node:module')).enableCompileCache('node_modules/.cache/scheduler-api'); await import('/app/dist/configure-app.js')"
 EXPOSE 3000
-# The API gives itself 25 s for answers under way: whoever stops it should wait a little longer.
+# The API allows 25 s for answers under way: a stop should wait a little longer.
 STOPSIGNAL SIGTERM
-# It may take minutes to start: migrations of large tables, a machine that is busy. Whoever waits for it hears at once when
+# It may take minutes to start: migrations of large tables, a machine that is busy. The short interval shows soon when
 # it is up.
 HEALTHCHECK --interval=5s --timeout=10s --start-period=600s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}/health/live`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]

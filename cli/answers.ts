@@ -34,20 +34,22 @@ export function refused({ status, statusText, headers, url }: Response, body: un
   const location = headers.get('location');
   if (location !== null) return new Failure('error', `answered ${status}: SCHEDULER_URL should be that of ${location}`);
   if (!isProblem(body) || body.type === NO_SUCH_ROUTE) {
-    // Somebody else’s 404 says nothing of a job: `wait --until gone` would take it for the end of one.
-    const said = `${url} answered ${status} ${statusText}`.trimEnd();
-    if (isWorthAnotherTry(status)) return new Failure('unreachable', said);
-    return new Failure('error', said, { details: ['as no Scheduler API does: is SCHEDULER_URL (or --url) right?'] });
+    // Another server’s 404 says nothing about a job: `wait --until gone` would take it for its end.
+    const message = `${url} answered ${status} ${statusText}`.trimEnd();
+    if (isWorthAnotherTry(status)) return new Failure('unreachable', message);
+    return new Failure('error', message, {
+      details: ['a Scheduler API does not answer so: is SCHEDULER_URL (or --url) right?'],
+    });
   }
   const { title, detail, errors = [], instance } = body;
   const faults = errors.map(({ pointer, parameter, header, detail: fault }) =>
     `  ${pointer ?? parameter ?? header ?? ''} ${fault}`.trimEnd(),
   );
   // The detail of a problem with faults is a summary of them.
-  const said = faults.length > 0 ? faults : detail === undefined ? [] : [detail];
-  if (status === 401) said.push('the token is that of SCHEDULER_TOKEN, SCHEDULER_TOKEN_FILE or --token-file');
+  const details = faults.length > 0 ? faults : detail === undefined ? [] : [detail];
+  if (status === 401) details.push('the token is that of SCHEDULER_TOKEN, SCHEDULER_TOKEN_FILE or --token-file');
   return new Failure(exitOf(status), title, {
-    details: [...said, instance.replace('urn:request:', 'request id ')],
+    details: [...details, instance.replace('urn:request:', 'request id ')],
     problem: body,
   });
 }
@@ -56,7 +58,7 @@ export function unreachable(cause: unknown): Failure {
   return new Failure('unreachable', `no answer: ${reasonOf(cause)}`, { cause });
 }
 
-/** `fetch failed` tells nothing; what Node found is in its cause. */
+/** `fetch failed` says nothing; what Node found is in its cause. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { cause } = error;

@@ -48,16 +48,16 @@ export function addDeploy(
     .summary('deploy an image, and make the job if there is none')
     .description(
       'Deploys an image to a job, and waits until it is active or has failed. Makes the job if there is none of this name. ' +
-        'On an existing job the options are for this deployment only, unless --save stores them; what --file says is always stored, and replaces what was there.',
+        'On an existing job the options are for this deployment only, unless --save stores them; --file is always stored, and replaces the job’s definition.',
     )
     .argument('<job>', 'name of the job')
     .argument('[image]', 'Docker image; default: that of the file, or of the latest deployment')
     .usage('[options] <job> [image] [-- command...]')
     .addHelpText('after', '\nWhat follows -- replaces the CMD of the image.')
-    .option('-f, --file <file>', 'the job as JSON, as POST /v1/jobs takes it')
+    .option('-f, --file <file>', 'the job as JSON, as POST /v1/jobs accepts it')
     .option(
       '-e, --env <name=value>',
-      'variable of the container, visible in answers; NAME alone takes that of the environment; repeatable',
+      'variable of the container, visible in responses; NAME alone copies that of the environment; repeatable',
       collect,
     )
     .option('--env-file <file>', 'such variables, as `docker run --env-file` reads them; repeatable', collect)
@@ -138,16 +138,16 @@ async function deployTo(session: Session, job: Job, wanted: Wanted): Promise<Dep
   if (save) await answerOf(scheduler.jobs.patch({ path, body: changes }));
   const body = { ...(image !== undefined && { image }), ...(!save && changes) };
   const deployment = await answerOf(scheduler.deployments.create({ path, body }));
-  if (!save) tellOnlyNow(session, Object.keys(changes));
+  if (!save) noteOnlyNow(session, Object.keys(changes));
   return { job: deployment.job, number: deployment.number };
 }
 
-function tellOnlyNow({ terminal, isQuiet }: Session, fields: readonly string[]): void {
+function noteOnlyNow({ terminal, isQuiet }: Session, fields: readonly string[]): void {
   if (fields.length === 0 || isQuiet) return;
-  terminal.note(`${fields.join(', ')}: for this deployment only, the next is without; --save stores it in the job`);
+  terminal.note(`${fields.join(', ')}: for this deployment only; --save stores it in the job`);
 }
 
-/** Makes the job what the file says. */
+/** Makes the job equal to the file. */
 async function makeItSo({ scheduler }: Session, job: Job, file: JobFile): Promise<void> {
   const { kind } = file;
   if (kind !== undefined && kind !== job.kind) {

@@ -56,10 +56,10 @@ export function addDeploymentCommands(program: Command, open: OpenSession): void
   ).action(async (name: string, number: number | undefined, options: WaitOptions, self: Command) => {
     const session = open(self);
     const path = { name, number: number ?? (await latestOf(session, name)) };
-    const asked = await answerOf(session.scheduler.deployments.cancel({ path }));
+    const answer = await answerOf(session.scheduler.deployments.cancel({ path }));
     const { wait, timeout } = options;
     const watch = { goal: 'settled', timeoutSeconds: timeout } as const;
-    tellCancelled(session, wait ? await waitFor(session, { job: name, number: path.number }, watch) : asked, wait);
+    reportCancelled(session, wait ? await waitFor(session, { job: name, number: path.number }, watch) : answer, wait);
   });
 }
 
@@ -74,8 +74,8 @@ async function begin(
   await report(session, { job, number }, options);
 }
 
-/** Here a cancelled deployment is what was wanted. */
-function tellCancelled({ terminal, isJson }: Session, deployment: Deployment, isOver: boolean): void {
+/** A cancelled deployment is a success here. */
+function reportCancelled({ terminal, isJson }: Session, deployment: Deployment, isOver: boolean): void {
   const { job, number, status } = deployment;
   if (isJson) terminal.json(deployment);
   else terminal.out(`${job} #${number} ${isOver ? status : 'is being cancelled'}`);

@@ -2,16 +2,16 @@ import { Failure } from './failure.js';
 
 export type EnvFile = {
   readonly values: Readonly<Record<string, string>>;
-  /** Names without a value that the environment has none for either. */
+  /** Names without a value in the file or in the environment. */
   readonly missing: readonly string[];
 };
 
-/** What Go takes for white space, and with it Docker. */
+/** What Go, and with it Docker, treats as white space. */
 const LEADING_SPACE = /^[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
 
 /**
- * Variables as `docker run --env-file` reads them: `NAME=VALUE` a line, the value as it stands, quotes, `#` and spaces
- * included; `NAME` alone takes the value the environment has. Lines that begin with `#` are comments. Errors name the
+ * Variables as `docker run --env-file` reads them: `NAME=VALUE` a line, the value unchanged, quotes, `#` and spaces
+ * included; `NAME` alone has the value of the environment. Lines that begin with `#` are comments. Errors name the
  * line and show nothing of it: it may hold a secret.
  * @param path only named in errors
  * @throws Failure

@@ -19,12 +19,12 @@ const LARGEST_PAGE = 200;
 export function addEvents(program: Command, open: OpenSession): void {
   program
     .command('events')
-    .summary('show what happened: who asked for what, and what came of it')
+    .summary('show what happened, and who requested it')
     .option('-j, --job <job>', 'only of this job')
     .option('-d, --deployment <number>', 'only of this deployment', deploymentNumber)
     .option('--type <type>', 'only of this type, or of a kind: deployment.*')
-    .option('-n, --number <number>', 'so many of the latest', wholeNumber, 20)
-    .option('-f, --follow', 'go on with what happens from now on')
+    .option('-n, --number <number>', 'how many of the latest', wholeNumber, 20)
+    .option('-f, --follow', 'continue with new events')
     .action(async ({ number, follow, ...filter }: EventsOptions, self: Command) => {
       const session = open(self);
       const recent = await latest(session, filter, Math.max(number, 1));
@@ -33,7 +33,7 @@ export function addEvents(program: Command, open: OpenSession): void {
       if (!follow) return;
       const after = recent.at(-1)?.position ?? 0;
       for await (const { event, data } of eventsOf(session, { path: '/v1/events', query: { ...filter, after } })) {
-        if (event === 'gap') session.terminal.note('some events in between are not there any more');
+        if (event === 'gap') session.terminal.note('some events in between are no longer stored');
         else print(session, JSON.parse(data) as Event);
         await session.terminal.drained();
       }

@@ -9,15 +9,15 @@ export type StreamRequest = {
   readonly query: Readonly<Record<string, string | number | boolean | undefined>>;
 };
 
-/** The API says something every 15 s, if only that it is there: after three times that the connection is dead. */
+/** The API sends something every 15 s, at least a comment: after three times that the connection is dead. */
 const SILENCE_MS = 45_000;
 /** Between the end of a connection and the next: a process that ends closes it, and another takes over. */
 const RECONNECT_MS = 500;
 
 /**
- * Server-sent events, over as many connections as it takes: each goes on behind the last event of the one before, so
- * that a restart of the API loses nothing and repeats nothing. Ends only when whoever reads it does.
- * @throws Failure when the API refuses, or nobody answers for as long as `--retry-for`
+ * Server-sent events, over as many connections as it takes: each continues after the last event of the one before, so
+ * that a restart of the API loses nothing and repeats nothing. Ends only when its reader does.
+ * @throws Failure when the API rejects the request, or does not answer for as long as `--retry-for`
  */
 export async function* eventsOf(session: Session, request: StreamRequest): AsyncGenerator<EventSourceMessage> {
   let lastId: string | undefined;
@@ -48,7 +48,7 @@ async function* connection(
   try {
     yield* body.pipeThrough(heard).pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
   } catch (error) {
-    // Lost in the middle, which fetch tells by a TypeError: the next connection goes on.
+    // Lost in the middle, which fetch reports by a TypeError: the next connection continues.
     if (session.signal.aborted || !(error instanceof TypeError || silence.signal.aborted)) throw error;
   } finally {
     clearTimeout(timer);

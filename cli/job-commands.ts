@@ -78,7 +78,7 @@ export function addJobCommands(program: Command, open: OpenSession): void {
   withWaiting(
     program
       .command('stop')
-      .summary('stop a job: its container gets SIGTERM, its instance goes, the job stays')
+      .summary('stop a job: its container gets SIGTERM, its instance is terminated, the job stays')
       .argument('<job>'),
     'its instance is given up',
   ).action(async (name: string, { wait, timeout }: WaitOptions, self: Command) => {
@@ -112,7 +112,7 @@ export async function latestOf({ scheduler }: Session, name: string): Promise<nu
   return latestDeployment;
 }
 
-/** The job, and its latest deployment where that is another than the one that serves. */
+/** The job, and its latest deployment if another one serves. */
 async function showJob(session: Session, name: string): Promise<void> {
   const { scheduler, terminal, isJson } = session;
   const job = await answerOf(scheduler.jobs.get({ path: { name } }));
@@ -142,6 +142,6 @@ function printGone({ terminal, isJson }: Session, name: string): void {
 
 async function confirm({ terminal, signal }: Session, name: string): Promise<void> {
   const answer = await terminal.ask(`Delete ${name}, with its instance and its history? [y/N] `, signal);
-  if (answer === undefined) throw new Failure('usage', `delete ${name}? Nobody can be asked here: say --yes`);
+  if (answer === undefined) throw new Failure('usage', `delete ${name}? There is no terminal to confirm it: use --yes`);
   if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('usage', 'not deleted');
 }

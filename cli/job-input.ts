@@ -4,7 +4,7 @@ import { Failure } from './failure.js';
 import type { Environment } from './session.js';
 import { readSecret, readText } from './text-input.js';
 
-/** What a deployment runs with, as files and options say it; a field that is not there is not spoken of. */
+/** What a deployment runs with, as files and options define it; a missing field is left as it is. */
 export type Definition = Omit<
   CreateJob,
   'name' | 'kind' | 'image' | 'secrets' | 'timeoutSeconds' | 'retry' | 'schedule'
@@ -31,15 +31,15 @@ export type SecretOptions = {
   readonly secretsFile?: readonly string[];
 };
 
-/** Where values come from that stand neither in an option nor in a file. */
+/** Where values come from that are neither in an option nor in a file. */
 export type Surroundings = {
   readonly environment: Environment;
   readonly stdin: NodeJS.ReadableStream;
-  /** Told what is left out, and why. */
+  /** Called with what is left out, and why. */
   readonly warn: (message: string) => void;
 };
 
-/** Complete, or it does not compile: whoever adds a field to a job adds it here. */
+/** Complete, or it does not compile: a new field of a job is added here. */
 const FIELDS: Readonly<Record<keyof Definition, true>> = {
   command: true,
   entrypoint: true,
@@ -56,7 +56,7 @@ const FIELDS: Readonly<Record<keyof Definition, true>> = {
   maxSilenceSeconds: true,
 };
 
-/** A job as `POST /v1/jobs` takes it, from a file; its fields are the API's to judge. @throws Failure */
+/** A job as `POST /v1/jobs` accepts it, from a file; the API checks its fields. @throws Failure */
 export function readJobFile(path: string, name: string): JobFile {
   const file = parseObject(path, readText(path));
   if ('secrets' in file) {
@@ -109,8 +109,8 @@ export async function secretsOf(
 }
 
 /**
- * The merge patch that makes a job what a file says: what the file does not speak of gets its default again. Secrets
- * are in no file and stay. A field nobody knows stays in, for the API to refuse it by name.
+ * The merge patch that makes a job equal to a file: a field that is not in the file gets its default again. Secrets
+ * are in no file and stay. An unknown field stays in, so that the API rejects it by name.
  */
 export function replacing(job: Job, file: JobFile): JobPatch {
   const { requestedInstance, ...rest } = job;
@@ -187,11 +187,11 @@ function portOf(text: string): { container: number; host: number } {
 /** `/path` at the first published port, or `PORT/path`. */
 function healthOf(text: string, firstPort: number | undefined): { path: string; port: number } {
   const [, port, path] = /^(\d{1,5})?(\/.*)$/.exec(text) ?? [];
-  const asked = port === undefined ? firstPort : Number(port);
-  if (path === undefined || asked === undefined) {
+  const hostPort = port === undefined ? firstPort : Number(port);
+  if (path === undefined || hostPort === undefined) {
     throw new Failure('usage', `--health «${text}» must be /PATH together with --port, or HOST_PORT/PATH`);
   }
-  return { path, port: asked };
+  return { path, port: hostPort };
 }
 
 function parseObject(path: string, text: string): Record<string, unknown> {

@@ -20,14 +20,14 @@ export function addLogs(program: Command, open: OpenSession): void {
     .command('logs')
     .summary('show what a job prints, of all its instances')
     .description(
-      'Shows what the active deployment printed, or the latest that printed anything. With -f goes on: with later deployments too, until the job is gone; with --deployment until that has ended.',
+      'Shows what the active deployment printed, or the latest that printed anything. With -f it continues, with later deployments too, until the job is gone; with --deployment until that has ended.',
     )
     .argument('<job>')
-    .option('-f, --follow', 'go on with what is printed from now on')
+    .option('-f, --follow', 'continue with new lines')
     .option('-d, --deployment <number>', 'of this deployment', deploymentNumber)
     .option('--attempt <number>', 'of this attempt of the deployment', wholeNumber)
     .addOption(new Option('--stream <stream>', 'only this one').choices(['stdout', 'stderr']))
-    .option('-n, --tail <lines>', 'so many of the latest lines (default: 1000, with --since all)', wholeNumber)
+    .option('-n, --tail <lines>', 'how many of the latest lines (default: 1000, with --since all)', wholeNumber)
     .option('--since <time>', 'printed since: a time like 2026-11-25T19:00:00Z, or how long ago like 10m', sinceOf)
     .option('-t, --timestamps', 'begin lines with the time')
     .action(async (name: string, { timestamps, ...options }: LogsOptions, self: Command) => {
@@ -45,7 +45,7 @@ export function addLogs(program: Command, open: OpenSession): void {
     });
 }
 
-/** Tells where lines come from whenever that changes. */
+/** Notes where lines come from whenever that changes. */
 function announce({ terminal, isQuiet }: Session, name: string, { deployment, attempt }: Line, before: string): string {
   const source = `${name} #${deployment}${attempt > 1 ? `, attempt ${attempt}` : ''}`;
   if (source !== before && !isQuiet) terminal.note(terminal.styleNote('dim', `-- ${source}`));

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The bin. A Node that is too old for the rest must be able to read this file, or nothing but a stack trace is said:
+// The bin. A Node that is too old for the rest must be able to read this file, or it prints only a stack trace:
 // no import or export here, and no syntax newer than ES2018 but `import()`, which a test holds.
 
 const NEEDED = 24;

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { GOALS, type Goal } from './outcome.js';
 import { parseSeconds, type Session } from './session.js';
 
-// What several commands take.
+// Options of several commands.
 
 /** Opens the session from the options every command has. */
 export type OpenSession = (command: Command) => Session;
@@ -38,7 +38,7 @@ export function onlyOnce(value: string, previous?: string): string {
   return value;
 }
 
-// An InvalidArgumentError is told with the name of its option.
+// An InvalidArgumentError is printed with the name of its option.
 
 export function wholeNumber(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');

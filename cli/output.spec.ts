@@ -36,7 +36,7 @@ type Schema = {
 type Operation = { responses: Record<string, { content?: Record<string, { schema?: Schema }> }> };
 type Document = { paths: Record<string, Record<string, Operation>>; components: { schemas: Record<string, Schema> } };
 
-/** Each command, and what it is told; what it does not print is what it printed before. */
+/** The arguments each command is called with. */
 const CALLS: Readonly<Record<string, readonly string[][]>> = {
   deploy: [
     ['web', 'nginx', '--timeout', '0'],
@@ -121,7 +121,7 @@ describe('what the command prints of what came from outside', () => {
       for (const args of CALLS[command]!) {
         for (const mode of ['piped', 'screen', 'json'] as const) {
           const said = await says([...command.split(' '), ...args, ...(mode === 'json' ? ['--json'] : [])], mode);
-          // What a container prints keeps its colours on a screen, and is nobody's to change where no screen obeys it.
+          // What a container prints keeps its colours on a screen, and is unchanged where it goes to no screen.
           const isPrinted = command === 'logs' && kind !== 'problem' && kind !== 'redirect';
           if (isPrinted && mode === 'piped') expect(said).toContain(HOSTILE);
           else expect(said.replace(isPrinted ? COLOURS : OUR_COLOURS, '')).not.toMatch(OBEYED);
@@ -245,7 +245,7 @@ function screen(isScreen: boolean): { terminal: ReturnType<typeof openTerminal>;
   return { terminal, said: () => chunks.join('') };
 }
 
-/** With --json progress is still told in words. */
+/** With --json, progress is still printed in words. */
 function isJsonOrWords(line: string): boolean {
   if (!/^[{[]/.test(line)) return true;
   return typeof JSON.parse(line) === 'object';

@@ -39,7 +39,7 @@ function splitCommand(args: readonly string[]): { args: readonly string[]; comma
   return { args: args.slice(0, at), command: args.slice(at + 1) };
 }
 
-/** @param command of the container, as `deploy` was told it */
+/** @param command of the container, for `deploy` */
 export function createProgram({ environment, terminal, signal }: Invocation, command: readonly string[] = []): Command {
   const program = new Command('scheduler')
     .description('Deploys Docker images to jobs, each on an EC2 instance of its own.')
@@ -49,13 +49,13 @@ export function createProgram({ environment, terminal, signal }: Invocation, com
       'file that holds the token; default: SCHEDULER_TOKEN_FILE, or SCHEDULER_TOKEN itself',
     )
     .option('--json', 'the result as JSON, for machines')
-    .option('-q, --quiet', 'only the result, nothing of what goes on')
-    .option('--retry-for <time>', 'how long to try when nobody answers (default: 30s)', parseSeconds)
+    .option('-q, --quiet', 'only the result, no progress')
+    .option('--retry-for <time>', 'how long to try when the API does not answer (default: 30s)', parseSeconds)
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
     .helpCommand(false)
     .exitOverride()
     .configureOutput({
-      // An error is told by `run`; what is left is the help, where the command is missing.
+      // `run` prints errors; what is left is the help, where the command is missing.
       outputError: () => undefined,
       writeErr: (text) => program.opts<GlobalOptions>().json || text.trimEnd().split('\n').forEach(terminal.note),
       writeOut: (text) => text.trimEnd().split('\n').forEach(terminal.out),
@@ -76,7 +76,7 @@ function exitLines(): string[] {
   return Object.values(EXITS).map(({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`);
 }
 
-/** The command line that shows the options of what was asked for: those of `deploy` are not in the program’s own help. */
+/** The command line that shows the options of the command: those of `deploy` are not in the program’s own help. */
 function helpFor(program: Command, args: readonly string[]): string {
   let found = program;
   const names = ['scheduler'];
@@ -89,7 +89,7 @@ function helpFor(program: Command, args: readonly string[]): string {
   return `${names.join(' ')} --help`;
 }
 
-/** Tells what went wrong. */
+/** Prints what went wrong. */
 function exitOf(failure: Failure | undefined, { terminal, signal }: Invocation, isJson: boolean): Exit {
   if (!failure) return 'ok';
   const { exit, message, details, problem } = signal.aborted ? new Failure(signal.reason as Exit, 'stopped') : failure;
@@ -102,7 +102,7 @@ function exitOf(failure: Failure | undefined, { terminal, signal }: Invocation, 
   return exit;
 }
 
-/** @returns undefined where nothing is wrong: the help was asked for */
+/** @returns undefined where nothing is wrong: the help was requested */
 function failureOf(error: unknown, help: string): Failure | undefined {
   if (error instanceof Failure) return error;
   if (error instanceof CommanderError) {

@@ -1,7 +1,7 @@
-// What comes from outside may drive the terminal of who looks: move the cursor, forge lines, write the clipboard. All
-// pure; terminal.ts, which everything the command says goes through, calls it.
+// Text from outside may drive the user's terminal: move the cursor, forge lines, write the clipboard. All pure;
+// terminal.ts, through which everything the command prints goes, calls it.
 
-/** Colours and the like, in which nothing but looks is at stake. */
+/** Colours and the like, which change only the look. */
 const COLOURS = '\\u001b\\[[0-9;]*m';
 /** Control characters but the tab, what breaks lines, and what turns the direction of writing. */
 const CONTROLS = '[\\u0000-\\u0008\\u000a-\\u001f\\u007f-\\u009f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]';

@@ -25,7 +25,7 @@ export type Session = {
   readonly terminal: Terminal;
   /** Machines read standard output. */
   readonly isJson: boolean;
-  /** Tell nothing of what goes on. */
+  /** Print no progress. */
   readonly isQuiet: boolean;
   /** Aborted by Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;
@@ -93,7 +93,7 @@ function isLoopback(hostname: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
-/** Says once why nothing happens, not at every try. */
+/** Notes once why nothing happens, not at every try. */
 function announcing(terminal: Terminal, isQuiet: boolean): (retry: Retry) => void {
   let last = '';
   return ({ status, error }) => {

@@ -6,8 +6,8 @@ import { safeJson, safeLine } from './safe-text.js';
 export type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';
 
 /**
- * Where a command speaks: results on standard output, everything about them on standard error. Nothing else here writes
- * to either (lint holds that), so that nothing from outside reaches a screen but as text.
+ * The output of a command: results on standard output, everything about them on standard error. Nothing else writes
+ * to either (lint holds that), so that text from outside cannot control a screen.
  */
 export type Terminal = {
   /** A line of the result. */
@@ -19,12 +19,12 @@ export type Terminal = {
   readonly jsonNote: (value: unknown) => void;
   /** A line that a container printed: for a screen like any other, but with its colours; elsewhere as it was printed. */
   readonly printed: (text: string, before?: string) => void;
-  /** The answer to a question; undefined = nobody can be asked. */
+  /** The answer to a question; undefined = standard input is no terminal. */
   readonly ask: (question: string, signal: AbortSignal) => Promise<string | undefined>;
   /** Coloured where standard output is a terminal and NO_COLOR is not set. */
   readonly style: (style: Style, text: string) => string;
   readonly styleNote: (style: Style, text: string) => string;
-  /** Resolves once whoever reads standard output has room for more: a slow reader must not fill our memory. */
+  /** Resolves once standard output has room for more: a slow reader must not fill our memory. */
   readonly drained: () => Promise<void>;
 };
 

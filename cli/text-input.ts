@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
 import { Failure } from './failure.js';
 
-// Text from files and standard input. What is no UTF-8 is refused: replaced characters would be sent without a word.
+// Text from files and standard input. It must be UTF-8: replaced characters would be sent without notice.
 
 /** @throws Failure */
 export function readText(path: string): string {
@@ -18,7 +18,7 @@ export function readText(path: string): string {
 /** The value of a secret from standard input, without the line break at its end. @throws Failure */
 export async function readSecret(input: NodeJS.ReadableStream): Promise<string> {
   const value = textOf(await buffer(input), 'standard input').replace(/\r?\n$/, '');
-  // What was to write it has failed more likely than that somebody wants an empty secret.
+  // A failed program before the pipe is more likely than an empty secret on purpose.
   if (value === '') throw new Failure('usage', 'standard input is empty: there is no value of a secret in it');
   return value;
 }

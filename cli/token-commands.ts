@@ -34,7 +34,7 @@ export function addTokenCommands(program: Command, open: OpenSession): void {
     .summary('make a token; standard output is the token and nothing else, this once')
     .argument('<name>', 'what it is for')
     .addOption(
-      new Option('--role <role>', 'what it may').choices(['viewer', 'deployer', 'admin']).makeOptionMandatory(),
+      new Option('--role <role>', 'what it may do').choices(['viewer', 'deployer', 'admin']).makeOptionMandatory(),
     )
     .option('--scope <prefix>', 'only jobs whose name begins so; repeatable', collect)
     .option('--max-jobs <number>', 'living jobs of its scope', wholeNumber)
@@ -70,7 +70,7 @@ export function addTokenCommands(program: Command, open: OpenSession): void {
     });
 }
 
-/** `FIELD=VALUE`, once for each name of a list. Which fields there are is the API's to judge. */
+/** `FIELD=VALUE`, once for each name of a list. The API checks which fields there are. */
 function collectAllowed(text: string, previous: Allowed = new Map()): Allowed {
   const [, field, value] = /^(\w+)=(.*)$/.exec(text) ?? [];
   if (field === undefined || value === undefined) throw new InvalidArgumentError('It must be FIELD=VALUE.');

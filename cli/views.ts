@@ -110,7 +110,7 @@ function reasonOf({ status, reason }: Deployment): string | undefined {
   return reason === null || reason.startsWith(`${status}-by`) ? undefined : reason;
 }
 
-/** Why it is where it is, and what its container said last. */
+/** Why it is where it is, and what its container printed last. */
 export function whyLines(deployment: Deployment): string[] {
   const { reason, message, failedPhase, exitCode, lastLogLines } = deployment;
   if (reason === null) return [];
@@ -120,11 +120,11 @@ export function whyLines(deployment: Deployment): string[] {
     message: message ?? undefined,
     'exit code': exitCode === null ? undefined : String(exitCode),
   });
-  const said = (lastLogLines ?? []).map(({ line }) => `    ${line}`);
-  return said.length === 0 ? lines : [...lines, '  last log lines:', ...said];
+  const printed = (lastLogLines ?? []).map(({ line }) => `    ${line}`);
+  return printed.length === 0 ? lines : [...lines, '  last log lines:', ...printed];
 }
 
-/** One line about how far it is: whoever watches sees one whenever it changes. */
+/** The progress in one line, shown whenever it changes. */
 export function progressOf({ status, phase, attempt, reason, message, instance }: Deployment): string {
   const parts: (string | undefined)[] = [status, phase !== null && status === 'deploying' ? phase : undefined];
   if (attempt !== null && attempt > 1) parts.push(`attempt ${attempt}`);

@@ -14,14 +14,14 @@ export type DeploymentName = { readonly job: string; readonly number: number };
 
 /** As long as the API parks a request. */
 const LONGEST_POLL_SECONDS = 60;
-/** Events tell when to look; this is for what has none, like why it waits. */
+/** Events show when to look; this is for changes without one, like why it waits. */
 const LOOK_EVERY_MS = 5_000;
 
-/** Waits, tells meanwhile how far it is, and tells the outcome. @throws Failure unless it went well */
+/** Waits, shows the progress meanwhile, and prints the outcome. @throws Failure unless it went well */
 export async function awaitOutcome(session: Session, name: DeploymentName, watch: Watch): Promise<void> {
   const begun = performance.now();
   const deployment = await withProgress(session, name, () => waitFor(session, name, watch));
-  tell(session, deployment, outcomeOf(deployment, watch.goal), performance.now() - begun);
+  printOutcome(session, deployment, outcomeOf(deployment, watch.goal), performance.now() - begun);
 }
 
 /** The deployment once it reached the goal, or as it is when the time is over. */
@@ -90,7 +90,7 @@ async function withProgress<T>(session: Session, name: DeploymentName, wait: () 
   }
 }
 
-/** A line whenever something changed. It is only for the eye: whatever goes wrong here, the wait tells. */
+/** A line whenever something changed. It is only for the eye: the wait reports what goes wrong. */
 async function showProgress(session: Session, name: DeploymentName, signal: AbortSignal): Promise<void> {
   const { scheduler, terminal } = session;
   const begun = performance.now();
@@ -126,7 +126,7 @@ function listen(
   };
 }
 
-function tell({ terminal, isJson }: Session, deployment: Deployment, outcome: Exit, tookMs: number): void {
+function printOutcome({ terminal, isJson }: Session, deployment: Deployment, outcome: Exit, tookMs: number): void {
   const name = `${deployment.job} #${deployment.number}`;
   if (isJson) terminal.json(deployment);
   if (outcome === 'ok') {

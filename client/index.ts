@@ -21,7 +21,7 @@ export function connect({ url, token, ...reliability }: Connection): Scheduler {
     baseUrl: url.replace(/\/+$/, ''),
     ...(token !== undefined && { auth: token }),
     fetch: reliableFetch(reliability),
-    // Logs are plain text, unless asked for as what the types say.
+    // Logs are plain text unless JSON, which the types describe, is requested.
     headers: { accept: 'application/json' },
     // The only honest server that redirects wants another URL; a POST would arrive there as a GET.
     redirect: 'manual',

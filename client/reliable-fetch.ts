@@ -2,16 +2,16 @@
 export type Reliability = {
   /** Longest time one try may take, its `wait` not included. Default 30,000. Of a stream: until it begins. */
   readonly timeoutMs?: number;
-  /** For how long a call is repeated when nobody answers, or the API says that it cannot now. Default 30,000. */
+  /** For how long a call is repeated when the API does not answer, or cannot now. Default 30,000. */
   readonly retryForMs?: number;
-  /** Told before each repeat. */
+  /** Called before each repeat. */
   readonly onRetry?: (retry: Retry) => void;
   /** Ends all calls at once, and every stream. */
   readonly signal?: AbortSignal;
 };
 
 export type Retry = {
-  /** The answer's status; undefined = none came. */
+  /** The answer's status; undefined = there was none. */
   readonly status: number | undefined;
   readonly error: Error | undefined;
   readonly delayMs: number;
@@ -52,7 +52,7 @@ export function reliableFetch(reliability: Reliability): typeof fetch {
   };
 }
 
-/** As it was given: that of a Request made here would be collected with it, and a stream outlives it. */
+/** The signal as given: that of a Request made here is garbage-collected with it, and a stream outlives it. */
 function signalOf(input: Parameters<typeof fetch>[0], options?: RequestInit): AbortSignal | undefined {
   return options?.signal ?? (input instanceof Request ? input.signal : undefined);
 }
@@ -92,21 +92,21 @@ async function received(response: Response): Promise<Response> {
   const body = await response.arrayBuffer();
   const { status, statusText, headers, url } = response;
   const whole = new Response(body.byteLength === 0 ? null : body, { status, statusText, headers });
-  // A made one has none, and messages name who answered.
+  // A Response that is made has none, and messages name the server.
   return Object.defineProperty(whole, 'url', { value: url });
 }
 
 /** undefined: this is the outcome. */
 function delayAfter(outcome: Outcome, tries: number): number | undefined {
   if ('response' in outcome && !isPassing(outcome.response)) return undefined;
-  const asked = 'response' in outcome ? Number(outcome.response.headers.get('retry-after') ?? 0) * 1_000 : 0;
+  const retryAfter = 'response' in outcome ? Number(outcome.response.headers.get('retry-after') ?? 0) * 1_000 : 0;
   const backoff = Math.min(FIRST_DELAY_MS * 2 ** (tries - 1), LONGEST_DELAY_MS);
-  // Many clients lose the same API at the same moment: they must not come back at the same one.
-  return Math.max(asked || 0, backoff * (0.5 + Math.random() / 2));
+  // Many clients lose the same API at the same moment: they must not all retry at the same one.
+  return Math.max(retryAfter || 0, backoff * (0.5 + Math.random() / 2));
 }
 
 function isPassing({ status, headers }: Response): boolean {
-  // 409 with a time to come back: the first of two equal requests is still being carried out.
+  // 409 with Retry-After: the first of two equal requests is still being carried out.
   return PASSING.has(status) || (status === 409 && headers.has('retry-after'));
 }
 

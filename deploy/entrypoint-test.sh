@@ -12,6 +12,6 @@ else
   echo 'scheduler-test: the checkout is not mounted, testing the sources of the image' >&2
 fi
 export HOME=/home/node
-# For the lint, which asks git for the list of files.
+# For the lint, which gets the list of files from git.
 [ -e .git ] || setpriv --reuid=node --regid=node --init-groups git init -q
 exec setpriv --reuid=node --regid=node --init-groups "$@"

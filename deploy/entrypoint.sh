@@ -22,11 +22,11 @@ check_settings() {
   [ "${ROLE:-}" = api ] || need PUBLIC_URL 'where instances reach this API, like http://10.0.0.10'
   [ -n "$missing" ] || return 0
   echo "scheduler: not started, because settings are missing:$missing
-Write them into the file .env beside docker-compose.yml (.env.example shows all there are), or into the environment." >&2
+Write them into the file .env next to docker-compose.yml (.env.example shows all there are), or into the environment." >&2
   exit 78
 }
 
-# Of docker-compose.agents.yml: the pins stand in a file, which is written before anything starts that depends on it.
+# Of docker-compose.agents.yml: the pins are in a file, which is written before anything starts that depends on it.
 read_pins() {
   [ -z "${AGENT_PINS:-}" ] && [ -n "${AGENT_PINS_FILE:-}" ] || return 0
   seconds=30

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Rehearses with a volume made from a snapshot on AWS: a Postgres that nobody reaches recovers from it, and what it then
+# Rehearses with a volume made from a snapshot on AWS: a Postgres without a network recovers from it, and what it then
 # dumps is rehearsed as any dump. `scheduler-deploy restore snap-… --rehearse` attaches the volume to the API's instance, has
 # that run this, and takes the volume away.
 #
@@ -30,7 +30,7 @@ main() {
   sh deploy/restore.sh --rehearse "$work/snapshot.dump"
 }
 
-# On Nitro instances the name asked for is not the name got; the volume's id is in the device's serial number.
+# On Nitro instances the device gets another name than was requested; the volume's id is in the device's serial number.
 find_device() {
   until=$(($(date +%s) + DEVICE_SECONDS))
   while :; do

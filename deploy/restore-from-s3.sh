@@ -12,7 +12,7 @@ READY_SECONDS=600
 
 main() {
   grep -q '^  postgres-data:' docker-compose.stack.yml || fail 'Postgres is not on this instance: restore it where it is'
-  # Kept open: whoever comes while it is locked is refused, also where this one was killed and its restore goes on.
+  # Kept open: another call is refused while it is locked, also where this one was killed and its restore goes on.
   exec 9>../restore.lock
   flock -n 9 || fail 'another restore or rehearsal is under way on this instance: wait until it has ended'
   work=$(mktemp -d)
@@ -34,7 +34,7 @@ get_backup() {
   printf 'url = "%s"\n' "$BACKUP_URL" |
     curl -q --fail --silent --show-error --connect-timeout 10 --max-time "$DOWNLOAD_SECONDS" --speed-limit 1024 --speed-time 60 \
       --max-filesize "$BACKUP_BYTES" --output "$backup" --config - ||
-    fail 'the backup could not be fetched. A 403 means that its link has ended: it is good for 15 minutes, and no longer than the session of whoever made it'
+    fail 'the backup could not be fetched. A 403 means that its link has ended: it is good for 15 minutes, and no longer than the session that made it'
   bytes=$(wc -c <"$backup")
   [ "$bytes" = "$BACKUP_BYTES" ] || fail "the backup was cut off: $bytes of $BACKUP_BYTES bytes came"
 }

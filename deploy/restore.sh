@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts a backup of deploy/backup.sh in the place of the stack's database. What it means for running instances stands in
+# Puts a backup of deploy/backup.sh in the place of the stack's database. What it means for running instances is in
 # docs/operations.md: read it first.
 #
 #   deploy/restore.sh FILE
@@ -30,7 +30,7 @@ main() {
 }
 
 restore() {
-  say "restoring $file beside the database that is in use"
+  say "restoring $file next to the database in use"
   restore_beside _restored
   say 'stopping the scheduler'
   compose stop scheduler
@@ -57,7 +57,7 @@ COMMIT;
 END
 }
 
-# A stack that is not there yet is started by whoever restores into it.
+# The caller starts a stack that is not there yet.
 start() {
   [ -z "$(compose ps -q scheduler)" ] || compose start scheduler
 }
@@ -65,7 +65,7 @@ start() {
 # Another name than a restore's, so that the two never meet.
 rehearse() {
   trap 'in_postgres "dropdb --if-exists \"\${POSTGRES_DB}_rehearsed\"" </dev/null' EXIT
-  say "rehearsing with $file beside the database that is in use"
+  say "rehearsing with $file next to the database in use"
   restore_beside _rehearsed
   age=$(query "SELECT 'of ' || made || ' UTC, ' || date_trunc('second', now() AT TIME ZONE 'UTC' - made) || ' old' FROM (SELECT timestamp '$(made)' AS made) AS backup")
   content=$(query "SELECT format('%s jobs, %s deployments, %s events', (SELECT count(*) FROM jobs), (SELECT count(*) FROM deployments), (SELECT count(*) FROM events))")
@@ -73,17 +73,17 @@ rehearse() {
   start_with_it
   applied=$(($(query 'SELECT count(*) FROM migrations') - applied))
   say "it can be restored: $content; $age"
-  say "this release can serve it: $applied migrations are missing, and $secrets encrypted values open with the keys of now"
+  say "this release can serve it: $applied migrations are missing, and $secrets encrypted values open with the present keys"
   say "nothing was changed; it took $(($(date +%s) - started)) s"
 }
 
-# When pg_dump wrote it. To the end of the file, as whoever feeds it would else meet a closed pipe.
+# When pg_dump wrote it. To the end of the file, else the writer of the pipe would fail.
 made() {
   in_postgres 'pg_restore --list && cat >/dev/null' <"$file" | sed -n 's/^; *Archive created at \([0-9-]* [0-9:]*\).*/\1/p'
 }
 
-# What the API does with it when it starts. Then whatever is encrypted is encrypted anew with a key of this moment, which
-# opens all of it. Into $secrets: how much that was.
+# What the API does with it when it starts. Then it encrypts every encrypted value again with a new key, after opening
+# it. Into $secrets: how many.
 start_with_it() {
   # shellcheck disable=SC2016  # for the shell in the container
   db=$(in_postgres 'printf %s "$POSTGRES_DB"' </dev/null)
@@ -126,7 +126,7 @@ check_space() {
     fail "Postgres's disk has $((free / 1024)) MiB free, and to restore $file may take $((needed / 1024)): nothing was changed"
 }
 
-# Arguments: a command for the shell in the container. As the superuser, who comes in over the socket only: the API's role
+# Arguments: a command for the shell in the container. As the superuser, which connects over the socket only: the API's role
 # may neither make nor rename databases.
 in_postgres() {
   compose exec -T postgres sh -c "export PGHOST=/var/run/postgresql PGUSER=superuser PGOPTIONS=--client-min-messages=warning; $1"

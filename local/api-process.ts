@@ -28,10 +28,10 @@ const STEADY_MS = 10_000;
 /** More than the API gives itself. */
 const STOP_LIMIT_MS = 25_000;
 
-/** Of src/main.ts: another start comes to the same. */
+/** The exit code of src/main.ts for wrong settings, which another start would not change. */
 const BAD_SETTINGS = 78;
 
-/** The API as its own process; started again whenever it dies. One that a killed run left behind is ended first. */
+/** The API as its own process; started again whenever it ends. One that a killed run left behind is ended first. */
 export async function startApi(options: ApiOptions): Promise<ApiProcess> {
   await endLeftOver(options.pidFile);
   await requireFreePort(Number(new URL(options.url).port), 'PORT');
@@ -94,7 +94,7 @@ function environmentOf(env: ApiOptions['env']): NodeJS.ProcessEnv {
   return { ...withoutAws(process.env), ...env };
 }
 
-/** As it is said to people: the log has a line for machines. */
+/** The faults as text for people: the log has a line for machines. */
 function faultsOfSettings({ root, env }: ApiOptions): string {
   const args = [join(root, 'dist/main.js'), 'check-settings'];
   return spawnSync(process.execPath, args, { cwd: root, env: environmentOf(env), encoding: 'utf8' }).stderr.trimEnd();
@@ -146,7 +146,7 @@ async function endLeftOver(pidFile: string): Promise<void> {
   }
 }
 
-/** A number alone may have been given to another program since. */
+/** The number alone may belong to another program by now. */
 function isApi(pid: number): boolean {
   try {
     process.kill(pid, 0);

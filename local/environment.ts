@@ -26,7 +26,7 @@ export async function writeEnvironment(
     DATABASE_URL: databaseUrl,
     // Kept: what is encrypted in the database must stay readable in the next run.
     ENCRYPTION_KEY: known['ENCRYPTION_KEY'] ?? randomBytes(32).toString('base64'),
-    // A second process on the same data must ask for it as well.
+    // A second process on the same data must require it as well.
     ...(process.env['ADMIN_TOKEN'] && { ADMIN_TOKEN: process.env['ADMIN_TOKEN'] }),
     ...cloud.clientEnvironment,
     IDENTITY_CERTIFICATES: certificate,
@@ -37,7 +37,7 @@ export async function writeEnvironment(
   return settings;
 }
 
-/** A file that Node reads as settings and a shell as its own; for the eyes of this user alone. */
+/** A file that Node and a shell can read as variables; for this user only. */
 export async function writeVariables(directory: string, variables: Readonly<Record<string, string>>): Promise<void> {
   const lines = Object.entries(variables).map(([name, value]) => `${name}=${quote(value)}\n`);
   const file = environmentFile(directory);

@@ -111,7 +111,7 @@ async function ensureDatabase(administratorUrl: string): Promise<string> {
   return url.href;
 }
 
-/** In reverse order of the start: nobody loses what it stands on. */
+/** In reverse order of the start: no part loses what it depends on. */
 async function stop(code: number): Promise<void> {
   if (isStopping) return;
   isStopping = true;

@@ -2,13 +2,13 @@ import { join, resolve } from 'node:path';
 
 export type LocalMode = 'auto' | 'docker' | 'simulated';
 
-/** What `npm run local` can be told by its environment. */
+/** The settings of `npm run local`, from its environment. */
 export type LocalOptions = {
   /** Of the API. */
   readonly port: number;
   /** Of the local cloud's EC2 and S3. */
   readonly cloudPort: number;
-  /** Names besides those of loopback under which the local cloud is asked, as by other containers. */
+  /** Host names, in addition to loopback's, under which the local cloud is called, as by other containers. */
   readonly cloudHosts: readonly string[];
   /** undefined = a free one. */
   readonly databasePort: number | undefined;

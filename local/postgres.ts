@@ -17,7 +17,7 @@ export type EmbeddedPostgres = {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
-  /** Fires when Postgres ends without having been asked to. */
+  /** Fires when Postgres ends without `stop`. */
   onExit(listener: (code: number | null) => void): void;
   stop(): Promise<void>;
 };
@@ -100,7 +100,7 @@ async function reachableDirectory(directory: string, account: Account): Promise<
   const link = await readlink(directory).catch(() => undefined);
   if (link !== undefined && isReachable) await rm(directory);
   if (!isReachable && link !== home) {
-    // Whoever removed the directory meant the data in it, too.
+    // A removed directory means that the data in it is to be removed, too.
     await stopLeftOver(join(home, 'data'));
     await rm(home, { recursive: true, force: true });
     await rm(directory, { recursive: true, force: true });
@@ -208,7 +208,8 @@ async function waitUntilReady(url: string, { process: server, output }: Server):
   const deadline = Date.now() + START_TIMEOUT_MS;
   for (;;) {
     if (server.exitCode !== null) throw new Error(`Postgres ended with code ${server.exitCode}: ${output()}`);
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 1_000 });
+    // Not less: where this process is busy itself, as in a chaos run, it sees the connection late.
+    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
     try {
       await client.connect();
       return;

@@ -14,7 +14,7 @@ export async function readProfiles(env: NodeJS.ProcessEnv, root: string): Promis
     .filter((name) => name !== '');
 }
 
-/** One that cannot be read is the API's to complain of. */
+/** The API reports a file that cannot be read. */
 async function readEnvFile(env: NodeJS.ProcessEnv, root: string): Promise<NodeJS.Dict<string>> {
   const text = await readFile(resolve(root, env['ENV_FILE'] || '.env'), 'utf8').catch(() => '');
   return parseEnv(text);

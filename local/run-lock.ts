@@ -1,7 +1,11 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** One run per directory: two would end each other's Postgres. @returns how to leave. @throws Error naming the other run. */
+/**
+ * Locks the directory: two runs would end each other's Postgres.
+ * @returns a function that unlocks it
+ * @throws Error naming the other run
+ */
 export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
   // Passable, not readable: Postgres runs as another user below it when we are root. Secrets in it have modes of their own.
   await mkdir(directory, { recursive: true, mode: 0o711 });
@@ -14,7 +18,7 @@ export async function lockDirectory(directory: string): Promise<() => Promise<vo
   return () => rm(file, { force: true });
 }
 
-/** A number alone may have been given to another program since. */
+/** The number alone may belong to another program by now. */
 async function isNode(pid: number): Promise<boolean> {
   try {
     process.kill(pid, 0);

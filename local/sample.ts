@@ -11,7 +11,7 @@ type Deployment = { status: string; phase: string | null; reason: string | null;
 
 /**
  * Makes the sample job unless it is there, and shows its deployment on the way to active.
- * @param port the image listens on; undefined = none, then running is all that is asked of it
+ * @param port the image listens on; undefined = none, then it only has to run
  * @returns its address; undefined without a port
  */
 export async function showSample(

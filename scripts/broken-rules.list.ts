@@ -22,7 +22,7 @@ const SNAPSHOTS_PLAYED: Test = { file: 'src/snapshots/plan-snapshots.property.sp
 const ACCESS: Test = { file: 'local/cloud/access.spec.ts' };
 
 export const RULES: readonly Rule[] = [
-  // Who may use the API where nobody is asked for a token
+  // Who may use the API where no token is needed
   {
     name: 'forwarded-host-counts-alone',
     file: 'src/auth/anonymous-access.ts',
@@ -73,7 +73,7 @@ export const RULES: readonly Rule[] = [
     caughtBy: [{ file: 'test/integration/database.spec.ts', only: 'loses connections' }],
   },
 
-  // Who may use the local cloud, which runs programs on the machine of whoever started it
+  // Who may use the local cloud, which runs programs on the machine it was started on
   {
     name: 'local-cloud-under-any-name',
     file: 'local/cloud/front-door.ts',
@@ -84,8 +84,8 @@ export const RULES: readonly Rule[] = [
   {
     name: 'local-cloud-for-web-pages',
     file: 'local/cloud/front-door.ts',
-    text: 'if (asked !== undefined) return',
-    broken: 'if (asked === "") return',
+    text: 'if (header !== undefined) return',
+    broken: 'if (header === "") return',
     caughtBy: [ACCESS, { file: 'local/cloud/metadata.spec.ts' }],
   },
   {
@@ -509,7 +509,7 @@ export const RULES: readonly Rule[] = [
     broken: 'return latest([lastSeenAt ?? registeredAt, new Date(listeningSince.getTime() * 0)]);',
     caughtBy: [{ file: 'src/fleet/plan/plan-fleet.spec.ts' }],
   },
-  // What users asked for
+  // What users requested
   {
     name: 'cancel-not-kept',
     file: 'src/scheduler/plan/plan-job.ts',
@@ -850,7 +850,7 @@ export const RULES: readonly Rule[] = [
     broken: 'const PIECE_BYTES = 8_388_608;',
     caughtBy: [{ file: 'test/integration/log-uploads.spec.ts', only: 'line ends and nothing else' }],
   },
-  // Who is asked before what
+  // Access is checked first
   {
     name: 'bodies-before-callers',
     file: 'src/configure-app.ts',
@@ -876,12 +876,30 @@ export const RULES: readonly Rule[] = [
     ],
   },
   {
-    name: 'forgers-roll-the-log-away',
-    file: 'src/process/seldom.ts',
-    text: 'if (told && now < told.untilMs) {',
-    broken: 'if (told && now < 0) {',
+    name: 'our-outage-is-blamed-on-agents',
+    file: 'src/scheduler/plan/plan-order.ts',
+    text: 'return after(later(orderedAt, after(listeningSince, AGENT_RETURN_SECONDS)), seconds);',
+    broken: 'return after(orderedAt, seconds);',
     caughtBy: [
-      { file: 'src/process/seldom.spec.ts' },
+      { file: 'src/scheduler/plan/plan-job.spec.ts', only: 'our own outage' },
+      { file: 'test/integration/job-pass.spec.ts', only: 'its own absence' },
+      { file: 'test/histories/histories.spec.ts' },
+    ],
+  },
+  {
+    name: 'a-gap-of-ours-is-blamed-on-agents',
+    file: 'src/scheduler/job-pass.ts',
+    text: 'nowMs() - this.lastEndedMs > GAP_MS;',
+    broken: 'nowMs() - this.lastEndedMs > Infinity;',
+    caughtBy: [{ file: 'test/integration/job-pass.spec.ts', only: 'its own absence' }],
+  },
+  {
+    name: 'forgers-roll-the-log-away',
+    file: 'src/process/log-throttle.ts',
+    text: 'if (logged && now < logged.untilMs) {',
+    broken: 'if (logged && now < 0) {',
+    caughtBy: [
+      { file: 'src/process/log-throttle.spec.ts' },
       { file: 'test/integration/agent-registration.spec.ts', only: 'rolls no log away' },
     ],
   },
@@ -934,7 +952,7 @@ export const RULES: readonly Rule[] = [
     broken: 'void ended;',
     caughtBy: [{ file: 'test/e2e/tokens.spec.ts', only: 'where the signal was lost: streams' }],
   },
-  // Whom agents obey
+  // Whose orders agents carry out
   {
     name: 'a-rotation-to-an-unknown-key',
     file: 'src/agent-keys/agent-keys.ts',

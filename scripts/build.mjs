@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '..');
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 run('@nestjs/cli/bin/nest.js', 'build');
 run('@swc/cli/bin/swc.js', 'cli', 'client', '--out-dir', 'dist', '--quiet');
-// The compiler writes files that nobody may execute, and only the first `npm link` makes an executable of a bin.
+// The compiler writes files that are not executable, and only the first `npm link` makes an executable of a bin.
 const { bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 for (const path of Object.values(bin)) chmodSync(join(root, path), 0o755);
 

@@ -1,5 +1,5 @@
-// docs/openapi.json before tools that nobody here wrote: what Redocly's and Spectral's own rules find fault with, generators of
-// clients and gateways stumble over, and what they warn of as well.
+// Checks docs/openapi.json with the rules of Redocly and Spectral, their warnings included: generators of clients and
+// gateways fail on what these rules find.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createConfig, lintFromString } from '@redocly/openapi-core';

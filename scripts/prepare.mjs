@@ -17,7 +17,7 @@ function isInstalled() {
   const installed = at('node_modules', '.package-lock.json');
   if (!existsSync(installed) || !existsSync(at('node_modules', '.bin', 'node'))) return false;
   if (statSync(installed).mtimeMs >= statSync(at('package-lock.json')).mtimeMs) return true;
-  // A checkout touches the lock file without changing it: compare what it asks for with what is there.
+  // A checkout touches the lock file without changing it: compare what it lists with what is installed.
   const wanted = JSON.parse(readFileSync(at('package-lock.json'), 'utf8')).packages;
   const found = JSON.parse(readFileSync(installed, 'utf8')).packages;
   return Object.entries(wanted).every(

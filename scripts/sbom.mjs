@@ -1,6 +1,6 @@
 // `npm run sbom`: what this is made of and made with, as CycloneDX, into sbom.cdx.json or the file that is named; what no
 // production image holds has the property cdx:npm:package:development. (`--omit dev` leaves out production packages that
-// a development one asks for as well, like @nestjs/common.) Exits with 1 when it does not list exactly the packages of
+// a development one needs as well, like @nestjs/common.) Exits with 1 when it does not list exactly the packages of
 // the lock file: an empty one would pass for a clean one.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';

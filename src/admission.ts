@@ -11,12 +11,12 @@ export type Doorkeepers = {
 };
 
 /**
- * Hook `onRequest`: who sends a request is asked before its body is read, so that nobody's bytes are parsed but those of
- * somebody who may call the route. A route that does not say who may is for operators.
+ * Hook `onRequest`: checks access before the body is read, so that only bodies of callers who may call the route are
+ * parsed. A route without @Access is for operators.
  */
 export function admissionBy({ access, agents }: Doorkeepers) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    // A body for nobody is not worth reading.
+    // No handler would use the body, so it is not read.
     if (request.is404) throw new Problem('not-found', `Cannot ${request.method} ${request.url}`);
     const { who, scope } = request.routeOptions.config.access ?? CLOSED;
     if (who === 'public' || who === 'registration') return;

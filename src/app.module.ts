@@ -20,14 +20,14 @@ import { TokensModule } from './tokens/tokens.module.js';
 import { TracingModule } from './tracing/tracing.module.js';
 import { WebhooksModule } from './webhooks/webhooks.module.js';
 
-/** The one list of modules. What a process does of it, its parts decide by `config.role`. */
+/** The only list of modules. Each decides by `config.role` what it does in this process. */
 @Module({})
 export class AppModule {
   static forRoot(config: Config): DynamicModule {
     return {
       module: AppModule,
       imports: [
-        // What everything else stands on.
+        // The base of everything else.
         SettingsModule.forRoot(config),
         ProcessModule,
         TracingModule,
@@ -36,7 +36,7 @@ export class AppModule {
         TokensModule,
         DatabaseModule,
         HealthModule,
-        // What this program is for.
+        // The purpose of this program.
         JobsModule,
         DeploymentsModule,
         SchedulerModule,

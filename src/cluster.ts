@@ -5,13 +5,13 @@ import { WorkerEnd, WorkerMetrics } from './metrics/worker-metrics.js';
 import type { Heartbeats } from './process/heartbeats.js';
 
 // WEB_CONCURRENCY > 1: API workers share the port, one more process runs the loops without HTTP, so that a heavy pass
-// never delays an answer. This first process only starts them, starts them again, and carries signals.
+// never delays an answer. This first process only starts them, restarts them, and forwards signals.
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
-/** A worker that ran this long had started well: its end is a new trouble, not the same one again. */
+/** A worker that ran this long had started well: its end is a new failure, not a repeated one. */
 const STEADY_MS = 60_000;
-/** Above main.ts's own limit, so that workers say themselves what hung. */
+/** Above main.ts's own limit, so that workers log themselves what hung. */
 const STOP_LIMIT_MS = 25_000;
 
 const BEAT_EVERY_MS = 5_000;
@@ -20,7 +20,7 @@ const BEAT_MAX_AGE_MS = 30_000;
 const BEAT = 'loops-alive';
 const JOINED = 'joined';
 
-/** Runs in the first process; ends it when it is told to stop. */
+/** Runs in the first process; ends it on a signal to stop. */
 export function runCluster(config: Config, environment: Environment): void {
   const roles: Role[] = Array.from({ length: config.webConcurrency }, () => 'api');
   if (config.role === 'all') roles.push('scheduler');
@@ -31,14 +31,14 @@ export function runCluster(config: Config, environment: Environment): void {
   const start = (slot: number, role: Role, pauseMs: number): void => {
     if (isStopping) return;
     const startedAt = performance.now();
-    // SECRETS_URI is spent: what it held is in `environment`, and S3 may be away when a worker starts again.
+    // Without SECRETS_URI: its content is in `environment`, and S3 may be unreachable when a worker restarts.
     const worker = cluster.fork({ ...environment, ROLE: role, WEB_CONCURRENCY: '1', SECRETS_URI: '' });
     workers.set(slot, worker);
     const metrics = workerMetrics.add((message) => send(worker, message));
     worker.on('message', (message: unknown) => {
       metrics.receive(message);
       if (message === BEAT) for (const other of workers.values()) if (other !== worker) send(other, BEAT);
-      // The loops' process may never get as far as its first beat, and nobody is to be ready without it for long.
+      // The loops' process may never send its first beat, and no worker may be ready without it for long.
       if (message === JOINED && config.role === 'all') send(worker, BEAT);
     });
     worker.once('exit', (code, signal: string | null) => {
@@ -68,7 +68,7 @@ export function runCluster(config: Config, environment: Environment): void {
   roles.forEach((role, slot) => start(slot, role, FIRST_PAUSE_MS));
 }
 
-/** Whether this process listens: all but the loops' process of a cluster. */
+/** Whether this process listens: all except the loops' process of a cluster. */
 export function hasHttp({ role }: Config): boolean {
   return !(cluster.isWorker && role === 'scheduler');
 }
@@ -98,7 +98,7 @@ export function joinCluster({ role }: Config, heartbeats: Heartbeats, metrics: M
 }
 
 function send(worker: Worker, message: string | object): void {
-  // A worker that is just ending cannot be told anything; that is no error.
+  // A worker that is just ending receives no message; that is no error.
   if (worker.isConnected()) worker.send(message, undefined, () => undefined);
 }
 

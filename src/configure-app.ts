@@ -19,21 +19,21 @@ import { createLogger } from './http/logger.service.js';
 import { requireHost } from './http/require-host.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { dropRefusedBody } from './http/refused-bodies.js';
-import { isAnybodys, levelOf, requestFieldsOf } from './http/request-log.js';
+import { isUnauthenticatedFailure, levelOf, requestFieldsOf } from './http/request-log.js';
 import { REQUEST_ID_HEADER, requestIdOf } from './http/request-id.js';
 import { releaseUnusedConnections } from './http/unused-connections.js';
-import { Seldom } from './process/seldom.js';
+import { LogThrottle } from './process/log-throttle.js';
 import { Shutdown } from './process/shutdown.js';
 
 // Everything between the settings and `listen`, so that tests serve exactly what main.ts serves.
 
-/** The slowest honest upload of 1 MiB; a request that trickles in longer holds a connection for nothing. */
+/** The slowest honest upload of 1 MiB; a request that takes longer only holds a connection. */
 const REQUEST_TIMEOUT_MS = 60_000;
-/** Headers come in one packet or two; nginx gives its clients the same. */
+/** Headers come in one packet or two; nginx allows its clients the same. */
 const HEADERS_TIMEOUT_MS = 15_000;
-/** How late Node may notice either; its default would let a slow one have 45 s. */
+/** How late Node may notice either; its default would allow a slow one 45 s. */
 const CONNECTIONS_CHECK_MS = 5_000;
-/** Node's own default, said here because nginx's limit per line is the same. */
+/** Node's own default, set here because nginx's limit per line is the same. */
 const MAX_HEADER_BYTES = 16 * 1024;
 /** More than nginx's `keepalive_timeout` (60 s): else nginx may send a request on a connection we are just closing. */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
@@ -43,14 +43,14 @@ export async function createApp(config: Config): Promise<NestFastifyApplication>
   // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- Nest declares its options as a class
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config), createAdapter(config), {
     logger: createLogger(config.logLevel),
-    // Fail by throwing, so that main.ts says what is wrong and exits by its own rules.
+    // Fail by throwing, so that main.ts logs the fault and exits by its own rules.
     abortOnError: false,
     bodyParser: false,
   });
   configureBodies(app);
   configureHooks(app, config.logLevel === 'debug');
   app.enableCsrfProtection();
-  // Transport security is for whoever terminates TLS; the same for upgrade-insecure-requests, which would break plain HTTP.
+  // The proxy that terminates TLS sets transport security; upgrade-insecure-requests would break plain HTTP.
   app.useSecurityHeaders({
     strictTransportSecurity: false,
     contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
@@ -86,7 +86,7 @@ function createAdapter({ http }: Config): FastifyAdapter {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
-      // Node would refuse a request without one with an empty 400; requireHost does it with a problem.
+      // Node would reject a request without one with an empty 400; requireHost does it with a problem.
       requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
@@ -95,7 +95,7 @@ function createAdapter({ http }: Config): FastifyAdapter {
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     trustProxy: typeof http.trustProxy === 'boolean' ? http.trustProxy : [...http.trustProxy],
     genReqId: requestIdOf,
-    // During a shutdown requests on open connections are served and told to close; see configureHooks.
+    // During a shutdown requests on open connections are served, with `connection: close`; see configureHooks.
     return503OnClosing: false,
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
       filter.answer(error, request, reply),
@@ -104,13 +104,13 @@ function createAdapter({ http }: Config): FastifyAdapter {
 
 function configureBodies(app: NestFastifyApplication): void {
   const fastify = app.getHttpAdapter().getInstance();
-  // Each route's own limit goes before those of the parsers.
+  // Each route's own limit overrides those of the parsers.
   fastify.addHook('onRoute', limitBody);
   app.useBodyParser('application/json', {}, parseJsonBody);
   app.useBodyParser('application/merge-patch+json', {}, parseJsonBody);
-  // Agents send these two: what a shell can write without quoting anything.
+  // Agents send these two, which a shell can write without quoting.
   app.useBodyParser('application/x-www-form-urlencoded', {});
-  // Handed on as they come in: who takes in answers and logs of agents knows of each how much of it is of use.
+  // Streamed to the handlers of agents' answers and logs, which bound each.
   fastify.addContentTypeParser(
     ['application/octet-stream', 'application/vnd.docker.multiplexed-stream'],
     (_request, stream, done) => done(null, stream),
@@ -122,20 +122,20 @@ function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
   const shutdown = app.get(Shutdown);
   keepClientsWaiting(fastify.server);
   releaseUnusedConnections(fastify.server, shutdown);
-  // A terminal’s next prompt stands on a line of its own.
+  // So that a terminal’s next prompt begins on its own line.
   fastify.setReplySerializer((body) => `${JSON.stringify(body)}\n`);
   const logger = new Logger('Http');
-  const refused = new Seldom();
+  const refused = new LogThrottle();
   followExchanges(fastify, (ended) => {
     const level = levelOf(ended);
-    const say = (untold: number): void =>
+    const log = (unlogged: number): void =>
       logger.log({
         message: 'request answered',
         ...requestFieldsOf(ended),
-        ...(untold > 0 && { othersBefore: untold }),
+        ...(unlogged > 0 && { othersBefore: unlogged }),
       });
-    if (level === 'info' && isAnybodys(ended)) refused.tell(String(ended.status), say);
-    else if (level === 'info') say(0);
+    if (level === 'info' && isUnauthenticatedFailure(ended)) refused.log(String(ended.status), log);
+    else if (level === 'info') log(0);
     else if (level === 'debug' && isDebug) logger.debug({ message: 'request answered', ...requestFieldsOf(ended) });
   });
   fastify.addHook('onRequest', requireHost);
@@ -148,7 +148,7 @@ function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
   fastify.addHook('onRequest', sayContinue);
   fastify.addHook('onSend', dropRefusedBody);
   fastify.addHook('onSend', (_request, reply, _payload, done) => {
-    // Without this a busy client would keep its connection, and the server would wait for it to the end.
+    // Without this a busy client would keep its connection, and the server would wait until the time limit.
     if (shutdown.hasBegun) reply.header('connection', 'close');
     done();
   });
@@ -156,12 +156,12 @@ function configureHooks(app: NestFastifyApplication, isDebug: boolean): void {
 
 function serveDocumentation(app: NestFastifyApplication): void {
   const fastify = app.getHttpAdapter().getInstance();
-  // Swagger UI's own routes cannot say by themselves that they are for everyone.
+  // Swagger UI's own routes cannot be marked public by themselves.
   fastify.addHook('onRoute', (route) => {
     if (/^\/docs(\/|$)/.test(route.url)) route.config = { ...route.config, access: PUBLIC };
   });
   let json: Buffer | undefined;
-  // Anybody may ask for it, and Swagger's own route makes the text anew each time.
+  // The route is public, and Swagger's own would build the text on every request.
   fastify.get('/docs/openapi.json', (_request, reply) => {
     json ??= Buffer.from(`${JSON.stringify(createDocument(app))}\n`);
     return reply.type('application/json; charset=utf-8').send(json);

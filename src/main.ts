@@ -3,17 +3,17 @@ import type { INestApplicationContext } from '@nestjs/common';
 import type { Config } from './config/config.js';
 import type { Heartbeats } from './process/heartbeats.js';
 
-// Of our own code only types are imported above: an older Node must get to the sentence below before it meets what it
-// does not know.
+// Of our own code only types are imported above: an older Node must reach the message below before syntax that it does
+// not know.
 const NEEDED_NODE = 24;
 
-/** Without one it serves. `check-settings` does nothing more than all of them do first. */
+/** Without one the program serves. `check-settings` does only what all of them do first. */
 const COMMANDS = ['migrate', 'rotate-keys', 'check-settings'];
 
-/** As sysexits.h's EX_CONFIG: nothing but another setting helps, so a supervisor may leave it at that. */
+/** As sysexits.h's EX_CONFIG: only another setting helps, so a supervisor need not restart it. */
 const BAD_SETTINGS = 78;
 
-/** An answer under way is given this long. Supervisors kill after some 30 s, and then nothing is put in order. */
+/** A response under way gets this long. Supervisors kill after some 30 s, without an orderly end. */
 const SHUTDOWN_LIMIT_MS = 20_000;
 
 if (Number.parseInt(process.versions.node, 10) < NEEDED_NODE) {
@@ -22,7 +22,7 @@ if (Number.parseInt(process.versions.node, 10) < NEEDED_NODE) {
   );
   process.exit(1);
 }
-// Saves a quarter of the start, which is mostly the compiling of libraries. Not in /tmp, where others could put code in.
+// Saves a quarter of the start, which is mostly the compiling of libraries. Not in /tmp, where others could add code.
 (await import('node:module')).enableCompileCache(
   join(import.meta.dirname, '..', 'node_modules', '.cache', 'scheduler-api'),
 );
@@ -39,7 +39,7 @@ async function main(command: string | undefined): Promise<void> {
   const config = loadConfig(environment);
   if (command === 'check-settings') {
     const { trustedIdentityKeys } = await import('./agent/identity.js');
-    // Files that are named may be there for those alone who serve.
+    // Named files may exist only where the program serves.
     if (config.identity.certificates.length === 0) trustedIdentityKeys(config.aws.region, []);
     console.log('the settings can be used');
     return;
@@ -79,7 +79,7 @@ async function rotate({ database: { url }, encryptionKeys, logLevel }: Config): 
       logger.error('could not be opened', { context, error: String(error) }),
     );
     for (const { column, resealed, left } of rotated) logger.log('rotated', { column, resealed, left });
-    // A supervisor or a script must not go on to throw the old key away.
+    // A supervisor or a script must not go on to delete the old key.
     if (rotated.some(({ left }) => left > 0)) process.exitCode = 1;
   } finally {
     await dataSource.destroy();
@@ -115,13 +115,13 @@ function explainBusyPort(error: NodeJS.ErrnoException & { address?: string; port
   throw new Error(`PORT: ${place} is in use by another program`, { cause: error });
 }
 
-/** Degraded for good: nothing but another setting helps. */
+/** Degraded for good: only another setting helps. */
 function warnOfClearText({ agents, role }: Config, heartbeats: Heartbeats, logger: Log): void {
-  const detail = `agents come by ${agents.url}, without TLS: whoever can answer in its place gives them orders. Set AGENT_URL`;
+  const detail = `agents connect to ${agents.url} without TLS: a server in its place can give them orders. Set AGENT_URL`;
   heartbeats.degrade('agents', detail);
-  // Once, where several processes share the settings.
+  // Logged once, where several processes share the settings.
   if (role !== 'api')
-    logger.warn('agents come without TLS', { agentUrl: agents.url, alarm: true, mend: 'set AGENT_URL' });
+    logger.warn('agents connect without TLS', { agentUrl: agents.url, alarm: true, mend: 'set AGENT_URL' });
 }
 
 type Log = { log(message: string, details: object): void; warn(message: string, details: object): void };
@@ -147,7 +147,7 @@ function fail(error: unknown): void {
   process.exit(error instanceof Error && error.name === 'ConfigError' ? BAD_SETTINGS : 1);
 }
 
-/** What an operator can mend is said in a sentence; of anything else the stack is wanted. */
+/** An error that an operator can fix is logged as a sentence; any other with its stack. */
 function isMendable(error: Error): boolean {
   const { cause } = error;
   if ([error, cause].some((one) => one instanceof Error && 'syscall' in one && one.syscall === 'listen')) return true;

@@ -1,4 +1,4 @@
-# The name agents call, with a load balancer or without: no switch takes it away from those that were told it. They resolve
+# The name agents call, with a load balancer or without: no switch takes it away from agents that use it. They resolve
 # it at every poll, so it may move to another instance at any time.
 
 locals {

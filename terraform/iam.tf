@@ -55,7 +55,7 @@ resource "aws_iam_role" "api" {
   }
 }
 
-# Inline: it needs no iam:CreatePolicy, and nobody else can attach it.
+# Inline: it needs no iam:CreatePolicy, and it cannot be attached elsewhere.
 resource "aws_iam_role_policy" "api" {
   count = var.iam == "create" ? 1 : 0
 

@@ -1,6 +1,6 @@
-# The API's instance. Each change of its user data (a new bundle, a new setting) is a new instance beside the old one:
+# The API's instance. Each change of its user data (a new bundle, a new setting) is a new instance next to the old one:
 #   1. the new one is made, installs and builds; the old one serves
-#   2. the new one asks the old one for the database's volume: the stack stops there and starts here, which are the
+#   2. the new one requests the database's volume of the old one: the stack stops there and starts here, which are the
 #      seconds without API; agents and their containers go on meanwhile
 #   3. the apply sees that the new one serves, and only then ends the old one
 # There is no aws_volume_attachment on purpose: Terraform takes one off the old instance before it makes the new one,
@@ -9,7 +9,7 @@
 data "aws_ami" "debian" {
   count = var.ami_id == null ? 1 : 0
 
-  # Debian's own account: by name alone anybody's image could match.
+  # Debian's own account: by name alone an image of any account could match.
   owners      = ["136693071363"]
   most_recent = true
 
@@ -59,7 +59,7 @@ locals {
       LOGS_URI = "s3://${var.bucket}/${var.log_prefix}jobs"
     },
     var.app_image == "" ? {} : { APP_IMAGE = var.app_image },
-    # nginx believes the load balancer, and nobody else, who the caller is.
+    # nginx trusts only the load balancer for the caller's address.
     local.has_alb ? { TRUSTED_PROXY = data.aws_vpc.this.cidr_block } : {},
     var.settings,
   )
@@ -118,7 +118,7 @@ resource "aws_instance" "api" {
     http_tokens   = "required"
     # The hop to the container is the second: the API reads its role's credentials there.
     http_put_response_hop_limit = 2
-    # How a successor asks for the volume.
+    # How a successor requests the volume.
     instance_metadata_tags = "enabled"
   }
 
@@ -182,7 +182,7 @@ resource "terraform_data" "serving" {
     create_before_destroy = true
   }
 
-  # With an ALB the old instance stays among its targets until the new one serves; and nobody is served without the door.
+  # With an ALB the old instance stays among its targets until the new one serves; and without the rule no request arrives.
   depends_on = [
     aws_lb_target_group_attachment.api,
     aws_lb_listener.https,

@@ -69,7 +69,7 @@ locals {
   ]
   has_alb = var.certificate_arn != null || var.api_domain != null
 
-  # Whoever may call the API: port 80 of the instance, or 443 of the load balancer.
+  # Who may call the API: port 80 of the instance, or 443 of the load balancer.
   door      = local.has_alb ? aws_security_group.alb[0].id : aws_security_group.api.id
   door_port = local.has_alb ? 443 : 80
 }
@@ -118,7 +118,7 @@ resource "aws_vpc_security_group_ingress_rule" "agents_tls" {
   referenced_security_group_id = aws_security_group.jobs.id
 }
 
-# Those of instances that were launched before there was TLS for agents: they keep the address they were told.
+# Those of instances that were launched before there was TLS for agents: they keep the address they were launched with.
 resource "aws_vpc_security_group_ingress_rule" "agents" {
   security_group_id            = aws_security_group.api.id
   description                  = "Agents of jobs, without TLS"

@@ -49,6 +49,6 @@ output "job_profiles" {
 }
 
 output "policy" {
-  description = "What the API's role must be allowed, for whoever makes it elsewhere."
+  description = "What the API's role must be allowed, where it is made elsewhere."
   value       = module.policy.json
 }

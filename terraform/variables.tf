@@ -1,4 +1,4 @@
-# What an installation chooses. Write terraform.tfvars beside this file, or set TF_VAR_<name>.
+# What an installation chooses. Write terraform.tfvars next to this file, or set TF_VAR_<name>.
 # Two have no default: bucket and allowed_cidrs.
 
 variable "name" {
@@ -47,7 +47,7 @@ variable "bundle_key" {
 }
 
 variable "log_prefix" {
-  description = "Prefix in the bucket that the API may read and write; boot/<instance id>.log and .state below it tell how a new instance is doing."
+  description = "Prefix in the bucket that the API may read and write; boot/<instance id>.log and .state below it report how a new instance is doing."
   type        = string
   default     = "logs/scheduler/"
 
@@ -130,7 +130,7 @@ variable "root_disk_gib" {
 }
 
 variable "settings" {
-  description = "More settings of the API (docs/settings.md), for example { MAX_INSTANCES = \"100\" }. No secrets: they would stand in the instance's user data and in the state."
+  description = "More settings of the API (docs/settings.md), for example { MAX_INSTANCES = \"100\" }. No secrets: they would be in the instance's user data and in the state."
   type        = map(string)
   default     = {}
 
@@ -187,7 +187,7 @@ variable "public_ip" {
 }
 
 variable "elastic_ip" {
-  description = "With public_ip: whether that address is an Elastic IP, which outlives the instance. An account has five of a region, unless it asks for more."
+  description = "With public_ip: whether that address is an Elastic IP, which outlives the instance. An account has five in a region, unless its quota was raised."
   type        = bool
   default     = true
 }
@@ -210,7 +210,7 @@ variable "job_security_group_ids" {
 }
 
 variable "job_ingress" {
-  description = "Who may reach which ports of jobs that name the job security group. Default: nobody, so that what a job serves is reached from nowhere."
+  description = "Who may reach which ports of jobs that name the job security group. Default: none, so that what a job serves cannot be reached."
   type = list(object({
     cidr = string
     from = number
@@ -243,7 +243,7 @@ variable "iam" {
 }
 
 variable "ssm" {
-  description = "Whether the API's instance runs AWS's SSM agent, for `scheduler-deploy logs` and `shell`: no port is opened, and CloudTrail has who asked. With iam = create its role may do what RunCommand and Session Manager need; with managed it gets AWS's policy AmazonSSMManagedEC2InstanceDefaultPolicy; with existing `terraform output policy` says what it must allow."
+  description = "Whether the API's instance runs AWS's SSM agent, for `scheduler-deploy logs` and `shell`: no port is opened, and CloudTrail records who called. With iam = create its role may do what RunCommand and Session Manager need; with managed it gets AWS's policy AmazonSSMManagedEC2InstanceDefaultPolicy; with existing `terraform output policy` says what it must allow."
   type        = bool
   default     = true
 }
@@ -270,13 +270,13 @@ variable "existing_instance_profile" {
 }
 
 variable "permissions_boundary_arn" {
-  description = "Permissions boundary of the roles made here, where the account demands one."
+  description = "Permissions boundary of the roles made here, where the account requires one."
   type        = string
   default     = null
 }
 
 variable "job_amis" {
-  description = "AMIs that jobs may name besides the aliases of Amazon's ECS-optimised ones (ALLOWED_AMIS). Their owners stand in job_ami_owners."
+  description = "AMIs that jobs may name besides the aliases of Amazon's ECS-optimised ones (ALLOWED_AMIS). Their owners go into job_ami_owners."
   type        = list(string)
   default     = []
 
@@ -382,7 +382,7 @@ variable "rds_username" {
 }
 
 variable "rds_password" {
-  description = "POSTGRES_PASSWORD of the .env file; the deploy container sets it. It stands in the state, which is why the bucket must be private."
+  description = "POSTGRES_PASSWORD of the .env file; the deploy container sets it. It is in the state, which is why the bucket must be private."
   type        = string
   default     = null
   sensitive   = true

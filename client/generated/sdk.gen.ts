@@ -108,7 +108,7 @@ export class Health extends HeyApiClient {
     /**
      * Is this process alive?
      *
-     * Asks nothing else: restart the process if it fails.
+     * Checks nothing but the process: restart it if this fails.
      */
     public live<ThrowOnError extends boolean = false>(options?: Options<HealthLiveData, ThrowOnError>): RequestResult<HealthLiveResponses, HealthLiveErrors, ThrowOnError> {
         return (options?.client ?? this.client).get<HealthLiveResponses, HealthLiveErrors, ThrowOnError>({ url: '/health/live', ...options });
@@ -117,7 +117,7 @@ export class Health extends HeyApiClient {
     /**
      * Can this process serve?
      *
-     * `details` holds `process` (no shutdown has begun), `database` (Postgres answers, migrations are applied) and `loops` (each came round in its time): it is ready while these are up. What else is there only degrades it: `aws` (EC2 does not answer, or refuses us), `terminations` (EC2 does not terminate instances that are to end), `log-store` (the place at LOGS_URI takes no logs, which stay in Postgres), `agents` (agents come without TLS).
+     * `details` holds `process` (no shutdown has begun), `database` (Postgres answers, migrations are applied) and `loops` (each completed a round in time): it is ready while these are up. The others only degrade it: `aws` (EC2 does not answer, or refuses our calls), `terminations` (EC2 does not terminate instances that are to end), `log-store` (the store at LOGS_URI accepts no logs, which stay in Postgres), `agents` (agents connect without TLS).
      */
     public ready<ThrowOnError extends boolean = false>(options?: Options<HealthReadyData, ThrowOnError>): RequestResult<HealthReadyResponses, HealthReadyErrors, ThrowOnError> {
         return (options?.client ?? this.client).get<HealthReadyResponses, HealthReadyErrors, ThrowOnError>({ url: '/health/ready', ...options });
@@ -141,7 +141,7 @@ export class Jobs extends HeyApiClient {
     /**
      * Make a job, and with an image its first deployment
      *
-     * With a token of a scope only under names of that scope. Role: `deployer`.
+     * A token with a scope can make jobs under names of that scope only. Role: `deployer`.
      */
     public create<ThrowOnError extends boolean = false>(options: Options<JobsCreateData, ThrowOnError>): RequestResult<JobsCreateResponses, JobsCreateErrors, ThrowOnError> {
         return (options.client ?? this.client).post<JobsCreateResponses, JobsCreateErrors, ThrowOnError>({
@@ -171,7 +171,7 @@ export class Jobs extends HeyApiClient {
     /**
      * Get a job
      *
-     * With `wait`, answers once the job got as far as `until` says, or the wait ran out: 200 in both cases. Role: `viewer`.
+     * With `wait`, the API answers once the job reaches `until` or the wait ends: 200 either way. Role: `viewer`.
      */
     public get<ThrowOnError extends boolean = false>(options: Options<JobsGetData, ThrowOnError>): RequestResult<JobsGetResponses, JobsGetErrors, ThrowOnError> {
         return (options.client ?? this.client).get<JobsGetResponses, JobsGetErrors, ThrowOnError>({
@@ -184,7 +184,7 @@ export class Jobs extends HeyApiClient {
     /**
      * Change the definition of a job
      *
-     * Only stores it: what runs goes on unchanged, the next deployment applies it. Role: `deployer`.
+     * Only stores it: what runs stays unchanged, the next deployment applies it. Role: `deployer`.
      */
     public patch<ThrowOnError extends boolean = false>(options: Options<JobsPatchData, ThrowOnError>): RequestResult<JobsPatchResponses, JobsPatchErrors, ThrowOnError> {
         return (options.client ?? this.client).patch<JobsPatchResponses, JobsPatchErrors, ThrowOnError>({
@@ -229,7 +229,7 @@ export class Deployments extends HeyApiClient {
     /**
      * Deploy an image
      *
-     * A second instance comes up, and takes over once it is healthy; a stopped job starts. Without an image, the latest one again. Role: `deployer`.
+     * A second instance starts, and takes over once it is healthy; a stopped job starts. Default image: that of the latest deployment. Role: `deployer`.
      */
     public create<ThrowOnError extends boolean = false>(options: Options<DeploymentsCreateData, ThrowOnError>): RequestResult<DeploymentsCreateResponses, DeploymentsCreateErrors, ThrowOnError> {
         return (options.client ?? this.client).post<DeploymentsCreateResponses, DeploymentsCreateErrors, ThrowOnError>({
@@ -246,7 +246,7 @@ export class Deployments extends HeyApiClient {
     /**
      * Get a deployment
      *
-     * With `wait`, answers once it got as far as `until` says, or the wait ran out: 200 in both cases. Role: `viewer`.
+     * With `wait`, the API answers once the deployment reaches `until` or the wait ends: 200 either way. Role: `viewer`.
      */
     public get<ThrowOnError extends boolean = false>(options: Options<DeploymentsGetData, ThrowOnError>): RequestResult<DeploymentsGetResponses, DeploymentsGetErrors, ThrowOnError> {
         return (options.client ?? this.client).get<DeploymentsGetResponses, DeploymentsGetErrors, ThrowOnError>({
@@ -259,7 +259,7 @@ export class Deployments extends HeyApiClient {
     /**
      * Cancel a deployment that is not active yet
      *
-     * The active deployment stays untouched. One that has ended is answered unchanged. Role: `deployer`.
+     * The active deployment stays untouched. One that has ended is returned unchanged. Role: `deployer`.
      */
     public cancel<ThrowOnError extends boolean = false>(options: Options<DeploymentsCancelData, ThrowOnError>): RequestResult<DeploymentsCancelResponses, DeploymentsCancelErrors, ThrowOnError> {
         return (options.client ?? this.client).post<DeploymentsCancelResponses, DeploymentsCancelErrors, ThrowOnError>({
@@ -272,7 +272,7 @@ export class Deployments extends HeyApiClient {
     /**
      * Deploy again what an earlier deployment ran
      *
-     * A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. Without `to` it is refused (`nothing-to-roll-back`) while a newer deployment than the active one failed, was cancelled or is on its way, but for a rollback: there is nothing to undo, what serves was never replaced. The job’s stored definition stays. Role: `deployer`.
+     * A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. Without `to` the API rejects it (`nothing-to-roll-back`) while a deployment newer than the active one, rollbacks excepted, failed, was cancelled or is under way: there is nothing to undo, as the active one was never replaced. The job’s stored definition stays. Role: `deployer`.
      */
     public rollback<ThrowOnError extends boolean = false>(options: Options<DeploymentsRollbackData, ThrowOnError>): RequestResult<DeploymentsRollbackResponses, DeploymentsRollbackErrors, ThrowOnError> {
         return (options.client ?? this.client).post<DeploymentsRollbackResponses, DeploymentsRollbackErrors, ThrowOnError>({
@@ -289,7 +289,7 @@ export class Deployments extends HeyApiClient {
     /**
      * Take over an instance in quarantine, with the container that runs on it
      *
-     * After rows were lost: a new deployment whose instance is the one you name. Its container goes on without a restart, so image and definition must be what it was started with. Once healthy it is active, and what was active before is drained. If that fails, nothing is stopped and the instance is back in quarantine. Naming it again while the deployment is under way, or active, answers that one. Role: `admin`.
+     * After rows were lost: a new deployment whose instance is the one you name. Its container runs on without a restart, so image and definition must be those it was started with. Once healthy the deployment is active, and the one active before is drained. If that fails, nothing is stopped and the instance is back in quarantine. A repeated request returns that deployment while it is under way or active. Role: `admin`.
      */
     public adopt<ThrowOnError extends boolean = false>(options: Options<DeploymentsAdoptData, ThrowOnError>): RequestResult<DeploymentsAdoptResponses, DeploymentsAdoptErrors, ThrowOnError> {
         return (options.client ?? this.client).post<DeploymentsAdoptResponses, DeploymentsAdoptErrors, ThrowOnError>({
@@ -319,7 +319,7 @@ export class Deployments extends HeyApiClient {
     /**
      * Start a stopped job
      *
-     * A new deployment of what ran last. While one runs or is on its way, that one is answered and nothing changes. Role: `deployer`.
+     * A new deployment of what ran last. While one runs or is under way, the API returns that one and changes nothing. Role: `deployer`.
      */
     public start<ThrowOnError extends boolean = false>(options: Options<DeploymentsStartData, ThrowOnError>): RequestResult<DeploymentsStartResponses, DeploymentsStartErrors, ThrowOnError> {
         return (options.client ?? this.client).post<DeploymentsStartResponses, DeploymentsStartErrors, ThrowOnError>({
@@ -347,7 +347,7 @@ export class Fleet extends HeyApiClient {
     /**
      * End an instance in quarantine
      *
-     * Terminates it, with whatever runs on it. One that is to end already is answered unchanged. To keep what runs on it, adopt it instead: `POST /v1/jobs/{name}/adopt`. Role: `admin`.
+     * Terminates it, with all that runs on it. One that is already to be terminated is returned unchanged. To keep what runs on it, adopt it instead: `POST /v1/jobs/{name}/adopt`. Role: `admin`.
      */
     public retire<ThrowOnError extends boolean = false>(options: Options<FleetRetireData, ThrowOnError>): RequestResult<FleetRetireResponses, FleetRetireErrors, ThrowOnError> {
         return (options.client ?? this.client).post<FleetRetireResponses, FleetRetireErrors, ThrowOnError>({
@@ -375,13 +375,13 @@ export class Events extends HeyApiClient {
     /**
      * List or follow events
      *
-     * Everything that happened, in the order in which it was committed: who asked for what, and what came of it.
-     * A page may hold less than `limit`, also nothing, though there are more: `nextCursor` tells.
+     * Everything that happened, in the order in which it was committed: what was requested, and its outcome.
+     * A page may hold less than `limit`, also nothing, though there are more: `nextCursor` shows it.
      *
      * With `Accept: text/event-stream` the answer is a stream of server-sent events: `id` is the position, `event` the
-     * type, `data` an Event. It begins behind `Last-Event-ID` or `after`, else with what happens from now on, and ends
-     * after a quarter of an hour at the latest: connect again. An event named `gap` (`data`: EventGap) tells that
-     * something in between is not there.
+     * type, `data` an Event. It begins after `Last-Event-ID` or `after`, else with what happens from now on, and ends
+     * after a quarter of an hour at the latest: connect again. An event named `gap` (`data`: EventGap) means that
+     * events in between are missing.
      *
      * A token with a scope sees the events of its jobs only; those of tokens, registries and webhooks are for admins. Role: `viewer`.
      */
@@ -424,7 +424,7 @@ export class Registries extends HeyApiClient {
     /**
      * Set the credentials of a private registry
      *
-     * For pulls from now on, of every job. Replaces those there were. The password is never answered. Role: `admin`.
+     * For pulls from now on, of every job. Replaces existing ones. The password is never returned. Role: `admin`.
      */
     public put<ThrowOnError extends boolean = false>(options: Options<RegistriesPutData, ThrowOnError>): RequestResult<RegistriesPutResponses, RegistriesPutErrors, ThrowOnError> {
         return (options.client ?? this.client).put<RegistriesPutResponses, RegistriesPutErrors, ThrowOnError>({
@@ -607,8 +607,8 @@ export class Logs extends HeyApiClient {
      * why; it begins with `[scheduler: `.
      *
      * As plain text unless `Accept` asks for `text/event-stream` or `application/json`. Of an event stream, events named
-     * `line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come. An answer that follows
-     * is broken off after a quarter of an hour: connect again, with `Last-Event-ID` or `since`. Role: `viewer`.
+     * `line` have a LogLine as data and an id to go on from; `end` means that no more lines come. An answer that
+     * follows is broken off after a quarter of an hour: connect again, with `Last-Event-ID` or `since`. Role: `viewer`.
      */
     public read<ThrowOnError extends boolean = false>(options: Options<LogsReadData, ThrowOnError>): RequestResult<LogsReadResponses, LogsReadErrors, ThrowOnError> {
         return (options.client ?? this.client).get<LogsReadResponses, LogsReadErrors, ThrowOnError>({

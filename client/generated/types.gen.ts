@@ -54,7 +54,7 @@ export type CreateToken = {
      */
     maxJobs?: number | null;
     /**
-     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token asks for one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
+     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token requests one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
      */
     maxInstances?: number | null;
     /**
@@ -130,7 +130,7 @@ export type NewToken = {
      */
     maxJobs: number | null;
     /**
-     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token asks for one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
+     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token requests one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
      */
     maxInstances: number | null;
     /**
@@ -213,7 +213,7 @@ export type Token = {
      */
     maxJobs: number | null;
     /**
-     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token asks for one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
+     * Instances the jobs of the scope may have, those on their way and those that are ending included, when this token requests one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.
      */
     maxInstances: number | null;
     /**
@@ -292,11 +292,11 @@ export type Job = {
      */
     latestDeployment: number | null;
     /**
-     * Where the active deployment runs healthily.
+     * The healthy instance of the active deployment.
      */
     instance: AssignedInstance | null;
     /**
-     * One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check asks it. None where that is of loopback and the API’s is not.
+     * One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check probes it. None where that address is loopback and the API’s is not.
      */
     endpoints: Array<string>;
     /**
@@ -308,7 +308,7 @@ export type Job = {
      */
     entrypoint?: Array<string>;
     /**
-     * Environment of the container; visible in answers. Names as Docker takes them: all but an empty one, and any character but `=` and NUL.
+     * Environment of the container; visible in answers. Names as Docker accepts them: not empty, any character except `=` and NUL.
      */
     env: {
         [key: string]: string;
@@ -335,7 +335,7 @@ export type Job = {
      */
     cpus?: number;
     /**
-     * Docker’s own init as process 1: it hands signals on and reaps children, for images that do not. Images with an init of their own, as s6, want to be process 1.
+     * Docker’s own init as process 1: it forwards signals and reaps children, for images that do not. Images with an init of their own, as s6, need to be process 1.
      */
     init: boolean;
     /**
@@ -358,7 +358,7 @@ export type Job = {
     };
     rollout: JobRolloutOutput;
     /**
-     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not asked for again for three minutes. When all have failed: fail at once, or wait this long.
+     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not tried again for three minutes. When all have failed: fail at once, or wait this long.
      */
     onCapacity: 'fail' | {
         /**
@@ -366,7 +366,7 @@ export type Job = {
          */
         waitSeconds: number;
         /**
-         * Also asked for once no type in no subnet is to be had as spot.
+         * Tried once no type can be had as spot in any subnet.
          */
         fallback?: {
             market: 'on-demand';
@@ -378,7 +378,7 @@ export type Job = {
     maxSilenceSeconds?: number;
     requestedInstance: JobInstanceOutput;
     /**
-     * Names of its secrets; their values are never answered.
+     * Names of its secrets; their values are never returned.
      */
     secrets: Array<string>;
     createdAt: string;
@@ -466,7 +466,7 @@ export type JobPatch = {
      */
     entrypoint?: Array<string> | null;
     /**
-     * Environment of the container; visible in answers. Names as Docker takes them: all but an empty one, and any character but `=` and NUL.
+     * Environment of the container; visible in answers. Names as Docker accepts them: not empty, any character except `=` and NUL.
      */
     env?: {
         [key: string]: string | null;
@@ -493,7 +493,7 @@ export type JobPatch = {
      */
     cpus?: number | null;
     /**
-     * Docker’s own init as process 1: it hands signals on and reaps children, for images that do not. Images with an init of their own, as s6, want to be process 1.
+     * Docker’s own init as process 1: it forwards signals and reaps children, for images that do not. Images with an init of their own, as s6, need to be process 1.
      */
     init?: boolean | null;
     /**
@@ -564,7 +564,7 @@ export type JobPatch = {
         deadlineSeconds?: number | null;
     } | null;
     /**
-     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not asked for again for three minutes. When all have failed: fail at once, or wait this long.
+     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not tried again for three minutes. When all have failed: fail at once, or wait this long.
      */
     onCapacity?: 'fail' | {
         /**
@@ -572,7 +572,7 @@ export type JobPatch = {
          */
         waitSeconds?: number;
         /**
-         * Also asked for once no type in no subnet is to be had as spot.
+         * Tried once no type can be had as spot in any subnet.
          */
         fallback?: {
             market: 'on-demand';
@@ -583,7 +583,7 @@ export type JobPatch = {
      */
     maxSilenceSeconds?: number | null;
     /**
-     * More of the container’s environment, kept encrypted: answers hold the names only. No name may be in `env` as well.
+     * More of the container’s environment, kept encrypted: answers contain the names only. No name may be in `env` as well.
      */
     secrets?: {
         [key: string]: string | null;
@@ -601,11 +601,11 @@ export type JobPatch = {
      */
     schedule?: unknown;
     /**
-     * The name is for life.
+     * The name never changes.
      */
     name?: unknown;
     /**
-     * The kind is for life.
+     * The kind never changes.
      */
     kind?: unknown;
     /**
@@ -648,7 +648,7 @@ export type CreateJob = {
      */
     entrypoint?: Array<string>;
     /**
-     * Environment of the container; visible in answers. Names as Docker takes them: all but an empty one, and any character but `=` and NUL.
+     * Environment of the container; visible in answers. Names as Docker accepts them: not empty, any character except `=` and NUL.
      */
     env?: {
         [key: string]: string;
@@ -675,7 +675,7 @@ export type CreateJob = {
      */
     cpus?: number;
     /**
-     * Docker’s own init as process 1: it hands signals on and reaps children, for images that do not. Images with an init of their own, as s6, want to be process 1.
+     * Docker’s own init as process 1: it forwards signals and reaps children, for images that do not. Images with an init of their own, as s6, need to be process 1.
      */
     init?: boolean;
     /**
@@ -699,7 +699,7 @@ export type CreateJob = {
     instance?: JobInstance;
     rollout?: JobRollout;
     /**
-     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not asked for again for three minutes. When all have failed: fail at once, or wait this long.
+     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not tried again for three minutes. When all have failed: fail at once, or wait this long.
      */
     onCapacity?: 'fail' | {
         /**
@@ -707,7 +707,7 @@ export type CreateJob = {
          */
         waitSeconds?: number;
         /**
-         * Also asked for once no type in no subnet is to be had as spot.
+         * Tried once no type can be had as spot in any subnet.
          */
         fallback?: {
             market: 'on-demand';
@@ -718,7 +718,7 @@ export type CreateJob = {
      */
     maxSilenceSeconds?: number;
     /**
-     * More of the container’s environment, kept encrypted: answers hold the names only. No name may be in `env` as well.
+     * More of the container’s environment, kept encrypted: answers contain the names only. No name may be in `env` as well.
      */
     secrets?: {
         [key: string]: string;
@@ -793,7 +793,7 @@ export type CreateDeployment = {
      */
     entrypoint?: Array<string> | null;
     /**
-     * Environment of the container; visible in answers. Names as Docker takes them: all but an empty one, and any character but `=` and NUL.
+     * Environment of the container; visible in answers. Names as Docker accepts them: not empty, any character except `=` and NUL.
      */
     env?: {
         [key: string]: string | null;
@@ -820,7 +820,7 @@ export type CreateDeployment = {
      */
     cpus?: number | null;
     /**
-     * Docker’s own init as process 1: it hands signals on and reaps children, for images that do not. Images with an init of their own, as s6, want to be process 1.
+     * Docker’s own init as process 1: it forwards signals and reaps children, for images that do not. Images with an init of their own, as s6, need to be process 1.
      */
     init?: boolean | null;
     /**
@@ -891,7 +891,7 @@ export type CreateDeployment = {
         deadlineSeconds?: number | null;
     } | null;
     /**
-     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not asked for again for three minutes. When all have failed: fail at once, or wait this long.
+     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not tried again for three minutes. When all have failed: fail at once, or wait this long.
      */
     onCapacity?: 'fail' | {
         /**
@@ -899,7 +899,7 @@ export type CreateDeployment = {
          */
         waitSeconds?: number;
         /**
-         * Also asked for once no type in no subnet is to be had as spot.
+         * Tried once no type can be had as spot in any subnet.
          */
         fallback?: {
             market: 'on-demand';
@@ -910,7 +910,7 @@ export type CreateDeployment = {
      */
     maxSilenceSeconds?: number | null;
     /**
-     * More of the container’s environment, kept encrypted: answers hold the names only. No name may be in `env` as well.
+     * More of the container’s environment, kept encrypted: answers contain the names only. No name may be in `env` as well.
      */
     secrets?: {
         [key: string]: string | null;
@@ -948,11 +948,11 @@ export type Deployment = {
     copiedFrom: number | null;
     status: 'queued' | 'deploying' | 'active' | 'draining' | 'superseded' | 'stopped' | 'succeeded' | 'failed' | 'cancelled';
     /**
-     * Why it is where it is, a kebab-case code.
+     * Why it has this status: a kebab-case code.
      */
     reason: string | null;
     /**
-     * The same for people.
+     * The reason as text for people.
      */
     message: string | null;
     /**
@@ -960,12 +960,12 @@ export type Deployment = {
      */
     failedPhase: 'waiting' | 'assigned' | 'pulling' | 'starting' | 'healthy' | 'stopping' | 'ended' | null;
     /**
-     * Whether the same might work another time.
+     * Whether the same deployment might succeed another time.
      */
     retryable: boolean | null;
     exitCode: number | null;
     /**
-     * What the container said before it failed.
+     * Last lines printed before it failed.
      */
     lastLogLines: Array<{
         stream: 'stdout' | 'stderr';
@@ -995,11 +995,11 @@ export type Deployment = {
     instance: AssignedInstance | null;
     definition: DeploymentDefinition;
     /**
-     * Names of its secrets; their values are never answered.
+     * Names of its secrets; their values are never returned.
      */
     secrets: Array<string>;
     /**
-     * Of its job’s secrets; every attempt gets this version.
+     * Version of its job’s secrets that every attempt gets.
      */
     secretsVersion: number | null;
     createdAt: string;
@@ -1017,7 +1017,7 @@ export type Deployment = {
 };
 
 /**
- * What it runs with: a snapshot.
+ * Snapshot of what it runs with.
  */
 export type DeploymentDefinition = {
     /**
@@ -1029,7 +1029,7 @@ export type DeploymentDefinition = {
      */
     entrypoint?: Array<string>;
     /**
-     * Environment of the container; visible in answers. Names as Docker takes them: all but an empty one, and any character but `=` and NUL.
+     * Environment of the container; visible in answers. Names as Docker accepts them: not empty, any character except `=` and NUL.
      */
     env: {
         [key: string]: string;
@@ -1056,7 +1056,7 @@ export type DeploymentDefinition = {
      */
     cpus?: number;
     /**
-     * Docker’s own init as process 1: it hands signals on and reaps children, for images that do not. Images with an init of their own, as s6, want to be process 1.
+     * Docker’s own init as process 1: it forwards signals and reaps children, for images that do not. Images with an init of their own, as s6, need to be process 1.
      */
     init: boolean;
     /**
@@ -1080,7 +1080,7 @@ export type DeploymentDefinition = {
     instance: JobInstanceOutput;
     rollout: JobRolloutOutput;
     /**
-     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not asked for again for three minutes. When all have failed: fail at once, or wait this long.
+     * What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not tried again for three minutes. When all have failed: fail at once, or wait this long.
      */
     onCapacity: 'fail' | {
         /**
@@ -1088,7 +1088,7 @@ export type DeploymentDefinition = {
          */
         waitSeconds: number;
         /**
-         * Also asked for once no type in no subnet is to be had as spot.
+         * Tried once no type can be had as spot in any subnet.
          */
         fallback?: {
             market: 'on-demand';
@@ -1121,7 +1121,7 @@ export type Adopt = {
      */
     instance: string;
     /**
-     * What its container runs. Default: the image of the latest deployment.
+     * Image its container runs. Default: that of the latest deployment.
      */
     image?: string;
 };
@@ -1172,13 +1172,13 @@ export type Instance = {
      */
     launchId: string | null;
     /**
-     * It carries our tag and we know nothing of it: left alone.
+     * It carries our tag, but no launch of ours: left alone.
      */
     quarantined: boolean;
     launchedAt: string;
     registeredAt: string | null;
     /**
-     * When its agent was last heard, some seconds behind.
+     * When its agent last sent a request, some seconds behind.
      */
     lastSeenAt: string | null;
     /**
@@ -1265,7 +1265,7 @@ export type EventPage = {
      */
     nextCursor: string | null;
     /**
-     * Of what `after` asks for, something is not there.
+     * Some of the events after `after` are missing.
      */
     gap: EventGap | null;
 };
@@ -1300,7 +1300,7 @@ export type Event = {
          */
         requestId?: string;
         /**
-         * Made here, and nobody else’s: there where `requestId` is what the caller sent. Also in the log.
+         * A unique id made by the API, where `requestId` is what the caller sent. Also in the log.
          */
         ownRequestId?: string;
         /**
@@ -1323,16 +1323,16 @@ export type Event = {
 };
 
 /**
- * `too-old`: events behind `after` are deleted already. `beyond-the-end`: no event has this position yet, as after a restore of the database from a backup.
+ * `too-old`: events after `after` are deleted already. `beyond-the-end`: no event has this position yet, as after a restore of the database from a backup.
  */
 export type EventGap = {
     reason: 'too-old' | 'beyond-the-end';
     /**
-     * As it was asked for.
+     * As requested.
      */
     after: number;
     /**
-     * The answer goes on behind this position.
+     * The answer continues after this position.
      */
     resumesAfter: number;
 };
@@ -1340,14 +1340,14 @@ export type EventGap = {
 export type PutRegistry = {
     username: string;
     /**
-     * Or a token of the registry, or a key file as it is: the JSON of a service account, whose username is `_json_key`. At most 64 KiB. Kept encrypted, never answered.
+     * Or a token of the registry, or an unchanged key file: the JSON of a service account, whose username is `_json_key`. At most 64 KiB. Stored encrypted, never returned.
      */
     password: string;
 };
 
 export type Registry = {
     /**
-     * As the names of its images begin.
+     * How the names of its images begin.
      */
     host: string;
     username: string;
@@ -1377,7 +1377,7 @@ export type CreateWebhook = {
      */
     events?: Array<string>;
     /**
-     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.
+     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; without `jobs` the webhook has the scope of the token.
      */
     jobs?: Array<string> | null;
     /**
@@ -1405,7 +1405,7 @@ export type WebhookWithSecret = {
      */
     events: Array<string>;
     /**
-     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.
+     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; without `jobs` the webhook has the scope of the token.
      */
     jobs: Array<string> | null;
     /**
@@ -1421,7 +1421,7 @@ export type WebhookWithSecret = {
      */
     failingSince: string | null;
     /**
-     * Until when the secret before signs as well.
+     * Until when the previous secret signs as well.
      */
     previousSecretUntil: string | null;
     createdAt: string;
@@ -1451,7 +1451,7 @@ export type Webhook = {
      */
     events: Array<string>;
     /**
-     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.
+     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; without `jobs` the webhook has the scope of the token.
      */
     jobs: Array<string> | null;
     /**
@@ -1467,7 +1467,7 @@ export type Webhook = {
      */
     failingSince: string | null;
     /**
-     * Until when the secret before signs as well.
+     * Until when the previous secret signs as well.
      */
     previousSecretUntil: string | null;
     createdAt: string;
@@ -1491,7 +1491,7 @@ export type PatchWebhook = {
      */
     events?: Array<string>;
     /**
-     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.
+     * Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; without `jobs` the webhook has the scope of the token.
      */
     jobs?: Array<string> | null;
     /**
@@ -1502,7 +1502,7 @@ export type PatchWebhook = {
 
 export type RotateSecret = {
     /**
-     * How long the secret before signs beside the new one.
+     * How long the previous secret signs in addition to the new one.
      */
     graceSeconds?: number;
 };
@@ -1524,7 +1524,7 @@ export type WebhookDelivery = {
     status: 'pending' | 'delivered' | 'failed' | 'cancelled';
     attempts: number;
     /**
-     * Of the latest try: `name-not-resolved`, `address-refused`, `not-connected`, `tls-failed`, `timed-out`, `redirected` (nobody follows), `answered` (with another status than 2xx), `interrupted`, `secret-unreadable`.
+     * Of the latest try: `name-not-resolved`, `address-refused`, `not-connected`, `tls-failed`, `timed-out`, `redirected` (never followed), `answered` (with another status than 2xx), `interrupted`, `secret-unreadable`.
      */
     fault: string | null;
     /**
@@ -1800,7 +1800,7 @@ export type TokensGetError = TokensGetErrors[keyof TokensGetErrors];
 
 export type TokensGetResponses = {
     /**
-     * What the token is good for, and when it was last used
+     * What the token allows, and when it was last used
      */
     200: Token;
 };
@@ -2111,7 +2111,7 @@ export type JobsGetData = {
          */
         wait?: number;
         /**
-         * `settled`: neither deploying nor deleting; `running`: neither deploying nor degraded: it serves, or never will by itself; `stopped`: nothing runs (`stopped`, `idle`, `failed` or `succeeded`); `gone`: deleted, which is answered with 404 `job-not-found`, as there is no job to answer: here that is the success, and 200 says that it is still there.
+         * `settled`: neither deploying nor deleting; `running`: neither deploying nor degraded: it serves, or never will by itself; `stopped`: nothing runs (`stopped`, `idle`, `failed` or `succeeded`); `gone`: deleted; the API answers 404 `job-not-found`, which means success here, or 200 while the job still exists.
          */
         until?: 'settled' | 'running' | 'stopped' | 'gone';
     };
@@ -2955,7 +2955,7 @@ export type FleetInstancesData = {
          */
         cursor?: string;
         /**
-         * Only instances in this state, as EC2 last showed it. `gone`: EC2 knows it no more.
+         * Only instances in this state, as EC2 last showed it. `gone`: EC2 no longer shows it.
          */
         state?: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated' | 'gone';
     };
@@ -3109,7 +3109,7 @@ export type EventsListData = {
     body?: never;
     headers?: {
         /**
-         * Of a stream: go on behind this position. Clients send it by themselves when they connect again.
+         * Of a stream: continue after this position. Clients send it by themselves when they reconnect.
          */
         'Last-Event-ID'?: string;
     };
@@ -4110,7 +4110,7 @@ export type LogsReadData = {
     body?: never;
     headers?: {
         /**
-         * Of an event stream: go on behind this event. Clients send it by themselves when they connect again.
+         * Of an event stream: continue after this event. Clients send it by themselves when they reconnect.
          */
         'Last-Event-ID'?: string;
     };

@@ -3,7 +3,7 @@
 # takes POSTGRES_PASSWORD for a new database only. Here POSTGRES_USER is the API's role, which owns its database and is no
 # superuser, and its password counts at every start, so that .env is the one place to change it.
 #
-# The superuser is called superuser. It has no password, so nobody comes in as it but over the socket in this container.
+# The superuser is called superuser. It has no password: only the socket in this container lets it log in.
 set -eu
 
 DIR=$(dirname "$0")
@@ -26,12 +26,12 @@ check_settings() {
   for name in POSTGRES_USER POSTGRES_PASSWORD; do
     eval "value=\${$name:-}"
     [ -n "$value" ] || fail "$name is missing.
-Write it into the file .env beside docker-compose.yml (.env.example shows all there are), or into the environment."
+Write it into the file .env next to docker-compose.yml (.env.example shows all there are), or into the environment."
   done
   [ "$POSTGRES_USER" != superuser ] || fail 'POSTGRES_USER must not be superuser: the API is none.'
 }
 
-# Over the socket, where the image asks for no password. The health check waits for it: it logs in as the API does.
+# Over the socket, where the image needs no password. The health check waits for it: it logs in as the API does.
 set_password() {
   socket=/var/run/postgresql
   until pg_isready -q -h "$socket" -U superuser -d postgres; do sleep 0.2; done
@@ -44,7 +44,7 @@ END
 }
 
 # A database of an earlier release, where the API was the superuser. Postgres listens on a socket of ours only, so that
-# nobody else comes in meanwhile. Killed at any moment, the next start does it again.
+# no other client connects meanwhile. Killed at any moment, the next start does it again.
 separate_roles() {
   echo "postgres: $APP_USER is no superuser from now on; its database stays as it is" >&2
   socket=$(mktemp -d)

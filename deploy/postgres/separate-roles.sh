@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the first superuser of a database, which no statement can demote, one of its own, and gives its name and all that
-# it made in POSTGRES_DB to a role without rights: APP_USER. PGHOST is the socket of a server nobody else can reach.
+# it made in POSTGRES_DB to a role without rights: APP_USER. PGHOST is the socket of a server that no other client reaches.
 set -eu
 export PGOPTIONS='--client-min-messages=warning'
 
@@ -10,7 +10,7 @@ if ! first=$(psql -qXAt -U "$APP_USER" -d postgres -c 'SELECT rolname FROM pg_ro
 fi
 psql -qX -U "$first" -d postgres -v ON_ERROR_STOP=1 -c 'DROP ROLE IF EXISTS separation' -c 'CREATE ROLE separation LOGIN SUPERUSER'
 
-# Nobody can rename the role that is logged in, hence the third one. All or nothing.
+# Postgres does not rename the role that is logged in, hence the third one. All or nothing.
 export FIRST_ROLE="$first"
 psql -qX -U separation -d "$POSTGRES_DB" -v ON_ERROR_STOP=1 --single-transaction <<'END' >/dev/null
 SET LOCAL log_min_error_statement = panic;

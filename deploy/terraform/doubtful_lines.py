@@ -1,5 +1,5 @@
 """Numbers of the lines of a .env file (standard input) that its readers would read differently: docker-compose's versions,
-the deploy container's shell and the instance's. Not the lines, as what stands in them is secret."""
+the deploy container's shell and the instance's. Not the lines, as their values are secret."""
 
 import re
 import sys

@@ -9,7 +9,7 @@ down() {
   initialise
   [ -n "$(made_here)" ] || fail "the state $TF_STATE_KEY of $TF_STATE_BUCKET holds nothing of a stack"
   name=$(stack_name)
-  # Also one that the state does not know any more: after an upgrade that failed that is who serves.
+  # Also one that the state does not know any more: after an upgrade that failed that is the one that serves.
   instances=$(running_api | cut -d ' ' -f 2 | tr '\n' ' ')
   jobs=$(instances_of_jobs)
   volume=$(data_volume)
@@ -27,7 +27,7 @@ down() {
   # Without one all that the state holds would go, others' things as well.
   if [ -n "$targets" ]; then
     step 'terraform destroy'
-    # Asked for, and of no meaning here.
+    # Required, and without meaning here.
     has_networks || export TF_VAR_allowed_cidrs='["127.0.0.1/32"]'
     # shellcheck disable=SC2086  # addresses have no spaces
     patiently terraform destroy -auto-approve -input=false -no-color -lock-timeout=60s $targets
@@ -42,7 +42,7 @@ instances_of_jobs() {
     tr '\t\n' '  ' | sed 's/ *$//'
 }
 
-# Looked at again: one may have been launched since the question, and EC2 tells of it seconds later.
+# Looked at again: one may have been launched since the question, and EC2 lists it seconds later.
 end_jobs() {
   for look in 1 2 3; do
     jobs=$(instances_of_jobs)
@@ -61,7 +61,7 @@ end_jobs() {
 
 say_what_goes() {
   echo "To be taken away: everything that Terraform made for $name, ${instances:-no running instance }among it."
-  if [ -n "$jobs" ]; then echo "The instances of jobs, which nobody would look after: $jobs"; fi
+  if [ -n "$jobs" ]; then echo "The instances of jobs, which no API would manage any more: $jobs"; fi
   echo 'Kept:'
   say_what_stays
 }
@@ -69,7 +69,7 @@ say_what_goes() {
 say_what_stays() {
   if [ -n "$volume" ]; then echo "  the volume $volume with Postgres's data; \`up\` takes it into use again"; fi
   if [ -n "$others" ]; then echo "  $others, which a restore from a snapshot left"; fi
-  if [ "$snapshots" != 0 ]; then echo "  the snapshots of the volume, $snapshots of them, which nobody deletes any more: \`restore list\`"; fi
+  if [ "$snapshots" != 0 ]; then echo "  the snapshots of the volume, $snapshots of them, which the scheduler no longer deletes: \`restore list\`"; fi
   if terraform state list 2>/dev/null | grep -q '^aws_db_instance\.' || [ -n "${database:-}" ]; then
     database=yes
     echo '  the RDS instance, which is protected: delete it in the console when you are sure'
@@ -90,7 +90,7 @@ keep_data() {
   done
 }
 
-# Addresses in the state of what these files make: the state may hold other things, which are nobody's business here.
+# Addresses in the state of what these files make: the state may hold other things, which stay.
 made_here() {
   sed -n 's/^resource "\([a-z0-9_]*\)" "\([a-z0-9_]*\)" {$/\1.\2/p' ./*.tf | sort -u >made-here
   terraform state list | sed 's/\[.*//' | sort -u | grep -Fxf made-here

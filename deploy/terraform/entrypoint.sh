@@ -17,7 +17,7 @@
 #   docker-compose run --rm scheduler-deploy rotate-agent-keys
 #                                                  of agents' TLS; like a changed setting, for the next deployment
 #   docker-compose run --rm scheduler-deploy rotate-keys
-#                                                  ENCRYPTION_KEY: deploys it, and encrypts anew what the old one did
+#                                                  ENCRYPTION_KEY: deploys it, and encrypts again what the old one did
 #   docker-compose run --rm scheduler-deploy terraform output | force-unlock ID | state list | ...
 #                                                  Terraform itself, on this stack's state
 #
@@ -31,7 +31,7 @@
 #   APP_IMAGE           image of the API; default: the instance builds the commit
 #   TF_VAR_<name>       any variable of terraform/variables.tf; so does terraform/terraform.tfvars. allowed_cidrs has no
 #                       default; up takes this machine's address, and keeps what was chosen before
-#   DEPLOY_TARGETS      what to apply: addresses, or "all"; default: the file targets beside this one
+#   DEPLOY_TARGETS      what to apply: addresses, or "all"; default: the file targets next to this one
 #   DEPLOY_PLAN_ONLY    1: shows the plan and uploads nothing
 #   INSTANCE_ID         of logs, shell, backup and restore; default: the instance that serves
 #   DEPLOY_YES          1: every question is answered with yes
@@ -232,7 +232,7 @@ The instance will need it. It holds POSTGRES_USER, POSTGRES_PASSWORD, ADMIN_TOKE
 
 refuse_doubtful_lines() {
   doubtful=$(printf '%s\n' "$text" | python3 "$LIBRARY/doubtful_lines.py")
-  # shellcheck disable=SC2016  # as it stands in the file
+  # shellcheck disable=SC2016  # literally
   [ -z "$doubtful" ] || fail "$secrets, line $doubtful: a line is NAME=value, without spaces around =, with no comment behind the value, no "'${ in it,'" and quotes, if any, around the whole value"
 }
 
@@ -283,7 +283,7 @@ has_object() {
   if said=$(aws s3api head-object --bucket "$TF_VAR_bucket" --key "$1" 2>&1); then return 0; fi
   case $said in
     *'(404)'*) return 1 ;;
-    *) fail "it cannot be told whether s3://$TF_VAR_bucket/$1 is there: $(last_line "$said")" ;;
+    *) fail "it cannot be determined whether s3://$TF_VAR_bucket/$1 is there: $(last_line "$said")" ;;
   esac
 }
 
@@ -292,12 +292,12 @@ has_object() {
 version_of() {
   has_object "$1" || return 0
   versions=$(aws s3api head-object --bucket "$TF_VAR_bucket" --key "$1" --query '[VersionId, ETag]' --output text) ||
-    fail "the version of s3://$TF_VAR_bucket/$1 cannot be told"
+    fail "the version of s3://$TF_VAR_bucket/$1 cannot be determined"
   printf '%s\n' "$versions" |
     awk '{ print ($1 == "None" || $1 == "null") ? $2 : $1 }' | tr -cd 'A-Za-z0-9._-'
 }
 
-# Where a bucket is, or AWS_REGION if nobody may ask.
+# Where a bucket is, or AWS_REGION where S3 does not say.
 bucket_region() {
   region=$(aws s3api get-bucket-location --bucket "$1" --query LocationConstraint --output text 2>/dev/null) || region=$AWS_REGION
   case $region in
@@ -397,8 +397,8 @@ target_flags() {
   esac
 }
 
-# Terraform must hear of Ctrl-C and `docker stop`, and be waited for, or it leaves its lock behind. In a session of its own,
-# as a terminal's Ctrl-C would reach it beside ours: at the second one it forgets what it is making.
+# Terraform must get Ctrl-C and `docker stop`, and time to end, or it leaves its lock behind. In a session of its own,
+# as a terminal's Ctrl-C would reach it in addition to ours: at the second one it forgets what it is making.
 patiently() {
   setsid "$@" &
   child=$!
@@ -419,7 +419,7 @@ setting() {
     sed "s/^\"\(.*\)\"\$/\1/; s/^'\(.*\)'\$/\1/"
 }
 
-# Mounted, it belongs to whoever made the checkout.
+# Mounted, it belongs to the user who made the checkout.
 repository_git() { git -c "safe.directory=$REPOSITORY" -C "$REPOSITORY" "$@"; }
 
 # Debian's AWS CLI does not read AWS_ENDPOINT_URL itself.
@@ -437,7 +437,7 @@ last_line() { printf '%s\n' "$1" | sed '/^$/d' | tail -n 1; }
 # A question that only a person may answer, or DEPLOY_YES.
 confirm() {
   if [ "${DEPLOY_YES:-}" = 1 ]; then return; fi
-  [ -t 0 ] || fail "$1 Nobody is there to answer: run it with \`docker-compose run --rm scheduler-deploy …\` in a terminal, or set DEPLOY_YES=1"
+  [ -t 0 ] || fail "$1 There is no terminal to answer in: run it with \`docker-compose run --rm scheduler-deploy …\` in a terminal, or set DEPLOY_YES=1"
   printf '%s [y/N] ' "$1"
   read -r answer
   case $answer in y | Y | yes) ;; *) fail 'nothing more was changed' ;; esac

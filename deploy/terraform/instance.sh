@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2154  # entrypoint.sh sets the rest
 # scheduler-deploy logs, shell, backup: into the API's instance by AWS's Systems Manager, which opens no port. Sourced by
-# entrypoint.sh. Only what was asked for goes to standard output.
+# entrypoint.sh. Only the requested output goes to standard output.
 
 # As terraform/user-data/user-data.sh has it.
 APP=/opt/scheduler/app
@@ -80,7 +80,7 @@ instance_that_serves() {
   done
 }
 
-# What the instance $1 said last of its boot; nothing where it said nothing.
+# The last state that the instance $1 reported of its boot; nothing where it reported none.
 boot_state() {
   aws s3 cp "s3://$TF_VAR_bucket/$BOOT_PREFIX$1.state" - 2>/dev/null | head -c 500 | tr -d '[:cntrl:]'
 }
@@ -135,7 +135,7 @@ wait_for_command() {
   done
 }
 
-# Without what would steer the terminal.
+# Without control characters.
 invocation() {
   content=$(aws ssm get-command-invocation --command-id "$command_id" --instance-id "$instance" --query "$1" --output text)
   [ -z "$content" ] || printf '%s\n' "$content" | LC_ALL=C tr -d '\000-\010\013-\037\177'

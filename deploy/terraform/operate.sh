@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2154  # entrypoint.sh sets the rest
 # scheduler-deploy secrets, rotate-agent-keys: what a running stack needs now and then, without a way into its instance.
-# Sourced by entrypoint.sh. Only what was asked for goes to standard output.
+# Sourced by entrypoint.sh. Only the requested output goes to standard output.
 
 MAX_VALUE_BYTES=16384
 ALIVE=pending,running,stopping,stopped
@@ -92,7 +92,7 @@ refuse_lost_key() {
   before=$(setting ENCRYPTION_KEY)
   if [ -z "$before" ] || [ "$before" = "$value" ]; then return; fi
   case ,$(setting ENCRYPTION_KEYS_OLD), in *",$before,"*) return ;; esac
-  fail "what the database holds is encrypted with the ENCRYPTION_KEY of now: add that to ENCRYPTION_KEYS_OLD first, which takes several with commas between (docs/operations.md, Rotation of secrets)"
+  fail "what the database holds is encrypted with the present ENCRYPTION_KEY: add that to ENCRYPTION_KEYS_OLD first, which takes several with commas between (docs/operations.md, Rotation of secrets)"
 }
 
 # As docker-compose, the deploy container and the instance all read it.
@@ -160,7 +160,7 @@ refuse_unknown_keys() {
   if [ "$(aws s3 cp "s3://$TF_VAR_bucket/$current" -)" = "$(aws s3 cp "s3://$TF_VAR_bucket/$next" -)" ]; then return; fi
   name=$(stack_name)
   serving=$(running_api | instance_that_serves)
-  [ -n "$serving" ] || fail "no instance of $name serves, so it is not known which keys agents were told: deploy first"
+  [ -n "$serving" ] || fail "no instance of $name serves, so it is not known which keys agents have: deploy first"
   if [ "$(printf '%s\n' "${serving%% *}" "$since" | sort | head -n 1)" != "$since" ]; then
     fail "the keys were rotated at $since, and no deployment has taken that into use: agents would know neither key. Deploy first"
   fi

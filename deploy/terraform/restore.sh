@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2154  # entrypoint.sh sets the rest
 # scheduler-deploy restore: a dump of the bucket, or a snapshot of the volume (snapshot.sh). Sourced by entrypoint.sh. Only
-# what was asked for goes to standard output.
+# the requested output goes to standard output.
 
 RESTORE_USAGE='restore [BACKUP] [--rehearse], or restore list: BACKUP is one of the list, and by default the newest dump'
 LISTED=20
@@ -103,7 +103,7 @@ A restore puts $name back to that moment (docs/operations.md, Restore, has the w
 END
 }
 
-# Into $link: reading is for whoever has it, so it lives briefly, and nobody prints it.
+# Into $link: everyone who has it may read, so it is short-lived and never printed.
 make_link() {
   link=$(aws s3 presign "s3://$TF_VAR_bucket/$key" --region "$TF_VAR_bucket_region" --expires-in "$LINK_SECONDS") ||
     fail "no link to s3://$TF_VAR_bucket/$key could be made"

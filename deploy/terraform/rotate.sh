@@ -1,12 +1,12 @@
 # shellcheck shell=sh disable=SC2154  # entrypoint.sh sets the rest
-# scheduler-deploy rotate-keys: another ENCRYPTION_KEY, and everything encrypted anew with it. Sourced by entrypoint.sh.
+# scheduler-deploy rotate-keys: another ENCRYPTION_KEY, and everything encrypted again with it. Sourced by entrypoint.sh.
 #
-# Where it was stopped stands in the .env file of the bucket, in a comment beside the keys, which is written together with
-# them: it names the key that goes by a fingerprint.
-#   1. where the old instance runs beside the new one, so not with database = "volume": the new key into ENCRYPTION_KEYS_OLD,
+# The .env file of the bucket has how far it came, in a comment that is written together with the keys and names the old
+# key by a fingerprint.
+#   1. where the old instance runs next to the new one, so not with database = "volume": the new key into ENCRYPTION_KEYS_OLD,
 #      and a deployment, so that both can open what the new one writes
 #   2. the new key into ENCRYPTION_KEY, the old one into ENCRYPTION_KEYS_OLD, and a deployment
-#   3. the instance encrypts anew what is left of the old key
+#   3. the instance encrypts again what still has the old key
 #   4. the old key out of ENCRYPTION_KEYS_OLD, and the comment with it
 ROTATION='# scheduler-deploy rotate-keys: '
 ROTATION_TRIES=5
@@ -40,7 +40,7 @@ begin_rotation() {
   old=$(setting ENCRYPTION_KEY)
   [ -n "$old" ] || fail "$secrets sets no ENCRYPTION_KEY"
   refuse_undeployed
-  confirm "Rotate ENCRYPTION_KEY of $name in $AWS_REGION? A new instance takes it into use, and encrypts anew what the database holds."
+  confirm "Rotate ENCRYPTION_KEY of $name in $AWS_REGION? A new instance takes it into use, and encrypts again what the database holds."
   new=$(openssl rand -base64 32)
   since=$(date -u +%FT%TZ) going=$(fingerprint "$old")
   is_alone=$([ "$(variable database volume)" != volume ] || echo 1)
@@ -54,7 +54,7 @@ begin_rotation() {
   fi
 }
 
-# A rotation that has just ended would be done again by whoever did not see its end.
+# Else an operator who did not see the end of a rotation would do it again.
 refuse_undeployed() {
   serving=$(running_api | instance_that_serves)
   [ -n "$serving" ] || fail "no instance of $name serves, and the new key would have to be taken into use: deploy first"
@@ -90,7 +90,7 @@ encrypt_anew() {
   key=$(fingerprint "$(setting ENCRYPTION_KEY)")
   try=1
   while :; do
-    step "encrypting anew on $instance what is left of the old key"
+    step "encrypting again on $instance what still has the old key"
     ask_instance "cd $APP || exit
 $COMPOSE run --rm --no-deps -T scheduler sh -c '[ \"\$(printf %s \"\$ENCRYPTION_KEY\" | sha256sum | cut -c -16)\" = $key ] ||
   { echo \"rotate-keys: this instance runs with another ENCRYPTION_KEY than the file in the bucket has\" >&2; exit 3; }

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2154  # entrypoint.sh sets the rest
 # scheduler-deploy restore snap-…: a volume from a snapshot takes the place of the stack's. Sourced by entrypoint.sh.
 #
-# Where it was interrupted stands in the account, and nowhere else: the new volume has the tag $RESTORED_FROM from when it is
+# Where it was interrupted is recorded in the account, and nowhere else: the new volume has the tag $RESTORED_FROM from when it is
 # made until the apply, which takes away tags that Terraform does not know.
 #   1. the new volume is made: the API serves on, and nothing happens by itself
 #   2. the API's instances are stopped, or two schedulers with two databases would share one fleet
@@ -52,7 +52,7 @@ restore_snapshot() {
   step "restored $snapshot. The volume of before is kept, and paid for, as $name-data-before-…: delete it when you are sure"
 }
 
-# Before a plan: a restore that stopped the API is brought to its end, and one that did not is only told of.
+# Before a plan: a restore that stopped the API is brought to its end; one that did not is only mentioned.
 go_on_with_restore() {
   name=$(stack_name)
   find_begun
@@ -66,7 +66,7 @@ go_on_with_restore() {
   exchange_volumes
 }
 
-# Into $current the volume in the state, and into $restored and $from one that a restore has made and nobody uses yet.
+# Into $current the volume in the state, and into $restored and $from one that a restore has made and no instance uses yet.
 find_begun() {
   current=$(data_volume)
   begun=$(aws ec2 describe-volumes --output text --query "Volumes[].[VolumeId, Tags[?Key=='$RESTORED_FROM'] | [0].Value]" \
@@ -128,11 +128,11 @@ rehearse_snapshot() {
 VOLUME_ID=$volume sh deploy/rehearse-volume.sh" 7200
 }
 
-# By its name, so that it is found whoever made it.
+# By its name, so that any rehearsal's is found.
 take_rehearsed_away() {
   aws ec2 describe-volumes --output text --query 'Volumes[].[VolumeId, Attachments[0].InstanceId]' \
     --filters "Name=tag:scheduler-api:stack,Values=$name" "Name=tag:Name,Values=$name-rehearsal" | while read -r left holder; do
-    # Where it is mounted still, EC2 waits until the instance lets go of it.
+    # Where it is mounted still, EC2 waits until the instance has unmounted it.
     [ "$holder" = None ] || aws ec2 detach-volume --volume-id "$left" --instance-id "$holder" >/dev/null || true
     if aws ec2 wait volume-available --volume-ids "$left" && aws ec2 delete-volume --volume-id "$left"; then
       step "took the volume $left of the rehearsal away" >&2

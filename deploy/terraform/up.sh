@@ -11,7 +11,7 @@ up() {
   bring_up
 }
 
-# The commit of now with the settings of now, after a question.
+# The present commit with the present settings, after a question.
 bring_up() {
   check_secrets
   choose_commit
@@ -93,7 +93,7 @@ start_again() {
   aws ec2 wait instance-running --instance-ids "$api"
 }
 
-# Random values, which stand nowhere but in the bucket.
+# Random values, which are only in the bucket.
 make_secrets() {
   if has_object "$SECRETS_KEY"; then return; fi
   cat <<END | aws s3 cp --only-show-errors - "s3://$TF_VAR_bucket/$SECRETS_KEY"
@@ -124,7 +124,7 @@ choose_networks() {
   export TF_VAR_allowed_cidrs="$networks"
 }
 
-# The data volume that `down` kept, which is the stack's again. There may be one only: which of several is meant nobody knows.
+# The data volume that `down` kept, which is the stack's again. There may be one only: among several it could not choose.
 take_kept_volume() {
   [ "$(variable database volume)" = volume ] || return 0
   if terraform state list 2>/dev/null | grep -qF 'aws_ebs_volume.data'; then return; fi

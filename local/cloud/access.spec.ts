@@ -338,7 +338,7 @@ async function send({ method, path, headers, body }: Sent) {
   );
 }
 
-/** Bytes as they are; the whole of what comes back. */
+/** Sends the bytes unchanged. @returns the whole response */
 async function raw(text: string): Promise<string> {
   const { hostname, port } = new URL(test.cloud.endpoint);
   const socket = connect(Number(port), hostname);

@@ -6,7 +6,7 @@ import { verifySignature, type SignatureFault, type SignedRequest, type Verified
 
 export type Service = 'ec2' | 'ecr' | 's3';
 
-/** Who a call is from: whoever has the keys of this cloud, or nobody. */
+/** Checks that a call is from a client with the keys of this cloud. */
 export type Authenticator = {
   /**
    * @param signedFor a region that the signature must name instead of the cloud's own
@@ -25,17 +25,17 @@ export function createAuthenticator(keys: Keys, region: string): Authenticator {
   };
 }
 
-/** What a signature of S3 says about the body: its digest, or how it comes. */
+/** What a signature of S3 says about the body: its digest, or how it is sent. */
 const PAYLOADS =
   /^([0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-UNSIGNED-PAYLOAD-TRAILER|STREAMING-AWS4-HMAC-SHA256-PAYLOAD(-TRAILER)?)$/;
 
 function refuseUnknownDigest(headers: IncomingHttpHeaders): void {
-  // Who sends no signature either is told of that first.
+  // A missing signature is reported first.
   if (headers.authorization === undefined || PAYLOADS.test(headerText(headers['x-amz-content-sha256']))) return;
   throw new CloudError('InvalidRequest', 'The x-amz-content-sha256 header is missing, or of a kind that is not known.');
 }
 
-/** Of EC2 and ECR, whose bodies are never signed by halves. */
+/** Of EC2 and ECR, whose bodies are always signed. */
 function refuseOtherBody({ headers, body = Buffer.alloc(0) }: SignedRequest): void {
   const announced = headers['x-amz-content-sha256'];
   if (announced === undefined || announced === createHash('sha256').update(body).digest('hex')) return;
@@ -51,14 +51,14 @@ function errorOf(service: Service, fault: SignatureFault, region: string): Cloud
   return new CloudError(code, message.replace('REGION', region), status);
 }
 
-type Told = readonly [code: string, status: number, message: string];
+type ErrorAnswer = readonly [code: string, status: number, message: string];
 
 const WRONG_CREDENTIALS = 'AWS was not able to validate the provided access credentials';
 const KEYS_HINT = 'the keys of this local cloud are in LOCAL_DIR/env';
 const SCOPE_HINT = 'The signature must be for this service in REGION, over the host and all x-amz- headers.';
 
 /** Codes and statuses are the services' own: SDKs decide by them whether to try again. */
-const ERRORS: Readonly<Record<Service, Readonly<Record<SignatureFault, Told>>>> = {
+const ERRORS: Readonly<Record<Service, Readonly<Record<SignatureFault, ErrorAnswer>>>> = {
   ec2: {
     missing: ['MissingAuthenticationToken', 403, 'Request is missing Authentication Token'],
     malformed: ['AuthFailure', 401, `${WRONG_CREDENTIALS}. ${SCOPE_HINT}`],

@@ -9,7 +9,7 @@ export type Offer = {
   readonly market: Market;
 };
 
-/** What is left out matches everything. `subnet` takes a subnet id or a zone name. */
+/** What is left out matches everything. `subnet` is a subnet id or a zone name. */
 export type OfferMatch = { readonly type?: string; readonly subnet?: string; readonly market?: Market };
 
 /** Unlimited until a pool is set. Instances hold a place from their launch until they are stopped or terminated. */

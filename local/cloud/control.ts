@@ -9,7 +9,7 @@ import { SNAPSHOT_STATES } from './snapshots.ts';
 export type Controls = {
   readonly faults: Faults;
   readonly ledger: Ledger;
-  /** Whoever sends it as a bearer token may do anything with this cloud. */
+  /** A client that sends it as a bearer token may do anything with this cloud. */
   readonly token: string;
 };
 

@@ -370,7 +370,7 @@ describe('states', () => {
     const first = await test.runtime.booted(id);
     first.guest.shutdown('reboot');
     await test.runtime.booted(id, 2);
-    // The old boot is over: what its guest still says counts for nothing.
+    // The old boot is over: what its guest still does is ignored.
     first.guest.shutdown('halt');
     expect(stateOf(id)).toBe('running');
   });

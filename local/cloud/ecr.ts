@@ -12,7 +12,7 @@ export function ecrActionOf(target: string | string[] | undefined): string | und
   return typeof target === 'string' ? TARGET.exec(target)?.[1] : undefined;
 }
 
-/** What the registry of this account wants as the password of `AWS`. */
+/** The password that the registry of this account accepts for the user `AWS`. */
 export function ecrPasswordOf({ accountId, region }: Pick<World, 'accountId' | 'region'>): string {
   return `ecr-${createHash('sha256').update(`token ${accountId} ${region}`).digest('hex')}`;
 }

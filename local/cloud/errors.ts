@@ -1,4 +1,4 @@
-/** An AWS error as it goes on the wire. `code` is what callers classify by; the message is for people. */
+/** An AWS error as it is sent. Callers classify by `code`; the message is for people. */
 export class CloudError extends Error {
   readonly code: string;
   readonly status: number;

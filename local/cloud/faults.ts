@@ -12,9 +12,9 @@ export type Faults = {
   failNext(action: string, error: { code: string; status?: number; message?: string }, times?: number): void;
   /** The next calls take effect, then the connection is destroyed without an answer. */
   loseAnswer(action: string, times?: number): void;
-  /** The next calls take effect at once and are answered so much later. */
+  /** The next calls take effect at once and are answered `delayMs` later. */
   delayAnswer(action: string, delayMs: number, times?: number): void;
-  /** RequestLimitExceeded for so long. */
+  /** RequestLimitExceeded for `durationMs`. */
   throttle(action: string, durationMs: number): void;
   /** For instances launched from now on. */
   delayVisibility(delayMs: number): void;
@@ -26,8 +26,8 @@ export type Faults = {
   setVcpuLimit(vcpus: number): void;
   /**
    * RunInstances succeeds, and what it made is terminated right after pending, for that reason (`Client.InternalError`:
-   * a key of its disk that may not be used; `Client.VolumeLimitExceeded`; `Server.InsufficientInstanceCapacity`): so many
-   * calls, by default all to come.
+   * a key of its disk that may not be used; `Client.VolumeLimitExceeded`; `Server.InsufficientInstanceCapacity`): for
+   * `calls` calls, by default all to come.
    */
   endAtLaunch(reason: string, calls?: number): void;
   /** What becomes of snapshots that are begun from now on: `error`, `pending` for ever, or `completed` as at first. */
@@ -35,14 +35,14 @@ export type Faults = {
   /** The caller's role may not do it, until it is permitted again. */
   denyAction(action: string): void;
   permitAction(action: string): void;
-  /** S3 answers for this bucket only to who signs for that region, and tells others of it; by default with a 301. */
+  /** S3 serves this bucket only to calls signed for that region, and names it to others; by default with a 301. */
   moveBucket(bucket: string, region: string, answer?: WrongRegionAnswer): void;
   /** The caller may list this bucket below a prefix only: other lists, and keys that are not there, are refused (403). */
   limitListing(bucket: string, prefix: string): void;
   /** Describing instances without ids, or with ids of this zone, fails, until the zone is back. */
   loseZone(zone: string): void;
   restoreZone(zone: string): void;
-  /** The guest stands still, its address and connections stay; the instance status becomes impaired. */
+  /** The guest makes no progress, its address and connections stay; the instance status becomes impaired. */
   freeze(id: string): Promise<void>;
   thaw(id: string): Promise<void>;
   /** Gone without notice: as if somebody terminated it by hand, or its host failed. */
@@ -57,7 +57,7 @@ export type Faults = {
   mendDocker(id: string): Promise<void>;
   /** The kernel kills the container's process for want of memory. */
   exhaustMemory(id: string): Promise<void>;
-  /** Nothing gets through between its agent and the scheduler, until it is reconnected. */
+  /** No packet gets through between its agent and the scheduler, until it is reconnected. */
   cutOff(id: string): Promise<void>;
   reconnect(id: string): Promise<void>;
   /** Its agent's next requests arrive, the answers do not. */
@@ -66,16 +66,16 @@ export type Faults = {
   repeatAgentRequests(id: string): Promise<void>;
   /** Interruption notice now (metadata: spot/instance-action), termination after so many seconds (EC2: 120). */
   spotNotice(id: string, inSeconds: number): void;
-  /** Amazon publishes a newer image: aliases stand for it from now on. */
+  /** Amazon publishes a newer image: aliases refer to it from now on. */
   publishImage(): void;
-  /** Takes back what waits (failures, denials, lost and late answers, throttling) or lasts (zones, buckets), not what already happened. */
+  /** Cancels faults that wait (failures, denials, lost and late answers, throttling) or last (zones, buckets). */
   clear(): void;
 };
 
-/** What the server asks about each call. */
+/** What the server checks for each call. */
 export type FaultPlan = {
   readonly faults: Faults;
-  /** @throws the failure that was asked for */
+  /** @throws the failure that was requested */
   beforeCall(action: string): void;
   afterCall(action: string): { readonly isAnswerLost: boolean; readonly delayMs: number };
 };
@@ -169,7 +169,7 @@ export function createFaults(world: World): FaultPlan {
   };
 }
 
-/** As each service says it; EC2's text names the caller, the resource, and holds a message that only administrators can decode. */
+/** Each service's own refusal; EC2's names caller and resource, with a message that only administrators can decode. */
 function notAuthorized({ accountId, region }: World, action: string): CloudError {
   if (/Object|Bucket/.test(action)) return new CloudError('AccessDenied', 'Access Denied');
   const [service, code] =

@@ -1,7 +1,7 @@
 import { CloudError } from './errors.ts';
 import type { Params } from './params.ts';
 
-/** How one resource answers a filter: its values under that name, or undefined for a name EC2 does not know there. */
+/** The values that a filter of this name compares; undefined for a name EC2 does not know for the resource. */
 export type FilterValues<T> = (resource: T, name: string) => readonly string[] | undefined;
 
 /**

@@ -3,14 +3,14 @@ import { isIPv4 } from 'node:net';
 
 /**
  * Why a request may not come in at all; undefined for one that may. Every page that is open in a browser of this machine
- * can send requests to loopback, and a name of its owner's can be pointed there (DNS rebinding): whoever sent a request is
- * asked for afterwards, but none that a browser made, or that was meant for another name, gets so far.
+ * can send requests to loopback, and a name of its owner's can be pointed there (DNS rebinding): callers are
+ * authenticated later, but a request that a browser made, or that was meant for another name, must not get so far.
  */
 export function refusalOf(request: IncomingMessage, isOurName: (host: string) => boolean): string | undefined {
   const { headers, headersDistinct, url = '' } = request;
-  const asked = Object.keys(headers).find((name) => BROWSER_HEADERS.test(name));
-  if (asked !== undefined) return `A request with ${asked} comes from a web page, and this is not for web pages.`;
-  // One that was written twice would mean one thing here and another to whoever passed it on.
+  const header = Object.keys(headers).find((name) => BROWSER_HEADERS.test(name));
+  if (header !== undefined) return `A request with ${header} is from a web page, and this is not for web pages.`;
+  // A header that was sent twice could mean one thing here and another to a proxy between.
   const twice = ONCE_ONLY.find((name) => (headersDistinct[name]?.length ?? 0) > 1);
   if (twice !== undefined) return `There must be one ${twice} header.`;
   if (!url.startsWith('/')) return 'The request must name a path.';

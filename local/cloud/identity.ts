@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { writeCertificate } from '../../src/agent-keys/certificate.ts';
 import type { CloudInstance } from './instance.ts';
 
-/** The key that signs identity documents, kept in the state folder: whoever trusts its certificate still does after a restart. */
+/** The key that signs identity documents, kept in the state folder: its certificate stays trusted after a restart. */
 export type Identity = {
   readonly certificatePem: string;
   /** As /signature: base64 in lines, RSA with SHA-256 (PKCS#1 v1.5) over the exact bytes of the document. */
@@ -23,7 +23,7 @@ export async function openIdentity(stateDir: string | undefined): Promise<Identi
   };
 }
 
-/** Fields, order and spacing of AWS's document; verifiers must take its bytes as they are. */
+/** Fields, order and spacing of AWS's document; verifiers must use its exact bytes. */
 export function identityDocument(instance: CloudInstance, accountId: string, region: string): string {
   const fields: readonly (readonly [string, string | null])[] = [
     ['accountId', accountId],

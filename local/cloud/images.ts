@@ -28,8 +28,8 @@ export function createImages(): Image[] {
       date: '20260105',
       rootGiB: 8,
     }),
-    // Many of other makers call their root device so: a mapping of /dev/xvda is then a second volume, and the root stays
-    // as small as it is.
+    // Many images of other vendors name their root device so: a mapping of /dev/xvda is then a second volume, and the
+    // root stays as small as it is.
     {
       ...image({
         name: 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260105',
@@ -40,7 +40,7 @@ export function createImages(): Image[] {
       ownerAlias: undefined,
       rootDevice: '/dev/sda1',
     },
-    // A stranger's image with Amazon's naming and a later date: whoever forgets to ask for the owner gets this one.
+    // A stranger's image with Amazon's naming and a later date: a look-up without the owner finds this one.
     {
       ...image({
         name: 'al2023-ami-ecs-hvm-2023.0.20991231-kernel-6.1-x86_64',

@@ -80,7 +80,7 @@ async function readEntries(path: string): Promise<JournalEntry[]> {
     try {
       return [JSON.parse(line) as JournalEntry];
     } catch {
-      // A process that was killed may leave half a line at the end; anywhere else the file was damaged by somebody.
+      // A process that was killed may leave half a line at the end; anywhere else the file is damaged.
       if (index === lines.length - 1) return [];
       throw new Error(`${path}: line ${index + 1} is not JSON`);
     }

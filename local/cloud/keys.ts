@@ -24,7 +24,7 @@ export function clientEnvironment({ accessKeyId, secretAccessKey }: Keys, region
   };
 }
 
-/** In a time that tells nothing of where two texts differ. */
+/** Compares in a time that does not show where the texts differ. */
 export function isSameText(one: string, other: string): boolean {
   return timingSafeEqual(digest(one), digest(other));
 }

@@ -6,7 +6,7 @@ export type CallRecord = {
   readonly at: string;
   readonly service: 'ec2' | 'ecr' | 's3';
   readonly action: string;
-  /** `ok`, an error code, or `answer-lost`: it took effect and the caller was not told. */
+  /** `ok`, an error code, or `answer-lost`: it took effect and the caller got no answer. */
   readonly outcome: string;
   readonly status: number;
   readonly requestId: string;

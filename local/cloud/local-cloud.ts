@@ -26,7 +26,7 @@ export const DEFAULT_REGION = 'us-west-2';
 export type CloudOptions = {
   /** EC2 and S3 (path style) on 127.0.0.1; 0 = any. The instances' metadata services use the same port on their addresses. */
   readonly port: number;
-  /** Names besides those of loopback under which clients ask: lower case, without port. Default none. */
+  /** Host names, in addition to loopback's, under which clients call: lower case, without port. Default none. */
   readonly hosts?: readonly string[];
   /** Ledger, objects, the keys of clients and the identity key are kept here between runs; none = memory only. One cloud at a time. */
   readonly stateDir?: string;
@@ -40,15 +40,15 @@ export type CloudOptions = {
   readonly terminatedVisibleMs?: number;
   /** Tags of terminated instances are dropped earlier. Default ten minutes. */
   readonly terminatedTagsMs?: number;
-  /** Status checks stay `initializing` so long after `running`. Default 10 s (EC2: some minutes). */
+  /** Status checks stay `initializing` this long after `running`. Default 10 s (EC2: some minutes). */
   readonly statusCheckMs?: number;
   /** Default none. */
   readonly vcpuLimit?: number;
   /** Names of the instance profiles there are; any other is refused at a launch. Default none. */
   readonly profiles?: readonly string[];
-  /** Sizes in GiB of the volumes there are besides the disks of instances, by id. Default none. */
+  /** Sizes in GiB of volumes in addition to the disks of instances, by id. Default none. */
   readonly volumes?: Readonly<Record<string, number>>;
-  /** A snapshot is `pending` so long. Default 2000 (EC2: minutes, and hours for a first one). */
+  /** A snapshot is `pending` this long. Default 2000 (EC2: minutes, and hours for a first one). */
   readonly snapshotMs?: number;
   /** Types, or families as `t3.*`, by the name of their zone; a zone that is not named offers all. Default: all do. */
   readonly offerings?: Readonly<Record<string, readonly string[]>>;
@@ -71,7 +71,7 @@ export type LocalCloud = {
   readonly keys: Keys;
   /** Variables by which the AWS SDKs and the AWS CLI find this cloud and sign for it. */
   readonly clientEnvironment: Readonly<Record<string, string>>;
-  /** What its registries want as the password of `AWS`. */
+  /** The password that its registries accept for the user `AWS`. */
   readonly ecrPassword: string;
   readonly ledger: Ledger;
   readonly faults: Faults;

@@ -9,7 +9,7 @@ export type Machines = {
    * right after `pending`, as when EC2 can neither open its disk nor find it a host.
    */
   start(instance: CloudInstance, endsWith?: StateReason): void;
-  /** Nothing when it is on its way already. */
+  /** Does nothing when it is under way already. */
   terminate(instance: CloudInstance, reason: StateReason, how?: 'terminate' | 'kill'): void;
   stop(instance: CloudInstance, reason: StateReason): void;
   reboot(instance: CloudInstance): void;
@@ -108,7 +108,7 @@ export function createMachines(options: MachinesOptions): Machines {
       },
     },
   });
-  // At once and not in the queue: a boot that hangs must hear of its end, or the halt behind it would never come.
+  // At once and not in the queue: a boot that hangs must be aborted, or the halt behind it would never run.
   const abortBoot = (id: string): void => boots.get(id)?.abort();
   const halt = async (instance: CloudInstance, how: HaltReason): Promise<void> => {
     // Of two reboots in a row the second ends the boot that the first one started.

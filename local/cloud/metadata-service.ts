@@ -18,12 +18,12 @@ export type MetadataService = {
 export function createMetadataService(port: number, source: MetadataSource): MetadataService {
   const open = new Map<string, { listener: Server | undefined; secret: string }>();
   const byAddress = new Map<string, CloudInstance>();
-  // Where all instances share an address, whoever reaches it would else be any of them: other instances' containers, too.
+  // Where all instances share an address, any container that reaches it could otherwise pose as any instance.
   const bySecret = new Map<string, CloudInstance>();
   const key = randomBytes(32);
 
   const http = createHttpServer((request, response) => {
-    // Which address was called tells which instance asked: there is nothing else on it to reach.
+    // The address that was called identifies the instance: nothing else can be reached on it.
     const instance = byAddress.get(request.socket.localAddress ?? '');
     if (instance === undefined) {
       request.socket.destroy();

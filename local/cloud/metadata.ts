@@ -1,6 +1,6 @@
 import type { CloudInstance } from './instance.ts';
 
-/** What the answers need besides the instance. */
+/** What the answers need in addition to the instance. */
 export type MetadataSource = {
   readonly region: string;
   document(instance: CloudInstance): string;
@@ -38,7 +38,7 @@ export function metadataAnswer(
 }
 
 function dynamicData(name: string, instance: CloudInstance, source: MetadataSource): string | undefined {
-  // /pkcs7 and /rsa2048 need a CMS writer and nobody here reads them: 404.
+  // /pkcs7 and /rsa2048 need a CMS writer and no agent reads them: 404.
   if (name === 'instance-identity') return 'document\nsignature';
   if (name === 'instance-identity/document') return source.document(instance);
   if (name === 'instance-identity/signature') return source.signature(source.document(instance));

@@ -17,14 +17,14 @@ export type SecurityGroup = {
   readonly vpcId: string;
 };
 
-/** Of what Terraform made elsewhere, say: what user data names must be here under the same ids. */
+/** For example of resources that Terraform made elsewhere, whose ids user data names. */
 export type NetworkIds = {
   /** Of the zones a, b and c. */
   readonly subnets?: readonly string[];
   readonly securityGroup?: string;
 };
 
-/** The default VPC: three subnets in three zones, one security group. Ids depend on the region only, but for those given. */
+/** The default VPC: three subnets in three zones, one security group. Ids not given depend on the region only. */
 export type Network = {
   readonly vpcId: string;
   readonly subnets: readonly Subnet[];
@@ -33,7 +33,7 @@ export type Network = {
   /** @throws InsufficientFreeAddressesInSubnet */
   takeAddress(subnetId: string): string;
   giveBackAddress(address: string): void;
-  /** Test double's own: a subnet that has so many addresses left. */
+  /** For tests: how many addresses a subnet has left. */
   setFreeAddresses(subnetId: string, free: number): void;
   takeElasticAddress(): string;
   reserveElasticAddress(address: string): boolean;
@@ -112,7 +112,7 @@ function createPool(first: number): Pool {
     },
     take: () => {
       if (taken.size >= size) return undefined;
-      // Onwards from the last one: an address just given back is not used again while somebody may still call it.
+      // Onwards from the last one: an address just given back is not used again while a client may still call it.
       for (;;) {
         const address = toAddress(first + FIRST_USABLE + next);
         next = (next + 1) % USABLE;

@@ -33,7 +33,7 @@ export class Params {
     return [...this.#node.children.keys()];
   }
 
-  /** Itself. @throws UnknownParameter for a part of another name: what nobody reads would be silently left out */
+  /** @returns itself. @throws UnknownParameter for a part of another name, which would be silently ignored */
   only(names: readonly string[]): this {
     const unknown = this.names().find((name) => !names.includes(name));
     if (unknown === undefined) return this;

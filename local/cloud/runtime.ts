@@ -18,7 +18,7 @@ export type InstanceRuntime = {
    * Ends the guest. Idempotent, and right also for an id that never booted. After it resolved nothing of that boot runs or listens.
    * - `terminate`: orderly; processes and containers get a short grace, then the disk (state folder, containers) is removed
    * - `stop`, `reboot`: orderly; the disk stays, a boot with `isFirstBoot: false` may follow
-   * - `kill`: as a host failure: at once, no grace, nothing is told to anybody; the disk is removed
+   * - `kill`: as a host failure: at once, no grace, no notice; the disk is removed
    * The cloud waits 15 s at most, then goes on to the next state without it.
    */
   halt(id: string, how: HaltReason): Promise<void>;
@@ -27,7 +27,7 @@ export type InstanceRuntime = {
   freeze?(id: string): Promise<void>;
   thaw?(id: string): Promise<void>;
 
-  /** Fault injection: something inside a booted guest goes wrong. Nothing for an id that is not booted. */
+  /** Fault injection: something inside a booted guest goes wrong. Does nothing for an id that is not booted. */
   disturb?(id: string, disturbance: Disturbance): Promise<void>;
 
   /** Once, after every instance was halted, when the cloud stops. */
@@ -38,7 +38,7 @@ export type InstanceRuntime = {
  * - `kill-agent`: kill -9 of the agent, which its service manager starts again
  * - `break-docker`, `mend-docker`: the Docker Engine does not answer, and does again; containers run on
  * - `exhaust-memory`: the kernel kills the container's process for want of memory
- * - `cut-off`, `reconnect`: nothing gets through between the agent and the scheduler, and does again
+ * - `cut-off`, `reconnect`: no packet gets through between the agent and the scheduler, and does again
  * - `lose-answers`: the agent's next requests arrive, the answers do not
  * - `repeat-requests`: the agent's next requests arrive twice
  */
@@ -65,9 +65,9 @@ export type CloudIdentity = {
 /** One boot of one instance. */
 export type BootedInstance = {
   readonly id: string;
-  /** The instance's own loopback address 127.x.y.z; nobody else binds there, except the metadata service on the cloud's port. */
+  /** The instance's own loopback address 127.x.y.z; only the metadata service binds there too, on the cloud's port. */
   readonly privateIp: string;
-  /** Reaches the instance like privateIp does; undefined when none was asked for. */
+  /** Reaches the instance like privateIp does; undefined when none was requested. */
   readonly publicIp: string | undefined;
   readonly imageId: string;
   readonly instanceType: string;
@@ -89,6 +89,6 @@ export type Guest = {
    * calls `halt` with 'reboot', or with 'terminate' or 'stop' as InstanceInitiatedShutdownBehavior says, also when the guest has already ended.
    */
   shutdown(how: 'halt' | 'reboot'): void;
-  /** Appends to what GetConsoleOutput answers (the last 64 KiB are kept). */
+  /** Appends to what GetConsoleOutput returns (the last 64 KiB are kept). */
   console(text: string): void;
 };

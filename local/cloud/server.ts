@@ -20,11 +20,11 @@ export type ServerOptions = {
   readonly faultPlan: FaultPlan;
   readonly calls: CallLog;
   readonly authenticate: Authenticator;
-  /** The names under which this cloud may be asked. */
+  /** Whether this cloud answers under a host name. */
   readonly isOurName: (host: string) => boolean;
   /** Everything the call changed is on disk. */
   readonly flush: () => void;
-  /** The cloud's own paths; true when it took the request. */
+  /** The cloud's own paths; true when it handles the request. */
   readonly handleOwn: (request: IncomingMessage, response: ServerResponse) => boolean;
 };
 
@@ -79,7 +79,7 @@ async function answer(options: ServerOptions, request: IncomingMessage, response
   const call = readCall(request);
   const body = await admit(options, call).catch(toCloudError);
   if (body instanceof CloudError) {
-    // Not in the ledger, which holds what somebody with the keys has called: anybody could fill the disk with it.
+    // Not in the ledger, which has only calls signed with the keys: otherwise any program could fill the disk.
     send(call, response, failure(call, 'refused', body));
     return;
   }
@@ -115,7 +115,7 @@ function readCall(request: IncomingMessage): Call {
   return { service, method, path, query, requestId: randomUUID(), request };
 }
 
-/** The body, once it is known that the caller has the keys; of S3, where it may be long, not before. @throws CloudError */
+/** Authenticates the caller and reads the body, which for S3, where it may be long, comes second. @throws CloudError */
 async function admit({ authenticate, world }: ServerOptions, { service, request, ...call }: Call): Promise<Buffer> {
   const { headers } = request;
   if (service !== 's3') {
@@ -220,15 +220,15 @@ function headersOf({ service, requestId }: Call): Record<string, string> {
 
 function failure(call: Call, action: string, cause: CloudError): Answer {
   const { service, method, path, requestId } = call;
-  const told = { action, status: cause.status, outcome: cause.code };
+  const common = { action, status: cause.status, outcome: cause.code };
   switch (service) {
     case 'ec2':
-      return { ...told, headers: headersOf(call), body: ec2ErrorBody(cause, requestId) };
+      return { ...common, headers: headersOf(call), body: ec2ErrorBody(cause, requestId) };
     case 'ecr':
-      return { ...told, headers: headersOf(call), body: ecrErrorBody(cause) };
+      return { ...common, headers: headersOf(call), body: ecrErrorBody(cause) };
     case 's3': {
       const headers = { ...headersOf(call), ...headersOfError(cause), 'content-type': 'application/xml' };
-      return { ...told, headers, body: method === 'HEAD' ? '' : s3ErrorBody(cause, path, requestId) };
+      return { ...common, headers, body: method === 'HEAD' ? '' : s3ErrorBody(cause, path, requestId) };
     }
   }
 }

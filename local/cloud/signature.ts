@@ -5,16 +5,16 @@ import { isSameText, type Keys } from './keys.ts';
 
 export type SignedRequest = {
   readonly method: string;
-  /** As it came, still percent-encoded. */
+  /** As received, still percent-encoded. */
   readonly path: string;
-  /** As it is understood afterwards: only that is verified, whatever else its text could mean. */
+  /** As parsed for the call: only that is verified, whatever else its text could mean. */
   readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
-  /** Not needed where `x-amz-content-sha256` is given: then the header is verified, and not that the body is of it. */
+  /** Not needed where `x-amz-content-sha256` is given: then only the header is verified, not the body. */
   readonly body?: Buffer;
 };
 
-/** Whom the signature must be for. */
+/** What the signature must be made with and for. */
 export type Signatory = {
   readonly keys: Pick<Keys, 'accessKeyId' | 'secretAccessKey'>;
   readonly region: string;
@@ -101,7 +101,7 @@ function readDate(header: string | string[] | undefined): { text: string; time: 
   return Number.isNaN(time.getTime()) ? undefined : { text, time };
 }
 
-/** What decides what a request means; AWS refuses it unsigned as well. */
+/** Headers that decide what a request means; AWS refuses them unsigned as well. */
 function mustBeSigned(name: string): boolean {
   return name === 'host' || name.startsWith('x-amz-');
 }

@@ -1,4 +1,4 @@
-/** Of a volume; what it holds is nobody's matter here. */
+/** A snapshot of a volume, without its content. */
 export type CloudSnapshot = {
   readonly id: string;
   readonly sequence: number;

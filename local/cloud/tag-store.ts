@@ -1,4 +1,4 @@
-/** Tags by resource id. The journal hears of every change. */
+/** Tags by resource id. The journal records every change. */
 export type TagStore = {
   of(resourceId: string): ReadonlyMap<string, string>;
   set(resourceId: string, tags: ReadonlyMap<string, string>): void;

@@ -3,7 +3,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { startLocalCloud, type CloudOptions, type LocalCloud } from './local-cloud.ts';
 import type { BootedInstance, HaltReason, InstanceRuntime } from './runtime.ts';
 
-/** For specs: a cloud with a runtime that only writes down what it is asked, and real SDK clients without retries. */
+/** For specs: a cloud with a runtime that only records its calls, and real SDK clients without retries. */
 export type TestCloud = {
   readonly cloud: LocalCloud;
   readonly runtime: RecordingRuntime;
@@ -17,7 +17,7 @@ export type TestCloud = {
 export type RecordingRuntime = InstanceRuntime & {
   readonly boots: BootedInstance[];
   readonly halts: { readonly id: string; readonly how: HaltReason }[];
-  /** The newest boot of an instance, as soon as there are so many. */
+  /** The newest boot of an instance, as soon as it has had so many. */
   booted(id: string, times?: number): Promise<BootedInstance>;
   failNextBoot(): void;
 };
@@ -56,7 +56,7 @@ export async function startTestCloud(options: Partial<CloudOptions> = {}): Promi
   };
 }
 
-/** Waits for a state of the cloud that no event tells of. */
+/** Waits for a state of the cloud that no event announces. */
 export async function until(condition: () => boolean, what: string, limitMs = 5000): Promise<void> {
   const end = Date.now() + limitMs;
   while (!condition()) {

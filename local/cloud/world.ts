@@ -49,16 +49,16 @@ export type World = {
 
 export type WorldSettings = {
   visibilityMs: number;
-  /** Terminated instances are described so long, then only the ledger knows them (EC2: about an hour). */
+  /** Terminated instances are described this long, then only the ledger knows them (EC2: about an hour). */
   readonly terminatedVisibleMs: number;
-  /** Tags of terminated instances go earlier, as on EC2. */
+  /** Tags of terminated instances are dropped earlier, as on EC2. */
   readonly terminatedTagsMs: number;
   readonly statusCheckMs: number;
   vcpuLimit: number;
   readonly addressLimit: number;
   /** Names of the instance profiles there are. */
   readonly profiles: readonly string[];
-  /** Sizes in GiB of the volumes there are besides the disks of instances. */
+  /** Sizes in GiB of volumes in addition to the disks of instances. */
   readonly volumes: Readonly<Record<string, number>>;
   readonly snapshotMs: number;
   /** What becomes of snapshots that are begun from now on. */
@@ -158,7 +158,7 @@ export function followState(world: World, instance: CloudInstance): void {
   instance.spec.blockDevices.forEach((device) => world.tags.delete(device.volumeId));
 }
 
-/** What EC2 gives by itself; the private one, as nothing translates addresses on loopback, and this way it answers. */
+/** The public address EC2 gives by itself: here the private one, as nothing translates addresses on loopback. */
 export function automaticPublicIp({ spec, state, privateIp }: CloudInstance): string | undefined {
   return spec.hasPublicIp && (state === 'running' || state === 'stopping') ? privateIp : undefined;
 }
@@ -180,7 +180,7 @@ function readInstances(journal: Journal): Map<string, CloudInstance> {
   for (const instance of instances.values()) {
     instance.publicIp = undefined;
     if (instance.state === 'terminated') continue;
-    // Its guest went with the process that ran it: what the host of a real instance would report.
+    // Its guest ended with the process that ran it, as on a host of EC2 that fails.
     const reason = STATE_REASONS.hostFailed;
     instance.state = 'terminated';
     instance.stateReason = reason;

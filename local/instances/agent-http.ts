@@ -14,7 +14,7 @@ export type HttpRequest = {
   signal: AbortSignal;
   /** One connection each time, as a fresh curl has. */
   isSingleUse?: boolean;
-  /** Whoever has none of these keys is sent nothing, and no authority is asked. */
+  /** A server with none of these keys is sent nothing; certificate authorities do not count. */
   pins?: readonly string[];
 };
 
@@ -24,7 +24,7 @@ const keptAlive = {
   'https:': new https.Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets: 256 }),
 };
 
-/** As curl takes them, which Docker's own limit is far above: an order to pull may carry a key file. */
+/** As long as curl accepts them, far below Docker's own limit: an order to pull may carry a key file. */
 export const LONGEST_HEADERS = 300 * 1024;
 
 /**

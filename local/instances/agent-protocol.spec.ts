@@ -268,7 +268,7 @@ describe.each(agentsHere())('%s', (_name, create) => {
     await agent.start();
     await api.until(() => api.polls.length > 0);
     const [first] = api.registrations;
-    // For the polls after the one that is parked. The first time nobody has adopted it.
+    // For the polls after the one that is parked. The first registration is refused.
     api.trouble.orders.push({ status: 401 }, { status: 401 });
     api.trouble.register.push({ status: 403 });
     await api.result(api.docker('GET', '/_ping'));
@@ -389,9 +389,9 @@ describe.each(agentsHere())('%s', (_name, create) => {
         return { status: 200, body: Buffer.alloc(0), stream: stream() };
       };
     };
-    // A kill costs a repeat at most, which the API passes over.
+    // A kill costs a repeat at most, which the API ignores.
     const seen = () => [...new Set(api.streams.flatMap(({ lines }) => lines.map((line) => line.split(' event ')[1])))];
-    const asked = () => agent.engineCalls.filter(({ path }) => path.startsWith('/events')).map(({ path }) => path);
+    const requested = () => agent.engineCalls.filter(({ path }) => path.startsWith('/events')).map(({ path }) => path);
 
     it('leave as they come, go on where they were acknowledged, and are asked for again when they end', async () => {
       docker(3);
@@ -403,8 +403,8 @@ describe.each(agentsHere())('%s', (_name, create) => {
       await api.until(() => seen().length >= 5);
       expect(seen()).toEqual(['0', '1', '2', '3', '4']);
       expect(new Set(api.streams.map(({ type }) => type))).toEqual(new Set(['application/octet-stream']));
-      expect(asked()[0]).toBe('/events?filters=%7B%7D&since=0');
-      expect(asked().at(-1)).toBe(`/events?filters=%7B%7D&since=${at(2).replace(/1$/, '2')}`);
+      expect(requested()[0]).toBe('/events?filters=%7B%7D&since=0');
+      expect(requested().at(-1)).toBe(`/events?filters=%7B%7D&since=${at(2).replace(/1$/, '2')}`);
       await agent.kill();
       docker(6);
       await agent.start();
@@ -433,9 +433,9 @@ describe.each(agentsHere())('%s', (_name, create) => {
       const given = events();
       await api.until(() => api.trouble.stream.length === 0);
       await api.result(api.docker('GET', '/images/none/json'));
-      const before = asked().length;
+      const before = requested().length;
       await sleep(2_500);
-      expect([asked().length, api.results(given)]).toEqual([before, []]);
+      expect([requested().length, api.results(given)]).toEqual([before, []]);
     });
   });
 
@@ -469,7 +469,7 @@ describe.each(agentsHere())('%s', (_name, create) => {
       expect((await api.result(api.docker('GET', '/images/none/json'))).headers['result-status']).toBe('404');
       const [{ token } = { token: '' }] = api.registrations;
       await opened(keys.next, port);
-      // Who knows no token is told who this is.
+      // The agent registers with an API that does not know its token.
       await api.until(() => api.registrations.length > 0);
       expect(api.registrations[0]?.token).toBe(token);
       api.docker('GET', '/images/none/json');

@@ -29,7 +29,7 @@ export type Order = {
 
 export type AgentWorld = {
   readonly apiUrl: string;
-  /** `sha256//<base64>=` of the keys that may answer there; none: who a certificate authority vouches for. */
+  /** `sha256//<base64>=` of the keys that may answer there; none: any that a certificate authority vouches for. */
   readonly pins: readonly string[];
   readonly launchSecret: string;
   readonly metadataEndpoint: string;
@@ -42,7 +42,7 @@ export type AgentWorld = {
   /** The machine's `shutdown` command. */
   shutdown: (...args: string[]) => void;
   say: (text: string) => void;
-  /** Holds up an order that was given, before it is taken. */
+  /** Delays an order before the agent handles it. */
   beforeOrder?: () => Promise<void>;
   readonly signal: AbortSignal;
 };

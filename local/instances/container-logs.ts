@@ -50,7 +50,7 @@ export class ContainerLogs {
     this.#news.emit('news');
   }
 
-  /** Whoever follows looks whether the container still runs. */
+  /** Makes followers check whether the container still runs. */
   announceEnd(): void {
     this.#news.emit('news');
   }

@@ -13,7 +13,7 @@ describe('rule', () => {
     ['DELETE', '/containers/job?force=1', '/containers/c1-i-1-job?force=1'],
     ['GET', '/images/team/app:1/json', '/images/team/app:1/json'],
     ['GET', '/_ping', '/_ping'],
-    // What looks like an id becomes a name of this instance's own, which nobody else has.
+    // What looks like an id becomes a name of this instance's own, which no other instance has.
     ['GET', '/containers/0123456789ab/json', '/containers/c1-i-1-0123456789ab/json'],
   ])('forwards %s %s', (method, path, forwarded) => {
     expect(rule(method, path, owner)).toEqual({ kind: 'forward', path: forwarded });
@@ -108,7 +108,7 @@ describe('rewriteCreate', () => {
     { NetworkingConfig: { EndpointsConfig: { 'developers-network': {} } } },
     { Volumes: { '/data': {} } },
     { MacAddress: '02:42:ac:11:00:02' },
-    // To the engine names are the same in any case.
+    // The engine ignores upper and lower case of names.
     { hostconfig: { Privileged: true } },
   ])('refuses what the scheduler’s containers do not have: %j', (more) => {
     expect(rewriteCreate({ Image: 'x', HostConfig: {}, ...more }, owner)).toMatch(/^\w+ is not for instances$/);

@@ -19,7 +19,7 @@ const CONTAINER_CALLS = new Map([
 /** Before it a container could be started with another HostConfig than it was created with. */
 const OLDEST = 24;
 
-/** What a guest may ask of the engine that all instances and the developer share. */
+/** Which calls a guest may make to the engine that all instances and the developer share. */
 export function rule(method: string, path: string, owner: ContainerOwner): Ruling {
   const url = new URL(path, 'http://docker');
   const [, version = '', minor, bare = ''] = /^(\/v\d+\.(\d+))?(\/.*)$/.exec(url.pathname) ?? [];

@@ -13,7 +13,7 @@ export type WebAnswer = (path: string) => { status: number; body: string };
 /**
  * Answers HTTP on the instance's own address, as a published port does. Ports below 1024 need a privilege that a
  * developer's machine may refuse: then host + 20000 is taken, or any free one.
- * @throws Error with `code` EADDRINUSE when somebody else listens there.
+ * @throws Error with `code` EADDRINUSE when another process listens there.
  */
 export async function publish(
   address: string,

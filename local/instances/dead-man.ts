@@ -3,8 +3,8 @@ import type { AgentWorld } from './agent-world.ts';
 const RENEW_EVERY_MS = 20_000;
 
 /**
- * The shutdown that ends an instance which nobody has given an order for too long. Its deadline is a time of day, kept on
- * the disk: a reboot must not begin it anew.
+ * The shutdown that ends an instance that has got no order for too long. Its deadline is a time of day, kept on
+ * the disk: a reboot must not restart it.
  */
 export class DeadMan {
   readonly #world: AgentWorld;
@@ -29,7 +29,7 @@ export class DeadMan {
     else this.#world.shutdown('-h', `+${minutes}`);
   }
 
-  /** After an answer of the API, if it was told to. */
+  /** After an answer of the API, if an order said that answers renew it. */
   renew(): void {
     const { renews, deadMan } = this.#world.disk;
     if (!renews || !deadMan || deadMan.minutes === 0) return;

@@ -48,7 +48,7 @@ export function callEngine(
 
 function candidates(env: NodeJS.ProcessEnv): string[] {
   const host = env.DOCKER_HOST ?? '';
-  // Whoever points DOCKER_HOST elsewhere does not want the engine of this machine.
+  // A user who points DOCKER_HOST elsewhere does not want the engine of this machine.
   if (host !== '') return host.startsWith('unix://') ? [host.slice('unix://'.length)] : [];
   const runtimeDir = env.XDG_RUNTIME_DIR;
   const sockets = ['/var/run/docker.sock', join(homedir(), '.docker/run/docker.sock')];

@@ -111,7 +111,7 @@ async function forward(
   reply.pipe(response);
 }
 
-/** A pull that fails is a success when the image is here: nobody has to push to a registry to try something. */
+/** A pull that fails is a success when the image is here: trying something needs no push to a registry. */
 async function pull(
   { engineSocket, gate }: DockerProxyOptions,
   request: IncomingMessage,

@@ -33,7 +33,7 @@ export function createDockerRuntime({ engineSocket, folder }: DockerRuntimeOptio
   if (missing.length > 0)
     throw new Error(`docker mode needs ${missing.join(' and ')}, which this machine does not have`);
   const disks = folder ?? mkdtempSync(join(tmpdir(), 'instances-'));
-  // A Unix socket's path may have 103 bytes (macOS; Linux 107), and a clone may lie deep.
+  // A Unix socket's path may have 103 bytes (macOS; Linux 107), and a clone may be in a deep folder.
   const isDeep = Buffer.byteLength(join(disks, 'i-0123456789abcdef0', 'sockets', 'docker')) > 103;
   const deepSockets = isDeep ? mkdtempSync(join(tmpdir(), 'sockets-')) : undefined;
   const machines = new Map<string, Machine>();
@@ -104,7 +104,7 @@ export function createDockerRuntime({ engineSocket, folder }: DockerRuntimeOptio
 /** Containers (by the cloud's label) and processes that a killed run left behind, and their disks. */
 export async function cleanUpLeftOvers(left: { engineSocket: string; cloudId: string; folder: string }): Promise<void> {
   for (const name of await readdir(left.folder).catch(() => [])) {
-    // Other things may be kept beside the disks.
+    // The folder may hold other things than disks.
     if (!/^i-[0-9a-f]+$/.test(name)) continue;
     await killLeftOver(join(left.folder, name));
     await rm(join(left.folder, name), { recursive: true, force: true });

@@ -1,4 +1,4 @@
-/** A guest that is frozen makes no progress: whoever passes here waits until the thaw. */
+/** A guest that is frozen makes no progress: `pass` waits until the thaw. */
 export class Gate {
   #thawed: PromiseWithResolvers<void> | undefined;
 

@@ -74,7 +74,7 @@ export async function startGuest(userData: string, options: GuestOptions): Promi
   };
 }
 
-/** Ends what a killed run left in this folder. Nothing when the number now belongs to somebody else. */
+/** Ends what a killed run left in this folder. Nothing when the number now belongs to another process. */
 export async function killLeftOver(folder: string): Promise<void> {
   const pid = Number(await readFile(join(folder, PID_FILE), 'utf8').catch(() => ''));
   if (!Number.isInteger(pid) || pid < 2 || !(await commandLine(pid)).includes(folder)) return;
@@ -99,7 +99,7 @@ function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch {
-    // Nobody of the group is left.
+    // No process of the group is left.
   }
 }
 

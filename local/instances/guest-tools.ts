@@ -17,13 +17,13 @@ export async function installTools(folder: string, powerSocket: string): Promise
     const tool = find(name);
     if (tool !== undefined) await symlink(tool, join(folder, name)).catch(ignoreExisting);
   }
-  const tell = `exec curl -q -s -o /dev/null --max-time 5 --unix-socket '${powerSocket}' --data-binary "\${0##*/} $*" http://power/`;
-  for (const name of POWER) await script(join(folder, name), tell);
+  const send = `exec curl -q -s -o /dev/null --max-time 5 --unix-socket '${powerSocket}' --data-binary "\${0##*/} $*" http://power/`;
+  for (const name of POWER) await script(join(folder, name), send);
   // Without an answer that says systemd the agent runs in the foreground, as this process group.
   await script(join(folder, 'systemctl'), 'echo offline\nexit 1');
 }
 
-/** Hears what the shims tell. @returns closes it */
+/** Receives the commands that the shims send. @returns a function that closes it */
 export async function listenForCommands(socket: string, onCommand: CommandListener): Promise<() => Promise<void>> {
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];

@@ -11,10 +11,10 @@ export type Shipment = {
 };
 
 export type ShippingHost = {
-  /** What Docker is asked for, but for `since`, which is put behind it. */
+  /** The request to Docker without `since`, which is appended. */
   path: string;
   isFollowing: boolean;
-  /** Of the answer, it says where to go on. */
+  /** The header of the answer that says where to continue. */
   sinceHeader: string;
   engine: (request: EngineRequest) => Promise<EngineAnswer>;
   /** @throws for anything but a complete answer */
@@ -26,7 +26,7 @@ export type ShippingHost = {
   readonly signal: AbortSignal;
 };
 
-/** What the order came to; undefined: nobody waits for an answer any more. */
+/** What the order came to; undefined: no answer is expected any more. */
 export type ShippingOutcome = { readonly status: number; readonly error?: string; readonly body?: Buffer } | undefined;
 
 // The same as in agent.sh.

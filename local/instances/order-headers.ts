@@ -40,7 +40,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
 const PATH = /^\/[A-Za-z0-9/._~%?&=:,+@-]*$/;
 const TYPE = /^[a-z0-9.+-]+\/[a-z0-9.+-]+$/;
 
-/** A stream that is shipped in segments: its name among those of the instance, and what Docker is asked for. */
+/** A stream that is shipped in segments: its name among those of the instance, and the request to Docker. */
 export type StreamCall = { name: string; path: string; type: string; isFollowing: boolean };
 
 /** The call, or what is wrong with it. */

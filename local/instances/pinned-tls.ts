@@ -3,7 +3,7 @@ import https from 'node:https';
 import type { Duplex } from 'node:stream';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 
-/** Whoever answers has none of the keys. */
+/** The server has none of the keys. */
 export class WrongKey extends Error {}
 
 const agents = new Map<string, PinnedAgent>();
@@ -39,7 +39,7 @@ class PinnedAgent extends https.Agent {
 }
 
 function pinOf(socket: TLSSocket): string {
-  // None on a session that was resumed, which we never ask for.
+  // None on a session that was resumed, which this agent never requests.
   const { raw } = socket.getPeerCertificate();
   const spki = new X509Certificate(raw).publicKey.export({ type: 'spki', format: 'der' });
   return `sha256//${hash('sha256', spki, 'base64')}`;

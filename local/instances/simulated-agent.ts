@@ -85,7 +85,7 @@ class SimulatedAgent {
     const backOff = new BackOff(this.#world.signal);
     let quick = 0;
     for (;;) {
-      const asked = performance.now();
+      const begunAt = performance.now();
       const authorization = this.#authorization();
       const answer = await this.#api(`/orders?after=${this.#disk.after}`, {
         headers: authorization,
@@ -106,7 +106,7 @@ class SimulatedAgent {
         }
       } else if (answer?.status === 204) {
         backOff.reset();
-        quick = performance.now() - asked < 1000 ? quick + 1 : 0;
+        quick = performance.now() - begunAt < 1000 ? quick + 1 : 0;
         if (quick >= 20) await sleep(1000, undefined, { signal: this.#world.signal });
       } else if (answer?.status === 401 && (await this.#register())) {
         backOff.reset();
@@ -206,7 +206,7 @@ class SimulatedAgent {
     const backOff = new BackOff(signal);
     let graceEnds = performance.now() + grace * 1000;
     let state = '';
-    let told = '';
+    let reported = '';
     let failures = 0;
     while (this.#disk.probe === number) {
       const { status, detail } = await this.#probe(url, timeoutMs);
@@ -216,13 +216,13 @@ class SimulatedAgent {
         failures = graceEnds = 0;
       } else failures = performance.now() < graceEnds ? 0 : failures + 1;
       if (failures > 0 && failures >= retries) state = 'unhealthy';
-      if (state !== told) {
+      if (state !== reported) {
         const post = { headers: { 'result-status': String(status), 'probe-state': state }, body: Buffer.from(detail) };
         if (!(await this.#post(number, post))) {
           await backOff.sleep();
           continue;
         }
-        told = state;
+        reported = state;
         backOff.reset();
         say(`probe: ${state}, ${detail}`);
       }
@@ -253,12 +253,12 @@ class SimulatedAgent {
       this.#refuse(order, call);
       return this.#sendForEver(order);
     }
-    const { name, type, ...asked } = call;
+    const { name, type, ...request } = call;
     const before = orders.get(streams.get(name) ?? 0);
     if (before?.since !== undefined) order.since ??= before.since;
     streams.set(name, number);
     const outcome = await ship(order, {
-      ...asked,
+      ...request,
       sinceHeader: `${kind}-since`,
       engine,
       signal,
@@ -333,7 +333,7 @@ class SimulatedAgent {
     return uplink.send(send, signal, isRepeatable);
   }
 
-  /** IMDSv2; the token is asked for once, and again when it has expired. */
+  /** IMDSv2; the token is requested once, and again when it has expired. */
   async #imds(path: string): Promise<HttpAnswer | undefined> {
     const { metadataEndpoint, signal } = this.#world;
     await this.#pass();
@@ -361,7 +361,7 @@ class SimulatedAgent {
     return { authorization: `Bearer ${this.#disk.token ?? ''}` };
   }
 
-  /** Waits out a freeze, and ends whoever still runs when the machine went down. */
+  /** Waits until the guest is not frozen. @throws when the machine went down */
   async #pass(): Promise<void> {
     await this.#world.gate.pass();
     this.#world.signal.throwIfAborted();

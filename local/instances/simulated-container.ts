@@ -28,7 +28,7 @@ export type ContainerEvent = {
   readonly config: ContainerConfig;
 };
 
-/** Docker starts what its own program or the kernel ended, never what it was told to end. */
+/** Docker starts what its own program or the kernel ended, never what a command ended. */
 type ExitCause = 'command' | 'program' | 'memory';
 type Status = 'created' | 'running' | 'restarting' | 'exited';
 
@@ -94,7 +94,7 @@ export class SimulatedContainer {
     await this.#run();
   }
 
-  /** SIGTERM: the simulated programs all obey at once, with 0. */
+  /** SIGTERM: all simulated programs end at once, with 0. */
   async stop(): Promise<void> {
     this.#isStoppedByHand = true;
     if (this.#status === 'running') this.#logs.add('stdout', 'bye');
@@ -177,9 +177,9 @@ export class SimulatedContainer {
     }
     this.#status = 'running';
     this.#exitCode = 0;
-    // How it ended before is still told, as by Docker 20.10: until it ends again.
+    // How it ended before is still shown, as by Docker 20.10: until it ends again.
     this.#startedAt = new Date().toISOString();
-    this.#tell('started');
+    this.#emit('started');
     this.#logs.add(
       'stdout',
       behaviour.kind === 'web' ? 'listening' : `sim: exits ${behaviour.code} after ${behaviour.afterMs} ms`,
@@ -240,7 +240,7 @@ export class SimulatedContainer {
     if (hasExited) this.#sayLastWords();
     this.#status = 'exited';
     this.#logs.announceEnd();
-    if (hasExited) this.#tell('ended');
+    if (hasExited) this.#emit('ended');
     this.#closing = this.#closePorts(how);
     await this.#closing;
     if (hasExited) {
@@ -277,7 +277,7 @@ export class SimulatedContainer {
     this.#restartMs = Math.min(this.#restartMs * 2, LONGEST_RESTART_MS);
   }
 
-  #tell(kind: ContainerEvent['kind']): void {
+  #emit(kind: ContainerEvent['kind']): void {
     this.#site.onEvent?.({ kind, containerId: this.id, config: this.#config });
   }
 

@@ -235,7 +235,7 @@ export class SimulatedEngine {
 
 function neverSettled(): PromiseWithResolvers<never> {
   const pending = Promise.withResolvers<never>();
-  // It may be rejected while nobody waits.
+  // It may be rejected while no call waits.
   pending.promise.catch(() => undefined);
   return pending;
 }

@@ -21,7 +21,7 @@ export type SimulatedImage = {
 };
 
 /**
- * Every name is an image that answers HTTP 200, but for `sim/exit:<code>` (exits at once), `sim/crash:<seconds>` (runs,
+ * Every name is an image that answers HTTP 200, except `sim/exit:<code>` (exits at once), `sim/crash:<seconds>` (runs,
  * then exits 1), `sim/oom:<seconds>` (runs, then uses too much memory), `sim/unhealthy` (answers 500), `sim/print:<n>` (prints n numbered lines a second), `sim/slow:<seconds>` (takes that long to pull), `sim/missing`, `sim/busy:<n>` (whose registry refuses the first n pulls), `sim/local` (has an id only, as one that was built here and pushed nowhere).
  * @param version tag or digest
  * @param generation how often the tag was pushed; each has a digest of its own
@@ -44,7 +44,7 @@ export function simulatedImage(name: string, version: string, generation = 1): S
   };
 }
 
-/** Which image a tag stands for now: somebody may push another one under the same tag. */
+/** Which image a tag refers to now: another one may be pushed under the same tag. */
 export class SimulatedRegistry {
   readonly #generations = new Map<string, number>();
   /** On this machine, which all its instances share, as they share a real engine. */
@@ -58,12 +58,12 @@ export class SimulatedRegistry {
     return image;
   }
 
-  /** One that was built here and has run, also when its tag stands for another one by now. */
+  /** One that was built here and has run, also when its tag refers to another one by now. */
   findLocal(id: string): SimulatedImage | undefined {
     return this.#local.get(id);
   }
 
-  /** From now on the tag stands for another image that behaves the same. */
+  /** From now on the tag refers to another image that behaves the same. */
   moveTag(reference: string): void {
     const { name, version } = splitReference(reference);
     const key = `${simulatedImage(name, version).name}:${version}`;
@@ -80,7 +80,7 @@ export function splitReference(reference: string): { name: string; version: stri
 }
 
 /**
- * Whether its registry lets a pull in. Those of ECR want what the local cloud hands out; the others take everybody.
+ * Whether its registry allows a pull. Those of ECR want the password of the local cloud; the others allow every pull.
  * @param registryAuth Docker's X-Registry-Auth
  */
 export function isLoggedIn(name: string, registryAuth = ''): boolean {

@@ -13,9 +13,9 @@ export type SimulatedRuntimeOptions = {
   registry?: SimulatedRegistry;
   /** What a person should know, like a port that could not be bound; one line each. */
   report?: (line: string) => void;
-  /** Called for each order an agent is given, before it takes it: a test may hold it up. */
+  /** Called for each order before its agent handles it: a test may delay it. */
   beforeOrder?: (instanceId: string) => Promise<void>;
-  /** What containers do, wherever they are: for whoever has to judge what ran. */
+  /** What containers do, wherever they are: for tests that check what ran. */
   onContainer?: (instanceId: string, event: ContainerEvent) => void;
 };
 
@@ -78,7 +78,7 @@ type Machine = {
 
 // systemd's RestartSec in the unit that a real instance has.
 const RESTART_MS = 2_000;
-/** A few in a row, so that what follows the first one is met as well. */
+/** A few in a row, so that what follows the first one is hit as well. */
 const DISTURBED_REQUESTS = 3;
 
 async function disturb(machine: Machine, disturbance: Disturbance): Promise<void> {
@@ -123,12 +123,12 @@ function newMachine(
   { registry, report, onContainer }: Required<Omit<SimulatedRuntimeOptions, 'beforeOrder'>>,
 ): Machine {
   const gate = new Gate();
-  const tell = (text: string) => {
+  const note = (text: string) => {
     machine.guest.console(`${text}\n`);
     report(`${id}: ${text}`);
   };
   const onEvent = (event: ContainerEvent) => onContainer(id, event);
-  const engine = new SimulatedEngine({ address: privateIp, gate, report: tell, onEvent }, registry);
+  const engine = new SimulatedEngine({ address: privateIp, gate, report: note, onEvent }, registry);
   const machine: Machine = { disk: newDisk(), gate, uplink: new Uplink(), engine, guest };
   return machine;
 }

@@ -71,16 +71,16 @@ describe('the keys of the agents’ listener', () => {
 
   it('are known by curl before and after one rotation, and after the second no more; nobody else is', async () => {
     const pins = await ensureAgentKeys(directory);
-    expect(await ask(read('current.pem'), pins)).toBe('welcome');
+    expect(await request(read('current.pem'), pins)).toBe('welcome');
     await rotateAgentKeys(directory);
-    expect(await ask(read('current.pem'), pins)).toBe('welcome');
+    expect(await request(read('current.pem'), pins)).toBe('welcome');
     await rotateAgentKeys(directory);
-    expect(await ask(read('current.pem'), pins)).toBe('curl 90');
+    expect(await request(read('current.pem'), pins)).toBe('curl 90');
   });
 });
 
 /** @returns the body, or curl's exit code: 90 is CURLE_SSL_PINNEDPUBKEYNOTMATCH */
-async function ask(pem: string, pins: Pins): Promise<string> {
+async function request(pem: string, pins: Pins): Promise<string> {
   const server = createServer({ key: pem, cert: pem }, (_request, response) => response.end('welcome'));
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`;

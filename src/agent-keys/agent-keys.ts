@@ -4,15 +4,15 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { writeCertificate } from './certificate.js';
 
-/** What `AGENT_PINS` is to be: of the key nginx has now, then of the one it will have next. Each `sha256//<base64>=`. */
+/** The value of `AGENT_PINS`: the pin of nginx's present key, then of its next one. Each is `sha256//<base64>=`. */
 export type Pins = readonly [current: string, next: string];
 
 /**
- * Makes what is missing of the two keys that agents' TLS ends with. `current.pem` and `next.pem` hold a key and its
- * certificate each, readable for their owner only. The next key exists ahead of its use, so that an instance launched
- * today still knows us after a rotation.
+ * Makes the missing ones of the two keys for the TLS that agents connect to. `current.pem` and `next.pem` hold a key
+ * and its certificate each, readable for their owner only. The next key exists ahead of its use, so that an instance
+ * launched today still trusts nginx after a rotation.
  *
- * @throws Error when a file is there that is no such pair: it is never replaced
+ * @throws Error when a file holds no such pair: it is never replaced
  */
 export async function ensureAgentKeys(directory: string): Promise<Pins> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -23,15 +23,15 @@ export async function ensureAgentKeys(directory: string): Promise<Pins> {
 }
 
 /**
- * The next key becomes the current one, and there is a new next one. Instances that were launched since the rotation
- * before know both; older ones only knew the key that goes now, and the one that comes.
+ * Makes the next key the current one, and a new next key. Instances launched since the previous rotation have a pin of
+ * the new current key; older ones do not.
  *
- * @returns the pins from now on, and when the key that goes was taken into use
+ * @returns the pins from now on, and since when the replaced key was in use
  */
 export async function rotateAgentKeys(directory: string): Promise<{ pins: Pins; previousRotation: Date }> {
   await ensureAgentKeys(directory);
   const { ctime: previousRotation } = await stat(join(directory, CURRENT));
-  // At every moment there is a whole current key. Killed in between, there is no next one, which the next run makes.
+  // There is a whole current key at every moment. A run killed in between leaves no next key; the next run makes it.
   await rename(join(directory, NEXT), join(directory, CURRENT));
   return { pins: await ensureAgentKeys(directory), previousRotation };
 }
@@ -39,7 +39,7 @@ export async function rotateAgentKeys(directory: string): Promise<{ pins: Pins; 
 const CURRENT = 'current.pem';
 const NEXT = 'next.pem';
 
-/** Put in place whole, so that nobody meets half a key. */
+/** Puts the file in place whole, so that no reader sees half a key. */
 async function makePair(directory: string, name: string): Promise<void> {
   const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
   const pem =
@@ -53,7 +53,7 @@ async function makePair(directory: string, name: string): Promise<void> {
   } finally {
     await file.close();
   }
-  // Not rename: where two are at it, the first one's key counts for both.
+  // Not rename: when two processes do this at once, the first one's key counts for both.
   await link(part, join(directory, name)).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   });
@@ -64,7 +64,7 @@ async function readPins(directory: string): Promise<Pins> {
   return [await readPin(join(directory, CURRENT)), await readPin(join(directory, NEXT))];
 }
 
-/** As curl's --pinnedpubkey takes it: SHA-256 over the SubjectPublicKeyInfo. */
+/** The pin as curl's --pinnedpubkey accepts it: SHA-256 over the SubjectPublicKeyInfo. */
 async function readPin(path: string): Promise<string> {
   const pem = await readFile(path, 'utf8');
   try {

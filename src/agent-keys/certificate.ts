@@ -2,7 +2,7 @@ import { createPublicKey, randomBytes, sign, type KeyObject } from 'node:crypto'
 
 /**
  * A self-signed X.509 v3 certificate (PEM) over an RSA key or one of an elliptic curve; Node reads certificates but cannot
- * write them. No extensions: it is pinned by whoever trusts it, never part of a chain. DER as in ITU-T X.690, fields as in
+ * write them. No extensions: its clients pin it, and it is never part of a chain. DER as in ITU-T X.690, fields as in
  * RFC 5280 §4.1.
  */
 export function writeCertificate(privateKey: KeyObject, commonName: string): string {

@@ -21,7 +21,7 @@ async function main(): Promise<void> {
   });
   const [directory, ...others] = positionals;
   if (values.help === true || directory === undefined || others.length > 0) {
-    throw new Error(`a directory is wanted\n${USAGE}`);
+    throw new Error(`DIRECTORY is missing\n${USAGE}`);
   }
   const pins = values.rotate === true ? await rotate(directory) : await ensureAgentKeys(directory);
   const text = pins.join(',');

@@ -9,8 +9,8 @@ import type { Agents } from './agents.js';
 const INSTANCES = new WeakMap<FastifyRequest, string>();
 
 /**
- * Lets agents of living instances in, by their own tokens, and of each not more at once and in a minute than an agent has
- * use for. When the database cannot be asked: 503, never 401.
+ * Admits agents by their own tokens, unless their instance is retired, and bounds what each may send at once and in a
+ * minute. When the database does not answer: 503, never 401.
  */
 export class AgentAccess {
   constructor(
@@ -27,7 +27,7 @@ export class AgentAccess {
       case 'unknown':
         throw unauthorized();
       case 'retired':
-        throw new Problem('instance-retired', 'This instance is to end.');
+        throw new Problem('instance-retired', 'This instance is being retired.');
       case 'agent':
         this.#count(sender.instanceId, request, reply);
         INSTANCES.set(request, sender.instanceId);

@@ -1,21 +1,21 @@
 import { Bucket } from '../process/bucket.js';
 
-// What one instance may ask of one process. All of it is far above what an agent does at its busiest: it polls once at a
-// time, twenty times in a second at most, ships one log at 2.5 MiB of new lines a second, half of which it may send twice,
-// and reports each order once. Agents of every version take a 429 for silence, and come again after some seconds.
+// What one instance may send to one process. Far more than an agent sends at its busiest: it polls once at a time,
+// twenty times in a second at most, uploads one log at 2.5 MiB of new lines a second, half of which it may send twice,
+// and reports each order once. Agents of every version treat a 429 like no answer, and retry in seconds.
 
 const MOST_AT_ONCE = 24;
-/** One, two while an order takes another's place, and as many whose connection broke without our noticing. */
+/** One, two while an order replaces another, and as many whose broken connection the API has not noticed. */
 const MOST_UPLOADS_AT_ONCE = 4;
 const REQUESTS_PER_MINUTE = 1_800;
 const BYTES_PER_MINUTE = 640 * 1_048_576;
 /**
- * Each change of a probe's state may be an event, and as many deliveries as there are webhooks: an agent that lied brought
- * eight of them a second, and eighty deliveries. A service that goes up and down every ten seconds is within it.
+ * Each change of a probe's state may be an event, and as many deliveries as there are webhooks: an agent with false
+ * reports caused eight events a second, and eighty deliveries. A service may go up and down every ten seconds.
  */
 const CHANGES_PER_MINUTE = 6;
 const CHANGES_AT_ONCE = 20;
-/** Instances that ask nothing need no memory; looked through when there are more. */
+/** With more entries, those of instances that send nothing are removed. */
 const MANY_INSTANCES = 10_000;
 
 export type Entry =
@@ -29,7 +29,7 @@ export class AgentLimits {
   /** @param now milliseconds on a clock that never jumps */
   constructor(private readonly now: () => number = () => performance.now()) {}
 
-  /** A request begins. `leave` is called once at its end, with the bytes it brought. */
+  /** A request begins. `leave` must be called once at its end, with the bytes it received. */
   enter(instanceId: string, isUpload: boolean): Entry {
     const usage = this.#usageOf(instanceId);
     if (usage.all >= MOST_AT_ONCE) return refused(1, `An agent may send ${MOST_AT_ONCE} requests at once.`);
@@ -53,7 +53,7 @@ export class AgentLimits {
     };
   }
 
-  /** A change of its probe's state is to be stored. @returns milliseconds until one may be; 0 = now, and it is counted */
+  /** Before its probe's new state is stored. @returns milliseconds until it may be; 0 = now, and it is counted */
   takeChange(instanceId: string): number {
     const { changes } = this.#usageOf(instanceId);
     const waitMs = changes.waitMs(this.now());

@@ -6,18 +6,18 @@ import { Access } from '../auth/access.decorator.js';
 import { Problem } from '../http/problem.js';
 import { instanceIdOf } from './agent-access.js';
 import { OrderNumber, OrdersQuery, RegistrationForm, ResultHeaders, StreamQuery } from './agent.schema.js';
-import { OrderDesk } from './order-desk.js';
+import { OrderPolls } from './order-polls.js';
 import { OrderStreams } from './order-streams.service.js';
 import { RegistrationService } from './registration.service.js';
 import { ResultsService } from './results.service.js';
 
-/** The agents' side of the house, version 1. Instances live longer than API versions: nothing here may change meaning. */
+/** The API for agents, version 1. Instances live longer than API versions: nothing here may change meaning. */
 @ApiExcludeController()
 @Controller('agent/v1')
 export class AgentController {
   constructor(
     private readonly registration: RegistrationService,
-    private readonly desk: OrderDesk,
+    private readonly desk: OrderPolls,
     private readonly results: ResultsService,
     private readonly streams: OrderStreams,
   ) {}
@@ -45,7 +45,7 @@ export class AgentController {
     else void reply.code(204).send();
   }
 
-  /** Answers once all that was sent is stored; `Stream-Since` says where to go on. */
+  /** Answers once all that was sent is stored; `Stream-Since` is where the next upload begins. */
   @Post('orders/:number/stream')
   @Access('agent', 'whole', 'log')
   @HttpCode(200)

@@ -12,7 +12,7 @@ import { Registries } from '../registries/registries.js';
 import { RegistriesModule } from '../registries/registries.module.js';
 import { SecretStore } from '../secrets/secret-store.js';
 import { SecretsModule } from '../secrets/secrets.module.js';
-import { OrderDesk } from './order-desk.js';
+import { OrderPolls } from './order-polls.js';
 import { OrderFiller } from './order-filler.js';
 import { OrderStreams } from './order-streams.service.js';
 import { IDENTITY_KEYS, RegistrationService } from './registration.service.js';
@@ -37,10 +37,10 @@ const log = (message: string, error: unknown): void =>
     { provide: AgentLimits, useFactory: ({ limits }: Agents) => limits, inject: [Agents] },
     { provide: Agents, useFactory: (database: Database) => new Agents(database, log), inject: [Database] },
     {
-      provide: OrderDesk,
+      provide: OrderPolls,
       useFactory: (database: Database, signals: Signals, secrets: SecretStore, registries: Registries) => {
         const filler = new OrderFiller(database, secrets, registries);
-        return new OrderDesk({ database, signals, log, fill: (...order) => filler.fill(...order) });
+        return new OrderPolls({ database, signals, log, fill: (...order) => filler.fill(...order) });
       },
       inject: [Database, Signals, SecretStore, Registries],
     },
@@ -50,19 +50,19 @@ const log = (message: string, error: unknown): void =>
       inject: [CONFIG],
     },
   ],
-  exports: [OrderDesk],
+  exports: [OrderPolls],
 })
 export class AgentModule implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(
     private readonly agents: Agents,
-    private readonly desk: OrderDesk,
+    private readonly desk: OrderPolls,
     private readonly shutdown: Shutdown,
   ) {}
 
   onApplicationBootstrap(): void {
     this.agents.start();
     this.desk.start();
-    // At its very beginning: parked polls are requests under way, and the server waits for those.
+    // When the shutdown begins: parked polls are requests under way, and the server waits for those.
     this.shutdown.onBegin(() => this.desk.close());
   }
 

@@ -1,13 +1,13 @@
 import { z } from 'zod';
 
-// What agents send. Fields nobody knows are ignored: instances live longer than API versions, in both directions.
+// What agents send. Unknown fields are ignored: an agent may be older or newer than the API.
 
 const MAX_ORDER_NUMBER = 2_147_483_647;
 const TOKEN = /^[0-9a-f]{64}$/;
 
 /**
- * Form of POST /agent/v1/register. `publicIp`, which agents send as well, is their word alone, and would stand in a job's
- * `endpoints`, where programs call: which address an instance has EC2 tells.
+ * Form of POST /agent/v1/register. `publicIp`, which agents send as well, is ignored: programs call the addresses in a
+ * job's `endpoints`, and only EC2's word on them is reliable.
  */
 export const RegistrationForm = z.object({
   document: z.string().min(1).max(8_192),
@@ -18,7 +18,7 @@ export const RegistrationForm = z.object({
     .regex(/^[A-Za-z0-9+/=\s]*$/, 'must be base64'),
   secret: z.string().trim().regex(TOKEN, 'must be 64 lower-case hex characters'),
   token: z.string().trim().regex(TOKEN, 'must be 64 lower-case hex characters'),
-  /** Number of the last order it has: 0 on a new instance, and from agents of the first version. */
+  /** Number of the last order the agent has: 0 on a new instance, and from agents of the first version. */
   after: z
     .string()
     .regex(/^\d{1,9}$/, 'must be an order number')
@@ -64,7 +64,7 @@ export const ResultHeaders = z.object({
   'probe-state': z.enum(['healthy', 'unhealthy']).optional(),
 });
 
-/** What a token looks like; anything else is not worth a question to the database. */
+/** Whether the text has the form of a token; anything else needs no query. */
 export function isAgentToken(text: string): boolean {
   return TOKEN.test(text);
 }

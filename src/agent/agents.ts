@@ -1,18 +1,18 @@
 import { hash } from 'node:crypto';
 import type { Database } from '../database/database.js';
-import { notedAtSql } from '../database/noted-at.js';
+import { lastSeenSql } from '../database/last-seen.js';
 import { AgentLimits } from './agent-limits.js';
 
-/** Who sends a token. `retired`: an instance of ours that is to end, or has. */
+/** The sender of a token. `retired`: its instance is being terminated, or has been. */
 export type Sender =
   | { readonly kind: 'agent'; readonly instanceId: string }
   | { readonly kind: 'retired'; readonly instanceId: string }
   | { readonly kind: 'unknown' };
 
-/** How long the database is not asked again: about a token nobody has, and about an agent that is not flushed. */
+/** How long a result is valid without a new query: of an unknown token, and of an agent that is not flushed. */
 const UNKNOWN_MS = 1_000;
 const KNOWN_MS = 60_000;
-/** Also how late `last_seen_at` is: whoever judges silence by it must allow for this and one parked poll. */
+/** Also how late `last_seen_at` is: a check for silent agents must allow for this and one parked poll. */
 const FLUSH_EVERY_MS = 10_000;
 /** Guessed tokens must not fill the memory. */
 const MAX_UNKNOWN = 10_000;
@@ -20,22 +20,22 @@ const MAX_UNKNOWN = 10_000;
 type Entry = {
   readonly instanceId: string;
   isRetired: boolean;
-  /** When the database last told of it. */
+  /** When it was last read from the database. */
   checkedAtMs: number;
   seenAtMs: number;
 };
 
 /**
- * Tokens of agents, and when each was last heard of. Both live in memory: ten thousand polling agents cost one statement
- * per flush. An instance retired elsewhere is noticed at the next flush after its poll, at the latest after a minute.
+ * Tokens of agents, and when each agent was last seen. Both are kept in memory: ten thousand polling agents cost one
+ * statement per flush. An instance retired elsewhere is noticed at the next flush after its poll, within a minute.
  */
 export class Agents {
-  /** Of what each may ask of this process. */
+  /** Limits on what each agent may send to this process. */
   readonly limits = new AgentLimits();
   readonly #known = new Map<string, Entry>();
   /** Token hash → until when it counts as unknown. */
   readonly #unknown = new Map<string, number>();
-  /** Heard of since the last flush. */
+  /** Seen since the last flush. */
   readonly #seen = new Set<Entry>();
   readonly #loading = new Map<string, Promise<Entry | undefined>>();
   #wanted: { readonly hashes: Map<string, Buffer>; readonly found: Promise<Map<string, Entry>> } | undefined;
@@ -59,8 +59,8 @@ export class Agents {
   }
 
   /**
-   * Also notes that the agent was heard of.
-   * @throws what the database throws: an agent must never be told that its token is wrong when nobody could look
+   * Also notes that the agent was seen.
+   * @throws what the database throws: an agent must not get a 401 when its token could not be looked up
    */
   async identify(token: string): Promise<Sender> {
     const key = keyOf(token);
@@ -77,14 +77,14 @@ export class Agents {
     return { kind: 'agent', instanceId: entry.instanceId };
   }
 
-  /** What is known of this token may have changed: look again. */
+  /** What is known of this token may have changed: the next request reads it again. */
   forget(token: string): void {
     const key = keyOf(token);
     this.#known.delete(key);
     this.#unknown.delete(key);
   }
 
-  /** Writes when agents were last seen, and learns which of them are retired meanwhile. */
+  /** Writes when agents were last seen, and reads which of them were retired meanwhile. */
   async flush(): Promise<void> {
     this.#dropOld();
     const seen = [...this.#seen];
@@ -179,7 +179,7 @@ const LOAD = `
   SELECT id, token_hash, retire_reason IS NOT NULL OR terminated_at IS NOT NULL AS is_retired
   FROM instances WHERE token_hash = ANY ($1::bytea[])`;
 
-const FLUSH = notedAtSql(
+const FLUSH = lastSeenSql(
   'instances',
   'last_seen_at',
   't.id, t.retire_reason IS NOT NULL OR t.terminated_at IS NOT NULL AS is_retired',

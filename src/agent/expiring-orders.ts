@@ -1,6 +1,6 @@
 import type { ExpiringRows } from '../database/expiring-rows.js';
 
-/** Orders are of use while their attempt lives, and for a look afterwards; they are most of all rows. */
+/** Orders are needed while their attempt runs, and for diagnosis afterwards; most rows of the database are orders. */
 const ORDERS_KEPT_DAYS = 1;
 
 const ORDERS = `

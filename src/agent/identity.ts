@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { ConfigError } from '../config/config.js';
 
-// Who an instance is, by AWS's word: the identity document of its metadata service, signed with a key of its region.
+// How an instance proves its identity: the document of its metadata service, which AWS signs with a key of its region.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/verify-iid.html
 
-/** What the document says, as far as we check or keep it. */
+/** The fields of the document that are checked or stored. */
 export type Identity = {
   readonly instanceId: string;
   readonly accountId: string;
@@ -34,7 +34,7 @@ export function readIdentity(document: string, signature: string, keys: readonly
 }
 
 /**
- * AWS's keys for a region, and those of PEM files besides.
+ * AWS's keys for a region, and those of the PEM files.
  * @throws ConfigError when there is none, or a file that cannot be used
  */
 export function trustedIdentityKeys(region: string, paths: readonly string[]): KeyObject[] {
@@ -59,8 +59,8 @@ const AWS_CERTIFICATES = 'https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/re
 /**
  * AWS's keys for one region; none for a region that is not in our list.
  *
- * Trust is in the key, not in the certificate's dates: AWS issues new certificates for the same keys, and a fleet that
- * stops to grow on the day one expires would help nobody. identity.spec.ts fails a year before, so that someone looks.
+ * The key is trusted, whatever the certificate's dates: AWS issues new certificates for the same keys, and the fleet
+ * must not stop growing on the day one expires. identity.spec.ts fails a year before, so that we check the list.
  */
 export function awsIdentityKeys(region: string): KeyObject[] {
   const certificate = awsCertificates()[region];

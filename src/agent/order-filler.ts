@@ -5,10 +5,10 @@ import type { SealedSecrets, SecretStore } from '../secrets/secret-store.js';
 import { registryOfPull } from '../docker/container-spec.js';
 import type { DockerOrderSpec, OrderFilling } from '../docker/order.js';
 
-/** An agent asks again after seconds anyway; an operator may need minutes to put a key right. */
+/** An agent polls again after seconds anyway; an operator may need minutes to correct a key. */
 const RETRY_AFTER_SECONDS = 10;
 
-/** Adds to an order, at the moment it is handed out, what may be stored nowhere. */
+/** Adds to an order, when an agent gets it, what must not be stored with it. */
 export class OrderFiller {
   constructor(
     private readonly database: Database,
@@ -16,7 +16,7 @@ export class OrderFiller {
     private readonly registries: Pick<Registries, 'authOf'>,
   ) {}
 
-  /** @throws Problem unavailable: the agent asks again, perhaps a process that has the right key */
+  /** @throws Problem unavailable: the agent polls again, perhaps at a process that has the right key */
   async fill(instanceId: string, number: number, { fill, path }: DockerOrderSpec): Promise<OrderFilling> {
     try {
       if (fill === 'secrets') return { env: await this.#environment(instanceId, number) };
@@ -24,7 +24,7 @@ export class OrderFiller {
       return registryAuth === undefined ? {} : { registryAuth };
     } catch (error) {
       const cause = new Error(`order ${number} of ${instanceId} is not handed out: ${String(error)}`, { cause: error });
-      throw new Problem('unavailable', 'What this order is filled with cannot be read now.', {
+      throw new Problem('unavailable', 'The secrets or credentials of this order cannot be read now.', {
         retryAfterSeconds: RETRY_AFTER_SECONDS,
         cause,
       });
@@ -38,7 +38,7 @@ export class OrderFiller {
   }
 }
 
-// Whoever asks has the token of a registered instance; that the attempt is still its own is asked once more.
+// The caller has the token of a registered instance; the statement checks that the attempt is still its own.
 const SECRETS = `
   SELECT s.job_id AS "jobId", s.version, s.sealed
   FROM orders o

@@ -1,7 +1,7 @@
 import type { OrderFilling, OrderSpec } from '../docker/order.js';
 import { MOST_ANSWER_BYTES } from '../docker/order-answer.js';
 
-/** An order as the agent gets it: all it needs stands in headers, the body goes to Docker unchanged. */
+/** An order as the agent gets it: all it needs is in headers, and it sends the body to Docker unchanged. */
 export type RenderedOrder = {
   readonly number: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -12,7 +12,7 @@ export type RenderedOrder = {
 /** Order-Timeout of orders that call nothing slow; the agent itself bounds only calls to Docker, and a flush, by it. */
 const PLAIN_TIMEOUT_SECONDS = 30;
 
-/** @throws Error naming the header whose value an agent would refuse: the order's maker is at fault, nobody else. */
+/** @throws Error naming the header whose value an agent would refuse: a fault of the code that made the order. */
 export function renderOrder(number: number, spec: OrderSpec, filling: OrderFilling = {}): RenderedOrder {
   const headers: Record<string, string> = {
     'order-number': String(number),
@@ -33,7 +33,7 @@ function bodyOf(body: unknown, { env }: OrderFilling): string {
   return JSON.stringify({ ...others, Env: [...Env, ...env] });
 }
 
-/** No space either: no header of ours needs one. The longest are credentials of a registry; curl takes 100 KiB. */
+/** No space either: no header of ours needs one. The longest are credentials of a registry; curl accepts 100 KiB. */
 const VISIBLE_ASCII = /^[\x21-\x7e]{1,98304}$/;
 
 function detailsOf(spec: OrderSpec): Record<string, string> {
@@ -89,7 +89,7 @@ function detailsOf(spec: OrderSpec): Record<string, string> {
   }
 }
 
-/** As the agent checks them (PROTOCOL: anything else is answered with Result-Status 0). */
+/** The agent checks the same, and answers anything else with Result-Status 0 (docs/agent-protocol.md). */
 const DOCKER_PATH = /^\/[A-Za-z0-9/._~%?&=:,+@-]*$/;
 const CONTENT_TYPE = /^[a-z0-9.+-]+\/[a-z0-9.+-]+$/;
 const STREAM_NAME = /^[a-z][a-z-]{0,15}$/;
@@ -109,7 +109,7 @@ function positive(name: string, value: number): number {
   return notNegative(name, value);
 }
 
-/** The agent takes nine digits at most: more could overflow in a shell. */
+/** The agent accepts nine digits at most: more could overflow in a shell. */
 function notNegative(name: string, value: number): number {
   if (!Number.isInteger(value) || value < 0 || value > 999_999_999) throw new Error(`${name}: must be a whole number`);
   return value;

@@ -11,7 +11,7 @@ export type FoundOrders = {
   readonly hasUntaken: boolean;
 };
 
-/** What there is for each position; instances without anything are left out. */
+/** The orders for each position; instances without any are left out. */
 export async function findOrders(
   database: Database,
   positions: readonly Position[],
@@ -26,13 +26,13 @@ export async function findOrders(
   );
 }
 
-/** Instances with a young order nobody took: what a lost signal was about. Old ones are of silent agents. */
+/** Instances with a recent order that no agent took: its signal may be lost. Older ones are of silent agents. */
 export async function findRecentUntaken(database: Database): Promise<string[]> {
   const rows = await database.prepared<{ instance_id: string }>('agent-recent-untaken', RECENT_UNTAKEN);
   return rows.map(({ instance_id }) => instance_id);
 }
 
-/** Marks all orders up to each position as taken, their jobs' rows first: a plan under way holds them, and is not overtaken. */
+/** Marks all orders up to each position as taken. Locks their jobs' rows first, and so waits for passes under way. */
 export async function acknowledge(database: Database, positions: readonly Position[]): Promise<void> {
   const arrays = arraysOf(positions);
   await database.transaction(async (transaction) => {
@@ -55,7 +55,7 @@ const FIND_ORDERS = `
     LEFT JOIN LATERAL (
       SELECT number, spec FROM orders
       WHERE orders.instance_id = position.instance_id AND orders.number > position.after
-        -- What is ended is not to be started any more.
+        -- Orders of an ended attempt must not be carried out any more.
         AND EXISTS (SELECT FROM attempts WHERE attempts.id = orders.attempt_id AND attempts.phase <> 'ended')
       ORDER BY number LIMIT 1
     ) AS next ON true

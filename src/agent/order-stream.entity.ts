@@ -1,7 +1,7 @@
 import { Column, Entity, JoinColumn, OneToOne, PrimaryColumn } from 'typeorm';
 import { Order } from './order.entity.js';
 
-/** What came of a stream that an order asked for: its newest lines, for whoever plans by them. */
+/** The newest lines of a stream that an order requested, for the planner. */
 @Entity('order_streams')
 export class OrderStream {
   @PrimaryColumn('text', { name: 'instance_id', primaryKeyConstraintName: 'order_streams_pkey' })
@@ -17,7 +17,7 @@ export class OrderStream {
   ])
   order?: Order;
 
-  /** Where it goes on, `<seconds>.<nine digits>`; also which state whoever stores more of it stands on. */
+  /** Where it goes on, `<seconds>.<nine digits>`; an upload stores more only if this has not changed since it began. */
   @Column('text')
   since!: string;
 

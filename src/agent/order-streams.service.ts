@@ -8,9 +8,9 @@ import { Shutdown } from '../process/shutdown.js';
 import { readUpload } from './read-upload.js';
 import { StreamTail } from './stream-tail.js';
 
-/** Read at once: an instance may send line ends and nothing else. */
+/** Parsed at once: an instance may send line ends and nothing else. */
 const PIECE_BYTES = 8_192;
-/** What comes meanwhile is stored together. */
+/** Lines that arrive meanwhile are stored together. */
 const STORE_EVERY_MS = 1_000;
 
 type Target = {
@@ -21,7 +21,7 @@ type Target = {
   readonly content: string | null;
 };
 
-/** Takes in what Docker goes on answering to an order: its newest lines are kept beside the order. */
+/** Receives a stream that Docker sends for an order, and keeps its newest lines with the order. */
 @Injectable()
 export class OrderStreams {
   constructor(
@@ -30,10 +30,11 @@ export class OrderStreams {
   ) {}
 
   /**
-   * Stores lines as they come, every second; what has no end yet is left to the next upload.
+   * Stores lines as they arrive, every second; a line without its end is left to the next upload.
    * @param since where the upload begins, `<seconds>` or `<seconds>.<fraction>`
    * @returns where the next one is to begin, once all is stored: `<seconds>.<nine digits>`
-   * @throws Problem order-not-found, instance-retired, conflict, malformed-request, payload-too-large, shutting-down, unavailable
+   * @throws Problem order-not-found, instance-retired, conflict, malformed-request, payload-too-large, shutting-down,
+   * unavailable
    */
   async store(instanceId: string, number: number, since: string, body: Readable): Promise<string> {
     const [target] = await this.database.prepared<Target>('stream-target', TARGET, [instanceId, number]);

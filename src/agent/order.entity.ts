@@ -24,7 +24,7 @@ export class Order {
   @JoinColumn({ name: 'attempt_id', foreignKeyConstraintName: 'orders_attempt' })
   attempt?: Attempt;
 
-  /** What the planner wants with it: pull, create, start, probe … */
+  /** What the planner made it for: pull, create, start, probe … */
   @Column('text')
   purpose!: string;
 
@@ -56,7 +56,7 @@ export class Order {
   @Column('jsonb', { nullable: true })
   answer!: OrderAnswer | null;
 
-  /** The end of what was sent. Only an answer without `answer` is read again. */
+  /** The end of the body. It is parsed again only where `answer` is null. */
   @Column('bytea', { name: 'result_body', nullable: true })
   resultBody!: Buffer | null;
 

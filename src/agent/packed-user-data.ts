@@ -11,7 +11,7 @@ export function packUserData(input: UserDataInput): Uint8Array {
   // The header holds no time, but the system that it was made on (RFC 1952): unknown.
   packed[9] = 255;
   if (packed.length > USER_DATA_LIMIT_BYTES) {
-    throw new Error(`script: the user-data would have ${packed.length} bytes, EC2 takes ${USER_DATA_LIMIT_BYTES}`);
+    throw new Error(`script: the user-data would have ${packed.length} bytes, EC2 accepts ${USER_DATA_LIMIT_BYTES}`);
   }
   return packed;
 }

@@ -3,8 +3,8 @@ import { Problem } from '../http/problem.js';
 import { MOST_ANSWER_BYTES } from '../docker/order-answer.js';
 
 /**
- * The last bytes of a request's body, and never more than these and one piece of it in memory. The body is read to its
- * end: the next request on its connection comes behind it.
+ * The last bytes of a request's body; no more than these and one piece of it is in memory. The body is read to its end,
+ * as the next request follows on the same connection.
  * @throws Problem payload-too-large, malformed-request: it broke off
  */
 export async function readEnd(body: Readable, most: number): Promise<Uint8Array> {

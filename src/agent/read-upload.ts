@@ -18,7 +18,7 @@ export async function* readUpload(shutdown: Shutdown, body: Readable, mostMs = M
   );
   const late = new Problem('malformed-request', `An upload may take ${mostMs / 1000} s.`);
   const timer = setTimeout(() => reject(late), mostMs);
-  // Destroyed, the connection would be gone before the answer.
+  // Destroying the body would close the connection before the answer is sent.
   const iterator = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array>;
   try {
     for (;;) {
@@ -29,7 +29,7 @@ export async function* readUpload(shutdown: Shutdown, body: Readable, mostMs = M
   } finally {
     leave();
     clearTimeout(timer);
-    // What is not wanted is taken in all the same: the next request on this connection comes behind it.
+    // The rest is read all the same: the next request follows it on this connection.
     void iterator.return?.().then(
       () => body.resume(),
       () => undefined,
@@ -37,7 +37,7 @@ export async function* readUpload(shutdown: Shutdown, body: Readable, mostMs = M
   }
 }
 
-/** Nobody is there to hear it; it must not look like trouble of ours. */
+/** The client has gone, and the log must not show this as a failure of the API. */
 function brokeOff(cause: unknown): never {
   throw new Problem('malformed-request', 'The upload broke off.', { cause });
 }

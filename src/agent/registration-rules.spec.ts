@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import {
   type InstanceFacts,
-  judgeRegistration,
+  checkRegistration,
   type LaunchFacts,
   type RegistrationFacts,
 } from './registration-rules.js';
@@ -21,7 +21,7 @@ const launch: LaunchFacts = {
 const pending: InstanceFacts = { launchId: 'launch', tokenHash: null, isRetired: false, quarantine: null };
 const registered: InstanceFacts = { ...pending, tokenHash: TOKEN };
 
-describe('judgeRegistration', () => {
+describe('checkRegistration', () => {
   it.each<[string, Partial<RegistrationFacts>]>([
     ['an instance of its launch', {}],
     [
@@ -35,11 +35,11 @@ describe('judgeRegistration', () => {
     ['one whose clock is ahead of ours', { identity: identity(-4) }],
     ['one that EC2’s clock puts before its launch', { identity: identity(6) }],
   ])('admits %s', (_what, facts) => {
-    expect(judge(facts)).toEqual({ kind: 'admit', launchId: 'launch' });
+    expect(check(facts)).toEqual({ kind: 'admit', launchId: 'launch' });
   });
 
   it('lets one ask again whose account only EC2’s answer to the launch can show', () => {
-    expect(judge({ instance: null })).toEqual({ kind: 'ask-again' });
+    expect(check({ instance: null })).toEqual({ kind: 'retry' });
   });
 
   it.each<[string, Partial<RegistrationFacts>]>([
@@ -47,7 +47,7 @@ describe('judgeRegistration', () => {
     ['long after', { identity: identity(300), launch: { ...launch, createdAt: minutesAgo(300), isSettled: true } }],
     ['of a full launch', { launch: { ...launch, registered: 2, count: 2 } }],
   ])('takes the same registration again %s', (_what, facts) => {
-    expect(judge({ ...facts, instance: registered })).toEqual({ kind: 'registered' });
+    expect(check({ ...facts, instance: registered })).toEqual({ kind: 'registered' });
   });
 
   describe('of an instance in quarantine, whose launch nobody knows any more,', () => {
@@ -73,7 +73,7 @@ describe('judgeRegistration', () => {
         { kind: 'refuse', reason: 'instance-retired', isAlarm: false },
       ],
     ])('%s', (_what, overrides, verdict) => {
-      expect(judge({ launch: null, identity: identity(10_000), instance: { ...lost, ...overrides } })).toEqual(verdict);
+      expect(check({ launch: null, identity: identity(10_000), instance: { ...lost, ...overrides } })).toEqual(verdict);
     });
   });
 
@@ -94,12 +94,12 @@ describe('judgeRegistration', () => {
     ['unknown-instance', true, { instance: null, launch: { ...launch, isSettled: true } }],
     ['launch-full', true, { launch: { ...launch, registered: 3 } }],
   ])('refuses: %s (alarm: %s)', (reason, isAlarm, facts) => {
-    expect(judge(facts)).toEqual({ kind: 'refuse', reason, isAlarm });
+    expect(check(facts)).toEqual({ kind: 'refuse', reason, isAlarm });
   });
 });
 
-function judge(facts: Partial<RegistrationFacts>) {
-  return judgeRegistration({
+function check(facts: Partial<RegistrationFacts>) {
+  return checkRegistration({
     identity: identity(1),
     tokenHash: TOKEN,
     settings: { region: 'us-west-2' },

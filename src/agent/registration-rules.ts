@@ -1,16 +1,16 @@
 import type { Identity } from './identity.js';
 
-// Whether an instance may register: values in, verdict out. Only an instance that proved who it is gets this far.
+// Whether an instance may register, as a pure function. The instance has proved its identity before.
 
-/** Everything a registration is judged by, as read in one statement. */
+/** Everything a registration is checked against, as read in one statement. */
 export type RegistrationFacts = {
   readonly identity: Identity;
   /** SHA-256 of the agent's own token. */
   readonly tokenHash: Buffer;
   readonly settings: { readonly region: string; readonly accountId?: string };
-  /** Where the secret leads; null when no launch has it. */
+  /** The launch with this secret; null when there is none. */
   readonly launch: LaunchFacts | null;
-  /** The instance as we know it; null when the registration is the first to tell of it. */
+  /** The row of the instance; null when there is none yet. */
   readonly instance: InstanceFacts | null;
   /** The database's clock. */
   readonly now: Date;
@@ -31,22 +31,22 @@ export type InstanceFacts = {
   readonly launchId: string | null;
   readonly tokenHash: Buffer | null;
   readonly isRetired: boolean;
-  /** In quarantine: our rows of its launch, and of its first registration, are lost. Null = it is not. */
+  /** In quarantine: the rows of its launch and of its first registration are lost. Null = it is not. */
   readonly quarantine: {
-    /** A deployment that is under way wants it. */
+    /** A deployment under way is to adopt it. */
     readonly isAdopted: boolean;
     /** The secret is that of the launch its tag names. */
     readonly isSecretRight: boolean;
   } | null;
 };
 
-/** `registered`: it was before, with this token. `alarm`: nobody honest gets there, a person should look. */
+/** `registered`: it was before, with this token. `isAlarm`: no honest agent causes this, and a person should look. */
 export type Verdict =
   | { readonly kind: 'admit'; readonly launchId: string }
   | { readonly kind: 'adopt' }
   | { readonly kind: 'registered' }
-  /** EC2's answer to the launch is not written down yet. */
-  | { readonly kind: 'ask-again' }
+  /** EC2's answer to the launch is not stored yet. */
+  | { readonly kind: 'retry' }
   | { readonly kind: 'refuse'; readonly reason: RefusalReason; readonly isAlarm: boolean };
 
 export type RefusalReason =
@@ -68,11 +68,11 @@ export const SECRET_AGE_LIMIT_MINUTES = 15;
 /** The launch is written by the database's clock, pendingTime by EC2's: this far they may differ. */
 const CLOCK_SKEW_MINUTES = 5;
 
-export function judgeRegistration(facts: RegistrationFacts): Verdict {
+export function checkRegistration(facts: RegistrationFacts): Verdict {
   const { identity, tokenHash, settings, launch, instance, now } = facts;
   if (identity.region !== settings.region) return alarm('other-region');
   if (settings.accountId !== undefined && identity.accountId !== settings.accountId) return alarm('other-account');
-  if (launch === null && instance?.quarantine) return judgeAdoption(instance, instance.quarantine, tokenHash);
+  if (launch === null && instance?.quarantine) return checkAdoption(instance, instance.quarantine, tokenHash);
   if (launch === null) return alarm('unknown-secret');
   if (instance && instance.launchId !== launch.id) return alarm('other-launch');
   if (instance?.tokenHash && !instance.tokenHash.equals(tokenHash)) return alarm('other-token');
@@ -85,13 +85,13 @@ export function judgeRegistration(facts: RegistrationFacts): Verdict {
   // All instances of a settled launch have a row: this one only knows its secret.
   if (!instance && launch.isSettled) return alarm('unknown-instance');
   if (launch.registered >= launch.count) return alarm('launch-full');
-  // Nothing in a document shows whose account is the right one: only EC2's answer to our own credentials does.
-  if (!instance && settings.accountId === undefined) return { kind: 'ask-again' };
+  // A document cannot show which account is the right one: only EC2's answer to the API's own credentials does.
+  if (!instance && settings.accountId === undefined) return { kind: 'retry' };
   return { kind: 'admit', launchId: launch.id };
 }
 
 /** Its age does not count: it was registered once, and an operator vouches for it. */
-function judgeAdoption(
+function checkAdoption(
   { isRetired, tokenHash: known }: InstanceFacts,
   { isAdopted, isSecretRight }: NonNullable<InstanceFacts['quarantine']>,
   tokenHash: Buffer,

@@ -36,7 +36,7 @@ export async function readRegistrationFacts(
 }
 
 /**
- * Writes the registration and wakes the fleet. `overtaken`: what was judged has changed, judge again.
+ * Writes the registration and wakes the fleet. `overtaken`: the facts have changed, read and check them again.
  * `token-in-use`: by another instance.
  */
 export async function admit(
@@ -67,7 +67,7 @@ export async function admit(
   }
 }
 
-/** As `admit`, for an instance in quarantine that a deployment wants. It leaves quarantine when the fleet assigns it. */
+/** As `admit`, for an instance in quarantine that a deployment adopts. The fleet ends quarantine as it assigns it. */
 export async function admitAdopted(
   database: Database,
   { identity, tokenHash, agentVersion, after }: Admission,
@@ -91,7 +91,7 @@ function isTokenInUse(error: unknown): boolean {
   return error instanceof Error && 'constraint' in error && error.constraint === 'instances_token';
 }
 
-/** Any number no other advisory lock of ours uses. */
+/** Any number that no other advisory lock of this program uses. */
 const ADVISORY_CLASS = 7_246_012;
 
 type FactsRow = {
@@ -147,7 +147,7 @@ const ADOPT = `
     WHERE id = $1 AND quarantined AND token_hash IS NULL AND retire_reason IS NULL AND terminated_at IS NULL
       AND EXISTS (SELECT FROM wanted)
     RETURNING id
-  ), told AS (
+  ), recorded AS (
     INSERT INTO events (type, actor, instance) SELECT 'instance.registered', 'agent', id FROM admitted
   ), woken AS (
     UPDATE shapes SET next_pass_at = LEAST(shapes.next_pass_at, clock_timestamp())
@@ -157,8 +157,8 @@ const ADOPT = `
 
 const LOCK = `SELECT pg_advisory_xact_lock($1, hashtext($2))`;
 
-// The fleet's columns (state, observed_at, public_ip …) stay as they are: only EC2 tells what EC2 sees. The shape's row is updated even
-// if it is due already: a fleet pass that just claimed it may have loaded its instances before this commit.
+// The fleet's columns (state, observed_at, public_ip …) stay as they are: it reads them from EC2. The shape's row is
+// updated even if it is due already: a fleet pass that just claimed it may have loaded its instances before.
 const ADMIT = `
   WITH launch AS (
     SELECT id, shape_key FROM launches WHERE id = $2 AND count > (
@@ -176,8 +176,8 @@ const ADMIT = `
     WHERE instances.launch_id = excluded.launch_id AND instances.token_hash IS NULL
       AND instances.retire_reason IS NULL AND instances.terminated_at IS NULL
     RETURNING id, shape_key, xmax = 0 AS is_new
-  ), told AS (
-    -- It may register before the answer of RunInstances is written.
+  ), recorded AS (
+    -- An instance may register before the answer of RunInstances is written.
     INSERT INTO events (type, actor, instance, data)
     SELECT type, 'agent', id, jsonb_build_object('launchId', $2::uuid)
     FROM admitted, unnest(ARRAY['instance.launched', 'instance.registered']) AS type

@@ -4,31 +4,31 @@ import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
-import { Seldom } from '../process/seldom.js';
+import { LogThrottle } from '../process/log-throttle.js';
 import { Occurrence } from '../process/observation.js';
 import { Agents } from './agents.js';
 import type { RegistrationForm } from './agent.schema.js';
 import { type Identity, readIdentity } from './identity.js';
-import { judgeRegistration, type RefusalReason } from './registration-rules.js';
+import { checkRegistration, type RefusalReason } from './registration-rules.js';
 import { possibleLaunchSecrets } from './launch-secret.js';
 import { admit, admitAdopted, type Admission, readRegistrationFacts } from './registration-statements.js';
 
 /** Keys that may sign identity documents, by the token IDENTITY_KEYS. */
 export const IDENTITY_KEYS = Symbol('IDENTITY_KEYS');
 
-/** Registrations by what became of them: `registered`, or why not. */
+/** Registrations by outcome: `registered`, or why not. */
 export const registrations = new Occurrence<{
   readonly outcome: 'registered' | 'unavailable' | RefusalReason | 'forged-document' | 'token-in-use';
 }>('agent-registration');
 
-/** Each try after the first follows a change someone else committed meanwhile; three in a row is no coincidence. */
+/** Each try after the first follows a change of another transaction meanwhile; three in a row are no coincidence. */
 const MAX_TRIES = 3;
 
-/** Makes an instance known by its own word, AWS's signature and the secret of the launch it came from. */
+/** Registers an instance by its identity document, which AWS signed, and the secret of its launch. */
 @Injectable()
 export class RegistrationService {
   readonly #logger = new Logger('Registration');
-  readonly #refused = new Seldom();
+  readonly #refused = new LogThrottle();
   readonly #settings: { region: string; accountId?: string };
 
   constructor(
@@ -44,13 +44,14 @@ export class RegistrationService {
 
   /**
    * Returns when the instance is registered with this token, now or before.
-   * @throws Problem forbidden, already-registered, instance-retired, too-many-requests, unavailable; the reason stands in the log alone
+   * @throws Problem forbidden, already-registered, instance-retired, too-many-requests, unavailable; only the log has
+   * the reason
    */
   async register(form: RegistrationForm): Promise<void> {
     const identity = readIdentity(form.document, form.signature, this.keys);
-    // Before any statement: who has no document of ours costs us 50 µs.
+    // Before any statement: a request without a signed document costs 50 µs.
     if (!identity) throw this.#refusal('forged-document', true, undefined);
-    // From here on it is an instance who asks, and it is counted with all else that this one sends.
+    // From here on the sender is an instance, and the request counts with all others of this instance.
     const entry = this.agents.limits.enter(identity.instanceId, false);
     if (!entry.isAllowed) {
       throw new Problem('too-many-requests', entry.detail, { retryAfterSeconds: entry.retryAfterSeconds });
@@ -73,20 +74,20 @@ export class RegistrationService {
     for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
       const outcome = await this.#try(admission, form.token);
       if (outcome === 'registered') return;
-      if (outcome === 'ask-again') break;
+      if (outcome === 'retry') break;
     }
-    registrations.tell({ outcome: 'unavailable' });
-    throw new Problem('unavailable', 'Ask again.', { retryAfterSeconds: 1 });
+    registrations.publish({ outcome: 'unavailable' });
+    throw new Problem('unavailable', 'Send the request again.', { retryAfterSeconds: 1 });
   }
 
-  async #try(admission: Admission, token: string): Promise<'registered' | 'overtaken' | 'ask-again'> {
+  async #try(admission: Admission, token: string): Promise<'registered' | 'overtaken' | 'retry'> {
     const { identity, tokenHash } = admission;
     const facts = await readRegistrationFacts(this.database, identity.instanceId, admission.secretHash, (launchId) =>
       this.config.encryptionKeys.flatMap((key) => possibleLaunchSecrets(key, launchId)).map(sha256),
     );
-    const verdict = judgeRegistration({ ...facts, identity, tokenHash, settings: this.#settings });
+    const verdict = checkRegistration({ ...facts, identity, tokenHash, settings: this.#settings });
     if (verdict.kind === 'refuse') throw this.#refusal(verdict.reason, verdict.isAlarm, identity);
-    if (verdict.kind === 'registered' || verdict.kind === 'ask-again') return verdict.kind;
+    if (verdict.kind === 'registered' || verdict.kind === 'retry') return verdict.kind;
     const isAdoption = verdict.kind === 'adopt';
     const outcome = isAdoption
       ? await admitAdopted(this.database, admission)
@@ -96,7 +97,7 @@ export class RegistrationService {
     this.agents.forget(token);
     this.signals.sendHere('new-events');
     this.signals.send('shapes');
-    registrations.tell({ outcome: 'registered' });
+    registrations.publish({ outcome: 'registered' });
     this.#logger.log('registered', {
       instanceId: identity.instanceId,
       ...(isAdoption ? { adopted: true } : { launchId: verdict.launchId }),
@@ -105,24 +106,24 @@ export class RegistrationService {
   }
 
   #refusal(reason: RefusalReason | 'forged-document' | 'token-in-use', isAlarm: boolean, identity?: Identity): Problem {
-    registrations.tell({ outcome: reason });
-    // It asks again every few seconds until an operator has decided, who was alarmed when it was found.
+    registrations.publish({ outcome: reason });
+    // Without a log line: the agent retries every few seconds until the operator, whom an alarm informed, decides.
     if (reason === 'quarantined') return new Problem('forbidden', 'This instance is in quarantine.');
-    // Nobody needs a token to ask.
-    this.#refused.tell(reason, (untold) =>
+    // No token is needed to send this, so anybody could flood the log.
+    this.#refused.log(reason, (unlogged) =>
       this.#logger.warn('registration refused', {
         reason,
         ...(isAlarm && { alarm: true }),
-        // A document that is not signed may say anything: it does not get into the log.
+        // A document that is not signed may hold anything: it is not logged.
         ...(identity && { instanceId: identity.instanceId, accountId: identity.accountId, region: identity.region }),
-        ...(untold > 0 && { othersBefore: untold }),
+        ...(unlogged > 0 && { othersBefore: unlogged }),
       }),
     );
-    if (reason === 'instance-retired') return new Problem('instance-retired', 'This instance is to end.');
+    if (reason === 'instance-retired') return new Problem('instance-retired', 'This instance is being retired.');
     if (reason === 'other-token' || reason === 'token-in-use') {
       return new Problem('already-registered', 'Instance or token belong to another registration.');
     }
-    // One answer for the rest: which check failed would help only those who try to get around it.
+    // One answer for the rest: naming the check that failed would only help an attacker.
     return new Problem('forbidden', 'This registration is refused.');
   }
 }

@@ -12,14 +12,14 @@ export type Result = {
   readonly instanceId: string;
   /** Of the order. */
   readonly number: number;
-  /** Docker's HTTP status; 0 = Docker could not be reached, did not answer in time, or was not asked. */
+  /** Docker's HTTP status; 0 = Docker could not be reached, did not answer in time, or was not called. */
   readonly status: number;
   readonly error: string | null;
   readonly probeState: 'healthy' | 'unhealthy' | null;
   readonly body: Readable;
 };
 
-/** Reads what agents answer, and keeps that: a job pass has no more to do with what an instance sent. */
+/** Parses agents' answers and stores the result, so that a job pass does not read what an instance sent. */
 @Injectable()
 export class ResultsService {
   readonly #logger = new Logger('Results');
@@ -31,8 +31,8 @@ export class ResultsService {
   ) {}
 
   /**
-   * The first answer of an order stays, as agents repeat until they hear 204; a probe's answer is replaced when its
-   * state changes. Of a body no more is held than its order is worth, and of a repeat nothing.
+   * The first answer of an order is kept, as agents repeat it until they get a 204; a probe's answer is replaced when
+   * its state changes. Of a body no more is held in memory than is stored, and of a repeat nothing.
    * @throws Problem order-not-found, payload-too-large, malformed-request, too-many-requests
    */
   async store({ instanceId, number, status, error, probeState, body }: Result): Promise<void> {
@@ -58,7 +58,7 @@ export class ResultsService {
     if (!outcome.is_stored) return;
     this.signals.send('jobs');
     if (status === 200 && order.purpose.startsWith('inspect-') && !answer.image && !answer.container) {
-      // Then nobody knows the image's digest, or whether the container ran out of memory or is down.
+      // The image's digest, or whether the container ran out of memory or is down, stays unknown.
       const { message } = answer;
       this.#logger.warn('description of no use', {
         instanceId,
@@ -69,7 +69,7 @@ export class ResultsService {
     }
   }
 
-  /** The agent comes again with it: that it may be late harms nobody who goes up and down without end. */
+  /** The agent sends it again later: a delay does not matter for a service that goes up and down without end. */
   #countChange(instanceId: string): void {
     const waitMs = this.limits.takeChange(instanceId);
     if (waitMs === 0) return;

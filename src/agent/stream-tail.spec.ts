@@ -16,7 +16,7 @@ describe('the newest lines of a stream', () => {
         const whole = Buffer.from(printed.slice(0, first).join(''));
         add(one, whole.subarray(0, Math.max(0, whole.length - brokenOff)), next);
         const two = new StreamTail(one);
-        // All over again, as from an agent that heard nothing.
+        // All over again, as from an agent that got no answer.
         add(two, Buffer.from(printed.join('')), next);
         expect(two.content).toBe(printed.join(''));
         if (printed.length > 0) expect(two.since).toBe(`${printed.length}.000000002`);

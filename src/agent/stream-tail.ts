@@ -4,9 +4,9 @@ const KEPT_BYTES = 65_536;
 const LONGEST_LINE = 16_384;
 
 /**
- * The newest lines of a stream of Docker's, as they come in pieces, cut anywhere. Only lines with a time count (`timeNano`):
- * without one nobody could say where to go on. Lines that were stored before are passed over; holds no more than is kept, and
- * one line.
+ * The newest lines of a stream of Docker's, as they come in pieces, cut anywhere. Only lines with a time (`timeNano`)
+ * count: without one there is no position to continue from. Lines that were stored before are skipped. Holds no more
+ * than is kept, and one line.
  */
 export class StreamTail {
   readonly #lines: string[];
@@ -23,7 +23,7 @@ export class StreamTail {
     this.#since = nanosecondsOf(stored.since);
   }
 
-  /** Lines came that are not stored yet; `stored` ends that. */
+  /** There are lines that are not stored yet; `stored` ends that. */
   get isNews(): boolean {
     return this.#isNews;
   }

@@ -3,7 +3,7 @@ export type UserDataInput = {
   script: string;
   /** AGENT_URL, where instances reach the API: http(s)://host[:port][/path]. */
   apiUrl: string;
-  /** AGENT_PINS: keys that may answer there, each `sha256//<base64>=`. With one at least, apiUrl is https. */
+  /** AGENT_PINS: keys of the servers there, each `sha256//<base64>=`. With one at least, apiUrl is https. */
   pins?: readonly string[];
   /** 64 hex characters, good for the registrations of one launch. */
   launchSecret: string;
@@ -20,7 +20,7 @@ export const USER_DATA_LIMIT_BYTES = 16_384;
  * @throws Error naming the input that cannot be rendered.
  */
 export function renderUserData({ script, apiUrl, pins = [], launchSecret, cluster }: UserDataInput): string {
-  // The values stand between single quotes in a shell script: these patterns are what keeps them there.
+  // The shell script has the values in single quotes, which these patterns keep out of the values.
   if (!PLAIN_URL.test(apiUrl)) throw new Error('apiUrl: must be a plain http(s) URL without query, user or fragment');
   if (!pins.every((pin) => PIN.test(pin))) throw new Error('pins: must each be sha256//<43 characters of base64>=');
   if (pins.length > 0 && !apiUrl.startsWith('https:')) throw new Error('apiUrl: must begin with https:// for pins');
@@ -55,10 +55,10 @@ const PIN = /^sha256\/\/[A-Za-z0-9+/]{43}=$/;
 
 const END_OF_SCRIPT = 'END_OF_AGENT_SCRIPT';
 
-// `is-system-running` is asked by bare name, and not /run/systemd looked for, so that the answer can come from a PATH.
-// --no-block: cloud-init runs this inside the boot, and waiting there for a unit ordered after it would never end.
-// The ECS agent of the default image would start containers of its own and hold Docker back until cloud-init is done.
-// The unit is linked from the state folder; journal+console makes the agent's lines readable by GetConsoleOutput.
+// systemctl is called by bare name, instead of a check of /run/systemd, so that a PATH can replace it. --no-block:
+// cloud-init runs this inside the boot, and waiting there for a unit ordered after it would never end. The ECS agent of
+// the default image would start containers of its own and hold Docker back until cloud-init is done. The unit is linked
+// from the state folder; journal+console makes the agent's lines readable by GetConsoleOutput.
 const INSTALL = `case $(systemctl is-system-running 2>/dev/null) in
   running | starting | initializing | degraded | maintenance) ;;
   *) exec sh "$dir/agent.sh" ;;

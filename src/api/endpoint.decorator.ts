@@ -8,7 +8,7 @@ import { type MediaTypes, MEDIA_TYPES_EXTENSION, problemResponses } from './open
 import type { ProblemCode } from '../http/problem.js';
 
 export type EndpointOptions = {
-  /** `Jobs_create`: the generated client makes `scheduler.jobs.create()` of it, whichever controller the route has to stand in. */
+  /** `Jobs_create`: the generated client makes `scheduler.jobs.create()` of it, whatever the controller. */
   readonly operationId: `${string}_${string}`;
   /** Who may call it. */
   readonly access: Who;
@@ -29,13 +29,13 @@ export type EndpointOptions = {
   readonly mediaTypes?: MediaTypes;
   /** Headers of the answer: name → description. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** The answer has an ETag, and is 304 for whoever has it. */
+  /** The answer has an ETag, and is 304 for a client that has it. */
   readonly isConditional?: boolean;
   /** Problems of this route; `unauthorized` and the like are added to every route. */
   readonly problems?: readonly ProblemCode[];
 };
 
-/** Access, status and documentation of a route, beside `@Get` and its kin. */
+/** Access, status and documentation of a route, in addition to `@Get` and the like. */
 export function Endpoint(options: EndpointOptions): MethodDecorator {
   const { operationId, access, scope, body, summary, description, status = 200, answer = summary } = options;
   const { ok, example, mediaTypes, headers = {}, isConditional = false, problems = [] } = options;

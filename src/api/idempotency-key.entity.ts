@@ -1,6 +1,6 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 
-/** A mutating call that was carried out under an `Idempotency-Key`, and what it was answered. */
+/** A mutating call that was carried out under an `Idempotency-Key`, and its answer. */
 @Entity('idempotency_keys')
 @Index('idempotency_keys_age', ['createdAt'])
 export class IdempotencyKey {

@@ -4,7 +4,7 @@ import type { Database, Queryable } from '../database/database.js';
 import { type Keys, seal, unseal } from '../secrets/sealed.js';
 import { Problem } from '../http/problem.js';
 
-/** What a call was answered. `body`: JSON, byte for byte; null = none. */
+/** The answer of a call. `body`: JSON, byte for byte; null = none. */
 export type KeptAnswer = {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -93,7 +93,7 @@ export class IdempotencyKeys {
     try {
       return unseal(this.encryptionKeys, answer, contextOf(call));
     } catch (error) {
-      // ENCRYPTION_KEY was changed since. What must hold does: the call is not carried out again.
+      // ENCRYPTION_KEY was changed since. The call is still not carried out again.
       const detail = 'This request was carried out before, and its answer cannot be read any more.';
       throw new Problem('conflict', detail, { cause: error });
     }

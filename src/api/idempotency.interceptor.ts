@@ -6,12 +6,12 @@ import { isChanging } from '../http/changing.js';
 import { IdempotencyKeys, type KeptAnswer } from './idempotency-keys.js';
 import { Problem } from '../http/problem.js';
 
-/** Anything a header can carry but spaces: clients send UUIDs, some in the quotes of a structured field. */
+/** Anything a header can carry except spaces: clients send UUIDs, some in the quotes of a structured field. */
 const KEY = /^[\x21-\x7e]{1,255}$/;
 /** Headers of an answer that a handler sets, and a repeat must get again. */
 const KEPT_HEADERS = ['location', 'etag', 'cache-control'] as const;
 
-/** Carries out a changing call with an `Idempotency-Key` once, and answers its repeats the same. */
+/** Carries out a changing call with an `Idempotency-Key` once, and answers its repeats in the same way. */
 @Injectable()
 export class IdempotencyInterceptor implements NestInterceptor {
   constructor(private readonly keys: IdempotencyKeys) {}

@@ -42,7 +42,7 @@ export function problemResponses(codes: readonly ProblemCode[]) {
 
 export const TAGS = {
   jobs: 'What should run: a named place for one container on one instance.',
-  deployments: 'What was asked for, and how far it got.',
+  deployments: 'What was requested, and how far it is.',
   events: 'What happened, and who did it.',
   logs: 'What containers print.',
   fleet: 'The instances, and what is on its way.',
@@ -56,7 +56,7 @@ export const API_DESCRIPTION = [
   'Deploys Docker images to jobs, each on an EC2 instance of its own.',
   '',
   'Every call under `/v1` needs a bearer token of the role it names: `viewer`, `deployer` or `admin`. Each may do what the',
-  'ones before it may. For a token with a scope a job outside that scope is not there.',
+  'ones before it may. For a token with a scope, jobs outside that scope do not exist.',
   '',
   'Errors are problem details (RFC 9457).',
   '',
@@ -91,7 +91,7 @@ type Document = {
   security?: Record<string, string[]>[];
 };
 
-/** What holds for every route: who may call it, and what it answers when something is wrong that no route has of its own. */
+/** Adds what holds for every route: who may call it, and the problems that every route may answer. */
 export function finishDocument<T extends object>(document: T): T {
   const { paths, components, ...rest } = document as Document;
   const finished: Document = {
@@ -147,7 +147,7 @@ function finishOperation(method: string, documented: Operation): Operation {
   };
 }
 
-/** Routes of agents are not in the document; one that says nothing is for operators. */
+/** Routes of agents are not in the document; one that declares no access is for operators. */
 function roleOf(who: Who | undefined): Role {
   if (who === 'metrics') return 'viewer';
   return who === 'viewer' || who === 'deployer' ? who : 'admin';

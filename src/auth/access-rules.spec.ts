@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
-import { isInScope, judge, type ScopeRule, type Verdict } from './access-rules.js';
+import { isInScope, checkAccess, type ScopeRule, type Verdict } from './access-rules.js';
 import type { Role } from '../http/caller.js';
 
-describe('judge', () => {
+describe('checkAccess', () => {
   it.each<[Role, Role, Verdict]>([
     ['viewer', 'viewer', 'granted'],
     ['viewer', 'deployer', 'needs-role'],
@@ -13,7 +13,7 @@ describe('judge', () => {
     ['admin', 'deployer', 'granted'],
     ['admin', 'admin', 'granted'],
   ])('a %s on a route for %ss: %s', (role, who, verdict) => {
-    expect(judge({ role, scope: null }, { who, scope: 'whole' }, undefined)).toBe(verdict);
+    expect(checkAccess({ role, scope: null }, { who, scope: 'whole' }, undefined)).toBe(verdict);
   });
 
   it.each<[ScopeRule, string | undefined, Verdict]>([
@@ -24,12 +24,12 @@ describe('judge', () => {
     ['filtered', 'team-b-web', 'granted'],
     ['whole', 'team-a-web', 'needs-whole-scope'],
   ])('with a scope on a route of rule %s for %s: %s', (scope, name, verdict) => {
-    expect(judge({ role: 'viewer', scope: ['team-a-'] }, { who: 'viewer', scope }, name)).toBe(verdict);
+    expect(checkAccess({ role: 'viewer', scope: ['team-a-'] }, { who: 'viewer', scope }, name)).toBe(verdict);
   });
 
   it('looks at the role before the scope', () => {
     const viewer = { role: 'viewer', scope: ['a'] } as const;
-    expect(judge(viewer, { who: 'deployer', scope: 'job' }, 'b')).toBe('needs-role');
+    expect(checkAccess(viewer, { who: 'deployer', scope: 'job' }, 'b')).toBe('needs-role');
   });
 });
 

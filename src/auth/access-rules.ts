@@ -1,25 +1,25 @@
 import { type Caller, type Role, ROLES, type Scope } from '../http/caller.js';
 
 /**
- * Who a route is for: a role; `agent` (agents only, by their own tokens); `registration` (agents that have no token yet:
- * what they send says who they are); `public`; or `metrics`, which the operator opens to everyone or leaves to viewers.
+ * Who a route is for: a role; `agent` (agents only, by their own tokens); `registration` (agents without a token, by
+ * their identity document); `public`; or `metrics`, which the operator opens to everyone or leaves to viewers.
  */
 export type Who = Role | 'agent' | 'registration' | 'metrics' | 'public';
 
 /**
  * What a token with a scope may do on a route. `whole`: nothing, the route shows or changes more than jobs of a scope.
- * `job`: the parameter `name` must be in the scope. `filtered`: the handler looks at the scope by itself.
+ * `job`: the parameter `name` must be in the scope. `filtered`: the handler checks the scope by itself.
  */
 export type ScopeRule = 'whole' | 'job' | 'filtered';
 
 export type RouteAccess = { readonly who: Who; readonly scope: ScopeRule };
 
-/** A route that says nothing is for nobody but operators. */
+/** A route that declares no access is for operators only. */
 export const CLOSED: RouteAccess = { who: 'admin', scope: 'whole' };
 export const PUBLIC: RouteAccess = { who: 'public', scope: 'whole' };
 
 declare module 'fastify' {
-  /** What a route says of itself; see `@Access`. */
+  /** What a route declares; see `@Access`. */
   // eslint-disable-next-line @typescript-eslint/consistent-type-definitions -- Fastify's own is an interface, which this adds to
   interface FastifyContextConfig {
     access?: RouteAccess;
@@ -30,7 +30,7 @@ declare module 'fastify' {
 export type Verdict = 'granted' | 'needs-role' | 'needs-whole-scope' | 'outside-scope';
 
 /** @param jobName the path's, where the route has one */
-export function judge(
+export function checkAccess(
   { role, scope }: Pick<Caller, 'role' | 'scope'>,
   route: { readonly who: Role; readonly scope: ScopeRule },
   jobName: string | undefined,

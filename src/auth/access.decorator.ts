@@ -8,9 +8,9 @@ import type { RouteAccess, ScopeRule, Who } from './access-rules.js';
 export const ACCESS_EXTENSION = 'x-access';
 
 /**
- * Who may call a route, and how large a body it reads. It stands in the router's own configuration of the route, where it
- * is found before the body is read. Every route says it, by `@Endpoint({ access })` or by this; one that forgets is for
- * operators only, and fails test/e2e/access.spec.ts.
+ * Who may call a route, and how large a body it reads. It is in the router's own configuration of the route, where it
+ * is found before the body is read. Every route declares it, by `@Endpoint({ access })` or by this; one that does not
+ * is for operators only, and fails test/e2e/access.spec.ts.
  * @param scope of tokens with a scope; default: the route is not for them
  * @param body default: a few fields, or none
  */

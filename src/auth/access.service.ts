@@ -3,8 +3,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CONFIG, type Config } from '../config/config.js';
 import { isChanging } from '../http/changing.js';
 import { Problem } from '../http/problem.js';
-import { Seldom } from '../process/seldom.js';
-import { judge, type RouteAccess } from './access-rules.js';
+import { LogThrottle } from '../process/log-throttle.js';
+import { checkAccess, type RouteAccess } from './access-rules.js';
 import { refusalOfAnonymous } from './anonymous-access.js';
 import { bearerTokenOf, digestOf, isToken } from './bearer.js';
 import { ADMIN, ANONYMOUS, type Caller, rememberCaller, type Role } from '../http/caller.js';
@@ -13,15 +13,15 @@ import { RateLimiter, rateLimitHeaders } from './rate-limiter.js';
 import { Tokens } from './tokens.js';
 import { WriteBudget } from './write-budget.js';
 
-/** A route that asks its callers for a role. */
+/** A route that requires a role. */
 export type RoleAccess = RouteAccess & { readonly who: Role | 'metrics' };
 
-/** Asks every request of a route with a role who sends it, how many that one has sent, and whether it may. */
+/** Identifies the caller of every request to a route with a role, counts its requests, and checks its access. */
 @Injectable()
 export class AccessService {
   readonly #logger = new Logger('Access');
   readonly #failed = new FailedAttempts();
-  readonly #guessing = new Seldom();
+  readonly #guessing = new LogThrottle();
   readonly #adminDigest: Buffer | undefined;
   readonly #http: Config['http'];
   readonly #publicHost: string;
@@ -59,12 +59,12 @@ export class AccessService {
     if (token === undefined) throw unauthorized('Send a token as a bearer token.', 'Bearer');
     const caller = this.#failed.isKnown(ip, token) ? undefined : await this.#find(token);
     if (caller !== undefined && caller !== 'ended') return caller;
-    // One that was right once is no guess: all tokens behind a NAT may end on one day.
+    // A token that was valid once is no guess: all tokens behind a NAT may end on one day.
     if (caller === undefined) this.#noteGuess(ip, token);
     throw unauthorized('This token is not known, has expired, or is revoked.', 'Bearer error="invalid_token"');
   }
 
-  /** Whoever guesses is slowed down, and nobody else of the same address: a right token was found before. */
+  /** Slows down only clients that guess, and no others of the same address: a valid token was found before. */
   #noteGuess(ip: string, token: string): void {
     const retryAfterSeconds = this.#failed.secondsToWait(ip);
     if (retryAfterSeconds > 0) {
@@ -72,8 +72,8 @@ export class AccessService {
     }
     if (!this.#failed.note(ip, token)) return;
     // One client may have many addresses.
-    this.#guessing.tell('guessing', (untold) =>
-      this.#logger.warn('too many wrong tokens', { address: ip, ...(untold > 0 && { othersBefore: untold }) }),
+    this.#guessing.log('guessing', (unlogged) =>
+      this.#logger.warn('too many wrong tokens', { address: ip, ...(unlogged > 0 && { othersBefore: unlogged }) }),
     );
   }
 
@@ -82,7 +82,7 @@ export class AccessService {
     return await this.tokens.identify(token);
   }
 
-  /** What a change is worth is known once it is answered; the next one waits for it. */
+  /** The size of a change is known once it is answered, and may delay the next one. */
   #countWrites({ id }: Caller, { raw, headers }: FastifyRequest, reply: FastifyReply): void {
     const retryAfterSeconds = this.writes.secondsToWait(id);
     if (retryAfterSeconds > 0) {
@@ -100,7 +100,7 @@ export class AccessService {
   }
 
   async #countRequest(caller: Caller, reply: FastifyReply): Promise<void> {
-    // Whoever may do everything on this machine is not held up by its own API.
+    // A user who may do everything on this machine has no rate limit.
     if (caller === ANONYMOUS) return;
     const standing = await this.limiter.take(caller);
     void reply.headers(rateLimitHeaders(standing));
@@ -118,7 +118,7 @@ function bytesOf(length: unknown): number {
 
 function authorize(caller: Caller, route: RouteAccess & { readonly who: Role }, request: FastifyRequest): void {
   const name = nameOf(request);
-  switch (judge(caller, route, name)) {
+  switch (checkAccess(caller, route, name)) {
     case 'granted':
       return;
     case 'needs-role':
@@ -126,7 +126,7 @@ function authorize(caller: Caller, route: RouteAccess & { readonly who: Role }, 
     case 'needs-whole-scope':
       throw forbidden('This is not for a token with a scope: it concerns more than some jobs.', route.who);
     case 'outside-scope':
-      // As of a job that is not there: what others run is none of this token's business.
+      // The same answer as for a missing job: the token must not reveal the jobs of others.
       throw new Problem('job-not-found', 'There is no job of this name in the scope of this token.');
   }
 }

@@ -1,6 +1,6 @@
 import type { ExpiringRows } from '../database/expiring-rows.js';
 
-/** A bucket nobody took from for a day is full, as one without a row is. */
+/** A bucket that was not used for a day is full, like one without a row. */
 const RATE_LIMITS_KEPT_DAYS = 1;
 
 const TOKENS = `

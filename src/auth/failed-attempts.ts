@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 
-/** Nobody mistypes twenty different tokens in a minute. */
+/** A person does not mistype twenty different tokens in a minute. */
 const MOST_GUESSES = 20;
 const WINDOW_MS = 60_000;
 /** Some 10 MB at the worst, when that many addresses each guess all they may. */
@@ -11,7 +11,7 @@ type Guesses = { readonly endsAtMs: number; readonly tokens: Set<string> };
 
 /**
  * Wrong tokens by client address. The same wrong token again is no new guess: a client left with a revoked one must not
- * shut out everybody behind its NAT. In memory and per process, so a cluster of n processes allows n times as many.
+ * shut out the others behind its NAT. In memory and per process, so a cluster of n processes allows n times as many.
  */
 export class FailedAttempts {
   readonly #guesses = new Map<string, Guesses>();
@@ -25,7 +25,7 @@ export class FailedAttempts {
     return guesses && guesses.tokens.size >= MOST_GUESSES ? Math.ceil((guesses.endsAtMs - this.now()) / 1000) : 0;
   }
 
-  /** Was it wrong a moment ago? Then nobody has to be asked again. */
+  /** Whether it was wrong a moment ago, and needs no query again. */
   isKnown(address: string, token: string): boolean {
     return this.#find(networkOf(address))?.tokens.has(keyOf(token)) ?? false;
   }
@@ -58,7 +58,7 @@ export class FailedAttempts {
   }
 }
 
-/** One client commands a whole /64 of IPv6 addresses; an IPv4 address is one, also where IPv6 carries it. */
+/** One client controls a whole /64 of IPv6 addresses; an IPv4 address is one, also where IPv6 carries it. */
 export function networkOf(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return mapped;
@@ -73,7 +73,7 @@ export function networkOf(address: string): string {
     .join(':');
 }
 
-/** Enough to tell guesses apart; the token itself stays nowhere. */
+/** Enough to tell guesses apart; the token itself is not kept. */
 function keyOf(token: string): string {
   return hash('sha256', token, 'base64').slice(0, 16);
 }

@@ -10,7 +10,7 @@ export class RateLimit {
   @Column('double precision')
   available!: number;
 
-  /** What the last process to ask was given. */
+  /** The size of the slice that was taken last. */
   @Column('int')
   granted!: number;
 

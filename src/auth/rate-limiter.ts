@@ -6,7 +6,7 @@ export const WINDOW_SECONDS = 60;
 /** A slice is this part of the bucket: more statements with a larger number, more requests left unused with a smaller. */
 const SLICES = 50;
 const LARGEST_SLICE = 100;
-/** What is left of a slice then goes back with the next request: other processes may need it more. */
+/** The rest of a slice is then returned with the next request: other processes may need it more. */
 const SLICE_MS = 5_000;
 const MOST_CALLERS = 10_000;
 
@@ -27,7 +27,7 @@ type Slice = {
   /** In the shared bucket, when the slice was taken. */
   readonly others: number;
   readonly endsAtMs: number;
-  /** Of an empty slice: nobody asks the database before. */
+  /** Of an empty slice: no query before then. */
   readonly emptyUntilMs: number;
 };
 
@@ -64,14 +64,14 @@ export class RateLimiter {
     }
   }
 
-  /** Requests that come meanwhile wait for the same slice. @param left of the one before */
+  /** Requests that arrive meanwhile wait for the same slice. @param left of the one before */
   #take(id: string, limit: number, left: number): Promise<Slice> {
-    const taking = this.#taking.get(id) ?? this.#ask(id, limit, left).finally(() => this.#taking.delete(id));
+    const taking = this.#taking.get(id) ?? this.#takeSlice(id, limit, left).finally(() => this.#taking.delete(id));
     this.#taking.set(id, taking);
     return taking;
   }
 
-  async #ask(id: string, limit: number, left: number): Promise<Slice> {
+  async #takeSlice(id: string, limit: number, left: number): Promise<Slice> {
     const size = Math.min(LARGEST_SLICE, Math.max(1, Math.floor(limit / SLICES)));
     const [row] = await this.database.prepared<{ granted: number; available: number }>('take-requests', TAKE, [
       id,
@@ -115,9 +115,9 @@ function standingOf({ left, others }: Slice, limit: number, retryMs: number): St
   };
 }
 
-// $1 caller, $2 limit, $3 slice, $4 seconds in which an empty bucket is full again, $5 what goes back of the slice before:
-// were it lost, five processes that are asked once in a while would use up the bucket with nothing. The row's lock is what
-// makes the processes one after the other; a clock that jumps back adds nothing.
+// $1 caller, $2 limit, $3 slice, $4 seconds in which an empty bucket is full again, $5 what is returned of the slice
+// before: if it were lost, five processes with few requests each would use up the bucket. The row's lock is what makes
+// the processes one after the other; a clock that jumps back adds nothing.
 const TAKE = `
   INSERT INTO rate_limits AS r (caller, available, granted)
   VALUES ($1, $2::int - LEAST($2::int, $3::int), LEAST($2::int, $3::int))

@@ -4,15 +4,15 @@ import { Problem } from '../http/problem.js';
 import type { Shutdown } from '../process/shutdown.js';
 import type { Caller } from '../http/caller.js';
 
-/** Who follows for longer comes again by itself. */
+/** A client that follows for longer reconnects by itself. */
 const LONGEST_MS = 15 * 60_000;
 /**
- * Of one token in one process, streams and requests that wait for themselves. Each line that a job prints is written once
- * more for each that follows it: two hundred of one token held up everybody else for 200 ms, sixty nobody.
+ * Of one token in one process: streams, and requests that wait. Each line that a job prints is written once for each
+ * follower: two hundred of one token delayed other requests by 200 ms, sixty did not.
  */
 const MOST_AT_ONCE = { stream: 64, wait: 256 } as const;
 const RETRY_SECONDS = 5;
-/** A revocation whose signal was lost ends what is open after five seconds: this, and the look itself. */
+/** A revocation whose signal was lost ends what is open after five seconds: this, and the query itself. */
 const LOOK_EVERY_MS = 3_000;
 
 type Held = { readonly controller: AbortController; readonly kind: 'stream' | 'wait' };
@@ -22,15 +22,15 @@ type Holder = Pick<Caller, 'id' | 'role'>;
 export type StreamEndsOptions = {
   readonly signals: Pick<Signals, 'on'>;
   readonly shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>;
-  /** Which of these ids are of no token that is good any more. */
+  /** Which of these ids belong to no valid token any more. */
   readonly findEnded: (ids: readonly string[]) => Promise<readonly string[]>;
   readonly log: (message: string, error: unknown) => void;
 };
 
 /**
- * When an answer that takes long has to end, as it outlives the one look at its caller's token: streams, and requests that
- * wait. A revocation is signalled; where the signal was lost, or a token expires, one look every few seconds for all that
- * is open in this process finds it.
+ * Ends long answers with their caller's token, which is checked only at their beginning: streams, and requests that
+ * wait. A revocation is signalled; where the signal was lost, or a token expires, one query every few seconds for all
+ * that is open in this process finds it.
  */
 export class StreamEnds {
   readonly #held = new Map<string, Set<Held>>();
@@ -39,7 +39,7 @@ export class StreamEnds {
   constructor(private readonly options: StreamEndsOptions) {
     const { signals, shutdown } = options;
     signals.on('tokens', (ids) => (ids.length > 0 ? ids.forEach((id) => this.#end(id)) : void this.#look()));
-    // A request that waits is answered as it stands, by whoever it waits with.
+    // A request that waits is answered with the present state, by the code that it waits in.
     shutdown.onBegin(() => [...this.#held.keys()].forEach((id) => this.#end(id, 'stream')));
   }
 
@@ -75,7 +75,7 @@ export class StreamEnds {
   #hold(reply: Reply, { id, role }: Holder, kind: Held['kind']): Held {
     const held = { controller: new AbortController(), kind };
     const others = this.#held.get(id) ?? new Set();
-    // Admins may hold everybody up in many other ways.
+    // Admins can delay other requests in many other ways.
     if (role !== 'admin') checkCount(others, kind);
     this.#held.set(id, others.add(held));
     this.#timer ??= setInterval(() => void this.#look(), LOOK_EVERY_MS).unref();
@@ -93,8 +93,8 @@ export class StreamEnds {
       const ended = await this.options.findEnded([...this.#held.keys()]);
       for (const id of ended) this.#end(id);
     } catch (error) {
-      // The next look finds it; until then nothing new is answered either.
-      this.options.log('tokens of open streams could not be looked at', error);
+      // The next query finds it; until then new requests are not answered either.
+      this.options.log('tokens of open streams could not be checked', error);
     }
   }
 
@@ -115,7 +115,7 @@ function checkCount(held: ReadonlySet<Held>, kind: Held['kind']): void {
   for (const other of held) if (other.kind === kind) count += 1;
   if (count < MOST_AT_ONCE[kind]) return;
   const what = kind === 'stream' ? 'follow' : 'wait';
-  throw new Problem('too-many-requests', `Of this token ${count} requests ${what} already, as many as may at once.`, {
+  throw new Problem('too-many-requests', `${count} requests of this token ${what} already, the most allowed at once.`, {
     retryAfterSeconds: RETRY_SECONDS,
   });
 }

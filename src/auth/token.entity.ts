@@ -1,7 +1,7 @@
 import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
 import type { Allow, Role } from '../http/caller.js';
 
-/** A bearer token: what it is good for, and a hash of what only its holder knows. */
+/** A bearer token: what it allows, and a hash of what only its holder knows. */
 @Entity('tokens')
 @Check('tokens_role', `role IN ('viewer', 'deployer', 'admin')`)
 export class Token {

@@ -1,16 +1,16 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Database } from '../database/database.js';
-import { notedAtSql } from '../database/noted-at.js';
+import { lastSeenSql } from '../database/last-seen.js';
 import type { Signals } from '../database/signals.js';
 import type { Allow, Caller, Role } from '../http/caller.js';
 import { digestOf } from './bearer.js';
 
-/** How late a revocation or the end of a token can be noticed where no signal tells of it. */
+/** How late a revocation or the end of a token can be noticed where no signal reports it. */
 const KNOWN_MS = 5_000;
 /** How soon a first use is written, and how long at least until the next is. */
 const FLUSH_AFTER_MS = 1_000;
 const FLUSH_EVERY_MS = 10_000;
-/** Ids nobody has are remembered as well, apart from those of tokens: guesses must neither fill the memory nor empty it. */
+/** Unknown ids are remembered apart from those of tokens: guesses must neither fill the memory nor evict tokens. */
 const MOST_KNOWN = 10_000;
 /** Looked up at once. */
 const MOST_IN_A_LOOK = 1_000;
@@ -41,18 +41,18 @@ export function makeToken(): { id: string; token: string; hash: Buffer } {
 }
 
 /**
- * Tokens of the table, as requests bring them. One look at the database per token, process and five seconds, and one at a
- * time for all that are wanted meanwhile, so that guesses take one connection and no more; a revocation is signalled, and
- * noticed after five seconds at the latest. When tokens were last used is written in batches.
+ * Looks up the tokens of requests. One query per token, process and five seconds, and one at a time for all that are
+ * wanted meanwhile, so that guesses take one connection and no more; a revocation is signalled, and noticed after five
+ * seconds at the latest. When tokens were last used is written in batches.
  */
 export class Tokens {
   readonly #known = new Map<string, Entry>();
-  /** Id nobody has → until when that is believed. */
+  /** Unknown id → until when it counts as unknown. */
   readonly #unknown = new Map<string, number>();
   /** Ids to look up next, and who waits for each. */
   #wanted = new Map<string, PromiseWithResolvers<Row | undefined>>();
   #isLooking = false;
-  /** Goes up with every signal: what was asked before it is not kept. */
+  /** Goes up with every signal: what was read before it is not kept. */
   #signals = 0;
   /** Token id → when it was last used, since the last flush. */
   readonly #used = new Map<string, number>();
@@ -79,7 +79,7 @@ export class Tokens {
 
   /**
    * `ended`: revoked or expired; undefined: no token of ours. Also notes that it was used.
-   * @throws what the database throws: nobody must be told that a token is wrong when it could not be looked up
+   * @throws what the database throws: a caller must not get a 401 when its token could not be looked up
    */
   async identify(token: string): Promise<Caller | 'ended' | undefined> {
     const id = TOKEN.exec(token)?.[1];
@@ -201,4 +201,4 @@ const FIND_ENDED = `
   SELECT open.id FROM unnest($1::text[]) AS open (id) LEFT JOIN tokens AS t ON t.id = open.id
   WHERE t.id IS NULL OR LEAST(t.revoked_at, t.expires_at) <= clock_timestamp()`;
 
-const USED = notedAtSql('tokens', 'last_used_at');
+const USED = lastSeenSql('tokens', 'last_used_at');

@@ -1,7 +1,7 @@
 import { Bucket } from '../process/bucket.js';
 
 /**
- * What the calls of a token may leave behind in Postgres, about: definitions of jobs and deployments, versions of secrets,
+ * How much the calls of a token may store in Postgres, about: definitions of jobs and deployments, versions of secrets,
  * kept answers, events. A thousand jobs of 64 KiB at once; then 250 changes a minute of a usual size.
  */
 export const MOST_BYTES_AT_ONCE = 64 * 1_048_576;
@@ -10,7 +10,7 @@ const BYTES_PER_MINUTE = 1_048_576;
 const BYTES_PER_CHANGE = 1_024;
 const MANY_CALLERS = 10_000;
 
-/** Bytes that changes of each caller bring about, in this process: no row that a token can make grows without a limit. */
+/** Bytes that changes of each caller store, in this process: no row that a token can make grows without a limit. */
 export class WriteBudget {
   readonly #buckets = new Map<string, Bucket>();
 

@@ -1,11 +1,10 @@
 import { publicText } from '../process/public-text.js';
 
 /**
- * What an EC2 error means for us:
- * `throttled`, nothing happened, repeat later; `capacity`, `quota`, `address`: this offer has nothing to give now;
- * `not-found`: an instance id EC2 does not (yet, or any more) know; `token-mismatch`, `token-spent`: about the
- * ClientToken; `account`: an operator mends it once in the account, and the same call is taken then; `permission`, `invalid`:
- * refused for good; `unknown-outcome`: it may have taken effect or not.
+ * What an EC2 error means for us: `throttled`, nothing happened, repeat later; `capacity`, `quota`, `address`: EC2 has
+ * nothing for this offer now; `not-found`: EC2 does not show this instance id yet, or no longer; `token-mismatch`,
+ * `token-spent`: about the ClientToken; `account`: an operator repairs the account once, and EC2 then accepts the same
+ * call; `permission`, `invalid`: refused for good; `unknown-outcome`: it may have taken effect or not.
  */
 export type AwsErrorKind =
   | 'throttled'
@@ -22,7 +21,7 @@ export type AwsErrorKind =
 
 /**
  * A failed call. `code` is AWS's, `reason` is ours: kebab-case, for users. The message is AWS's own, shortened to what
- * users may read, and what an operator can do about it.
+ * users may read, plus what an operator can do about it.
  */
 export class AwsError extends Error {
   override readonly name = 'AwsError';
@@ -47,7 +46,7 @@ export type AwsErrorFacts = {
   readonly kind: AwsErrorKind;
   readonly reason: string;
   readonly message: string;
-  /** Our own words of what is to be done, said behind AWS's. */
+  /** Our own text on what to do about it, appended to AWS's message. */
   readonly advice?: string | undefined;
   readonly cause?: unknown;
 };
@@ -74,7 +73,7 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   EC2ThrottledException: ['throttled', 'ec2-throttled'],
   SnapshotCreationPerVolumeRateExceeded: ['throttled', 'ec2-busy'],
   ConcurrentTagAccess: ['throttled', 'ec2-busy'],
-  // Refused before anything was looked at, and cured by new credentials without a change of the request: like a throttle.
+  // EC2 refused before it read the request, which succeeds unchanged with new credentials: like a throttle.
   ExpiredToken: ['throttled', 'credentials-expired'],
   ExpiredTokenException: ['throttled', 'credentials-expired'],
   RequestExpired: ['throttled', 'credentials-expired'],
@@ -88,7 +87,7 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   ReservationCapacityExceeded: ['capacity', 'insufficient-capacity'],
   UnfulfillableCapacity: ['capacity', 'insufficient-capacity'],
   SpotMaxPriceTooLow: ['capacity', 'insufficient-capacity'],
-  // The type does not exist in this zone: another zone or type may do (karpenter treats it so, too).
+  // The type does not exist in this zone: another zone or type may have capacity (karpenter treats it so, too).
   Unsupported: ['capacity', 'type-not-offered'],
 
   VcpuLimitExceeded: ['quota', 'vcpu-limit-exceeded'],
@@ -165,7 +164,7 @@ const CODES: Readonly<Record<string, readonly [AwsErrorKind, string]>> = {
   TimeoutError: ['unknown-outcome', 'ec2-timed-out'],
 };
 
-/** By reason: what AWS does not say, to whoever can do it. */
+/** By reason: what AWS does not say, for the operator who can do it. */
 const ADVICE: Readonly<Record<string, string>> = {
   'spot-role-missing':
     'The first spot instance of an account needs the role AWSServiceRoleForEC2Spot. An operator makes it once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com',
@@ -191,8 +190,9 @@ function classifyByPrefix(code: string): readonly [AwsErrorKind, string] | undef
 }
 
 /**
- * Codes we never heard of. A client fault was refused before anything happened. All else (5xx, connection lost after the
- * request was sent, no answer in time) may have taken effect: calling it a failure could pay for a second set of instances.
+ * Codes that are not in the table. EC2 refused a client fault before anything happened. All else (5xx, connection lost
+ * after the request was sent, no answer in time) may have taken effect: calling it a failure could pay for a second set
+ * of instances.
  */
 function classifyByFault(error: unknown): readonly [AwsErrorKind, string] {
   const { $fault, $metadata } = (error ?? {}) as { $fault?: string; $metadata?: { httpStatusCode?: number } };

@@ -87,9 +87,9 @@ describe('CallBudget', () => {
   it('hears a throttle in the error of a call, and nothing in another', () => {
     const { budget } = budgetOf();
     const error = (action: string, name: string) => toAwsError(action, Object.assign(new Error(), { name }));
-    budget.hear(error('RunInstances', 'InsufficientInstanceCapacity'));
-    budget.hear(error('RunInstances', 'ExpiredToken'));
-    budget.hear(error('CreateTags', 'RequestLimitExceeded'));
+    budget.recordFailure(error('RunInstances', 'InsufficientInstanceCapacity'));
+    budget.recordFailure(error('RunInstances', 'ExpiredToken'));
+    budget.recordFailure(error('CreateTags', 'RequestLimitExceeded'));
     expect(budget.take('RunInstances')).toBe(0);
     expect(budget.take('CreateTags')).toBeGreaterThan(0);
   });

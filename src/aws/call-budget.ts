@@ -1,9 +1,9 @@
 import type { AwsError } from './aws-error.js';
 
 /**
- * Token buckets that mirror EC2's published quotas, so that we rarely hear RequestLimitExceeded: an account shares them
- * with every other tool in it, and a refused call still costs a token. [EC2 Developer Guide, "Request throttling"]
- * Pure but for its own levels: the clock is passed in.
+ * Token buckets that mirror EC2's published quotas, so that EC2 rarely answers RequestLimitExceeded: every tool in the
+ * account shares them, and a refused call still costs a token. [EC2 Developer Guide, "Request throttling"] Pure except
+ * for its own levels: the clock is passed in.
  */
 export class CallBudget {
   readonly #share: number;
@@ -28,7 +28,7 @@ export class CallBudget {
 
   /**
    * Takes one call of `action`, and `resources` where EC2 counts them, or nothing at all.
-   * @returns 0 when taken, else milliseconds until it is worth asking again
+   * @returns 0 when taken, else milliseconds until a retry can succeed
    */
   take(action: Action, resources = 1): number {
     const wanted = this.#wanted(action, resources);
@@ -45,14 +45,15 @@ export class CallBudget {
   }
 
   /** Adapts when a call failed because EC2 throttles us; any other failure says nothing about quotas. */
-  hear(error: AwsError): void {
+  recordFailure(error: AwsError): void {
     const action = ACTIONS.find((name) => name === error.action);
     if (action !== undefined && error.reason === 'ec2-throttled') this.throttled(action);
   }
 
   /**
-   * EC2 refused in spite of our counting: others spend, too. Refills at half the rate, and starts with no calls. Which of
-   * its two buckets was empty EC2 does not say: the one for resources is halved, as a batch may have to wait for minutes.
+   * EC2 refused in spite of our counting: other tools spend, too. The bucket refills at half the rate, from no calls.
+   * EC2 does not say which of its two buckets was empty: the one for resources is halved, as a batch may have to wait
+   * for minutes.
    */
   throttled(action: Action): void {
     for (const [name] of this.#wanted(action, 1)) {
@@ -70,7 +71,7 @@ export class CallBudget {
 
   #wanted(action: Action, resources: number): [BucketName, number][] {
     const bucket = resourceBucketOf(action);
-    // More than the bucket ever holds could never be taken: then a full bucket must do.
+    // A call for more than the bucket ever holds could never be made: a full bucket is then enough.
     const resource: [BucketName, number][] = bucket ? [[bucket, Math.min(resources, this.#size(bucket))]] : [];
     return [[action, 1], ...resource];
   }
@@ -96,7 +97,7 @@ export class CallBudget {
     return level;
   }
 
-  /** At least one, or the bucket of a small share would never let anything pass. */
+  /** At least one, or the bucket of a small share would never allow a call. */
   #size(name: BucketName): number {
     return Math.max(1, QUOTAS[name].most * this.#share);
   }
@@ -142,7 +143,7 @@ export type BudgetOptions = {
 type BucketName = Action | 'RunInstances/instances' | 'TerminateInstances/instances';
 type Level = { tokens: number; at: number; throttledAt: number | null; slowness: number };
 
-/** Two minutes at the lowest rate instead of none at all: somebody else may have taken the account's whole quota for good. */
+/** One call in two minutes at the lowest rate, not none: another tool may use the account's whole quota for good. */
 const SLOWEST = 16;
 const RECOVER_AFTER_MS = 15_000;
 

@@ -8,5 +8,5 @@ export type Ec2Call = {
   readonly instanceIds?: readonly string[];
 };
 
-/** Calls to EC2; one that fails ends with an AwsError. Apart from Ec2, so that whoever listens need not load the SDK. */
+/** Calls to EC2; one that fails ends with an AwsError. Apart from Ec2, so that a listener need not load the SDK. */
 export const ec2Calls = new Operation<Ec2Call>('ec2-call');

@@ -1,4 +1,4 @@
-// What the rest of the program knows of EC2, in our own words; the SDK's types stop in this folder.
+// Our own types for what the rest of the program uses of EC2; the SDK's types stay in this folder.
 
 /** An instance as a describe shows it. */
 export type Ec2Instance = {
@@ -22,16 +22,16 @@ export type Ami = {
   readonly id: string;
   /** A mapping of any other name is a second volume. */
   readonly rootDevice: string;
-  /** Of its snapshot: no disk may be smaller. Absent: EC2 did not say. */
+  /** Size of its snapshot: no disk may be smaller. Absent: EC2 did not return it. */
   readonly rootGiB?: number | undefined;
-  /** As EC2 calls it: x86_64, arm64 and others; null: it did not say. */
+  /** As EC2 calls it: x86_64, arm64 and others; null: EC2 did not return it. */
   readonly architecture: string | null;
 };
 
-/** EC2's own checks of an instance: `impaired` when one fails, `unknown` when EC2 did not say. */
+/** EC2's own checks of an instance: `impaired` when one fails, `unknown` when EC2 did not return them. */
 export type Ec2Health = 'ok' | 'impaired' | 'initializing' | 'unknown';
 
-/** RunInstances as it goes on the wire, but for the ClientToken. Plain JSON: it is stored and repeated byte for byte. */
+/** RunInstances as it is sent, except the ClientToken. Plain JSON: it is stored and repeated byte for byte. */
 export type RunInput = {
   readonly ImageId: string;
   readonly InstanceType: string;
@@ -84,7 +84,7 @@ export type Tag = { readonly Key: string; readonly Value: string };
 
 /** On everything this cluster launches; the sweep lists by it, and an IAM policy can demand it. */
 export const CLUSTER_TAG = 'scheduler-api:cluster';
-/** Id of the launch: leads an instance found in EC2 back to our row. */
+/** Id of the launch: by it an instance found in EC2 is matched with our row. */
 export const LAUNCH_TAG = 'scheduler-api:launch';
 /** On all that Terraform made for the cluster of that name, and on the snapshots of its volume. */
 export const STACK_TAG = 'scheduler-api:stack';

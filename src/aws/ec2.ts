@@ -32,21 +32,21 @@ import {
 
 export type Ec2Options = {
   readonly region: string;
-  /** Bounds a whole call. RunInstances of 200 instances takes EC2 some seconds. Default: 30 s. */
+  /** Bounds a whole call. EC2 needs some seconds for RunInstances of 200 instances. Default: 30 s. */
   readonly timeoutMs?: number;
 };
 
 const TIMEOUT_MS = 30_000;
 /** A page of 1,000 stalls the event loop for 160 ms (measured on two cores). */
 const PAGE = 200;
-/** EC2 takes at most 200 values in a filter. */
+/** EC2 accepts at most 200 values in a filter. */
 const FILTER_VALUES = 200;
-/** DescribeInstanceStatus takes at most 100 ids. */
+/** DescribeInstanceStatus accepts at most 100 ids. */
 const STATUS_IDS = 100;
 
 /**
  * What we need of EC2. Endpoint and credentials come from the environment, by the SDK's own rules. Every method throws
- * AwsError. Budgets are the caller's business.
+ * AwsError. The caller sees to the budgets.
  */
 export class Ec2 {
   readonly #mutating: EC2Client;
@@ -56,7 +56,7 @@ export class Ec2 {
   constructor({ region, timeoutMs = TIMEOUT_MS }: Ec2Options) {
     const requestHandler = { connectionTimeout: 3_000, requestTimeout: timeoutMs, throwOnRequestTimeout: true };
     // One call, one request: a capacity error is an HTTP 500, which the SDK would repeat at once, three tokens of
-    // RunInstances for one answer; and of a call we count we must know how often it was made.
+    // RunInstances for one answer; and the budget must count each request.
     this.#mutating = new EC2Client({ region, maxAttempts: 1, requestHandler });
     this.#reading = new EC2Client({ region, maxAttempts: 2, requestHandler });
     this.#timeoutMs = timeoutMs;
@@ -76,7 +76,7 @@ export class Ec2 {
     yield* this.#describePages({ Filters: [{ Name: `tag:${CLUSTER_TAG}`, Values: [cluster] }] });
   }
 
-  /** By filter: an id EC2 does not know is absent from the answer, where asking by InstanceIds would fail the call. */
+  /** By filter: an id EC2 does not know is absent from the answer; in InstanceIds it would fail the call. */
   async describeByIds(ids: readonly string[]): Promise<Ec2Instance[]> {
     const found: Ec2Instance[] = [];
     for (const chunk of chunksOf(ids, FILTER_VALUES)) {
@@ -86,7 +86,7 @@ export class Ec2 {
     return found;
   }
 
-  /** One id that EC2 does not know, or of a zone that is out, fails the call; instances of other zones are described then. */
+  /** One id that EC2 does not know, or of a zone in outage, fails the call; ids of other zones alone do not. */
   async describeExactly(ids: readonly string[]): Promise<Ec2Instance[]> {
     const answer = await this.#call({ action: 'DescribeInstances' }, (options) =>
       this.#reading.send(new DescribeInstancesCommand({ InstanceIds: [...ids] }), options),
@@ -128,7 +128,7 @@ export class Ec2 {
     const answer = await this.#call({ action: 'DescribeImages' }, (options) =>
       this.#reading.send(
         new DescribeImagesCommand({
-          // By name alone anybody's public image could answer («whoAMI»).
+          // By name alone EC2 could return a stranger's public image («whoAMI»).
           Owners: ['amazon'],
           Filters: [
             { Name: 'name', Values: [name] },
@@ -144,7 +144,7 @@ export class Ec2 {
     return newestFirst[0] ? toAmi(newestFirst[0]) : null;
   }
 
-  /** Null: there is none that this account may see. EC2 also answers so with a refusal of the kind `invalid`. */
+  /** Null: there is none that this account may see. EC2 can also report that by a refusal of the kind `invalid`. */
   async describeImage(id: string): Promise<Ami | null> {
     const answer = await this.#call({ action: 'DescribeImages' }, (options) =>
       this.#reading.send(new DescribeImagesCommand({ ImageIds: [id] }), options),
@@ -167,13 +167,13 @@ export class Ec2 {
     return byZone.flatMap(({ SubnetId }) => SubnetId ?? []);
   }
 
-  /** Every snapshot that we made for this cluster, of whichever volume. */
+  /** Every snapshot that we made for this cluster, of any volume. */
   async describeSnapshots(cluster: string): Promise<Ec2Snapshot[]> {
     const found: Ec2Snapshot[] = [];
     let NextToken: string | undefined;
     do {
       const input = {
-        // Anybody can make a snapshot public, with our tags on it.
+        // Any AWS account can make a snapshot public, with our tags on it.
         OwnerIds: ['self'],
         Filters: [
           { Name: `tag:${STACK_TAG}`, Values: [cluster] },
@@ -191,7 +191,7 @@ export class Ec2 {
     return found;
   }
 
-  /** Has no ClientToken: each call that EC2 takes is a snapshot. @returns its id */
+  /** Has no ClientToken: each call that EC2 accepts makes a snapshot. @returns its id */
   async createSnapshot(volumeId: string, tags: readonly Tag[]): Promise<string> {
     const TagSpecifications = [{ ResourceType: 'snapshot' as const, Tags: [...tags] }];
     const { SnapshotId = '' } = await this.#call({ action: 'CreateSnapshot' }, (options) =>
@@ -225,7 +225,7 @@ export class Ec2 {
     } while (NextToken);
   }
 
-  /** One unknown id fails the whole call: then each is asked alone. */
+  /** One unknown id fails the whole call: then each id is described alone. */
   async #describeStatusesOf(ids: string[]): Promise<[string, Ec2Health][]> {
     try {
       const answer = await this.#call({ action: 'DescribeInstanceStatus' }, (options) =>
@@ -259,7 +259,7 @@ export class Ec2 {
 
 export type ImageQuery = { readonly name: string; readonly architecture: 'x86_64' | 'arm64' };
 
-/** What nearly every AMI of Amazon's own has; the others say theirs. */
+/** What nearly every AMI of Amazon's own has; EC2 returns that of others. */
 const COMMON_ROOT_DEVICE = '/dev/xvda';
 
 function toAmi({ ImageId, RootDeviceName, BlockDeviceMappings = [], Architecture }: Image): Ami {
@@ -302,7 +302,7 @@ function toTags(tags: Instance['Tags'] = []): Readonly<Record<string, string>> {
   return Object.fromEntries(tags.map(({ Key, Value }) => [Key ?? '', Value ?? '']));
 }
 
-/** A code and nothing else: it is shown to users. */
+/** The code alone: it is shown to users. */
 function toStateReason(code: string | undefined): string | null {
   if (code === undefined || code === 'pending') return null;
   return /^[\w.]{1,100}$/.test(code) ? code : null;

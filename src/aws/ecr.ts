@@ -10,7 +10,7 @@ export type EcrToken = {
   readonly expiresAt: Date;
 };
 
-/** An agent’s poll waits for it: much shorter than the poll, and long enough for a role’s first credentials. */
+/** An agent’s poll waits for the token: much shorter than the poll, and long enough for a role’s first credentials. */
 const TIMEOUT_MS = 6_000;
 const ACTION = 'GetAuthorizationToken';
 

@@ -17,19 +17,19 @@ export type S3Options = {
 };
 
 /**
- * On a fresh instance the role's credentials appear some seconds after the boot, and the SDK asks three times: less
+ * On a fresh instance the role's credentials appear some seconds after the boot, and the SDK tries three times: less
  * would fail good starts, more would hide a wrong endpoint.
  */
 const TIMEOUT_MS = 20_000;
 
 /**
  * What we need of S3. Endpoint and credentials come from the environment, by the SDK's own rules. A bucket may be in
- * another region than ours: S3 says in which, and from then on it is asked for there. (The SDK can follow as well, but
- * asks the wrong region first each time, and calls that follow at once change the region below each other.)
+ * another region than ours: S3 returns which, and later calls are sent there. (The SDK can follow redirects, too, but
+ * calls the wrong region first each time, and concurrent calls change each other's region.)
  */
 export class ObjectStore {
   readonly #clients = new Map<string, S3Client>();
-  /** By bucket; those that are not in it are taken for ours. */
+  /** By bucket; one that is not in it is assumed to be in our region. */
   readonly #regions = new Map<string, string>();
   readonly #timeoutMs: number;
 
@@ -45,7 +45,7 @@ export class ObjectStore {
     return (await answer.Body?.transformToString('utf-8')) ?? '';
   }
 
-  /** Replaces what is there. @throws as `readText` */
+  /** Replaces an object that exists. @throws as `readText` */
   async put({ bucket, key }: ObjectAddress, bytes: Uint8Array, contentType: string): Promise<void> {
     await this.#ask(bucket, (client, options) =>
       client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: bytes, ContentType: contentType }), options),
@@ -67,7 +67,7 @@ export class ObjectStore {
     }
   }
 
-  /** What is not there is no error. @throws as `readText` */
+  /** Deleting an object that does not exist is no error. @throws as `readText` */
   async delete({ bucket, key }: ObjectAddress): Promise<void> {
     await this.#ask(bucket, (client, options) =>
       client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options),
@@ -91,8 +91,8 @@ export class ObjectStore {
   }
 
   /**
-   * Whoever may not list the whole bucket is refused a key that is not there as one that is (S3's GetObject reference).
-   * A list of what begins with the key, which a role may have for its own prefix, tells them apart.
+   * To a role that may not list the bucket S3 answers 403 for a missing key, too (S3's GetObject reference). A list of
+   * keys that begin with this one, which a role may have for its own prefix, tells them apart.
    */
   async #lacks({ bucket, key }: ObjectAddress): Promise<boolean> {
     try {
@@ -102,7 +102,7 @@ export class ObjectStore {
       // In the order of keys the shortest that begins so, the key itself, is the first.
       return page.Contents?.[0]?.Key !== key;
     } catch {
-      // The refusal of the object itself says more.
+      // The caller throws the refusal of the object itself, which says more.
       return false;
     }
   }
@@ -141,7 +141,10 @@ function isNamed(error: unknown, name: string): boolean {
   return error instanceof Error && error.name === name;
 }
 
-/** With every answer from the wrong region (301 PermanentRedirect, 400 AuthorizationHeaderMalformed) S3 names the right one. */
+/**
+ * In every answer from the wrong region (301 PermanentRedirect, 400 AuthorizationHeaderMalformed) S3 names the right
+ * one.
+ */
 function bucketRegionOf(error: unknown): string | undefined {
   const { $response } = (error ?? {}) as { $response?: { headers?: Record<string, string | undefined> } };
   const region = $response?.headers?.['x-amz-bucket-region'];

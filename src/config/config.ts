@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import type { z } from 'zod';
 import { FORMER_SETTINGS, Settings } from './settings.js';
 
-/** What the whole program is told by its environment. Injected by the token CONFIG. */
+/** The settings of the whole program, from its environment. Injected by the token CONFIG. */
 export type Config = {
   readonly http: {
     readonly host: string;
@@ -21,9 +21,9 @@ export type Config = {
   readonly agents: {
     /** Where agents reach us, without a trailing slash. */
     readonly url: string;
-    /** `sha256//<base64>=` of the keys that may answer there; none: any that the instance's authorities vouch for. */
+    /** `sha256//<base64>=` of the keys that server may have; none: any key that the instance's authorities certify. */
     readonly pins: readonly string[];
-    /** They come by plain HTTP over a network: whoever can answer in our place there gives them orders. */
+    /** Agents connect by plain HTTP over a network: any server that answers in our place can give them orders. */
     readonly isInClear: boolean;
   };
   readonly database: { readonly url: string; readonly listenUrl: string };
@@ -69,13 +69,13 @@ export type Config = {
   /** Of the volume with Postgres's data; absent = none are taken. */
   readonly snapshots?: { readonly volumeId: string; readonly retentionDays: number };
   readonly webhooks: {
-    /** Networks, addresses and host names webhooks may lead to besides public addresses. */
+    /** Networks, addresses and host names webhooks may be sent to in addition to public addresses. */
     readonly allowedNetworks: readonly string[];
   };
-  /** `certificates`: paths of PEM files trusted besides AWS's own. */
+  /** `certificates`: paths of PEM files trusted in addition to AWS's own. */
   readonly identity: { readonly certificates: readonly string[] };
   readonly logLevel: LogLevel;
-  /** Settings that were given under a name of the version before. */
+  /** Settings that were given under their name of the previous version. */
   readonly formerNames: readonly { readonly former: string; readonly name: string }[];
   readonly tracing: {
     readonly exporter: 'otlp' | 'console' | 'none';
@@ -98,7 +98,7 @@ export const CONFIG = Symbol('CONFIG');
 /** Shape of `process.env`; an empty value counts as none, as compose files pass `${X:-}`. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Every problem at once, by variable name. Values never get into a message: many are secrets. */
+/** Every problem at once, by variable name. No message contains a value: many are secrets. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 
@@ -123,10 +123,10 @@ export function isLoopback(host: string): boolean {
   return isIP(address) === 4 && address.startsWith('127.');
 }
 
-/** Nobody names 127.0.0.1 for a service that is to be reached, so that is the default with and without a token. */
+/** Operators who want the service reachable set another address: so this is the default with and without a token. */
 const DEFAULT_HOST = '127.0.0.1';
 
-/** @param isPathStyle S3 is another one than AWS's own */
+/** @param isPathStyle S3 is not AWS's own */
 function group(settings: Settings, formerNames: Config['formerNames'], isPathStyle: boolean): Config {
   const host = settings.HOST ?? DEFAULT_HOST;
   const url = settings.DATABASE_URL ?? postgresUrl(settings);
@@ -145,7 +145,7 @@ function group(settings: Settings, formerNames: Config['formerNames'], isPathSty
     agents: {
       url: settings.AGENT_URL?.replace(/\/+$/, '') ?? publicUrl,
       pins: settings.AGENT_PINS,
-      // Without either, HOST is a loopback address, or this process launches nothing (ROLE=api).
+      // Without both, HOST is a loopback address, or this process launches nothing (ROLE=api).
       isInClear: isInClear(settings.AGENT_URL ?? settings.PUBLIC_URL),
     },
     database: { url, listenUrl: settings.DATABASE_LISTEN_URL ?? url },
@@ -222,12 +222,12 @@ function describeIssue(issue: z.core.$ZodIssue): string {
   return `${issue.path.join('.')}: ${issue.message}`;
 }
 
-/** What no single setting shows. Works on the raw text, so that it is reported beside the faults of single settings. */
+/** Faults of several settings together. Reads the raw text, to report them with the faults of single settings. */
 function findContradictions(given: Record<string, string>): string[] {
   const problems: string[] = [];
   const host = given['HOST'] ?? DEFAULT_HOST;
   if (given['AUTH'] === 'none' && given['ADMIN_TOKEN'] !== undefined) {
-    problems.push('AUTH: is none, and yet there is ADMIN_TOKEN: leave one of them out');
+    problems.push('AUTH: is none although ADMIN_TOKEN is set: leave one of them out');
   }
   if (!isLoopback(host) && given['I_KNOW_ANYONE_CAN_DEPLOY'] !== 'true') {
     if (given['AUTH'] === 'none') problems.push('AUTH: must not be none when HOST is not a loopback address');
@@ -236,7 +236,7 @@ function findContradictions(given: Record<string, string>): string[] {
     }
   }
   if (!isLoopback(host) && given['PUBLIC_URL'] === undefined && given['ROLE'] !== 'api') {
-    problems.push('PUBLIC_URL: is required when HOST is not a loopback address: instances must find the way back');
+    problems.push('PUBLIC_URL: is required when HOST is not a loopback address: agents on the instances connect to it');
   }
   const agentUrl = given['AGENT_URL'] ?? given['PUBLIC_URL'];
   if (given['AGENT_PINS'] !== undefined && agentUrl?.startsWith('https:') !== true) {
@@ -253,7 +253,7 @@ function findContradictions(given: Record<string, string>): string[] {
   return problems;
 }
 
-/** A setting that is there under both names is what its present one says. */
+/** Where a setting is given under both names, the present name wins. */
 function withCurrentNames(env: Record<string, string>) {
   const former = Object.entries(FORMER_SETTINGS)
     .filter(([old]) => old in env)

@@ -86,7 +86,7 @@ describe('loadEnvironment', () => {
     [
       'is forbidden',
       's3://bucket/forbidden',
-      /SECRETS_URI: s3:\/\/bucket\/forbidden .*AccessDenied: it may not be read, or is not there/,
+      /SECRETS_URI: s3:\/\/bucket\/forbidden .*AccessDenied: the role may not read it, or it does not exist/,
     ],
     ['never answers', 's3://bucket/hang', /SECRETS_URI: s3:\/\/bucket\/hang .*(Timeout|Abort)/],
     ['has no key', 's3://bucket', /SECRETS_URI: must look like/],

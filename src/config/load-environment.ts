@@ -7,7 +7,7 @@ import { ConfigError, type Environment } from './config.js';
 export type LoadOptions = {
   /** Where the default `.env` is looked for. Default: the working directory. */
   readonly directory?: string;
-  /** Bounds the call to S3. Default: as ObjectStore says. */
+  /** Bounds the call to S3. Default: that of ObjectStore. */
   readonly timeoutMs?: number;
 };
 
@@ -16,7 +16,8 @@ export type LoadOptions = {
  * at ENV_FILE (default: `.env`, if there is one).
  *
  * What the AWS SDK and OpenTelemetry's exporter read by themselves (`AWS_…`, `OTEL_…`) is written into `env`, so that a
- * file can name an endpoint, a region or credentials. Nothing else is: secrets must not reach child processes.
+ * file can name an endpoint, a region or credentials. Nothing else is written there: secrets must not reach child
+ * processes.
  * @throws ConfigError naming the file or URI, and the cause
  */
 export async function loadEnvironment(env = process.env, options: LoadOptions = {}): Promise<Environment> {
@@ -47,7 +48,7 @@ async function readEnvFile(given: Values, directory: string): Promise<Values> {
 async function readSecrets(uri: string, env: Values, timeoutMs: number | undefined): Promise<Values> {
   const [, bucket, key] = /^s3:\/\/([^/]+)\/(.+)$/.exec(uri) ?? [];
   if (bucket === undefined || key === undefined) throw new ConfigError(['SECRETS_URI: must look like s3://bucket/key']);
-  // Only now: loading the SDK costs every start some 100 ms.
+  // Loaded only where it is needed: the SDK costs a start some 100 ms.
   const { ObjectStore } = await import('../aws/s3.js');
   const store = new ObjectStore({
     region: env['AWS_REGION'] ?? 'us-west-2',
@@ -78,8 +79,8 @@ function withoutEmpty(values: Readonly<Record<string, string | undefined>>): Rec
 function causeOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return causeOf(error.errors[0]);
   if (!(error instanceof Error)) return String(error);
-  // To whoever may not list the whole bucket S3 says so of an object that is not there as well.
-  if (error.name === 'AccessDenied') return 'AccessDenied: it may not be read, or is not there';
+  // To a role that may not list the bucket S3 answers this for a missing object, too.
+  if (error.name === 'AccessDenied') return 'AccessDenied: the role may not read it, or it does not exist';
   // The SDK puts S3's error code (NoSuchKey …) into the name.
   return error.name === 'Error' ? error.message : `${error.name}: ${error.message}`;
 }

@@ -2,7 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { ConfigModule } from '@nestjs/config';
 import { CONFIG, type Config } from './config.js';
 
-/** The typed settings for everyone, by the token CONFIG. ConfigModule only serves libraries that ask for ConfigService. */
+/** The typed settings for all modules, by the token CONFIG. ConfigModule only serves libraries with ConfigService. */
 @Module({})
 export class SettingsModule {
   static forRoot(config: Config): DynamicModule {

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { ECR_HOST } from './ecr-host.js';
 import { tracingSettings } from './tracing-settings.js';
 
-// Every setting there is. The table of docs/settings.md and .env.example are generated from this file
-// (scripts/settings-docs.ts), so a description is written for an operator.
+// All settings. The table of docs/settings.md and .env.example are generated from this file (scripts/settings-docs.ts),
+// so a description is written for an operator.
 
 export type SettingMeta = {
   readonly description: string;
@@ -18,7 +18,7 @@ export type SettingMeta = {
 const KEY_OF_32_BYTES = /^[A-Za-z0-9+/]{43}=$/;
 const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const HOST = /^[A-Za-z0-9.:_-]{1,255}$/;
-/** A proxy named wrongly would let any client forge its address, so only what Fastify's trustProxy understands passes. */
+/** With a wrong proxy any client could forge its address, so only what Fastify's trustProxy understands is accepted. */
 const PROXY = /^(loopback|linklocal|uniquelocal|[0-9.]+(\/\d{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(\/\d{1,3})?)$/;
 
 const NETWORK_OR_HOST = /^[A-Za-z0-9.:_-]{1,255}(\/\d{1,3})?$/;
@@ -39,11 +39,11 @@ const url = (...protocols: string[]) =>
     `must be a URL beginning with ${protocols.map((p) => `${p}//`).join(' or ')}`,
   );
 
-/** It stands in a shell script on every instance: no user, query, fragment, escapes or space. As user-data.ts takes it. */
+/** A shell script on each instance has it: no user, query, fragment, escapes or space. As user-data.ts accepts it. */
 const PLAIN_URL =
   /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]{0,255})?$/;
 
-/** Of the key of agents' TLS, as curl's --pinnedpubkey takes it. */
+/** Pin of the TLS key for agents, as curl's --pinnedpubkey accepts it. */
 const PIN = /^sha256\/\/[A-Za-z0-9+/]{43}=$/;
 
 const list = (item: Pick<RegExp, 'test'>, what: string) =>
@@ -69,7 +69,7 @@ export const Settings = z.object({
     .optional()
     .meta({
       description:
-        'Where this API is reached, by agents on the instances as well. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
+        'Where callers reach this API, agents on the instances included. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
       example: 'https://scheduler.example.com',
     }),
   AGENT_URL: z
@@ -81,7 +81,7 @@ export const Settings = z.object({
     .optional()
     .meta({
       description:
-        'Where agents reach this API, if not at PUBLIC_URL: by `https://`, since an agent obeys whoever answers there. Instances keep what they were launched with.',
+        'Where agents reach this API, if not at PUBLIC_URL: by `https://`, since an agent obeys the server that answers there. Instances keep the URL they were launched with.',
       example: 'https://10.0.0.10:8443',
     }),
   AGENT_PINS: list(PIN, 'pins like sha256//<43 characters of base64>=')
@@ -89,7 +89,7 @@ export const Settings = z.object({
     .prefault('')
     .meta({
       description:
-        'Public keys of the TLS at AGENT_URL, one of which must answer; then no authority is asked. Default: the instance’s authorities. See docs/operations.md.',
+        'Public keys, one of which the TLS server at AGENT_URL must have; agents then check no authority. Default: the instance’s authorities. See docs/operations.md.',
       example: 'sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=',
     }),
   TRUST_PROXY: z
@@ -120,7 +120,7 @@ export const Settings = z.object({
     }),
   AUTH: z.enum(['token', 'none'], 'must be token or none').optional().meta({
     description:
-      '`token`: every call under `/v1` needs a token. `none`: nobody is asked for one, on a loopback address only. Default: `token` with ADMIN_TOKEN, else `none`.',
+      '`token`: every call under `/v1` needs a token. `none`: no call needs one, on a loopback address only. Default: `token` with ADMIN_TOKEN, else `none`.',
     example: 'token',
   }),
   I_KNOW_ANYONE_CAN_DEPLOY: z
@@ -137,7 +137,7 @@ export const Settings = z.object({
     example: '6000',
   }),
   MAX_JOBS: wholeNumber(1, 1_000_000).optional().meta({
-    description: 'Jobs this cluster may have at once. Default: as many as you like.',
+    description: 'Jobs this cluster may have at once. Default: no ceiling.',
     example: '500',
   }),
   DOCS: z.enum(['public', 'off'], 'must be public or off').prefault('public').meta({
@@ -153,7 +153,7 @@ export const Settings = z.object({
     .refine(isKeyOf32Bytes, 'must be 32 bytes in base64; make one with: openssl rand -base64 32')
     .meta({
       description:
-        'Encrypts secrets in the database: 32 bytes in base64, from `openssl rand -base64 32`. The same in every process; whoever loses it loses the secrets.',
+        'Encrypts secrets in the database: 32 bytes in base64, from `openssl rand -base64 32`. The same in every process; without it the secrets are lost.',
       starter: true,
       example: '<openssl rand -base64 32>',
       secret: true,
@@ -247,13 +247,13 @@ export const Settings = z.object({
     .prefault('ecs-al2023,ecs-al2023-arm64')
     .meta({
       description:
-        'AMIs jobs may name, besides DEFAULT_AMI. Whoever made an AMI is root on its instances, and gets the secrets and registry passwords that go there.',
+        'AMIs jobs may name in addition to DEFAULT_AMI. The maker of an AMI is root on its instances, and gets the secrets and registry passwords sent there.',
       example: 'ecs-al2023,ecs-al2023-arm64,ami-0123456789abcdef0',
     }),
   ALLOWED_SUBNETS: list(/^subnet-[0-9a-f]{8,17}$/, 'subnet ids')
     .prefault('')
     .meta({
-      description: 'Subnets jobs may name, and where jobs go that name none. Default: those of the default VPC.',
+      description: 'Subnets jobs may name; jobs that name none run in any of them. Default: those of the default VPC.',
       example: 'subnet-0123456789abcdef0',
     }),
   ALLOWED_SECURITY_GROUPS: list(/^sg-[0-9a-f]{8,17}$/, 'security group ids')
@@ -281,7 +281,7 @@ export const Settings = z.object({
   }),
   MAX_LAUNCHES_PER_MINUTE: wholeNumber(1, 10_000).prefault('60').meta({
     description:
-      'RunInstances calls this fleet makes in a minute, those that EC2 refuses included, the last quarter only for who heals or has waited five seconds; what waits goes on in the next. A bound of what trouble can cost.',
+      'RunInstances calls this fleet makes in a minute, refused ones included; the last quarter is for attempts that heal or have waited five seconds, and the others wait for the next minute. It bounds what trouble can cost.',
     example: '20',
   }),
   RETENTION_DAYS: wholeNumber(1, 36_500).prefault('30').meta({
@@ -291,7 +291,7 @@ export const Settings = z.object({
   }),
   EVENTS_RETENTION_DAYS: wholeNumber(1, 36_500).prefault('90').meta({
     description:
-      'How long events stay, the record of who did what among them. A client that comes back later is told of the gap.',
+      'How long events are kept, the record of who did what included. A client that reconnects later is notified of the gap.',
     example: '365',
   }),
   LOGS_URI: z
@@ -307,11 +307,11 @@ export const Settings = z.object({
       example: 's3://my-bucket/logs/jobs',
     }),
   LOGS_MAX_MIB: wholeNumber(1, 1_048_576).prefault('256').meta({
-    description: 'Of a job’s log so many MiB are kept, uncompressed; the oldest lines go.',
+    description: 'MiB that are kept of a job’s log, uncompressed; the oldest lines are deleted.',
     example: '1024',
   }),
   LOGS_RETENTION_DAYS: wholeNumber(1, 36_500).prefault('14').meta({
-    description: 'How long log lines are kept. Those of a deleted job go with it, after RETENTION_DAYS.',
+    description: 'How long log lines are kept. Those of a deleted job are deleted with it, after RETENTION_DAYS.',
     example: '30',
   }),
   DATA_VOLUME_ID: z
@@ -324,18 +324,18 @@ export const Settings = z.object({
       example: 'vol-0123456789abcdef0',
     }),
   SNAPSHOTS_RETENTION_DAYS: wholeNumber(2, 365).prefault('14').meta({
-    description: 'How long those snapshots stay. The newest one stays longer, and so do all that others made.',
+    description: 'How long those snapshots stay. The newest one stays longer, and so do those this API did not make.',
     example: '30',
   }),
   WEBHOOKS_ALLOWED_NETWORKS: list({ test: isNetworkOrHost }, 'networks, addresses or host names').prefault('').meta({
     description:
-      'Where webhooks may go besides public addresses by HTTPS: networks, addresses, host names. There plain HTTP is allowed, too.',
+      'Networks, addresses and host names webhooks may be sent to, in addition to public addresses by HTTPS. Plain HTTP is allowed there, too.',
     example: '10.20.0.0/16,hooks.internal',
   }),
   IDENTITY_CERTIFICATES: list(/^[^\0]+$/, 'paths')
     .prefault('')
     .meta({
-      description: 'PEM files trusted to sign instance identity documents, besides AWS’s own.',
+      description: 'PEM files trusted to sign instance identity documents, in addition to AWS’s own.',
       example: '/etc/scheduler/identity.pem',
     }),
   ...tracingSettings,
@@ -358,7 +358,7 @@ export type Settings = z.infer<typeof Settings>;
 /** Former name → name: read for one version, with a warning. */
 export const FORMER_SETTINGS: Readonly<Record<string, keyof Settings>> = { DEFAULT_IMAGE_ID: 'DEFAULT_AMI' };
 
-/** What only looks like a network would open nothing, or be taken for a host. */
+/** Text that only looks like a network would allow nothing, or be read as a host name. */
 function isNetworkOrHost(text: string): boolean {
   if (!NETWORK_OR_HOST.test(text)) return false;
   const [address = '', bits] = text.split('/');

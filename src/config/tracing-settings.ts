@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 // OpenTelemetry's own names: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
-// Whatever else begins with OTEL_EXPORTER_OTLP_ (timeout, compression, certificates) the exporter reads by itself.
+// The exporter itself reads all others that begin with OTEL_EXPORTER_OTLP_ (timeout, compression, certificates).
 
 const SAMPLERS = [
   'always_on',
@@ -19,7 +19,7 @@ const endpoint = z.string().refine((text) => {
 
 export const tracingSettings = {
   OTEL_EXPORTER_OTLP_ENDPOINT: endpoint.optional().meta({
-    description: 'Where spans go, by OTLP over HTTP: names an OpenTelemetry collector and switches tracing on.',
+    description: 'OpenTelemetry collector that spans are sent to, by OTLP over HTTP; switches tracing on.',
     example: 'http://collector:4318',
   }),
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: endpoint.optional().meta({
@@ -27,12 +27,12 @@ export const tracingSettings = {
     example: 'http://collector:4318/v1/traces',
   }),
   OTEL_EXPORTER_OTLP_HEADERS: z.string().optional().meta({
-    description: 'Headers sent with them, `name=value,…`, percent-encoded; read by the exporter itself.',
+    description: 'Headers sent with spans, `name=value,…`, percent-encoded; read by the exporter itself.',
     example: 'authorization=Bearer%20<token>',
     secret: true,
   }),
   OTEL_EXPORTER_OTLP_PROTOCOL: z.literal('http/protobuf', 'must be http/protobuf').prefault('http/protobuf').meta({
-    description: '`http/protobuf`; there is no other here.',
+    description: '`http/protobuf`; no other protocol is supported.',
     example: 'http/protobuf',
   }),
   OTEL_TRACES_EXPORTER: z.enum(['otlp', 'console', 'none'], 'must be otlp, console or none').optional().meta({
@@ -61,5 +61,5 @@ export const tracingSettings = {
     .enum(['true', 'false'], 'must be true or false')
     .transform((text) => text === 'true')
     .prefault('false')
-    .meta({ description: 'Switches tracing off whatever else is set.', example: 'false' }),
+    .meta({ description: 'Switches tracing off, whatever else is set.', example: 'false' }),
 };

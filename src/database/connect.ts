@@ -21,7 +21,7 @@ export async function connect(
   });
 }
 
-/** Repeats what a start needs of Postgres, as long as Postgres is away: it may go just then. @throws what `work` throws */
+/** Repeats `work` while Postgres is away, as it may be in the middle of a start. @throws what `work` throws */
 export async function whileAway<T>(work: () => Promise<T>, log: (message: string) => void): Promise<T> {
   const isWorthIt = (error: unknown): boolean => isDatabaseAway(error) && !isFinal(error);
   return repeat(work, { isWorthIt, log, giveUpAfterMs: GIVE_UP_AFTER_MS });

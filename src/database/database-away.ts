@@ -17,9 +17,9 @@ const CONNECTION_EXCEPTION = /^08...$/;
 const CONNECTION_LOST =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout|Cannot use a pool after calling end)/;
 
-/** Whether an error says that Postgres is away, and not that a statement is wrong: what failed may be repeated. */
+/** Whether an error says that Postgres is away, and not that a statement is wrong: the failed work may be repeated. */
 export function isDatabaseAway(error: unknown): boolean {
-  // By nature, not by class: an error made in another realm (under Jest those of Node itself) is one as well.
+  // Not by class: errors made in another realm (under Jest those of Node itself) are errors as well.
   if (!Error.isError(error)) return false;
   if ('errors' in error && Array.isArray(error.errors))
     return error.errors.length > 0 && error.errors.every(isDatabaseAway);

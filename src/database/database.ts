@@ -9,7 +9,7 @@ export type Queryable = {
   prepared<Row extends QueryResultRow>(name: string, text: string, values?: readonly unknown[]): Promise<Row[]>;
 };
 
-/** Statements, but for those that begin and end transactions. `name`: of a prepared one. */
+/** Statements, except those that begin and end transactions. `name`: of a prepared statement. */
 export const statements = new Operation<{ readonly name?: string; readonly text: string }>('statement');
 
 type Unit = { readonly transaction: Queryable; readonly afterCommit: (() => void)[]; isOpen: boolean };
@@ -41,7 +41,7 @@ export class Database implements Queryable {
     );
   }
 
-  /** How the pool of this process stands. `waiting`: those who want a connection and have none yet. */
+  /** Use of this process's pool. `waiting`: calls that wait for a connection. */
   get poolUse(): { readonly max: number; readonly total: number; readonly idle: number; readonly waiting: number } {
     const { options, totalCount, idleCount, waitingCount } = this.pool;
     return { max: options.max, total: totalCount, idle: idleCount, waiting: waitingCount };
@@ -55,7 +55,7 @@ export class Database implements Queryable {
     let isBroken = false;
     let lostBy: Error | undefined;
     // The pool listens only to idle connections. Without a listener a connection lost in here would end the process,
-    // though the statement's own rejection tells all there is to tell.
+    // though the statement's own rejection reports the failure.
     const onError = (error: Error): void => {
       isBroken = true;
       lostBy ??= error;
@@ -68,7 +68,7 @@ export class Database implements Queryable {
       return result;
     } catch (error) {
       await client.query('ROLLBACK').catch(() => (isBroken = true));
-      // Why Postgres ended the connection is told to the connection alone: that we were idle for too long, for one.
+      // Only the connection's error says why Postgres ended it, for example that it was idle for too long.
       throw lostBy && 'code' in lostBy && /^[0-9A-Z]{5}$/.test(String(lostBy.code)) ? lostBy : error;
     } finally {
       client.release(isBroken);
@@ -77,8 +77,8 @@ export class Database implements Queryable {
   }
 
   /**
-   * Runs `work` in one transaction, into which everything goes that `work` asks of this Database, however deep inside:
-   * for work whose parts know nothing of each other, as an answer kept beside the change it answers.
+   * Runs `work` in one transaction that includes every statement `work` runs on this Database, however deep inside: for
+   * parts that do not know of each other, like a change and the stored response to it.
    */
   async unitOfWork<T>(work: (transaction: Queryable) => Promise<T>): Promise<T> {
     const afterCommit: (() => void)[] = [];
@@ -87,7 +87,7 @@ export class Database implements Queryable {
       try {
         return await this.units.run(unit, () => work(transaction));
       } finally {
-        // What work left running goes on with a connection of its own.
+        // Statements of `work` that come later use connections of their own.
         unit.isOpen = false;
       }
     });
@@ -95,7 +95,7 @@ export class Database implements Queryable {
     return result;
   }
 
-  /** Runs `task` once what was asked of this Database so far is committed: now, but for a unit of work. */
+  /** Runs `task` once all statements so far are committed: now, or after the unit of work that is open. */
   afterCommit(task: () => void): void {
     const unit = this.unit();
     if (unit) unit.afterCommit.push(task);

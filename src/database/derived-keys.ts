@@ -1,6 +1,6 @@
 import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
 
-/** What a key is for besides sealing: one use learns nothing of another. */
+/** The purpose of a derived key. Keys of different purposes reveal nothing of each other. */
 export type KeyPurpose = 'launch-secrets' | 'request-fingerprints';
 
 /** HKDF-SHA-256 (RFC 5869) of ENCRYPTION_KEY, which itself only seals. The same key and purpose give the same key. */

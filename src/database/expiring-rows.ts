@@ -1,13 +1,13 @@
-/** How long rows are kept that are of no use any more, in days. */
+/** For how many days rows are kept that are no longer needed. */
 export type RetentionDays = {
   /** Of ended deployments, deleted jobs, terminated instances, settled launches, revoked and expired tokens. */
   readonly days: number;
   readonly eventsDays: number;
 };
 
-/** What of a feature's table expires; `retention` deletes it. */
+/** Rows of a feature's table that expire; `retention` deletes them. */
 export type ExpiringRows = {
-  /** What is deleted, as the log names it: `rateLimits`. */
+  /** The name of these rows in the log, like `rateLimits`. */
   readonly name: string;
   /** Deletes at most `$1` rows and returns one for each. */
   readonly sql: string;

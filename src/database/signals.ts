@@ -51,7 +51,7 @@ export class Signals {
     await this.client?.end().catch(() => undefined);
   }
 
-  /** Call after commit; within a unit of work it waits for the commit by itself. Without keys: «look». */
+  /** Call after commit; within a unit of work it waits for the commit by itself. Without keys: any row may be due. */
   send(channel: Channel, keys: Iterable<string> = []): void {
     const list = [...keys];
     this.database.afterCommit(() => this.sendNow(channel, list));
@@ -63,8 +63,8 @@ export class Signals {
   }
 
   /**
-   * Name and text for pg_notify inside a transaction that must not commit unheard: others hear of it with its commit.
-   * Afterwards `sendHere`. Not for transactions that many make at once: it would serialise their commits.
+   * Name and text for pg_notify inside a transaction, so that its commit notifies other processes for certain.
+   * Call `sendHere` afterwards. Not for frequent transactions: it would serialise their commits.
    */
   notification(channel: Channel): readonly [name: string, text: string] {
     return [CHANNEL, JSON.stringify([this.self, channel])];
@@ -84,13 +84,13 @@ export class Signals {
     return () => set.delete(listener);
   }
 
-  /** Fires when LISTEN was interrupted: signals may have been missed, so whoever caches by them starts over. */
+  /** Fires when LISTEN was interrupted: signals may have been missed, so caches that rely on them start over. */
   onReconnect(listener: () => void): () => void {
     this.reconnectListeners.add(listener);
     return () => this.reconnectListeners.delete(listener);
   }
 
-  /** False while the LISTEN connection is down: then nothing may be cached on the word of signals. */
+  /** False while the LISTEN connection is down: then no cache may rely on signals. */
   get isConnected(): boolean {
     return this.isListening;
   }
@@ -114,7 +114,7 @@ export class Signals {
         messages,
       ]);
     } catch (error) {
-      this.log(`signals could not be sent, others will look by themselves: ${String(error)}`);
+      this.log(`signals could not be sent, other processes will see the changes later: ${String(error)}`);
     }
   }
 
@@ -150,7 +150,7 @@ export class Signals {
       void client.end().catch(() => undefined);
       throw error;
     }
-    // Ours only from here on: of a connection that never was one, `end` must not start a second line of tries.
+    // Set only now: the `end` of a connection that was never established must not start a second series of tries.
     this.client = client;
     this.isListening = true;
   }

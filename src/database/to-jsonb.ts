@@ -1,4 +1,4 @@
-/** As jsonb takes it: neither NUL nor half a surrogate pair, and messages of Docker's are cut anywhere. */
+/** JSON that jsonb accepts: without NUL and half a surrogate pair, as messages of Docker may be cut anywhere. */
 export function toJsonb(value: unknown): string {
   const json = JSON.stringify(value);
   if (!/\\u(?:0000|d[89a-f])/.test(json)) return json;

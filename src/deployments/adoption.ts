@@ -1,7 +1,7 @@
 import type { Queryable } from '../database/database.js';
 import { Problem } from '../http/problem.js';
 
-/** The deployment of this job that adopts the instance already and has not ended. */
+/** The deployment of this job that already adopts the instance and has not ended. */
 export async function findAdoption(
   transaction: Queryable,
   jobId: string,
@@ -16,7 +16,7 @@ export async function findAdoption(
 }
 
 /**
- * Holds the instance's row: two requests for it take turns, and the second one sees what the first one wrote.
+ * Locks the instance's row: two requests for it take turns, and the second sees what the first wrote.
  * @throws Problem instance-not-found, not-quarantined
  */
 export async function checkAdoptable(transaction: Queryable, id: string): Promise<void> {

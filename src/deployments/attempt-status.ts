@@ -14,7 +14,7 @@ export const ATTEMPT_TRANSITIONS: Readonly<Record<AttemptPhase, readonly Attempt
 };
 
 /**
- * Longest stay in a phase, in seconds, after which the attempt is given up. `null`: bounded by the deployment's own
+ * Longest time in a phase, in seconds, after which the attempt is given up. `null`: bounded by the deployment's own
  * deadline (waiting, starting) or meant to last (healthy). Too short costs a fresh instance, too long a stuck job.
  */
 export const ATTEMPT_DEADLINE_SECONDS: Readonly<Record<AttemptPhase, number | null>> = {
@@ -24,10 +24,16 @@ export const ATTEMPT_DEADLINE_SECONDS: Readonly<Record<AttemptPhase, number | nu
   pulling: 1800,
   starting: null,
   healthy: null,
-  // On top of the job's stopGraceSeconds: the agent's answer is on its way.
+  // In addition to the job's stopGraceSeconds: time for the agent's report.
   stopping: 30,
   ended: null,
 };
+
+/**
+ * An agent that could not reach the API tries again after 22.5 s at the latest (`back_off` in agent.sh); a shorter time
+ * would blame agents for our own outage, and each such verdict costs an instance.
+ */
+export const AGENT_RETURN_SECONDS = 25;
 
 export function isLive(phase: AttemptPhase): boolean {
   return phase !== 'ended';

@@ -26,7 +26,7 @@ export class Attempt {
   @Column('int')
   number!: number;
 
-  /** Which supply it waits for: `shapes.key`. */
+  /** The shape it waits for: `shapes.key`. */
   @Column('text', { name: 'shape_key' })
   shapeKey!: string;
 
@@ -44,7 +44,7 @@ export class Attempt {
   @Column('text', { nullable: true })
   message!: string | null;
 
-  /** Whether its end counts against the job (an agent that never answered an assignment does not). */
+  /** Whether its end counts against the job (one whose agent never reported does not). */
   @Column('boolean', { default: true })
   counted!: boolean;
 

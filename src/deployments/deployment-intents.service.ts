@@ -25,8 +25,8 @@ import { insertJobWithin, jobLimitsOf } from './job-limits.js';
 import { insertDeployment, type NewDeployment } from './new-deployment.js';
 
 /**
- * Writes down what is wanted of deployments; the job pass carries it out. The job's row is held first, so that nothing
- * moves between the look at what is to run and the write.
+ * Stores what callers want of deployments; the job pass carries it out. It locks the job's row first, so that nothing
+ * changes between its read of what is to run and its write.
  */
 @Injectable()
 export class DeploymentIntents {
@@ -94,14 +94,14 @@ export class DeploymentIntents {
     });
   }
 
-  /** What is active, or was last, again on a fresh instance. @throws Problem */
+  /** Runs the deployment that is active, or was last, on a fresh instance. @throws Problem */
   async restart(name: string, versions: number[] | null, caller: Caller): Promise<DeploymentResponse> {
     return await this.#deployFrom(caller, name, versions, async (sources) =>
       copyOf(checkSource(name, await sources.findLastServing()), 'restart'),
     );
   }
 
-  /** Runs again what ran last; what is running or on its way is answered unchanged. @throws Problem */
+  /** Runs again what ran last; one that runs or is under way is returned unchanged. @throws Problem */
   async start(name: string, versions: number[] | null, caller: Caller): Promise<DeploymentResponse> {
     const row = await this.#within(caller, async (transaction) => {
       const job = await lockJob(transaction, name, versions);
@@ -146,7 +146,7 @@ export class DeploymentIntents {
     return this.#accepted(row);
   }
 
-  /** Holds the job while `decide` looks at its earlier deployments. */
+  /** Locks the job while `decide` reads its earlier deployments. */
   async #deployFrom(
     caller: Caller,
     name: string,
@@ -161,7 +161,7 @@ export class DeploymentIntents {
     return this.#accepted(row);
   }
 
-  /** The one way to a deployment of a job that is there: whatever it copies, it must be what the caller may run now. */
+  /** The only way to a deployment of an existing job: whatever it copies, the caller must be allowed to run it now. */
   async #insert(
     caller: Caller,
     transaction: Queryable,
@@ -176,7 +176,7 @@ export class DeploymentIntents {
     return row;
   }
 
-  /** Where the caller has a limit of instances, nobody else with one is in here. */
+  /** For callers with a limit of instances, one at a time. */
   async #within<T>(caller: Caller, work: (transaction: Queryable) => Promise<T>): Promise<T> {
     return await this.database.transaction(async (transaction) => {
       if (caller.maxInstances !== null) await lockLimits(transaction);
@@ -232,7 +232,7 @@ function checkTarget(job: LockedJob, to: number, target: Source | undefined): So
   return target;
 }
 
-/** What serves is not replaced because of a newer one that does not: `deploy || rollback` would walk backwards. */
+/** The serving deployment is not replaced because a newer one does not serve: `deploy || rollback` would walk back. */
 function checkNoNewer(job: LockedJob, last: Source | undefined, newer: Source | undefined): void {
   if (!last || !newer) return;
   const serving = `Deployment ${last.number} ${last.id === job.active_deployment_id ? 'is serving' : 'was the last to serve'}`;
@@ -254,7 +254,7 @@ function cannotRollBack(detail: string): Problem {
   return new Problem('cannot-roll-back', detail);
 }
 
-/** Called under the lock of the job's row: no pass can make it active between this look and the request. */
+/** Called under the lock of the job's row: no pass can make it active between this check and the request. */
 function mayCancel({ number, status }: Source): boolean {
   if (status === 'active') {
     throw new Problem('deployment-active', `Deployment ${number} is active: use stop or rollback.`);

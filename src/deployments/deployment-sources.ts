@@ -4,7 +4,7 @@ import type { LockedJob } from '../jobs/job-lock.js';
 import { definitionOf, type StoredDefinition } from '../jobs/stored-definition.js';
 import type { DeploymentStatus } from './deployment-status.js';
 
-/** A deployment as one to copy or to judge. */
+/** A deployment to copy or to check. */
 export type Source = {
   id: string;
   number: number;
@@ -20,7 +20,7 @@ export type Source = {
 
 type SourceRow = Omit<Source, 'definition'> & { readonly definition: StoredDefinition };
 
-/** Finds deployments of a job whose row is locked: what is found stays as it is until the transaction ends. */
+/** Finds deployments of a job whose row is locked: they stay unchanged until the transaction ends. */
 export class DeploymentSources {
   constructor(
     private readonly transaction: Queryable,
@@ -35,7 +35,7 @@ export class DeploymentSources {
     return this.#first('true', 'number DESC');
   }
 
-  /** What serves or is on its way to: the active one first. */
+  /** The deployment that serves or is about to: the active one first. */
   findRunning(): Promise<Source | undefined> {
     return this.#first(
       `status IN ('queued', 'deploying', 'active')`,
@@ -55,7 +55,7 @@ export class DeploymentSources {
     return this.#first('active_at IS NOT NULL AND number < $2', GOOD_AND_NEW, [number]);
   }
 
-  /** The newest that was to replace this one and does not serve. Going back from this one is no such thing. */
+  /** The newest that was to replace this one and does not serve. A rollback from this one does not count. */
   findNewerThan(number: number): Promise<Source | undefined> {
     return this.#first(`number > $2 AND trigger <> 'rollback'`, 'number DESC', [number]);
   }
@@ -70,5 +70,5 @@ export class DeploymentSources {
   }
 }
 
-/** One that was active but failed gave its place back to its predecessor: only when there is none better. */
+/** A failed one that was active gave its place back to its predecessor: chosen only if there is no better one. */
 const GOOD_AND_NEW = `(status NOT IN ('failed', 'cancelled')) DESC, number DESC`;

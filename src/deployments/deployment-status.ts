@@ -19,7 +19,7 @@ export type DeploymentTrigger = (typeof DEPLOYMENT_TRIGGERS)[number];
 export const DEPLOYMENT_TRANSITIONS: Readonly<Record<DeploymentStatus, readonly DeploymentStatus[]>> = {
   queued: ['deploying', 'failed', 'cancelled'],
   deploying: ['active', 'failed', 'cancelled', 'succeeded'],
-  // Back to deploying: it was lost while its predecessor still served, and the predecessor took over again.
+  // Back to deploying: its instance was lost while its predecessor still served, and the predecessor took over again.
   active: ['draining', 'deploying', 'stopped', 'succeeded', 'failed'],
   draining: ['superseded', 'stopped', 'active'],
   superseded: [],

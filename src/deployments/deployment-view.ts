@@ -13,7 +13,7 @@ const DEPLOYMENT_COLUMNS = `
 
 /**
  * Deployments with their latest attempt and its instance.
- * @param source SQL that brings the job as `j` and the deployment as `d`, outer-joined: without one, its columns are null
+ * @param source SQL that yields the job as `j` and the deployment as `d`, outer-joined: null columns without one
  */
 export const selectDeploymentsFrom = (source: string): string => `
   SELECT ${DEPLOYMENT_COLUMNS}, clock_timestamp() AS now,
@@ -64,7 +64,7 @@ type DeploymentColumns = {
 type JobColumns = { job_id: string; job: string };
 
 export type DeploymentRow = JobColumns & DeploymentColumns & AttemptColumns & InstanceColumns & { id: string };
-/** A job that lacks the deployment that was asked for. */
+/** A job that has no deployment of the requested number. */
 export type NoDeploymentRow = JobColumns & { id: null };
 
 export function toDeployment(row: DeploymentRow): DeploymentResponse {
@@ -99,7 +99,7 @@ export function toDeployment(row: DeploymentRow): DeploymentResponse {
   };
 }
 
-/** Milliseconds per phase: from a phase's beginning to that of the next one it reached, phases may be left out. */
+/** Milliseconds per phase: from its beginning to that of the next phase reached; an attempt may skip phases. */
 export function phaseDurations(columns: AttemptColumns): DeploymentResponse['phases'] {
   const reached = ATTEMPT_PHASES.flatMap((phase) => {
     const at = columns[PHASE_COLUMNS[phase]];

@@ -36,7 +36,7 @@ export class Deployment {
   @Column('text')
   image!: string;
 
-  /** `name@sha256:…` as the first instance resolved it: later attempts run exactly this. */
+  /** `name@sha256:…` as the first instance resolved it: later attempts run exactly this image. */
   @Column('text', { name: 'image_digest', nullable: true })
   imageDigest!: string | null;
 
@@ -47,7 +47,7 @@ export class Deployment {
   @Column('jsonb')
   definition!: StoredDefinition;
 
-  /** Of its job's secrets; every attempt gets this version. Null = none. */
+  /** Version of the job's secrets that every attempt gets. Null = none. */
   @Column('int', { name: 'secrets_version', nullable: true })
   secretsVersion!: number | null;
 
@@ -57,11 +57,11 @@ export class Deployment {
   @Column('text')
   trigger!: DeploymentTrigger;
 
-  /** The request it was made by; null = made before that was written down, or by nobody's request. */
+  /** The request that made it; null = no request did, or it is older than this column. */
   @Column('jsonb', { nullable: true })
   origin!: Origin | null;
 
-  /** Instance in quarantine that the first attempt is to have, with the container that runs on it. */
+  /** Instance in quarantine that the first attempt gets, with the container that runs on it. */
   @Column('text', { nullable: true })
   adopts!: string | null;
 
@@ -72,7 +72,7 @@ export class Deployment {
   @Column('text', { default: 'queued' })
   status!: DeploymentStatus;
 
-  /** Why it is where it is: a kebab-case code. */
+  /** Why it has its status: a kebab-case code. */
   @Column('text', { nullable: true })
   reason!: string | null;
 

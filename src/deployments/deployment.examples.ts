@@ -3,7 +3,7 @@ import type { DeploymentResponse } from './deployment.schema.js';
 
 // What the documentation shows: the same sample as the examples of jobs.
 
-/** Answered right after a POST. */
+/** The response to a POST. */
 export const NEW_DEPLOYMENT_EXAMPLE: DeploymentResponse = {
   id: '0b8e6d0c-3f0f-4a37-8d4c-6f4e1f7f0c55',
   job: 'web',

@@ -11,7 +11,7 @@ import {
 import { ATTEMPT_PHASES } from './attempt-status.js';
 import { DEPLOYMENT_STATUSES, DEPLOYMENT_TRIGGERS } from './deployment-status.js';
 
-// What goes over the wire for a deployment. Each schema is validation, type and documentation at once.
+// Requests and responses about deployments. Each schema is validation, type and documentation at once.
 
 const number = z.int().min(1);
 const time = z.iso.datetime();
@@ -48,13 +48,13 @@ export const Adopt = z
       .regex(/^i-[0-9a-f]{8,17}$/, 'must be an instance id like i-0123456789abcdef0')
       .meta({ description: 'EC2’s id of an instance in quarantine.' }),
     image: ImageReference.optional().meta({
-      description: 'What its container runs. Default: the image of the latest deployment.',
+      description: 'Image its container runs. Default: that of the latest deployment.',
     }),
   })
   .meta({ id: 'Adopt', examples: [{ instance: 'i-0a1b2c3d4e5f60718', image: 'nginx:1.28' }] });
 export type Adopt = z.infer<typeof Adopt>;
 
-/** Of the latest attempt, in milliseconds, the current phase up to now. */
+/** Milliseconds of the latest attempt, the current phase up to now. */
 const PhaseDurations = z
   .partialRecord(z.enum(ATTEMPT_PHASES).exclude(['ended']), z.int().min(0))
   .meta({ description: 'Milliseconds the latest attempt spent in each phase, up to now in the current one.' });
@@ -78,19 +78,19 @@ export const DeploymentResponse = z
     trigger: z.enum(DEPLOYMENT_TRIGGERS),
     copiedFrom: number.nullable().meta({ description: 'The deployment a rollback, restart or start repeats.' }),
     status: z.enum(DEPLOYMENT_STATUSES),
-    reason: z.string().nullable().meta({ description: 'Why it is where it is, a kebab-case code.' }),
-    message: z.string().nullable().meta({ description: 'The same for people.' }),
+    reason: z.string().nullable().meta({ description: 'Why it has this status: a kebab-case code.' }),
+    message: z.string().nullable().meta({ description: 'The reason as text for people.' }),
     failedPhase: z.enum(ATTEMPT_PHASES).nullable().meta({ description: 'Phase in which it failed.' }),
-    retryable: z.boolean().nullable().meta({ description: 'Whether the same might work another time.' }),
+    retryable: z.boolean().nullable().meta({ description: 'Whether the same deployment might succeed another time.' }),
     exitCode: z.int().nullable(),
-    lastLogLines: z.array(LogLine).nullable().meta({ description: 'What the container said before it failed.' }),
+    lastLogLines: z.array(LogLine).nullable().meta({ description: 'Last lines printed before it failed.' }),
     attempt: number.nullable().meta({ description: 'Number of the latest attempt.' }),
     phase: z.enum(ATTEMPT_PHASES).nullable().meta({ description: 'Phase of the latest attempt.' }),
     phases: PhaseDurations,
     instance: AssignedInstance.nullable().meta({ description: 'Instance of the latest attempt.' }),
-    definition: JobDefinition.meta({ id: 'DeploymentDefinition', description: 'What it runs with: a snapshot.' }),
+    definition: JobDefinition.meta({ id: 'DeploymentDefinition', description: 'Snapshot of what it runs with.' }),
     secrets: secretNames,
-    secretsVersion: number.nullable().meta({ description: 'Of its job’s secrets; every attempt gets this version.' }),
+    secretsVersion: number.nullable().meta({ description: 'Version of its job’s secrets that every attempt gets.' }),
     createdAt: time,
     startedAt: time.nullable().meta({ description: 'First attempt.' }),
     activeAt: time.nullable(),

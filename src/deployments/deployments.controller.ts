@@ -43,7 +43,7 @@ export class DeploymentsController {
     body: 'definition',
     summary: 'Deploy an image',
     description:
-      'A second instance comes up, and takes over once it is healthy; a stopped job starts. Without an image, the latest one again.',
+      'A second instance starts, and takes over once it is healthy; a stopped job starts. Default image: that of the latest deployment.',
     status: 202,
     answer: 'The deployment, queued',
     ok: DeploymentResponse,
@@ -87,7 +87,7 @@ export class DeploymentsController {
     access: 'viewer',
     scope: 'job',
     summary: 'Get a deployment',
-    description: 'With `wait`, answers once it got as far as `until` says, or the wait ran out: 200 in both cases.',
+    description: 'With `wait`, the API answers once the deployment reaches `until` or the wait ends: 200 either way.',
     answer: 'The deployment',
     ok: DeploymentResponse,
     example: DEPLOYMENT_EXAMPLE,
@@ -113,7 +113,7 @@ export class DeploymentsController {
     access: 'deployer',
     scope: 'job',
     summary: 'Cancel a deployment that is not active yet',
-    description: 'The active deployment stays untouched. One that has ended is answered unchanged.',
+    description: 'The active deployment stays untouched. One that has ended is returned unchanged.',
     status: 202,
     answer: 'The deployment; `cancelRequestedAt` is set',
     ok: DeploymentResponse,
@@ -145,7 +145,7 @@ export class DeploymentsController {
     scope: 'job',
     summary: 'Deploy again what an earlier deployment ran',
     description:
-      'A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. Without `to` it is refused (`nothing-to-roll-back`) while a newer deployment than the active one failed, was cancelled or is on its way, but for a rollback: there is nothing to undo, what serves was never replaced. The job’s stored definition stays.',
+      'A new deployment with the image digest, the definition and the AMI of deployment `to`; by default of the newest one before the active one that was active. Without `to` the API rejects it (`nothing-to-roll-back`) while a deployment newer than the active one, rollbacks excepted, failed, was cancelled or is under way: there is nothing to undo, as the active one was never replaced. The job’s stored definition stays.',
     status: 202,
     answer: 'The new deployment, queued',
     ok: DeploymentResponse,
@@ -177,7 +177,7 @@ export class DeploymentsController {
     access: 'admin',
     summary: 'Take over an instance in quarantine, with the container that runs on it',
     description:
-      'After rows were lost: a new deployment whose instance is the one you name. Its container goes on without a restart, so image and definition must be what it was started with. Once healthy it is active, and what was active before is drained. If that fails, nothing is stopped and the instance is back in quarantine. Naming it again while the deployment is under way, or active, answers that one.',
+      'After rows were lost: a new deployment whose instance is the one you name. Its container runs on without a restart, so image and definition must be those it was started with. Once healthy the deployment is active, and the one active before is drained. If that fails, nothing is stopped and the instance is back in quarantine. A repeated request returns that deployment while it is under way or active.',
     status: 202,
     answer: 'The new deployment, queued',
     ok: DeploymentResponse,
@@ -229,7 +229,7 @@ export class DeploymentsController {
     scope: 'job',
     summary: 'Start a stopped job',
     description:
-      'A new deployment of what ran last. While one runs or is on its way, that one is answered and nothing changes.',
+      'A new deployment of what ran last. While one runs or is under way, the API returns that one and changes nothing.',
     status: 202,
     answer: 'The new deployment, or the current one',
     ok: DeploymentResponse,

@@ -9,7 +9,7 @@ import { type DeploymentStatus, isCancellable, isEnded } from './deployment-stat
 import { type DeploymentRow, type NoDeploymentRow, selectDeploymentsFrom, toDeployment } from './deployment-view.js';
 import type { DeploymentGoal, DeploymentResponse, ListDeployments, WatchDeployment } from './deployment.schema.js';
 
-/** What was asked for, and how far it got. */
+/** Reads deployments: what was requested, and how far it got. */
 @Injectable()
 export class DeploymentsService {
   constructor(
@@ -22,7 +22,7 @@ export class DeploymentsService {
     return toDeployment(await this.#find(name, number));
   }
 
-  /** As `get`, once the deployment reached its goal or the wait ran out. */
+  /** As `get`, once the deployment reaches its goal or the wait ends. */
   async watch(
     name: string,
     number: number,
@@ -34,7 +34,7 @@ export class DeploymentsService {
     const { job_id } = row;
     await this.waiter.wait(job_id, wait * 1000, signal, async () => {
       row = await this.#find(name, number);
-      // Another job of this name: the one that was asked for is gone.
+      // Another job of this name: the requested one is gone.
       if (row.job_id !== job_id) throw jobNotFound(name);
       return isReached(row.status, until);
     });
@@ -68,7 +68,7 @@ export function deploymentNotFound(name: string, number: number): Problem {
   return new Problem('deployment-not-found', `The job “${name}” has no deployment ${number}.`);
 }
 
-/** Whoever waits for active also wants to hear that it never will be. */
+/** A wait for active also ends when the deployment can no longer become active. */
 function isReached(status: DeploymentStatus, goal: DeploymentGoal): boolean {
   return goal === 'ended' ? isEnded(status) : !isCancellable(status);
 }

@@ -1,16 +1,18 @@
 import type { ExpiringRows } from '../database/expiring-rows.js';
 
-/** Whatever its age, this much of a job's history stays: enough to roll back to. */
+/** The latest deployments of a job stay whatever their age: enough to roll back to. */
 const DEPLOYMENTS_KEPT = 50;
-/** Of a deployment: a service that never gets well is tried every five minutes. As many as the planner looks back at. */
+/**
+ * Of one deployment: a service that never gets healthy has an attempt every five minutes. As many as the planner reads.
+ */
 const ATTEMPTS_KEPT = 20;
 
-// Of an attempt `a`. The fleet finds what it is to end by its attempt: without that, nobody would ever end it.
+// Of an attempt `a`. The fleet finds an instance to end by its attempt: without the row, the instance would never end.
 const HAS_INSTANCE = `EXISTS (
   SELECT 1 FROM assignments s JOIN instances i ON i.id = s.instance_id
   WHERE s.attempt_id = a.id AND i.terminated_at IS NULL)`;
 
-// Its job's row is locked first, as always: a rollback that is just copying it must not lose it half way.
+// Its job's row is locked first, as always: a rollback that is copying the deployment must not lose it half way.
 const DEPLOYMENTS = `
   WITH old AS (
     SELECT d.id, d.job_id FROM deployments d JOIN jobs j ON j.id = d.job_id

@@ -3,28 +3,28 @@ import type { Caller, Scope } from '../http/caller.js';
 import type { Queryable } from '../database/database.js';
 import { Problem } from '../http/problem.js';
 
-/** Instances the jobs of a scope may have when one more is asked for. */
+/** Instances the jobs of a scope may have, the requested one included. */
 export type InstanceLimit = { readonly scope: Scope; readonly most: number };
 
 /** Any number no other advisory lock of ours uses. */
 const LOCK = 7_246_014;
 
-/** The caller's own; null = none. MAX_INSTANCES is the fleet's business: beyond it deployments wait. */
+/** The caller's own; null = none. The fleet applies MAX_INSTANCES: beyond it deployments wait. */
 export function instanceLimitOf({ scope, maxInstances }: Pick<Caller, 'scope' | 'maxInstances'>): InstanceLimit | null {
   return maxInstances === null ? null : { scope, most: maxInstances };
 }
 
 /**
- * One after the other from here to the end of the transaction, so that no two take the last place. Before any job's row
- * is locked: everybody takes it in this order.
+ * Makes requests take turns from here to the end of the transaction, so that no two get the last place. Called before
+ * any job's row is locked: every caller locks in this order.
  */
 export async function lockLimits(transaction: Queryable): Promise<void> {
   await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
 }
 
 /**
- * After what asks for one more was written. Until an instance is terminated it counts, whatever its attempt came to:
- * a ceiling that forgets what still runs is none.
+ * Called after the request for one more was written. An instance counts until it is terminated, however its attempt
+ * ended: a ceiling without what still runs is none.
  * @throws Problem instance-limit-reached
  */
 export async function checkInstances(transaction: Queryable, limit: InstanceLimit | null): Promise<void> {
@@ -39,13 +39,13 @@ export async function checkInstances(transaction: Queryable, limit: InstanceLimi
   );
 }
 
-/** Longer than an instance that nobody waits for any more lives. */
+/** Longer than an instance lives that no attempt waits for any more. */
 const LEFT_BEHIND_MINUTES = 30;
 
-// Living attempts, whether they have an instance or wait for it; deployments without one yet; instances of attempts that
-// have ended; and what was launched for attempts that ended before they had one, also of jobs that are deleted: whoever
-// deploys and cancels in turn would else have as many as EC2 starts meanwhile. Of those it is only known that they are of
-// the same shape, and that nobody else waits for them. Healing attempts are counted, and never refused.
+// Living attempts, whether they have an instance or wait for it; deployments without one yet; instances of attempts
+// that have ended; and what was launched for attempts that ended before they had one, also of deleted jobs: a caller
+// that deploys and cancels in turn would else have as many as EC2 starts meanwhile. What is known of those is only that
+// they have the same shape, and that no other attempt waits for them. Healing attempts are counted, and never refused.
 const COUNT = `
   WITH j AS (SELECT id FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')})
   SELECT (

@@ -9,7 +9,7 @@ import { insertJob, type NewJob } from './new-deployment.js';
 /** Living jobs there may be in a scope. A job that is being deleted counts until its instance is gone. */
 export type JobLimit = { readonly scope: Scope; readonly most: number };
 
-/** Of the whole cluster, and of the caller's own scope. */
+/** The limits of the whole cluster and of the caller's own scope. */
 export function jobLimitsOf({ scope, maxJobs }: Pick<Caller, 'scope' | 'maxJobs'>, most: number | undefined) {
   const limits: JobLimit[] = [];
   if (most !== undefined) limits.push({ scope: null, most });
@@ -17,7 +17,7 @@ export function jobLimitsOf({ scope, maxJobs }: Pick<Caller, 'scope' | 'maxJobs'
   return limits;
 }
 
-/** As `insertJob`; where there are limits, one after the other, so that no two take the last place. */
+/** As `insertJob`; where there are limits, requests take turns, so that no two get the last place. */
 export async function insertJobWithin(
   database: Database,
   limits: readonly JobLimit[],
@@ -29,7 +29,7 @@ export async function insertJobWithin(
   return await database.transaction(async (transaction) => {
     await lockLimits(transaction);
     const row = await insertJob(transaction, job);
-    // After the insert: a name that is taken is the more useful answer, and the count is that of just now.
+    // After the insert: a taken name is the more useful problem to report, and the count is current.
     if (row) for (const jobs of limits) await checkLimit(transaction, jobs);
     if (row) await checkInstances(transaction, limit);
     return row;

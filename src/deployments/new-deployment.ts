@@ -16,16 +16,16 @@ export type NewDeployment = {
   readonly definition?: JobDefinition;
   /** Default: the job's own. */
   readonly secrets?: SecretsRef;
-  /** What a copy shares with its original besides image and definition: the very same bits on the same AMI. */
+  /** What a copy shares with its original in addition to image and definition: the same digest on the same AMI. */
   readonly copyOf?: { readonly number: number; readonly image_digest: string | null; readonly image_id: string | null };
-  /** An instance in quarantine the first attempt gets. */
+  /** An instance in quarantine that the first attempt gets. */
   readonly adopts?: string;
 };
 
 /**
- * The next deployment of the job, which is wanted running from now on. One statement: its update takes the job's row,
- * so the counter gives every deployment a number of its own. Undefined: no such job at one of these versions, or it is
- * being deleted.
+ * Inserts the next deployment of the job, which is wanted running from now on. One statement: its update locks the
+ * job's row, so the counter gives every deployment its own number. Undefined: no such job at one of these versions, or
+ * it is being deleted.
  */
 export async function insertDeployment(
   database: Queryable,
@@ -73,7 +73,7 @@ const INSERT_DEPLOYMENT = `
            clock_timestamp() + make_interval(secs => (j.definition #>> '{rollout,deadlineSeconds}')::int)
     FROM j
     RETURNING *
-  ), told AS (
+  ), recorded AS (
     INSERT INTO events (type, actor, cause, job_id, job, deployment, instance, data)
     SELECT 'deployment.created', $13, $14::jsonb, j.id, j.name, d.number, d.adopts,
       jsonb_build_object('trigger', d.trigger, 'image', d.image, 'copiedFrom', d.copied_from)
@@ -134,7 +134,7 @@ const INSERT_JOB = `
   ), secrets AS (
     INSERT INTO job_secrets (job_id, version, sealed)
     SELECT created.id, created.secrets_version, $8::bytea FROM created WHERE created.secrets_version IS NOT NULL
-  ), told AS (
+  ), recorded AS (
     INSERT INTO events (type, actor, cause, job_id, job, deployment, data)
     SELECT event.type, $9, $10::jsonb, created.id, created.name, event.deployment, event.data
     FROM created CROSS JOIN LATERAL (

@@ -11,7 +11,7 @@ import { NEW_JOB_EXAMPLE } from '../jobs/job.examples.js';
 import { CreateJob, JobResponse } from '../jobs/job.schema.js';
 import { DeploymentIntents } from './deployment-intents.service.js';
 
-/** The one route of jobs that also makes a deployment: it cannot stand in jobs/, which knows nothing of deployments. */
+/** The only route of jobs that also makes a deployment: it cannot be in jobs/, which does not depend on deployments. */
 @ApiTags('jobs')
 @Controller('/v1/jobs')
 export class NewJobsController {
@@ -24,7 +24,7 @@ export class NewJobsController {
     scope: 'filtered',
     body: 'definition',
     summary: 'Make a job, and with an image its first deployment',
-    description: 'With a token of a scope only under names of that scope.',
+    description: 'A token with a scope can make jobs under names of that scope only.',
     status: 201,
     answer: 'The job',
     ok: JobResponse,

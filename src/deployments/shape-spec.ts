@@ -3,9 +3,9 @@ import { architectureOf } from './architecture.js';
 
 /** What an instance must be: everything of RunInstances that a job may choose. */
 export type ShapeSpec = {
-  /** AMI id, alias, or null for the operator's DEFAULT_AMI. Named as RunInstances names it, and as keys of shapes hold it. */
+  /** AMI id, alias, or null for the operator's DEFAULT_AMI. Named as in RunInstances and in stored keys of shapes. */
   imageId: string | null;
-  /** What stood in place of a pinned `imageId`, for types of another architecture. Absent when no type needs it. */
+  /** The `imageId` before it was pinned, for types of another architecture. Absent when no type needs it. */
   unpinnedImageId?: string | null;
   types: string[];
   subnetIds: string[];
@@ -13,7 +13,7 @@ export type ShapeSpec = {
   profile: string | null;
   diskGiB: number;
   market: 'on-demand' | 'spot';
-  /** Asked for where `market` has nothing. Absent when there is none, so that keys of shapes stay what they are. */
+  /** Used where `market` has no capacity. Absent when there is none, so that keys of shapes do not change. */
   fallbackMarket?: 'on-demand';
   publicIp: boolean;
 };

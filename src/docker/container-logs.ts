@@ -3,10 +3,10 @@ export type LogStream = 'stdout' | 'stderr';
 /** Same shape as a log line of a deployment; `time` is Docker's RFC 3339 timestamp with nanoseconds. */
 export type ContainerLogLine = { stream: LogStream; time?: string; line: string };
 
-/** A longer line is cut there, and says so: a container that never ends its line must not fill anybody's memory. */
+/** A longer line is cut there and marked: a container that never ends its line must not fill the memory. */
 export const MAX_LINE_BYTES = 65_536;
 export const CUT_MARK = ' […: cut, a line may have 64 KiB]';
-/** What stands behind the beginning of a line that was given up, see `giveUp`. */
+/** Follows the beginning of a line that was given up, see `giveUp`. */
 export const UNENDED_MARK = ' […: cut, its end came too late]';
 
 /**
@@ -30,10 +30,10 @@ export class BrokenFrames extends Error {
 }
 
 /**
- * Docker's logs endpoint answers frames of [stream 1 or 2, 0, 0, 0, length as big-endian uint32, payload], or plain text
- * for a container with a terminal; this takes the answer in pieces, cut anywhere. A line longer than 16 KiB comes in
- * several frames that repeat its timestamp: they are joined. A shorter frame without a newline is a whole line, the last
- * of a program that ended within it. Holds no more than two lines, whatever a frame says of its length.
+ * Docker's logs endpoint sends frames of [stream 1 or 2, 0, 0, 0, length as big-endian uint32, payload], or plain text
+ * for a container with a terminal; this accepts the answer in pieces, cut anywhere. A line longer than 16 KiB is sent
+ * in several frames that repeat its timestamp: they are joined. A shorter frame without a newline is a whole line, the
+ * last of a program that ended within it. Holds no more than two lines, whatever a frame says of its length.
  */
 export class LogDemultiplexer {
   readonly #header = new Uint8Array(FRAME_HEADER);
@@ -76,7 +76,7 @@ export class LogDemultiplexer {
     return Object.values(this.#open).flatMap(({ isBegun, isCut, time }) => (isBegun && !isCut ? (time ?? []) : []));
   }
 
-  /** @returns what there is of the open lines of these times; what still comes of them is passed over */
+  /** @returns what there is of the open lines of these times; their rest is skipped */
   giveUp(isGivenUp: (time: string) => boolean): ContainerLogLine[] {
     const lines: ContainerLogLine[] = [];
     for (const stream of ['stdout', 'stderr'] as const) {
@@ -128,7 +128,7 @@ export class LogDemultiplexer {
   }
 
   #payload(bytes: Uint8Array, isEnd: boolean, lines: ContainerLogLine[]): void {
-    // Of other streams: Docker's own trouble with the log.
+    // Other streams hold Docker's own errors with the log.
     if (this.#stream === undefined) return;
     for (let from = 0; from < bytes.length;) {
       const newline = bytes.indexOf(NEWLINE, from);
@@ -171,7 +171,7 @@ export class LogDemultiplexer {
     const isTooLong = line.length + rest.length > MAX_LINE_BYTES;
     line.parts.push(rest.subarray(0, MAX_LINE_BYTES - line.length));
     line.length += rest.length;
-    // Told at once, as its end may never come.
+    // Emitted at once, as its end may never arrive.
     if (isTooLong) this.#cut(stream, CUT_MARK, lines);
   }
 
@@ -193,7 +193,7 @@ type OpenLine = { isBegun: boolean; isCut: boolean; time?: string; parts: Uint8A
 
 const NOTHING = new Uint8Array();
 const FRAME_HEADER = 8;
-/** Docker takes a line apart where its buffer is full, and nowhere else (moby, daemon/logger/copier.go). */
+/** Docker splits a line where its buffer is full, and nowhere else (moby, daemon/logger/copier.go). */
 const DOCKER_PIECE = 16_384;
 const NEWLINE = 0x0a;
 /** By the first byte of a frame. 0 is stdin, 3 an error of Docker's own. */
@@ -243,7 +243,7 @@ function cutTime(piece: Uint8Array): { time?: string; rest: Uint8Array } {
 
 /** @param cutMark of a line whose end is missing */
 function logLine(stream: LogStream, { time, parts }: OpenLine, cutMark?: string): ContainerLogLine {
-  // Of a character that a cut goes through nothing is left.
+  // A character that the cut splits is dropped.
   const text =
     cutMark === undefined
       ? UTF8.decode(concat(parts))

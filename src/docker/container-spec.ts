@@ -12,7 +12,7 @@ export const CONTAINER_NAME = 'job';
 /** Processes and threads. A JVM with a thousand threads has room; the kernel's own limit is some 32,000. */
 const MOST_PROCESSES = 4096;
 
-/** Docker answers 200 even when the pull fails: `readAnswer` of order-answer.ts tells. */
+/** Docker answers 200 even when the pull fails: `readAnswer` of order-answer.ts finds out. */
 export function pullRequest(image: string): DockerRequest {
   const { name, tag, digest } = parseImageReference(image);
   const version = digest ?? tag ?? 'latest';
@@ -22,7 +22,7 @@ export function pullRequest(image: string): DockerRequest {
   };
 }
 
-/** Host of the registry that a {@link pullRequest} asks; `docker.io` for the Hub. */
+/** Host of the registry that a {@link pullRequest} pulls from; `docker.io` for the Hub. */
 export function registryOfPull(path: string): string {
   const name = /[?&]fromImage=([^&]*)/.exec(path)?.[1] ?? '';
   return domainOf(decodeURIComponent(name)).toLowerCase();
@@ -46,7 +46,7 @@ export function createRequest(definition: JobDefinition, imageRef: string, owner
     Env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
     ExposedPorts: Object.fromEntries(Object.keys(bindings).map((port) => [port, {}])),
     Labels: labels(owner),
-    // Also holds when the engine itself goes down, on a reboot for one.
+    // Also applies when the engine itself stops, as on a reboot.
     StopTimeout: rollout.stopGraceSeconds,
     HostConfig: {
       PortBindings: bindings,
@@ -58,7 +58,7 @@ export function createRequest(definition: JobDefinition, imageRef: string, owner
       LogConfig: { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } },
       // A fork bomb must leave the agent able to report it.
       PidsLimit: MOST_PROCESSES,
-      // Not there unless wanted: the engine may have defaults of its own, as for docker run.
+      // Left out unless set: the engine may have defaults of its own, as for docker run.
       ...(init && { Init: true }),
       NetworkMode: 'bridge',
       ...(noNewPrivileges && { SecurityOpt: ['no-new-privileges'] }),

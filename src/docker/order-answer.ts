@@ -3,15 +3,15 @@ import { withoutAccount } from '../process/public-text.js';
 import { type ContainerLogLine, demultiplexLogs } from './container-logs.js';
 
 /**
- * What the answer of an order says, as far as a plan reads it. Made once, when the answer is stored, of the little that
- * is kept of it ({@link answerBytesOf}); whatever an instance sent, it is small, and each value is of its own form.
+ * The parts of an order's answer that a plan reads. Parsed once, when the answer is stored, from the little that is
+ * kept of it ({@link answerBytesOf}); whatever an instance sent, it is small, and each value has a checked form.
  */
 export type OrderAnswer = {
   /** Docker's words when it refused, of a pull the registry's; of a probe and of anything else the text that was sent. */
   readonly message?: string;
   /** The pull failed, also when Docker's status says 200. */
   readonly pullFailure?: PullFailure;
-  /** The registry wants to be asked again no sooner; 900 at most. */
+  /** The registry accepts the next pull no sooner; 900 at most. */
   readonly retryAfterSeconds?: number;
   /** Of a wait: how the container exited. */
   readonly exitCode?: number;
@@ -24,8 +24,8 @@ export type OrderAnswer = {
 };
 
 /**
- * `busy`: a registry that answers, but not now. `unreachable`: none answers under this name. `other`: Docker’s own trouble,
- * the disk’s for one.
+ * `busy`: the registry answers, but cannot serve the image now. `unreachable`: no registry answers at this name.
+ * `other`: a failure of Docker itself, as of its disk.
  */
 export type PullFailure = 'not-found' | 'unauthorized' | 'busy' | 'unreachable' | 'other';
 
@@ -44,10 +44,10 @@ export type ContainerDetails = {
 
 export const NO_ANSWER: OrderAnswer = {};
 
-/** The longest answer of all: agents cut Docker’s there (Docker-Max-Bytes), and no longer one is taken. */
+/** The longest answer of all: agents cut Docker’s there (Docker-Max-Bytes), and the API accepts no longer one. */
 export const MOST_ANSWER_BYTES = 262_144;
 
-/** Of an answer to an order of this purpose the last bytes are kept, so many: whoever orders it asks for no more. */
+/** How many of the last bytes are kept of an answer to an order of this purpose; the order requests no more. */
 export function answerBytesOf(purpose: string): number {
   return ANSWER_BYTES[purpose] ?? 4_096;
 }
@@ -56,7 +56,7 @@ export function answerBytesOf(purpose: string): number {
 export const LOG_LINES = 50;
 
 const ANSWER_BYTES: Readonly<Record<string, number>> = {
-  // Docker's progress, a line each; how it ended stands at its end.
+  // Docker's progress, a line each; the outcome is at its end.
   pull: 16_384,
   // Whole JSON, of which a part is of no use: with an image's labels and layers, and all variables of a container.
   'inspect-image': MOST_ANSWER_BYTES,
@@ -101,8 +101,8 @@ export function keptOf(purpose: string, body: Uint8Array): Uint8Array {
 }
 
 /**
- * What is stored of an answer besides what was read. Docker shows the environment, and with it secrets, where it
- * describes a container: of a description only what was read is left.
+ * What is stored of an answer's body. Docker's description of a container has its environment, and with it secrets: of
+ * a description only the parsed values are stored.
  */
 export function bodyToStore(purpose: string, body: Uint8Array, { message, image, container }: OrderAnswer): Uint8Array {
   if (!purpose.startsWith('inspect-')) return keptOf(purpose, body);
@@ -110,7 +110,7 @@ export function bodyToStore(purpose: string, body: Uint8Array, { message, image,
   if (image) return jsonOf({ Id: image.id, RepoDigests: image.digests });
   if (!container) return new Uint8Array();
   const { isRunning, exitCode, isOutOfMemory } = container;
-  // Processes of the version before read it, and want an id.
+  // Processes of the version before read it, and need an id.
   return jsonOf({ Id: 'job', State: { Running: isRunning, ExitCode: exitCode, OOMKilled: isOutOfMemory } });
 }
 
@@ -121,11 +121,11 @@ const MOST_PULL_LINES = 64;
 /** As many as fifty lines of a log can have, and far more; what a container printed may be line ends and nothing else. */
 const MOST_LINE_ENDS = 1_000;
 const MOST_RETRY_AFTER_SECONDS = 900;
-/** An image goes by some names; there are no more of use. */
+/** An image has a few names; more are of no use. */
 const MOST_DIGESTS = 16;
 const MOST_INT32 = 2_147_483_647;
 
-/** Docker answers 200 even when a pull fails, and tells it in a line of its own; else it is the one object of an error. */
+/** Docker answers 200 even when a pull fails, and reports it in a line of its own; else it sends one error object. */
 function readPull(kept: Uint8Array): OrderAnswer {
   for (const line of lastLines(textOf(kept), MOST_PULL_LINES)) {
     const message = errorMessage(parseJson(line));
@@ -142,7 +142,7 @@ function readPull(kept: Uint8Array): OrderAnswer {
   return NO_ANSWER;
 }
 
-/** From the last one on; empty ones are none. */
+/** From the last one backwards, without empty ones. */
 function* lastLines(text: string, most: number): Generator<string> {
   let end = text.length;
   for (let count = 0; end > 0 && count < most;) {
@@ -155,7 +155,7 @@ function* lastLines(text: string, most: number): Generator<string> {
   }
 }
 
-/** Docker gives no code. Docker Hub answers "pull access denied" also for a repository that does not exist: likelier. */
+/** Docker sends no code. Docker Hub answers "pull access denied" also for a missing repository, which is likelier. */
 function pullFailureOf(message: string): PullFailure {
   if (BUSY.some((pattern) => pattern.test(message))) return 'busy';
   if (UNREACHABLE.test(message)) return 'unreachable';
@@ -209,7 +209,7 @@ export function isImageId(id: string): boolean {
   return /^sha256:[0-9a-f]{64}$/.test(id);
 }
 
-/** `name@sha256:…`, as Docker would take it. */
+/** `name@sha256:…`, as Docker would accept it. */
 export function isDigestReference(reference: unknown): reference is string {
   if (typeof reference !== 'string' || reference.length > 400 || !isImageReference(reference)) return false;
   const { tag, digest } = parseImageReference(reference);
@@ -253,7 +253,7 @@ function bounded(text: string, most = MOST_MESSAGE_CHARACTERS): string {
   return storable(text.slice(0, most));
 }
 
-/** Postgres takes neither NUL nor half a surrogate pair. */
+/** Postgres accepts neither NUL nor half a surrogate pair. */
 function storable(text: string): string {
   return text.toWellFormed().replaceAll('\0', '\uFFFD');
 }
@@ -263,7 +263,7 @@ function textOf(bytes: Uint8Array): string {
 }
 
 function parseJson(json: string): unknown {
-  // What is thrown costs more than all of an answer: a look saves it for what is no object anyway.
+  // An exception costs more than all of an answer: this check avoids it for text that is no object.
   if (!/^\s*\{/.test(json)) return undefined;
   try {
     return JSON.parse(json);

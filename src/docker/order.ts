@@ -1,4 +1,4 @@
-/** What an agent is told to do; the endpoint turns it into headers and a body the agent never parses. */
+/** What the API has an agent do; the endpoint turns it into headers and a body the agent never parses. */
 export type OrderSpec =
   | {
       kind: 'docker';
@@ -12,15 +12,15 @@ export type OrderSpec =
       /** Of the body; default: application/json. */
       contentType?: string;
       /**
-       * Never carried out twice: an agent that died meanwhile answers 0, `unknown: …`. Agents before version 3 do not know it
-       * and repeat.
+       * Never carried out twice: an agent that was restarted meanwhile answers 0, `unknown: …`. Agents before version 3
+       * do not know it and repeat.
        */
       once?: boolean;
       /** Only the last bytes of Docker's answer are sent back. */
       maxBytes?: number;
       /**
-       * What is added when it is handed out, and not stored with it: to the container's Env the secrets of its deployment;
-       * to a pull the credentials of its registry, if there are any.
+       * What is added when an agent gets it, and not stored with it: to the container's Env the secrets of its
+       * deployment; to a pull the credentials of its registry, if there are any.
        */
       fill?: 'secrets' | 'registry';
     }
@@ -32,16 +32,16 @@ export type OrderSpec =
       retries: number;
       startPeriodSeconds: number;
     }
-  /** Arms the dead-man switch anew, 0 turns it off; `renews`: each later answer of ours starts it over. */
+  /** Arms the dead-man switch again, 0 turns it off; `renews`: each later answer of the API restarts it. */
   | { kind: 'dead-man'; minutes: number; renews?: boolean }
   /**
-   * Docker's log stream of the container, in segments. `follow`: until another order of this kind takes its place, and it is
-   * answered only when Docker refuses. Else up to where the stream ends, answered 200 once all of it is stored, or 0 in time.
+   * Docker's log stream of the container, in segments. `follow`: until another order of this kind replaces it; answered
+   * only when Docker refuses. Else until the stream ends; answered 200 once all of it is stored, or 0 in time.
    */
   | { kind: 'logs'; follow: boolean; timeoutSeconds: number }
   /**
-   * What Docker goes on answering to a `GET`, lines of JSON with a `timeNano` each, in segments: `/events` is one. It must take
-   * `since`. The newest order of a name takes the place of the one before; answered as `logs` are. Agents since version 3.
+   * A stream of Docker for a `GET`, lines of JSON with a `timeNano` each, in segments, like `/events`. It must accept
+   * `since`. The newest order of a name replaces the one before; answered as `logs` are. Agents since version 3.
    */
   | { kind: 'stream'; name: string; path: string; follow: boolean; timeoutSeconds: number }
   | { kind: 'shutdown' }
@@ -49,7 +49,7 @@ export type OrderSpec =
 
 export type DockerOrderSpec = Extract<OrderSpec, { kind: 'docker' }>;
 
-/** What an order is given as it is handed out. */
+/** What is added to an order when an agent gets it. */
 export type OrderFilling = {
   /** `NAME=value`, added to the container's Env. */
   readonly env?: readonly string[];

@@ -5,7 +5,7 @@ import type { EventType } from './event-types.js';
 /** Why, as far as it is known; never a secret, a token, a body or the value of a variable. */
 export type EventCause = {
   readonly requestId?: string;
-  /** Of this program's own making, where `requestId` is one that the caller sent. */
+  /** Made by this program, where `requestId` is one that the caller sent. */
   readonly ownRequestId?: string;
   /** Name of the token that `actor` is. */
   readonly tokenName?: string;
@@ -29,8 +29,8 @@ export type NewEvent = {
 };
 
 /**
- * Writes events, in their order, with the change they tell of: in its transaction, under the lock of the row it is
- * about. After the commit: `signals.sendHere('new-events')`.
+ * Writes events, in their order, with the change they record: in its transaction, under the lock of the row it changes.
+ * After the commit: `signals.sendHere('new-events')`.
  */
 export async function appendEvents(queryable: Queryable, events: readonly NewEvent[]): Promise<void> {
   if (events.length > 0) await queryable.prepared('append-events', APPEND, [toJsonb(events)]);

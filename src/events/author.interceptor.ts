@@ -7,7 +7,7 @@ import { isChanging } from '../http/changing.js';
 import { ownIdOf } from '../http/request-id.js';
 import { actorOf, inNameOf } from './author.js';
 
-/** Serves a changing call in the name of whoever sent it, and has its events sequenced once it is committed. */
+/** Serves a changing call in the name of its caller, and has its events sequenced once it is committed. */
 @Injectable()
 export class AuthorInterceptor implements NestInterceptor {
   constructor(private readonly signals: Signals) {}

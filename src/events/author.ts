@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { EventCause } from './append-events.js';
 
-/** Who is behind what is being done, and why: stands in each event of it. */
+/** Who causes what is being done, and why: each event of it has both. */
 export type Author = { readonly actor: string; readonly cause: EventCause };
 
 const authors = new AsyncLocalStorage<Author>();
@@ -16,7 +16,7 @@ export function actorOf(callerId: string): string {
   return /^[0-9a-f]{8}$/.test(callerId) ? `token:${callerId}` : callerId;
 }
 
-/** Whoever sent the request that is being served; the scheduler itself when there is none. */
+/** The caller of the request that is being served; the scheduler itself when there is none. */
 export function currentAuthor(): Author {
   return authors.getStore() ?? SCHEDULER;
 }

@@ -3,7 +3,7 @@ import type { Signals } from '../database/signals.js';
 import type { EventResponse } from './event.schema.js';
 import { type EventFilter, type EventsRead, fits, readForward, readLastPosition } from './read-events.js';
 
-/** Of a process, for all its clients: about a megabyte. Whoever is further behind reads from the table. */
+/** Of a process, for all its clients: about a megabyte. A client that is further behind reads from the table. */
 const MOST_RECENT = 1_000;
 const BATCH = 200;
 const RETRY_MS = 1_000;
@@ -11,11 +11,11 @@ const EVERYTHING: EventFilter = { job: null, deployment: null, types: null, scop
 
 /**
  * The latest events, read once for all clients of this process that follow them. A client is a position and nothing
- * else: what it has not taken yet is in here as long as that reaches back, and in the table afterwards.
+ * else: the events after it are read from here, or from the table where they are older.
  */
 export class EventFeed {
   #recent: EventResponse[] = [];
-  /** Everything behind `#from` up to `#through` is in `#recent`. Null while nobody follows. */
+  /** Everything after `#from` up to `#through` is in `#recent`. Null without followers. */
   #through: number | null = null;
   #from = 0;
   #followers = 0;
@@ -42,8 +42,8 @@ export class EventFeed {
   }
 
   /**
-   * What is behind a position (null: behind the end), as it comes, until `signal` aborts. A batch is taken from wherever
-   * it is only when it is asked for, so a slow client costs no memory.
+   * The events after a position (null: after the end), as they are committed, until `signal` aborts. A batch is read
+   * only when it is requested, so a slow client costs no memory.
    */
   async *follow(filter: EventFilter, after: number | null, signal: AbortSignal): AsyncGenerator<EventsRead> {
     this.#followers += 1;
@@ -71,9 +71,9 @@ export class EventFeed {
 
   /** Resolves when it is worth looking again, or the client has gone. */
   async #next(position: number, signal: AbortSignal): Promise<void> {
-    // What came while the client took its time.
+    // Events arrived while the client read the batch before.
     if (this.#through !== null && this.#through > position) return;
-    // What was signalled before anyone followed was not read.
+    // What was signalled before the first follower was not read.
     if (this.#through === null) this.#refresh();
     if (signal.aborted) return;
     await new Promise<void>((done) => {

@@ -11,7 +11,7 @@ export class EventPositions {
   @Column('bigint', { default: 0 })
   last!: string;
 
-  /** Up to here events were too old to be kept: who has read less has missed some. */
+  /** Up to here events were too old to be kept: a client that has read less has missed some. */
   @Column('bigint', { name: 'deleted_through', default: 0 })
   deletedThrough!: string;
 }

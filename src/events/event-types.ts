@@ -63,7 +63,7 @@ export function typesLike(pattern: string): EventType[] {
   return EVENT_TYPES.filter((type) => type === pattern || (kind !== undefined && type.startsWith(kind)));
 }
 
-/** Of some types, or of all (null), those that someone may see; null = all. */
+/** Of some types, or of all (null), those that a caller may see; null = all. */
 export function visibleTypes(types: readonly EventType[] | null, isAdmin: boolean): readonly EventType[] | null {
   if (isAdmin) return types;
   return (types ?? EVENT_TYPES).filter((type) => !ADMIN_ONLY.test(type));

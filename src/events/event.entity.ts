@@ -2,15 +2,15 @@ import { Column, Entity, Index, PrimaryGeneratedColumn } from 'typeorm';
 import type { EventType } from './event-types.js';
 
 /**
- * Something that happened. Written once, in the transaction of the change it tells of; then its position is set, and
- * nothing else ever is. It refers to no row: it outlives all of them.
+ * Something that happened. Written once, in the transaction of the change it records; later only its position is set.
+ * It refers to no row: it outlives all of them.
  */
 @Entity('events')
 @Index('events_position', ['position'], { unique: true })
 @Index('events_unsequenced', ['id'], { where: 'position IS NULL' })
 @Index('events_of_job', ['job', 'position'])
 export class Event {
-  /** Drawn before the commit: of two transactions the later id may be seen first, so nobody reads by it. */
+  /** Drawn before the commit: of two transactions the later id may be seen first, so clients read by `position`. */
   @PrimaryGeneratedColumn('identity', {
     type: 'bigint',
     generatedIdentity: 'ALWAYS',
@@ -18,7 +18,7 @@ export class Event {
   })
   id!: string;
 
-  /** Where it stands among the committed; null until the sequencer has seen it. */
+  /** Its place among the committed events; null until the sequencer has seen it. */
   @Column('bigint', { nullable: true })
   position!: string | null;
 

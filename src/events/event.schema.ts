@@ -48,17 +48,17 @@ export const ListEvents = z
   });
 export type ListEvents = z.infer<typeof ListEvents>;
 
-/** A client that has not read what is gone, or has read what is not there. */
+/** Where a client has not read events that are deleted, or names a position that does not exist. */
 export const EventGap = z
   .object({
     reason: z.enum(['too-old', 'beyond-the-end']),
-    after: z.int().meta({ description: 'As it was asked for.' }),
-    resumesAfter: z.int().meta({ description: 'The answer goes on behind this position.' }),
+    after: z.int().meta({ description: 'As requested.' }),
+    resumesAfter: z.int().meta({ description: 'The answer continues after this position.' }),
   })
   .meta({
     id: 'EventGap',
     description:
-      '`too-old`: events behind `after` are deleted already. `beyond-the-end`: no event has this position yet, as after a restore of the database from a backup.',
+      '`too-old`: events after `after` are deleted already. `beyond-the-end`: no event has this position yet, as after a restore of the database from a backup.',
   });
 export type EventGap = z.infer<typeof EventGap>;
 
@@ -78,8 +78,7 @@ export const EventResponse = z
       .looseObject({
         requestId: z.string().optional().meta({ description: 'X-Request-Id, the caller’s if it sent one.' }),
         ownRequestId: z.string().optional().meta({
-          description:
-            'Made here, and nobody else’s: there where `requestId` is what the caller sent. Also in the log.',
+          description: 'A unique id made by the API, where `requestId` is what the caller sent. Also in the log.',
         }),
         tokenName: z.string().optional().meta({ description: 'Name of the token that `actor` is.' }),
         isKeyed: z.boolean().optional().meta({ description: 'The request had an Idempotency-Key.' }),
@@ -92,7 +91,7 @@ export const EventResponse = z
 export type EventResponse = z.infer<typeof EventResponse>;
 
 export const EventPage = pageOf(EventResponse)
-  .extend({ gap: EventGap.nullable().meta({ description: 'Of what `after` asks for, something is not there.' }) })
+  .extend({ gap: EventGap.nullable().meta({ description: 'Some of the events after `after` are missing.' }) })
   .meta({ id: 'EventPage' });
 export type EventPage = z.infer<typeof EventPage>;
 

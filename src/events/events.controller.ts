@@ -24,7 +24,7 @@ export class EventsController {
   @ApiHeader({
     name: 'Last-Event-ID',
     required: false,
-    description: 'Of a stream: go on behind this position. Clients send it by themselves when they connect again.',
+    description: 'Of a stream: continue after this position. Clients send it by themselves when they reconnect.',
     schema: { type: 'string', pattern: '^[0-9]{1,15}$' },
   })
   @Endpoint({
@@ -33,13 +33,13 @@ export class EventsController {
     scope: 'filtered',
     summary: 'List or follow events',
     description: [
-      'Everything that happened, in the order in which it was committed: who asked for what, and what came of it.',
-      'A page may hold less than `limit`, also nothing, though there are more: `nextCursor` tells.',
+      'Everything that happened, in the order in which it was committed: what was requested, and its outcome.',
+      'A page may hold less than `limit`, also nothing, though there are more: `nextCursor` shows it.',
       '',
       'With `Accept: text/event-stream` the answer is a stream of server-sent events: `id` is the position, `event` the',
-      'type, `data` an Event. It begins behind `Last-Event-ID` or `after`, else with what happens from now on, and ends',
-      'after a quarter of an hour at the latest: connect again. An event named `gap` (`data`: EventGap) tells that',
-      'something in between is not there.',
+      'type, `data` an Event. It begins after `Last-Event-ID` or `after`, else with what happens from now on, and ends',
+      'after a quarter of an hour at the latest: connect again. An event named `gap` (`data`: EventGap) means that',
+      'events in between are missing.',
       '',
       'A token with a scope sees the events of its jobs only; those of tokens, registries and webhooks are for admins.',
     ].join('\n'),

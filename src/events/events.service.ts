@@ -9,7 +9,7 @@ import type { EventPage, EventResponse, ListEvents } from './event.schema.js';
 import { typesLike, visibleTypes } from './event-types.js';
 import { type EventFilter, type EventsRead, readBackward, readForward } from './read-events.js';
 
-/** A filter that little fits is looked through in turns; what was found by then is a page. */
+/** Longest time that `list` reads for a filter with few matches; a page then has what was found. */
 const LONGEST_LOOK_MS = 2_000;
 
 @Injectable()
@@ -30,7 +30,7 @@ export class EventsService {
         : readBackward(this.database, filter, from, count);
     const endsAt = performance.now() + LONGEST_LOOK_MS;
     let read = await look(isForward ? after : before, limit);
-    // Who begins at the beginning misses nothing it has been told of.
+    // A client that begins at the beginning has no position to continue from.
     const gap = query.after === undefined || !isForward ? null : read.gap;
     const items: EventResponse[] = [...read.events];
     while (!read.isAtEnd && items.length < limit && performance.now() < endsAt) {
@@ -43,7 +43,7 @@ export class EventsService {
     return { items, nextCursor: read.isAtEnd ? null : String(read.reached), gap };
   }
 
-  /** From behind a position, or from now on; what is asked for is checked at once. @throws Problem forbidden */
+  /** From after a position, or from now on; the query is checked at once. @throws Problem forbidden */
   follow(query: ListEvents, caller: Caller, after: number | null, signal: AbortSignal): AsyncIterable<ServerSentEvent> {
     return this.#messages(filterOf(query, caller), after, signal);
   }

@@ -22,12 +22,12 @@ export type EventsRead = {
 };
 
 /**
- * Positions a statement looks through. With a filter that nothing fits a reader would else go through all there are, for
- * as long as that takes; so it takes several turns, each some milliseconds.
+ * Positions that one statement scans. With a filter that matches nothing it would else scan all there are, for as long
+ * as that takes; so there are several statements, each of some milliseconds.
  */
 const WINDOW = 20_000;
 
-/** Events behind a position, oldest first. */
+/** Events after a position, oldest first. */
 export async function readForward(
   database: Queryable,
   filter: EventFilter,
@@ -73,7 +73,7 @@ export async function readLastPosition(database: Queryable): Promise<number> {
   return row?.last ?? 0;
 }
 
-/** Whether an event is among those that `filter` asks for; the same as its SQL. */
+/** Whether an event matches `filter`; the same as its SQL. */
 export function fits(event: EventResponse, { job, deployment, types, scope }: EventFilter): boolean {
   if (job !== null && event.job !== job) return false;
   if (deployment !== null && event.deployment !== deployment) return false;
@@ -113,7 +113,7 @@ const fitsSql = (isOfJob: boolean): string => `
   ${isOfJob ? 'e.job = $6 AND' : ''} ($3::int IS NULL OR e.deployment = $3)
   AND ($4::text[] IS NULL OR e.type = ANY ($4)) AND ${inScopeSql('e.job', '$5')}`;
 
-// JSON is made of what is shown, not of all that is looked through.
+// JSON is made of what is shown, not of all that is scanned.
 const read = (range: string, direction: string, isOfJob: boolean): string => `
   SELECT p.last::float8 AS last, p.deleted_through::float8 AS "deletedThrough",
     CASE WHEN e.position IS NOT NULL THEN ${EVENT} END AS event

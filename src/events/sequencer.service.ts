@@ -5,11 +5,11 @@ import { Signals } from '../database/signals.js';
 import { Loop } from '../process/loop.js';
 import { Sequencer } from './sequencer.js';
 
-/** The net under a process that died between a commit and its events' positions. */
+/** Finds the events of a process that died between their commit and their positions. */
 const POLL_MS = 1_000;
-/** Where other processes have the net: only after an error of our own. */
+/** Where other processes poll: only after an error of this one. */
 const IDLE_MS = 60_000;
-/** Of many commits at once one run does the work of all; nobody notices so short a wait. */
+/** Of many commits at once one run does the work of all; so short a wait is not noticed. */
 const COALESCE_MS = 5;
 
 /** Sequences events when this process committed some; processes with the loops look for those of dead ones as well. */
@@ -54,7 +54,7 @@ export class SequencerService implements OnApplicationBootstrap, OnApplicationSh
   }
 
   private async run(): Promise<number> {
-    // Another process may have done it: then nobody has to wait for the lock.
+    // Another process may have done it: then this one need not wait for the lock.
     if (await this.sequencer.hasWork()) await this.sequencer.run();
     return this.pauseMs;
   }

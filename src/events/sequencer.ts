@@ -1,13 +1,13 @@
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 
-/** Small enough that a batch is some milliseconds, as whoever reads waits for its commit. */
+/** Small enough that a batch is some milliseconds, as readers wait for its commit. */
 const BATCH = 1_000;
 
 /**
  * Gives committed events their positions: in the order of their ids, one process at a time, each batch committed before
- * the next begins. So whoever sees a position sees every lower one, and has seen it all when it has read up to there.
- * Any number of processes may try; one that is killed leaves its batch to the next.
+ * the next begins. So a reader that sees a position sees every lower one, and has missed nothing when it has read up to
+ * there. Any number of processes may try; one that is killed leaves its batch to the next.
  */
 export class Sequencer {
   constructor(
@@ -20,7 +20,7 @@ export class Sequencer {
     return (await this.database.prepared('events-unsequenced', UNSEQUENCED)).length > 0;
   }
 
-  /** All there are now, and tells those who read. @returns how many */
+  /** Sequences all there are now, and signals the readers. @returns how many */
   async run(): Promise<number> {
     let total = 0;
     for (let count = BATCH; count === BATCH; total += count) {
@@ -45,7 +45,7 @@ const UNSEQUENCED = `SELECT 1 FROM events WHERE position IS NULL LIMIT 1`;
 
 const LOCK = `SELECT 1 FROM event_positions FOR NO KEY UPDATE`;
 
-// Notified within the transaction, so that a process that dies after the commit leaves nobody waiting. That makes
+// Notified within the transaction, so that a process that dies after the commit leaves no reader waiting. That makes
 // commits queue, which these do anyway.
 const SEQUENCE = `
   WITH waiting AS (
@@ -57,4 +57,4 @@ const SEQUENCE = `
     UPDATE event_positions SET last = last + (SELECT count(*) FROM sequenced) WHERE EXISTS (SELECT FROM sequenced)
     RETURNING pg_notify($2, $3)
   )
-  SELECT count(*)::int AS count, (SELECT count(*) FROM counted) AS told FROM sequenced`;
+  SELECT count(*)::int AS count, (SELECT count(*) FROM counted) AS notified FROM sequenced`;

@@ -5,7 +5,7 @@ import type { FleetPlan } from './plan/plan-fleet.js';
 
 export type PlannedShape = { readonly shape: ShapeRow; readonly plan: FleetPlan; readonly launch: LaunchRow | null };
 
-/** A launch as it is written down before the call. */
+/** A launch as it is stored before the call. */
 export type LaunchRow = {
   readonly id: string;
   readonly shapeKey: string;
@@ -62,7 +62,7 @@ async function wakeJobs(
   return rows.length;
 }
 
-/** What has changed since it was loaded is left out: the attempt is not waiting any more, the instance is leaving. */
+/** Skips what has changed since it was loaded: an attempt that no longer waits, an instance that is leaving. */
 async function assign(transaction: Queryable, assignments: readonly Assigned[]): Promise<Assigned[]> {
   if (assignments.length === 0) return [];
   const assigned = await transaction.prepared<Assigned & { isAdopted: boolean }>('fleet-assign', ASSIGN, [
@@ -133,7 +133,7 @@ const WAKE_JOBS = `
     ORDER BY id FOR NO KEY UPDATE)
   RETURNING 1`;
 
-// Locked before they are looked at again: a sweep may be writing that the instance was just terminated.
+// Locked before they are read again: a sweep may be writing that the instance was just terminated.
 const ASSIGN = `
   WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::text[]) AS w(attempt_id, instance_id)
@@ -181,7 +181,7 @@ const INSERT_LAUNCH = `
   INSERT INTO launches (id, shape_key, epoch, input, count, image_id, instance_type, subnet_id, market, secret_hash)
   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`;
 
-// A wake-up since the claim has changed next_pass_at: it is kept, however early.
+// A wake-up since the claim has changed next_pass_at, which is kept, however early.
 const UPDATE_SHAPES = `
   WITH plan AS (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS p(key text, "claimedUntil" timestamptz, capacity jsonb,

@@ -7,7 +7,7 @@ const failed = (kind: AwsErrorKind, reason = 'ec2-unavailable') =>
   new AwsError({ action: 'DescribeInstances', code: 'X', kind, reason, message: 'no' });
 const OUTAGE = failed('unknown-outcome');
 
-/** As EC2 answers who asks by id: a zone that is out, and ids it does not know, fail the call. */
+/** As EC2 answers a describe by id: a zone that is out, and ids it does not know, fail the call. */
 function ec2(known: readonly Located[], zonesOut: readonly string[]) {
   const asked: (readonly string[])[] = [];
   const ask = async (ids: readonly string[]) => {

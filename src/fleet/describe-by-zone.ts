@@ -1,25 +1,25 @@
 import { AwsError } from '../aws/aws-error.js';
 import type { Ec2Instance } from '../aws/ec2-types.js';
 
-// In a zone's outage EC2 fails every describe without ids, and those with ids of that zone; asked for by the ids of the
-// other zones it answers (DescribeInstances in its API reference).
+// In a zone's outage EC2 fails every describe without ids, and those with ids of that zone; it describes the instances
+// of other zones by their ids (DescribeInstances in its API reference).
 
 export type Located = { readonly id: string; readonly availabilityZone: string | null };
 
 export type ZoneLook = {
   readonly observed: readonly Ec2Instance[];
-  /** Zones EC2 told nothing of: what is there is not known, which is not the same as gone. */
+  /** Zones EC2 did not describe: the state of their instances is unknown, which is not the same as gone. */
   readonly unanswered: readonly string[];
 };
 
-/** Whether a describe that failed so may be answered zone by zone; where nothing answers at all it would not. */
+/** Whether EC2 may describe zone by zone after this failure; it cannot where it is unreachable. */
 export function mayBeOneZone(error: unknown): error is AwsError {
   return error instanceof AwsError && error.kind === 'unknown-outcome' && error.reason !== 'ec2-unreachable';
 }
 
 /**
- * @param ask for the instances of these ids; one that EC2 does not know fails the call
- * @param failure of the describe before, thrown again when no zone is answered for either
+ * @param ask describes the instances of these ids; one that EC2 does not know fails the call
+ * @param failure of the describe before, thrown again when EC2 describes no zone either
  */
 export async function describeByZone(
   instances: readonly Located[],
@@ -27,7 +27,7 @@ export async function describeByZone(
   failure: AwsError,
 ): Promise<ZoneLook> {
   const zones = [...Map.groupBy(instances, ({ availabilityZone }) => availabilityZone ?? UNKNOWN_ZONE)];
-  // At once: a zone that is out may answer after the longest time only.
+  // Concurrently: a zone in outage may only fail after the call's timeout.
   const looks = await Promise.all(
     zones.map(async ([zone, there]) => ({ zone, ...(await describeZone(zone, idsOf(there), ask)) })),
   );
@@ -44,7 +44,7 @@ const IDS = 200;
 
 type Look = {
   readonly observed: readonly Ec2Instance[];
-  /** For some of the ids, and for all of them. */
+  /** Whether EC2 described some of the ids, and all of them. */
   readonly isAnswered: boolean;
   readonly isWhole: boolean;
 };
@@ -70,7 +70,7 @@ async function describeZone(
 async function inHalves(zone: string, ids: readonly string[], ask: Parameters<typeof describeZone>[2]): Promise<Look> {
   const middle = Math.ceil(ids.length / 2);
   const first = await describeZone(zone, ids.slice(0, middle), ask);
-  // Of a zone that is out the rest would fail as slowly.
+  // In a zone that is out the rest would fail as slowly.
   if (!first.isAnswered && zone !== UNKNOWN_ZONE) return first;
   const rest = await describeZone(zone, ids.slice(middle), ask);
   return {

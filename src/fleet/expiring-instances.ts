@@ -20,7 +20,7 @@ const LAUNCHES = `
   )
   RETURNING 1`;
 
-// Of a shape `s`. Attempts, launches and instances are kept for long after their end, and so is their shape.
+// Of a shape `s`. Attempts, launches and instances stay long after their end, and so does their shape.
 const IS_UNUSED = `s.warm = 0 AND s.next_pass_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.shape_key = s.key)
   AND NOT EXISTS (SELECT 1 FROM launches l WHERE l.shape_key = s.key)
@@ -28,7 +28,8 @@ const IS_UNUSED = `s.warm = 0 AND s.next_pass_at IS NULL
 
 const HELD_SHAPES = `SELECT s.key FROM shapes s WHERE ${IS_UNUSED} ORDER BY s.key LIMIT $1 FOR UPDATE SKIP LOCKED`;
 
-// Once more: a job pass may have made an attempt of it before it was held. One that is about to finds it gone, and makes it anew.
+// Checked again: a job pass may have made an attempt of the shape before this lock. A later pass inserts the shape
+// again.
 const SHAPES = `DELETE FROM shapes s WHERE s.key = ANY ($1::text[]) AND ${IS_UNUSED} RETURNING 1`;
 
 export const EXPIRING_INSTANCES: ExpiringRows = {

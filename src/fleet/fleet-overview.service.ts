@@ -6,7 +6,7 @@ import { Database } from '../database/database.js';
 import { decodeCursor, type Page, type Paged, pageSql, toPage } from '../http/pagination.js';
 import { type FleetResponse, InstanceId, type InstanceResponse, type ListInstances } from './fleet.schema.js';
 
-/** What people and monitoring are told of the fleet. */
+/** The view of the fleet for people and monitoring. */
 @Injectable()
 export class FleetOverview {
   constructor(
@@ -14,7 +14,7 @@ export class FleetOverview {
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
-  /** Instances of jobs of the scope; those of no job only where that is everything. */
+  /** Instances of jobs of the scope; those without a job only for callers without a scope. */
   async list({ limit, cursor, state }: ListInstances, scope: Scope): Promise<Page<InstanceResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, InstanceId);
     const rows = await this.database.prepared<Paged<InstanceRow>>('list-instances', INSTANCE_PAGE, [
@@ -93,7 +93,7 @@ const INSTANCE_PAGE = pageSql(
   'id',
 );
 
-// Orphaned: the fleet retires what nobody needs within seconds, a minute at most; what is alive long after that has been
+// Orphaned: the fleet retires unneeded instances within seconds, a minute at most; one alive long after that was
 // overlooked, and costs money. 10 minutes of boot and as long for EC2 to end an instance are no leak.
 const OVERVIEW = `
   WITH living AS (

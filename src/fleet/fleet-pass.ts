@@ -42,7 +42,7 @@ export type FleetPassOptions = {
   readonly agentScript: string;
 };
 
-/** What the effects after a pass have to do. */
+/** Work for the effects after a pass. */
 export type FleetPassResult = {
   readonly shapes: number;
   readonly launched: number;
@@ -52,7 +52,7 @@ export type FleetPassResult = {
   readonly nextDueMs: number | null;
 };
 
-/** One claim → load → plan → apply over the due shapes. No call to EC2 inside a transaction, none but look-ups at all. */
+/** One claim → load → plan → apply over the due shapes. Its only calls to EC2 are look-ups, outside transactions. */
 export class FleetPass {
   constructor(private readonly options: FleetPassOptions) {}
 
@@ -98,7 +98,7 @@ export class FleetPass {
       return { planned, applied: await applyPlans(transaction, planned) };
     });
 
-    passes.tell({
+    passes.publish({
       pass: 'fleet',
       durationMs: performance.now() - startedAt,
       lagsMs: shapes.map(({ lagMs }) => lagMs),
@@ -106,7 +106,7 @@ export class FleetPass {
     signals.sendHere('new-events');
     if (applied.wokenJobs > 0) signals.send('jobs');
     const given = new Set(applied.assigned.map(({ instanceId }) => instanceId));
-    for (const { shape, plan } of planned) tell(log, shape, plan, given);
+    for (const { shape, plan } of planned) logPlan(log, shape, plan, given);
     return {
       shapes: shapes.length,
       launched: planned.filter(({ launch }) => launch).length,
@@ -116,7 +116,7 @@ export class FleetPass {
     };
   }
 
-  /** A shape whose plan throws is a bug of ours: the others go on, and it has its next turn when its claim is over. */
+  /** A shape whose plan throws is a bug of ours: the others go on, and it is planned again when its claim expires. */
   private tryPlan(...[shape, ...rest]: Parameters<FleetPass['plan']>): PlannedShape | null {
     try {
       return this.plan(shape, ...rest);
@@ -144,7 +144,7 @@ export class FleetPass {
     return { shape, plan, launch: isLaunching ? this.writeLaunch(shape, plan.launch, resolution) : null };
   }
 
-  /** The complete call, secret and script included, so that a repeat is the same call whatever has changed by then. */
+  /** The complete call, secret and script included, so that a repeat is the same call, whatever has changed. */
   private writeLaunch(shape: ShapeRow, launch: NonNullable<FleetPlan['launch']>, resolution: Resolved): LaunchRow {
     const { agentScript, apiUrl, pins, encryptionKeys, lease, tenure } = this.options;
     const { id, count, offer } = launch;
@@ -179,7 +179,7 @@ export class FleetPass {
   }
 }
 
-/** What is left for the next shape of a pass. */
+/** The limits left for the next shape of a pass. */
 type Limits = {
   readonly room: number;
   readonly burst: number;
@@ -190,7 +190,7 @@ type Resolved = Extract<Resolution, { obstacle: null }>;
 
 const NOTHING = { shapes: 0, launched: 0, retired: 0, assigned: [] };
 
-/** Whoever is first in line has the first word where launches are short. */
+/** Where launches are short, the shape whose attempt is first in line is planned first. */
 function inLine(shapes: readonly ShapeRow[], facts: ReadonlyMap<string, ShapeFacts>): ShapeRow[] {
   const placeOf = ({ key }: ShapeRow): number =>
     Math.min(...(facts.get(key)?.demand.first ?? []).map((attempt) => placeInLine(attempt)));
@@ -201,15 +201,15 @@ function inLine(shapes: readonly ShapeRow[], facts: ReadonlyMap<string, ShapeFac
   });
 }
 
-/** Only what was decided: a pass that finds everything as it should be says nothing. */
-function tell(log: Log, shape: ShapeRow, plan: FleetPlan, given: ReadonlySet<string>): void {
+/** Logs only decisions: a pass that decides nothing logs nothing. */
+function logPlan(log: Log, shape: ShapeRow, plan: FleetPlan, given: ReadonlySet<string>): void {
   const shapeKey = shape.key.slice(0, 12);
   if (plan.launch) {
     const { id, count, offer, reason } = plan.launch;
     log.info('launch planned', { shapeKey, launchId: id, count, ...offer, reason });
   }
   for (const { jobId, attemptId, instanceId, reason } of plan.assignments) {
-    // Left out when attempt or instance had changed by then.
+    // Skipped when attempt or instance had changed by then.
     if (given.has(instanceId)) log.info('instance assigned', { shapeKey, jobId, attemptId, instanceId, reason });
   }
   for (const instanceId of plan.quarantines) log.warn('adoption failed: back to quarantine', { shapeKey, instanceId });

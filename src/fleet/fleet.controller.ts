@@ -50,7 +50,7 @@ export class FleetController {
     access: 'admin',
     summary: 'End an instance in quarantine',
     description:
-      'Terminates it, with whatever runs on it. One that is to end already is answered unchanged. To keep what runs on it, adopt it instead: `POST /v1/jobs/{name}/adopt`.',
+      'Terminates it, with all that runs on it. One that is already to be terminated is returned unchanged. To keep what runs on it, adopt it instead: `POST /v1/jobs/{name}/adopt`.',
     status: 202,
     answer: 'The instance; `retireReason` is set',
     ok: InstanceResponse,

@@ -16,7 +16,7 @@ export const ListInstances = z.strictObject({
   state: z
     .enum(INSTANCE_STATES)
     .optional()
-    .meta({ description: 'Only instances in this state, as EC2 last showed it. `gone`: EC2 knows it no more.' }),
+    .meta({ description: 'Only instances in this state, as EC2 last showed it. `gone`: EC2 no longer shows it.' }),
 });
 export type ListInstances = z.infer<typeof ListInstances>;
 
@@ -34,10 +34,10 @@ export const InstanceResponse = z
     job: z.string().nullable().meta({ description: 'The job it was given to, for life; null = none yet.' }),
     deployment: z.int().nullable().meta({ description: 'Number of the deployment it was given to.' }),
     launchId: z.string().nullable().meta({ description: 'The RunInstances call it came from; null when quarantined.' }),
-    quarantined: z.boolean().meta({ description: 'It carries our tag and we know nothing of it: left alone.' }),
+    quarantined: z.boolean().meta({ description: 'It carries our tag, but no launch of ours: left alone.' }),
     launchedAt: time,
     registeredAt: time.nullable(),
-    lastSeenAt: time.nullable().meta({ description: 'When its agent was last heard, some seconds behind.' }),
+    lastSeenAt: time.nullable().meta({ description: 'When its agent last sent a request, some seconds behind.' }),
     retireReason: z.string().nullable().meta({ description: 'Why it is to be terminated.' }),
     terminatedAt: time.nullable(),
   })

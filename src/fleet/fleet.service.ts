@@ -13,12 +13,12 @@ import { Heartbeats, type Trouble } from '../process/heartbeats.js';
 import type { Fleet } from './fleet.js';
 
 const HEARTBEAT = 'fleet-pass';
-/** A pass may wait for two calls of 30 s, for an image and the subnets, each tried twice. */
+/** A pass may wait for two calls of 30 s, for an image and the subnets, each made twice. */
 const HEARTBEAT_MAX_AGE_MS = 150_000;
 const AWS = 'aws';
 const TERMINATIONS = 'terminations';
 
-/** Runs the fleet in processes that have the loops. */
+/** Runs the fleet in processes with the loops. */
 @Injectable()
 export class FleetService implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly logger = new Logger('Fleet');
@@ -44,7 +44,7 @@ export class FleetService implements OnApplicationBootstrap, BeforeApplicationSh
     this.heartbeats.forget(HEARTBEAT);
   }
 
-  /** Beside the start of the server: loading EC2's client takes 400 ms, which an API process never needs. */
+  /** Concurrent with the start of the server: EC2's client needs 400 ms to load, and an API process never uses it. */
   private async start(): Promise<Fleet> {
     const { Ec2 } = await import('../aws/ec2.js');
     const { Fleet } = await import('./fleet.js');
@@ -60,14 +60,14 @@ export class FleetService implements OnApplicationBootstrap, BeforeApplicationSh
         error: (message, fields) => this.logger.error({ message, ...fields }),
       },
       onBeat: () => this.heartbeats.beat(HEARTBEAT),
-      onAwsTrouble: (trouble) => this.tell(AWS, trouble),
-      onTerminationTrouble: (trouble) => this.tell(TERMINATIONS, trouble),
+      onAwsTrouble: (trouble) => this.report(AWS, trouble),
+      onTerminationTrouble: (trouble) => this.report(TERMINATIONS, trouble),
     });
     fleet.start();
     return fleet;
   }
 
-  private tell(name: Trouble, trouble: string | null): void {
+  private report(name: Trouble, trouble: string | null): void {
     if (trouble === null) this.heartbeats.recover(name);
     else this.heartbeats.degrade(name, trouble);
   }

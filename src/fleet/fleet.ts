@@ -21,7 +21,7 @@ export type FleetOptions = {
   readonly signals: Signals;
   readonly ec2: Ec2;
   readonly config: Pick<Config, 'cluster' | 'encryptionKeys' | 'snapshots'> & {
-    /** Which AMIs may be deployed is asked before a deployment is made, not when it heals. */
+    /** Whether an AMI is allowed is checked before a deployment is made, not when it heals. */
     readonly fleet: Omit<Config['fleet'], 'allowedAmis'>;
     readonly aws: Pick<Config['aws'], 'quotaShare'>;
     readonly agents: Pick<Config['agents'], 'url' | 'pins'>;
@@ -31,21 +31,21 @@ export type FleetOptions = {
   readonly log: Log;
   /** A sign of life: of the fleet pass, or, while another process is the owner, of the wait for it. */
   readonly onBeat: () => void;
-  /** What is wrong between us and EC2; null = nothing any more. */
+  /** Trouble with our calls to EC2; null = it is over. */
   readonly onAwsTrouble: (trouble: string | null) => void;
-  /** Instances that EC2 refuses to end; null = none any more. */
+  /** Instances that EC2 refuses to terminate; null = none any more. */
   readonly onTerminationTrouble: (trouble: string | null) => void;
 };
 
-/** While another process is the owner: how soon we notice that it is gone. */
+/** While another process is the owner: how soon this one notices that it is gone. */
 const ACQUIRE_MS = 1_000;
 const LONGEST_PASS_PAUSE_MS = 1_000;
 
-/** Nothing is launched before EC2 was asked what there is, unless it does not answer for so long. */
+/** The fleet launches nothing before its first sweep of EC2, unless that takes longer than this. */
 const FIRST_SWEEP_MS = 10_000;
 const STOP_MS = 8_000;
 
-/** Supplies instances as long as this process is the owner, and stands by as long as it is not. */
+/** Supplies instances while this process is the owner, and is on standby while it is not. */
 export class Fleet {
   readonly #leaseLoop: Loop;
   readonly #holder = randomUUID();
@@ -73,7 +73,7 @@ export class Fleet {
     this.#leaseLoop.start();
   }
 
-  /** Ends what is under way, and lets another process take over at once. */
+  /** Ends what is under way, so that another process can take over at once. */
   async stop(): Promise<void> {
     await this.#leaseLoop.stop();
     const budget = this.#tenure?.budget;
@@ -92,7 +92,7 @@ export class Fleet {
       log.warn('ownership lost', { holder: this.#holder });
       await this.#endTenure();
     }
-    // A lease serves one tenure: a call still out from an earlier one must not be settled in the name of the next.
+    // A lease serves one tenure: a call under way since an earlier one must not be settled under the next.
     this.#lease = this.#newLease();
     const tenure = await this.#lease.acquire();
     if (!tenure) {
@@ -155,14 +155,14 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
 
   const loop = (name: string, run: () => Promise<number>) => {
     const onError = (failed: string, error: unknown, pauseMs: number) => {
-      // The lease loop tells it once; each of these loops is about to be stopped.
+      // The lease loop logs it once; each of these loops is about to be stopped.
       if (!(error instanceof LeaseLost))
         log.error('loop failed', { loop: failed, error: String(error), nextTryMs: pauseMs });
     };
     return new Loop({ name, run, onError });
   };
   let isTakenOver = false;
-  // After a restore the database knows less than runs already, and the first pass would launch all of that once more.
+  // A restored database has fewer rows than instances run, and the first pass would launch all the missing ones again.
   let isSwept = false;
   const sweepsUntilMs = performance.now() + FIRST_SWEEP_MS;
   const loops = {
@@ -211,9 +211,9 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
     stop: async () => {
       leaveSignals();
       const ended = Promise.all(Object.values(loops).map((each) => each.stop())).then(() => launcher.drain());
-      // A call may take 30 s; whoever takes over repeats it by its ClientToken, so waiting longer wins nothing.
+      // A call may take 30 s; the next owner repeats it by its ClientToken, so waiting longer gains nothing.
       await Promise.race([ended, pause(STOP_MS)]);
-      // Whoever takes over finds out anew.
+      // The next owner finds out by itself.
       onTerminationTrouble(null);
     },
   };

@@ -11,7 +11,7 @@ export type InstanceEvent = {
 
 const FLEET: Author = { actor: 'fleet', cause: {} };
 
-/** As `appendEvents`; an instance that was given to an attempt is told of to the attempt's job as well. */
+/** As `appendEvents`; the event of an instance with an attempt names the attempt's job as well. */
 export async function appendInstanceEvents(
   transaction: Queryable,
   events: readonly InstanceEvent[],

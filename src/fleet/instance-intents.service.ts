@@ -7,7 +7,7 @@ import { FleetOverview } from './fleet-overview.service.js';
 import type { InstanceResponse } from './fleet.schema.js';
 import { appendInstanceEvents } from './instance-events.js';
 
-/** Writes down what an operator decides about an instance; the fleet carries it out. */
+/** Stores what an operator decides about an instance; the fleet carries it out. */
 @Injectable()
 export class InstanceIntents {
   constructor(
@@ -16,7 +16,7 @@ export class InstanceIntents {
     private readonly overview: FleetOverview,
   ) {}
 
-  /** Ends an instance in quarantine. What is to end, or has ended, is answered unchanged. @throws Problem */
+  /** Ends an instance in quarantine. One that is to end, or has ended, is returned unchanged. @throws Problem */
   async retire(id: string): Promise<InstanceResponse> {
     const retired = await this.database.transaction((transaction) => retire(transaction, id));
     if (retired) this.signals.send('shapes');
@@ -28,7 +28,7 @@ export class InstanceIntents {
   }
 }
 
-/** @returns whether it was this call that did it */
+/** @returns whether this call changed it */
 async function retire(transaction: Queryable, id: string): Promise<boolean> {
   const reason = 'retired-by-operator';
   const rows = await transaction.query(

@@ -2,7 +2,7 @@ import type { Ec2Instance } from '../aws/ec2-types.js';
 import type { Queryable } from '../database/database.js';
 import { appendInstanceEvents, type InstanceEvent } from './instance-events.js';
 
-/** What EC2 or a sweep tells of instances whose launch we know. The registration may have been first. */
+/** Writes what a launch or a sweep shows of instances of known launches. The registration may have been first. */
 export async function upsertInstances(
   transaction: Queryable,
   { launchId, shapeKey }: { launchId: string; shapeKey: string },
@@ -28,16 +28,16 @@ export async function upsertInstances(
 type Upserted = {
   readonly id: string;
   readonly isNew: boolean;
-  /** It had ended before we knew of it. */
+  /** It had ended before it was first seen. */
   readonly isOver: boolean;
 };
 
-/** Something of this shape changed: look. After commit: signal `shapes`. */
+/** Makes a pass due for these shapes. After commit: signal `shapes`. */
 export async function wakeShapes(transaction: Queryable, keys: readonly string[]): Promise<void> {
   if (keys.length > 0) await transaction.prepared('fleet-wake-shapes', WAKE_SHAPES, [keys]);
 }
 
-// A state once seen by a describe is newer than the answer of the call that made the instance.
+// A state from a describe is newer than that in the answer of the call that made the instance.
 const UPSERT = `
   INSERT INTO instances AS i (id, launch_id, shape_key, state, state_reason, availability_zone, instance_type, image_id,
     private_ip, public_ip, launched_at, observed_at, terminated_at)

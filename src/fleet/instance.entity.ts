@@ -1,7 +1,7 @@
 import { Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import { Launch } from './launch.entity.js';
 
-/** `gone`: absent from two complete describes; EC2 forgets a terminated instance after about an hour. */
+/** `gone`: absent from two complete describes; EC2 drops a terminated instance after about an hour. */
 export type InstanceState = 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated' | 'gone';
 
 /** An EC2 instance, as last observed. Upserted by id by the RunInstances answer, the sweep and the registration. */
@@ -18,7 +18,7 @@ export class Instance {
   @PrimaryColumn('text', { primaryKeyConstraintName: 'instances_pkey' })
   id!: string;
 
-  /** Null only when quarantined: EC2 has our tag on it and our launches do not know it. */
+  /** Null only when quarantined: it has our tag in EC2, but no launch of ours. */
   @Column('uuid', { name: 'launch_id', nullable: true })
   launchId!: string | null;
 
@@ -30,7 +30,7 @@ export class Instance {
   @Column('text', { name: 'launch_tag', nullable: true })
   launchTag!: string | null;
 
-  /** Number of the last order its agent had when it was adopted: ours begin after it. */
+  /** Number of the last order its agent had when it was adopted: our numbers begin after it. */
   @Column('int', { name: 'orders_after', default: 0 })
   ordersAfter!: number;
 

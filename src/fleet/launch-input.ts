@@ -26,16 +26,16 @@ export function launchInput(parts: LaunchInputParts): RunInput {
   return {
     ImageId: ami.id,
     InstanceType: offer.type,
-    // As many as EC2 has: the rest is asked for elsewhere.
+    // EC2 launches as many as it has: the rest is launched elsewhere.
     MinCount: 1,
     MaxCount: count,
     UserData: userDataBase64,
-    // Makes the agent's dead-man switch end the bill, and not only the machine.
+    // So that the agent's dead-man switch terminates the instance, which ends the bill, instead of stopping it.
     InstanceInitiatedShutdownBehavior: 'terminate',
     MetadataOptions: {
       HttpEndpoint: 'enabled',
       HttpTokens: 'required',
-      // The hop to a container is the second: only a job that names a profile wants its container to read credentials.
+      // The hop to a container is the second: only the container of a job that names a profile may read credentials.
       HttpPutResponseHopLimit: spec.profile === null ? 1 : 2,
       InstanceMetadataTags: 'disabled',
     },
@@ -56,7 +56,7 @@ export function launchInput(parts: LaunchInputParts): RunInput {
     ],
     ...(spec.profile !== null && { IamInstanceProfile: { Name: spec.profile } }),
     ...(isSpot && {
-      // Without MaxPrice: naming one only makes interruptions likelier.
+      // Without MaxPrice: a maximum only makes interruptions likelier.
       InstanceMarketOptions: {
         MarketType: 'spot' as const,
         SpotOptions: { SpotInstanceType: 'one-time' as const, InstanceInterruptionBehavior: 'terminate' as const },

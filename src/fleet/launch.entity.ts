@@ -5,7 +5,7 @@ import { Shape } from './shape.entity.js';
 export const LAUNCH_STATUSES = ['planned', 'unknown', 'done', 'failed'] as const;
 export type LaunchStatus = (typeof LAUNCH_STATUSES)[number];
 
-/** One RunInstances call, written down whole before it is made; its id is the ClientToken. */
+/** One RunInstances call, stored whole before it is made; its id is the ClientToken. */
 @Entity('launches')
 @Check('launches_status', `status IN ('planned', 'unknown', 'done', 'failed')`)
 @Index('launches_open', ['shapeKey'], { where: `status IN ('planned', 'unknown')` })
@@ -69,7 +69,7 @@ export class Launch {
   @Column('timestamptz', { name: 'created_at', default: () => 'clock_timestamp()' })
   createdAt!: Date;
 
-  /** The last call that may have taken effect: everything it made is visible some time after. */
+  /** When the last call was made that may have taken effect: all that it made is visible some time after. */
   @Column('timestamptz', { name: 'called_at', nullable: true })
   calledAt!: Date | null;
 

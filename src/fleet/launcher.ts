@@ -9,7 +9,7 @@ import { LINE } from './load-shapes.js';
 import type { Log } from '../process/log.js';
 import { LeaseLost, type OwnerLease } from '../ownership/owner-lease.js';
 import {
-  instancesToPay,
+  instancesToCharge,
   isTooLarge,
   type NextStep,
   type OpenLaunch,
@@ -32,24 +32,24 @@ export type LauncherOptions = {
   readonly log: Log;
   /** Called when a launch has been settled, or stays open for another try. */
   readonly onSettled: () => void;
-  /** Whether EC2 answers us as it should, for the health page. */
+  /** Trouble with our calls to EC2, for the health page; null = none. */
   readonly onAwsTrouble: (trouble: string | null) => void;
 };
 
-/** Without a wake-up: a launch becomes due when its backoff is over, and the pass wakes us when it writes one. */
+/** Without a wake-up: a launch is due when its backoff is over, and the pass wakes the launcher when it writes one. */
 const LONGEST_PAUSE_MS = 1_000;
-/** Only this long may a call be out before somebody else, after a crash, repeats it. A call itself ends after 30 s. */
+/** After a crash the next owner repeats a call that was made this long ago. A call itself ends after 30 s. */
 const CALL_SECONDS = 45;
 /** An encoded authorization message is some 2,000 characters. */
 const LONGEST_SAID = 4_000;
 
-/** Carries out written launches and settles them. A crash at any point leaves a row from which the next owner goes on. */
+/** Carries out stored launches and settles them. A crash at any point leaves a row that the next owner goes on from. */
 export class Launcher {
   readonly #inFlight = new Map<string, Promise<void>>();
 
   constructor(private readonly options: LauncherOptions) {}
 
-  /** After a take-over: nobody else carries these out any more, so none of them needs to wait. */
+  /** After a take-over: no other process carries these out any more, so none of them needs to wait. */
   async takeOver(): Promise<void> {
     await this.options.lease.transaction((transaction) =>
       transaction.query(`UPDATE launches SET next_try_at = NULL WHERE status IN ('planned', 'unknown')`),
@@ -70,7 +70,7 @@ export class Launcher {
         continue;
       }
       const step = planNextStep(launch);
-      // In that order: a small launch behind must not take the tokens a large one waits for.
+      // In that order: a later, small launch must not use the tokens a large one waits for.
       if (step === 'call' && isQuotaSpent) continue;
       const waitMs = this.#take(step, launch);
       if (waitMs === 0) {
@@ -92,7 +92,7 @@ export class Launcher {
 
   #take(step: NextStep, launch: OpenRow): number {
     const { budget } = this.options;
-    if (step === 'call') return budget.take('RunInstances', instancesToPay(launch));
+    if (step === 'call') return budget.take('RunInstances', instancesToCharge(launch));
     return step === 'look-up' ? budget.take('DescribeInstances') : 0;
   }
 
@@ -124,7 +124,7 @@ export class Launcher {
 
   async #call(launch: OpenRow): Promise<void> {
     const { ec2, lease, budget, onAwsTrouble } = this.options;
-    // Unknown from here on: whatever ends this process now, the row says that the call may have been made.
+    // Unknown from here on: if this process ends now, the row records that the call may have been made.
     const marked = await lease.transaction((transaction) =>
       transaction.query<{ input: Buffer }>(MARK_CALLED, [launch.id, launch.status, launch.tries, CALL_SECONDS]),
     );
@@ -138,15 +138,15 @@ export class Launcher {
       await this.#settle(launch, { to: 'done' }, instances);
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      budget.hear(error);
-      if (error.kind === 'permission' || error.kind === 'account') this.#tellOperator(launch.id, error);
+      budget.recordFailure(error);
+      if (error.kind === 'permission' || error.kind === 'account') this.#logForOperator(launch.id, error);
       onAwsTrouble(isOurTrouble(error) ? `${error.reason}: ${error.message}` : null);
       await this.#settle(launch, settleRefusal(launch, error, Math.random()), []);
     }
   }
 
-  /** AWS's whole words: what a deployer is told leaves out whose role lacks which permission on what. */
-  #tellOperator(launchId: string, { code, cause }: AwsError): void {
+  /** AWS's whole message: the one for deployers leaves out which role lacks which permission on what. */
+  #logForOperator(launchId: string, { code, cause }: AwsError): void {
     const said = cause instanceof Error ? cause.message.slice(0, LONGEST_SAID) : null;
     this.options.log.warn('EC2 does not permit the launch', { launchId, code, said });
   }
@@ -167,7 +167,7 @@ export class Launcher {
       await this.#settle(launch, settleLookUp(launch, found.length), found);
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      budget.hear(error);
+      budget.recordFailure(error);
       await this.#settle(launch, settleLookUp(launch, error), []);
     }
   }
@@ -206,12 +206,12 @@ type OpenRow = OpenLaunch & {
 
 const SUCCESS = { failure: null, reason: null, message: null };
 
-/** Not about the request, but about EC2, the network or our credentials. */
+/** Trouble with EC2, the network or our credentials, not with the request. */
 function isOurTrouble({ kind }: AwsError): boolean {
   return kind === 'permission' || kind === 'account' || kind === 'unknown-outcome' || kind === 'throttled';
 }
 
-// In the order of those who wait for them: a heal must not stand behind the launches of a thousand other shapes.
+// In the order of the attempts that wait for them: a heal must not wait behind launches of a thousand other shapes.
 const OPEN_LAUNCHES = `
   SELECT l.id, l.shape_key AS "shapeKey", l.status, l.tries, l.count, l.failure AS "refusedAs", l.reason, l.message,
     extract(epoch FROM clock_timestamp() - l.created_at)::float8 * 1000 AS "ageMs",
@@ -229,14 +229,14 @@ const OPEN_LAUNCHES = `
     SELECT min(${LINE}) FROM attempts a WHERE a.shape_key = l.shape_key AND a.phase = 'waiting'
       AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)), l.created_at, l.id`;
 
-// Status and tries as they were read: two of us never make one call at once.
+// Status and tries as they were read: two processes never make one call at once.
 const MARK_CALLED = `
   UPDATE launches SET status = 'unknown', tries = tries + 1, called_at = clock_timestamp(),
     next_try_at = clock_timestamp() + make_interval(secs => $4)
   WHERE id = $1 AND status = $2 AND tries = $3
   RETURNING input`;
 
-// A settled launch is never repeated: its input, 16 KB with the launch secret in it, has done its work.
+// A settled launch is never repeated: its input, 16 KB with the launch secret in it, is no longer needed.
 const SETTLE = `
   UPDATE launches SET status = $2, failure = $3, reason = $4, message = $5,
     input = CASE WHEN $2 IN ('done', 'failed') THEN ''::bytea ELSE input END,

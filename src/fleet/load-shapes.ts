@@ -19,7 +19,7 @@ export type ShapeRow = {
   readonly capacity: CapacityState;
   readonly warm: number;
   readonly verdict: Verdict | null;
-  /** Its `next_pass_at` while nobody has woken it since the claim; text, because a Date would lose the microseconds. */
+  /** Its `next_pass_at` unless a wake-up since the claim changed it; text: a Date would lose the microseconds. */
   readonly claimedUntil: string;
   /** How long it had been due. */
   readonly lagMs: number;
@@ -33,13 +33,13 @@ export type ShapeFacts = {
   readonly adoptions: readonly Adoption[];
 };
 
-/** Found again by itself if this process dies before it has written its plan. */
+/** If this process crashes before it has written its plan, the shape is due again after this. */
 const CLAIM_SECONDS = 5;
-/** A shape's pass is short; so many in one transaction keep their rows for some 50 ms. */
+/** A shape's pass is short; a transaction with this many locks their rows for some 50 ms. */
 const MOST_SHAPES = 100;
-/** Of one shape; a launch a second is the most there can be, and a series of losses has far fewer. */
+/** Launches of one shape; it has one a second at most, and far fewer in a series of losses. */
 const MOST_RECENT = 60;
-/** Instances of attempts that ended longer ago are the sweep's business. */
+/** Instances of attempts that ended longer ago are left to the sweep. */
 const ENDED_SECONDS = 600;
 
 /** Milliseconds until the next shape is due: 0 = now, null = none is. */
@@ -64,8 +64,8 @@ export async function claimShapes(transaction: Queryable): Promise<ShapeRow[]> {
 }
 
 /**
- * Everything the plans of these shapes need. In this order: a launch that is settled in between has its instances
- * counted twice and is asked for later; in another order they would not be counted at all, and paid for twice.
+ * Everything the plans of these shapes need. In this order: the instances of a launch that is settled in between are
+ * counted twice, and the missing ones launched later; in another order they would not be counted, and launched twice.
  */
 export async function loadShapes(
   transaction: Queryable,
@@ -107,7 +107,7 @@ export async function loadShapes(
   );
 }
 
-/** Launches that a limit of so many a minute leaves, whatever their shapes; without any, when it does again. */
+/** Launches of any shape that the limit per minute still allows; if none, from when it allows one again. */
 export async function loadLaunchesLeft(transaction: Queryable, most: number): Promise<{ left: number; until: Date }> {
   const rows = await transaction.prepared<{ at: Date }>('fleet-launches-of-a-minute', LAUNCHES_OF_A_MINUTE, [most]);
   const oldest = rows.at(-1)?.at ?? new Date(0);
@@ -126,8 +126,8 @@ export async function countInstances(transaction: Queryable): Promise<number> {
 }
 
 /**
- * How the room MAX_INSTANCES leaves is shared out among all who wait, whatever their shape: in the order of one line.
- * A shape that waits for something else has no share, or it would hold room that nobody can use.
+ * Shares the room MAX_INSTANCES leaves among all waiting attempts, whatever their shape, in the order of one line. A
+ * shape that waits for something else has no share, or it would hold room that no other can use.
  */
 export async function shareRoom(transaction: Queryable, room: number): Promise<Map<string, number>> {
   if (room < 1) return new Map();
@@ -195,7 +195,7 @@ const LAUNCHES = `
   FROM launches l
   WHERE (l.shape_key = ANY($1) AND l.status IN ('planned', 'unknown')) OR l.id = ANY($2::uuid[])`;
 
-// Instances that were given up count as lost as well: nobody waits for them any more.
+// Instances that were given up count as lost as well: no attempt waits for them any more.
 const RECENT = `
   SELECT l.shape_key AS "shapeKey", l.at, l.type, l."subnetId", l.market, l.failure, l.reason, l.message,
     i.rows, i.registered, i.lost, i."stateReason"
@@ -273,10 +273,10 @@ const SHARE_ROOM = `
   ) first
   GROUP BY shape_key`;
 
-// What serves is never given up: EC2 is asked again for a healing attempt, but not with every pass.
+// What serves is never given up: a healing attempt is launched for again, but not with every pass.
 const HEALING_PAUSE_SECONDS = 60;
 
-// A final verdict covers the attempts that were there when it fell; the job pass is about to end them, but for healing
+// A final verdict covers the attempts that existed when it was made; the job pass is about to end them, except healing
 // ones (priority 0), which it keeps in line.
 const DEMAND = `
   SELECT * FROM (

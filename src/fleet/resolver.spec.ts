@@ -16,7 +16,7 @@ const SPEC: ShapeSpec = {
   publicIp: true,
 };
 
-/** EC2 as far as the resolver asks it; answers and failures are set by the test. */
+/** The part of EC2 that the resolver calls; the test sets answers and failures. */
 function world(options: Partial<ResolverOptions> = {}) {
   const state = {
     now: 0,
@@ -103,11 +103,11 @@ describe('Resolver', () => {
     const { state, resolve } = world();
     expect((await resolve({ diskGiB: 29 })).obstacle).toEqual({
       reason: 'disk-too-small',
-      message: 'instance.diskGiB is 29, and must be at least 30: so large is the root disk of ami-new',
+      message: 'instance.diskGiB is 29, and must be at least 30, the size of the root disk of ami-new',
       isFinal: true,
     });
     expect((await resolve({ diskGiB: 30 })).obstacle).toBeNull();
-    // A small AMI of one's own takes a small disk.
+    // With a small AMI a small disk is enough.
     state.image = 'ami-1';
     state.rootGiB = 8;
     expect((await resolve({ imageId: 'ami-1', diskGiB: 8 })).obstacle).toBeNull();
@@ -179,7 +179,7 @@ describe('Resolver', () => {
     const architectures = async (wishes: Partial<ShapeSpec>) =>
       [...(await resolve(wishes)).amis.values()].map(({ architecture }) => architecture);
     expect(await architectures({ ...spec, unpinnedImageId: null })).toEqual(['x86_64', 'arm64']);
-    // An AMI that the job names is what it is: EC2 says so.
+    // An AMI that the job names is used for every type: EC2 refuses a wrong one.
     expect(await architectures(spec)).toEqual(['x86_64', 'x86_64']);
   });
 

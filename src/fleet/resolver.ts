@@ -19,7 +19,7 @@ export type ResolverOptions = {
 export type Resolution =
   | {
       readonly obstacle: null;
-      /** By type; a type there is none for is left out, and there is one at least. */
+      /** By type; a type without an AMI is left out, and there is one at least. */
       readonly amis: ReadonlyMap<string, Ami>;
       readonly subnetIds: readonly string[];
       /** None = the VPC's default group. */
@@ -29,22 +29,22 @@ export type Resolution =
 
 /** Amazon publishes a new image every week or two; a look-up for each launch would cost every launch 100 ms. */
 const FRESH_MS = 3_600_000;
-/** A call that goes unanswered takes 30 s: were each shape of a pass to ask again, one pass would take hours. */
+/** A call without an answer takes 30 s: if each shape of a pass repeated it, one pass would take hours. */
 const FAILED_MS = 5_000;
-/** A refusal comes at once, and ends deployments: it must be EC2's latest word, but not asked for by each shape. */
+/** A refusal is immediate, and ends deployments: it must be EC2's latest answer, but not cost a call per shape. */
 const REFUSED_MS = 1_000;
-/** So much longer when there is an old answer to go on with. */
+/** The longer pause when there is an old answer to use meanwhile. */
 const STALE_MS = 60_000;
-/** EC2's own limit for a network interface, unless somebody had it raised. */
+/** EC2's own limit for a network interface, unless it was raised for the account. */
 const MOST_SECURITY_GROUPS = 5;
 
-/** The second is older than the first one's following the type's architecture; it stays for those who named it. */
+/** The second dates from before the first followed the type's architecture; it stays for jobs that name it. */
 const ALIASES: Readonly<Record<string, (type: Architecture) => ImageQuery>> = {
   'ecs-al2023': (architecture) => ({ name: 'al2023-ami-ecs-hvm-2023*', architecture }),
   'ecs-al2023-arm64': () => ({ name: 'al2023-ami-ecs-hvm-2023*', architecture: 'arm64' }),
 };
 
-/** Turns a shape's wishes into ids RunInstances takes: an image alias, the default VPC's subnets. Remembers answers for an hour. */
+/** Resolves a shape's wishes to ids: an image alias, the default VPC's subnets. Caches answers for an hour. */
 export class Resolver {
   readonly #known = new Map<string, { readonly value: readonly unknown[]; readonly at: number }>();
   readonly #failed = new Map<string, { readonly error: AwsError; readonly at: number }>();
@@ -71,7 +71,7 @@ export class Resolver {
     }
   }
 
-  /** Of each type, and why there is none of others. What is wrong with one architecture's AMI is no matter of the other's. */
+  /** The AMI of each type, and why others have none. A fault of one architecture's AMI does not affect the other's. */
   async #amis(spec: ShapeSpec): Promise<{ amis: ReadonlyMap<string, Ami>; missing: Obstacle | null }> {
     const amis = new Map<string, Ami>();
     let missing: Obstacle | null = null;
@@ -79,7 +79,7 @@ export class Resolver {
       const found = await this.#amiFor(spec, architecture).catch(toObstacle);
       const ami = ('id' in found ? diskFaultOf(spec, found) : null) ?? found;
       if ('id' in ami) for (const type of types) amis.set(type, ami);
-      // What may come soon is waited for, whatever else is impossible.
+      // An obstacle that may pass is waited for, whatever other types are refused for.
       else if (!missing || (missing.isFinal && !ami.isFinal)) missing = ami;
     }
     return { amis, missing };
@@ -92,7 +92,7 @@ export class Resolver {
     return isOther && unpinnedImageId !== undefined ? this.#ami(unpinnedImageId ?? defaultAmi, architecture) : ami;
   }
 
-  /** Also of an id it must be asked what its root device is called. */
+  /** An id is looked up, too: its root device has a name of its own. */
   async #ami(name: string, architecture: Architecture): Promise<Ami | Obstacle> {
     const { ec2 } = this.options;
     const alias = ALIASES[name]?.(architecture);
@@ -149,19 +149,19 @@ export class Resolver {
     }
     try {
       const value = await ask();
-      // Nothing found may be cured by an operator any minute.
+      // An empty answer is not cached: an operator may change it any minute.
       if (value.length > 0) this.#known.set(key, { value, at: this.#now() });
       return value;
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      budget.hear(error);
+      budget.recordFailure(error);
       this.#failed.set(key, { error, at: this.#now() });
       throw error;
     }
   }
 }
 
-/** HTTP refuses this as well; but the lists may have become shorter since. */
+/** HTTP rejects this as well; but the lists may have become shorter since. */
 function findForbidden(spec: ShapeSpec, options: ResolverOptions): Obstacle | null {
   const { allowedSubnets, allowedSecurityGroups, allowedProfiles } = options;
   const refuse = (what: string, setting: string, id: string): Obstacle => ({
@@ -178,10 +178,10 @@ function findForbidden(spec: ShapeSpec, options: ResolverOptions): Obstacle | nu
   return null;
 }
 
-/** EC2 refuses it in words of its own, of snapshots; raised in silence it would be paid for without being asked for. */
+/** EC2's own refusal mentions only snapshots; a disk raised silently would cost money that the job did not ask for. */
 function diskFaultOf({ diskGiB }: ShapeSpec, { id, rootGiB }: Ami): Obstacle | null {
   if (rootGiB === undefined || diskGiB >= rootGiB) return null;
-  const message = `instance.diskGiB is ${diskGiB}, and must be at least ${rootGiB}: so large is the root disk of ${id}`;
+  const message = `instance.diskGiB is ${diskGiB}, and must be at least ${rootGiB}, the size of the root disk of ${id}`;
   return { reason: 'disk-too-small', message, isFinal: true };
 }
 
@@ -190,7 +190,7 @@ function pauseAfter(error: AwsError, isKnown: boolean): number {
   return isRefusal(error) ? REFUSED_MS : FAILED_MS;
 }
 
-/** @throws what is not about AWS */
+/** @throws errors that are not AWS's */
 function toObstacle(error: unknown): Obstacle {
   if (!(error instanceof AwsError)) throw error;
   const { reason, message } = error;

@@ -12,33 +12,34 @@ export type RetirerOptions = {
   readonly lease: OwnerLease;
   readonly budget: CallBudget;
   readonly log: Log;
-  /** What EC2 refuses to end, for the health page; null = nothing any more. */
+  /** Instances that EC2 refuses to terminate, for the health page; null = none any more. */
   readonly onTrouble: (trouble: string | null) => void;
 };
 
 export type Retired = {
-  /** Until there may be something to do. */
+  /** Until the next run. */
   readonly pauseMs: number;
-  /** Something was terminated: a describe will tell when it is over. */
+  /** An instance was terminated: a describe will show when it has ended. */
   readonly isWatchNeeded: boolean;
 };
 
-/** EC2 takes more, but one bad id fails them all, and a split costs a call per halving. */
+/** EC2 accepts more, but one bad id fails them all, and a split costs a call per halving. */
 const BATCH = 200;
 /**
- * A terminate that took no effect is repeated; EC2 shows `shutting-down` long before, which ends the repeats. One that EC2
- * refuses for good is repeated after as long as it has been tried: longer would pay for instances once it is permitted.
+ * A terminate that took no effect is repeated; EC2 shows `shutting-down` long before, which ends the repeats. One that
+ * EC2 refuses for good is repeated after as long as it has been tried: longer would pay for instances that EC2 would
+ * terminate by then.
  */
 const REPEAT_SECONDS = 30;
 const LONGEST_REPEAT_SECONDS = 300;
-/** A net: whoever writes a retire_reason wakes us. */
+/** Covers lost wake-ups: every write of a retire_reason wakes the retirer. */
 const LONGEST_PAUSE_MS = 2_000;
 
-/** Ends the instances that are to end. That it happened is told by a describe, never by the call's answer. */
+/** Terminates the retired instances. Only a describe shows that they ended, never the call's answer. */
 export class Retirer {
   #failures = 0;
   #notBeforeMs = 0;
-  /** Instances that EC2 refused to end when it was last asked, and what it said. */
+  /** Instances that EC2 refused to terminate at the last call, and its message. */
   readonly #refused = new Map<string, string>();
   #trouble: string | null = null;
 
@@ -49,7 +50,7 @@ export class Retirer {
 
   async run(): Promise<Retired> {
     const retired = await this.retire();
-    await this.tellTrouble();
+    await this.reportTrouble();
     return retired;
   }
 
@@ -77,7 +78,7 @@ export class Retirer {
 
   /**
    * Splits a batch that EC2 refuses for one id: the others must not wait for it.
-   * @returns false when EC2 did not look at the ids at all, or nobody knows: then the call is repeated soon
+   * @returns false when EC2 did not read the ids at all, or may not have: then the call is repeated soon
    */
   private async terminate(ids: readonly string[]): Promise<boolean> {
     const { ec2, budget, lease, log } = this.options;
@@ -88,12 +89,12 @@ export class Retirer {
       log.info('instances terminated', { instanceIds: ids });
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      budget.hear(error);
+      budget.recordFailure(error);
       const { reason, message } = error;
       log.warn('instances could not be terminated yet', { instanceIds: ids, reason, message });
       if (error.kind === 'throttled' || error.kind === 'unknown-outcome') return false;
       if (isAboutOne(error) && ids.length > 1) return this.terminateHalves(ids);
-      // Of one that EC2 does not know the sweep tells what has become.
+      // An id that EC2 does not know is left to the sweep.
       if (error.kind !== 'not-found') for (const id of ids) this.#refused.set(id, `${reason}: ${message}`);
     }
     await this.markCalled(ids);
@@ -104,14 +105,14 @@ export class Retirer {
     const middle = Math.ceil(ids.length / 2);
     let isHeard = true;
     for (const half of [ids.slice(0, middle), ids.slice(middle)]) {
-      // A refusal of all of them must not cost a call for each: what the bucket does not give waits for the repeat.
+      // A refusal of all of them must not cost a call for each: those beyond the budget wait for the repeat.
       if (this.options.budget.take('TerminateInstances', half.length) > 0) await this.markCalled(half);
       else if (!(await this.terminate(half))) isHeard = false;
     }
     return isHeard;
   }
 
-  private async tellTrouble(): Promise<void> {
+  private async reportTrouble(): Promise<void> {
     if (this.#refused.size > 0) {
       const ids = [...this.#refused.keys()];
       const left = await this.options.database.prepared<{ id: string }>('fleet-refused-retirements', LEFT, [ids]);
@@ -124,7 +125,7 @@ export class Retirer {
     this.#trouble = trouble;
   }
 
-  /** Also when it failed: it is repeated after a while, and the sweep tells what has become of an id EC2 does not know. */
+  /** Also when it failed: it is repeated after a while, and an id that EC2 does not know is left to the sweep. */
   private async markCalled(ids: readonly string[]): Promise<void> {
     await this.options.lease.transaction((transaction) =>
       transaction.prepared('fleet-terminate-called', CALLED, [ids]),

@@ -16,11 +16,11 @@ export class Shape {
   @Column('timestamptz', { name: 'next_pass_at', nullable: true })
   nextPassAt!: Date | null;
 
-  /** What the fleet remembers between passes: failed offers, halved counts, the last launch. */
+  /** What the fleet stores between passes: failed offers, halved counts, the last launch. */
   @Column('jsonb', { default: {} })
   capacity!: CapacityState;
 
-  /** What waiting attempts wait for, when EC2 refuses: the fleet's word, read by the job pass. */
+  /** What waiting attempts wait for, when EC2 refuses: written by the fleet, read by the job pass. */
   @Column('text', { name: 'verdict_reason', nullable: true })
   verdictReason!: string | null;
 

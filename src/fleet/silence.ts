@@ -6,7 +6,7 @@ import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import type { Log } from '../process/log.js';
 import type { OwnerLease } from '../ownership/owner-lease.js';
-import { planSilence, SILENT_SECONDS, type SilentInstance, whomToCheck } from './plan/plan-silence.js';
+import { planSilence, SILENT_SECONDS, type SilentInstance, instancesToCheck } from './plan/plan-silence.js';
 
 export type SilenceOptions = {
   readonly database: Database;
@@ -15,15 +15,15 @@ export type SilenceOptions = {
   readonly lease: OwnerLease;
   readonly budget: CallBudget;
   readonly log: Log;
-  /** Start of our tenure: before it, nobody of us may have listened. */
+  /** Start of our tenure: before it, no process of ours may have listened. */
   readonly since: Date;
 };
 
 const PAUSE_MS = 15_000;
-/** No check for so long: this process was suspended, or the database away. */
+/** No check for this long: this process was suspended, or the database unreachable. */
 const GAP_MS = 60_000;
 
-/** Finds agents that have fallen silent and, with EC2's own word, the instances that are lost. */
+/** Finds agents that have fallen silent and, with EC2's own checks, the instances that are lost. */
 export class Silence {
   #listeningSince: Date;
   #checkedAt: Date | null = null;
@@ -46,10 +46,10 @@ export class Silence {
     this.#checkedAt = now;
 
     const seen = { silent, total, listeningSince: this.#listeningSince, now };
-    const health = await this.#askEc2(whomToCheck(seen), zones);
+    const health = await this.#readChecks(instancesToCheck(seen), zones);
     const { isCutOff, unreachable } = planSilence({ ...seen, health });
     if (isCutOff) this.#listeningSince = now;
-    this.#tellCutOff(isCutOff, silent.length, total);
+    this.#logCutOff(isCutOff, silent.length, total);
     if (unreachable.length + returned.length > 0) {
       await this.#write(
         unreachable.map(({ instanceId }) => instanceId),
@@ -62,24 +62,24 @@ export class Silence {
   }
 
   /** Zone by zone: one id of a zone that is out fails the call for all in it. */
-  async #askEc2(
+  async #readChecks(
     ids: readonly string[],
     zones: ReadonlyMap<string, string | null>,
   ): Promise<ReadonlyMap<string, Ec2Health>> {
     const byZone = Map.groupBy(ids, (id) => zones.get(id) ?? null);
-    const told = await Promise.all([...byZone.values()].map((same) => this.#askAboutZone(same)));
-    return new Map(told.flatMap((each) => [...each]));
+    const checks = await Promise.all([...byZone.values()].map((same) => this.#readChecksOfZone(same)));
+    return new Map(checks.flatMap((each) => [...each]));
   }
 
-  async #askAboutZone(ids: readonly string[]): Promise<ReadonlyMap<string, Ec2Health>> {
+  async #readChecksOfZone(ids: readonly string[]): Promise<ReadonlyMap<string, Ec2Health>> {
     const { ec2, budget, log } = this.options;
     if (budget.take('DescribeInstanceStatus') > 0) return new Map();
     try {
       return await ec2.describeStatuses(ids);
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      budget.hear(error);
-      log.warn('EC2 did not tell how silent instances are', { reason: error.reason, message: error.message });
+      budget.recordFailure(error);
+      log.warn('EC2 did not return its checks of silent instances', { reason: error.reason, message: error.message });
       return new Map();
     }
   }
@@ -93,9 +93,9 @@ export class Silence {
     signals.send('jobs');
   }
 
-  #tellCutOff(isCutOff: boolean, silent: number, total: number): void {
+  #logCutOff(isCutOff: boolean, silent: number, total: number): void {
     if (isCutOff && !this.#wasCutOff) {
-      this.options.log.error('so many agents are silent that it must be us: nobody is healed', {
+      this.options.log.error('so many agents are silent that it must be us: no job is healed', {
         alarm: true,
         silent,
         total,
@@ -133,7 +133,7 @@ const WAKE_JOBS = `
       WHERE s.instance_id = ANY($1) AND a.phase <> 'ended')
     ORDER BY id FOR NO KEY UPDATE)`;
 
-// Looked at again under the lock: an agent may have been heard while we asked EC2.
+// Read again under the lock: an agent may have polled during the call to EC2.
 const MARK = `
   WITH locked AS (
     SELECT id FROM instances WHERE id = ANY($1) OR id = ANY($2) ORDER BY id FOR NO KEY UPDATE

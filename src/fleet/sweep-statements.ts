@@ -7,7 +7,7 @@ import type { InstanceUpdate, KnownInstance, SweepPlan } from './plan/plan-sweep
 
 export type SweepWritten = { wokenJobs: number; wokenShapes: number; quarantined: string[] };
 
-/** Rows a transaction locks: short enough that a job pass waits some milliseconds for it. */
+/** Rows a transaction locks: few enough that a job pass waits only some milliseconds for it. */
 const CHUNK = 500;
 
 export async function readInstances(
@@ -23,7 +23,7 @@ export async function readInstances(
   return { now: rows[0]?.now ?? (await readClock(database)), rows };
 }
 
-/** The database's: the one all rows are written by. */
+/** The database's clock: the one all rows are written by. */
 export async function readClock(database: Queryable): Promise<Date> {
   const [clock] = await database.query<{ now: Date }>('SELECT clock_timestamp() AS now');
   return clock?.now ?? new Date(0);
@@ -55,7 +55,7 @@ export async function writeSweep(lease: OwnerLease, plan: SweepPlan): Promise<Sw
   return written;
 }
 
-/** The net under the fleet pass: instances of attempts that ended long ago. */
+/** Retires what the fleet pass missed: instances of attempts that ended long ago. */
 export async function retireForgotten(lease: OwnerLease): Promise<string[]> {
   return await lease.transaction(async (transaction) => {
     const rows = await transaction.prepared<{ id: string }>('fleet-retire-forgotten', RETIRE_FORGOTTEN);
@@ -91,7 +91,7 @@ type Updated = {
   readonly state: string;
   readonly stateReason: string | null;
   readonly retireReason: string | null;
-  /** Whether it was this sweep that saw it end, or wants it to. */
+  /** Whether this sweep saw it end, or retires it. */
   readonly hasEnded: boolean;
   readonly isRetiring: boolean;
 };
@@ -143,7 +143,8 @@ const INSTANCES = `
     terminated_at AS "terminatedAt", retire_reason AS "retireReason", quarantined
   FROM instances`;
 
-// The jobs of living attempts; and of ended ones when it is over: a job that is being deleted waits for its instances.
+// The jobs of living attempts; and of ended ones when the instance has ended: a job that is being deleted waits for its
+// instances.
 const WAKE_JOBS = `
   UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
   WHERE id IN (

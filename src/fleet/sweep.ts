@@ -20,18 +20,18 @@ export type SweepOptions = {
   readonly onAwsTrouble: (trouble: string | null) => void;
 };
 
-/** An instance ended by hand is noticed within this; a fleet of many pages is asked less often, to stay at one call a second. */
+/** An instance ended by hand is noticed within this; a fleet of many pages is swept less often: one call a second. */
 const LEAST_FULL_MS = 10_000;
 const MOST_FULL_MS = 60_000;
 const MS_PER_PAGE = 1_200;
-/** Only while something is in between: at rest nobody is asked. */
+/** Only while an instance is between two states: at rest no call is made. */
 const QUICK_MS = 2_000;
-/** Two calls a round; the rest has its turn in the next. */
+/** Two calls a round; the rest follows in the next. */
 const QUICK_IDS = 400;
 const NOTHING_TO_WATCH_MS = 10_000;
 const TAG_KEYS = { cluster: CLUSTER_TAG, launch: LAUNCH_TAG };
 
-/** Keeps the rows of instances true: all of them every 10 s to a minute, those on their way somewhere every two seconds. */
+/** Keeps rows of instances current: all of them every 10 s to a minute, those between two states every two seconds. */
 export class Sweep {
   #fullDueAt = 0;
   #quickAfter = '';
@@ -42,7 +42,7 @@ export class Sweep {
     private readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** Whether there was a look at all there is: one at some zones does not show what our rows do not know of. */
+  /** Whether a look at all instances was made: one at some zones does not show instances without a row. */
   get hasSeenAll(): boolean {
     return this.#hasSeenAll;
   }
@@ -59,16 +59,16 @@ export class Sweep {
       const isWatching = await this.quick();
       return Math.min(isWatching ? QUICK_MS : NOTHING_TO_WATCH_MS, Math.max(0, this.#fullDueAt - this.now()));
     } catch (error) {
-      // A describe that failed says nothing about any instance: no row is touched.
+      // A describe that failed shows nothing about any instance: no row is touched.
       if (error instanceof AwsError) {
-        this.options.budget.hear(error);
+        this.options.budget.recordFailure(error);
         this.options.onAwsTrouble(`${error.reason}: ${error.message}`);
       }
       throw error;
     }
   }
 
-  /** Looks at everything, or in a zone's outage at what the other zones have. */
+  /** Looks at all instances, or in a zone's outage at those of the other zones. */
   async full(): Promise<FullLook> {
     try {
       const pages = await this.#wholeLook();
@@ -80,7 +80,7 @@ export class Sweep {
     }
   }
 
-  /** Compares everything that carries our tag with every living row, in both directions. @returns how many pages it took */
+  /** Compares all instances with our tag with every living row, in both directions. @returns how many pages it took */
   async #wholeLook(): Promise<number> {
     const { database, ec2, lease, log } = this.options;
     const startedAt = await readClock(database);
@@ -92,7 +92,7 @@ export class Sweep {
     }
     const { now, rows } = await readInstances(database, [...observed.keys()], 'and-the-living');
     const missing = rows.filter((row) => isExpected(row, startedAt) && !observed.has(row.id)).map(({ id }) => id);
-    // A terminated instance loses its tags some time before EC2 forgets it: absence counts only when asked for by id.
+    // A terminated instance loses its tags some time before EC2 drops it: absence counts only in a describe by id.
     for (const instance of await this.#describe(missing)) observed.set(instance.id, instance);
     const absent = new Set(missing.filter((id) => !observed.has(id)));
     const launches = await readKnownLaunches(
@@ -124,7 +124,7 @@ export class Sweep {
     return pages;
   }
 
-  /** What EC2 does not tell of is left as it is: neither missing, nor gone. */
+  /** An instance that EC2 does not describe is left unchanged: neither missing, nor gone. */
   async #lookByZone(failure: AwsError): Promise<FullLook> {
     const { database, lease, log } = this.options;
     const { rows } = await readInstances(database, [], 'and-the-living');
@@ -132,9 +132,9 @@ export class Sweep {
     await this.#writeSeen(observed);
     this.#signal({ wokenJobs: 0, wokenShapes: 0 }, (await retireForgotten(lease)).length);
     const { reason, message } = failure;
-    log.warn('EC2 tells of instances zone by zone only', { reason, unanswered });
-    const silent = unanswered.length > 0 ? `, and not of those in ${unanswered.join(', ')}` : '';
-    const trouble = `${reason}: ${message} EC2 tells of instances by their ids only${silent}`;
+    log.warn('EC2 describes instances zone by zone only', { reason, unanswered });
+    const silent = unanswered.length > 0 ? `, and none in ${unanswered.join(', ')}` : '';
+    const trouble = `${reason}: ${message} EC2 describes instances by their ids only${silent}`;
     return { pages: Math.ceil(rows.length / 200), trouble };
   }
 
@@ -164,7 +164,7 @@ export class Sweep {
     return await describeByZone(instances, ask, failure);
   }
 
-  /** What was seen, and nothing of what was not. */
+  /** Writes what was seen, and nothing about what was not. */
   async #writeSeen(observed: readonly Ec2Instance[]): Promise<void> {
     const { database, lease } = this.options;
     const { now, rows } = await readInstances(
@@ -219,7 +219,7 @@ export class Sweep {
   }
 
   #signal({ wokenJobs, wokenShapes }: { wokenJobs: number; wokenShapes: number }, retired: number): void {
-    // What ended, retires or was found may be told of: the sequencer's own look is a second away.
+    // There may be new events of what ended, retires or was found; without the signal the sequencer looks in a second.
     this.options.signals.sendHere('new-events');
     if (wokenJobs > 0) this.options.signals.send('jobs');
     if (wokenShapes + retired > 0) this.options.signals.send('shapes');
@@ -228,12 +228,12 @@ export class Sweep {
 
 type FullLook = {
   readonly pages: number;
-  /** Of a look that was not at everything. */
+  /** Of a look at some zones only. */
   readonly trouble: string | null;
 };
 
-// Booting ones as well: an instance that EC2 ends in its first seconds should not be waited for, and one whose agent has
-// registered meanwhile is not pending.
+// Booting ones as well: no attempt should wait for an instance that EC2 ends in its first seconds, and one whose agent
+// has registered meanwhile is not pending.
 const IN_BETWEEN = `
   SELECT id FROM instances
   WHERE terminated_at IS NULL AND id > $1 AND (

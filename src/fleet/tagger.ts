@@ -13,11 +13,11 @@ export type TaggerOptions = {
   readonly log: Log;
 };
 
-/** Names in the EC2 console help people; more than so many in line would be told too late to help anybody. */
+/** Names in the EC2 console help people; in a longer line they would be written too late to help. */
 const MOST_WAITING = 2_000;
 const LONGEST_PAUSE_MS = 60_000;
 
-/** Best effort: says on the instance whose it is. Nothing reads these tags, so a failure is told and forgotten. */
+/** Best effort: tags the instance with its job. Nothing reads these tags, so a failure is only logged. */
 export class Tagger {
   #waiting: string[] = [];
 
@@ -27,7 +27,7 @@ export class Tagger {
     this.#waiting = [...this.#waiting, ...instanceIds].slice(-MOST_WAITING);
   }
 
-  /** @returns milliseconds until there may be something to do */
+  /** @returns milliseconds until the next run */
   async run(): Promise<number> {
     const { budget, lease, ec2, log } = this.options;
     while (lease.isHeld) {
@@ -49,7 +49,7 @@ export class Tagger {
         );
       } catch (error) {
         if (!(error instanceof AwsError)) throw error;
-        budget.hear(error);
+        budget.recordFailure(error);
         log.warn('instance was not tagged', { instanceId, reason: error.reason, message: error.message });
       }
     }

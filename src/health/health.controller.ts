@@ -34,7 +34,7 @@ export class HealthController {
   @ApiOperation({
     operationId: 'Health_live',
     summary: 'Is this process alive?',
-    description: 'Asks nothing else: restart the process if it fails.',
+    description: 'Checks nothing but the process: restart it if this fails.',
   })
   @ApiResponse({ status: 200, description: 'It is.', schema: BODY })
   async live(): Promise<HealthCheckResult> {
@@ -48,7 +48,7 @@ export class HealthController {
     summary: 'Can this process serve?',
     description:
       '`details` holds `process` (no shutdown has begun), `database` (Postgres answers, migrations are applied) and ' +
-      '`loops` (each came round in its time): it is ready while these are up. What else is there only degrades it: ' +
+      '`loops` (each completed a round in time): it is ready while these are up. The others only degrade it: ' +
       `${TROUBLE_LIST}.`,
   })
   @ApiResponse({ status: 200, description: 'Ready, perhaps `degraded`.', schema: BODY })
@@ -57,7 +57,7 @@ export class HealthController {
     try {
       return await this.terminus.check(this.health.checks());
     } catch (error) {
-      // Balancers and dashboards know Terminus's body; a problem would hide which part is down.
+      // Balancers and dashboards expect Terminus's body; a problem would hide which part is down.
       if (!(error instanceof ServiceUnavailableException)) throw error;
       void reply.code(error.getStatus());
       return error.getResponse();

@@ -5,9 +5,9 @@ import { hasPendingMigrations } from '../schema/migrate.js';
 import { Heartbeats } from '../process/heartbeats.js';
 import { Shutdown } from '../process/shutdown.js';
 
-/** A balancer that asks every few seconds gives up sooner or later: an answer after this is as good as none. */
+/** A balancer that checks every few seconds gives up sooner: a later answer is as good as none. */
 const DATABASE_TIMEOUT_MS = 2_000;
-/** The route is open to everyone; so often Postgres is asked at most. */
+/** The route is public; Postgres is queried at most once in this time. */
 const DATABASE_CACHE_MS = 500;
 
 type Indicator = () => Promise<HealthIndicatorResult>;

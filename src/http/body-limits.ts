@@ -4,8 +4,8 @@ import type { RouteOptions } from 'fastify';
 export type BodySize = 'fields' | 'definition' | 'answer' | 'log';
 
 /**
- * Bytes a body may have. `fields`: the form of a registration at its largest is 24 KiB. `definition`: also a key file of
- * 64 KiB. `answer`, `log`: handed on as they come in, and counted by who reads them; agents end a log at 8 MiB.
+ * Bytes a body may have. `fields`: the form of a registration at its largest is 24 KiB. `definition`: also a key file
+ * of 64 KiB. `answer`, `log`: streamed to the handler, which counts them; agents end a log at 8 MiB.
  */
 export const BODY_LIMITS: Readonly<Record<BodySize, number>> = {
   fields: 32 * 1024,
@@ -14,7 +14,7 @@ export const BODY_LIMITS: Readonly<Record<BodySize, number>> = {
   log: 8 * 1024 * 1024 + 131_072,
 };
 
-/** Hook `onRoute`: the limit that a route has said, or the small one. */
+/** Hook `onRoute`: the limit that a route declares, or the smallest. */
 export function limitBody(route: RouteOptions): void {
   route.bodyLimit = route.config?.bodyLimit ?? BODY_LIMITS.fields;
 }

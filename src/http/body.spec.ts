@@ -9,7 +9,7 @@ describe('a body of JSON', () => {
   });
   afterAll(() => server.close());
 
-  /** What is handed on, or why nothing is. */
+  /** The body that the handler gets, or why it gets none. */
   function parse(text: string): unknown {
     let outcome: unknown;
     parseJsonBody({ server } as FastifyRequest, Buffer.from(text), (error, body) => {

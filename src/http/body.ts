@@ -5,9 +5,9 @@ import { toPointer } from './validation-errors.js';
 const JSON_TYPE = /^application\/([a-z0-9.-]+\+)?json *(;|$)/i;
 
 /**
- * Under `/v1` bodies are JSON. The form and byte parsers are there for agents; on `/v1` they would let a form on any web
- * page talk to an API on loopback, as forms need no preflight. The route says where a request goes: its URL may be
- * written in many ways, `/%761/jobs` is one.
+ * Under `/v1` bodies are JSON. The form and byte parsers are there for agents; on `/v1` they would let a form on any
+ * web page talk to an API on loopback, as forms need no preflight. The matched route is compared, as a URL may be
+ * written in many ways: `/%761/jobs` is one.
  */
 export function acceptOnlyJson(request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
   const type = request.headers['content-type'];
@@ -32,7 +32,7 @@ export function parseJsonBody(
     done(new Problem('malformed-request', `The body holds more than ${MOST_VALUES} values.`));
     return;
   }
-  // Names that are special to JavaScript are looked at below: this parser would call them no JSON.
+  // Names that are special to JavaScript are checked below: this parser would report them as no JSON.
   void request.server.getDefaultJsonParser('ignore', 'ignore')(request, body.toString(), (error, parsed: unknown) => {
     if (error) {
       done(new Problem('malformed-request', `The body is not JSON${placeOf(error)}.`, { cause: error }));
@@ -47,7 +47,7 @@ export function parseJsonBody(
 /** A definition at its largest has some thousand. A hundred thousand, which 1 MiB may hold, take 300 ms to read and check. */
 const MOST_VALUES = 10_000;
 
-/** Before anything is made of them. What is no JSON is counted in some way, and refused by the parser. */
+/** Counted before parsing. In text that is no JSON the count means nothing: the parser rejects it. */
 function hasTooManyValues(body: Buffer): boolean {
   let count = 0;
   let isText = false;
@@ -62,10 +62,10 @@ function hasTooManyValues(body: Buffer): boolean {
 
 const [QUOTE, BACKSLASH, COMMA, BRACKET, BRACE] = Buffer.from('"\\,[{');
 
-/** Some five are of use. Thousands, which JSON.parse takes, exhaust the stack of what walks through them afterwards. */
+/** Requests need some five. Thousands, which JSON.parse accepts, exhaust the stack of code that walks them later. */
 const MOST_LEVELS = 32;
 
-/** The one name that libraries which copy objects drop in silence, the validator among them. */
+/** The one name that libraries drop without an error when they copy objects, the validator among them. */
 const UNUSABLE_NAME = '__proto__';
 
 function findFault(value: unknown, path: string[]): Problem | undefined {
@@ -86,7 +86,7 @@ function findFault(value: unknown, path: string[]): Problem | undefined {
   return undefined;
 }
 
-/** V8 quotes from the text, which may hold a secret; where it tells a place, that is told. */
+/** V8 quotes from the text, which may hold a secret: only the position is taken from its message. */
 function placeOf({ message }: Error): string {
   const position = /\bat position \d+/.exec(message)?.[0];
   return position === undefined ? '' : `: there is a fault ${position}`;

@@ -8,8 +8,8 @@ export type Role = (typeof ROLES)[number];
 export type Scope = readonly string[] | null;
 
 /**
- * What jobs may name and cost when a token deploys or stores them, within what the operator's settings allow. A member
- * that is not there: no limit of the token's own.
+ * What jobs may name and cost when a token deploys or stores them, within what the operator's settings allow. A missing
+ * member sets no limit.
  */
 export type Allow = {
   /** Hosts of registries, or hosts with the beginning of a path: `docker.io`, `registry.example.com/team-a`. */
@@ -24,9 +24,9 @@ export type Allow = {
   readonly maxDiskGiB?: number | undefined;
 };
 
-/** Who sent a request, and what that is good for. */
+/** Who sent a request, and what this caller may do. */
 export type Caller = {
-  /** Id of the token; `admin` for ADMIN_TOKEN, `anonymous` where nobody is asked for one. */
+  /** Id of the token; `admin` for ADMIN_TOKEN, `anonymous` where the API requires none. */
   readonly id: string;
   /** Of the token; null where there is none. */
   readonly name: string | null;
@@ -34,7 +34,7 @@ export type Caller = {
   readonly scope: Scope;
   /** Living jobs there may be in the scope when this caller makes one; null = as many as the cluster may have. */
   readonly maxJobs: number | null;
-  /** Instances the jobs of the scope may have when this caller asks for one more; null = no limit of its own. */
+  /** Instances the jobs of the scope may have when this caller requests one more; null = no limit of its own. */
   readonly maxInstances: number | null;
   /** Webhooks there may be in the scope when this caller makes one; null = as many as a scope has by default. */
   readonly maxWebhooks: number | null;
@@ -71,6 +71,6 @@ export function findCaller(request: FastifyRequest): Caller | undefined {
 /** For routes with a role. */
 export function callerOf(request: FastifyRequest): Caller {
   const caller = CALLERS.get(request);
-  if (!caller) throw new Error('this route asks nobody who they are');
+  if (!caller) throw new Error('this route has no caller');
   return caller;
 }

@@ -5,8 +5,8 @@ import { Problem, PROBLEM_MEDIA_TYPE, type ProblemCode, problemBody } from './pr
 import { REQUEST_ID_HEADER } from './request-id.js';
 
 /**
- * Answers what never became a request: no HTTP, headers too large, or too slow. Nothing of the framework runs then, so
- * the answer is written by hand, and the connection ends with it.
+ * Answers what never became a request: no HTTP, headers too large, or too slow. The framework does not run then, so the
+ * answer is written by hand, and the connection ends with it.
  */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return;

@@ -2,9 +2,9 @@ import type { Server } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 /**
- * A client that says `Expect: 100-continue` asks whether it may send its body. Node would answer by itself that it may;
- * we do once it was let in: see `sayContinue`. Another expectation may be ignored (RFC 9110 section 10.1.1), where Node
- * would refuse it with an empty 417.
+ * A client that says `Expect: 100-continue` waits until it may send its body. Node would permit it at once; the API
+ * does after the access check: see `sayContinue`. Another expectation may be ignored (RFC 9110 section 10.1.1), where
+ * Node would refuse it with an empty 417.
  */
 export function keepClientsWaiting(server: Server): void {
   for (const event of ['checkContinue', 'checkExpectation']) {
@@ -12,7 +12,7 @@ export function keepClientsWaiting(server: Server): void {
   }
 }
 
-/** Hook `onRequest`, behind those that may refuse. */
+/** Hook `onRequest`, after those that may reject. */
 export function sayContinue({ headers }: FastifyRequest, reply: FastifyReply, done: () => void): void {
   if (/(^|\W)100-continue(\W|$)/i.test(headers.expect ?? '')) reply.raw.writeContinue();
   done();

@@ -1,7 +1,7 @@
 import { isDatabaseAway } from '../database/database-away.js';
 import { Problem, type ProblemCode } from './problem.js';
 
-/** Others were in the way for too long; nothing was changed. */
+/** Other transactions held locks for too long; nothing was changed. */
 const DATABASE_BUSY = new Set([
   '40P01', // deadlock_detected
   '55P03', // lock_not_available
@@ -11,12 +11,12 @@ const DATABASE_BUSY = new Set([
 /** A client may repeat at once after a fail-over; two seconds keep a crowd of them off a starting Postgres. */
 const RETRY_AFTER_SECONDS = 2;
 
-/** The problem an error stands for that is nobody's bug; undefined for one that is. */
+/** The problem for an error that is no bug; undefined for a bug. */
 export function problemOfError(error: unknown): Problem | undefined {
   if (error instanceof Problem) return error;
   if (isRouterError(error)) return problemOfStatus(error.statusCode, error);
   if (isDatabaseBusy(error)) {
-    return new Problem('unavailable', 'What this needs is held by other work.', { retryAfterSeconds: 1, cause: error });
+    return new Problem('unavailable', 'Other work blocks this request.', { retryAfterSeconds: 1, cause: error });
   }
   if (!isDatabaseAway(error)) return undefined;
   return new Problem('unavailable', 'The database does not answer.', {
@@ -25,7 +25,7 @@ export function problemOfError(error: unknown): Problem | undefined {
   });
 }
 
-/** For what Fastify or Nest refuse by themselves; undefined for a status without a row of its own. */
+/** For what Fastify or Nest reject by themselves; undefined for a status without a row of its own. */
 export function problemOfStatus(status: number, error: Error): Problem | undefined {
   const code = CODES[status];
   return code && new Problem(code, error.message, { cause: error });

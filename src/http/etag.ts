@@ -7,8 +7,8 @@ export function etagOf(version: number): string {
 }
 
 /**
- * Strong tag of a job as it was read: what stands after the dot changes with all that was answered, also with how far a
- * deployment got. `If-Match` looks at the version alone, or nobody could change a job while it is deploying.
+ * Strong tag of a job as it was read: the part after the dot changes with everything in the answer, also with the
+ * progress of a deployment. `If-Match` compares the version alone, or no job could be changed while it is deploying.
  */
 export function readEtagOf(version: number, answer: object): string {
   return `"${version}.${hash('sha1', JSON.stringify(answer), 'base64url').slice(0, 16)}"`;
@@ -28,8 +28,8 @@ export function versionsOf(ifMatch: string | undefined): number[] | null {
     const detail = 'must be *, or entity tags in double quotes as an ETag header gave them';
     throw new Problem('malformed-request', `If-Match ${detail}.`, { errors: [{ header: 'If-Match', detail }] });
   }
-  // RFC 9110 section 13.1.1 would have no weak tag match. But nginx makes ours weak as it compresses an answer, and they
-  // tell versions apart as before. A foreign tag belongs to no version of ours.
+  // RFC 9110 section 13.1.1 lets no weak tag match. But nginx makes ours weak as it compresses an answer, and they tell
+  // versions apart as before. A foreign tag belongs to no version of ours.
   return [...ifMatch.matchAll(TAG)].flatMap(([, tag]) => toVersion(tag));
 }
 

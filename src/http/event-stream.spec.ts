@@ -21,17 +21,17 @@ describe('a stream of events', () => {
   });
 
   it('asks for the next event only when the client took the one before', async () => {
-    const asked: number[] = [];
-    const stream = eventStreamOf(numbers((number) => asked.push(number)));
+    const requested: number[] = [];
+    const stream = eventStreamOf(numbers((number) => requested.push(number)));
     stream.pause();
     await turn();
     await turn();
-    expect(asked.length).toBeLessThanOrEqual(1);
+    expect(requested.length).toBeLessThanOrEqual(1);
     for (let taken = 0; taken < 100; taken += 1) {
       await chunkOf(stream);
-      expect(asked.length - taken).toBeLessThanOrEqual(2);
+      expect(requested.length - taken).toBeLessThanOrEqual(2);
     }
-    expect(asked.length).toBeGreaterThan(90);
+    expect(requested.length).toBeGreaterThan(90);
     stream.destroy();
   });
 
@@ -88,7 +88,7 @@ async function* numbers(onAsked: (number: number) => void): AsyncGenerator<Serve
   }
 }
 
-/** Gives one event when it is told to. */
+/** Emits one event on demand. */
 class Source implements AsyncIterableIterator<ServerSentEvent> {
   wasReturned = false;
   readonly #given = Promise.withResolvers<IteratorResult<ServerSentEvent>>();

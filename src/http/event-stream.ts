@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 /** One server-sent event. `id` is what a client sends back as `Last-Event-ID`; neither it nor `event` has a line break. */
 export type ServerSentEvent = { readonly id?: string; readonly event?: string; readonly data: string };
 
-/** Of every answer that is such a stream: nobody may keep it, and no proxy hold it back until it has a buffer full. */
+/** Of every answer that is such a stream: no cache may keep it, and no proxy hold it back until a buffer is full. */
 export const EVENT_STREAM_HEADERS = {
   'content-type': 'text/event-stream',
   'cache-control': 'no-store',
@@ -11,17 +11,17 @@ export const EVENT_STREAM_HEADERS = {
 } as const;
 
 export type EventStreamOptions = {
-  /** Ends the stream, as at a shutdown; the client then comes again with the last id it saw. */
+  /** Ends the stream, as at a shutdown; the client then reconnects with the last id it got. */
   readonly signal?: AbortSignal;
   /** Without an event for so long a comment is sent, as proxies and clients give up on a silent connection. */
   readonly keepAliveMs?: number;
 };
 
 /**
- * Events as the body of a `text/event-stream` answer, for `reply.send`. The next event is asked for once the client took
- * those before it, so a slow client holds one event of memory. When the client leaves, `return()` of the events is
+ * Events as the body of a `text/event-stream` answer, for `reply.send`. The next event is requested once the client has
+ * read those before it, so a slow client holds one event of memory. When the client leaves, `return()` of the events is
  * called; what waits inside them for something to happen must be ended by a signal of its own. An error of the events
- * breaks the connection, so that nobody takes half of them for the whole.
+ * breaks the connection, so that the client does not take a part for the whole.
  */
 export function eventStreamOf(
   events: AsyncIterable<ServerSentEvent>,
@@ -33,7 +33,7 @@ export function eventStreamOf(
 const COMMENT = ':\n\n';
 
 class EventStream extends Readable {
-  #isAsked = false;
+  #isRequested = false;
   #hasEnded = false;
   #keepAlive: NodeJS.Timeout | undefined;
 
@@ -42,10 +42,10 @@ class EventStream extends Readable {
     private readonly signal: AbortSignal | undefined,
     private readonly keepAliveMs: number,
   ) {
-    // Whatever is held is over the mark: the next event is asked for when the one before it has left.
+    // Any buffered event is over the mark: the next one is requested when the one before it is sent.
     super({ highWaterMark: 1 });
     signal?.addEventListener('abort', this.#end);
-    // Headers leave with the first bytes: nobody should have to wait for an event to learn that it was let in.
+    // Headers are sent with the first bytes: a client should not wait for an event to learn that it has access.
     this.push(COMMENT);
     if (signal?.aborted) this.#end();
   }
@@ -53,11 +53,11 @@ class EventStream extends Readable {
   override _read(): void {
     if (this.#hasEnded) return;
     this.#keepAlive ??= setTimeout(() => this.#send(COMMENT), this.keepAliveMs);
-    if (this.#isAsked) return;
-    this.#isAsked = true;
+    if (this.#isRequested) return;
+    this.#isRequested = true;
     this.events.next().then(
       (result) => {
-        this.#isAsked = false;
+        this.#isRequested = false;
         if (result.done) this.#end();
         else this.#send(format(result.value));
       },
@@ -88,7 +88,7 @@ class EventStream extends Readable {
     this.#hasEnded = true;
     clearTimeout(this.#keepAlive);
     this.signal?.removeEventListener('abort', this.#end);
-    // What the client left in the middle of is nobody's failure any more.
+    // The client has gone: an error of the events is no failure any more.
     this.events.return?.().catch(() => undefined);
   }
 }

@@ -6,11 +6,11 @@ import { withOrigin } from '../process/origin.js';
 export type Exchange = {
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
-  /** Pattern of the route, as `/v1/jobs/:name`; `unmatched` where there is none. Never the path: anybody makes those up. */
+  /** Pattern of the route, as `/v1/jobs/:name`; `unmatched` where there is none. Never the path: callers choose it. */
   readonly route: string;
   /** Milliseconds on `performance.now()`. */
   readonly startedAtMs: number;
-  /** Set by whoever makes spans of it, when it begins. */
+  /** Set by src/tracing when the exchange begins, if it makes spans. */
   traceparent?: string;
 };
 
@@ -33,12 +33,12 @@ export function followExchanges(fastify: FastifyInstance, onEnd: (ended: EndedEx
   fastify.addHook('onRequest', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'unmatched';
     const exchange: Exchange = { request, reply, route, startedAtMs: performance.now() };
-    exchangesBegun.tell(exchange);
-    // Comes after `finish` and without it as well: what is held open by nobody has ended.
+    exchangesBegun.publish(exchange);
+    // Emitted after `finish`, and also without it: when the client hangs up the exchange has ended.
     reply.raw.once('close', () => {
       const status = reply.raw.writableFinished ? reply.raw.statusCode : CLIENT_CLOSED_REQUEST;
       const ended = { ...exchange, status, durationMs: performance.now() - exchange.startedAtMs };
-      exchangesEnded.tell(ended);
+      exchangesEnded.publish(ended);
       onEnd(ended);
     });
     EXCHANGES.set(request, exchange);
@@ -54,7 +54,7 @@ export function withinExchange<T>(request: FastifyRequest, work: () => T): T {
   return withOrigin({ requestId: request.id, ...(traceparent !== undefined && { traceparent }) }, work);
 }
 
-/** How long these take says nothing of us: they wait for news, or stream for as long as the other side likes. */
+/** Their duration does not measure the API: they wait for news, or stream for as long as the client wants. */
 const HELD_ROUTES: ReadonlySet<string> = new Set([
   '/agent/v1/orders',
   '/agent/v1/orders/:number/logs',

@@ -8,12 +8,12 @@ export function createLogger(level: ConfiguredLevel): ConsoleLogger {
     json: !process.stdout.isTTY,
     flattenParams: true,
     logLevels: LEVELS[level],
-    // A net below the rule that nothing secret is logged.
+    // A safeguard: no code should log a secret in the first place.
     redact: ['authorization', 'password', 'token', 'secret', 'userData', 'adminToken', 'encryptionKeys'],
   });
 }
 
-/** Nest tells of every module and route it wires: some hundred lines a start that hide the one that matters. */
+/** Nest logs every module and route it wires: some hundred lines a start that hide the one that matters. */
 const CHATTY: ReadonlySet<unknown> = new Set(['InstanceLoader', 'RouterExplorer', 'RoutesResolver', 'NestFactory']);
 
 class QuietLogger extends ConsoleLogger {
@@ -25,7 +25,7 @@ class QuietLogger extends ConsoleLogger {
   /** `log({ message: 'launched', count })` and `log('launched', { count })` are one line, with the keys at its top. */
   protected override printMessages(messages: unknown[], ...[context, level, stream, stack, params]: Rest): void {
     const [first, ...others] = messages;
-    // One search finds all that was said about a request, by whichever part.
+    // One search finds all lines about a request, whichever part logged them.
     const origin = currentOrigin();
     const fields = origin ? { ...fieldsOf(origin), ...params } : params;
     if (!hasMessage(first)) {

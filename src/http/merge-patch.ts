@@ -16,7 +16,7 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
 
 /**
  * Schema of a merge patch of `object`: the same fields, each optional and nullable, none with a default, since a
- * default would overwrite what is stored. It refuses unknown fields; whether the result is valid is asked afterwards.
+ * default would overwrite what is stored. It rejects unknown fields; the result is validated afterwards.
  */
 export function mergePatchOf(object: z.ZodObject): z.ZodObject<Record<string, z.ZodType>> {
   const fields = Object.entries<z.core.$ZodType>(object.shape).map(

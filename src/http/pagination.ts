@@ -4,8 +4,8 @@ import { Problem } from './problem.js';
 /** 200 rows of a job or deployment are about 400 kB of JSON: more would stall the event loop for other requests. */
 const MAX_PAGE = 200;
 /**
- * A page ends with the row that passes this, as Postgres writes rows. One of a job may have 128 KiB and more: 200 of them
- * held everybody up for half a second, and took a gigabyte of memory.
+ * A page ends with the row that passes this, as Postgres writes rows. One of a job may have 128 KiB and more: 200 of
+ * them delayed all requests by half a second, and took a gigabyte of memory.
  */
 const MOST_PAGE_BYTES = 1_048_576;
 
@@ -50,7 +50,7 @@ export function pageSql(list: string, order: string): string {
 export type Paged<Row> = Row & { page_rows: number; page_bytes_before: string };
 
 /**
- * Cuts a page out of what a statement by `pageSql` found for `limit + 1` rows: the row too many only tells that there is
+ * Cuts a page out of what a statement by `pageSql` found for `limit + 1` rows: the extra row only shows that there is
  * another page.
  * @param keyOf the sort key of a row, as `decodeCursor` gets it back; it must be unique among the rows
  */
@@ -66,7 +66,7 @@ export function toPage<Row extends object, Item>(
   return { items: shown.map((row) => toItem(withoutPaging(row))), nextCursor };
 }
 
-/** The items of a page of so many bytes, of those that were read for one: all of them, but where some are large. */
+/** The items of a page of so many bytes, of those that were read for one: all of them, unless some are large. */
 export function withinPageBytes<Item>(items: readonly Item[]): readonly Item[] {
   let bytes = 0;
   const end = items.findIndex((item) => {

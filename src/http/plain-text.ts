@@ -1,8 +1,8 @@
 import type { z } from 'zod';
 
 /**
- * Text on one line, as people and headers can have it. The expression stands in the documentation, so it is one that any
- * engine takes: classes of Unicode (`\p{Cc}`) need a flag in JavaScript, and are missing in Python's and Go's.
+ * Text on one line, as people and headers can have it. The expression is in the documentation, so any engine must
+ * accept it: classes of Unicode (`\p{Cc}`) need a flag in JavaScript, and are missing in Python's and Go's.
  */
 export function plainText(text: z.ZodString): z.ZodString {
   const message = 'must not contain control characters';

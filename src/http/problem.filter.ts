@@ -2,16 +2,16 @@ import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { findCaller } from './caller.js';
-import { Seldom } from '../process/seldom.js';
+import { LogThrottle } from '../process/log-throttle.js';
 import { problemOfError, problemOfStatus } from './error-problem.js';
 import { blankProblemBody, type Problem, PROBLEM_MEDIA_TYPE, type ProblemBody, problemBody } from './problem.js';
 import { REQUEST_ID_HEADER } from './request-id.js';
 
-/** Every error of every route leaves through here, unknown routes and broken bodies included. */
+/** Answers every error of every route, unknown routes and broken bodies included. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
   readonly #logger = new Logger('Http');
-  readonly #trouble = new Seldom();
+  readonly #trouble = new LogThrottle();
 
   catch(error: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();
@@ -46,30 +46,30 @@ export class ProblemFilter implements ExceptionFilter {
       const status = error.getStatus();
       return { body: blankProblemBody(status, STATUS_CODES[status] ?? 'Error', request.id), headers: {} };
     }
-    // A bug that anybody can meet, as often as they like.
+    // A bug, which any caller may trigger as often as it likes.
     const kind = `${request.method} ${request.routeOptions.url ?? 'unmatched'}`;
-    this.#trouble.tell(kind, (untold) =>
-      this.#log('error', untold > 0 ? `request failed, and ${untold} before it` : 'request failed', error, request),
+    this.#trouble.log(kind, (unlogged) =>
+      this.#log('error', unlogged > 0 ? `request failed, and ${unlogged} before it` : 'request failed', error, request),
     );
     return { body: blankProblemBody(500, 'Internal Server Error', request.id), headers: {} };
   }
 
   /** While Postgres is away every poll of every agent ends here: one line a second says as much as thousands. */
   #logTrouble(error: unknown, request: FastifyRequest): void {
-    this.#trouble.tell('trouble', (untold) =>
-      this.#log('warn', `request not served, and ${untold} before it`, error, request),
+    this.#trouble.log('trouble', (unlogged) =>
+      this.#log('warn', `request not served, and ${unlogged} before it`, error, request),
     );
   }
 
   #log(level: 'warn' | 'error', message: string, error: unknown, { id, method, url }: FastifyRequest): void {
-    // A query may carry what nobody wants in a log.
+    // A query may hold what must not be logged.
     const [path] = url.split('?');
     const cause = error instanceof Error ? error : new Error(String(error));
     this.#logger[level](message, { requestId: id, method, path }, cause);
   }
 }
 
-/** Whoever has a token that is not good for this is told so (RFC 6750 section 3.1), whichever rule refused. */
+/** A caller whose token does not allow this gets a challenge (RFC 6750 section 3.1), whichever rule rejected it. */
 function challengeOf({ code }: Problem, request: FastifyRequest): Readonly<Record<string, string>> {
   const isTokenAtFault = code === 'forbidden' && findCaller(request) !== undefined;
   return isTokenAtFault ? { 'www-authenticate': 'Bearer error="insufficient_scope"' } : {};

@@ -6,15 +6,15 @@ import { BODY_LIMITS } from './body-limits.js';
 
 /** For a client to read its answer before the connection ends; a shutdown waits for it. */
 const LONGEST_MS = 2_000;
-/** Of all refused bodies of this process together: reading for nothing costs others, too. */
+/** Of all refused bodies of this process together: reading them costs other requests time, too. */
 const BYTES_PER_MINUTE = 120 * 1_048_576;
 const BYTES_AT_ONCE = 8 * 1_048_576;
 const READ_FOR_NOTHING = new Bucket(BYTES_PER_MINUTE, BYTES_AT_ONCE, performance.now());
 
 /**
  * Hook `onSend`: an answer may be given before the body came in. It says at once that the connection ends with it, and
- * then holds on to that for a moment, while what still comes is thrown away: a client that is cut off while it sends may
- * never read its answer. For longer than two seconds, or beyond 2 MiB a second of all of them, nothing is read for nothing.
+ * its end is held back for a moment, while the rest of the body is read and dropped: a client that is cut off while it
+ * sends may never read its answer. At most two seconds, and 2 MiB a second of all of them, are read.
  */
 export function dropRefusedBody(
   { raw }: FastifyRequest,
@@ -41,7 +41,7 @@ async function drop(request: IncomingMessage): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<undefined>();
   const end = (): void => resolve(undefined);
   const timer = setTimeout(end, LONGEST_MS).unref();
-  // A client that leaves meanwhile is nobody's failure.
+  // A client that leaves meanwhile is no failure.
   request.on('error', end).once('end', end).once('close', end);
   request.on('data', ({ length }: Buffer) => {
     const now = performance.now();

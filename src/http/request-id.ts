@@ -15,7 +15,7 @@ export function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): stri
 const OWN = new WeakMap<object, string>();
 
 /**
- * An id that nobody but this program chose: a caller may send the same X-Request-Id twice, or another's. The id of the
+ * An id that only this program chose: a caller may send the same X-Request-Id twice, or another's. The id of the
  * request itself where no caller gave one.
  */
 export function ownIdOf(request: { readonly id: string; readonly headers: IncomingMessage['headers'] }): string {

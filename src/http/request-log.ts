@@ -6,23 +6,23 @@ import { ownIdOf } from './request-id.js';
 const SILENT = /^\/(health|metrics|docs|agent\/v1\/orders)(\/|$)/;
 const READING = new Set(['GET', 'HEAD', 'OPTIONS']);
 
-/** Asked all day by machines; what goes wrong there is told by the parts that know why. */
+/** Programs call these all day; the parts that know why log what fails there. */
 export function isSilent(route: string): boolean {
   return SILENT.test(route);
 }
 
-/** Changes and failures are for everyone to read, reads for who looks for something. Null = no line. */
+/** Changes and failures are logged as `info`, reads for debugging only. Null = no line. */
 export function levelOf({ request, route, status }: EndedExchange): 'info' | 'debug' | null {
   if (isSilent(route)) return null;
   return READING.has(request.method) && status < 400 ? 'debug' : 'info';
 }
 
-/** Whether anybody may bring such a line about, as often as they like: somebody whom no token names was refused. */
-export function isAnybodys({ request, status }: EndedExchange): boolean {
+/** Whether anybody can cause such a line as often as they like: a request without a known token was rejected. */
+export function isUnauthenticatedFailure({ request, status }: EndedExchange): boolean {
   return status >= 400 && findCaller(request) === undefined;
 }
 
-/** What a log line says of an exchange. A path or a query is never in it, as they may hold anything. */
+/** The fields of an exchange in its log line. A path or a query is never in it, as they may hold anything. */
 export function requestFieldsOf(ended: EndedExchange): Readonly<Record<string, unknown>> {
   const { request, reply, route, status, durationMs, traceparent } = ended;
   const { name, number, id } = (request.params ?? {}) as Readonly<Record<string, string | undefined>>;

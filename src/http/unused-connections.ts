@@ -6,8 +6,8 @@ import type { Shutdown } from '../process/shutdown.js';
 const GRACE_MS = 1_000;
 
 /**
- * Lets go of connections that never carried a request, once the shutdown begins: closing waits for them until they are
- * too late with their headers, which takes as long as a supervisor waits. Browsers and pools open some in advance.
+ * Closes connections that never carried a request, once the shutdown begins: the server would wait for them until their
+ * headers are too late, which takes as long as a supervisor waits. Browsers and pools open some in advance.
  */
 export function releaseUnusedConnections(server: Server, shutdown: Pick<Shutdown, 'onBegin'>): void {
   const unused = new Set<Socket>();

@@ -16,7 +16,7 @@ export type Issue = {
 
 type Fault = { readonly path: readonly PropertyKey[]; readonly detail: string };
 
-/** A body of 1 MiB can hold some hundred thousand faults: nobody reads them, and the answer must stay small. */
+/** A body of 1 MiB can hold some hundred thousand faults: no client needs them all, and the answer must stay small. */
 const MAX_ERRORS = 50;
 
 /** Faults of a body, by JSON pointer (RFC 6901, as a URI fragment). */

@@ -3,15 +3,15 @@ import { Problem } from './problem.js';
 import { bodyErrors, type Issue, parameterErrors, summarize } from './validation-errors.js';
 
 /**
- * Checks what `@Body`, `@Query` and `@Param` name a schema for. Nest's own error joins the messages and drops the paths;
- * and before it checks it deletes members named `constructor` and `prototype`, which are names of variables like any
- * other: schemas define what they take as own properties, and `__proto__` does not get this far (body.ts).
+ * Checks what `@Body`, `@Query` and `@Param` name a schema for. Nest's own error joins the messages and drops the
+ * paths; and before it checks it deletes members named `constructor` and `prototype`, which are names of variables like
+ * any other: schemas define what they accept as own properties, and `__proto__` does not get this far (body.ts).
  */
 @Injectable()
 export class ValidationPipe extends StandardSchemaValidationPipe {
   override async transform<T>(value: T, metadata: ArgumentMetadata): Promise<T> {
     if (!metadata.schema || !this.toValidate(metadata)) return value;
-    // Text of a parameter ends in statements, and Postgres takes none that holds one.
+    // Text of a parameter gets into statements, and Postgres accepts none with a NUL.
     const issues = metadata.type === 'body' ? [] : nulsOf(value);
     if (issues.length > 0) throw parameterProblem(issues, metadata.data);
     const result = await this.validate<T>(value, metadata.schema);

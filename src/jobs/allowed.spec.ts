@@ -14,7 +14,7 @@ const LISTS = {
 
 type Fields = { readonly image?: string } & Record<string, unknown>;
 
-/** Pointers of what is refused. */
+/** Pointers of the faults. */
 function refused({ image, ...instance }: Fields, allow: Allow | null = null, lists = LISTS): string[] {
   try {
     checkAllowed({ image, definition: JobDefinition.parse({ instance }) }, lists, allow);

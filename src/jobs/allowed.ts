@@ -5,18 +5,18 @@ import { summarize } from '../http/validation-errors.js';
 import { repositoryOf } from './image-reference.js';
 import type { JobDefinition } from './job-definition.js';
 
-/** The operator's lists: what anybody's jobs may name. */
+/** The operator's lists: what the jobs of all callers may name. */
 export type OperatorLists = Pick<
   Config['fleet'],
   'defaultAmi' | 'allowedAmis' | 'allowedSubnets' | 'allowedSecurityGroups' | 'allowedProfiles'
 >;
 
-/** What is to run, or to be kept for a later deployment. */
+/** What a caller deploys, or stores for a later deployment. */
 export type Wanted = { readonly image?: string | undefined; readonly definition: Pick<JobDefinition, 'instance'> };
 
 /**
- * Asked for whatever a caller deploys or stores, also by a copy of an earlier deployment: lists may have become shorter.
- * @param allow of the caller's token; null = nothing but the operator's lists
+ * Checks all that a caller deploys or stores, also a copy of an earlier deployment: lists may have become shorter.
+ * @param allow of the caller's token; null = only the operator's lists apply
  * @throws Problem forbidden, with pointers as into the body of a deployment
  */
 export function checkAllowed(wanted: Wanted, lists: OperatorLists, allow: Allow | null): void {
@@ -24,7 +24,7 @@ export function checkAllowed(wanted: Wanted, lists: OperatorLists, allow: Allow 
   if (errors.length > 0) throw new Problem('forbidden', summarize(errors), { errors });
 }
 
-/** Whether the operator's lists let new deployments have this AMI; what is active on another heals all the same. */
+/** Whether the operator's lists allow new deployments this AMI; active deployments on another AMI still heal. */
 export function isAmiAllowed(ami: string | undefined, lists: Pick<OperatorLists, 'defaultAmi' | 'allowedAmis'>) {
   return ami === undefined || ami === lists.defaultAmi || lists.allowedAmis.includes(ami);
 }
@@ -70,7 +70,7 @@ type Fault = ProblemError & { readonly pointer: string };
 /** Ends a sentence about what was refused. */
 const TOKEN = 'this token allows no more';
 
-/** A list in an answer is for people; a hundred entries are for nobody. */
+/** A list in a problem is for people: none reads a hundred entries. */
 const MOST_SHOWN = 10;
 
 function fault(path: string, allowed: readonly string[], whose: string, verb = 'be'): Fault {
@@ -83,7 +83,7 @@ function findUnlisted(path: string, ids: readonly string[], allowed: readonly st
   return ids.flatMap((id, index) => (allowed.includes(id) ? [] : [fault(`${path}/${index}`, allowed, whose)]));
 }
 
-/** A job that names none of them gets the operator's, which may be others than this token's. */
+/** A job that names none gets the operator's, which this token may not allow. */
 function findOutside(path: string, ids: readonly string[], allowed: readonly string[] | undefined): Fault[] {
   if (allowed === undefined) return [];
   if (ids.length === 0 && allowed.length > 0) return [fault(path, allowed, TOKEN, 'name at least')];

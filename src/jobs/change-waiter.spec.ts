@@ -5,7 +5,7 @@ import { ChangeWaiter } from './change-waiter.js';
 
 const LONG_MS = 60_000;
 
-/** Signals without a database: what reaches the listeners is up to the test. */
+/** Signals without a database: the test sends them. */
 function setUp() {
   const listeners: Listener[] = [];
   const reconnects: (() => void)[] = [];

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import type { Channel, Signals } from '../database/signals.js';
 import type { Shutdown } from '../process/shutdown.js';
 
-/** Lets requests wait for a job to change without asking the database in between. */
+/** Lets requests wait for a job to change without querying the database in between. */
 export class ChangeWaiter {
   readonly #watches = new Map<string, Set<Watch>>();
   readonly #shutdown: Pick<Shutdown, 'hasBegun'>;
@@ -24,7 +24,7 @@ export class ChangeWaiter {
     return [...this.#watches.values()].reduce((sum, watches) => sum + watches.size, 0);
   }
 
-  /** Ids of the jobs that somebody waits for. */
+  /** Ids of the jobs that requests wait for. */
   get jobIds(): string[] {
     return [...this.#watches.keys()];
   }
@@ -36,12 +36,12 @@ export class ChangeWaiter {
   }
 
   /**
-   * Calls `look` at once, after every change of the job, and at the end of the wait, until it says true, `waitMs` are
-   * over, `signal` aborts, or the process shuts down.
+   * Calls `look` at once, after every change of the job, and at the end of the wait, until it returns true, `waitMs`
+   * are over, `signal` aborts, or the process shuts down.
    */
   async wait(jobId: string, waitMs: number, signal: AbortSignal, look: () => Promise<boolean>): Promise<void> {
     const watch = new Watch();
-    // Watching begins before the first look: what changes in between is not missed.
+    // Watching begins before the first look, so that no change in between is missed.
     const leave = this.#join(jobId, watch);
     const endsAt = performance.now() + waitMs;
     try {
@@ -97,7 +97,7 @@ class Watch {
         this.#wake = () => undefined;
         done();
       };
-      // libuv counts in whole milliseconds from a time it took earlier: a timer that fires early would cost a look more.
+      // libuv counts whole milliseconds from an earlier time: a timer that fires early would cost one more look.
       const timer = setTimeout(wake, Math.ceil(withinMs) + 1);
       signal.addEventListener('abort', wake);
       this.#wake = wake;

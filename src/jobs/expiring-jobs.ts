@@ -3,15 +3,15 @@ import type { ExpiringRows } from '../database/expiring-rows.js';
 const JOBS = `
   DELETE FROM jobs WHERE id IN (
     SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2)
-      -- Its rows are all that tells of objects with what it printed: those go first.
+      -- Only its rows refer to the objects with its log: those are deleted first.
       AND NOT EXISTS (SELECT 1 FROM job_logs l WHERE l.job_id = jobs.id)
     ORDER BY id LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
   RETURNING 1`;
 
-// A reference to a version is only ever copied from another one, under the lock of its job's row: what nothing refers to
-// now nothing will refer to.
+// A reference to a version is only ever copied from another one, under the lock of its job's row: one without a
+// reference now never gets one again.
 const SECRETS = `
   DELETE FROM job_secrets WHERE (job_id, version) IN (
     SELECT s.job_id, s.version FROM job_secrets s JOIN jobs j ON j.id = s.job_id

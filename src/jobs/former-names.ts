@@ -1,9 +1,9 @@
 import { z } from 'zod';
 
-/** Former name → name, of members of `instance`. Read in requests for one version; answers and documentation have the new. */
+/** Former name → name, of members of `instance`. Accepted in requests for one version; answers have the new name. */
 const OF_INSTANCE: Readonly<Record<string, string>> = { imageId: 'ami' };
 
-/** `schema` for bodies of clients that may still use former names. Two names for one thing: the former one is unknown then. */
+/** `schema` for bodies of clients that may still use former names; in a body with both, the former is unknown. */
 export function withFormerNames<T extends z.ZodType>(schema: T) {
   return z.preprocess(withCurrentNames, schema);
 }

@@ -29,7 +29,7 @@ export function parseImageReference(reference: string): ImageReference {
   return { name, tag: tag ?? 'latest' };
 }
 
-/** What is wrong with it, for whoever wrote it, and what would be right; undefined: Docker would take it. */
+/** What is wrong with it and what would be right, for the caller; undefined: Docker would accept it. */
 export function faultOfImage(reference: string): string | undefined {
   if (/\s/.test(reference)) return 'must not contain spaces or line breaks';
   const scheme = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//.exec(reference)?.[0];
@@ -51,7 +51,7 @@ export function faultOfImage(reference: string): string | undefined {
 
 const NO_REFERENCE = 'must be a Docker image reference like nginx:1.28 or registry.example.com/team/app@sha256:…';
 
-/** Whether Docker would take it. */
+/** Whether Docker would accept it. */
 export function isImageReference(reference: string): boolean {
   try {
     parseImageReference(reference);
@@ -61,14 +61,14 @@ export function isImageReference(reference: string): boolean {
   }
 }
 
-/** What stands before the path: `docker.io` for the Hub. */
+/** The part before the path: `docker.io` for the Hub. */
 export function domainOf(name: string): string {
   return splitDomain(name)[0];
 }
 
 /** Host and path of what is pulled, as `docker.io/library/nginx`: the host in lower case, without tag and digest. */
 export function repositoryOf(reference: string): string {
-  // Of the name that Docker is given, not of what was written: docker.io/a.example/b is pulled from a.example.
+  // From the name that Docker gets, not from the text as written: docker.io/a.example/b is pulled from a.example.
   const { name } = parseImageReference(reference);
   const [domain, path] = splitDomain(name);
   const isOfficial = domain === DEFAULT_DOMAIN && !path.includes('/');

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { faultOfImage, isImageReference } from './image-reference.js';
 
-// What should run, as the user says it. One Zod schema is validation, type and documentation at once. Defaults are
+// What should run, as the user defines it. One Zod schema is validation, type and documentation at once. Defaults are
 // applied when a job is stored, so that a snapshot keeps its meaning when a later version changes a default.
 
 const seconds = (min: number, max: number) => z.int().min(min).max(max);
@@ -20,10 +20,12 @@ export const ImageReference = z
   .max(512)
   .regex(
     /^(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?\/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/,
-    { error: ({ input }) => faultOfImage(String(input)) ?? 'must be a name that Docker takes', abort: true },
+    { error: ({ input }) => faultOfImage(String(input)) ?? 'must be a name that Docker accepts', abort: true },
   )
-  // The expression is for readers of the documentation: it does not know what makes a host, nor how long a name may be.
-  .refine(isImageReference, { error: ({ input }) => faultOfImage(String(input)) ?? 'must be a name that Docker takes' })
+  // The expression is for readers of the documentation: it checks neither the host nor the length of a name.
+  .refine(isImageReference, {
+    error: ({ input }) => faultOfImage(String(input)) ?? 'must be a name that Docker accepts',
+  })
   .meta({ description: 'Docker image reference.', examples: ['nginx:1.28'] });
 
 /** As Docker has it: images read variables like `discovery.type`, which no shell can set. */
@@ -31,7 +33,7 @@ const VariableName = z
   .string()
   .min(1, 'must not be empty')
   .max(256, 'must have at most 256 characters')
-  .regex(/^[^=]*$/, 'must not contain «=»: any other character may stand in it but NUL')
+  .regex(/^[^=]*$/, 'must not contain «=»: any other character except NUL is allowed')
   .refine(isStorable, 'must not contain a NUL character or half a surrogate pair');
 const VariableValue = z
   .string()
@@ -43,17 +45,17 @@ const Environment = z
   .refine((env) => Object.keys(env).length <= 200, 'must have at most 200 entries')
   .meta({
     description:
-      'Environment of the container; visible in answers. Names as Docker takes them: all but an empty one, and any character but `=` and NUL.',
+      'Environment of the container; visible in answers. Names as Docker accepts them: not empty, any character except `=` and NUL.',
     examples: [{ GREETING: 'one' }],
   });
 
 const SECRETS = {
   description:
-    'More of the container’s environment, kept encrypted: answers hold the names only. No name may be in `env` as well.',
+    'More of the container’s environment, kept encrypted: answers contain the names only. No name may be in `env` as well.',
   examples: [{ DATABASE_PASSWORD: '…' }],
 };
 
-/** Not a part of the definition, which is stored and answered as it is. */
+/** Not a part of the definition, which is stored and returned in the clear. */
 export const Secrets = z.record(VariableName, VariableValue).meta(SECRETS);
 
 export const SecretsPatch = z.record(VariableName, VariableValue.nullable()).nullable().meta(SECRETS);
@@ -148,12 +150,12 @@ export const OnCapacity = z
       fallback: z
         .strictObject({ market: z.literal('on-demand') })
         .optional()
-        .meta({ description: 'Also asked for once no type in no subnet is to be had as spot.' }),
+        .meta({ description: 'Tried once no type can be had as spot in any subnet.' }),
     }),
   ])
   .meta({
     description:
-      'What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not asked for again for three minutes. When all have failed: fail at once, or wait this long.',
+      'What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not tried again for three minutes. When all have failed: fail at once, or wait this long.',
   });
 
 /** Everything of a job but its name, kind and image; a deployment keeps a copy. */
@@ -171,7 +173,7 @@ export const definitionFields = {
   cpus: z.number().min(0.01).max(256).optional().meta({ description: 'CPU limit of the container, in cores.' }),
   init: z.boolean().default(false).meta({
     description:
-      'Docker’s own init as process 1: it hands signals on and reaps children, for images that do not. Images with an init of their own, as s6, want to be process 1.',
+      'Docker’s own init as process 1: it forwards signals and reaps children, for images that do not. Images with an init of their own, as s6, need to be process 1.',
   }),
   noNewPrivileges: z.boolean().default(false).meta({
     description:
@@ -186,13 +188,13 @@ export const definitionFields = {
     .meta({ description: 'Without contact this long the instance ends itself. Default: never.' }),
 };
 
-/** With the rules that concern several fields. A body that carries more than a definition applies them by `checkTogether`. */
+/** With the rules that concern several fields. A body with more than a definition applies them by `checkTogether`. */
 export const JobDefinition = z.strictObject(definitionFields).superRefine(checkTogether);
 export type JobDefinition = z.infer<typeof JobDefinition>;
 
 type Together = { health?: { port: number } | undefined; ports: readonly { host: number }[] };
 
-/** A `superRefine` of what no field can tell alone. */
+/** A `superRefine` of the rules that concern several fields. */
 export function checkTogether(definition: Together, context: z.RefinementCtx): void {
   const { health, ports } = definition;
   if (health && !ports.some(({ host }) => host === health.port)) {
@@ -204,7 +206,7 @@ export function checkTogether(definition: Together, context: z.RefinementCtx): v
   }
 }
 
-// Every deployment keeps a copy and every page of 200 carries 200 of them. (ECS allows a task definition 64 KiB.)
+// Every deployment keeps a copy, and a page of 200 has 200 of them. (ECS allows a task definition 64 KiB.)
 const MAX_DEFINITION_BYTES = 128 * 1024;
 const TOO_LARGE = `must not take more than ${MAX_DEFINITION_BYTES / 1024} KiB as JSON; large values in env or command are the usual cause`;
 

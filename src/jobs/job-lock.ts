@@ -19,13 +19,13 @@ export type LockedJob = {
   secret_names: string[];
 };
 
-/** Of the job itself, not of what it runs. */
+/** The secrets of the job itself, not of what it runs. */
 export function secretsOf({ secrets_version: version, secret_names: names }: LockedJob): SecretsRef {
   return { version, names };
 }
 
 /**
- * Holds the job's row, the fence of everything that belongs to it: neither the job pass nor another request moves the
+ * Locks the job's row, the fence of everything that belongs to it: neither the job pass nor another request changes the
  * job before this transaction ends.
  * @throws Problem job-not-found, job-deleting, precondition-failed
  */
@@ -52,7 +52,7 @@ export async function explainRefusal(database: Queryable, name: string, versions
     throw new Problem('precondition-failed', `The job “${name}” is at version "${job.version}".`);
   }
   if (job.desired_state === 'deleted') throw new Problem('job-deleting', `The job “${name}” is being deleted.`);
-  // It was refused, and by now it would not be.
+  // The statement found no row, and by now it would find one.
   throw new Problem('conflict', `The job “${name}” was changed meanwhile: try again.`);
 }
 

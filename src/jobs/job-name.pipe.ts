@@ -2,7 +2,7 @@ import { Injectable, type PipeTransform } from '@nestjs/common';
 import { Problem } from '../http/problem.js';
 import { JobName } from './job-definition.js';
 
-/** A name no job can have is the name of no job: 404, and it never reaches a statement. */
+/** An invalid name is the name of no job: 404 without a query. */
 @Injectable()
 export class JobNamePipe implements PipeTransform<string, string> {
   transform(name: string): string {

@@ -17,8 +17,8 @@ export type InstanceColumns = {
 };
 
 /**
- * A job with what its active deployment runs on: the newest healthy attempt, since an attempt that is being replaced
- * or stopped must not be called any more.
+ * A job with the newest healthy attempt of its active deployment, since callers must no longer use an attempt that is
+ * being replaced or stopped.
  * @param source `jobs`, or a CTE that returns rows of it
  */
 export const selectJobsFrom = (source: string): string => `
@@ -53,12 +53,12 @@ export type JobRow = InstanceColumns & {
   active_health_port: number | null;
 };
 
-/** @param publicUrl where instances reach this API: at loopback they and whoever asks are on this machine */
+/** @param publicUrl where instances reach this API: at loopback both they and the caller are on this machine */
 export function createJobView(publicUrl: string): (row: JobRow) => JobResponse {
   const isOnThisMachine = isLoopback(hostOf(publicUrl));
   return (row) => {
     const job = toJob(row);
-    // Of loopback is what a local cloud has in another network namespace, as in Compose: callers cannot get there.
+    // A local cloud in another network namespace, as in Compose, has loopback addresses: callers cannot reach them.
     return isOnThisMachine ? job : { ...job, endpoints: job.endpoints.filter((url) => !isLoopback(hostOf(url))) };
   };
 }
@@ -112,7 +112,7 @@ function endpointsOf(
   });
 }
 
-/** Ports that servers which speak no HTTP listen on by their own default; nobody said what is behind any other. */
+/** Default ports of servers that speak no HTTP; of any other port the protocol is not known. */
 const OTHER_PROTOCOLS: ReadonlySet<number> = new Set([
   21, 22, 25, 53, 110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 1883, 2049, 2181, 3306, 3389, 4222, 5432, 5672,
   6379, 8883, 9042, 9092, 11211, 27017,

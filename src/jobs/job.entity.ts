@@ -39,7 +39,7 @@ export class Job {
   @Column('uuid', { name: 'active_deployment_id', nullable: true })
   activeDeploymentId!: string | null;
 
-  /** When the job pass must look again; null = nothing can happen by itself. */
+  /** When the job pass must run again; null = nothing can happen by itself. */
   @Column('timestamptz', { name: 'next_pass_at', nullable: true })
   nextPassAt!: Date | null;
 
@@ -47,11 +47,11 @@ export class Job {
   @Column('int', { default: 1 })
   version!: number;
 
-  /** Version of the latest secrets: a counter, as overrides of a deployment take versions too. */
+  /** Version of the latest secrets: a counter, as overrides of a deployment use versions too. */
   @Column('int', { name: 'secrets_count', default: 0 })
   secretsCount!: number;
 
-  /** What the next deployment gets; null = none. */
+  /** Version that the next deployment gets; null = none. */
   @Column('int', { name: 'secrets_version', nullable: true })
   secretsVersion!: number | null;
 

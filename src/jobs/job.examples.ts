@@ -35,7 +35,7 @@ export const JOB_EXAMPLE: JobResponse = {
   updatedAt: '2026-05-04T09:30:00.000Z',
 };
 
-/** Answered right after a POST: nothing has happened yet. */
+/** The response to a POST: nothing has happened yet. */
 export const NEW_JOB_EXAMPLE: JobResponse = {
   ...JOB_EXAMPLE,
   status: 'deploying',

@@ -14,9 +14,9 @@ import { DESIRED_STATES, JOB_KINDS, JOB_STATUSES } from './job-status.js';
 import { findSecretFaults, type SecretsPatch as SecretValuesPatch } from '../secrets/secret-values.js';
 import { type MergePatch, mergePatchOf } from '../http/merge-patch.js';
 
-// What goes over the wire for a job. Each schema is validation, type and documentation at once.
+// Requests and responses about jobs. Each schema is validation, type and documentation at once.
 
-/** Known, but refused: better than «is not a known field» for what the documentation announces. */
+/** Known, but rejected: better than «is not a known field» for a field that the documentation announces. */
 const notSupported = z
   .never({ error: 'tasks are not supported yet' })
   .optional()
@@ -59,7 +59,7 @@ export const CreateJob = z
   });
 export type CreateJob = JobDefinition & Pick<z.infer<typeof CreateJob>, 'name' | 'kind' | 'image' | 'secrets'>;
 
-/** The definition's fields and the secrets, each optional and nullable; kind and name are refused by name. */
+/** The definition's fields and the secrets, each optional and nullable; kind and name are rejected by name. */
 export const definitionPatchFields = {
   ...mergePatchOf(z.object(definitionFields)).shape,
   secrets: SecretsPatch.optional(),
@@ -70,13 +70,13 @@ export type JobPatch = { readonly secrets?: SecretValuesPatch | undefined } & Me
 
 export const secretNames = z
   .array(z.string())
-  .meta({ description: 'Names of its secrets; their values are never answered.', examples: [['DATABASE_PASSWORD']] });
+  .meta({ description: 'Names of its secrets; their values are never returned.', examples: [['DATABASE_PASSWORD']] });
 
 const immutable = (what: string) =>
   z
     .never({ error: 'cannot be changed: make another job' })
     .optional()
-    .meta({ description: `The ${what} is for life.` });
+    .meta({ description: `The ${what} never changes.` });
 
 export const JobPatch = z
   .strictObject({
@@ -117,10 +117,10 @@ export const JobResponse = z
     desiredState: z.enum(DESIRED_STATES),
     activeDeployment: deploymentNumber.meta({ description: 'Number of the deployment that serves.' }),
     latestDeployment: deploymentNumber.meta({ description: 'Number of the newest deployment.' }),
-    instance: AssignedInstance.nullable().meta({ description: 'Where the active deployment runs healthily.' }),
+    instance: AssignedInstance.nullable().meta({ description: 'The healthy instance of the active deployment.' }),
     endpoints: z.array(z.string()).meta({
       description:
-        'One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check asks it. None where that is of loopback and the API’s is not.',
+        'One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check probes it. None where that address is loopback and the API’s is not.',
     }),
     ...z.object(definitionFields).omit({ instance: true }).shape,
     requestedInstance: Instance,
@@ -157,7 +157,7 @@ export const WatchJob = z.strictObject({
   wait: waitSeconds,
   until: z.enum(JOB_GOALS).default('settled').meta({
     description:
-      '`settled`: neither deploying nor deleting; `running`: neither deploying nor degraded: it serves, or never will by itself; `stopped`: nothing runs (`stopped`, `idle`, `failed` or `succeeded`); `gone`: deleted, which is answered with 404 `job-not-found`, as there is no job to answer: here that is the success, and 200 says that it is still there.',
+      '`settled`: neither deploying nor deleting; `running`: neither deploying nor degraded: it serves, or never will by itself; `stopped`: nothing runs (`stopped`, `idle`, `failed` or `succeeded`); `gone`: deleted; the API answers 404 `job-not-found`, which means success here, or 200 while the job still exists.',
   }),
 });
 export type WatchJob = z.infer<typeof WatchJob>;

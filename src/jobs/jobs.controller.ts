@@ -47,8 +47,7 @@ export class JobsController {
     access: 'viewer',
     scope: 'job',
     summary: 'Get a job',
-    description:
-      'With `wait`, answers once the job got as far as `until` says, or the wait ran out: 200 in both cases.',
+    description: 'With `wait`, the API answers once the job reaches `until` or the wait ends: 200 either way.',
     answer: 'The job',
     ok: JobResponse,
     example: JOB_EXAMPLE,
@@ -84,7 +83,7 @@ export class JobsController {
     scope: 'job',
     body: 'definition',
     summary: 'Change the definition of a job',
-    description: 'Only stores it: what runs goes on unchanged, the next deployment applies it.',
+    description: 'Only stores it: what runs stays unchanged, the next deployment applies it.',
     answer: 'The job with its new definition',
     ok: JobResponse,
     example: JOB_EXAMPLE,

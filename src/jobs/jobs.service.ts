@@ -20,10 +20,10 @@ import type { JobGoal, JobPatch, JobResponse, ListJobs, WatchJob } from './job.s
 import { type MergePatch, mergePatch } from '../http/merge-patch.js';
 import { storedJson } from './stored-definition.js';
 
-/** A job as answered, and the version its ETag shows. */
+/** A job as returned, and the version in its ETag. */
 export type VersionedJob = { readonly job: JobResponse; readonly version: number };
 
-/** Writes down what is wanted of a job; the scheduler makes it true. */
+/** Stores what callers want of a job; the scheduler carries it out. */
 @Injectable()
 export class JobsService {
   readonly #toJob: (row: JobRow) => JobResponse;
@@ -44,14 +44,14 @@ export class JobsService {
     return this.#versioned(await this.#find(name));
   }
 
-  /** As `get`, once the job reached its goal or the wait ran out. */
+  /** As `get`, once the job reaches its goal or the wait ends. */
   async watch(name: string, { wait, until }: WatchJob, signal: AbortSignal): Promise<VersionedJob> {
     let row = await this.#find(name);
     if (isReached(row.status, until)) return this.#versioned(row);
     const { id } = row;
     await this.waiter.wait(id, wait * 1000, signal, async () => {
       const found = await this.#findIfThere(name);
-      // Or there is another of this name: the one that was asked for is gone.
+      // Or another job has this name: the requested one is gone.
       if (found?.id !== id) throw new Problem('job-not-found', `The job “${name}” is gone: it was deleted meanwhile.`);
       row = found;
       return isReached(row.status, until);
@@ -77,7 +77,7 @@ export class JobsService {
     return await this.database.transaction(async (transaction) => {
       const job = await lockJob(transaction, name, versions);
       const definition = mergeDefinition(job.definition, patch);
-      // What one token stores another may deploy, which may name more.
+      // A token that may name more could deploy what this one stores.
       checkAllowed({ definition }, this.config.fleet, caller.allow);
       const secrets = await this.secrets.change(transaction, job.id, secretsOf(job), change, definition.env);
       const fields = JSON.stringify([...Object.keys(patch), ...(change === undefined ? [] : ['secrets'])]);
@@ -119,7 +119,7 @@ export class JobsService {
   }
 }
 
-/** Applies a patch to what is stored and checks the result. @throws Problem `invalid-request`, with pointers */
+/** Applies a patch to the stored definition and checks the result. @throws Problem `invalid-request`, with pointers */
 export function mergeDefinition(stored: JobDefinition, patch: MergePatch): JobDefinition {
   const merged = JobDefinition.safeParse(mergePatch(stored, patch));
   if (merged.success) return merged.data;
@@ -131,7 +131,7 @@ function isReached(status: JobStatus, goal: JobGoal): boolean {
   return REACHED[goal].has(status);
 }
 
-/** Whoever waits for a service to run also wants to hear that it will not by itself. */
+/** A wait for a service to run also ends when it will not run by itself. */
 const REACHED: Readonly<Record<JobGoal, ReadonlySet<JobStatus>>> = {
   settled: new Set(['idle', 'running', 'degraded', 'stopped', 'failed', 'succeeded']),
   running: new Set(['running', 'idle', 'stopped', 'failed', 'succeeded', 'deleting']),
@@ -139,8 +139,8 @@ const REACHED: Readonly<Record<JobGoal, ReadonlySet<JobStatus>>> = {
   gone: new Set(),
 };
 
-/** CTE: tells what was asked of the job that `changed` holds. */
-const requestedSql = (type: EventType): string => `told AS (
+/** CTE: records an event of the request for the job in `changed`. */
+const requestedSql = (type: EventType): string => `recorded AS (
     INSERT INTO events (type, actor, cause, job_id, job) SELECT '${type}', $3, $4::jsonb, id, name FROM changed
   )`;
 
@@ -159,12 +159,12 @@ const PATCH_JOB = `
     UPDATE jobs SET definition = $2, secrets_version = $3, secret_names = $4, version = version + 1,
       updated_at = clock_timestamp()
     WHERE id = $1 RETURNING *
-  ), told AS (
+  ), recorded AS (
     INSERT INTO events (type, actor, cause, job_id, job, data)
     SELECT 'job.changed', $6, $7::jsonb, id, name, jsonb_build_object('fields', $5::jsonb, 'version', version) FROM changed
   ) ${selectJobsFrom('changed')}`;
 
-// The summary in jobs.status stays: what is still running is the job pass's to say.
+// jobs.status stays: the job pass writes it from what still runs.
 const STOP_JOB = `
   WITH changed AS (
     UPDATE jobs SET

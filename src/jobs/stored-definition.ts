@@ -1,9 +1,9 @@
 import type { JobDefinition } from './job-definition.js';
 
-// A definition as its column holds it. Processes of the version before read and write the same rows while an upgrade is
-// under way, and rows of theirs stay: what they call otherwise, or do not know, is put right here and nowhere else.
+// A definition as its column holds it. Processes of the previous version read and write the same rows during an
+// upgrade, and their rows stay: names and fields that differ there are converted here and nowhere else.
 
-/** What RunInstances calls an AMI, and the version before this one, too. */
+/** The name of an AMI in RunInstances, and in the previous version. */
 type StoredInstance = JobDefinition['instance'] & { readonly imageId?: string };
 
 export type StoredDefinition = Omit<JobDefinition, 'instance' | 'init' | 'noNewPrivileges'> & {
@@ -12,16 +12,16 @@ export type StoredDefinition = Omit<JobDefinition, 'instance' | 'init' | 'noNewP
   readonly noNewPrivileges?: boolean;
 };
 
-/** What holds for a definition that does not say: the version before knew nothing else. */
+/** The values of a definition without these fields: in the previous version they were fixed. */
 const BEFORE = { init: true, noNewPrivileges: true };
 
-/** With the names and the meaning of today. */
+/** With the present names and meaning. */
 export function definitionOf({ instance: stored, ...definition }: StoredDefinition): JobDefinition {
   const { imageId, ...instance } = stored;
   return { ...BEFORE, ...definition, instance: imageId === undefined ? instance : { ami: imageId, ...instance } };
 }
 
-/** JSON for the column. An AMI stands there under both names: a process of the version before reads the old one. */
+/** JSON for the column. It has an AMI under both names: a process of the previous version reads the old one. */
 export function storedJson(definition: JobDefinition): string {
   const { ami } = definition.instance;
   const stored = ami === undefined ? definition : { ...definition, instance: { ...definition.instance, imageId: ami } };

@@ -5,13 +5,13 @@ import { SEALED_COLUMNS, type SealedColumn } from './sealed-columns.js';
 /** Small enough that no batch holds its rows for more than some milliseconds. */
 const BATCH = 100;
 
-/** `left`: not sealed with the first key even now, as no key opens them or somebody held them. */
+/** `left`: values that the first key still does not seal, as no key opens them or their rows were locked. */
 export type Rotated = { readonly column: string; readonly resealed: number; readonly left: number };
 
 /**
- * Seals anew with the first key whatever is sealed with another. Each batch is a transaction of its own, so it may be
- * stopped anywhere and run again, and the program may run meanwhile, provided that all its processes have both keys.
- * @param onFailure told of each value that no key opens
+ * Seals with the first key what another key sealed. Each batch is a transaction of its own, so the rotation may be
+ * stopped anywhere and run again, and the API may run meanwhile, provided that all its processes have both keys.
+ * @param onFailure called for each value that no key opens
  */
 export async function rotateKeys(
   database: Database,
@@ -37,8 +37,8 @@ async function rotateColumn(
       for (const { key, sealed } of batch) {
         const context = column.contextOf(key);
         try {
-          const anew = seal(keys, unseal(keys, sealed, context), context);
-          await transaction.query(updateOf(column), [...key, anew]);
+          const sealedAgain = seal(keys, unseal(keys, sealed, context), context);
+          await transaction.query(updateOf(column), [...key, sealedAgain]);
           resealed += 1;
         } catch (error) {
           if (isOfDatabase(error)) throw error;
@@ -59,7 +59,7 @@ async function rotateColumn(
 
 type SealedRow = { readonly key: readonly string[]; readonly sealed: Buffer };
 
-// SKIP LOCKED: who holds a row now is about to write or delete it, and must not wait for us in another order.
+// SKIP LOCKED: a transaction that has locked a row will write or delete it, and waiting for it could deadlock.
 async function findBatch(
   transaction: Queryable,
   column: SealedColumn,
@@ -85,7 +85,7 @@ function updateOf({ table, key, column }: SealedColumn): string {
   return `UPDATE ${table} SET ${column} = $${key.length + 1} WHERE ${condition}`;
 }
 
-/** After that the transaction is over in any case. */
+/** After an error of the database the transaction is over in any case. */
 function isOfDatabase(error: unknown): boolean {
   return Error.isError(error) && ('code' in error || 'driverError' in error);
 }

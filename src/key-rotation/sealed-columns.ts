@@ -8,7 +8,7 @@ export type SealedColumn = {
   readonly table: string;
   readonly key: readonly string[];
   readonly column: string;
-  /** What its values are sealed with. @param key as text */
+  /** The context its values are sealed with. @param key as text */
   readonly contextOf: (key: readonly string[]) => string;
 };
 

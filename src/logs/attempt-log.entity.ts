@@ -3,7 +3,7 @@ import { Attempt } from '../deployments/attempt.entity.js';
 import { JobLog } from './job-log.entity.js';
 import type { StoredPositions } from './stored-position.js';
 
-/** How far what an attempt's container printed is stored. */
+/** How far the log of an attempt's container is stored. */
 @Entity('attempt_logs')
 @Index('attempt_logs_by_job', ['jobId', 'deployment'])
 export class AttemptLog {
@@ -29,7 +29,7 @@ export class AttemptLog {
   @Column('int')
   attempt!: number;
 
-  /** Counts commits: whoever stores lines knows the version it stands on, or it is refused. */
+  /** Counts commits: a writer names the version that it read, and stores nothing if that has changed. */
   @Column('int', { default: 0 })
   version!: number;
 

@@ -6,7 +6,7 @@ export type ObjectFolder = {
   put(key: string, bytes: Uint8Array): Promise<void>;
   /** @returns undefined when there is none */
   get(key: string): Promise<Uint8Array | undefined>;
-  /** What is not there is no error. */
+  /** A missing key is no error. */
   delete(keys: readonly string[]): Promise<void>;
   /** Keys that begin with `prefix`, some at a time. */
   list(prefix: string): AsyncIterable<readonly string[]>;
@@ -15,8 +15,8 @@ export type ObjectFolder = {
 export type ChunkRange = { readonly jobId: string; readonly firstLine: number; readonly lastLine: number };
 
 /**
- * Name of a chunk's object. Lines never change once they have their numbers, so whoever seals the same lines again writes
- * the same object.
+ * Name of a chunk's object. Lines never change once they have their numbers, so sealing the same lines again writes the
+ * same object.
  */
 export function chunkKey({ jobId, firstLine, lastLine }: ChunkRange): string {
   return `${jobPrefix(jobId)}${numbered(firstLine)}-${numbered(lastLine)}.log.gz`;

@@ -14,7 +14,7 @@ export type LogLine = {
 /** Lines of a chunk: number of deployment and attempt, as in `2.1`, → how many of stdout and of stderr. */
 export type LineCounts = Readonly<Record<string, readonly [stdout: number, stderr: number]>>;
 
-/** As chunks hold it, also in the object store, where people read it without us. */
+/** As chunks hold it, also in the object store, where people read it without the API. */
 export function formatLine({ at, deployment, attempt, stream, text }: LogLine): string {
   return `${at} ${deployment}.${attempt} ${stream} ${text}\n`;
 }

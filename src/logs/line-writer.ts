@@ -20,7 +20,7 @@ const STORE_EVERY_MS = 200;
 const MAX_PENDING_BYTES = 524_288;
 /** Of all uploads of this process together. */
 const MAX_PENDING_BYTES_OF_ALL = 32 * 1_048_576;
-/** Of one statement: others wait for its locks. */
+/** Of one statement: other statements wait for its locks. */
 const MAX_STATEMENT_BYTES = 8 * 1_048_576;
 
 /** Lines were stored; `bytes`: as they are kept in Postgres. */
@@ -124,7 +124,8 @@ export class LineWriter {
       if (jobIds.has(upload.target.attemptId)) upload.stored();
       else refused.push(upload);
     }
-    if (linesStored.isHeard) linesStored.tell(sumOf(offered.filter(({ attemptId }) => jobIds.has(attemptId))));
+    if (linesStored.hasSubscribers)
+      linesStored.publish(sumOf(offered.filter(({ attemptId }) => jobIds.has(attemptId))));
     if (jobIds.size > 0) signals.send('logs', new Set(jobIds.values()));
     if (refused.length > 0) await this.#rebase(refused);
   }
@@ -137,7 +138,7 @@ export class LineWriter {
     for (const upload of refused) {
       const state = states.get(upload.target.attemptId);
       if (state) upload.rebase(state);
-      else this.#failUpload(upload, new Problem('order-not-found', 'The attempt is no more.'));
+      else this.#failUpload(upload, new Problem('order-not-found', 'The attempt does not exist any more.'));
     }
   }
 
@@ -178,7 +179,7 @@ function sumOf(stored: readonly NewLines[]): { lines: number; bytes: number } {
 
 function newPromise() {
   const promise = Promise.withResolvers<undefined>();
-  // Nobody may be waiting.
+  // There may be no waiter.
   promise.promise.catch(() => undefined);
   return promise;
 }

@@ -7,7 +7,7 @@ export type NumberedLine = LogLine & { readonly line: number };
 export type LogBatch = {
   readonly lines: readonly NumberedLine[];
   readonly through: number;
-  /** Of so many wanted lines that are gone `lines` says so, in one. */
+  /** How many wanted lines are gone; one line of `lines` reports them. */
   readonly gone?: number;
 };
 

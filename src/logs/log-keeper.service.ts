@@ -13,7 +13,7 @@ const TROUBLE = 'log-store';
 export class LogKeeper implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #logger = new Logger('Logs');
   readonly #loops: readonly Loop[];
-  #isTold = false;
+  #isReported = false;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -43,14 +43,14 @@ export class LogKeeper implements OnApplicationBootstrap, OnApplicationShutdown 
     const { sealed, failed, error, pauseMs } = await this.sealer.run();
     if (failed > 0) {
       this.heartbeats.degrade(TROUBLE, `log lines stay in the database: ${String(error)}`);
-      const told = { message: 'logs could not be sealed', alarm: true, jobs: failed, error: String(error) };
-      // Once; until it is over the health page tells it, and the counter of the metrics.
-      if (!this.#isTold) this.#logger.error({ ...told, nextTryMs: pauseMs });
-      this.#isTold = true;
+      const report = { message: 'logs could not be sealed', alarm: true, jobs: failed, error: String(error) };
+      // Once; until it is over, the health page and a counter of the metrics show it.
+      if (!this.#isReported) this.#logger.error({ ...report, nextTryMs: pauseMs });
+      this.#isReported = true;
     } else if (sealed > 0) {
       this.heartbeats.recover(TROUBLE);
-      if (this.#isTold) this.#logger.log({ message: 'logs are sealed again' });
-      this.#isTold = false;
+      if (this.#isReported) this.#logger.log({ message: 'logs are sealed again' });
+      this.#isReported = false;
     }
     return pauseMs;
   }

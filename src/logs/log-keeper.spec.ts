@@ -12,8 +12,8 @@ afterEach(() => {
 });
 
 it('tells once that lines cannot be sealed, and once that they are again; the health page tells it meanwhile', async () => {
-  const told: string[] = [];
-  const note = ({ message }: { message: string }): void => void told.push(message);
+  const logged: string[] = [];
+  const note = ({ message }: { message: string }): void => void logged.push(message);
   Logger.overrideLogger({ log: note, error: note, warn: note });
   const refused: Sealed = { sealed: 0, failed: 1, error: new Error('AccessDenied'), pauseMs: 0 };
   const sealed: Sealed = { sealed: 1, failed: 0, pauseMs: 0 };
@@ -27,17 +27,17 @@ it('tells once that lines cannot be sealed, and once that they are again; the he
   await sealer.isDone.promise;
   await keeper.onApplicationShutdown();
 
-  expect(told).toEqual(['logs could not be sealed', 'logs are sealed again']);
+  expect(logged).toEqual(['logs could not be sealed', 'logs are sealed again']);
   const trouble = (error: string) => ({ 'log-store': `log lines stay in the database: Error: ${error}` });
   expect(sealer.troubles).toEqual([{}, trouble('AccessDenied'), trouble('AccessDenied'), trouble('SlowDown'), {}]);
 });
 
-/** Nothing is asked of Postgres. */
+/** Postgres is not queried. */
 const DATABASE = undefined as unknown as Database;
 
 class ScriptedSealer extends Sealer {
   readonly isDone = Promise.withResolvers<undefined>();
-  /** As the health page told them before each run. */
+  /** As the health page showed them before each run. */
   readonly troubles: object[] = [];
 
   constructor(

@@ -20,10 +20,10 @@ export type Followed = { readonly deployment: number; readonly attempt: number |
 
 /** A client that takes its time holds one batch. */
 const BATCH_LINES = 500;
-/** Of one look with content: so many rows, and so many bytes with the first row that is beyond. A follower holds them. */
+/** Of one query with content: so many rows, and so many bytes, and the row that exceeds them. A follower holds them. */
 const CHUNKS = 64;
 const LOOK_BYTES = 131_072;
-/** Of one look without. */
+/** Of one query without. */
 const INDEX_CHUNKS = 500;
 
 /** Reads the log of a job in the order of its lines, wherever they are. */
@@ -34,7 +34,7 @@ export class LogReader {
     private readonly log: (message: string, details: object) => void = () => undefined,
   ) {}
 
-  /** What is next after line `after`. One statement sees a chunk either here or sealed, so none is missed or read twice. */
+  /** The lines after `after`. One statement sees a chunk either here or sealed, so none is missed or read twice. */
   async next(jobId: string, after: number, filter: LogFilter, followed: Followed): Promise<LogRead> {
     const { deployment = null, attempt = null } = followed ?? {};
     const values = [jobId, after, CHUNKS, deployment, attempt, LOOK_BYTES];
@@ -42,7 +42,7 @@ export class LogReader {
     const chunks = rows.filter(isChunk).map(toChunk);
     return {
       isEmpty: chunks.length === 0,
-      // No row: the job is no more.
+      // No row: the job does not exist any more.
       isOver: rows[0]?.is_over ?? true,
       batches: this.#batches(chunks, after, filter),
     };
@@ -128,7 +128,7 @@ export class LogReader {
       });
     });
     if (bytes) return (await unpackChunk(bytes)).toString();
-    // Its time was over, or it was: then others deleted what they should not have.
+    // Either retention was due, or somebody deleted an object that was still needed.
     this.log('sealed log lines are gone', { key });
     return null;
   }

@@ -25,15 +25,15 @@ export type DroppedLogs = {
 const JOBS = 100;
 /** Rows of one transaction: followers' and agents' statements wait for its locks. */
 const BATCH = 500;
-/** A process that died over it keeps others from it so long. */
+/** So long a process that died keeps others from the job. */
 const CLAIM_SECONDS = 300;
-/** When a job that failed, or is done, is looked at again. */
+/** When a job that failed, or is done, is checked again. */
 const PAUSE_SECONDS = 60;
 
 /**
  * Drops the oldest lines of each job: what is too old, what is too much, and all of a job that was deleted long ago.
- * Objects go before the rows that name them, and with them those that nobody names. What is still in the database goes
- * also while the object store is away: what a job keeps here is bounded. The store is then asked once a run.
+ * Objects are deleted before the rows that name them, and with them objects without a row. Lines in the database are
+ * dropped also while the object store is away, as they have a bound. The store is then tried once a run.
  */
 export class LogRetention {
   constructor(private readonly options: LogRetentionOptions) {}
@@ -81,7 +81,7 @@ export class LogRetention {
     else await database.prepared('logs-done', DONE, [jobId, PAUSE_SECONDS]);
   }
 
-  /** Number of the latest line that is to go; 0 = none. */
+  /** Number of the latest line to drop; 0 = none. */
   async #overdueThrough(jobId: string): Promise<number> {
     const { database, maxBytes, days } = this.options;
     const [row] = await database.prepared<{ through: string | null }>('logs-horizon', HORIZON, [jobId, maxBytes, days]);
@@ -103,7 +103,7 @@ export class LogRetention {
     for await (const keys of this.options.objects.list(jobPrefix(jobId))) {
       const old = keys.filter((key) => (parseChunkKey(key)?.lastLine ?? 0) <= through);
       if (old.length > 0) await this.options.objects.delete(old);
-      // In the order of their lines: behind one that stays all stay.
+      // In the order of their lines: after one that stays, all stay.
       if (old.length < keys.length) return;
     }
   }
@@ -126,7 +126,7 @@ const OVERDUE = `
   FROM overdue WHERE l.job_id = overdue.job_id
   RETURNING l.job_id, overdue.is_gone`;
 
-// The oldest go until the rest fits.
+// The oldest are dropped until the rest fits.
 const HORIZON = `
   SELECT max(last_line) AS through FROM (
     SELECT last_line, stored_at, sum(bytes) OVER (ORDER BY last_line DESC) AS kept FROM log_chunks WHERE job_id = $1

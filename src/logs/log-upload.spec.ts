@@ -269,18 +269,18 @@ describe('uploads of one log', () => {
     );
   }
 
-  /** What Docker answers: everything stamped at or after `since`, in the order of its file. */
+  /** What Docker sends: everything stamped at or after `since`, in the order of its file. */
   function answered(entries: readonly Entry[], since: string): Buffer {
     const from = nanoseconds(since);
-    const asked = entries.filter(({ at }) => BASE + BigInt(at) >= from);
+    const requested = entries.filter(({ at }) => BASE + BigInt(at) >= from);
     return Buffer.concat(
-      asked.map(({ stream, at, bytes }) =>
+      requested.map(({ stream, at, bytes }) =>
         frame(stream === 'stdout' ? 1 : 2, Buffer.concat([Buffer.from(`${stamp(at)} `), bytes])),
       ),
     );
   }
 
-  /** Docker takes a line apart where its buffer is full. */
+  /** Docker splits a line where its buffer is full. */
   function piecesOf(line: Printed, hasNewline: boolean): Entry[] {
     const whole = Buffer.from(line.text + (hasNewline ? '\n' : ''));
     return Array.from({ length: Math.ceil(whole.length / PIECE) }, (_, index) => ({

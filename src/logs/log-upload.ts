@@ -11,7 +11,7 @@ import {
   normalizeTime,
   type PlacedLine,
   type StoredPositions,
-  wasAskedFor,
+  wasRequested,
 } from './stored-position.js';
 import type { LogTarget, NewLines, StoredState } from './upload-statements.js';
 
@@ -22,7 +22,7 @@ const MARK_EVERY_BYTES = 65_536;
 /** Nothing earlier can still come once a stream was silent for so long after its latest line. */
 const QUIET_MS = 2_000;
 
-/** One upload of an attempt's log, as it comes in: which of its lines are new, and which of those are stored. */
+/** One upload of an attempt's log, as it arrives: which of its lines are new, and which of those are stored. */
 export class LogUpload {
   readonly #demultiplexer = new LogDemultiplexer();
   readonly #places = new LinePlaces();
@@ -70,7 +70,7 @@ export class LogUpload {
   }
 
   /**
-   * Nothing more comes of this upload, which its sender ended.
+   * Nothing more of this upload will arrive: its sender ended it.
    * @param isWhole it holds all there is of the log: what has begun has ended
    */
   end(isWhole: boolean): void {
@@ -141,10 +141,10 @@ export class LogUpload {
     this.#pendingBytes += line.text.length + LINE_OVERHEAD;
   }
 
-  /** Docker was asked for more than it had: its files are bounded, and the oldest goes. */
+  /** The upload requested more than Docker had: its files are bounded, and it deletes the oldest. */
   #isAfterGap({ stream }: PlacedLine, stored: StoredPositions): boolean {
     const latest = stored[stream];
-    return latest !== undefined && !this.#joined.has(stream) && wasAskedFor(latest, this.since);
+    return latest !== undefined && !this.#joined.has(stream) && wasRequested(latest, this.since);
   }
 
   #keep(lines: NewLine[]): void {

@@ -9,13 +9,13 @@ import { Problem } from '../http/problem.js';
 import { UploadQuery } from './log.schema.js';
 import { LogUploads } from './log-uploads.service.js';
 
-/** Where agents bring what containers print: part of the agents' side, see docs/agent-protocol.md. */
+/** Receives from agents what containers print: part of the API for agents, see docs/agent-protocol.md. */
 @ApiExcludeController()
 @Controller('agent/v1')
 export class LogUploadsController {
   constructor(private readonly uploads: LogUploads) {}
 
-  /** Answers once all that was sent is stored; `Logs-Since` says where to go on. */
+  /** Answers once all that was sent is stored; `Logs-Since` is where the next upload begins. */
   @Post('orders/:number/logs')
   @Access('agent', 'whole', 'log')
   @HttpCode(200)

@@ -14,10 +14,10 @@ import { findLogTarget } from './upload-statements.js';
 /** Where agents end an upload, about. */
 const CUT_BYTES = 8 * 1_048_576;
 
-/** Read at once: a container may print line ends and nothing else, and each is a line. */
+/** Parsed at once: a container may print line ends and nothing else, and each is a line. */
 const PIECE_BYTES = 8_192;
 
-/** Takes in what containers print, as agents send it. */
+/** Receives what containers print, as agents send it. */
 @Injectable()
 export class LogUploads {
   constructor(
@@ -27,7 +27,7 @@ export class LogUploads {
   ) {}
 
   /**
-   * Stores lines as they come; one whose end is missing is left to the next upload, unless a flush ends with it.
+   * Stores lines as they arrive; one whose end is missing is left to the next upload, unless a flush ends with it.
    * @param since where the upload begins, `<seconds>` or `<seconds>.<fraction>`
    * @returns where the next one is to begin, once all is stored
    * @throws Problem order-not-found, instance-retired, conflict, malformed-request, payload-too-large, shutting-down

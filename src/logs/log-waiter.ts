@@ -9,29 +9,29 @@ export type LogWaiterOptions = {
   readonly shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>;
   readonly log?: (message: string, error: unknown) => void;
   /** Default 2 s. */
-  readonly netEveryMs?: number;
+  readonly fallbackEveryMs?: number;
 };
 
 /** How late a line may be whose signal was lost. */
-const NET_EVERY_MS = 2_000;
+const FALLBACK_EVERY_MS = 2_000;
 
 /**
- * Lets whoever follows a log wait for the next line, or for the end. Signals wake it; a net, one statement for all that
- * are followed in this process, catches those that were lost.
+ * Lets a follower of a log wait for the next line, or for the end. Signals wake it; where one was lost, a fallback
+ * query does, one statement for all logs that are followed in this process.
  */
 export class LogWaiter {
   readonly #waiter: ChangeWaiter;
-  /** By job, what the net saw last. */
+  /** By job, the last result of the fallback query. */
   #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
-  #isCasting = false;
+  #isQuerying = false;
 
   constructor(private readonly options: LogWaiterOptions) {
     this.#waiter = new ChangeWaiter(options.signals, options.shutdown, ['logs', 'changes']);
   }
 
   start(): void {
-    this.#timer ??= setInterval(() => void this.#castNet(), this.options.netEveryMs ?? NET_EVERY_MS).unref();
+    this.#timer ??= setInterval(() => void this.#queryAll(), this.options.fallbackEveryMs ?? FALLBACK_EVERY_MS).unref();
   }
 
   stop(): void {
@@ -49,31 +49,31 @@ export class LogWaiter {
     await this.#waiter.wait(jobId, waitMs, signal, look);
   }
 
-  async #castNet(): Promise<void> {
+  async #queryAll(): Promise<void> {
     const { jobIds } = this.#waiter;
-    if (this.#isCasting) return;
+    if (this.#isQuerying) return;
     if (jobIds.length === 0) {
       this.#seen.clear();
       return;
     }
-    this.#isCasting = true;
+    this.#isQuerying = true;
     try {
-      const rows = await this.options.database.prepared<{ id: string; seen: string }>('logs-net', NET, [jobIds]);
+      const rows = await this.options.database.prepared<{ id: string; seen: string }>('logs-net', FOLLOWED, [jobIds]);
       const changed = rows.filter(({ id, seen }) => this.#seen.get(id) !== seen).map(({ id }) => id);
       // A job whose row is gone.
       const gone = jobIds.filter((jobId) => !rows.some(({ id }) => id === jobId));
       this.#seen = new Map(rows.map(({ id, seen }) => [id, seen]));
       if (changed.length + gone.length > 0) this.#waiter.wake([...changed, ...gone]);
     } catch (error) {
-      this.options.log?.('followed logs could not be looked after', error);
+      this.options.log?.('followed logs could not be queried', error);
     } finally {
-      this.#isCasting = false;
+      this.#isQuerying = false;
     }
   }
 }
 
 // What wakes a follower: a line, or the end of an attempt, of a deployment or of the job.
-const NET = `
+const FOLLOWED = `
   SELECT j.id, concat_ws(' ', l.last_line, j.deployment_count, j.deleted_at IS NULL,
     (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.phase <> 'ended'),
     (SELECT count(*) FROM deployments d WHERE d.job_id = j.id AND d.status IN ('queued', 'deploying', 'active', 'draining'))

@@ -37,7 +37,7 @@ export class LogsController {
   @ApiHeader({
     name: 'Last-Event-ID',
     required: false,
-    description: 'Of an event stream: go on behind this event. Clients send it by themselves when they connect again.',
+    description: 'Of an event stream: continue after this event. Clients send it by themselves when they reconnect.',
     schema: { type: 'string' },
   })
   @Endpoint({
@@ -51,8 +51,8 @@ export class LogsController {
       'why; it begins with `[scheduler: `.',
       '',
       'As plain text unless `Accept` asks for `text/event-stream` or `application/json`. Of an event stream, events named',
-      '`line` have a LogLine as data and an id to go on from; `end` tells that nothing more will come. An answer that follows',
-      'is broken off after a quarter of an hour: connect again, with `Last-Event-ID` or `since`.',
+      '`line` have a LogLine as data and an id to go on from; `end` means that no more lines come. An answer that',
+      'follows is broken off after a quarter of an hour: connect again, with `Last-Event-ID` or `since`.',
     ].join('\n'),
     answer: 'The lines',
     ok: LogPage,
@@ -85,7 +85,7 @@ export class LogsController {
       return new StreamableFile(eventStreamOf(eventsOf(log, batches, signal), { signal }));
     }
     void reply.headers({ 'content-type': 'text/plain; charset=utf-8', 'x-accel-buffering': 'no' });
-    // Else they would leave with the first line, and who follows a silent job would not know whether it may.
+    // Else headers are sent with the first line, and the client of a silent job would not learn that it has access.
     reply.raw.once('pipe', () => reply.raw.flushHeaders());
     return new StreamableFile(Readable.from(textOf(log, batches, query.timestamps, signal), { highWaterMark: 1 }));
   }
@@ -126,7 +126,7 @@ function refuse(problem: Problem): never {
   throw problem;
 }
 
-/** With the first of what is there already read: what is wrong then is still answered as a problem. */
+/** Reads the first batch before the answer begins, so that an error of it is still answered as a problem. */
 async function begun<T>(items: AsyncGenerator<T>, isFollowed: boolean): Promise<AsyncGenerator<T>> {
   if (isFollowed) return items;
   const first = await items.next();
@@ -146,7 +146,7 @@ async function* textOf(
   for await (const { lines } of batches) {
     yield lines.map(({ at, text }) => (hasTimestamps ? `${at} ${text}\n` : `${text}\n`)).join('');
   }
-  // The connection breaks, so that nobody takes this for the end of the log.
+  // The connection breaks, so that the client does not take this for the end of the log.
   if (log.isFollowed) signal.throwIfAborted();
 }
 
@@ -160,7 +160,7 @@ async function* eventsOf(
       yield { id: formatCursor({ fromDeployment, line }), event: 'line', data: JSON.stringify(data) };
     }
   }
-  // Else it was broken off, and the client is to come again.
+  // The stream was broken off, and the client is to reconnect.
   if (signal.aborted) return;
   const ended = followed === null ? 'job-deleted' : followed.attempt === null ? 'deployment-ended' : 'attempt-ended';
   yield { event: 'end', data: JSON.stringify({ reason: isFollowed ? ended : 'no-more-lines' }) };

@@ -22,7 +22,7 @@ const OBJECTS = Symbol('OBJECTS');
 
 const logger = new Logger('Logs');
 
-/** What containers print: taken in from agents, kept, and shown. */
+/** What containers print: received from agents, kept, and shown. */
 @Module({
   imports: [AuthModule],
   controllers: [LogUploadsController, LogsController],

@@ -20,13 +20,13 @@ export type OpenLog = {
   readonly followed: Followed;
   /** Number of its latest line now. */
   readonly lastLine: number;
-  /** Behind this line, without the first `skip` lines. */
+  /** After this line, without the first `skip` lines. */
   readonly after: number;
   readonly skip: number;
 };
 
 const DEFAULT_TAIL = 1_000;
-/** Who follows looks again after so long, even if all that should have woken it was lost. */
+/** A follower queries again after so long, even if every signal that should have woken it was lost. */
 const LONGEST_WAIT_MS = 600_000;
 /** Of a page, in characters. */
 const MAX_PAGE_LENGTH = 1_048_576;
@@ -41,7 +41,7 @@ export class LogsService {
   ) {}
 
   /**
-   * Behind `cursor`, else where the query says.
+   * Begins after `cursor`, else where the query says.
    * @throws Problem job-not-found, deployment-not-found, attempt-not-found, unavailable
    */
   async open(name: string, query: ReadLogs, cursor: LogCursor | undefined): Promise<OpenLog> {
@@ -73,7 +73,7 @@ export class LogsService {
     };
   }
 
-  /** What there is; of a log that is followed also what comes, until nothing more can come or `signal` aborts. */
+  /** What there is; of a log that is followed also new lines, until there can be no more or `signal` aborts. */
   async *read(log: OpenLog, signal: AbortSignal): AsyncGenerator<LogBatch> {
     let { after, skip } = log;
     while (log.isFollowed || after < log.lastLine) {
@@ -82,7 +82,7 @@ export class LogsService {
       for await (const batch of read.batches) {
         if (signal.aborted) return;
         const wanted = batch.gone ?? batch.lines.length;
-        // Of those that are gone one is left to tell of them, unless all of them were to be skipped.
+        // The line that reports missing ones is kept, unless all of them were to be skipped.
         const lines = batch.gone === undefined || skip >= wanted ? batch.lines.slice(skip) : batch.lines;
         skip = Math.max(0, skip - wanted);
         after = batch.through;

@@ -17,11 +17,11 @@ export type NewLine = PlacedLine & {
   readonly isAfterGap: boolean;
 };
 
-/** What stands in the log for lines that Docker had dropped before they were fetched. */
+/** The text in place of lines that Docker had dropped before they were fetched. */
 export const GAP_TEXT =
   '[scheduler: lines are missing here, the container printed more than its instance keeps (30 MB) before it was fetched]';
 
-/** Whoever reads a chunk holds it whole. */
+/** A reader holds a chunk whole in memory. */
 const MAX_CHUNK_BYTES = 65_536;
 
 export function chunksOf(lines: readonly NewLine[], deployment: number, attempt: number): NewChunk[] {

@@ -4,8 +4,8 @@ import { problemOfError } from '../http/error-problem.js';
 const RETRY_MS = 2_000;
 
 /**
- * Reads for a client that follows a stream: while the database does not answer, the client waits as it does for news. Its
- * connection would else break, and not every client comes again by itself.
+ * Reads for a client that follows a stream: while the database does not answer, the client waits as it does for news.
+ * Else its connection would break, and not every client reconnects by itself.
  * @returns undefined when `signal` aborted
  */
 export async function onceAnswered<T>(read: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {

@@ -4,11 +4,11 @@ export type RecentChunk = { readonly firstLine: number; readonly lastLine: numbe
 /** What becomes of some chunks that follow each other: one chunk, whose content is in the object store if it is sealed. */
 export type Joining = { readonly isSealed: boolean; readonly chunks: readonly RecentChunk[] };
 
-/** Of a sealed chunk: whoever reads one holds it whole, and each is an object that is paid for. */
+/** Of a sealed chunk: a reader holds it whole in memory, and each is an object that costs money. */
 export const SEALED_BYTES = 524_288;
 /** Small chunks are joined up to this, so that a job that prints now and then does not become thousands of rows. */
 export const JOINED_BYTES = 65_536;
-/** Those are left as they are, and others only joined many at a time: or the same lines would be written again and again. */
+/** Such chunks are not joined, smaller ones only many at a time, or the same lines would be written again and again. */
 const LARGE_BYTES = 32_768;
 const LEAST_JOINED = 16;
 
@@ -16,14 +16,14 @@ const FIRST_PAUSE_SECONDS = 15;
 /** Longer would let rows grow after the store is back; shorter would pay for more calls that it refuses. */
 const LONGEST_PAUSE_SECONDS = 300;
 
-/** Seconds until the object store is asked again. @param failures runs in a row, of this process, that it refused; not 0 */
+/** Seconds until the object store is tried again. @param failures refused runs of this process in a row; not 0 */
 export function pauseAfter(failures: number): number {
   return Math.min(FIRST_PAUSE_SECONDS * 2 ** Math.min(failures - 1, 10), LONGEST_PAUSE_SECONDS);
 }
 
 /**
  * @param chunks the oldest recent ones of a job, in their order
- * @param isDue the oldest has been here long enough, or nothing more will come
+ * @param isDue the oldest has been here long enough, or no more lines will be printed
  */
 export function planSealing(chunks: readonly RecentChunk[], isDue: boolean): Joining[] {
   const sealed: Joining[] = [];

@@ -19,7 +19,7 @@ export type Sealed = {
   /** Jobs whose lines could not be put into the object store. */
   readonly failed: number;
   readonly error?: unknown;
-  /** Until there may be more to do, or the object store is asked again. */
+  /** Until there may be more to do, or the object store is tried again. */
   readonly pauseMs: number;
 };
 
@@ -35,19 +35,19 @@ const JOBS = 32;
 const JOBS_AT_ONCE = 4;
 /** Rows of a job and run. */
 const CHUNKS = 512;
-/** A process that died while it sealed keeps others from it so long. Above the longest upload, 20 s. */
+/** So long a process that died while it sealed keeps others from the job. Above the longest upload, 20 s. */
 const CLAIM_SECONDS = 60;
 const EVERY_MS = 5_000;
 /** Of a job, after a failure. */
 const PAUSE_SECONDS = 15;
 
 /**
- * Moves lines from the database into the object store, a chunk at a time: first the object, then, in one transaction, one
- * row in place of several. A crash in between leaves an object nobody refers to, which the same lines overwrite or
+ * Moves lines from the database into the object store, a chunk at a time: first the object, then, in one transaction,
+ * one row in place of several. A crash in between leaves an object without a row, which the same lines overwrite or
  * retention removes. While the store is away, rows stay, and one object is tried with growing pauses.
  */
 export class Sealer {
-  /** Runs in a row in which the object store took nothing, and refused something. */
+  /** Runs in a row in which the object store accepted nothing, and refused something. */
   #failures = 0;
 
   constructor(private readonly options: SealerOptions) {}
@@ -71,7 +71,7 @@ export class Sealer {
     if (isRefused()) this.#failures = sealed > 0 ? 1 : this.#failures + 1;
     else if (sealed > 0) this.#failures = 0;
     for (const { job_id: jobId } of queue) await this.options.database.prepared('logs-release', RELEASE, [jobId, 0]);
-    if (jobs.length > 0) sealings.tell({ sealed, failed: failures.length });
+    if (jobs.length > 0) sealings.publish({ sealed, failed: failures.length });
     const isBack = most === 1 && sealed > 0;
     const hasMore = failures.length === 0 && (isBack || jobs.length === JOBS);
     return {
@@ -163,7 +163,7 @@ function rangeOf(jobId: string, chunks: readonly RecentChunk[]) {
   return { jobId, firstLine: chunks[0]?.firstLine ?? 0, lastLine: chunks.at(-1)?.lastLine ?? 0 };
 }
 
-// Those that were tried longest ago first: one that fails again and again keeps no other from its turn.
+// Those that were tried longest ago first: one that fails again and again does not keep others from their turn.
 const CLAIM = `
   WITH due AS (
     SELECT l.job_id, l.recent_since < clock_timestamp() - make_interval(secs => $3) OR (

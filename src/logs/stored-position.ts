@@ -14,11 +14,14 @@ export type StoredPositions = { readonly [stream in LogStream]?: StoredPosition 
 /** A line with its place among the lines of its stream, the same in every upload that holds it. */
 export type PlacedLine = StoredPosition & { readonly stream: LogStream; readonly text: string };
 
-/** What an upload told so far. */
+/** What an upload has shown so far. */
 export type UploadExtent = {
   /** Where it began: `<seconds>.<nine digits>`. */
   readonly since: string;
-  /** The latest lines it held. Another one may have got further, but what began before there is not known to this one. */
+  /**
+   * The latest lines it held. Another upload may have got further, but this one does not know which lines are open
+   * there.
+   */
   readonly latest: StoredPositions;
   /** It went on in silence for so long that nothing stamped before its latest line can still come. */
   readonly isQuiet: boolean;
@@ -29,7 +32,7 @@ export type UploadExtent = {
 };
 
 /**
- * Gives the lines of one upload their places. Docker answers all lines from a time on, in the order of its file, so the
+ * Gives the lines of one upload their places. Docker sends all lines from a time on, in the order of its file, so the
  * nth line of a stamp is the nth in every upload. Where the clock was set back, lines count as further ones of the
  * latest stamp before that.
  */
@@ -75,9 +78,9 @@ export function advance(stored: StoredPositions, lines: readonly PlacedLine[]): 
 }
 
 /**
- * From when on Docker is to be asked next, `<seconds>.<nine digits>`. Two seconds are sent again, as stdout and stderr get
- * their stamps side by side and their order in the file may differ; and all since a clock was set back, as places count
- * from there. Of a container that fell silent nothing is sent again, but for a line it has not ended.
+ * From when on the next upload requests lines, `<seconds>.<nine digits>`. Two seconds are sent again, as stdout and
+ * stderr get their stamps side by side and their order in the file may differ; and all since a clock was set back, as
+ * places count from there. Of a container that fell silent nothing is sent again, except a line it has not ended.
  */
 export function nextSince({ since, latest, isQuiet, middle, open }: UploadExtent): string {
   const positions = [latest.stdout, latest.stderr].flatMap((position) => position ?? []);
@@ -89,7 +92,7 @@ export function nextSince({ since, latest, isQuiet, middle, open }: UploadExtent
       if (isSetBack && nanosecondsOf(low) - OVERLAP < next) next = nanosecondsOf(low) - OVERLAP;
     }
   }
-  // Docker stamps all pieces of a line alike: from a later time on it answers none of them.
+  // Docker stamps all pieces of a line alike: from a later time on it sends none of them.
   for (const at of open) if (nanosecondsOf(at) < next) next = nanosecondsOf(at);
   if (middle !== undefined) next = greatest([next, earliestNext(since, middle)]);
   return formatSince(next < 0n ? 0n : next);
@@ -106,7 +109,7 @@ function earliestNext(since: string, middle: string): bigint {
 }
 
 /** Whether an upload that begins at `since` must hold the line of this position, unless Docker dropped it. */
-export function wasAskedFor({ low }: StoredPosition, since: string): boolean {
+export function wasRequested({ low }: StoredPosition, since: string): boolean {
   return nanosecondsOfSince(since) <= nanosecondsOf(low);
 }
 

@@ -2,7 +2,7 @@ import type { Database } from '../database/database.js';
 import type { NewChunk } from './new-chunks.js';
 import type { StoredPositions } from './stored-position.js';
 
-/** Whose log an order asks for, and how far that is stored. */
+/** The log that an order requests, and how far it is stored. */
 export type LogTarget = {
   readonly attemptId: string;
   readonly jobId: string;
@@ -10,27 +10,27 @@ export type LogTarget = {
   readonly deployment: number;
   /** Number of the attempt. */
   readonly attempt: number;
-  /** The attempt has. */
+  /** The attempt has ended. */
   readonly hasEnded: boolean;
-  /** The order asks for what is still to come; else for what is left of a container that has stopped. */
+  /** The order requests lines as they are printed; else the rest of a container that has stopped. */
   readonly isFollowing: boolean;
   /** A newer order to follow the same log takes its place. */
   readonly isReplaced: boolean;
 } & StoredState;
 
-/** Who stores lines says on which version they stand: of two who store at once the later one is refused. */
+/** A writer names the version that it read: of two that store at once, the later one stores nothing. */
 export type StoredState = { readonly version: number; readonly stored: StoredPositions };
 
 export type NewLines = {
   readonly attemptId: string;
-  /** On which it stands. */
+  /** The version that the writer read. */
   readonly version: number;
   /** Once the chunks are stored. */
   readonly stored: StoredPositions;
   readonly chunks: readonly NewChunk[];
 };
 
-/** @returns undefined when the instance has no such order, or it does not ask for logs */
+/** @returns undefined when the instance has no such order, or the order does not request logs */
 export async function findLogTarget(
   database: Database,
   instanceId: string,
@@ -52,7 +52,7 @@ export async function findLogTarget(
   };
 }
 
-/** How far each is stored; attempts that are no more are left out. */
+/** How far each is stored; attempts that do not exist any more are left out. */
 export async function findStates(
   database: Database,
   attemptIds: readonly string[],
@@ -61,7 +61,7 @@ export async function findStates(
   return new Map(rows.map(({ attempt_id, version, stored }) => [attempt_id, { version, stored }]));
 }
 
-/** @returns of the attempts whose lines are stored: their jobs. Others moved on from the version that was named. */
+/** @returns of the attempts whose lines are stored: their jobs. The version of the others has changed. */
 export async function storeLines(database: Database, all: readonly NewLines[]): Promise<ReadonlyMap<string, string>> {
   const chunks = all.flatMap((lines) => lines.chunks.map((chunk) => ({ attemptId: lines.attemptId, ...chunk })));
   const rows = await database.prepared<{ attempt_id: string; job_id: string }>('logs-store', STORE, [
@@ -123,9 +123,9 @@ const CREATE = `
 
 const STATES = `SELECT attempt_id, version, stored FROM attempt_logs WHERE attempt_id = ANY ($1::uuid[])`;
 
-// Rows of attempts are locked in the order of their ids, then those of jobs in theirs: two processes never wait for each
-// other in a circle. The version is looked at again once the lock is there. Lines get their numbers under the lock of
-// the job's row, so whoever sees a number sees all below it.
+// Rows of attempts are locked in the order of their ids, then those of jobs in theirs: two processes never wait for
+// each other in a circle. The version is checked again under the lock. Lines get their numbers under the lock of the
+// job's row, so a reader that sees a number sees all below it.
 const STORE = `
   WITH offered AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS t (attempt_id, version, stored)

@@ -1,9 +1,9 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import type { OrderDesk } from '../agent/order-desk.js';
+import type { OrderPolls } from '../agent/order-polls.js';
 import { registrations } from '../agent/registration.service.js';
 
-/** @returns how to leave */
-export function registerAgentMetrics(registry: Registry, desk: Pick<OrderDesk, 'parkedCount'>): () => void {
+/** @returns a function that unsubscribes */
+export function registerAgentMetrics(registry: Registry, desk: Pick<OrderPolls, 'parkedCount'>): () => void {
   const registers = [registry];
   const total = new Counter({
     name: 'scheduler_agent_registrations_total',
@@ -19,5 +19,5 @@ export function registerAgentMetrics(registry: Registry, desk: Pick<OrderDesk, '
       this.set(desk.parkedCount);
     },
   });
-  return registrations.hear(({ outcome }) => total.inc({ outcome }));
+  return registrations.subscribe(({ outcome }) => total.inc({ outcome }));
 }

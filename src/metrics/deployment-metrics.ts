@@ -6,31 +6,31 @@ import { causeOf, isReason, REASONS } from '../scheduler/plan/plan-reasons.js';
 
 const BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800];
 
-/** @returns how to leave */
+/** @returns a function that unsubscribes */
 export function registerDeploymentMetrics(registry: Registry): () => void {
   const registers = [registry];
   const ended = new Counter({
     name: 'scheduler_deployments_ended_total',
-    help: 'Deployments that ended, by status, reason and whose cause that is.',
+    help: 'Deployments that ended, by status, reason and the reason’s cause.',
     labelNames: ['status', 'reason', 'cause'],
     registers,
   });
   const attemptsEnded = new Counter({
     name: 'scheduler_attempts_ended_total',
-    help: 'Attempts that ended, by reason and whose cause that is.',
+    help: 'Attempts that ended, by reason and its cause.',
     labelNames: ['reason', 'cause'],
     registers,
   });
   const phases = new Histogram({
     name: 'scheduler_attempt_phase_duration_seconds',
-    help: 'How long attempts were in each phase they left; healthy is meant to last and is not among them.',
+    help: 'How long attempts were in each phase they left, except healthy, which is meant to last.',
     labelNames: ['phase'],
     buckets: BUCKETS,
     registers,
   });
   const timeToActive = new Histogram({
     name: 'scheduler_deployment_time_to_active_seconds',
-    help: 'From the request for a deployment to its first being active.',
+    help: 'Time from the request for a deployment until it was first active.',
     buckets: BUCKETS,
     registers,
   });
@@ -40,7 +40,7 @@ export function registerDeploymentMetrics(registry: Registry): () => void {
     attemptsEnded.inc({ reason, cause }, 0);
     if (cause !== 'request') ended.inc({ status: 'failed', reason, cause }, 0);
   }
-  return jobPlans.hear(({ planned, now }) => {
+  return jobPlans.subscribe(({ planned, now }) => {
     for (const { job, plan } of planned) {
       const moved = movedBy(job, plan);
       for (const { before, after } of moved.deployments) {

@@ -3,7 +3,7 @@ import { AwsError, type AwsErrorKind } from '../aws/aws-error.js';
 import { ACTIONS } from '../aws/call-budget.js';
 import { ec2Calls } from '../aws/ec2-calls.js';
 
-/** @returns how to leave */
+/** @returns a function that unsubscribes */
 export function registerEc2Metrics(registry: Registry): () => void {
   const registers = [registry];
   const calls = new Counter({
@@ -44,7 +44,7 @@ const OUTCOMES = ['ok', 'timed-out', ...Object.keys(KINDS)];
 
 function outcomeOf(error: unknown): string {
   if (error === undefined) return 'ok';
-  // Ec2 makes every error one of its own.
+  // The EC2 client throws every error as an AwsError.
   if (!(error instanceof AwsError)) return 'unknown-outcome';
   return error.reason === 'ec2-timed-out' ? 'timed-out' : error.kind;
 }

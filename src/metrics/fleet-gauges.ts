@@ -7,22 +7,22 @@ export function registerFleetGauges(registry: Registry, look: () => Promise<Flee
   registerLazyGauges({
     registry,
     look,
-    up: { name: 'scheduler_fleet_up', help: '1 when Postgres told of the fleet in time.' },
+    up: { name: 'scheduler_fleet_up', help: '1 when the state of the fleet could be read from Postgres in time.' },
     gauges: [
       {
         name: 'scheduler_instances',
-        help: 'Living instances, by what they are for.',
+        help: 'Living instances, by purpose.',
         labelNames: ['state'],
         samplesOf: ({ instances }) => STATES.map((state) => [{ state }, instances[state]]),
       },
       {
         name: 'scheduler_instances_orphaned',
-        help: 'Alive although nothing needs them: must be 0.',
+        help: 'Living instances that nothing needs: must be 0.',
         samplesOf: ({ instances }) => [[{}, instances.orphaned]],
       },
       {
         name: 'scheduler_instances_lost',
-        help: 'Launched in the last ten minutes, and ended or given up before they registered.',
+        help: 'Instances of the last ten minutes’ launches that ended or were given up before they registered.',
         samplesOf: ({ lost }) => [[{}, lost]],
       },
       {
@@ -38,7 +38,7 @@ export function registerFleetGauges(registry: Registry, look: () => Promise<Flee
       },
       {
         name: 'scheduler_ec2_budget_tokens',
-        help: 'Calls and resources our share of EC2’s quotas leaves, by bucket, some seconds old.',
+        help: 'Calls and resources left in our share of EC2’s quotas, by bucket, some seconds old.',
         labelNames: ['bucket'],
         samplesOf: ({ budgets }) => Object.entries(budgets).map(([bucket, tokens]) => [{ bucket }, tokens]),
       },

@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { type EndedExchange, exchangesBegun, exchangesEnded, isHeldOpen } from '../http/exchange.js';
 
-/** @returns how to leave */
+/** @returns a function that unsubscribes */
 export function registerHttpMetrics(registry: Registry): () => void {
   const registers = [registry];
   const labelNames = ['method', 'route', 'status'] as const;
@@ -13,19 +13,19 @@ export function registerHttpMetrics(registry: Registry): () => void {
   });
   const duration = new Histogram({
     name: 'scheduler_http_request_duration_seconds',
-    help: 'How long answers took, but for those meant to last: long polls, ?wait, followed logs and events.',
+    help: 'How long responses took, except those meant to last: long polls, ?wait, followed logs and events.',
     labelNames,
     buckets: [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   });
   const inFlight = new Gauge({
     name: 'scheduler_http_requests_in_flight',
-    help: 'Requests that have not ended, those meant to last among them.',
+    help: 'Requests that have not ended, including those meant to last.',
     registers,
   });
   const leave = [
-    exchangesBegun.hear(() => inFlight.inc()),
-    exchangesEnded.hear((ended) => {
+    exchangesBegun.subscribe(() => inFlight.inc()),
+    exchangesEnded.subscribe((ended) => {
       inFlight.dec();
       const labels = { method: methodOf(ended), route: ended.route, status: `${Math.floor(ended.status / 100)}xx` };
       total.inc(labels);

@@ -1,13 +1,13 @@
 import { Gauge, type Registry } from 'prom-client';
 
-/** Scrapes of several collectors within this are one look at Postgres. */
+/** Scrapes of several collectors within this time share one query of Postgres. */
 const CACHE_MS = 2_000;
-/** Prometheus gives up after 10 s; what this process tells of itself must not be lost for the sake of Postgres. */
+/** Prometheus gives up after 10 s; a slow Postgres must not cost this process's own metrics. */
 const TIMEOUT_MS = 3_000;
 
 export type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
-/** `up`: the gauge that says whether the look was answered in time. */
+/** `up`: the gauge that says whether Postgres answered in time. */
 export type LazyGauges<Facts> = {
   readonly registry: Registry;
   readonly look: () => Promise<Facts>;
@@ -21,8 +21,8 @@ export type LazyGauges<Facts> = {
 };
 
 /**
- * Gauges of one look at Postgres, taken when they are scraped. Without an answer they are absent and `up` is 0: an old
- * number would look like a good one. Every process tells the same: who sums over processes takes them from one.
+ * Gauges of one query of Postgres, made when they are scraped. Without an answer they are absent and `up` is 0: an old
+ * number would look like a good one. They are the same in every process: a sum over processes takes them from one.
  */
 export function registerLazyGauges<Facts>({ registry, look, up, gauges }: LazyGauges<Facts>): void {
   let facts: Facts | null = null;

@@ -2,7 +2,7 @@ import { Counter, type Registry } from 'prom-client';
 import { linesStored } from '../logs/line-writer.js';
 import { sealings } from '../logs/sealer.js';
 
-/** @returns how to leave */
+/** @returns a function that unsubscribes */
 export function registerLogMetrics(registry: Registry): () => void {
   const registers = [registry];
   const lines = new Counter({
@@ -10,7 +10,7 @@ export function registerLogMetrics(registry: Registry): () => void {
     help: 'Lines of containers that were stored.',
     registers,
   });
-  const bytes = new Counter({ name: 'scheduler_log_bytes_total', help: 'Bytes they take in Postgres.', registers });
+  const bytes = new Counter({ name: 'scheduler_log_bytes_total', help: 'Bytes of the lines in Postgres.', registers });
   const chunks = new Counter({
     name: 'scheduler_log_chunks_sealed_total',
     help: 'Chunks of lines that were moved from Postgres into the object store.',
@@ -18,15 +18,15 @@ export function registerLogMetrics(registry: Registry): () => void {
   });
   const failures = new Counter({
     name: 'scheduler_log_sealings_failed_total',
-    help: 'Jobs whose lines could not be moved there, each time it was tried.',
+    help: 'Failed tries to move the lines of a job into the object store.',
     registers,
   });
   const leave = [
-    linesStored.hear((stored) => {
+    linesStored.subscribe((stored) => {
       lines.inc(stored.lines);
       bytes.inc(stored.bytes);
     }),
-    sealings.hear(({ sealed, failed }) => {
+    sealings.subscribe(({ sealed, failed }) => {
       chunks.inc(sealed);
       failures.inc(failed);
     }),

@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Heartbeats } from '../process/heartbeats.js';
 import { loopRuns, passes } from '../process/loop.js';
 
-/** @returns how to leave */
+/** @returns a function that unsubscribes */
 export function registerLoopMetrics(registry: Registry, heartbeats: Heartbeats): () => void {
   const registers = [registry];
   const runs = new Counter({
@@ -13,7 +13,7 @@ export function registerLoopMetrics(registry: Registry, heartbeats: Heartbeats):
   });
   const runDuration = new Histogram({
     name: 'scheduler_loop_run_duration_seconds',
-    help: 'How long the runs of each loop took, those that found nothing to do among them.',
+    help: 'How long the runs of each loop took, including those that found nothing to do.',
     labelNames: ['loop'],
     buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30],
     registers,
@@ -34,7 +34,7 @@ export function registerLoopMetrics(registry: Registry, heartbeats: Heartbeats):
   });
   const lag = new Histogram({
     name: 'scheduler_wakeup_lag_seconds',
-    help: 'From when a row was due to when a pass claimed it.',
+    help: 'Time from when a row was due until a pass claimed it.',
     labelNames: ['pass'],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
     registers,
@@ -55,7 +55,7 @@ export function registerLoopMetrics(registry: Registry, heartbeats: Heartbeats):
       runs.inc({ loop, outcome: error === undefined ? 'ok' : 'failed' });
       runDuration.observe({ loop }, durationMs / 1000);
     }),
-    passes.hear(({ pass, durationMs, lagsMs }) => {
+    passes.subscribe(({ pass, durationMs, lagsMs }) => {
       passDuration.observe({ pass }, durationMs / 1000);
       batchSize.observe({ pass }, lagsMs.length);
       for (const lagMs of lagsMs) lag.observe({ pass }, Math.max(0, lagMs) / 1000);

@@ -1,6 +1,6 @@
 import { Module, type OnApplicationShutdown } from '@nestjs/common';
 import { AgentModule } from '../agent/agent.module.js';
-import { OrderDesk } from '../agent/order-desk.js';
+import { OrderPolls } from '../agent/order-polls.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
@@ -10,7 +10,7 @@ import { Heartbeats } from '../process/heartbeats.js';
 import { MetricsController } from './metrics.controller.js';
 import { Metrics } from './metrics.js';
 
-type Sources = [Config, Database, Signals, Heartbeats, FleetOverview, OrderDesk];
+type Sources = [Config, Database, Signals, Heartbeats, FleetOverview, OrderPolls];
 
 @Module({
   imports: [AgentModule, FleetModule],
@@ -18,7 +18,7 @@ type Sources = [Config, Database, Signals, Heartbeats, FleetOverview, OrderDesk]
   providers: [
     {
       provide: Metrics,
-      inject: [CONFIG, Database, Signals, Heartbeats, FleetOverview, OrderDesk],
+      inject: [CONFIG, Database, Signals, Heartbeats, FleetOverview, OrderPolls],
       useFactory: (...[{ role, snapshots }, database, signals, heartbeats, fleet, desk]: Sources) =>
         new Metrics({ role, database, signals, heartbeats, fleet, desk, volumeId: snapshots?.volumeId ?? null }),
     },

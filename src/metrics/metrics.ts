@@ -1,5 +1,5 @@
 import { AggregatorRegistry, collectDefaultMetrics, Gauge, type MetricObject, Registry } from 'prom-client';
-import type { OrderDesk } from '../agent/order-desk.js';
+import type { OrderPolls } from '../agent/order-polls.js';
 import type { Role } from '../config/config.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
@@ -24,16 +24,16 @@ export type MetricsSources = {
   readonly signals: Signals;
   readonly heartbeats: Heartbeats;
   readonly fleet: FleetOverview;
-  readonly desk: OrderDesk;
+  readonly desk: OrderPolls;
   /** The volume that snapshots are taken of; null = none are. */
   readonly volumeId: string | null;
 };
 
-/** What Prometheus is told. Own registries, not prom-client's global one, since tests have several applications in a process. */
+/** Metrics for Prometheus. Not in prom-client's global registry: tests have several applications in a process. */
 export class Metrics {
   /** What this process counts; to be summed with the others of its cluster. */
   readonly #own = new Registry();
-  /** What Postgres knows, the same in every process: only the one that is asked looks. */
+  /** What Postgres knows, the same in every process: only the process that is scraped queries it. */
   readonly #shared = new Registry();
   readonly #leave: (() => void)[];
   readonly #silent: Gauge;
@@ -42,7 +42,7 @@ export class Metrics {
   constructor({ role, database, signals, heartbeats, fleet, desk, volumeId }: MetricsSources) {
     // By role, as the loops' memory and event loop are another matter than those of the API workers.
     collectDefaultMetrics({ register: this.#own, labels: { role } });
-    tellLatestStart(this.#own);
+    exposeLatestStart(this.#own);
     this.#leave = [
       registerHttpMetrics(this.#own),
       registerEc2Metrics(this.#own),
@@ -58,7 +58,7 @@ export class Metrics {
     registerStatusGauges(this.#shared, database, volumeId);
     this.#silent = new Gauge({
       name: 'scheduler_workers_silent',
-      help: 'Workers behind this address that did not tell in time; their counters are as they last were, their gauges missing.',
+      help: 'Workers behind this address that did not report in time; their counters keep the last values, their gauges are missing.',
       registers: [this.#shared],
     });
   }
@@ -68,7 +68,7 @@ export class Metrics {
     return await this.#own.getMetricsAsJSON();
   }
 
-  /** From now on a scrape tells of all the processes `gather` asks, this one among them. */
+  /** From now on a scrape shows all processes that `gather` collects from, including this one. */
   gatherBy(gather: () => Promise<Gathered>): void {
     this.#gather = gather;
   }
@@ -90,7 +90,7 @@ export class Metrics {
   }
 }
 
-/** By default it is left out of a sum; of several processes the latest start says that one was started again. */
-function tellLatestStart(registry: Registry): void {
+/** By default sums leave it out; the latest start of several processes shows that one was started again. */
+function exposeLatestStart(registry: Registry): void {
   Object.assign(registry.getSingleMetric('process_start_time_seconds') ?? {}, { aggregator: 'max' });
 }

@@ -3,12 +3,12 @@ import type { Role } from '../config/config.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 
-/** What this process has to do with Postgres. */
+/** This process's connections to Postgres. */
 export function registerPostgresMetrics(registry: Registry, role: Role, database: Database, signals: Signals): void {
   const registers = [registry];
   new Gauge({
     name: 'scheduler_postgres_connections',
-    help: 'Connections of the pool, by what they do.',
+    help: 'Connections of the pool, by state.',
     labelNames: ['role', 'state'],
     registers,
     collect() {
@@ -37,7 +37,7 @@ export function registerPostgresMetrics(registry: Registry, role: Role, database
   });
   new Gauge({
     name: 'scheduler_signals_connected',
-    help: '1 while every process hears wake-ups of others; without, they are some seconds late.',
+    help: '1 while every process receives wake-ups of others; otherwise they are some seconds late.',
     aggregator: 'min',
     registers,
     collect() {

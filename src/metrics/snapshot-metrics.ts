@@ -1,7 +1,7 @@
 import { Counter, type Registry } from 'prom-client';
 import { SNAPSHOT_OUTCOMES, snapshotOutcomes } from '../snapshots/snapshot-keeper.js';
 
-/** @returns how to leave */
+/** @returns a function that unsubscribes */
 export function registerSnapshotMetrics(registry: Registry): () => void {
   const total = new Counter({
     name: 'scheduler_snapshots_total',
@@ -10,5 +10,5 @@ export function registerSnapshotMetrics(registry: Registry): () => void {
     registers: [registry],
   });
   for (const outcome of SNAPSHOT_OUTCOMES) total.inc({ outcome }, 0);
-  return snapshotOutcomes.hear(({ outcome }) => total.inc({ outcome }));
+  return snapshotOutcomes.subscribe(({ outcome }) => total.inc({ outcome }));
 }

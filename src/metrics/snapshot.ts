@@ -3,10 +3,10 @@ import type { Registry } from 'prom-client';
 /** What one process has counted, as prom-client writes it for other processes. Plain JSON. */
 export type Snapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
 
-/** What a scrape is answered with. `silent`: processes that did not tell in time. */
+/** The content of a scrape. `silent`: how many processes did not report in time. */
 export type Gathered = { readonly snapshots: readonly Snapshot[]; readonly silent: number };
 
-/** What only ever grows; a gauge is worth nothing once its process is silent or gone. */
+/** The metrics that only ever grow; a gauge is worth nothing once its process is silent or gone. */
 export function countersOf(snapshot: Snapshot): Snapshot {
   return snapshot.filter(({ type }) => TYPES_THAT_GROW.has(type));
 }

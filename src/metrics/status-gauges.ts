@@ -7,7 +7,7 @@ import { registerLazyGauges, type Sample } from './lazy-gauges.js';
 
 /**
  * Jobs, deployments, agents, webhooks and snapshots, as Postgres knows them.
- * @param volumeId that snapshots are taken of; null = none are
+ * @param volumeId the volume that snapshots are taken of; null = none are
  */
 export function registerStatusGauges(registry: Registry, database: Database, volumeId: string | null): void {
   registerLazyGauges({
@@ -17,7 +17,7 @@ export function registerStatusGauges(registry: Registry, database: Database, vol
       if (!row) throw new Error('a statement of aggregates has a row');
       return row;
     },
-    up: { name: 'scheduler_statuses_up', help: '1 when Postgres told of jobs and deployments in time.' },
+    up: { name: 'scheduler_statuses_up', help: '1 when jobs and deployments could be read from Postgres in time.' },
     gauges: [
       {
         name: 'scheduler_jobs',
@@ -33,7 +33,7 @@ export function registerStatusGauges(registry: Registry, database: Database, vol
       },
       {
         name: 'scheduler_agents',
-        help: 'Agents of instances with work: heard of lately, or silent.',
+        help: 'Agents of instances with work: heard lately, or silent.',
         labelNames: ['state'],
         samplesOf: ({ heard, silent }) => [
           [{ state: 'heard' }, heard],
@@ -48,7 +48,7 @@ export function registerStatusGauges(registry: Registry, database: Database, vol
       },
       {
         name: 'scheduler_snapshot_age_seconds',
-        help: 'Since the last snapshot of the data volume that was completed began; while there is none, since the first was tried.',
+        help: 'Time since the last completed snapshot of the data volume began; while there is none, since the first was tried.',
         samplesOf: ({ snapshotAge }) => (snapshotAge === null ? [] : [[{}, snapshotAge]]),
       },
     ],
@@ -64,12 +64,12 @@ type StatusRow = {
   snapshotAge: number | null;
 };
 
-/** One that somebody switched off is nobody's trouble. */
+/** A webhook that a user has switched off is not counted. */
 const WEBHOOK_STATES = ['well', 'failing', 'disabled'];
 
 const OPEN_STATUSES = DEPLOYMENT_STATUSES.filter((status) => !isEnded(status));
 
-/** Those nobody has as 0: a series that comes and goes cannot be told from a scrape that failed. */
+/** With 0 for values without rows: a series that comes and goes looks like a scrape that failed. */
 function countsOf(
   values: readonly string[],
   counts: Readonly<Record<string, number>> | null,

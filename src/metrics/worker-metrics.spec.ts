@@ -93,7 +93,7 @@ describe('metrics of several workers', () => {
     const [a, b] = [startWorker(first), startWorker(first)];
     b.stick();
     const gathering = a.gather();
-    // By now `a` has told.
+    // By now `a` has reported.
     await new Promise((done) => setImmediate(done));
     b.end();
     expect((await gathering).silent).toBe(0);

@@ -4,14 +4,14 @@ import type { Database, Queryable } from '../database/database.js';
 const LEASE_SECONDS = 15;
 /** Renewed at a third of the lease: two renewals may fail. */
 export const RENEW_MS = 5_000;
-/** Effects stop this long before the lease ends by our own clock, as a call on its way needs time, too. */
+/** Effects stop this long before the lease ends by our own clock, as a call under way needs time, too. */
 const MARGIN_MS = 1_000;
 
 export type Tenure = {
   readonly epoch: string;
   /** The database's clock when it began. */
   readonly since: Date;
-  /** What we know of EC2's buckets: a crashed predecessor may have emptied them to the end of its lease. */
+  /** Our estimate of EC2's buckets: a crashed predecessor may have emptied them until the end of its lease. */
   readonly budgets: BudgetStart;
 };
 
@@ -21,8 +21,8 @@ export class LeaseLost extends Error {
 }
 
 /**
- * The right to make mutating EC2 calls for a cluster: a row with a holder, an epoch and an end by Postgres's clock.
- * For one tenure: once lost it is never held again, so that whoever still works under it changes nothing.
+ * The right to make mutating EC2 calls for a cluster: a row with a holder, an epoch and an end by Postgres's clock. For
+ * one tenure: once lost it is never held again, so that code still running under it changes nothing.
  */
 export class OwnerLease {
   #epoch: string | null = null;
@@ -38,7 +38,7 @@ export class OwnerLease {
     private readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** Whether effects may start now. Known without asking, so that losing the database stops them as well. */
+  /** Whether effects may start now. Decided without a query, so that losing the database stops them as well. */
   get isHeld(): boolean {
     return this.#epoch !== null && this.now() < this.#heldUntilMs;
   }
@@ -47,10 +47,10 @@ export class OwnerLease {
     return this.#epoch;
   }
 
-  /** Takes the lease if nobody holds it; each taking is a new epoch. */
+  /** Acquires the lease if no process holds it; each time with a new epoch. */
   async acquire(): Promise<Tenure | null> {
     if (this.#isOver || this.#epoch !== null) throw new Error('a lease is for one tenure');
-    const askedAt = this.now();
+    const queriedAt = this.now();
     const tenure = await this.database.transaction(async (transaction) => {
       await transaction.query(
         `INSERT INTO owner (cluster, holder, epoch, expires_at) VALUES ($1, '', 0, '-infinity') ON CONFLICT DO NOTHING`,
@@ -60,7 +60,7 @@ export class OwnerLease {
         `SELECT holder, epoch::text, budgets, expires_at = '-infinity' AS "isFirst", clock_timestamp() AS now,
            CASE WHEN expires_at > '-infinity' THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 * 1000 END AS "elapsedMs"
          FROM owner WHERE cluster = $1 AND (expires_at <= clock_timestamp()
-           -- Longer than any lease lasts: the clock went back, and nobody may be there to renew it.
+           -- Longer than any lease lasts: the clock was set back, and the holder may be gone.
            OR expires_at > clock_timestamp() + make_interval(secs => $2)) FOR UPDATE`,
         [this.cluster, LEASE_SECONDS],
       );
@@ -73,22 +73,22 @@ export class OwnerLease {
       );
       return taken ? { epoch: taken.epoch, since: row.now, budgets: budgetsOf(row) } : null;
     });
-    if (tenure) this.#hold(tenure.epoch, askedAt);
+    if (tenure) this.#hold(tenure.epoch, queriedAt);
     return tenure;
   }
 
-  /** @returns whether it is still ours; budgets are kept for whoever looks at the fleet */
+  /** @returns whether it is still ours; budgets are stored for the view of the fleet */
   async renew(budgets: Readonly<Record<string, number>>): Promise<boolean> {
     const epoch = this.#epoch;
     if (epoch === null) return false;
-    const askedAt = this.now();
+    const queriedAt = this.now();
     const renewed = await this.database.query(
       `UPDATE owner SET expires_at = clock_timestamp() + make_interval(secs => $4), budgets = $5
        WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() RETURNING 1`,
       [this.cluster, this.holder, epoch, LEASE_SECONDS, JSON.stringify(budgets)],
     );
     if (renewed.length === 0) this.#lose();
-    else this.#hold(epoch, askedAt);
+    else this.#hold(epoch, queriedAt);
     return renewed.length > 0;
   }
 
@@ -105,8 +105,8 @@ export class OwnerLease {
   }
 
   /**
-   * Every write of the fleet goes through here: the row is share-locked, so that nobody takes over before the commit, and
-   * a stale owner finds another epoch and changes nothing.
+   * Every write of the fleet is made by this: the row is share-locked, so that no process takes over before the commit,
+   * and a stale owner finds another epoch and changes nothing.
    * @throws LeaseLost
    */
   async transaction<T>(work: (transaction: Queryable, now: Date) => Promise<T>): Promise<T> {
@@ -125,10 +125,10 @@ export class OwnerLease {
     throw new LeaseLost(`this process is not the owner of cluster ${this.cluster} any more`);
   }
 
-  #hold(epoch: string, askedAt: number): void {
+  #hold(epoch: string, queriedAt: number): void {
     this.#epoch = epoch;
-    // Counted from before the question: Postgres's clock started the lease later than that.
-    this.#heldUntilMs = askedAt + LEASE_SECONDS * 1000 - MARGIN_MS;
+    // Counted from before the query: Postgres's clock started the lease later than that.
+    this.#heldUntilMs = queriedAt + LEASE_SECONDS * 1000 - MARGIN_MS;
   }
 
   #lose(): void {
@@ -148,7 +148,7 @@ type PreviousRow = {
 
 function budgetsOf({ holder, budgets, isFirst, elapsedMs }: PreviousRow): BudgetStart {
   if (isFirst) return { kind: 'full' };
-  // Released: as it was left. Else whatever the holder had at its last renewal, it may have spent by the end of its lease.
+  // A released lease holds what was left. Else the holder may have spent all of it by the end of its lease.
   const tokens = holder === '' ? (budgets ?? {}) : {};
   return { kind: 'levels', tokens, elapsedMs: elapsedMs ?? 0 };
 }

@@ -1,12 +1,12 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 
-/** The one process of a cluster that may make mutating EC2 calls now. */
+/** The process of a cluster that may make mutating EC2 calls now. */
 @Entity('owner')
 export class Owner {
   @PrimaryColumn('text', { primaryKeyConstraintName: 'owner_pkey' })
   cluster!: string;
 
-  /** Empty = released: the budgets are then what was left, else the holder may have spent them all. */
+  /** Empty = released: the budgets are then what was left; else the holder may have spent them all. */
   @Column('text')
   holder!: string;
 

@@ -1,6 +1,6 @@
 const MINUTE_MS = 60_000;
 
-/** Fills by so much a minute up to its size. What is taken beyond what is in it has to come in before it lets more be taken. */
+/** Fills at a rate per minute up to its size. What is taken beyond its content must flow in before the next taking. */
 export class Bucket {
   #left: number;
 
@@ -18,7 +18,7 @@ export class Bucket {
     this.#left -= count;
   }
 
-  /** Until something is in it; 0 = there is. */
+  /** Time until something is in it; 0 = something is. */
   waitMs(now: number): number {
     this.#fill(now);
     return this.#left >= 1 ? 0 : ((1 - this.#left) * MINUTE_MS) / this.perMinute;

@@ -1,15 +1,15 @@
 import { publicText } from './public-text.js';
 
-/** What may be degraded, and what that means: the details of `/health/ready` that are there only then. */
+/** What may be degraded, and its meaning: details that `/health/ready` has only then. */
 export const TROUBLES = {
-  aws: 'EC2 does not answer, or refuses us',
+  aws: 'EC2 does not answer, or refuses our calls',
   terminations: 'EC2 does not terminate instances that are to end',
-  'log-store': 'the place at LOGS_URI takes no logs, which stay in Postgres',
-  agents: 'agents come without TLS',
+  'log-store': 'the store at LOGS_URI accepts no logs, which stay in Postgres',
+  agents: 'agents connect without TLS',
 } as const;
 export type Trouble = keyof typeof TROUBLES;
 
-/** Names of what is in trouble, and the words of AWS about one of them. */
+/** Enough for the names of what is in trouble, and a message of AWS about one of them. */
 const LONGEST_DETAIL = 1_000;
 
 /** Signs of life of the loops of this process, for `/health/ready`. */

@@ -5,25 +5,25 @@ import { Shutdown } from './shutdown.js';
 describe('Shutdown', () => {
   it('tells everyone once', () => {
     const shutdown = new Shutdown();
-    const told: string[] = [];
-    shutdown.onBegin(() => told.push('a'));
-    const leave = shutdown.onBegin(() => told.push('b'));
+    const calls: string[] = [];
+    shutdown.onBegin(() => calls.push('a'));
+    const leave = shutdown.onBegin(() => calls.push('b'));
     leave();
     expect([shutdown.hasBegun, shutdown.signal.aborted]).toEqual([false, false]);
 
     shutdown.begin();
     shutdown.begin();
 
-    expect(told).toEqual(['a']);
+    expect(calls).toEqual(['a']);
     expect([shutdown.hasBegun, shutdown.signal.aborted]).toEqual([true, true]);
   });
 
   it('tells at once whoever comes late', () => {
     const shutdown = new Shutdown();
     shutdown.begin();
-    const told: string[] = [];
-    shutdown.onBegin(() => told.push('late'));
-    expect(told).toEqual(['late']);
+    const calls: string[] = [];
+    shutdown.onBegin(() => calls.push('late'));
+    expect(calls).toEqual(['late']);
   });
 });
 

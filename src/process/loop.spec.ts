@@ -4,19 +4,19 @@ import { Loop } from './loop.js';
 /** Counts runs and lets a test wait for the next one. */
 function recorder(run: (times: number) => Promise<number>) {
   let times = 0;
-  let told: () => void = () => undefined;
+  let notify: () => void = () => undefined;
   const errors: unknown[] = [];
   const loop = new Loop({
     name: 'test',
     run: async () => {
       times += 1;
-      told();
+      notify();
       return run(times);
     },
     onError: (_, error) => errors.push(error),
   });
   const reached = async (wanted: number) => {
-    while (times < wanted) await new Promise<void>((done) => (told = done));
+    while (times < wanted) await new Promise<void>((done) => (notify = done));
   };
   return { loop, errors, reached, times: () => times };
 }

@@ -20,7 +20,7 @@ export type LoopOptions = {
 const FIRST_ERROR_PAUSE_MS = 250;
 const LONGEST_ERROR_PAUSE_MS = 10_000;
 
-/** Calls `run` for ever, one at a time; errors are told and followed by a growing pause, never by the end of the loop. */
+/** Calls `run` for ever, one at a time; errors are reported and followed by a growing pause, and never end the loop. */
 export class Loop {
   readonly #options: LoopOptions;
   #ended: Promise<void> | undefined;
@@ -62,7 +62,7 @@ export class Loop {
         errors += 1;
         const pauseMs = Math.min(FIRST_ERROR_PAUSE_MS * 2 ** (errors - 1), LONGEST_ERROR_PAUSE_MS);
         this.#options.onError(this.#options.name, error, pauseMs);
-        // Whoever wakes us while Postgres is away must not turn the pause into a hot loop.
+        // Wake-ups while Postgres is away must not turn the pause into a hot loop.
         await this.#pause(pauseMs, false);
       }
     }

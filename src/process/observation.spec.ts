@@ -5,11 +5,11 @@ describe('Occurrence', () => {
   it('is told to everyone who listens, until they leave', () => {
     const happened = new Occurrence<{ n: number }>('test:occurrence');
     const [one, other]: number[][] = [[], []];
-    const leave = happened.hear(({ n }) => one?.push(n));
-    happened.hear(({ n }) => other?.push(n));
-    happened.tell({ n: 1 });
+    const leave = happened.subscribe(({ n }) => one?.push(n));
+    happened.subscribe(({ n }) => other?.push(n));
+    happened.publish({ n: 1 });
     leave();
-    happened.tell({ n: 2 });
+    happened.publish({ n: 2 });
     expect([one, other]).toEqual([[1], [1, 2]]);
   });
 
@@ -19,13 +19,13 @@ describe('Occurrence', () => {
     const written: string[] = [];
     const heard: number[] = [];
     const happened = new Occurrence<{ n: number }>('test:faulty');
-    happened.hear(() => {
+    happened.subscribe(() => {
       throw new Error('a listener of ours');
     });
-    happened.hear(({ n }) => heard.push(n));
+    happened.subscribe(({ n }) => heard.push(n));
     stderr.write = (text: unknown) => written.push(String(text)) > 0;
     try {
-      happened.tell({ n: 1 });
+      happened.publish({ n: 1 });
     } finally {
       stderr.write = write;
     }

@@ -1,8 +1,8 @@
 import { type Channel, channel } from 'node:diagnostics_channel';
 
-// What this process does, told to whoever measures it (src/metrics, src/tracing). Whoever is measured knows nothing of
-// them, and pays a look at a flag while nobody listens. Node's own channels carry it: they belong to the process, not to
-// an application in it.
+// What this process does, published to the code that measures it (src/metrics, src/tracing). The measured code does not
+// know its listeners, and only looks at a flag while there are none. Node's own channels carry it: they belong to the
+// process, not to an application in it.
 
 /** Something that happens in a moment. */
 export class Occurrence<Facts extends object> {
@@ -12,16 +12,16 @@ export class Occurrence<Facts extends object> {
     this.#channel = channel(`scheduler-api:${name}`);
   }
 
-  get isHeard(): boolean {
+  get hasSubscribers(): boolean {
     return this.#channel.hasSubscribers;
   }
 
-  tell(facts: Facts): void {
+  publish(facts: Facts): void {
     if (this.#channel.hasSubscribers) this.#channel.publish(facts);
   }
 
-  /** @returns how to leave */
-  hear(listener: (facts: Facts) => void): () => void {
+  /** @returns a function that unsubscribes */
+  subscribe(listener: (facts: Facts) => void): () => void {
     const subscriber = (facts: unknown): void => quietly(() => listener(facts as Facts));
     this.#channel.subscribe(subscriber);
     return () => {
@@ -34,7 +34,7 @@ export class Occurrence<Facts extends object> {
 export type Ended<Facts> = {
   readonly facts: Facts;
   readonly durationMs: number;
-  /** What it rejected with; undefined = it was well. */
+  /** What it rejected with; undefined = it succeeded. */
   readonly error: unknown;
 };
 
@@ -46,11 +46,12 @@ export class Operation<Facts extends object> {
     this.#ended = new Occurrence(name);
   }
 
-  /** Does `work`, and tells how it went. */
+  /** Does `work`, and publishes how it went. */
   async run<T>(facts: Facts, work: () => Promise<T>): Promise<T> {
-    if (!this.#ended.isHeard) return await work();
+    if (!this.#ended.hasSubscribers) return await work();
     const startedAt = performance.now();
-    const end = (error: unknown): void => this.#ended.tell({ facts, durationMs: performance.now() - startedAt, error });
+    const end = (error: unknown): void =>
+      this.#ended.publish({ facts, durationMs: performance.now() - startedAt, error });
     try {
       const result = await work();
       end(undefined);
@@ -61,13 +62,13 @@ export class Operation<Facts extends object> {
     }
   }
 
-  /** @returns how to leave */
+  /** @returns a function that unsubscribes */
   onEnd(listener: (ended: Ended<Facts>) => void): () => void {
-    return this.#ended.hear(listener);
+    return this.#ended.subscribe(listener);
   }
 }
 
-/** A channel makes an error of its listener an uncaught one, and nothing must end because it was measured. */
+/** A channel makes an error of its listener an uncaught one, and measuring must end nothing. */
 function quietly(listen: () => void): void {
   try {
     listen();

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-/** What the work in hand came from: stands in its log lines, with the deployments it makes, and leads its spans together. */
+/** Where the present work came from: in its log lines, stored with the deployments it makes, and joining its spans. */
 export type Origin = {
   readonly requestId: string;
   /** W3C Trace Context, version 00; only where spans are made of the request. */

@@ -2,7 +2,7 @@ import { Global, Module } from '@nestjs/common';
 import { Heartbeats } from './heartbeats.js';
 import { Shutdown } from './shutdown.js';
 
-/** The two things that every part of the process takes part in: signs of life, and the coming end. */
+/** What every part of the process uses: signs of life, and the shutdown. */
 @Global()
 @Module({
   providers: [

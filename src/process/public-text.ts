@@ -1,9 +1,9 @@
-/** Of what AWS says and of what others say of AWS: everybody who deploys reads it, and some of it is open to all. */
+/** For messages of AWS and about AWS: everybody who deploys reads them, and some are open to all. */
 const LONGEST = 400;
-/** An encoded authorization message is some 2,000 characters; what is longer is cut before it is looked at. */
+/** An encoded authorization message has some 2,000 characters; longer text is cut before it is examined. */
 const LONGEST_READ = 10_000;
 
-/** What others than the operator may read of a message of AWS: without what names the account, on one line, bounded. */
+/** What others than the operator may read of an AWS message: without names of the account, on one line, bounded. */
 export function publicText(message: string, longest = LONGEST): string {
   const text = withoutAccount(message.slice(0, LONGEST_READ))
     .replace(/[\p{C}\s]+/gu, ' ')
@@ -12,8 +12,8 @@ export function publicText(message: string, longest = LONGEST): string {
 }
 
 /**
- * Without ARNs, ids of accounts and of who called, and what only administrators can decode. The host of a registry stays:
- * whoever deploys an image has named it. The text must be bounded.
+ * Removes ARNs, ids of accounts and callers, and what only administrators can decode. The host of a registry stays: the
+ * caller that deployed the image has named it. The text must be bounded.
  */
 export function withoutAccount(text: string): string {
   return text

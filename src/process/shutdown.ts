@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events';
 
 /**
- * The end of this process, as its parts learn of it. `begin` is called once a signal came, before anything is closed:
- * readiness goes false, parked polls are answered, loops take no new work.
+ * The shutdown of this process, as its parts notice it. `begin` is called after a signal, before anything is closed:
+ * readiness goes false, parked polls are answered, loops begin no new work.
  */
 export class Shutdown {
   readonly #controller = new AbortController();
@@ -13,7 +13,7 @@ export class Shutdown {
     setMaxListeners(0, this.#controller.signal);
   }
 
-  /** For fetch, timers/promises and the like. With thousands of listeners prefer `onBegin`: it is O(1) to leave. */
+  /** For fetch, timers/promises and the like. With thousands of listeners prefer `onBegin`: unsubscribing is O(1). */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
@@ -22,7 +22,7 @@ export class Shutdown {
     return this.#controller.signal.aborted;
   }
 
-  /** Calls `listener` once when the shutdown begins, at once if it has. Returns how to leave. */
+  /** Calls `listener` once when the shutdown begins, at once if it has. @returns a function that unsubscribes */
   onBegin(listener: () => void): () => void {
     if (this.hasBegun) {
       listener();

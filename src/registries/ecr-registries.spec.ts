@@ -10,14 +10,14 @@ const OTHER = hostOf('999999999999');
 
 /** ECR's answers in a row: a text is a password that is good for twelve hours, a kind an error. The last one stays. */
 function setUp(answers: (string | { kind: AwsErrorKind })[], allowed: string[] = ['own']) {
-  const asked: string[] = [];
+  const requested: string[] = [];
   let now = 0;
   const registries = new EcrRegistries({
     allowed,
     region: 'us-west-2',
     now: () => now,
     getToken: (region): Promise<EcrToken> => {
-      asked.push(region);
+      requested.push(region);
       const answer = (answers.length > 1 ? answers.shift() : answers[0]) ?? '';
       if (typeof answer !== 'string') {
         const facts = { action: 'x', code: 'x', reason: 'x', message: 'x' };
@@ -32,7 +32,7 @@ function setUp(answers: (string | { kind: AwsErrorKind })[], allowed: string[] =
     if (auth === undefined) return undefined;
     return (JSON.parse(Buffer.from(auth, 'base64url').toString()) as { password: string }).password;
   };
-  return { registries, passwordOf, asked, wait: (ms: number) => (now += ms) };
+  return { registries, passwordOf, requested, wait: (ms: number) => (now += ms) };
 }
 
 describe('a registry of ECR', () => {
@@ -69,36 +69,36 @@ describe('a registry of ECR', () => {
     ['a host that only looks like one', `${OWN}.example.com`, ['own'], undefined, []],
     ['a host that ends like one', `x${OWN}`, ['own'], undefined, []],
   ])('of %s (%s)', async (_what, host, allowed, password, regions) => {
-    const { passwordOf, asked } = setUp(['p'], allowed);
+    const { passwordOf, requested } = setUp(['p'], allowed);
     expect(await passwordOf(host)).toBe(password);
-    expect(asked).toEqual(regions);
+    expect(requested).toEqual(regions);
   });
 
   it('is one question for all who pull at once, and until an hour before the token ends', async () => {
-    const { passwordOf, asked, wait } = setUp(['one', 'two']);
+    const { passwordOf, requested, wait } = setUp(['one', 'two']);
     expect(await Promise.all([OWN, OWN, OWN].map(passwordOf))).toEqual(['one', 'one', 'one']);
     wait(10.9 * HOUR_MS);
     expect(await passwordOf(OWN)).toBe('one');
-    expect(asked).toHaveLength(1);
+    expect(requested).toHaveLength(1);
     wait(0.2 * HOUR_MS);
     expect(await passwordOf(OWN)).toBe('two');
-    expect(asked).toHaveLength(2);
+    expect(requested).toHaveLength(2);
   });
 
   it.each<AwsErrorKind>(['throttled', 'unknown-outcome'])('is tried again later when AWS fails (%s)', async (kind) => {
-    const { passwordOf, asked, wait } = setUp([{ kind }, 'one']);
+    const { passwordOf, requested, wait } = setUp([{ kind }, 'one']);
     await expect(passwordOf(OWN)).rejects.toMatchObject({ kind });
     await expect(passwordOf(OWN)).rejects.toMatchObject({ kind });
-    expect(asked).toHaveLength(1);
+    expect(requested).toHaveLength(1);
     wait(10_001);
     expect(await passwordOf(OWN)).toBe('one');
   });
 
   it('is pulled from without a login where our role may have none: Docker says what is wrong', async () => {
-    const { passwordOf, asked, wait } = setUp([{ kind: 'permission' }, 'one']);
+    const { passwordOf, requested, wait } = setUp([{ kind: 'permission' }, 'one']);
     expect(await passwordOf(OWN)).toBeUndefined();
     expect(await passwordOf(OWN)).toBeUndefined();
-    expect(asked).toHaveLength(1);
+    expect(requested).toHaveLength(1);
     wait(10_001);
     expect(await passwordOf(OWN)).toBe('one');
   });

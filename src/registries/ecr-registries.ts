@@ -10,17 +10,17 @@ export type EcrOptions = {
   /** Bounded in time. @throws AwsError */
   readonly getToken: (region: string) => Promise<EcrToken>;
   readonly warn?: (message: string, details: Readonly<Record<string, unknown>>) => void;
-  /** Milliseconds since 1970: AWS says so when a token ends. */
+  /** Milliseconds since 1970, like the end of a token in AWS's answer. */
   readonly now?: () => number;
 };
 
 /** Of twelve hours: a pull that begins with it may take half an hour. */
 const REFRESH_BEFORE_MS = 3_600_000;
-/** Nobody asks again sooner after a failure: fifty instances that pull are one question. */
+/** No request follows a failure sooner: fifty instances that pull share one request. */
 const PAUSE_MS = 10_000;
 
 type Known = { readonly token: EcrToken } | { readonly failure: AwsError };
-type Entry = { readonly known: Promise<Known>; readonly askAgainAtMs: number };
+type Entry = { readonly known: Promise<Known>; readonly requestAgainAtMs: number };
 
 /** Credentials of Amazon's registries, fetched by our own role and kept in memory alone. */
 export class EcrRegistries {
@@ -32,8 +32,8 @@ export class EcrRegistries {
   }
 
   /**
-   * Value of Docker's X-Registry-Auth; undefined: not a registry we have a token for, or AWS refuses us one.
-   * @throws AwsError when another time may do
+   * Value of Docker's X-Registry-Auth; undefined: not a registry to fetch a token for, or AWS refuses it.
+   * @throws AwsError when a later call may succeed
    */
   async authOf(host: string): Promise<string | undefined> {
     const [, account, region = ''] = ECR_HOST.exec(host) ?? [];
@@ -41,27 +41,27 @@ export class EcrRegistries {
     const isListed = allowed.includes(host);
     const mayBeOwn = account !== undefined && region === ownRegion && allowed.includes('own');
     if (!isListed && !mayBeOwn) return undefined;
-    const known = await this.#ask(region);
+    const known = await this.#request(region);
     if ('failure' in known) {
       if (isRefused(known.failure)) return undefined;
       throw known.failure;
     }
     const { username, password, host: ownHost } = known.token;
-    // Whose account ours is only AWS can tell.
+    // Only AWS knows which account is ours.
     if (!isListed && !ownHost.startsWith(`${account}.`)) return undefined;
     return encodeAuth({ username, password, serveraddress: host });
   }
 
-  async #ask(region: string): Promise<Known> {
+  async #request(region: string): Promise<Known> {
     const entry = this.#entries.get(region);
     const now = this.#now();
-    if (entry && now < entry.askAgainAtMs) return await entry.known;
-    // Whoever comes meanwhile waits for the same answer.
+    if (entry && now < entry.requestAgainAtMs) return await entry.known;
+    // Other calls meanwhile wait for the same answer.
     const known = this.#fetch(region, entry);
-    this.#entries.set(region, { known, askAgainAtMs: Infinity });
+    this.#entries.set(region, { known, requestAgainAtMs: Infinity });
     const found = await known;
-    const askAgainAtMs = 'token' in found ? found.token.expiresAt.getTime() - REFRESH_BEFORE_MS : 0;
-    this.#entries.set(region, { known, askAgainAtMs: Math.max(askAgainAtMs, this.#now() + PAUSE_MS) });
+    const requestAgainAtMs = 'token' in found ? found.token.expiresAt.getTime() - REFRESH_BEFORE_MS : 0;
+    this.#entries.set(region, { known, requestAgainAtMs: Math.max(requestAgainAtMs, this.#now() + PAUSE_MS) });
     return found;
   }
 
@@ -78,7 +78,7 @@ export class EcrRegistries {
   }
 }
 
-/** Nothing will change by asking again: Docker is to say that the registry wants a login. */
+/** Another request would change nothing: Docker shall report that the registry wants a login. */
 function isRefused({ kind }: AwsError): boolean {
   return kind === 'permission' || kind === 'invalid';
 }

@@ -31,7 +31,7 @@ export class RegistriesController {
     access: 'admin',
     body: 'definition',
     summary: 'Set the credentials of a private registry',
-    description: 'For pulls from now on, of every job. Replaces those there were. The password is never answered.',
+    description: 'For pulls from now on, of every job. Replaces existing ones. The password is never returned.',
     answer: 'The registry',
     ok: RegistryResponse,
     example: REGISTRY_EXAMPLE,

@@ -12,11 +12,11 @@ export class Registries {
   constructor(
     private readonly database: Database,
     private readonly keys: Keys,
-    /** Asked where there is no entry: of registries whose credentials are made on demand. */
+    /** Called where there is no entry: for registries whose credentials are made on demand. */
     private readonly madeAuthOf: (host: string) => Promise<string | undefined> = () => Promise.resolve(undefined),
   ) {}
 
-  /** Makes or replaces. */
+  /** Creates or replaces the credentials. */
   async put(host: string, { username, password }: PutRegistry): Promise<RegistryResponse> {
     const sealed = seal(this.keys, password, contextOf(host));
     const [row] = await this.database.query<Row>(PUT, [host, username, sealed, ...authorValues()]);
@@ -66,7 +66,7 @@ function toRegistry({ host, username, created_at, updated_at }: Row): RegistryRe
 }
 
 function notFound(host: string): never {
-  throw new Problem('registry-not-found', `There are no credentials of a registry ${host}.`);
+  throw new Problem('registry-not-found', `There are no credentials for a registry ${host}.`);
 }
 
 const Cursor = z.string().max(255);
@@ -78,7 +78,7 @@ const PUT = `
     INSERT INTO registries (host, username, sealed) VALUES ($1, $2, $3)
     ON CONFLICT (host) DO UPDATE SET username = $2, sealed = $3, updated_at = clock_timestamp()
     RETURNING ${COLUMNS}
-  ), told AS (
+  ), recorded AS (
     INSERT INTO events (type, actor, cause, data)
     SELECT 'registry.set', $4, $5::jsonb, jsonb_build_object('host', host) FROM put
   )
@@ -87,7 +87,7 @@ const PUT = `
 const DELETE = `
   WITH deleted AS (
     DELETE FROM registries WHERE host = $1 RETURNING ${COLUMNS}
-  ), told AS (
+  ), recorded AS (
     INSERT INTO events (type, actor, cause, data)
     SELECT 'registry.deleted', $2, $3::jsonb, jsonb_build_object('host', host) FROM deleted
   )

@@ -1,4 +1,4 @@
-/** As Docker takes it. */
+/** As Docker accepts it. */
 export type RegistryAuth = { readonly username: string; readonly password: string; readonly serveraddress: string };
 
 /** https://docs.docker.com/reference/api/engine/#section/Authentication. Engines ignore it when its padding is missing. */
@@ -7,5 +7,5 @@ export function encodeAuth({ username, password, serveraddress }: RegistryAuth):
   return Buffer.from(json).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
 }
 
-/** It travels in one line of a header, to the agent and from there to Docker: curl takes lines up to 100 KiB. */
+/** It is sent in one line of a header, to the agent and from there to Docker: curl accepts lines up to 100 KiB. */
 export const MOST_AUTH_CHARACTERS = 96 * 1024;

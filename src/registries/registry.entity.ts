@@ -10,7 +10,7 @@ export class Registry {
   @Column('text')
   username!: string;
 
-  /** The password; see database/sealed.ts. */
+  /** The password; see secrets/sealed.ts. */
   @Column('bytea')
   sealed!: Buffer;
 

@@ -3,7 +3,7 @@ import { pageOf, pageQuery } from '../http/pagination.js';
 import { plainText } from '../http/plain-text.js';
 import { encodeAuth, MOST_AUTH_CHARACTERS } from './registry-auth.js';
 
-// What goes over the wire for a registry.
+// Requests and responses about registries.
 
 const HOST = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:\d{1,5})?$/;
 
@@ -26,18 +26,18 @@ export const PutRegistry = z
       .string()
       .min(1)
       .max(MOST_PASSWORD_CHARACTERS)
-      // Tabs and line breaks stand in key files.
+      // Key files contain tabs and line breaks.
       .refine(isPassword, 'must not contain control characters other than tabs and line breaks')
       .meta({
         description:
-          'Or a token of the registry, or a key file as it is: the JSON of a service account, whose username is `_json_key`. At most 64 KiB. Kept encrypted, never answered.',
+          'Or a token of the registry, or an unchanged key file: the JSON of a service account, whose username is `_json_key`. At most 64 KiB. Stored encrypted, never returned.',
       }),
   })
   .superRefine(({ username: user, password }, context) => {
     if (password.length > MOST_PASSWORD_CHARACTERS) return;
     const auth = encodeAuth({ username: user, password, serveraddress: 'x'.repeat(LONGEST_HOST) });
     if (Buffer.byteLength(password) <= MOST_PASSWORD_CHARACTERS && auth.length <= MOST_AUTH_CHARACTERS) return;
-    const message = `must take at most 64 KiB, and as JSON so much that Docker’s header stays below ${MOST_AUTH_CHARACTERS / 1024} KiB`;
+    const message = `must be at most 64 KiB, and short enough as JSON that Docker’s header stays below ${MOST_AUTH_CHARACTERS / 1024} KiB`;
     context.addIssue({ code: 'custom', path: ['password'], message, input: undefined });
   })
   .meta({ id: 'PutRegistry', examples: [{ username: 'robot', password: '…' }] });
@@ -45,7 +45,7 @@ export type PutRegistry = z.infer<typeof PutRegistry>;
 
 export const RegistryResponse = z
   .object({
-    host: z.string().meta({ description: 'As the names of its images begin.', examples: ['registry.example.com'] }),
+    host: z.string().meta({ description: 'How the names of its images begin.', examples: ['registry.example.com'] }),
     username,
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),

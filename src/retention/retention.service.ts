@@ -6,7 +6,7 @@ import { Retention } from './retention.js';
 
 const EVERY_MS = 10 * 60_000;
 
-/** Deletes what is too old, every ten minutes. */
+/** Deletes expired rows, every ten minutes. */
 @Injectable()
 export class RetentionService implements OnApplicationBootstrap, OnApplicationShutdown {
   private readonly logger = new Logger('Retention');

@@ -32,15 +32,15 @@ const EXPIRING: readonly ExpiringRows[] = [
 ];
 /** Small enough that no batch holds locks for more than some milliseconds. */
 const BATCH = 500;
-/** At most this many batches a table and run: the rest has its turn in the next. */
+/** At most this many batches a table and run: the rest is deleted in the next. */
 const MAX_BATCHES = 200;
-/** Any number no other advisory lock of ours uses. */
+/** Any number that no other advisory lock of ours uses. */
 const LOCK = 7_246_013;
 
 /** How many rows were deleted, by the names of `ExpiringRows`. */
 export type Deleted = Readonly<Record<string, number>>;
 
-/** Deletes what is too old, in small batches; any number of processes may try, one at a time does. */
+/** Deletes expired rows, in small batches; any number of processes may try, one at a time does. */
 export class Retention {
   private readonly days: RetentionDays;
 

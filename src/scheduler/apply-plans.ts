@@ -9,7 +9,7 @@ import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan/plan-f
 
 export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
 
-/** What others are to be told once this is committed. */
+/** What to notify other processes of after the commit. */
 export type Applied = {
   readonly changedJobs: readonly string[];
   readonly orderedInstances: readonly string[];
@@ -54,7 +54,7 @@ export async function applyPlans(transaction: Queryable, planned: readonly Plann
   if (wokenShapes.length > 0) {
     const woken = await transaction.prepared<{ key: string }>('wake-shapes', WAKE_SHAPES, [wokenShapes]);
     const keys = new Set(woken.map(({ key }) => key));
-    // Retention deleted those between the insert and this: it did not see that there is an attempt again.
+    // Retention deleted these between the insert and here: it did not see the new attempt.
     await insertShapes(
       transaction,
       newAttempts.filter(({ shapeKey }) => !keys.has(shapeKey)),
@@ -88,7 +88,7 @@ function jobRow({ job, plan }: Planned): object {
   return { id: job.id, status, activeDeploymentId, isGone, nextPassAt };
 }
 
-// Only the columns of the table: facts carry more, and JSON of all of it would double the work.
+// Only the columns of the table: facts have more, and JSON of all of it would double the work.
 function deploymentRow(row: DeploymentRow): object {
   const { id, imageDigest, imageId, status, reason, message, failedPhase, retryable, exitCode, lastLogLines } = row;
   const { deadlineAt, startedAt, activeAt, endedAt } = row;
@@ -119,7 +119,7 @@ const UPDATE_JOBS = `
     AS p(id uuid, status text, "activeDeploymentId" uuid, "isGone" boolean, "nextPassAt" timestamptz)
   WHERE j.id = p.id`;
 
-// Of its history a deleted job keeps what people may want to look at, for a while; nobody looks at secrets.
+// A deleted job keeps the history that people may want to read, for a while, but no secrets.
 const DELETE_SECRETS = `DELETE FROM job_secrets WHERE job_id = ANY($1)`;
 
 const UPDATE_DEPLOYMENTS = `

@@ -4,7 +4,7 @@ import type { Planned } from './apply-plans.js';
 
 export type EventLine = { readonly message: string; readonly [field: string]: unknown };
 
-/** A log line for each event of a pass: named as the event is, with the request its deployment came from. */
+/** A log line for each event of a pass: with the name of the event, and the request that made its deployment. */
 export function linesOf(planned: readonly Planned[], events: readonly NewEvent[]): EventLine[] {
   const jobs = new Map(planned.map(({ job }) => [job.id, job]));
   return events.map(({ type, jobId = null, job, deployment, attempt, instance, cause, data }) => {

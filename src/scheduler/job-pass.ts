@@ -8,7 +8,7 @@ import { claimJobs, type ClaimedJob } from './load-jobs.js';
 import type { JobFacts } from './plan/plan-facts.js';
 import { planJob } from './plan/plan-job.js';
 
-/** Plans that were committed, each with the rows as they were before it. */
+/** Committed plans, each with the rows before it. */
 export const jobPlans = new Occurrence<{
   readonly planned: readonly Planned[];
   readonly now: Date;
@@ -20,9 +20,9 @@ export const BATCH_SIZE = 500;
 const POISONED_PAUSE_SECONDS = 60;
 /** Of the processor. A plan takes a millisecond; a job that costs this much would hold up all others, pass after pass. */
 const PLAN_BUDGET_MS = 250;
-/** Then a pass commits what it has planned. The others stay due: no lock and no transaction is held for longer. */
+/** After this a pass commits what it has planned; other jobs stay due: no lock or transaction is held longer. */
 const PASS_BUDGET_MS = 2_000;
-/** So long a batch that failed is tried in parts. Beyond that it is the database that fails, and not one job. */
+/** A failed batch is retried in parts for this long. Beyond that the fault is the database's, not one job's. */
 const LONGEST_SEARCH_MS = 120_000;
 
 export type PassResult = {
@@ -34,14 +34,23 @@ export type PassResult = {
 
 export type JobPassOptions = {
   readonly onPlanError: (job: ClaimedJob, error: unknown) => void;
-  /** What a pass changed, once it is committed. */
+  /** Called with what a pass changed, once it is committed. */
   readonly onChanged?: (planned: readonly Planned[], events: readonly NewEvent[]) => void;
   /** Milliseconds of the processor that this thread has used. */
   readonly usedMs?: () => number;
+  /** Milliseconds on a clock that never jumps. */
+  readonly nowMs?: () => number;
 };
+
+/** Between two passes, one being due each second: this process was suspended, or Postgres did not answer, agents either. */
+const GAP_MS = 5_000;
 
 /** One claim → load → plan → apply over a batch of due jobs, in one transaction without a network call in it. */
 export class JobPass {
+  private lastEndedMs: number | null = null;
+  /** By the database's clock. */
+  private listeningSince = new Date(0);
+
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
@@ -60,7 +69,7 @@ export class JobPass {
     }
   }
 
-  /** One job at which a whole batch fails must not stop the others of it: it is found, and put off alone. */
+  /** A single job that fails a whole batch must not stop the others: it is found, and put off alone. */
   private async runInHalves(jobs: readonly ClaimedJob[], error: unknown, giveUpAtMs: number): Promise<void> {
     const [job] = jobs;
     if (job && jobs.length === 1) {
@@ -85,17 +94,21 @@ export class JobPass {
     onClaimed?: (jobs: readonly ClaimedJob[]) => void,
   ): Promise<PassResult> {
     const startedAt = performance.now();
+    const { nowMs = () => performance.now() } = this.options;
+    const isAfterGap = this.lastEndedMs === null || nowMs() - this.lastEndedMs > GAP_MS;
     const { now, lagsMs, planned, left, applied } = await this.database.transaction(async (transaction) => {
       const claimed = await claimJobs(transaction, this.cluster, limit, { among, ...(onClaimed && { onClaimed }) });
+      if (isAfterGap) this.listeningSince = claimed.now;
       const planned = this.planAll(claimed.jobs, claimed.now);
       const applied = planned.length > 0 ? await applyPlans(transaction, planned) : undefined;
       const left = claimed.jobs.length - planned.length;
       return { now: claimed.now, lagsMs: claimed.lagsMs, planned, left, applied };
     });
+    this.lastEndedMs = nowMs();
     if (planned.length > 0) {
       const durationMs = performance.now() - startedAt;
-      passes.tell({ pass: 'job', durationMs, lagsMs });
-      jobPlans.tell({ planned, now, durationMs });
+      passes.publish({ pass: 'job', durationMs, lagsMs });
+      jobPlans.publish({ planned, now, durationMs });
       this.options.onChanged?.(planned, applied?.events ?? []);
     }
     if (applied) {
@@ -127,7 +140,7 @@ export class JobPass {
     try {
       const { usedMs = threadMs } = this.options;
       const beganMs = usedMs();
-      const plan = planJob(job, now);
+      const plan = planJob(job, now, this.listeningSince);
       const tookMs = usedMs() - beganMs;
       if (tookMs <= PLAN_BUDGET_MS) return { job, plan };
       throw new Error(`its plan took ${Math.round(tookMs)} ms of the processor, ${PLAN_BUDGET_MS} ms are allowed`);
@@ -144,12 +157,12 @@ export class JobPass {
 const POSTPONE = `UPDATE jobs SET next_pass_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1`;
 
 /**
- * Data exceptions, violated constraints, limits of a program, and what took too long: a statement, a transaction, or we
- * ourselves in between. https://www.postgresql.org/docs/current/errcodes-appendix.html
+ * Data exceptions, violated constraints, limits of a program, and timeouts: of a statement, of a transaction, or of our
+ * own code in between. https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
 function mayBeOneJobs(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  // Neither has a code: a value that is too large for us, and pg's own query_timeout.
+  // Neither has a code: a value too large for our code, and pg's own query_timeout.
   if (error instanceof RangeError || error.message === 'Query read timeout') return true;
   return 'code' in error && /^(2[23]...|54...|57014|25P03|25P04)$/.test(String(error.code));
 }

@@ -14,7 +14,7 @@ import {
 } from './plan/plan-facts.js';
 
 const WAITS = 8;
-/** Asked for again and again while a container runs: only the latest count. */
+/** Orders that are repeated while a container runs: only the latest count. */
 const REPEATED: readonly OrderPurpose[] = ['wait', 'inspect-container', 'inspect-exit'];
 const PURPOSES = ORDER_PURPOSES.filter((purpose) => !REPEATED.includes(purpose));
 const ENDED_ATTEMPTS = 20;
@@ -35,7 +35,7 @@ type EndedRow = EndedAttemptFacts & { deploymentId: string };
 type OrderRow = Omit<OrderFacts, 'answer'> & {
   attemptId: string;
   answer: OrderAnswer | null;
-  /** Of an answer that was stored by a version that did not read it. */
+  /** An answer stored by a version that did not parse it. */
   unread: Uint8Array | null;
 };
 // Inside a JSON object Postgres writes times as text.
@@ -50,13 +50,13 @@ export type ClaimedJob = Pick<JobFacts, 'id' | 'name'>;
 export type ClaimOptions = {
   /** Only these, by id. */
   readonly among?: readonly string[] | null;
-  /** Told before anything else of them is loaded. */
+  /** Called before anything else of them is loaded. */
   readonly onClaimed?: (jobs: readonly ClaimedJob[]) => void;
 };
 
 /**
- * Locks up to `limit` due jobs and loads everything their plans need, in a fixed number of statements. `now` is taken
- * after the locks: whatever others committed before it is seen. `lagsMs`: how long each had been due.
+ * Locks up to `limit` due jobs and loads everything their plans need, in a fixed number of statements. `now` is read
+ * after the locks, so that all commits before it are seen. `lagsMs`: how long each had been due.
  */
 export async function claimJobs(
   transaction: Queryable,
@@ -188,8 +188,9 @@ const ENDED = `
     LIMIT $2
   ) e`;
 
-// The planner asks for eight exits, three failures and the order that is open: no more than these of the exit watch, and the last look. An
-// image's pull and description are of no use once the container was created, nor are its last lines once they are with their deployment.
+// The planner reads eight exits, three failures and the open order of the exit watch, and the last look: no more are
+// loaded. An image's pull and description are of no use once the container was created, nor are its last lines once
+// they are with their deployment.
 const ORDERS = `
   SELECT a.id AS "attemptId", o.number, o.purpose, o.created_at AS "createdAt", o.taken_at AS "takenAt",
     o.answered_at AS "answeredAt", o.result_status AS status, o.result_error AS error, o.probe_state AS "probeState",

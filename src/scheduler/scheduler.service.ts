@@ -8,12 +8,12 @@ import { BATCH_SIZE, JobPass } from './job-pass.js';
 import { linesOf } from './event-lines.js';
 import { warningsOf } from './unlisted-amis.js';
 
-/** The net under lost wake-ups: due jobs are looked for at least this often. */
+/** Covers lost wake-ups: due jobs are searched for at least this often. */
 const POLL_MS = 1_000;
 const HEARTBEAT = 'job-pass';
 const HEARTBEAT_MAX_AGE_MS = 45_000;
 
-/** Runs job passes, woken by signals, by the next wake-up it knows of, and once a second. */
+/** Runs job passes, woken by signals, by the next known wake-up, and once a second. */
 @Injectable()
 export class SchedulerService implements OnApplicationBootstrap, OnApplicationShutdown {
   private readonly logger = new Logger('Scheduler');

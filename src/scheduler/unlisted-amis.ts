@@ -4,8 +4,8 @@ import type { Planned } from './apply-plans.js';
 import type { EventLine } from './event-lines.js';
 
 /**
- * A warning for each new attempt on an AMI that the operator's list has not, or not any more: what was deployed while it
- * was there heals on, since a shorter list must not end what serves.
+ * A warning for each new attempt on an AMI that is not in the operator's list, or no longer: deployments from before
+ * still heal, since a shorter list must not end what serves.
  */
 export function warningsOf(
   planned: readonly Planned[],

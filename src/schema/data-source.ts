@@ -82,7 +82,7 @@ export function createDataSource({
       options: `-c search_path="${SCHEMA}"`,
       // A statement that hangs longer than this holds locks others wait for.
       statement_timeout: 30_000,
-      // Above the server's own limit: only a network that died silently is left for it.
+      // Above the server's own limit: this one is for a network that died silently.
       query_timeout: 35_000,
       idle_in_transaction_session_timeout: 30_000,
       keepAlive: true,

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { installQueue } from '../webhooks/delivery-queue.js';
 import { SCHEMA } from './data-source.js';
 
-// Any number, the same in every version: whoever migrates holds this advisory lock, the others wait for it.
+// Any number, the same in every version: the process that migrates holds this advisory lock, others wait for it.
 const MIGRATION_LOCK = 7_246_011;
 
 /** Applies what is missing, under an advisory lock so that several starting processes do it once. */
@@ -27,7 +27,7 @@ export async function hasPendingMigrations(dataSource: DataSource): Promise<bool
 async function holdLock(dataSource: DataSource): Promise<pg.Client> {
   const { url } = dataSource.options as { url: string };
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
-  // Lost, it is missed by nobody: what is being migrated has connections of its own, and fails with them.
+  // Its loss needs no reaction: the migration has connections of its own, and fails with them.
   client.on('error', () => undefined);
   try {
     await client.connect();

@@ -3,7 +3,7 @@ import { createCipheriv, createDecipheriv, hash, type KeyObject, randomBytes } f
 /** 32 bytes each. The first one seals, all of them open. */
 export type Keys = readonly [KeyObject, ...KeyObject[]];
 
-/** What version 0.1 wrote: without an id of its key. */
+/** The format of version 0.1, without the id of the key. */
 const WITHOUT_KEY_ID = 1;
 const VERSION = 2;
 const KEY_ID_BYTES = 4;
@@ -22,7 +22,7 @@ export function seal([key]: Keys, text: string, context: string): Buffer {
   return Buffer.concat([header, nonce, cipher.getAuthTag(), ciphertext]);
 }
 
-/** @throws Error when no key is the right one, or the context or a byte is another one */
+/** @throws Error when no key opens it, or the context or a byte is another one */
 export function unseal(keys: Keys, sealed: Uint8Array, context: string): string {
   const bytes = Buffer.from(sealed);
   const isOld = bytes[0] === WITHOUT_KEY_ID;
@@ -45,7 +45,7 @@ export function unseal(keys: Keys, sealed: Uint8Array, context: string): string 
   );
 }
 
-/** With these bytes begins what this key sealed. */
+/** The first bytes of all values that this key sealed. */
 export function headerOf(key: KeyObject): Buffer {
   let header = HEADERS.get(key);
   if (!header) {

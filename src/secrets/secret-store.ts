@@ -4,7 +4,7 @@ import { Problem, type ProblemError } from '../http/problem.js';
 import { summarize, toPointer } from '../http/validation-errors.js';
 import { findSecretFaults, mergeSecrets, type SecretsPatch, type SecretValues } from './secret-values.js';
 
-/** Which of its versions a job or a deployment refers to, and the names in it. Null: none. */
+/** The version of the secrets that a job or a deployment refers to, and their names. Null: none. */
 export type SecretsRef = { readonly version: number | null; readonly names: readonly string[] };
 
 export const NO_SECRETS: SecretsRef = { version: null, names: [] };
@@ -12,7 +12,7 @@ export const NO_SECRETS: SecretsRef = { version: null, names: [] };
 /** A version as its row holds it. */
 export type SealedSecrets = { readonly jobId: string; readonly version: number; readonly sealed: Buffer };
 
-/** Seals secrets of jobs, keeps their versions, and opens them for whoever hands out orders. */
+/** Seals secrets of jobs, keeps their versions, and opens them for orders. */
 export class SecretStore {
   constructor(private readonly keys: Keys) {}
 
@@ -24,8 +24,8 @@ export class SecretStore {
   }
 
   /**
-   * What is referred to after `patch`: a new version if that changes anything. The job's row must be locked.
-   * @param env of the definition that is to go with it
+   * The reference after `patch`: to a new version if that changes anything. The job's row must be locked.
+   * @param env of the definition they are for
    * @throws Problem invalid-request; conflict when the present ones do not open
    */
   async change(
@@ -63,7 +63,7 @@ export class SecretStore {
       if (!row) throw new Error(`job ${jobId} has no secrets of version ${version}`);
       return this.open({ jobId, version, sealed: row.sealed });
     } catch (error) {
-      const detail = 'The secrets of this job cannot be opened. Set secrets to null, then all of them anew.';
+      const detail = 'The secrets of this job cannot be opened. Set secrets to null, then set all of them again.';
       throw new Problem('conflict', detail, { cause: error });
     }
   }

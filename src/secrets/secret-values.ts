@@ -1,14 +1,14 @@
-/** Name → value: variables of a container's environment that no answer shows. Pure values, nothing else here. */
+/** Name → value: variables of a container's environment that no response shows. Pure values, nothing else here. */
 export type SecretValues = Readonly<Record<string, string>>;
 
 /** A merge patch (RFC 7396) of them; null as a whole removes all. */
 export type SecretsPatch = Readonly<Record<string, string | null>> | null;
 
-/** `name`: of one secret; without it the fault is of all together. */
+/** `name`: of the secret; without it the fault is in all of them together. */
 export type SecretFault = { readonly name?: string; readonly detail: string };
 
 const MOST_SECRETS = 100;
-/** All together, as JSON: they go to an agent in one order, beside a definition of at most 128 KiB. */
+/** All together, as JSON: an agent gets them in one order with a definition of at most 128 KiB. */
 const MOST_BYTES = 64 * 1024;
 
 /** Sorted by name, so that the same secrets are the same JSON. */
@@ -21,7 +21,7 @@ export function mergeSecrets(before: SecretValues, patch: SecretsPatch): SecretV
   return Object.fromEntries([...merged].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** What keeps these secrets from standing beside this `env`. Never tells a value. */
+/** Faults of these secrets, also in combination with `env`. Shows no value. */
 export function findSecretFaults(
   names: readonly string[],
   values: SecretValues,

@@ -1,6 +1,6 @@
 import type { ExpiringRows } from '../database/expiring-rows.js';
 
-// Rows of ours; the snapshots of those that are left are in EC2.
+// Deletes only our rows; those that stay belong to snapshots that are still in EC2.
 const SNAPSHOTS = `
   DELETE FROM snapshots WHERE id IN (
     SELECT id FROM snapshots

@@ -2,7 +2,7 @@ import { expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import { failed, type KnownSnapshot, MOST_TRIES, planSnapshots, type SeenSnapshot, TOO_OLD } from './plan-snapshots.js';
 
-// As many histories as the environment's HISTORIES asks for, at a share that takes as long as theirs do.
+// The number of histories is a share of the environment's HISTORIES, so that they take as long as those of the jobs.
 fc.configureGlobal({
   numRuns: Math.ceil(Number(process.env['HISTORIES'] ?? 2_000) / 40),
   ...(process.env['SEED'] !== undefined && { seed: Number(process.env['SEED']) }),
@@ -16,7 +16,7 @@ const LOOK = 10 * MINUTE;
 const DAYS = 4;
 const RETENTION = 2;
 
-/** What a call of a look meets, and what becomes of the snapshot it made. */
+/** How EC2 answers the calls of a look, and the fate of the snapshot that was made. */
 const weather = fc.record({
   call: fc.constantFrom('ok', 'ok', 'ok', 'refused', 'lost-before', 'lost-after', 'crash-before', 'crash-after'),
   end: fc.constantFrom('completed', 'completed', 'error', 'slow'),
@@ -75,7 +75,7 @@ class World {
     if (hand === 'delete') this.#shown = this.#shown.filter(({ snapshot }) => snapshot.id === 'foreign');
     if (hand === 'restore-database') {
       this.#rows = new Map(this.#backup);
-      // What was tried since is not known any more: it may be tried anew, once.
+      // Later tries are not known any more: there may be one more.
       this.#calls = [];
     }
     if (this.#now % DAY === 0) this.#backup = new Map(this.#rows);
@@ -136,13 +136,13 @@ class World {
     if (deletion === 'ok') this.#rows.set(row.id, { ...row, state: 'deleted', reason: TOO_OLD });
   }
 
-  /** Without `expect`, which takes longer than all the rest. */
+  /** Without `expect`, which needs more time than all the rest. */
   #check(): void {
-    const told = [...this.#rows.values()].flatMap(({ toldAt }) => toldAt?.getTime() ?? []).sort((a, b) => a - b);
+    const reported = [...this.#rows.values()].flatMap(({ toldAt }) => toldAt?.getTime() ?? []).sort((a, b) => a - b);
     const broken = [
-      !this.#shown.some(({ snapshot }) => snapshot.id === 'foreign') && 'somebody else’s was deleted',
+      !this.#shown.some(({ snapshot }) => snapshot.id === 'foreign') && 'a foreign snapshot was deleted',
       this.#calls.filter((at) => this.#now - at < DAY).length > MOST_TRIES && 'too many calls in a day',
-      told.some((at, n) => n > 0 && at - (told[n - 1] ?? 0) < DAY) && 'told twice in a day',
+      reported.some((at, n) => n > 0 && at - (reported[n - 1] ?? 0) < DAY) && 'reported twice in a day',
     ].filter(Boolean);
     if (broken.length > 0) throw new Error(broken.join());
   }

@@ -104,10 +104,10 @@ describe('what EC2 shows', () => {
   });
 
   it('is told of once a day when it is a failure', () => {
-    const told = (...others: KnownSnapshot[]) => failed(known(9, 0, 'asked'), refused, others, NOW).toldAt;
-    expect(told()).toEqual(NOW);
-    expect(told(known(1, HOUR, 'failed', { toldAt: ago(DAY - 1) }))).toBeNull();
-    expect(told(known(1, HOUR, 'failed', { toldAt: ago(DAY) }), known(2, HOUR, 'failed'))).toEqual(NOW);
+    const reportedAt = (...others: KnownSnapshot[]) => failed(known(9, 0, 'asked'), refused, others, NOW).toldAt;
+    expect(reportedAt()).toEqual(NOW);
+    expect(reportedAt(known(1, HOUR, 'failed', { toldAt: ago(DAY - 1) }))).toBeNull();
+    expect(reportedAt(known(1, HOUR, 'failed', { toldAt: ago(DAY) }), known(2, HOUR, 'failed'))).toEqual(NOW);
     const both = plan({
       known: [1, 2].map((n) => known(n, HOUR, 'pending')),
       seen: [1, 2].map((n) => seen(n, HOUR, 'error')),

@@ -1,7 +1,7 @@
 import type { Ec2Snapshot } from '../aws/ec2-types.js';
 
-// A snapshot costs money, and EC2 has no ClientToken for it: one is asked for only when no other is under way, and what
-// was tried is read from rows, so that no restart and no other owner begins anew.
+// A snapshot costs money, and EC2 has no ClientToken for it: one is made only when no other is under way, and earlier
+// tries are read from rows, so that no restart or other owner begins again.
 
 export type SnapshotState = 'asked' | 'pending' | 'completed' | 'failed' | 'deleted';
 
@@ -12,42 +12,42 @@ export type KnownSnapshot = {
   readonly snapshotId: string | null;
   readonly state: SnapshotState;
   readonly askedAt: Date;
-  /** Of a failure an event told of. */
+  /** When an event reported its failure. */
   readonly toldAt: Date | null;
   readonly reason: string | null;
   readonly message: string | null;
 };
 
-/** What EC2 shows, with what its tag says of our row. */
+/** What EC2 shows, with the id of our row from its tag. */
 export type SeenSnapshot = Omit<Ec2Snapshot, 'tags'> & { readonly rowId: string };
 
 export type SnapshotsInput = {
   readonly volumeId: string;
   readonly retentionDays: number;
-  /** What EC2 shows; null = it does not tell. */
+  /** What EC2 shows; null = the look failed. */
   readonly seen: readonly SeenSnapshot[] | null;
   readonly known: readonly KnownSnapshot[];
   readonly now: Date;
 };
 
 export type SnapshotsPlan = {
-  /** Rows as they are to be: changed, or of snapshots that only EC2 knew. */
+  /** Rows to write: changed ones, and new ones of snapshots that only EC2 had. */
   readonly changes: readonly KnownSnapshot[];
   readonly isDue: boolean;
   /** Too old; the oldest first. */
   readonly deletions: readonly KnownSnapshot[];
 };
 
-/** So often one is made, and so long one event tells of all failures. */
+/** One snapshot is made, and one event reports failures, in this time. */
 const DAY_MS = 24 * 3_600_000;
 /** A lost answer, and an index of EC2 that lags: sooner there could be two for one. */
 const UNSEEN_MS = 15 * 60_000;
-/** Even a first one of hundreds of GiB is there by then. */
+/** Even a first one of hundreds of GiB is completed by then. */
 const SLOW_MS = 12 * 3_600_000;
 const FIRST_PAUSE_MS = 10 * 60_000;
-/** In a day. One that fails may be paid for all the same. */
+/** In a day. One that fails may cost money all the same. */
 export const MOST_TRIES = 6;
-/** A look; the next has its turn ten minutes later. */
+/** In one look; the next is ten minutes later. */
 const MOST_DELETIONS = 3;
 
 /** Why we deleted it. */
@@ -60,18 +60,18 @@ export function planSnapshots(input: SnapshotsInput): SnapshotsPlan {
   return { changes, isDue: isDue(input, rows), deletions: input.seen === null ? [] : tooOld(input, rows) };
 }
 
-/** A failure, and whether an event tells of it: one does in 24 hours. */
+/** A failure, and whether an event reports it: one does in 24 hours. */
 export function failed(
   row: KnownSnapshot,
   { reason, message }: { readonly reason: string; readonly message: string },
   others: readonly KnownSnapshot[],
   now: Date,
 ): KnownSnapshot {
-  const isTold = others.some(({ toldAt }) => toldAt !== null && now.getTime() - toldAt.getTime() < DAY_MS);
-  return { ...row, state: 'failed', reason, message, toldAt: row.toldAt ?? (isTold ? null : now) };
+  const isReported = others.some(({ toldAt }) => toldAt !== null && now.getTime() - toldAt.getTime() < DAY_MS);
+  return { ...row, state: 'failed', reason, message, toldAt: row.toldAt ?? (isReported ? null : now) };
 }
 
-/** While EC2 does not tell: the one that is under way has had its time. */
+/** While looks at EC2 fail: the one under way fails after its time. */
 function changesUnseen({ known, now }: SnapshotsInput): KnownSnapshot[] {
   const late = known.filter((row) => isUnderWay(row) && now.getTime() - row.askedAt.getTime() >= SLOW_MS);
   return late.map((row) => failed(row, SLOW, known, now));
@@ -79,7 +79,7 @@ function changesUnseen({ known, now }: SnapshotsInput): KnownSnapshot[] {
 
 function changesOf({ known, now }: SnapshotsInput, seen: readonly SeenSnapshot[]): KnownSnapshot[] {
   const shown = new Map(seen.flatMap((snapshot) => (isOurs(snapshot) ? [[snapshot.rowId, snapshot]] : [])));
-  // After a restore. An old failure was told of long ago: its row was deleted, and EC2 shows it for ever.
+  // After a restore. An old failure was reported long ago: its row was deleted, while EC2 shows it for ever.
   const found = [...shown]
     .filter(([id, { state }]) => known.every((row) => row.id !== id) && state !== 'error')
     .map(([id, { volumeId, startedAt }]) => ({ ...ASKED, id, volumeId, askedAt: startedAt }));
@@ -92,7 +92,7 @@ function changesOf({ known, now }: SnapshotsInput, seen: readonly SeenSnapshot[]
   return changes;
 }
 
-/** Of a row of which nothing is known yet. */
+/** The columns of a row of which nothing is known yet. */
 export const ASKED = { snapshotId: null, state: 'asked', toldAt: null, reason: null, message: null } as const;
 
 function changeOf(
@@ -110,7 +110,7 @@ function changeOf(
   }
   const here = { ...row, snapshotId: shown.id };
   if (shown.state === 'completed') {
-    // One that we deleted and somebody fetched out of the recycle bin is theirs.
+    // One that we deleted and a person restored from the recycle bin belongs to that person.
     if (row.state === 'completed' || row.reason === TOO_OLD) return null;
     return { ...here, state: 'completed', reason: null, message: null };
   }
@@ -122,12 +122,12 @@ function changeOf(
 
 const UNKNOWN = { reason: 'snapshot-unknown', message: 'EC2 did not answer, and shows no snapshot of that call.' };
 const GONE = { reason: 'snapshot-gone', message: 'The snapshot was deleted before it was completed.' };
-const BROKEN = { reason: 'snapshot-error', message: 'EC2 says of the snapshot that it failed.' };
+const BROKEN = { reason: 'snapshot-error', message: 'EC2 reports that the snapshot failed.' };
 const SLOW = { reason: 'snapshot-slow', message: 'The snapshot is not completed after twelve hours.' };
 
 function isDue({ volumeId, seen, now }: SnapshotsInput, rows: readonly KnownSnapshot[]): boolean {
   if (rows.some(isUnderWay)) return false;
-  // One of those that count as failed, since it takes so long.
+  // One that counts as failed because it takes too long.
   if (seen?.some((snapshot) => isOurs(snapshot) && snapshot.state === 'pending')) return false;
   const since = (row: KnownSnapshot): number => now.getTime() - row.askedAt.getTime();
   const good = newest(rows.filter((row) => row.state === 'completed' && row.volumeId === volumeId));
@@ -160,7 +160,7 @@ function isUnderWay({ state }: KnownSnapshot): boolean {
   return state === 'asked' || state === 'pending';
 }
 
-/** What has another tag there was tagged by somebody else. */
+/** One with another value in that tag was not made by us. */
 function isOurs({ rowId }: SeenSnapshot): boolean {
   return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(rowId);
 }

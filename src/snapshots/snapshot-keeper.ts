@@ -29,13 +29,13 @@ export type SnapshotKeeperOptions = {
 };
 
 export const SNAPSHOT_OUTCOMES = ['completed', 'failed', 'deleted', 'not-deleted'] as const;
-/** What became of a snapshot, or of a try to make or delete one. */
+/** The outcome of a snapshot, or of a try to make or delete one. */
 export const snapshotOutcomes = new Occurrence<{ readonly outcome: (typeof SNAPSHOT_OUTCOMES)[number] }>('snapshot');
 
-/** Nothing here is urgent, and each look is a call. */
+/** Snapshots are not urgent, and each look costs a call. */
 const LOOK_MS = 10 * 60_000;
 
-/** Takes snapshots of the volume with Postgres's data, and deletes what is too old of those it took. */
+/** Takes snapshots of the volume with Postgres's data, and deletes those of its own that are too old. */
 export class SnapshotKeeper {
   constructor(private readonly options: SnapshotKeeperOptions) {}
 
@@ -53,18 +53,18 @@ export class SnapshotKeeper {
     const look = await this.#call('DescribeSnapshots', async () => await ec2.describeSnapshots(lease.cluster));
     if (!(look instanceof AwsError))
       return look.map(({ tags, ...shown }) => ({ ...shown, rowId: tags[SNAPSHOT_TAG] ?? '' }));
-    log.warn('snapshots could not be looked at', said(look));
+    log.warn('snapshots could not be listed', said(look));
     return look;
   }
 
-  /** Writes what was seen, and what is about to be asked for: who takes over must know of it. */
+  /** Writes what was seen, and the snapshot about to be made: the next owner must find its row. */
   async #plan(seen: readonly SeenSnapshot[] | AwsError): Promise<{ plan: SnapshotsPlan; next: KnownSnapshot | null }> {
     const { volumeId, retentionDays } = this.options;
     return await this.#write((known, now) => {
       const isBlind = seen instanceof AwsError;
       const plan = planSnapshots({ volumeId, retentionDays, seen: isBlind ? null : seen, known, now });
       const asked: KnownSnapshot = { ...ASKED, id: randomUUID(), volumeId, askedAt: now };
-      // Blind there could be two for one: that counts as a try that failed.
+      // Without a look there could be two for one: that counts as a failed try.
       const next = plan.isDue ? (isBlind ? failed(asked, seen, known, now) : asked) : null;
       return { rows: next ? [...plan.changes, next] : plan.changes, result: { plan, next } };
     });
@@ -77,7 +77,7 @@ export class SnapshotKeeper {
       'CreateSnapshot',
       async () => await ec2.createSnapshot(row.volumeId, this.#tags(row)),
     );
-    // Whether there is one now the next looks tell.
+    // The next looks show whether there is a snapshot.
     if (answer instanceof AwsError && answer.kind === 'unknown-outcome') {
       this.options.log.warn('it is not known whether a snapshot was made', said(answer));
       return;
@@ -98,7 +98,7 @@ export class SnapshotKeeper {
     const answer = await this.#call('DeleteSnapshot', async () => await ec2.deleteSnapshot(snapshotId ?? ''));
     if (answer instanceof AwsError && answer.code !== 'InvalidSnapshot.NotFound') {
       log.warn('snapshot could not be deleted', { snapshotId, ...said(answer) });
-      snapshotOutcomes.tell({ outcome: 'not-deleted' });
+      snapshotOutcomes.publish({ outcome: 'not-deleted' });
       return;
     }
     const deleted: KnownSnapshot = { ...row, state: 'deleted', reason: TOO_OLD };
@@ -121,12 +121,12 @@ export class SnapshotKeeper {
       return await call();
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
-      budget.hear(error);
+      budget.recordFailure(error);
       return error;
     }
   }
 
-  /** In one transaction; what became of the rows is told once that is committed. */
+  /** In one transaction; the outcomes are logged and counted after its commit. */
   async #write<T>(
     work: (known: readonly KnownSnapshot[], now: Date) => { rows: readonly KnownSnapshot[]; result: T },
   ): Promise<T> {
@@ -137,14 +137,14 @@ export class SnapshotKeeper {
       return written;
     });
     if (rows.length > 0) signals.sendHere('new-events');
-    for (const row of rows) this.#tell(row);
+    for (const row of rows) this.#report(row);
     return result;
   }
 
-  #tell({ state, snapshotId, volumeId, toldAt, reason, message }: KnownSnapshot): void {
+  #report({ state, snapshotId, volumeId, toldAt, reason, message }: KnownSnapshot): void {
     const { log } = this.options;
     if (state === 'asked' || state === 'pending') return;
-    snapshotOutcomes.tell({ outcome: state });
+    snapshotOutcomes.publish({ outcome: state });
     if (state !== 'failed') log.info(`snapshot ${state}`, { snapshotId, volumeId, ...(reason !== null && { reason }) });
     else
       log.error('snapshot failed', { ...(toldAt !== null && { alarm: true }), snapshotId, volumeId, reason, message });

@@ -7,7 +7,7 @@ export async function readSnapshots(queryable: Queryable): Promise<KnownSnapshot
   return await queryable.prepared<KnownSnapshot>('snapshots-known', KNOWN);
 }
 
-/** Rows as they are now to be, and the events of what became of them. */
+/** Writes rows, and the events of their outcomes. */
 export async function writeSnapshots(queryable: Queryable, rows: readonly KnownSnapshot[]): Promise<void> {
   if (rows.length === 0) return;
   await queryable.prepared('snapshots-write', WRITE, [toJsonb(rows)]);

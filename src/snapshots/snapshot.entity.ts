@@ -1,7 +1,7 @@
 import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
 import type { SnapshotState } from './plan-snapshots.js';
 
-/** One CreateSnapshot call, written down before it is made, and what became of it. Its id is a tag of the snapshot. */
+/** One CreateSnapshot call, stored before it is made, and its outcome. Its id is a tag of the snapshot. */
 @Entity('snapshots')
 @Check('snapshots_state', `state IN ('asked', 'pending', 'completed', 'failed', 'deleted')`)
 export class Snapshot {
@@ -11,22 +11,22 @@ export class Snapshot {
   @Column('text', { name: 'volume_id' })
   volumeId!: string;
 
-  /** EC2's; null until it answered or showed it. */
+  /** EC2's id; null until an answer or a look showed it. */
   @Column('text', { name: 'snapshot_id', nullable: true })
   snapshotId!: string | null;
 
   @Column('text')
   state!: SnapshotState;
 
-  /** Of one that only EC2 told of: when it began. */
+  /** When it was requested; of one that only EC2 showed, when it began. */
   @Column('timestamptz', { name: 'asked_at' })
   askedAt!: Date;
 
-  /** Of a failure: when an event told of it. Null: another one had told of the same day. */
+  /** Of a failure: when an event reported it. Null: the event of another failure had, within a day. */
   @Column('timestamptz', { name: 'told_at', nullable: true })
   toldAt!: Date | null;
 
-  /** Of what failed or was deleted. */
+  /** Why it failed or was deleted. */
   @Column('text', { nullable: true })
   reason!: string | null;
 

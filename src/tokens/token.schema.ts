@@ -35,7 +35,7 @@ const maxJobs = z
 
 const maxInstances = z.int().min(0).max(1_000_000).nullable().meta({
   description:
-    'Instances the jobs of the scope may have, those on their way and those that are ending included, when this token asks for one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.',
+    'Instances the jobs of the scope may have, those on their way and those that are ending included, when this token requests one more: 409 beyond it. A deployment that replaces another needs one more until that is gone. Null: no limit of its own.',
 });
 
 const maxWebhooks = z.int().min(0).max(100).nullable().meta({
@@ -109,7 +109,7 @@ export const CreateToken = z
     if (token.role !== 'admin') return;
     for (const field of ['scope', 'allow'] as const) {
       if (token[field] === null) continue;
-      const message = `must be null: whoever manages tokens can give itself any ${field === 'scope' ? field : 'other'}`;
+      const message = `must be null: an admin can give itself any ${field === 'scope' ? field : 'other'}`;
       context.addIssue({ code: 'custom', path: [field], message, input: token[field] });
     }
   })

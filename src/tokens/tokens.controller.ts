@@ -57,7 +57,7 @@ export class TokensController {
     operationId: 'Tokens_get',
     access: 'admin',
     summary: 'Get a token',
-    answer: 'What the token is good for, and when it was last used',
+    answer: 'What the token allows, and when it was last used',
     ok: TokenResponse,
     example: TOKEN_EXAMPLE,
     problems: ['token-not-found'],

@@ -10,9 +10,9 @@ import type { Allow, Role } from '../http/caller.js';
 import type { CreateToken, ListTokens, NewTokenResponse, TokenResponse } from './token.schema.js';
 import { makeToken } from '../auth/tokens.js';
 
-/** An id is 32 random bits: a second one that is taken is not bad luck any more. */
+/** An id is 32 random bits: that a second one is taken, too, is no coincidence. */
 const TRIES = 3;
-/** Of any other id there is no token: it never reaches a statement, which some would make fail. */
+/** No token has any other id: such an id never reaches a statement, which some would make fail. */
 const ID = /^[0-9a-f]{8}$/;
 
 /** Makes, lists and revokes tokens. */
@@ -106,8 +106,8 @@ function notFound(id: string): never {
 const COLUMNS = `
   id, name, role, scope, max_jobs, max_instances, max_webhooks, allow, requests_per_minute, created_at, expires_at, last_used_at, revoked_at`;
 
-/** CTE: tells of the tokens that `changed` holds. */
-const toldSql = (type: EventType, actor: string, cause: string): string => `told AS (
+/** CTE: records an event for each token that `changed` holds. */
+const recordedSql = (type: EventType, actor: string, cause: string): string => `recorded AS (
     INSERT INTO events (type, actor, cause, data)
     SELECT '${type}', ${actor}, ${cause}::jsonb,
       jsonb_build_object('token', id, 'name', name, 'role', role, 'scope', scope, 'allow', allow)
@@ -120,7 +120,7 @@ const INSERT = `
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(days => $9::int), $10, $11::jsonb)
     ON CONFLICT (id) DO NOTHING
     RETURNING *, true AS is_news
-  ), ${toldSql('token.created', '$12', '$13')}
+  ), ${recordedSql('token.created', '$12', '$13')}
   SELECT ${COLUMNS} FROM changed`;
 
 // A Date has milliseconds only: as text the position is the row's very own.
@@ -142,5 +142,5 @@ const REVOKE = `
   ), changed AS (
     UPDATE tokens SET revoked_at = COALESCE(revoked_at, clock_timestamp()) FROM found WHERE id = found_id
     RETURNING *
-  ), ${toldSql('token.revoked', '$2', '$3')}
+  ), ${recordedSql('token.revoked', '$2', '$3')}
   SELECT ${COLUMNS} FROM changed`;

@@ -6,11 +6,11 @@ import { passes } from '../process/loop.js';
 import { currentOrigin, type Origin } from '../process/origin.js';
 import { contextOf, spanContextOf } from './span-ids.js';
 
-/** A followed log asks for more again and again, in the name of one request. */
+/** A followed log runs statements again and again within one request. */
 const MOST_STATEMENTS = 100;
 const MOST_IDS = 20;
 
-/** Spans of calls to EC2, of the fleet's passes, and of the statements of a traced request. @returns how to leave */
+/** Spans of EC2 calls, fleet passes, and the statements of traced requests. @returns a function that unsubscribes */
 export function traceCalls(tracer: Tracer): () => void {
   const statementsOf = new WeakMap<Origin, number>();
   const startedAt = (durationMs: number): Date => new Date(Date.now() - durationMs);
@@ -58,7 +58,7 @@ export function traceCalls(tracer: Tracer): () => void {
       if (error !== undefined) span.setStatus({ code: SpanStatusCode.ERROR });
       span.end();
     }),
-    passes.hear(({ pass, durationMs, lagsMs }) => {
+    passes.subscribe(({ pass, durationMs, lagsMs }) => {
       // The job pass has one that leads to its deployments.
       if (pass === 'job') return;
       tracer

@@ -12,11 +12,11 @@ const SAMPLED = 1;
 
 /**
  * A span of every deployment, from the request to its being active or its end, with one for each phase of its attempts
- * below it; in the trace of the request that made it. Any process may have the pass that moves it, days apart: what is
- * to be known of its span follows from its row. @returns how to leave
+ * below it; in the trace of the request that made it. Passes of any process advance it, days apart, so the ids of its
+ * span follow from its row. @returns a function that unsubscribes
  */
 export function traceDeployments({ tracer, ids, sampler }: DeploymentTracing): () => void {
-  return jobPlans.hear(({ planned, now, durationMs }) => {
+  return jobPlans.subscribe(({ planned, now, durationMs }) => {
     const touched: SpanContext[] = [];
     for (const { job, plan } of planned) {
       const moved = movedBy(job, plan);
@@ -66,7 +66,7 @@ export function traceDeployments({ tracer, ids, sampler }: DeploymentTracing): (
   });
 }
 
-/** Where the span of a deployment is, whichever process makes it. */
+/** The context of a deployment's span, the same in every process. */
 function placeOf({ id, origin }: DeploymentFacts, sampler: Sampler): { self: SpanContext; parent?: SpanContext } {
   const spanId = deploymentSpanId(id);
   const parent = origin?.traceparent === undefined ? undefined : spanContextOf(origin.traceparent);

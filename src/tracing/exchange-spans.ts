@@ -3,12 +3,12 @@ import { type Exchange, exchangesBegun, exchangesEnded } from '../http/exchange.
 import { isSilent, requestFieldsOf } from '../http/request-log.js';
 import { contextOf, spanContextOf, traceparentOf } from './span-ids.js';
 
-/** A span of every request but those machines send all day. @returns how to leave */
+/** A span of every request except those machines send all day. @returns a function that unsubscribes */
 export function traceExchanges(tracer: Tracer): () => void {
-  // By the request's own object: of a client that hangs up early the end is told as well.
+  // By the request's own object: the end is published for a client that hangs up early as well.
   const spans = new WeakMap<Exchange['request'], Span>();
   const leave = [
-    exchangesBegun.hear((exchange) => {
+    exchangesBegun.subscribe((exchange) => {
       const { request, route } = exchange;
       if (isSilent(route)) return;
       const given = request.headers['traceparent'];
@@ -17,7 +17,7 @@ export function traceExchanges(tracer: Tracer): () => void {
       spans.set(request, span);
       exchange.traceparent = traceparentOf(span.spanContext());
     }),
-    exchangesEnded.hear((ended) => {
+    exchangesEnded.subscribe((ended) => {
       const span = spans.get(ended.request);
       if (!span) return;
       const { requestId, caller, job, deployment, instanceId } = requestFieldsOf(ended);

@@ -2,7 +2,7 @@ import { type Context, ROOT_CONTEXT, type SpanContext, trace } from '@openteleme
 import { parseTraceParent } from '@opentelemetry/core';
 import { type IdGenerator, RandomIdGenerator } from '@opentelemetry/sdk-trace';
 
-/** Random ids, but for a span whose id was chosen: others could refer to it before it existed. */
+/** Random ids, except for a span with a chosen id, to which others can refer before it exists. */
 export class ChosenIds implements IdGenerator {
   readonly #random = new RandomIdGenerator();
   #traceId: string | undefined;
@@ -27,7 +27,7 @@ export class ChosenIds implements IdGenerator {
   }
 }
 
-/** Where a trace goes on that began elsewhere; undefined = the text is no traceparent. */
+/** The context in which a trace from elsewhere continues; undefined = the text is no traceparent. */
 export function spanContextOf(traceparent: string): SpanContext | undefined {
   const parsed = parseTraceParent(traceparent);
   return parsed ? { ...parsed, isRemote: true } : undefined;
@@ -41,12 +41,12 @@ export function contextOf(parent: SpanContext | undefined): Context {
   return parent ? trace.setSpanContext(ROOT_CONTEXT, parent) : ROOT_CONTEXT;
 }
 
-/** A deployment is moved by whichever process has the pass, so its span has an id that all of them know. */
+/** Passes of any process advance a deployment, so its span has an id that all of them know. */
 export function deploymentSpanId(deploymentId: string): string {
   return hexOf(deploymentId).slice(0, 16);
 }
 
-/** Of a deployment that no traced request made. */
+/** The trace of a deployment that no traced request made. */
 export function deploymentTraceId(deploymentId: string): string {
   return hexOf(deploymentId);
 }

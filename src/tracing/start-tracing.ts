@@ -24,24 +24,24 @@ import { traceDeployments } from './deployment-spans.js';
 import { traceExchanges } from './exchange-spans.js';
 import { ChosenIds } from './span-ids.js';
 
-// Loaded only where spans are wanted. They are made by hand, of what this process tells of itself: automatic
+// Loaded only where spans are wanted. They are made by hand, of what process/observation.ts publishes: automatic
 // instrumentation patches modules as they are loaded, which ES modules do not allow without a loader of its own, and
 // would write whole statements and URLs into spans.
 
-/** Longer would take its time from what else a process has to put in order at its end. */
+/** A longer time would be missing for the rest of the shutdown. */
 const STOP_MS = 3_000;
 /** A collector that is away fails every few seconds. */
-const TELL_EVERY_MS = 60_000;
+const WARN_EVERY_MS = 60_000;
 
 /**
- * @param onTrouble spans could not be sent, told once a minute
- * @returns how to stop: what was measured is sent first, within 3 s
+ * @param onTrouble called at most once a minute while spans cannot be sent
+ * @returns a function that stops it: what was measured is sent first, within 3 s
  */
 export function startTracing(settings: Config['tracing'], onTrouble: (error: string) => void): () => Promise<void> {
-  let toldAtMs = -Infinity;
+  let warnedAtMs = -Infinity;
   setGlobalErrorHandler((error) => {
-    if (performance.now() - toldAtMs < TELL_EVERY_MS) return;
-    toldAtMs = performance.now();
+    if (performance.now() - warnedAtMs < WARN_EVERY_MS) return;
+    warnedAtMs = performance.now();
     onTrouble(typeof error === 'string' ? error : (error.message ?? error.name ?? 'unknown'));
   });
   const sampler = samplerOf(settings);

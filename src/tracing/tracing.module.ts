@@ -3,7 +3,7 @@ import { CONFIG, type Config } from '../config/config.js';
 
 const STOP_TRACING = Symbol('STOP_TRACING');
 
-/** Spans for OpenTelemetry, where a setting asks for them; else nothing of it is loaded. */
+/** Spans for OpenTelemetry, where a setting enables them; otherwise none of it is loaded. */
 @Module({
   providers: [
     {

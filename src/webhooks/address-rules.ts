@@ -1,6 +1,6 @@
 import ipaddr from 'ipaddr.js';
 
-/** What an operator opened besides public addresses: networks, and host names wherever they lead. */
+/** What an operator allows in addition to public addresses: networks, and host names wherever they lead. */
 export type Allowed = {
   readonly networks: readonly Network[];
   readonly hosts: ReadonlySet<string>;
@@ -34,8 +34,8 @@ export function faultOfUrl(text: string, allowed: Allowed): string | undefined {
 }
 
 /**
- * Whether `url` may be called at these addresses, which its host was resolved to. One that is forbidden spoils them
- * all: a public name has no business with a private address.
+ * Whether `url` may be called at these addresses, which its host was resolved to. One forbidden address excludes them
+ * all: a public name should not lead to a private address.
  */
 export function mayReach(url: URL, addresses: readonly string[], allowed: Allowed): boolean {
   if (addresses.length === 0) return false;
@@ -69,7 +69,7 @@ function isIn(address: Address, [network, bits]: Network): boolean {
   return network instanceof ipaddr.IPv6 && address.match(network, bits);
 }
 
-/** An IPv4 address in the clothes of IPv6 is the IPv4 address. */
+/** An IPv4-mapped IPv6 address is treated as its IPv4 address. */
 function parse(text: string): Address | undefined {
   return ipaddr.isValid(text) ? ipaddr.process(text) : undefined;
 }

@@ -18,13 +18,13 @@ const GONE = 410;
 
 export const TRY_OUTCOMES = ['delivered', 'retried', 'failed'] as const;
 
-/** A try has ended, and what came of it is written down. */
+/** A try has ended, and its outcome is stored. */
 export const webhookTries = new Occurrence<{
   readonly outcome: (typeof TRY_OUTCOMES)[number];
   readonly latencyMs: number;
 }>('webhook-try');
 
-/** Tries deliveries that are due, and writes down what came of it together with what follows. */
+/** Tries deliveries that are due, and stores the outcome together with what follows from it. */
 export class Deliverer {
   readonly #running = new Set<Promise<void>>();
 
@@ -52,7 +52,7 @@ export class Deliverer {
   }
 
   #start(claim: Claim, onEnd: () => void): void {
-    // What was not written down is tried again when the time of the claim is over.
+    // A try whose outcome was not stored is repeated when its claim has expired.
     const attempt = this.#try(claim).catch((error: unknown) => this.log('try failed', claim.deliveryId, error));
     const running = attempt.then(() => {
       this.#running.delete(running);
@@ -63,14 +63,14 @@ export class Deliverer {
 
   async #try(claim: Claim): Promise<void> {
     const [delivery] = await this.database.prepared<DeliveryRow>('webhook-delivery', GET, [claim.deliveryId]);
-    // Cancelled, deleted, or delivered by somebody whose time was over.
+    // Cancelled, deleted, or delivered by a process whose claim has expired.
     if (!delivery) {
       await this.queue.finish(this.database, claim);
       return;
     }
     const tried = await this.#send(delivery);
     const outcome = await this.database.transaction((transaction) => this.#settle(transaction, claim, delivery, tried));
-    if (outcome) webhookTries.tell({ outcome, latencyMs: tried.latencyMs });
+    if (outcome) webhookTries.publish({ outcome, latencyMs: tried.latencyMs });
   }
 
   async #send({ id, webhook_id, url, body, secrets, now }: DeliveryRow): Promise<Tried> {
@@ -84,7 +84,7 @@ export class Deliverer {
     return await this.post(url, { ...HEADERS, ...signed, 'content-length': String(Buffer.byteLength(body)) }, body);
   }
 
-  /** @returns undefined: somebody else holds it now, and writes down what comes of the own try */
+  /** @returns undefined: another process has the claim now, and stores the outcome of its own try */
   async #settle(
     transaction: Queryable,
     claim: Claim,
@@ -93,7 +93,7 @@ export class Deliverer {
   ): Promise<(typeof TRY_OUTCOMES)[number] | undefined> {
     const { status, fault, latencyMs } = tried;
     const isGone = status === GONE;
-    // The webhook's row first, as whoever disables or deletes it does.
+    // The webhook's row first, as in the statements that disable or delete it.
     const [webhook] = await transaction.prepared<WebhookRow>('webhook-tried', TRIED, [webhook_id, fault === null]);
     const isOver = fault === null || isGone;
     const next = isOver ? null : await this.queue.retry(transaction, claim);
@@ -140,7 +140,7 @@ const GET = `
   FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
   WHERE d.id = $1 AND d.status = 'pending' AND w.enabled`;
 
-// The row is left alone after a success among others: deliveries of one receiver would queue for it.
+// A success after another does not lock the row: deliveries to one receiver would queue for it.
 const TRIED = `
   WITH found AS (
     SELECT id, enabled, failing_since FROM webhooks

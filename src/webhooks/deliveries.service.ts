@@ -9,7 +9,7 @@ import { decodeCursor, exactTimeSql, type Page, type Paged, pageSql, TimeCursor,
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
 import type { DeliveryStatus } from './webhook-delivery.entity.js';
-import { MAY_BE_SENT, mayTellSql, PING_TYPE } from './delivery-statements.js';
+import { MAY_BE_SENT, mayReceiveSql, PING_TYPE } from './delivery-statements.js';
 import { findWebhook, holdWebhook, UUID } from './webhooks.service.js';
 
 /** Of one webhook, in a minute: each is a row for a week. */
@@ -17,8 +17,8 @@ const MOST_PINGS = 10;
 const PINGS_SECONDS = 60;
 
 /**
- * Deliveries as clients see them, and those they ask for. Of a webhook that a caller may see there may be deliveries it
- * may not: those from before an admin narrowed it.
+ * Deliveries as clients see them, and those that clients request. Of a webhook that a caller may see there may be
+ * deliveries it may not: those from before an admin narrowed it.
  */
 @Injectable()
 export class DeliveriesService {
@@ -44,7 +44,7 @@ export class DeliveriesService {
     return toDelivery(row ?? notFound());
   }
 
-  /** A delivery that tells of nothing. @throws Problem webhook-not-found, webhook-disabled, too-many-requests */
+  /** A delivery without an event. @throws Problem webhook-not-found, webhook-disabled, too-many-requests */
   async ping(webhookId: string, caller: Caller): Promise<DeliveryResponse> {
     return await this.#send(webhookId, caller, async (transaction) => {
       const body = JSON.stringify(pingOf(webhookId));
@@ -58,7 +58,7 @@ export class DeliveriesService {
           },
         );
       }
-      await tell(transaction, 'webhook.pinged', { webhook: webhookId });
+      await recordEvent(transaction, 'webhook.pinged', { webhook: webhookId });
       return row;
     });
   }
@@ -69,9 +69,9 @@ export class DeliveriesService {
       const values = [webhookId, ...sightOf(caller), id];
       const [row] = UUID.test(id) ? await transaction.query<DeliveryRow>(REDELIVER, values) : [];
       if (!row && UUID.test(id) && (await transaction.query(GET, values)).length > 0) {
-        throw new Problem('conflict', 'The webhook is not for this event any more, so its receiver is not told of it.');
+        throw new Problem('conflict', 'The webhook is not for this event any more, so it is not sent again.');
       }
-      if (row) await tell(transaction, 'webhook.redelivered', { webhook: webhookId, delivery: id });
+      if (row) await recordEvent(transaction, 'webhook.redelivered', { webhook: webhookId, delivery: id });
       return row;
     });
   }
@@ -91,16 +91,16 @@ export class DeliveriesService {
   }
 }
 
-/** $2 and $3 of what asks for deliveries. */
+/** $2 and $3 of the statements that read deliveries. */
 function sightOf({ scope, role }: Caller): [scope: Scope, isAdmin: boolean] {
   return [scope, role === 'admin'];
 }
 
-async function tell(transaction: Queryable, type: EventType, data: { webhook: string; delivery?: string }) {
+async function recordEvent(transaction: Queryable, type: EventType, data: { webhook: string; delivery?: string }) {
   await appendEvents(transaction, [{ ...currentAuthor(), type, data }]);
 }
 
-/** As events are sent, but for the position: it is none. */
+/** In the form of an event, but without a position: a ping is none. */
 function pingOf(webhookId: string) {
   return {
     position: null,
@@ -158,7 +158,7 @@ const COLUMNS = `
   id, position, type, job, status, attempts, fault, answer_status, latency_ms, attempted_at, next_attempt_at,
   created_at, ${exactTimeSql('created_at')} AS exact_created_at, settled_at`;
 
-const VISIBLE = mayTellSql('$2', '$3::boolean');
+const VISIBLE = mayReceiveSql('$2', '$3::boolean');
 
 const LIST = pageSql(
   `SELECT ${COLUMNS} FROM webhook_deliveries d

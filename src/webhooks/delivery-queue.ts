@@ -4,7 +4,7 @@ import type { Queryable } from '../database/database.js';
 /** pg-boss's own; quoted nowhere, so without a hyphen. */
 export const QUEUE_SCHEMA = 'scheduler_queue';
 const QUEUE = 'webhook-deliveries';
-/** What the queue gave up gets here: also when the process died in the last try. */
+/** Deliveries that the queue gave up, also when the process died in the last try. */
 const GIVEN_UP = 'webhook-deliveries-given-up';
 
 /**
@@ -16,19 +16,19 @@ const RETRIES = { retryLimit: 15, retryDelay: 10, retryBackoff: true, retryDelay
 const EXPIRE_SECONDS = 60;
 /** How late that may be noticed. */
 const SUPERVISE_SECONDS = 30;
-/** An outage of ours this long loses no delivery. */
+/** An outage of this program of this length loses no delivery. */
 const RETENTION_SECONDS = 14 * 24 * 3600;
-/** What is done is of no use: the deliveries' own table tells of it. */
+/** A finished entry is of no use: the deliveries' own table records it. */
 const DELETE_AFTER_SECONDS = 3600;
 const MAINTENANCE_SECONDS = 3600;
 /** For fetching and for maintenance; what belongs to a transaction of ours runs on its connection. */
 const CONNECTIONS = 2;
-/** Of all processes. A receiver that takes its ten seconds each time holds up nobody but itself. */
+/** Of all processes. A receiver that takes its ten seconds each time delays only its own deliveries. */
 const MOST_AT_ONE_RECEIVER = 8;
 
 export type QueuedDelivery = { readonly id: string; readonly webhookId: string };
 
-/** A delivery this process is to try now, until it is settled or its time is over. */
+/** A delivery this process is to try now, until it is settled or the claim expires. */
 export type Claim = { readonly deliveryId: string; readonly isLast: boolean; readonly job: Fetched };
 type Fetched = JobWithMetadata<{ deliveryId: string }>;
 
@@ -50,18 +50,18 @@ export class DeliveryQueue {
     await this.#boss.stop({ graceful: false });
   }
 
-  /** What it does by itself every half a minute, but not at once: claims whose time is over are for everybody again. */
+  /** Releases claims that have expired, which pg-boss does by itself every half a minute. */
   async supervise(): Promise<void> {
     await this.#boss.supervise(QUEUE);
   }
 
-  /** Within the transaction that says so in the deliveries' rows. */
+  /** Within the transaction that marks them as queued in their own rows. */
   async add(transaction: Queryable, deliveries: readonly QueuedDelivery[]): Promise<void> {
     const jobs = deliveries.map(({ id, webhookId }) => ({ data: { deliveryId: id }, group: { id: webhookId } }));
     await this.#boss.insert(QUEUE, jobs, { db: asDb(transaction) });
   }
 
-  /** What is due, at most `limit`; fewer may be given though there are more: ask until there is none. */
+  /** What is due, at most `limit`; fewer may be returned though there are more: call it until there is none. */
   async claim(limit: number): Promise<Claim[]> {
     const jobs = await this.#boss.fetch<{ deliveryId: string }>(QUEUE, {
       batchSize: limit,
@@ -78,7 +78,7 @@ export class DeliveryQueue {
 
   /**
    * It is to be tried again, unless this was the last time.
-   * @returns not before when; null: never. Undefined: the time of the claim was over, and another one holds it
+   * @returns the earliest time; null: never. Undefined: the claim had expired, and another process has it
    */
   async retry(transaction: Queryable, { job, isLast }: Claim): Promise<Date | null | undefined> {
     const db = asDb(transaction);
@@ -99,7 +99,7 @@ export class DeliveryQueue {
   }
 }
 
-/** Makes or upgrades pg-boss's schema and our queues in it. Whoever calls it holds the lock of migrations. */
+/** Makes or upgrades pg-boss's schema and our queues in it. The caller holds the lock of migrations. */
 export async function installQueue(url: string): Promise<void> {
   const boss = createBoss(url, { supervise: false, max: 1 });
   boss.on('error', () => undefined);
@@ -122,7 +122,7 @@ function createBoss(connectionString: string, options: { supervise: boolean; max
     schema: QUEUE_SCHEMA,
     application_name: 'scheduler-api queue',
     connectionTimeoutMillis: 5_000,
-    // A newer version's schema is left as it is: it may be that ours is the process about to be replaced.
+    // A newer version's schema is left as it is: this process may be the one about to be replaced.
     migrate: true,
     schedule: false,
     registerInstance: false,

@@ -1,21 +1,21 @@
 import { inScopeSql } from '../auth/access-rules.js';
 import { isForAdminsSql } from '../events/event-types.js';
 
-/** A delivery that tells of no event, only that it arrived. */
+/** The type of a delivery without an event, which only shows that deliveries arrive. */
 export const PING_TYPE = 'webhook.ping';
 
 /**
- * SQL: whether somebody may be told of the event of delivery `d`. What a webhook was made for says nothing of that: an
- * admin may have narrowed it since, and left its earlier deliveries to the team that has it now.
+ * SQL: whether a caller or a webhook may have the event of delivery `d`. That a delivery exists does not imply it: an
+ * admin may have narrowed the webhook since, and the team that has it now must not see its earlier deliveries.
  * @param prefixes `$n` or a column: an array of text or null; @param isForAdmins a boolean
  */
-export function mayTellSql(prefixes: string, isForAdmins: string): string {
+export function mayReceiveSql(prefixes: string, isForAdmins: string): string {
   const isSeen = `${inScopeSql('d.job', prefixes)} AND (${isForAdmins} OR NOT ${isForAdminsSql('d.type')})`;
   return `(d.type = '${PING_TYPE}' OR COALESCE(${isSeen}, false))`;
 }
 
 /** SQL: whether webhook `w`, as it is now, would get the event of its delivery `d`. */
-export const MAY_BE_SENT = mayTellSql('w.jobs', 'w.is_for_admins');
+export const MAY_BE_SENT = mayReceiveSql('w.jobs', 'w.is_for_admins');
 
 /** $1: a webhook that is disabled. What is on its way ends; the queue drops it when its turn comes. */
 export const CANCEL_DELIVERIES = `

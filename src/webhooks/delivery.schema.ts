@@ -22,7 +22,7 @@ export const DeliveryResponse = z
       .nullable()
       .meta({
         description:
-          'Of the latest try: `name-not-resolved`, `address-refused`, `not-connected`, `tls-failed`, `timed-out`, `redirected` (nobody follows), `answered` (with another status than 2xx), `interrupted`, `secret-unreadable`.',
+          'Of the latest try: `name-not-resolved`, `address-refused`, `not-connected`, `tls-failed`, `timed-out`, `redirected` (never followed), `answered` (with another status than 2xx), `interrupted`, `secret-unreadable`.',
         examples: ['answered'],
       }),
     answerStatus: z.int().nullable().meta({ description: 'HTTP status of the latest answer.' }),

@@ -11,7 +11,7 @@ import { FanOut } from './fan-out.js';
 import { createPost } from './post.js';
 import { createResolve } from './resolve-name.js';
 
-/** The net under lost signals. */
+/** A fallback for lost signals. */
 const FAN_OUT_EVERY_MS = 5_000;
 /** How late a retry may begin. */
 const DELIVER_EVERY_MS = 2_000;
@@ -82,7 +82,7 @@ export class DeliveryService implements OnApplicationBootstrap, OnApplicationShu
   }
 
   private async giveUp(): Promise<number> {
-    // First thing after a start, too: what the process before this one was at need not wait for the queue's own time.
+    // Right after a start, too: claims of the process before need not wait for the queue's own interval.
     await this.queue.supervise();
     await this.queue.takeGivenUp(async (ids) => {
       await this.database.query(GIVE_UP, [ids]);

@@ -13,7 +13,7 @@ const EVERYTHING: EventFilter = { job: null, deployment: null, types: null, scop
 
 /**
  * Makes a delivery of each event for each webhook that wants it, and hands deliveries to the queue. Each is one
- * transaction with what remembers it, so that a crash loses and repeats nothing. Any number of processes may try.
+ * transaction with the row that records it, so that a crash loses and repeats nothing. Any number of processes may try.
  */
 export class FanOut {
   constructor(
@@ -41,7 +41,7 @@ export class FanOut {
 /** @returns whether there may be more */
 async function deliverEvents(transaction: Queryable): Promise<boolean> {
   const [cursor] = await transaction.prepared<{ position: number }>('webhooks-cursor', CURSOR);
-  // Another process is at it.
+  // Another process is doing it.
   if (!cursor) return false;
   const { events, reached, isAtEnd } = await readForward(transaction, EVERYTHING, cursor.position, EVENTS);
   if (reached !== cursor.position) await transaction.prepared('webhooks-move', MOVE, [reached]);
@@ -64,8 +64,8 @@ const CURSOR = `SELECT position::float8 AS position FROM webhook_cursor FOR NO K
 
 const MOVE = `UPDATE webhook_cursor SET position = $1`;
 
-// In the order of positions, so that they are tried in that order where nothing is in the way. An event as it is read tells
-// milliseconds. A webhook is held while its deliveries are made: one that is just being deleted is waited for, and skipped.
+// In the order of positions, so that they are tried in that order where nothing is in the way. Times have milliseconds
+// here. A webhook is held while its deliveries are made: one that is being deleted is waited for, and skipped.
 const DELIVER = `
   WITH held AS (SELECT * FROM webhooks WHERE enabled FOR KEY SHARE)
   INSERT INTO webhook_deliveries (id, webhook_id, position, type, job, body)

@@ -6,12 +6,12 @@ import type { Resolve } from './resolve-name.js';
 
 /** Connecting, sending and the answer's headers. A receiver that works longer should answer first. */
 const TIMEOUT_MS = 10_000;
-/** Of an answer's body this much is read, and thrown away, so that a receiver is not cut off in its sentence. */
+/** Of an answer's body this much is read, and thrown away, so that a receiver is not cut off while it sends. */
 const MOST_READ_BYTES = 16 * 1024;
 
 /**
- * Why a try did not reach its end. `answered`: with a status that is no success. `redirected`: nobody follows, since the
- * receiver named in the webhook is the one that was checked.
+ * Why a try did not reach its end. `answered`: with a status that is no success. `redirected`: not followed, since only
+ * the receiver named in the webhook was checked.
  */
 export type Fault =
   'name-not-resolved' | 'address-refused' | 'not-connected' | 'tls-failed' | 'timed-out' | 'redirected' | 'answered';
@@ -30,8 +30,8 @@ export type PostOptions = {
 };
 
 /**
- * One POST, to an address that was checked: the connection is made to just the addresses the check has seen, whatever the
- * name leads to a moment later. No redirect, no proxy, no connection kept. It never rejects.
+ * One POST, to an address that was checked: the connection is made to just the addresses the check has seen, whatever
+ * the name resolves to a moment later. No redirect, no proxy, no connection kept. It never rejects.
  */
 export function createPost({ allowed, resolve, ca, timeoutMs = TIMEOUT_MS }: PostOptions): Post {
   return async (text, headers, body) => {
@@ -65,7 +65,7 @@ async function resolveAll(resolving: ReturnType<Resolve>): ReturnType<Resolve> {
 
 class NameNotResolved extends Error {}
 
-/** Node asks this instead of DNS. It is not asked for a host that is an address: that was checked as it stands. */
+/** Node calls this instead of DNS. It does not call it for a host that is an address: that was checked itself. */
 function lookupOf(addresses: readonly string[]): LookupFunction {
   const checked = addresses.map((address) => ({ address, family: isIP(address) }));
   return (_hostname, { all, family }, answer) => {
@@ -79,7 +79,7 @@ function lookupOf(addresses: readonly string[]): LookupFunction {
 /** Resolves with the status as soon as the headers are there. */
 async function send(url: URL, options: https.RequestOptions, body: string): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
-  // An agent of its own: the global one could be told by NODE_USE_ENV_PROXY to go through a proxy, past every check.
+  // An agent of its own: NODE_USE_ENV_PROXY could make the global one use a proxy, past every check.
   const all = { ...options, agent: false, rejectUnauthorized: true };
   const request = url.protocol === 'https:' ? https.request(url, all) : http.request(url, all);
   request.once('response', (response) => {

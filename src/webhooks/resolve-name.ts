@@ -7,9 +7,9 @@ const TRIES = 2;
 export type Resolve = (name: string, signal: AbortSignal) => Promise<readonly string[]>;
 
 /**
- * All addresses DNS has for the name. Asked by c-ares, not getaddrinfo: that one occupies a thread of the pool for as long
- * as a name server is silent, and with four such names nothing else of this process could look anything up. The price:
- * /etc/hosts is not read.
+ * All addresses DNS has for the name. Resolved by c-ares, not getaddrinfo: that one occupies a thread of the pool for
+ * as long as a name server is silent, and with four such names nothing else of this process could look anything up. The
+ * price: /etc/hosts is not read.
  * @param servers for tests; default: those of the machine
  * @throws Error when there is none
  */

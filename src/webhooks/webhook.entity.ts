@@ -20,7 +20,7 @@ export class Webhook {
   @Column('text', { array: true, nullable: true })
   jobs!: string[] | null;
 
-  /** Nobody but admins made and changed it: if it is for every event, it tells of tokens and registries, too. */
+  /** Only admins made and changed it: if it is for every event, it gets those of tokens and registries, too. */
   @Column('boolean', { name: 'is_for_admins' })
   isForAdmins!: boolean;
 
@@ -35,7 +35,7 @@ export class Webhook {
   @Column('timestamptz', { name: 'failing_since', nullable: true })
   failingSince!: Date | null;
 
-  /** The secret that signs; see database/sealed.ts. */
+  /** The secret that signs; see secrets/sealed.ts. */
   @Column('bytea')
   sealed!: Buffer;
 

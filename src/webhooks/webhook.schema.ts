@@ -43,7 +43,7 @@ const jobs = z
   .nullable()
   .meta({
     description:
-      'Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; its scope is what it gets when it names none.',
+      'Prefixes of the job names whose events are sent. Null: all events, those of no job as well. A token with a scope names some of its own; without `jobs` the webhook has the scope of the token.',
     examples: [['team-a-']],
   });
 
@@ -87,7 +87,7 @@ export const RotateSecret = z
       .min(0)
       .max(MOST_GRACE_SECONDS)
       .default(24 * 3600)
-      .meta({ description: 'How long the secret before signs beside the new one.' }),
+      .meta({ description: 'How long the previous secret signs in addition to the new one.' }),
   })
   .prefault({})
   .meta({ id: 'RotateSecret', examples: [{ graceSeconds: 3600 }] });
@@ -107,7 +107,7 @@ const webhookFields = {
       'Why the program disabled it: `failing`, as nothing was delivered for three days; `gone`, as the receiver answered 410.',
   }),
   failingSince: time.nullable().meta({ description: 'First try that failed since one succeeded.' }),
-  previousSecretUntil: time.nullable().meta({ description: 'Until when the secret before signs as well.' }),
+  previousSecretUntil: time.nullable().meta({ description: 'Until when the previous secret signs as well.' }),
   createdAt: time,
   updatedAt: time,
 };

@@ -23,11 +23,11 @@ import type {
   WebhookResponse,
 } from './webhook.schema.js';
 
-/** Every event is matched with every webhook: a thousand times this would be felt, and nobody needs as many. */
+/** Every event is matched with every webhook: a thousand times this would be slow, and no cluster needs as many. */
 const MOST_WEBHOOKS = 100;
-/** Unless the token says otherwise: no scope is to use up what all of them share. */
+/** Unless the token has its own number: no scope must use up what all of them share. */
 const MOST_OF_A_SCOPE = 10;
-/** Any number no other advisory lock of ours uses. */
+/** Any number that no other advisory lock of this program uses. */
 const LOCK = 7_246_015;
 
 export type Versioned<T> = { readonly webhook: T; readonly version: number };
@@ -60,7 +60,7 @@ export class WebhooksService {
       await checkLimits(transaction, caller);
       const [row] = await transaction.query<WebhookRow>(INSERT, values);
       if (!row) throw new Error('a webhook was not written');
-      await tell(transaction, 'webhook.created', row);
+      await recordEvent(transaction, 'webhook.created', row);
       return versioned(row, secret);
     });
   }
@@ -93,7 +93,7 @@ export class WebhooksService {
       const values = [id, url, description, events, jobs, enabled, patch.enabled === true, caller.role === 'admin'];
       const [row = notFound()] = await transaction.query<WebhookRow>(UPDATE, values);
       await transaction.query(enabled ? CANCEL_FOREIGN_DELIVERIES : CANCEL_DELIVERIES, [id]);
-      await tell(transaction, 'webhook.changed', row);
+      await recordEvent(transaction, 'webhook.changed', row);
       return versioned(row);
     });
   }
@@ -103,7 +103,7 @@ export class WebhooksService {
     return await this.database.transaction(async (transaction) => {
       const row = await lock(transaction, id, caller, versions);
       await transaction.query('DELETE FROM webhooks WHERE id = $1', [id]);
-      await tell(transaction, 'webhook.deleted', row);
+      await recordEvent(transaction, 'webhook.deleted', row);
       return toWebhook(row);
     });
   }
@@ -119,7 +119,7 @@ export class WebhooksService {
       await lock(transaction, id, caller, null);
       const values = [id, sealSecret(this.keys, id, secret), graceSeconds];
       const [row = notFound()] = await transaction.query<WebhookRow>(ROTATE, values);
-      await tell(transaction, 'webhook.secret-rotated', row);
+      await recordEvent(transaction, 'webhook.secret-rotated', row);
       return versioned(row, secret);
     });
   }
@@ -170,7 +170,7 @@ async function lock(
   throw new Problem('precondition-failed', 'The webhook has been changed since.');
 }
 
-/** From here to the end of the transaction nobody else makes one. @throws Problem webhook-limit-reached */
+/** From here to the end of the transaction no other transaction makes one. @throws Problem webhook-limit-reached */
 async function checkLimits(transaction: Queryable, { scope, maxWebhooks }: Caller): Promise<void> {
   await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
   const [count] = await transaction.query<{ all: number; own: number }>(COUNT, [scope]);
@@ -184,24 +184,28 @@ async function checkLimits(transaction: Queryable, { scope, maxWebhooks }: Calle
   );
 }
 
-/** In the transaction of the change. The URL stays out of it: in many of them there is a key. */
-async function tell(transaction: Queryable, type: EventType, { id, description, events, jobs, enabled }: WebhookRow) {
+/** In the transaction of the change. Without the URL: many URLs hold a key. */
+async function recordEvent(
+  transaction: Queryable,
+  type: EventType,
+  { id, description, events, jobs, enabled }: WebhookRow,
+) {
   const data = { webhook: id, description, events, jobs, enabled };
   await appendEvents(transaction, [{ ...currentAuthor(), type, data }]);
 }
 
-/** $1 and $2 of what asks for visible webhooks. */
+/** $1 and $2 of the statements that read visible webhooks. */
 function sightOf({ scope, role }: Caller): [scope: Scope, isAdmin: boolean] {
   return [scope, role === 'admin'];
 }
 
-/** What its events would tell is what the caller may see by itself. */
+/** A webhook gets only events that its caller may see. */
 function checkScope(jobs: readonly string[] | null, scope: Scope): void {
   if (scope === null) return;
   const index = jobs?.findIndex((prefix) => !isInScope(scope, prefix)) ?? -1;
   if (jobs !== null && index === -1) return;
   const pointer = jobs === null ? '#/jobs' : `#/jobs/${index}`;
-  throw invalid('forbidden', { pointer, detail: `must lie in the scope of the token: ${scope.join(', ')}` });
+  throw invalid('forbidden', { pointer, detail: `must be in the scope of the token: ${scope.join(', ')}` });
 }
 
 function invalid(code: 'invalid-request' | 'forbidden', error: ProblemError & { pointer: string }): Problem {
@@ -234,7 +238,7 @@ function notFound(): never {
   throw new Problem('webhook-not-found', 'There is no such webhook.');
 }
 
-/** Of any other id there is no webhook: it never reaches a statement, which some would make fail. */
+/** No webhook has any other id: such an id never reaches a statement, which some would make fail. */
 export const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const COLUMNS = `
@@ -242,7 +246,7 @@ const COLUMNS = `
   CASE WHEN previous_until > clock_timestamp() THEN previous_until END AS previous_until,
   ${exactTimeSql('created_at')} AS exact_created_at`;
 
-// All of its prefixes lie in the scope. What tells of everything an admin may see is for admins.
+// All of its prefixes are in the scope. A webhook for everything an admin may see is for admins.
 const OF_SCOPE = `
   ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM unnest(jobs) AS job
@@ -265,8 +269,8 @@ const LIST = pageSql(
 
 const GET = `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3`;
 
-// $7: it starts anew, and is not disabled again for what was before. $8: who is no admin may have named the URL, or
-// widened it.
+// $7: its failures start over, and earlier ones do not disable it again. $8: a caller who is no admin may have named
+// the URL, or widened it.
 const UPDATE = `
   UPDATE webhooks SET
     url = $2, description = $3, events = $4, jobs = $5, enabled = $6, is_for_admins = is_for_admins AND $8,

@@ -1,5 +1,5 @@
 # What the API's role may do, as JSON. No resources here: it can be evaluated without provider or account, and is, by
-# test/integration/policy.spec.ts, which judges it by AWS's service authorization reference and by the calls that src/aws and
+# test/integration/policy.spec.ts, which checks it by AWS's service authorization reference and by the calls that src/aws and
 # user-data.sh make.
 
 variable "partition" { type = string }
@@ -30,7 +30,7 @@ variable "data_volume_arn" {
   default     = null
 }
 variable "address_arn" {
-  description = "Elastic IP that follows whoever serves; null = none."
+  description = "Elastic IP that follows the instance that serves; null = none."
   type        = string
   default     = null
 }
@@ -64,7 +64,7 @@ locals {
       Resource = "*"
     },
     {
-      # Whoever made an image is root on its instances. Images have no account in their ARN: their owner is a condition.
+      # The maker of an image is root on its instances. Images have no account in their ARN: their owner is a condition.
       Sid       = "LaunchImages"
       Effect    = "Allow"
       Action    = "ec2:RunInstances"
@@ -112,7 +112,7 @@ locals {
       }
     },
     {
-      # Never the cluster tag: whoever may set it could make any instance ours, and then end it.
+      # Never the cluster tag: with it the role could make any instance ours, and then end it.
       Sid      = "NameOwnInstances"
       Effect   = "Allow"
       Action   = "ec2:CreateTags"
@@ -190,7 +190,7 @@ locals {
     },
   ]
 
-  # Of a Postgres of our own. Neither read nor deleted: whoever takes the API over takes no backup with it.
+  # Of a Postgres of our own. Neither read nor deleted: an attacker who takes the API over gets no backup.
   backups = [for volume in compact([var.data_volume_arn]) : {
     Sid      = "KeepBackups"
     Effect   = "Allow"
@@ -243,7 +243,7 @@ locals {
     } if length(arns) > 0],
   )
 
-  # A new API instance asks the old one for the volume (a tag the old one reads), and stops it if it does not answer.
+  # A new API instance requests the volume (by a tag the old one reads), and stops the old one if it does not answer.
   hand_over = flatten([for volume in compact([var.data_volume_arn]) : [
     {
       Sid      = "SeeVolumes"
@@ -278,7 +278,7 @@ locals {
     },
   ]])
 
-  # The scheduler's own, of the data volume. What others made of it is not the role's to delete.
+  # The scheduler's own, of the data volume. The role may not delete those that others made.
   snapshots = flatten([for volume in compact([var.data_volume_arn]) : [
     {
       Sid      = "SnapshotOfTheDataVolume"
@@ -297,7 +297,7 @@ locals {
       }
     },
     {
-      # Never afterwards: whoever may tag could make any snapshot ours, and then delete it.
+      # Never afterwards: with that the role could make any snapshot ours, and then delete it.
       Sid      = "TagAtSnapshot"
       Effect   = "Allow"
       Action   = "ec2:CreateTags"

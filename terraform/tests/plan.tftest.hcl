@@ -74,7 +74,7 @@ variables {
   bucket        = "state-bucket"
   bundle_key    = "bundles/0123456.tar.gz"
   allowed_cidrs = ["203.0.113.7/32"]
-  # The wait asks a real S3.
+  # The wait calls a real S3.
   wait_seconds = 0
 }
 

@@ -6,11 +6,11 @@ variable "region" { type = string }
 variable "bucket" { type = string }
 variable "secrets_key" { type = string }
 variable "secrets_version" {
-  description = "Read by nobody: another one makes another instance, which gets the secrets of now."
+  description = "Not read: another value makes another instance, which gets the present secrets."
   type        = string
 }
 variable "instance_type" {
-  description = "Read by nobody: another one makes another instance, where EC2 would stop this one for minutes to change it."
+  description = "Not read: another value makes another instance, where EC2 would stop this one for minutes to change it."
   type        = string
 }
 variable "agent_keys_prefix" { type = string }
@@ -24,7 +24,7 @@ variable "data_volume_id" {
   default = null
 }
 variable "address_id" {
-  description = "Elastic IP that follows whoever serves; null = none."
+  description = "Elastic IP that follows the instance that serves; null = none."
   type        = string
   default     = null
 }

@@ -4,12 +4,12 @@
 #
 #   (no argument)  first boot: install and prepare everything, then as start
 #   start          every boot: get the volume, start the stack, say so
-#   watch          serves a successor: stops the stack and lets go of the volume when asked to
+#   watch          serves a successor: stops the stack and releases the volume on request
 #
-# Who is asked, and how: the successor sets the tag scheduler-api:release of the instance that holds the volume to its
+# How the volume is requested: the successor sets the tag scheduler-api:release of the instance that holds the volume to its
 # own id; the holder reads that tag from its metadata service every second, which costs no credentials and no API call.
-# A holder that does not answer is stopped. A successor that cannot serve gives the volume back: it lets go of it and sets
-# the tag to the holder's own id. Only a younger instance may ask, so that two never fight.
+# A holder that does not answer is stopped. A successor that cannot serve gives the volume back: it detaches it and sets
+# the tag to the holder's own id. Only a younger instance may request it, so that two never fight.
 set -Eeuo pipefail
 umask 077
 export LC_ALL=C
@@ -19,11 +19,11 @@ DATA_DIR=${STACK_DATA_DIR:-/srv/scheduler}
 READY_URL=${READY_URL:-http://127.0.0.1/health/ready}
 IMDS=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}
 RELEASE_TAG=scheduler-api:release
-# A stack that is asked stops within half a minute; longer, and its instance is taken for dead.
+# A stack stops within half a minute of the request; after this its instance is taken for dead.
 RELEASE_SECONDS=${RELEASE_SECONDS:-90}
 # Migrations of a large table may take minutes; a stack that is not up by then has failed.
 READY_SECONDS=${READY_SECONDS:-600}
-# A holder that is asked and then stopped lets go within minutes; longer, and somebody has to look.
+# A holder that gets the request and is then stopped releases the volume within minutes; else an operator has to look.
 VOLUME_SECONDS=${VOLUME_SECONDS:-600}
 LOG=$DIR/boot.log
 APP=$DIR/app
@@ -145,7 +145,7 @@ prepare() {
 }
 
 # What the stack decides, then S3's file, then what that does not say. The deploy container refuses a file that contradicts
-# the stack; one that was changed since is told of in the log.
+# the stack; one that was changed since is named in the log.
 merge_settings() {
   local line name
   # Its last line may have no end.
@@ -215,51 +215,51 @@ start() {
     mount_volume
   fi
   say 'starting the stack'
-  # What is wrong stands in the containers' logs, like a setting that `settings` names, and nobody gets to them from outside.
+  # The cause is in the containers' logs, like a setting that `settings` names, and they cannot be read from outside.
   # shellcheck disable=SC2046
   compose up -d $(if [ "$DATABASE" != volume ]; then echo --no-deps agent-keys; fi) $(services) || { compose logs --tail=40; return 1; }
   point_name_here
   wait_until_ready
-  # Who serves has nobody to give the volume back to, at no later start.
+  # An instance that serves gives the volume back to none, at no later start.
   rm -f predecessor
   take_address
   report serving
 }
 
 take_volume() {
-  local holder predecessor asked='' has_heard='' since=0 until=$((SECONDS + VOLUME_SECONDS))
+  local holder predecessor requested='' is_tagged='' since=0 until=$((SECONDS + VOLUME_SECONDS))
   while ! find_device >/dev/null; do
-    if [ "$SECONDS" -ge "$until" ]; then because "no data volume after $VOLUME_SECONDS s: ${heard-}"; return 1; fi
+    if [ "$SECONDS" -ge "$until" ]; then because "no data volume after $VOLUME_SECONDS s: ${last_said-}"; return 1; fi
     # A volume may be handed over by others, too (by hand, by a rehearsal): no answer of EC2 ends the waiting.
     holder=$(aws ec2 describe-volumes --volume-ids "$DATA_VOLUME_ID" --output text \
-      --query "Volumes[0].[State, Attachments[?State!='detached'] | [0].InstanceId]" 2>&1) || { tell "$holder"; holder=unknown; }
+      --query "Volumes[0].[State, Attachments[?State!='detached'] | [0].InstanceId]" 2>&1) || { report_once "$holder"; holder=unknown; }
     case $holder in
       available*)
-        hear 'attaching the data volume'
+        say_once 'attaching the data volume'
         aws ec2 attach-volume --volume-id "$DATA_VOLUME_ID" --instance-id "$INSTANCE_ID" --device /dev/sdf >/dev/null || true
         ;;
-      *"$INSTANCE_ID"*) hear 'waiting for the data volume to appear' ;;
+      *"$INSTANCE_ID"*) say_once 'waiting for the data volume to appear' ;;
       *i-*)
         predecessor=i-${holder##*i-}
         # Another one may have been quicker.
-        if [ "$predecessor" != "$asked" ]; then
+        if [ "$predecessor" != "$requested" ]; then
           is_older "$predecessor" || { rm -f predecessor; sleep 2; continue; }
-          tell "waiting for the data volume of $predecessor"
+          report_once "waiting for the data volume of $predecessor"
           printf %s "$predecessor" >predecessor
-          asked=$predecessor
+          requested=$predecessor
           since=$SECONDS
-          has_heard=
+          is_tagged=
         fi
         # EC2 may be busy.
-        if [ -z "$has_heard" ] && aws ec2 create-tags --resources "$predecessor" --tags "Key=$RELEASE_TAG,Value=$INSTANCE_ID"; then
-          has_heard=1
+        if [ -z "$is_tagged" ] && aws ec2 create-tags --resources "$predecessor" --tags "Key=$RELEASE_TAG,Value=$INSTANCE_ID"; then
+          is_tagged=1
         elif [ $((SECONDS - since)) -ge "$RELEASE_SECONDS" ]; then
           wrest_volume_from "$predecessor"
         fi
         ;;
-      *) tell "waiting for the data volume $DATA_VOLUME_ID" ;;
+      *) report_once "waiting for the data volume $DATA_VOLUME_ID" ;;
     esac
-    # Short: nobody serves while it is handed over.
+    # Short: no API serves while it is handed over.
     sleep 1
   done
 }
@@ -268,7 +268,7 @@ take_volume() {
 wrest_volume_from() {
   local state
   state=$(aws ec2 describe-instances --instance-ids "$1" --output text --query 'Reservations[0].Instances[0].State.Name') || return 0
-  tell "$1 does not let go of the data volume and is $state: stopping it"
+  report_once "$1 does not release the data volume and is $state: stopping it"
   case $state in
     stopped) aws ec2 detach-volume --volume-id "$DATA_VOLUME_ID" --instance-id "$1" >/dev/null || true ;;
     pending | running) aws ec2 stop-instances --instance-ids "$1" >/dev/null || true ;;
@@ -278,7 +278,7 @@ wrest_volume_from() {
 is_older() {
   local own other
   own=$(made_at "$INSTANCE_ID") && other=$(made_at "$1") || return 1
-  [[ $other < $own ]] || { tell "$1 is younger: it keeps the data volume"; return 1; }
+  [[ $other < $own ]] || { report_once "$1 is younger: it keeps the data volume"; return 1; }
 }
 
 # By its network interface: LaunchTime is a later one after each stop and start.
@@ -290,7 +290,7 @@ made_at() {
 
 find_device() {
   local device
-  # On Nitro instances the name asked for is not the name got; the volume's id is in the device's serial number.
+  # On Nitro instances the device gets another name than was requested; the volume's id is in the device's serial number.
   for device in ${DATA_DEVICE:-"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${DATA_VOLUME_ID/-/}" /dev/xvdf /dev/sdf}; do
     if [ -e "$device" ]; then echo "$device"; return 0; fi
   done
@@ -357,19 +357,19 @@ watch() {
       say "$asking asks for the data volume"
       touch "$DIR/released"
       systemctl stop --no-block scheduler-stack.service || true
-      if let_go; then report "released to $asking"; else report "could not let go of the data volume for $asking"; fi
+      if release_volume; then report "released to $asking"; else report "could not release the data volume for $asking"; fi
     elif [ "$asking" = "$INSTANCE_ID" ] && [ -e "$DIR/released" ]; then
       say 'the successor gave the data volume back'
       rm "$DIR/released"
-      # Its own process, so that this one hears of the next successor while that one waits.
+      # Its own process, so that this one sees the next successor while that one waits.
       systemctl restart --no-block scheduler-stack.service
     fi
   done
 }
 
 # A volume is detached only once it is unmounted; where that fails, the successor stops this instance.
-let_go() {
-  # The API first, which answers the agents' parked polls at once: nginx, stopped before it, would refuse everybody while
+release_volume() {
+  # The API first, which answers the agents' parked polls at once: nginx, stopped before it, would refuse all requests while
   # it waits for them. Nothing is removed, which would take seconds more.
   compose stop --timeout 30 scheduler || true
   compose stop --timeout 30 || true
@@ -379,16 +379,16 @@ let_go() {
 
 failed() {
   local line=${BASH_LINENO[0]}
-  # A subshell only ends; its parent hears of it.
+  # A subshell only ends; its parent sees its status.
   [ "$BASHPID" = $$ ] || exit 1
   trap - ERR
   set +e
   say "failed in $1, line $line${reason:+: $reason}"
-  # The report has time: until the volume is back, nobody serves.
+  # The report has time: until the volume is back, no API serves.
   if [ "$DATABASE" = volume ] && [ -s predecessor ]; then
     say "giving the data volume back to $(cat predecessor)"
     touch "$DIR/released"
-    let_go
+    release_volume
     retry aws ec2 create-tags --resources "$(cat predecessor)" --tags "Key=$RELEASE_TAG,Value=$(cat predecessor)"
   fi
   report "failed in $1, line $line${reason:+: $reason}"
@@ -431,16 +431,16 @@ retry() {
 
 say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
 
-# Says what is heard again and again only once in a row.
-hear() {
-  [ "$1" = "${heard-}" ] || say "$1"
-  heard=$1
+# Logs a message that repeats only once in a row.
+say_once() {
+  [ "$1" = "${last_said-}" ] || say "$1"
+  last_said=$1
 }
 
-# The same where the apply looks. That takes seconds: not while nobody serves.
-tell() {
-  [ "$1" = "${heard-}" ] || report "$1"
-  heard=$1
+# The same, also into S3. That takes seconds: not while no API serves.
+report_once() {
+  [ "$1" = "${last_said-}" ] || report "$1"
+  last_said=$1
 }
 
 # Why what is about to fail does.
@@ -449,7 +449,7 @@ because() {
   reason=$1
 }
 
-# The log first: whoever sees the state reads it next. Where the apply looks, and whoever wants to know why: s3://…/boot/<instance id>.state and .log
+# The log first: a reader of the state reads it next. The apply and operators read s3://…/boot/<instance id>.state and .log
 report() {
   say "$1"
   aws s3 cp --only-show-errors "$LOG" "${LOG_URI}$INSTANCE_ID.log" || true

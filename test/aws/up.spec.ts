@@ -46,7 +46,7 @@ describeWhen(reason === undefined, reason ?? '', 'scheduler-deploy up and down, 
       const { code, output } = await account.deploy(['up'], { ...environment(), DEPLOY_YES: '' });
       expect(code).toBe(1);
       expect(output).toMatch(
-        /Make the bucket scheduler-api-123456789012-us-west-2 in us-west-2.* Nobody is there to answer/,
+        /Make the bucket scheduler-api-123456789012-us-west-2 in us-west-2.* There is no terminal to answer in/,
       );
       await expect(account.read('secrets/.env')).rejects.toThrow();
     },

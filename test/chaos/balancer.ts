@@ -1,6 +1,6 @@
 import { connect, createServer, type Socket } from 'node:net';
 
-/** What an operator has in front of several replicas: agents know its address alone. */
+/** What an operator has in front of several replicas: agents know only its address. */
 export type Balancer = { readonly url: string; stop(): Promise<void> };
 
 const PROBE_EVERY_MS = 500;

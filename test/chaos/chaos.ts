@@ -1,5 +1,5 @@
-// npm run chaos -- --seed 1 --jobs 300 --replicas 3 --minutes 10: everything that can go wrong, all at once, then: is
-// everything as it was asked for, and is nothing else there? See docs/evidence.md.
+// npm run chaos -- --seed 1 --jobs 300 --replicas 3 --minutes 10: everything that can go wrong, all at once; then
+// checks that what was requested is there, and nothing else. See docs/evidence.md.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

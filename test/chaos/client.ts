@@ -27,7 +27,7 @@ const BAD_IMAGES = ['sim/exit:3', 'sim/unhealthy:1', 'sim/missing:1'];
 const IMAGE = 'chaos/web';
 const PORT = 8080;
 
-/** Asks for one job name after the other request, never two at once, until the signal: so the order is known. */
+/** Sends requests for one job name, one after the other, until the signal: so their order is known. */
 export async function runClient(options: ClientOptions): Promise<JobHistory> {
   const { random, signal } = options;
   const history = new JobHistory(options.name);

@@ -11,7 +11,7 @@ export type Life = {
   readonly point: CrashPoint | null;
   /** Points that were passed, in their order; of the process before the crash only. */
   readonly passed: readonly CrashPoint[];
-  /** Timing may lead another way: then nobody was killed. */
+  /** Timing may lead another way: then no process was killed. */
   readonly isReached: boolean;
   readonly findings: readonly Finding[];
   readonly seconds: number;
@@ -44,7 +44,7 @@ export class CrashHouse {
     return new CrashHouse(house, replica);
   }
 
-  /** A job from its creation over a second deployment to its deletion. @param point none = nobody is killed */
+  /** A job from its creation over a second deployment to its deletion. @param point none = the process is not killed */
   async live(point: CrashPoint | null): Promise<Life> {
     const startedAt = performance.now();
     const name = `life-${(this.#lives += 1)}`;
@@ -82,7 +82,7 @@ export class CrashHouse {
   async #lead(name: string): Promise<void> {
     const job = `/v1/jobs/${name}`;
     await this.#until(`${name} is created`, async () => {
-      // Asked again when the process was killed over it: then the name may be taken.
+      // Sent again when the process was killed meanwhile: then the name may be taken.
       const created = await this.#call('POST', '/v1/jobs', { name, image: 'crash/web:1', ...this.#definition() });
       return created.status === 201 || created.status === 409;
     });

@@ -1,9 +1,9 @@
 // Loaded before the program (`node --import`): names every point before and after something that lasts, and kills the
-// process at the one it is told over IPC. Nothing in src knows of it.
+// process at the one that it gets over IPC. Nothing in src knows of it.
 //
 // Points: each COMMIT of a transaction that changed rows, each statement outside a transaction that did, and each call
 // to EC2 that changes something. Left out is the owner's lease: its loss at any moment
-// is what every one of these crashes brings about.
+// is what every one of these crashes causes.
 import { EC2Client } from '@aws-sdk/client-ec2';
 import pg from 'pg';
 
@@ -56,7 +56,7 @@ prototype.query = function (...args) {
   if (/^\s*(BEGIN|START TRANSACTION)/i.test(text)) this.changes = [];
   if (name !== undefined) pass('before', name);
   return afterwards(query, this, args, (rows) => {
-    // Before it was run nobody knew whether it would change anything.
+    // Before it was run it was not known whether it would change anything.
     if (name !== undefined && (rows > 0 || name.startsWith('commit'))) pass('after', name);
     else if (this.changes !== undefined && rows > 0) this.changes.push(...changesOf(text));
   });
@@ -85,7 +85,7 @@ function isLease(changes: readonly string[]): boolean {
   return changes.every((change) => change.endsWith(' owner'));
 }
 
-/** Calls the query, and `then` with the count of rows before whoever asked hears of it. */
+/** Calls the query, and `then` with the count of rows before the caller gets the result. */
 function afterwards(query: Query, connection: Connection, args: unknown[], then: (rows: number) => void): unknown {
   const last = args.at(-1);
   if (typeof last === 'function') {

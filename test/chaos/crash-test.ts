@@ -19,10 +19,10 @@ export type CrashTestResult = {
   readonly unreached: readonly CrashPoint[];
 };
 
-/** How often a life is led anew for a point that it did not come to. */
+/** How often a life is repeated for a point that it did not reach. */
 const TRIES = 3;
 
-/** First lives without a crash, which tell the points; then one with a crash at each. */
+/** First lives without a crash, which list the points; then one with a crash at each. */
 export async function runCrashTest(options: CrashTestOptions): Promise<CrashTestResult> {
   const { directory, shards, choose, signal, onLife } = options;
   const houses: CrashHouse[] = [];

@@ -11,8 +11,8 @@ export type Scene = {
   readonly random: Random;
   /** Ends early when the run does. */
   readonly wait: (ms: number) => Promise<void>;
-  /** It happens now. A fault that never tells met nothing. */
-  readonly tell: (detail: string) => void;
+  /** To be called when the fault happens. A fault that never calls it met nothing. */
+  readonly report: (detail: string) => void;
   /** EC2 refuses calls on request from now on, for so long. */
   readonly onThrottle: (ms: number) => void;
 };
@@ -22,32 +22,32 @@ export const ALL_ADDRESSES = 4_096;
 
 const END_REASONS = ['Client.InternalError', 'Client.VolumeLimitExceeded', 'Server.InsufficientInstanceCapacity'];
 const MUTATING = ['RunInstances', 'TerminateInstances', 'CreateTags'];
-/** Longer than the owner's lease (15 s): whoever wakes up from it must not go on as the owner. */
+/** Longer than the owner's lease (15 s): a process that wakes up from it must not go on as the owner. */
 const LONGEST_PAUSE_MS = 25_000;
 
-/** Each resolves once it is over, or has been taken back. */
+/** Each resolves once it is over, or has been undone. */
 export const FAULT_ACTIONS: Readonly<Record<FaultKind, (scene: Scene) => void | Promise<void>>> = {
-  'replica-killed': async ({ house, random, wait, tell }) => {
+  'replica-killed': async ({ house, random, wait, report }) => {
     const replica = undisturbed(house, random);
     if (!replica) return;
     const isWorker = random.fraction() < 0.5 && (await replica.killWorker((pids) => pick(pids, random)));
-    tell(isWorker ? `a worker of ${replica.name}` : replica.name);
+    report(isWorker ? `a worker of ${replica.name}` : replica.name);
     if (isWorker) return;
     await replica.kill();
     await wait(random.between(0, 4_000));
     replica.start();
   },
-  'replica-paused': async ({ house, random, wait, tell }) => {
+  'replica-paused': async ({ house, random, wait, report }) => {
     const replica = undisturbed(house, random);
     if (!replica) return;
     const ms = random.between(1_000, LONGEST_PAUSE_MS);
     replica.pause();
-    tell(`${replica.name} for ${ms} ms`);
+    report(`${replica.name} for ${ms} ms`);
     await wait(ms);
     replica.resume();
   },
-  'all-replicas-killed': async ({ house, random, wait, tell }) => {
-    tell('at once');
+  'all-replicas-killed': async ({ house, random, wait, report }) => {
+    report('at once');
     await Promise.all(house.replicas.map((replica) => replica.kill()));
     await wait(random.between(0, 10_000));
     for (const replica of house.replicas) replica.start();
@@ -55,48 +55,48 @@ export const FAULT_ACTIONS: Readonly<Record<FaultKind, (scene: Scene) => void | 
 
   'postgres-restarted': (scene) => restartPostgres(scene, 'fast'),
   'postgres-crashed': (scene) => restartPostgres(scene, 'crash'),
-  'connections-cut': async ({ house, tell }) => {
+  'connections-cut': async ({ house, report }) => {
     const count = await house.postgres.cutConnections();
-    if (count > 0) tell(`${count} connections`);
+    if (count > 0) report(`${count} connections`);
   },
 
-  'run-answer-lost': ({ house, random, tell }) => {
+  'run-answer-lost': ({ house, random, report }) => {
     house.cloud.faults.loseAnswer('RunInstances', random.between(1, 2));
-    tell('RunInstances');
+    report('RunInstances');
   },
-  'terminate-answer-lost': ({ house, tell }) => {
+  'terminate-answer-lost': ({ house, report }) => {
     house.cloud.faults.loseAnswer('TerminateInstances');
-    tell('TerminateInstances');
+    report('TerminateInstances');
   },
-  'tag-answer-lost': ({ house, tell }) => {
+  'tag-answer-lost': ({ house, report }) => {
     house.cloud.faults.loseAnswer('CreateTags');
-    tell('CreateTags');
+    report('CreateTags');
   },
-  'describe-answer-lost': ({ house, random, tell }) => {
+  'describe-answer-lost': ({ house, random, report }) => {
     house.cloud.faults.loseAnswer('DescribeInstances', random.between(1, 3));
-    tell('DescribeInstances');
+    report('DescribeInstances');
   },
-  'answer-late': ({ house, random, tell }) => {
+  'answer-late': ({ house, random, report }) => {
     const [action, ms] = [pick(MUTATING, random) ?? '*', random.between(500, 12_000)];
     house.cloud.faults.delayAnswer(action, ms);
-    tell(`${action} by ${ms} ms`);
+    report(`${action} by ${ms} ms`);
   },
-  throttled: ({ house, random, tell, onThrottle }) => {
+  throttled: ({ house, random, report, onThrottle }) => {
     const action = pick([...MUTATING, 'DescribeInstances', '*'], random) ?? '*';
     const ms = random.between(500, 8_000);
     house.cloud.faults.throttle(action, ms);
     onThrottle(ms);
-    tell(`${action} for ${ms} ms`);
+    report(`${action} for ${ms} ms`);
   },
-  'call-failed': ({ house, random, tell }) => {
+  'call-failed': ({ house, random, report }) => {
     const action = pick(MUTATING, random) ?? '*';
     const code = pick(['InternalError', 'Unavailable', 'ServiceUnavailable'], random) ?? '';
     house.cloud.faults.failNext(action, { code });
-    tell(`${action} with ${code}`);
+    report(`${action} with ${code}`);
   },
   'capacity-gone': (scene) => limitCapacity(scene, 0),
   'capacity-short': (scene) => limitCapacity(scene, scene.random.between(1, 3)),
-  'type-not-offered': async ({ house, random, wait, tell }) => {
+  'type-not-offered': async ({ house, random, wait, report }) => {
     const { faults, ledger } = house.cloud;
     const zone = pick(ledger.instances(), random)?.spec.availabilityZone;
     if (zone === undefined) return;
@@ -105,46 +105,46 @@ export const FAULT_ACTIONS: Readonly<Record<FaultKind, (scene: Scene) => void | 
       zone,
       INSTANCE_TYPES.filter((type) => type !== missing),
     );
-    tell(`${missing} in ${zone}`);
+    report(`${missing} in ${zone}`);
     await wait(random.between(2_000, 12_000));
     faults.setOfferings(zone);
   },
-  'zone-out': async ({ house, random, wait, tell }) => {
+  'zone-out': async ({ house, random, wait, report }) => {
     const { faults, ledger } = house.cloud;
     const zone = pick(ledger.instances(), random)?.spec.availabilityZone;
     if (zone === undefined) return;
-    tell(zone);
+    report(zone);
     faults.loseZone(zone);
     await wait(random.between(5_000, 20_000));
     faults.restoreZone(zone);
   },
-  'addresses-short': async ({ house, random, wait, tell }) => {
+  'addresses-short': async ({ house, random, wait, report }) => {
     const { faults, ledger } = house.cloud;
     const subnetId = pick(ledger.instances(), random)?.spec.subnetId;
     if (subnetId === undefined) return;
     faults.setFreeAddresses(subnetId, random.between(0, 2));
-    tell(subnetId);
+    report(subnetId);
     await wait(random.between(2_000, 10_000));
     faults.setFreeAddresses(subnetId, ALL_ADDRESSES);
   },
-  'ended-at-launch': ({ house, random, tell }) => {
+  'ended-at-launch': ({ house, random, report }) => {
     const reason = pick(END_REASONS, random) ?? '';
     const calls = random.between(1, 2);
     house.cloud.faults.endAtLaunch(reason, calls);
-    tell(`${calls} calls, with ${reason}`);
+    report(`${calls} calls, with ${reason}`);
   },
-  'action-denied': async ({ house, random, wait, tell }) => {
+  'action-denied': async ({ house, random, wait, report }) => {
     // Not RunInstances: a refusal for good fails the deployments that wait, and clients would only see failures.
     const action = pick(['TerminateInstances', 'CreateTags', 'DescribeInstances'], random) ?? '';
     house.cloud.faults.denyAction(action);
-    tell(action);
+    report(action);
     await wait(random.between(1_000, 15_000));
     house.cloud.faults.permitAction(action);
   },
-  'visibility-late': async ({ house, random, wait, tell }) => {
+  'visibility-late': async ({ house, random, wait, report }) => {
     const ms = random.between(2_000, 30_000);
     house.cloud.faults.delayVisibility(ms);
-    tell(`by ${ms} ms`);
+    report(`by ${ms} ms`);
     await wait(random.between(5_000, 15_000));
     house.cloud.faults.delayVisibility(VISIBILITY_MS);
   },
@@ -192,10 +192,10 @@ function undisturbed({ replicas }: House, random: Random): Replica | undefined {
   );
 }
 
-async function restartPostgres({ house, random, tell }: Scene, how: 'fast' | 'crash'): Promise<void> {
+async function restartPostgres({ house, random, report }: Scene, how: 'fast' | 'crash'): Promise<void> {
   if (house.postgres.isAway) return;
   const awayMs = random.between(0, 6_000);
-  tell(`for ${awayMs} ms`);
+  report(`for ${awayMs} ms`);
   await house.postgres.restart(how, awayMs);
 }
 
@@ -203,20 +203,20 @@ async function restartPostgres({ house, random, tell }: Scene, how: 'fast' | 'cr
  * Of one type in one subnet and market. The fleet leaves an offer that failed alone for three minutes, so faults as wide
  * as a type would soon leave it nothing to do.
  */
-async function limitCapacity({ house, random, wait, tell }: Scene, free: number): Promise<void> {
+async function limitCapacity({ house, random, wait, report }: Scene, free: number): Promise<void> {
   const { faults, ledger } = house.cloud;
   const subnet = pick(ledger.instances(), random)?.spec.subnetId;
   if (subnet === undefined) return;
   const market = random.fraction() < 0.3 ? ('spot' as const) : ('on-demand' as const);
   const offer = { type: pick(INSTANCE_TYPES, random) ?? '', subnet, market };
   faults.setCapacity(offer, free);
-  tell(`${free} of ${JSON.stringify(offer)}`);
+  report(`${free} of ${JSON.stringify(offer)}`);
   await wait(random.between(2_000, 12_000));
   faults.setCapacity(offer, Infinity);
 }
 
 async function onInstance(
-  { house, random, tell }: Scene,
+  { house, random, report }: Scene,
   act: (cloud: House['cloud'], id: string) => void | Promise<void>,
   fits: (instance: CloudInstance) => boolean = () => true,
 ): Promise<void> {
@@ -224,7 +224,7 @@ async function onInstance(
   const running = cloud.ledger.instances().filter(({ state, isFrozen }) => state === 'running' && !isFrozen);
   const target = pick(running.filter(fits), random);
   if (!target) return;
-  tell(target.id);
+  report(target.id);
   await act(cloud, target.id);
 }
 

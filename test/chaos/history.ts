@@ -1,4 +1,4 @@
-/** What a client asked of one job name, in order, and what it was told. */
+/** The requests of a client for one job name, in order, with their outcomes. */
 
 export type Operation = 'create' | 'deploy' | 'cancel' | 'rollback' | 'restart' | 'start' | 'stop' | 'delete';
 

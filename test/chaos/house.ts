@@ -8,13 +8,13 @@ import { ContainerRecords } from './container-records.ts';
 import { ChaosPostgres } from './database.ts';
 import { Replica } from './replica.ts';
 
-/** Everything a run stands on. The cloud and its agents live in this process and are never disturbed: they are the judge. */
+/** What a run needs. The cloud and its agents live in this process and are never disturbed: checks rely on them. */
 export type House = {
   readonly cloud: LocalCloud;
   readonly containers: ContainerRecords;
   readonly postgres: ChaosPostgres;
   readonly replicas: readonly Replica[];
-  /** How processes ended that nobody killed. */
+  /** How processes ended that were not killed. */
   readonly ownEnds: readonly string[];
   /** One a replica. */
   readonly logFiles: readonly string[];
@@ -107,5 +107,5 @@ export async function openHouse(options: HouseOptions): Promise<House> {
 export const VISIBILITY_MS = 300;
 export const DATA_VOLUME = 'vol-0123456789abcdef0';
 
-/** What jobs ask for: each of them for two, the second when there is none of the first. */
+/** What jobs need: each of them lists two, the second when there is none of the first. */
 export const INSTANCE_TYPES = ['t3.small', 't3.medium', 't3.large', 'm5.large'];

@@ -6,12 +6,12 @@ import { wait } from './wait.ts';
 
 export type Injected = { readonly at: string; readonly kind: FaultKind; readonly detail: string };
 
-/** Brings the faults of a schedule about, and takes back what does not pass by itself. */
+/** Causes the faults of a schedule, and undoes those that do not end by themselves. */
 export class Injector {
   readonly injected: Injected[] = [];
   /** How many faults found nothing that they could meet. */
   skipped = 0;
-  /** When EC2 was told to throttle: from, to in ms. */
+  /** When EC2 was made to throttle: from, to in ms. */
   readonly throttled: (readonly [from: number, to: number])[] = [];
   readonly #house: House;
   readonly #ending = new AbortController();
@@ -52,17 +52,17 @@ export class Injector {
   }
 
   async #inject({ kind, seed }: PlannedFault): Promise<void> {
-    const told: string[] = [];
+    const reported: string[] = [];
     await FAULT_ACTIONS[kind]({
       house: this.#house,
       random: createRandom(seed),
       wait: (ms) => wait(ms, this.#ending.signal),
-      tell: (detail) => {
-        told.push(detail);
+      report: (detail) => {
+        reported.push(detail);
         this.injected.push({ at: new Date().toISOString(), kind, detail });
       },
       onThrottle: (ms) => void this.throttled.push([Date.now(), Date.now() + ms]),
     });
-    if (told.length === 0) this.skipped += 1;
+    if (reported.length === 0) this.skipped += 1;
   }
 }

@@ -56,7 +56,7 @@ function judgeContainers(court: Court, { containers }: House, histories: readonl
   }
 }
 
-/** No run takes a day, and each new owner looks anew. */
+/** No run takes a day, and each new owner looks again. */
 function judgeSnapshots(court: Court, { cloud }: House): void {
   const made = cloud.ledger
     .calls('CreateSnapshot')
@@ -65,7 +65,7 @@ function judgeSnapshots(court: Court, { cloud }: House): void {
   court.check('the data volume has one snapshot a day', DATA_VOLUME, made.length <= 1, times);
 }
 
-/** The local cloud counts as EC2 does. What it refuses unasked, we should not have called. */
+/** The local cloud counts as EC2 does. A call that it refuses without a fault should not have been made. */
 function judgeBudgets(court: Court, { cloud }: House, throttled: Injector['throttled']): void {
   for (const { action, at, outcome } of cloud.ledger.calls()) {
     const time = Date.parse(at);

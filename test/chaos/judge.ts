@@ -26,8 +26,8 @@ const EXCUSES = new Set(['attempts-exhausted', 'deadline-exceeded', 'capacity-un
 const ENDED = new Set(['superseded', 'stopped', 'succeeded', 'failed', 'cancelled']);
 
 /**
- * Is everything as it was asked for, and nothing else there? The API says what each job is; whether that is true is
- * told by the cloud's ledger and the containers on its instances.
+ * Checks that what was requested is there, and nothing else. The API says what each job is; the cloud's ledger and the
+ * containers on its instances show whether that is true.
  */
 export async function judgeRest(house: House, histories: readonly JobHistory[]): Promise<Verdict> {
   const court = new Court();
@@ -194,10 +194,10 @@ export function tokenOf({ clientToken }: CloudInstance): string {
   return `launch ${clientToken ?? 'none'}`;
 }
 
-/** When a container of a deployment was started that nobody wanted any more. */
+/** When a container of a deployment was started that was not wanted any more. */
 export function unwantedAt(asked: readonly AskedDeployment[], greeting: string, image: string): number | undefined {
   const same = asked.filter((one) => one.greeting === greeting && one.image === image);
-  // Copies run the same: only when none of them is wanted any more it is nobody's.
+  // Copies run the same: it is unwanted only when none of them is wanted any more.
   return same.length > 0 && same.every(({ unwantedAtMs }) => unwantedAtMs !== undefined)
     ? Math.max(...same.map(({ unwantedAtMs }) => unwantedAtMs ?? 0))
     : undefined;

@@ -44,7 +44,7 @@ export class Replica {
     return this.#isPaused;
   }
 
-  /** Of the process while it runs: what it is told over IPC reaches a preloaded module. */
+  /** Of the process while it runs: messages over IPC reach a preloaded module. */
   get process(): ChildProcess | undefined {
     return this.#child;
   }

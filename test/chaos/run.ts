@@ -43,7 +43,7 @@ export type ChaosResult = {
   /** EC2 calls by `action outcome`. */
   readonly calls: Readonly<Record<string, number>>;
   readonly instances: number;
-  /** From the end of the faults until everything was as asked for. */
+  /** From the end of the faults until everything was as requested. */
   readonly restSeconds: number;
   /** From the request to delete everything until nothing was alive. */
   readonly emptySeconds: number;

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { OrderDesk } from '../../src/agent/order-desk.js';
+import { OrderPolls } from '../../src/agent/order-polls.js';
 import { Database } from '../../src/database/database.js';
 import { Signals } from '../../src/database/signals.js';
 import { Shutdown } from '../../src/process/shutdown.js';
@@ -331,7 +331,7 @@ describe('the agents’ endpoints', () => {
   }
 
   async function untilParked(count = 1): Promise<void> {
-    const desk = api.app.get(OrderDesk, { strict: false });
+    const desk = api.app.get(OrderPolls, { strict: false });
     await until(() => desk.parkedCount === count);
   }
 });

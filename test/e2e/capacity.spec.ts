@@ -45,7 +45,7 @@ describe('when EC2 has no capacity', () => {
     await until(async () => (await deployment('patient')).reason === 'waiting-for-capacity');
     const { status, message } = await deployment('patient');
     expect(status).toBe('deploying');
-    expect(message).toMatch(/^insufficient-capacity: .*; asked again at 20\S+ \(waiting until 20\S+\)$/);
+    expect(message).toMatch(/^insufficient-capacity: .*; the next try is at 20\S+ \(waiting until 20\S+\)$/);
 
     stack.cloud.faults.setCapacity({}, Infinity);
     // Three minutes later, for the failed offers. A pass under way writes back what it had loaded before: hence again.

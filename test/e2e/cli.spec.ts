@@ -275,7 +275,7 @@ describe('the command scheduler', () => {
     ['usage', 'cannot read /nowhere', ['deploy', 'web', 'nginx', '-f', '/nowhere']],
     ['usage', 'is no time', ['wait', 'web', '--timeout', 'soon']],
     ['usage', 'must be like https://', ['jobs', '--url', 'ftp://x']],
-    ['usage', 'say --yes', ['delete', 'web']],
+    ['usage', 'use --yes', ['delete', 'web']],
     ['usage', 'give the image', ['deploy', 'nowhere']],
     ['invalid', '#/image must not contain spaces', ['deploy', 'web', 'A B']],
     [

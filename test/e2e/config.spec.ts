@@ -62,7 +62,7 @@ describe('the program', () => {
 
   it('warns of agents that come in clear text over a network, and is degraded by it, though ready', async () => {
     const program = start({ PUBLIC_URL: 'http://scheduler.test' });
-    const warned = await program.line(({ message }) => message === 'agents come without TLS');
+    const warned = await program.line(({ message }) => message === 'agents connect without TLS');
     expect(warned).toMatchObject({ level: 'warn', alarm: true, agentUrl: 'http://scheduler.test' });
     await program.line(isListening);
     const ready = await fetch(`http://127.0.0.1:${port}/health/ready`);
@@ -76,7 +76,7 @@ describe('the program', () => {
   it('says nothing of agents that come by TLS', async () => {
     const program = start({ PUBLIC_URL: 'http://scheduler.test', AGENT_URL: 'https://scheduler.test' });
     await program.line(isListening);
-    expect(program.output()).not.toContain('agents come without TLS');
+    expect(program.output()).not.toContain('agents connect without TLS');
     // What else is degraded is no matter of this: no EC2 answers here, which is told as soon as it was asked.
     const { details } = (await (await fetch(`http://127.0.0.1:${port}/health/ready`)).json()) as { details: object };
     expect(details).not.toHaveProperty('agents');

@@ -107,7 +107,7 @@ describe('names that users choose', () => {
       expect(errorsOf(made)).toEqual([
         {
           pointer: `#/${field}/a%3Db`,
-          detail: 'the name must not contain «=»: any other character may stand in it but NUL',
+          detail: 'the name must not contain «=»: any other character except NUL is allowed',
         },
         { pointer: `#/${field}/`, detail: 'the name must not be empty' },
         { pointer: `#/${field}/a%00`, detail: 'the name must not contain a NUL character or half a surrogate pair' },

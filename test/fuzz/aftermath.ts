@@ -24,7 +24,7 @@ export async function lookAround({
   readonly url: string;
   readonly token: string;
 }): Promise<Aftermath> {
-  // From an address nobody has sent a wrong token from.
+  // From an address that has sent no wrong token.
   const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': '192.0.2.1' };
   const faults: string[] = house.ownEnds.map((end) => `the process ended: ${end}`);
   const readable = operations.filter(
@@ -77,7 +77,7 @@ function nameOf(job: Item): string {
   return String(job['name']);
 }
 
-/** A transaction nobody ends holds a connection, and rows. */
+/** A transaction that is never ended holds a connection, and rows. */
 async function heldTransactions({ postgres }: House): Promise<string[]> {
   const held = await postgres.query<{ query: string }>(
     `SELECT query FROM pg_stat_activity

@@ -1,6 +1,6 @@
 import { Agent, createServer, request as httpRequest } from 'node:http';
 
-/** Where agents reach the API. What they prove themselves by passes here: with it the fuzzer speaks as one of them. */
+/** Where agents reach the API. Their credentials pass here: with them the fuzzer acts as one of them. */
 export type AgentProxy = {
   readonly url: string;
   /** From now on requests go there. */

@@ -1,18 +1,18 @@
 import type { Access, Operation } from './document.ts';
 import type { Draw } from './draw.ts';
 
-/** Who sends a request. `headers` is what it proves itself by. */
+/** Who sends a request. `headers` has its credentials. */
 export type Caller = { readonly name: string; readonly authorization: string | undefined };
 
 export type Callers = {
   readonly byRole: Readonly<Record<'viewer' | 'deployer' | 'admin', readonly Caller[]>>;
   /** Tokens of agents that have registered by now. */
   agents(): readonly string[];
-  /** Tokens that answers told of. */
+  /** Tokens that responses returned. */
   readonly found: string[];
 };
 
-/** Mostly one who may; else anybody. */
+/** Mostly a caller with access; else any caller. */
 export function pickCaller(draw: Draw, callers: Callers, operation: Operation | undefined): Caller {
   const access = operation?.access ?? 'public';
   if (draw.chance(0.72)) return rightful(draw, callers, access);

@@ -1,4 +1,4 @@
-// npm run fuzz -- --requests 50000 --seed 1: requests nobody thought of, by docs/openapi.json and by mutation. See docs/evidence.md.
+// npm run fuzz -- --requests 50000 --seed 1: random requests, by docs/openapi.json and mutation. See docs/evidence.md.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// What programs stumble over: values that are legal where they stand and were not thought of.
+// What programs stumble over: values that are legal in their place and were not expected.
 
 const LONG = 10_000;
 const HUGE = 300_000;

@@ -8,7 +8,7 @@ const PROBLEM = { $ref: '#/components/schemas/Problem' };
 
 /** What may meet a request before it has met its route: wire, address, method, media type, size, origin. */
 const BEFORE_ROUTES = new Set([400, 403, 404, 408, 413, 414, 415, 431]);
-/** Beyond these the API stops reading: who still writes may see the connection end before the answer. */
+/** Beyond these the API stops reading: a client that still writes may see the connection end before the answer. */
 const BODY_LIMIT = 32 * 1024;
 const HEADER_LIMIT = 16 * 1024;
 
@@ -108,7 +108,7 @@ function judgeHeaders({ status, headers }: Answer): string | undefined {
   return undefined;
 }
 
-/** Who is known and may not is told so; what is refused for where it comes from has nothing to do with a token. */
+/** A known caller without access gets 403; a rejection because of the origin has nothing to do with a token. */
 function judgeChallenge({ operation, headers: sent }: FuzzRequest, { status, headers }: Answer): string | undefined {
   const needsRole = operation && operation.access !== 'agent' && operation.access !== 'public';
   if (status !== 403 || !needsRole || headers['www-authenticate'] !== undefined) return undefined;

@@ -4,7 +4,7 @@ import type { Draw } from './draw.ts';
 const MOST = 60;
 
 /**
- * What answers told: names and numbers of what is there, entity tags, cursors. Without it every path would lead
+ * What responses returned: names and numbers of what is there, entity tags, cursors. Without it every path would lead
  * nowhere. A value is kept under the path up to its parameter: `/v1/jobs/{name}`.
  */
 export class Known {
@@ -13,7 +13,7 @@ export class Known {
   readonly #draw: Draw;
   readonly #kept: ReadonlySet<string>;
 
-  /** @param kept values that are never told: what would end the run itself, if it were deleted */
+  /** @param kept values that are never returned: what would end the run itself, if it were deleted */
   constructor(operations: readonly Pick<Operation, 'path'>[], draw: Draw, kept: ReadonlySet<string>) {
     this.#draw = draw;
     this.#kept = kept;

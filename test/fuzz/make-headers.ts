@@ -95,7 +95,7 @@ function valueOf(
   }
 }
 
-/** What no route asks for and clients, proxies and attackers send. */
+/** Headers that no route needs and that clients, proxies and attackers send. */
 function extrasOf(draw: Draw, { answers }: Operation, faults: number): Header[] {
   const headers: Header[] = [];
   const types = Object.values(answers).flatMap((answer) => Object.keys(answer));

@@ -75,9 +75,9 @@ function queryOf(
     .map(({ name, schema }) => {
       const isCursor = CURSORS.has(name);
       const cursor = isCursor ? known.pick(`${path}?cursor`, draw) : undefined;
-      // A cursor nobody handed out is a fault.
+      // A cursor that the API did not return is a fault.
       const isMade = !isCursor || schema['type'] === 'integer' || draw.chance(faults);
-      // Beyond what the document tells of a field: Postgres keeps no text that holds one.
+      // Beyond what the document says of a field: Postgres keeps no text that holds one.
       const isNul = draw.chance(faults / 20);
       const value = cursor ?? (isNul ? 'a\0b' : isMade ? values.make(draw, schema, faults) : undefined);
       if (value === undefined) return '';
@@ -91,7 +91,7 @@ function queryOf(
     .slice(0, 12_000);
 }
 
-/** The API takes 1 MiB. */
+/** The API accepts 1 MiB. */
 const TOO_LARGE = 1_100_000;
 
 function bodyOf(

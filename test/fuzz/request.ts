@@ -1,7 +1,7 @@
 import type { Operation } from './document.ts';
 
 export type FuzzRequest = {
-  /** What it is judged by; undefined: no route is meant. */
+  /** The operation it is checked by; undefined: no route is meant. */
   readonly operation: Operation | undefined;
   readonly method: string;
   /** With its query, as it goes over the wire. */

@@ -41,7 +41,7 @@ export type FuzzResult = {
 /** Under load of others; the API’s own answers take milliseconds. */
 const ANSWER_LIMIT_MS = 15_000;
 
-/** Sends requests nobody thought of to the built service, as a process of its own, and judges every answer. */
+/** Sends random requests to the built service, as a process of its own, and checks every answer. */
 export async function runFuzz(options: FuzzOptions): Promise<FuzzResult> {
   const { seed, directory, say } = options;
   const proxy = await startAgentProxy();
@@ -192,7 +192,7 @@ class Run {
 }
 
 async function stop(house: House, proxy: AgentProxy): Promise<void> {
-  // The agents first: they would ask a proxy that is gone.
+  // The agents first: they would call a proxy that is gone.
   await house.stop();
   await proxy.stop();
 }

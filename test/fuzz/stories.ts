@@ -37,7 +37,7 @@ function makesItem({ method, path, access }: Operation, operations: readonly Ope
 
 const BATCHES = 3;
 
-/** @param authorization of somebody who may do all of it */
+/** @param authorization of a caller who may do all of it */
 export async function playStory(
   draw: Draw,
   sources: Sources,

@@ -9,8 +9,8 @@ const DEEPEST = 8;
 const POOL = 40;
 
 /**
- * Values of a schema. `faults` is the probability, at each place of the value, that what stands there is wrong: just
- * beyond a limit, of another type, missing, too much, or hostile. 0 makes values the schema takes.
+ * Values of a schema. `faults` is the probability, at each place of the value, that it is wrong: just
+ * beyond a limit, of another type, missing, too much, or hostile. 0 makes values the schema accepts.
  */
 export class ValueMaker {
   readonly #pools = new Map<string, readonly string[]>();

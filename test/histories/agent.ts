@@ -10,7 +10,7 @@ export type AgentHost = {
   after(ms: number, happen: () => void): void;
   /** Whether our API can be reached from there now. */
   isHeard(): boolean;
-  /** @returns whether that was the last word about registering */
+  /** @returns whether no further try to register is needed */
   register(): boolean;
   deliver(order: OrderRow, answer: Answer): void;
   shutDown(): void;
@@ -35,7 +35,7 @@ const NOTICE_MS = 120_000;
 export class ModelAgent {
   isRegistered = false;
   container: { attemptId: string; state: ContainerState; isKeptUp: boolean } | null = null;
-  /** Every container it was ever told to create: never those of two attempts. */
+  /** Every container it ever had an order to create: never those of two attempts. */
   readonly attemptIds = new Set<string>();
   private readonly taken = new Set<OrderRow>();
   private readonly waits: OrderRow[] = [];
@@ -176,7 +176,7 @@ export class ModelAgent {
     this.keepTelling(order, { status, body: new TextEncoder().encode(body) });
   }
 
-  /** Until we have heard it; a lost acknowledgement means that we hear it twice. Of a probe only the latest word counts. */
+  /** Until the API has it; a lost acknowledgement makes it arrive twice. Of a probe only the latest result counts. */
   private keepTelling(order: OrderRow, answer: Answer): void {
     if (answer.probeState && answer !== this.probeAnswer) return;
     if (!this.host.isHeard()) return this.host.after(RETRY_MS, () => this.keepTelling(order, answer));
@@ -185,7 +185,7 @@ export class ModelAgent {
     this.host.after(RETRY_MS, () => this.host.deliver(order, answer));
   }
 
-  /** `renews`: each word of ours starts it over. */
+  /** `renews`: each answer of the API starts it over. */
   private arm(ms: number, renews = false): void {
     const armed = { fromMs: this.host.nowMs() };
     this.deadMan = armed;

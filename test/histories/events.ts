@@ -4,7 +4,7 @@ import { CLUSTER } from './cloud.js';
 import type { RunFault, Weather } from './weather.js';
 import { World } from './world.js';
 
-/** One thing that happens: a user asks, time passes, the weather turns, or something breaks. */
+/** One thing that happens: a user sends a request, time passes, the weather turns, or something breaks. */
 export type Event =
   | { readonly do: 'deploy'; readonly job: number; readonly variant: number }
   | { readonly do: 'cancel' | 'stop' | 'delete' | 'start' | 'restart' | 'rollback'; readonly job: number }

@@ -9,7 +9,7 @@ import {
   settleRefusal,
   settleWithdrawal,
 } from '../../src/fleet/plan/plan-launch.js';
-import { planSilence, SILENT_SECONDS, whomToCheck } from '../../src/fleet/plan/plan-silence.js';
+import { planSilence, SILENT_SECONDS, instancesToCheck } from '../../src/fleet/plan/plan-silence.js';
 import { isExpected, planSweep, type SweepPlan } from '../../src/fleet/plan/plan-sweep.js';
 import { CLUSTER } from './cloud.js';
 import { type AttemptRow, type InstanceRow, isOpen, type LaunchRow, type Rows, type ShapeRow } from './rows.js';
@@ -61,7 +61,7 @@ export class Fleet {
     for (const launch of this.rows.openLaunches()) launch.nextTryAt = new Date(Math.max(nowMs, fromMs));
   }
 
-  /** Asked before every step of a history: it loops without leaving anything to collect. */
+  /** Called before every step of a history: it loops without allocating anything. */
   nextMs(): number {
     const { lateMs } = this.world.weather;
     let nextMs = this.isSweeping ? this.silenceAtMs : Math.min(this.silenceAtMs, this.fullSweepAtMs);
@@ -379,7 +379,7 @@ export class Fleet {
       world.timeline.after(answerMs / 2, () =>
         alive(() => {
           for (const id of ids) this.terminating.delete(id);
-          // Nobody knows whether EC2 heard it: called again soon.
+          // It is unknown whether EC2 got the call: it is made again soon.
           if (terminates !== 'answered') return void (this.retireAtMs = world.timeline.nowMs + RETRY_TERMINATE_MS);
           world.commit(() => {
             for (const id of ids) Object.assign(this.rows.instances.get(id) ?? {}, { terminateCalledAt: world.now });
@@ -410,7 +410,7 @@ export class Fleet {
     });
   }
 
-  /** Describe by tag; rows; describe what is missing by id; write: in between, everybody else goes on. */
+  /** Describe by tag; rows; describe what is missing by id; write: in between, all others go on. */
   private sweepAll(): void {
     const { world } = this;
     const { answerMs, describes } = world.weather;
@@ -514,7 +514,7 @@ export class Fleet {
     );
     if (silent.length + returned.length === 0) return;
     const seen = { silent, total: watched.length, listeningSince: this.listeningSince, now: world.now };
-    const ids = world.weather.describes === 'failing' ? [] : whomToCheck(seen);
+    const ids = world.weather.describes === 'failing' ? [] : instancesToCheck(seen);
     const health = new Map<string, Ec2Health>(ids.map((id) => [id, world.cloud.health(id)]));
     const { isCutOff, unreachable } = planSilence({ ...seen, health });
     if (isCutOff) this.listeningSince = world.now;

@@ -17,6 +17,8 @@ import type { World } from './world.js';
 /** Logs are waited for so long after a deadline, from the pass that finds it over. */
 const LOGS_SECONDS = 10;
 const STOP_SLACK_SECONDS = 30;
+/** By then every agent has come back that could not reach us. */
+const AGENT_RETURN_SECONDS = 25;
 const FIRST_ORDER_SECONDS = 15;
 const PULL_SECONDS = 1800;
 const GONE_CHECK_SECONDS = 2;
@@ -26,7 +28,7 @@ const FIRST_PAUSE_SECONDS = 10;
 const BEFORE_HEALTHY: readonly AttemptPhase[] = ['waiting', 'assigned', 'pulling', 'starting'];
 
 /**
- * What must never happen, checked at the moment it would: against EC2's own books where they tell more than our rows.
+ * What must never happen, checked at the moment it would: against EC2's own state where it has more than our rows.
  * Tasks are refused today; for services the rule «no two at once» is: one attempt on its way per deployment.
  */
 export class Guard {
@@ -56,7 +58,10 @@ export class Guard {
     this.checkRetirements(job, facts, plan);
     this.checkActivation(facts, plan);
     for (const { attempts, definition } of facts.deployments) {
-      for (const attempt of attempts) this.checkLogs(attempt, plan, definition.rollout.stopGraceSeconds);
+      for (const attempt of attempts) {
+        this.checkLogs(attempt, plan, definition.rollout.stopGraceSeconds);
+        this.checkBlame(attempt, plan);
+      }
     }
   }
 
@@ -122,13 +127,20 @@ export class Guard {
     const isComplete = row.logsCompleteAt !== null;
     claim(isComplete === (flush?.status === 200), `${id}: ended, and its logs are said to be what they are not`);
     const state = this.world.agents.get(instance.id)?.container?.state;
-    // A stop is carried out beside what was ordered before: it may find no container yet, which has printed nothing.
+    // A stop is carried out in parallel with earlier orders: it may find no container yet, which has printed nothing.
     const isSilent = state === undefined || state === 'created' || state === 'exited';
     claim(!isComplete || isSilent, `${id}: its logs are called complete, and its container is ${state}`);
     if (isComplete || flush?.answeredAt || lossOf(instance, attempt) || !hasStarted(attempt)) return;
-    const until = stoppingAt && after(stoppingAt, graceSeconds + STOP_SLACK_SECONDS);
-    const isOverdue = flush && this.world.now >= after(flush.createdAt, LOGS_SECONDS);
+    const until = stoppingAt && after(this.heardFrom(stoppingAt), graceSeconds + STOP_SLACK_SECONDS);
+    const isOverdue = flush && this.world.now >= after(this.heardFrom(flush.createdAt), LOGS_SECONDS);
     claim(isOverdue || (until && this.world.now >= until), `${id}: ended without its logs`);
+  }
+
+  /** An agent pauses for longer and longer while we are away, and is given the time to come back. */
+  private checkBlame({ id }: AttemptFacts, plan: JobPlan): void {
+    const isBlamed = plan.attempts.some((row) => row.id === id && row.reason === 'agent-unresponsive');
+    const isBack = this.world.now >= after(new Date(this.world.upSinceMs), AGENT_RETURN_SECONDS);
+    claim(!isBlamed || isBack, `${id}: its agent is blamed for our outage`);
   }
 
   /** A deployment becomes active when it is stable, and only then does its predecessor begin to drain. */
@@ -192,13 +204,21 @@ export class Guard {
       claim(now < deadline, `${attempt.id}: ${attempt.phase} for too long`);
       return [deadline];
     };
-    if (attempt.phase === 'stopping') return at(attempt.stoppingAt ?? now, graceSeconds + STOP_SLACK_SECONDS);
+    if (attempt.phase === 'stopping') {
+      return at(this.heardFrom(attempt.stoppingAt ?? now), graceSeconds + STOP_SLACK_SECONDS);
+    }
     if (attempt.phase === 'assigned' && first && !orders.some(({ takenAt }) => takenAt)) {
-      return at(later(attempt.assignment?.at ?? first.createdAt, first.createdAt), FIRST_ORDER_SECONDS);
+      const orderedAt = later(attempt.assignment?.at ?? first.createdAt, first.createdAt);
+      return at(this.heardFrom(orderedAt), FIRST_ORDER_SECONDS);
     }
     const pull = orders.findLast(({ purpose }) => purpose === 'pull');
     if (attempt.phase === 'pulling' && pull && !pull.answeredAt) return at(pull.createdAt, PULL_SECONDS);
     return [];
+  }
+
+  /** From when an agent has heard of what it was ordered, at the latest. */
+  private heardFrom(orderedAt: Date): Date {
+    return later(orderedAt, after(new Date(this.world.upSinceMs), AGENT_RETURN_SECONDS));
   }
 
   private checkOverdue(id: string, deadlineAt: Date, graceSeconds: number): void {
@@ -219,7 +239,7 @@ export class Guard {
 
   // — fleet —
 
-  /** Never more than somebody waits for, counted with what EC2 really runs, seen by us or not. */
+  /** Never more than attempts wait for, counted with what EC2 really runs, seen by us or not. */
   beforeFleetPlan(shape: ShapeRow, { launch }: FleetPlan): void {
     if (!launch) return;
     const { key, warm } = shape;
@@ -241,7 +261,7 @@ export class Guard {
 
   /**
    * What EC2 takes and ends before it registers costs money each time: after the second in a row there is a pause, and in
-   * ten minutes there are no more of them than the ceiling, but for one after the longest pause.
+   * ten minutes there are no more of them than the ceiling, except for one after the longest pause.
    */
   private checkStorm({ key, warm }: ShapeRow, { id, count }: NonNullable<FleetPlan['launch']>): void {
     const { rows, cloud, timeline } = this.world;
@@ -297,7 +317,7 @@ export class Guard {
     claim(made.length === 0, `${id}: called failed, and EC2 made ${made.join()}`);
   }
 
-  /** Only what we launched, what is to end, and what serves nobody any more. */
+  /** Only what we launched, what is to end, and what no job needs any more. */
   onTerminate(id: string): void {
     const { rows, cloud } = this.world;
     const row = rows.instances.get(id);
@@ -308,7 +328,7 @@ export class Guard {
     claim(isLost || !attempt || attempt.phase === 'ended', `${id}: terminated under ${attempt?.id}`);
   }
 
-  /** Silence of our own making is nobody's fault. */
+  /** Silence that our side caused is not the agent's fault. */
   onUnreachable({ id }: InstanceRow): void {
     const { world } = this;
     const sinceMs = Math.max(world.cutOff.get(id) ?? Infinity, world.upSinceMs);
@@ -354,7 +374,7 @@ export class Guard {
     return active && job.status !== 'running' ? `${job.id} is ${job.status}` : null;
   }
 
-  /** What runs in EC2 with our launch and serves nobody. */
+  /** What runs in EC2 with our launch and no job needs. */
   private leak(): string | null {
     const { rows, cloud, agents } = this.world;
     for (const { id, token } of cloud.instances.values()) {

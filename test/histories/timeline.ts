@@ -10,7 +10,7 @@ export class Timeline {
     return this.cached;
   }
 
-  /** What was asked for first comes first among what comes at the same time. */
+  /** Of entries at the same time the one that was added first comes first. */
   after(ms: number, happen: () => void): void {
     const entry = { atMs: this.nowMs + ms, place: this.places++, happen };
     let index = this.coming.length;

@@ -11,11 +11,11 @@ export type Weather = {
   /** Whether EC2 ends what it launches before it runs, as when the key of its disk may not be used. */
   launches: 'live' | 'end-at-once';
   answerMs: number;
-  /** From running to the agent's first word; Infinity = it never comes. */
+  /** From running to the agent's first request; Infinity = it never comes. */
   bootMs: number;
   /** From an order to its answer. */
   agentMs: number;
-  /** Whether agents that have registered take the orders that are new to them. */
+  /** Whether registered agents carry out the orders that are new to them. */
   agents: 'obey' | 'take-nothing';
   /** Whether EC2 takes spot instances back as soon as they serve, with its two minutes of notice. */
   spot: 'kept' | 'noticed-at-once';

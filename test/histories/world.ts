@@ -10,7 +10,7 @@ import { type DeploymentRow, type JobRow, Rows } from './rows.js';
 import { Timeline } from './timeline.js';
 import { fairWeather, type Weather } from './weather.js';
 
-/** What users ask for, in a few variants. Parsed once: a history has no time for it. */
+/** What users request, in a few variants. Parsed once: a history has no time for it. */
 const DEFINITIONS = [
   {},
   { health: { path: '/', port: 80 }, ports: [{ container: 80, host: 80 }] },
@@ -25,7 +25,9 @@ const DEFINITIONS = [
 ].map((definition) => JobDefinition.parse(definition));
 
 const POLL_MS = 20;
-/** Of the owner's lease: so long nobody acts on EC2 after a crash. */
+/** How late the agents come back after an outage of ours. */
+const AGENT_PAUSE_MS = 22_500;
+/** Of the owner's lease: for that time no process acts on EC2 after a crash. */
 const LEASE_MS = 15_000;
 /** More steps than that without time passing never end. */
 const MOST_STEPS_AT_ONCE = 400;
@@ -46,7 +48,7 @@ export class World {
   readonly cloud = new ModelCloud(this.timeline, () => this.weather);
   readonly fleet = new Fleet(this);
   isUp = true;
-  /** When we came back, or began: whom nobody could hear before is not silent. */
+  /** When our processes came back, or began: an agent they could not hear before is not silent. */
   upSinceMs = this.timeline.nowMs;
   /** Instances that cannot reach us, and since when. */
   readonly cutOff = new Map<string, number>();
@@ -125,7 +127,7 @@ export class World {
     this.crash = { commitsLeft: commits, when };
   }
 
-  /** All of us are away, or the clock jumps: nobody passes, nobody is heard. */
+  /** All our processes are away, or the clock jumps: no pass runs, no agent is heard. */
   leave(): void {
     this.hearAll();
     this.isUp = false;
@@ -137,7 +139,7 @@ export class World {
     this.isUp = true;
     this.upSinceMs = this.timeline.nowMs;
     this.fleet.beginTenure(this.timeline.nowMs);
-    this.pollAll();
+    this.pollAll(AGENT_PAUSE_MS);
   }
 
   cut(id: string): void {
@@ -251,7 +253,7 @@ export class World {
   private pass(job: JobRow): void {
     this.passes += 1;
     const facts = this.rows.jobFacts(job);
-    const plan = planJob(facts, this.now);
+    const plan = planJob(facts, this.now, new Date(this.upSinceMs));
     this.commit(() => {
       this.guard.beforePass(job, facts, plan);
       this.rows.applyJobPlan(job, plan, this.now);
@@ -310,7 +312,7 @@ export class World {
     return true;
   }
 
-  /** What the statement STORE does: the first answer stays, but for a probe that turns. */
+  /** What the statement STORE does: the first answer stays, except of a probe that turns. */
   private deliver(
     instanceId: string,
     order: Parameters<AgentHost['deliver']>[0],
@@ -330,8 +332,8 @@ export class World {
     if (attempt) this.agents.get(instanceId)?.poll(this.rows.ordersOf(attempt.id));
   }
 
-  private pollAll(): void {
-    for (const id of this.agents.keys()) this.timeline.after(POLL_MS, () => this.poll(id));
+  private pollAll(afterMs = POLL_MS): void {
+    for (const id of this.agents.keys()) this.timeline.after(afterMs, () => this.poll(id));
   }
 
   private hear(id: string): void {

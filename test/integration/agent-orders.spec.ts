@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Agents } from '../../src/agent/agents.js';
-import { OrderDesk } from '../../src/agent/order-desk.js';
+import { OrderPolls } from '../../src/agent/order-polls.js';
 import { Signals } from '../../src/database/signals.js';
 import { insertAgent, insertOrder, makeHex } from '../support/agents.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -17,14 +17,14 @@ describe('the order desk', () => {
   /** Far beyond a test: what wakes a poll is then known. */
   const NEVER_MS = 3_600_000;
   let agent: Awaited<ReturnType<typeof insertAgent>>;
-  let desk: OrderDesk;
+  let desk: OrderPolls;
   /** Names of those that ended. */
   let statements: string[];
   const looks = new EventEmitter();
 
   beforeEach(async () => {
     agent = await insertAgent(test.database);
-    desk = open({ netEveryMs: NEVER_MS });
+    desk = open({ fallbackEveryMs: NEVER_MS });
   });
   afterEach(() => desk.close());
 
@@ -75,7 +75,7 @@ describe('the order desk', () => {
 
   it('finds by its net what no signal told', async () => {
     desk.close();
-    desk = open({ netEveryMs: 20 });
+    desk = open({ fallbackEveryMs: 20 });
     const parked = desk.poll(agent.instanceId, 0);
     await insertOrder(test.database, agent, 1);
     expect((await parked.answer)?.number).toBe(1);
@@ -164,7 +164,7 @@ describe('the order desk', () => {
 
   it('ends a poll when its time is over', async () => {
     desk.close();
-    desk = open({ netEveryMs: NEVER_MS, parkMs: 100 });
+    desk = open({ fallbackEveryMs: NEVER_MS, parkMs: 100 });
     expect(await poll(0)).toBeUndefined();
     expect(desk.parkedCount).toBe(0);
   });
@@ -173,7 +173,7 @@ describe('the order desk', () => {
     const parked = desk.poll(agent.instanceId, 0);
     desk.close();
     expect(await parked.answer).toBeUndefined();
-    expect(() => desk.poll(agent.instanceId, 0)).toThrow('Ask again.');
+    expect(() => desk.poll(agent.instanceId, 0)).toThrow('Send the request again.');
   });
 
   it('refuses polls it cannot look up', async () => {
@@ -204,7 +204,7 @@ describe('the order desk', () => {
     await turn();
   }
 
-  function open(options: { netEveryMs: number; parkMs?: number }): OrderDesk {
+  function open(options: { fallbackEveryMs: number; parkMs?: number }): OrderPolls {
     statements = [];
     const database = Object.create(test.database, {
       prepared: {
@@ -216,7 +216,7 @@ describe('the order desk', () => {
         },
       },
     }) as typeof test.database;
-    const opened = new OrderDesk({ database, signals: test.signals, ...options });
+    const opened = new OrderPolls({ database, signals: test.signals, ...options });
     opened.start();
     return opened;
   }

@@ -150,7 +150,7 @@ describe('between the look and the write', () => {
       };
       await applyJobPlans(
         meddled,
-        jobs.map((job) => ({ job, plan: planJob(job, now) })),
+        jobs.map((job) => ({ job, plan: planJob(job, now, now) })),
       );
     });
     expect(deleted).toBe(1);

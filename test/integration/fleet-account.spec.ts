@@ -64,7 +64,7 @@ describe('an account without the role for spot instances', () => {
     expect(await verdict()).toMatchObject({
       isFinal: false,
       message: expect.stringMatching(
-        /^The provided credentials .* An operator makes it once: aws iam create-service-linked-role --aws-service-name spot\.amazonaws\.com; asked again at 20\S+Z$/,
+        /^The provided credentials .* An operator makes it once: aws iam create-service-linked-role --aws-service-name spot\.amazonaws\.com; the next try is at 20\S+Z$/,
       ),
     });
     // No other type of that market is tried.

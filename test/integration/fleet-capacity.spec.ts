@@ -92,7 +92,7 @@ describe('capacity', () => {
       world.fleet().start();
       await world.demand(1, SPOT);
       await world.until('there is a verdict', async () => (await verdict(SPOT))?.reason === 'insufficient-capacity');
-      expect((await verdict(SPOT))?.message).toMatch(/asked again at 20\d\d-/);
+      expect((await verdict(SPOT))?.message).toMatch(/the next try is at 20\d\d-/);
       expect(world.cloud.ledger.instances()).toEqual([]);
     });
 

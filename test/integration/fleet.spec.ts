@@ -106,7 +106,7 @@ describe('the fleet', () => {
       'SELECT verdict_is_final, verdict_message FROM shapes',
     );
     expect(shape?.verdict_is_final).toBe(false);
-    expect(shape?.verdict_message).toContain('asked again at');
+    expect(shape?.verdict_message).toContain('the next try is at');
     expect(await world.rows('SELECT 1 FROM jobs WHERE next_pass_at <= clock_timestamp()')).toHaveLength(1);
     expect(world.cloud.ledger.calls('RunInstances')).toHaveLength(3);
   });

@@ -75,6 +75,29 @@ describe('a job pass', () => {
     });
   });
 
+  it('does not blame agents for its own absence: they have time to come back from its start, and after each gap', async () => {
+    const jobId = await insertJob('web');
+    await insertDeployment(jobId, 1);
+    let nowMs = 0;
+    const pass = new JobPass(test.database, test.signals, 'test', { onPlanError: noteError, nowMs: () => nowMs });
+    await pass.run();
+    await assign(jobId, 'i-1');
+    await pass.run();
+    await test.database.query(`UPDATE orders SET created_at = created_at - interval '1 hour'`);
+    await test.database.query(`UPDATE assignments SET assigned_at = assigned_at - interval '1 hour'`);
+    const dueAgain = async () => {
+      await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+      const { nextPassAt } = await pass.run();
+      expect(await row('SELECT phase FROM attempts')).toEqual({ phase: 'assigned' });
+      return nextPassAt!.getTime();
+    };
+    const first = await dueAgain();
+    nowMs = 1_000;
+    expect(await dueAgain()).toBe(first);
+    nowMs = 60_000;
+    expect(await dueAgain()).toBeGreaterThan(first);
+  });
+
   it('is shared by several: every due job is planned by one of them', async () => {
     for (let n = 0; n < 120; n++) await insertDeployment(await insertJob(`job-${n}`), 1);
     const passes = await Promise.all(Array.from({ length: 6 }, () => newPass().run(40)));

@@ -208,7 +208,7 @@ describe('scheduler-deploy rotate-agent-keys', () => {
     const asked = run(['rotate-agent-keys']);
     expect(asked.status).toBe(1);
     expect(asked.stderr).toMatch(
-      /will not know the key that\ncomes after this one: i-old\. .*Nobody is there to answer/,
+      /will not know the key that\ncomes after this one: i-old\. .*There is no terminal to answer in/,
     );
     expect(readFileSync(key('current'), 'utf8')).toBe('current');
     expect(run(['rotate-agent-keys'], '', { DEPLOY_YES: '1' }).status).toBe(0);
@@ -469,7 +469,7 @@ describe('scheduler-deploy restore', () => {
   it('asks first; a rehearsal need not', () => {
     const { status, stderr } = run(['restore', '20260301T000000Z.dump']);
     expect(status).toBe(1);
-    expect(stderr).toMatch(/Restore backups\/scheduler\/20260301T000000Z\.dump .* Nobody is there to answer/);
+    expect(stderr).toMatch(/Restore backups\/scheduler\/20260301T000000Z\.dump .* There is no terminal to answer in/);
     expect(readFileSync(calls, 'utf8')).not.toContain('send-command');
 
     expect(run(['restore', '20260301T000000Z.dump', '--rehearse']).status).toBe(0);
@@ -495,7 +495,7 @@ describe('scheduler-deploy restore', () => {
     writeShims(join(work, 'instance'), { curl: 'echo "curl: (22) 403" >&2; exit 22' });
     refusals.push([
       onTheInstance(),
-      'curl: (22) 403\nrestore: the backup could not be fetched. A 403 means that its link has ended: it is good for 15 minutes, and no longer than the session of whoever made it\n',
+      'curl: (22) 403\nrestore: the backup could not be fetched. A 403 means that its link has ended: it is good for 15 minutes, and no longer than the session that made it\n',
     ]);
     writeFileSync(join(app, 'docker-compose.stack.yml'), 'volumes:\n  agent-keys: {}\n');
     refusals.push([onTheInstance(), 'restore: Postgres is not on this instance: restore it where it is\n']);
@@ -677,7 +677,7 @@ describe('scheduler-deploy rotate-keys', () => {
     // What was there before stays.
     expect(file()).toBe(`${BEFORE.replace(OLD, key)}ENCRYPTION_KEYS_OLD=${OLDER}\n`);
     expect(stdout).toMatch(
-      /wrote a new ENCRYPTION_KEY[^]*encrypting anew on i-0a[^]*"rotated"[^]*took it out of ENCRYPTION_KEYS_OLD[^]*backups made before still need it/,
+      /wrote a new ENCRYPTION_KEY[^]*encrypting again on i-0a[^]*"rotated"[^]*took it out of ENCRYPTION_KEYS_OLD[^]*backups made before still need it/,
     );
     for (const said of [stdout, readFileSync(calls, 'utf8')])
       expect(said).not.toMatch(new RegExp(`${OLD}|${key.replaceAll('+', '\\+')}`));
@@ -725,7 +725,7 @@ describe('scheduler-deploy rotate-keys', () => {
 
   it('asks first, and needs an instance that serves', () => {
     expect(rotate({ DEPLOY_YES: '' }).stderr).toMatch(
-      /Rotate ENCRYPTION_KEY of scheduler in us-west-2\? .* Nobody is there to answer/,
+      /Rotate ENCRYPTION_KEY of scheduler in us-west-2\? .* There is no terminal to answer in/,
     );
     writeFileSync(instances.api, '');
     expect(rotate().stderr).toMatch(/no instance of scheduler serves.*: deploy first/);

@@ -94,7 +94,7 @@ describe('restoring a snapshot', () => {
     expect(status).toBe(1);
     expect(stdout).toMatch(/quarantined[^]*away until a new instance serves/);
     expect(stderr).toMatch(
-      /Restore snap-0a \(20 GiB, of 2026-03-01T03:00:00\) into scheduler .* Nobody is there to answer/,
+      /Restore snap-0a \(20 GiB, of 2026-03-01T03:00:00\) into scheduler .* There is no terminal to answer in/,
     );
     expect(existsSync(join(work, 'changed'))).toBe(false);
   });

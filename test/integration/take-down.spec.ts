@@ -86,7 +86,7 @@ describe('up', () => {
   it('takes an S3 that is busy for no other version of the settings', () => {
     write('throttled', '');
     const { status, stderr } = run(['up']);
-    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('.env cannot be told') });
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('.env cannot be determined') });
   });
 
   it('makes no empty volume while the one that was kept is still on an instance', () => {

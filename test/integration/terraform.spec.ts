@@ -259,7 +259,7 @@ describe('the deploy container’s entrypoint', () => {
     const { status, stderr } = deploy({ HEAD_REFUSAL: '403' });
     expect(status).toBe(1);
     expect(stderr).toContain(
-      'it cannot be told whether s3://state-bucket/secrets/agent-keys/current.pem is there: An error occurred (403)',
+      'it cannot be determined whether s3://state-bucket/secrets/agent-keys/current.pem is there: An error occurred (403)',
     );
     expect(readdirSync(keys)).toEqual([]);
   });

@@ -133,7 +133,7 @@ describe('delivering webhooks', () => {
     await processes[0]!.fanOut.run();
     const waits: number[] = [];
     const outcomes: string[] = [];
-    const leave = webhookTries.hear(({ outcome }) => outcomes.push(outcome));
+    const leave = webhookTries.subscribe(({ outcome }) => outcomes.push(outcome));
     for (let attempt = 1; attempt < 4; attempt += 1) {
       await runUntilIdle(processes[0]!);
       const [row] = await deliveries();

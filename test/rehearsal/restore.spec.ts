@@ -50,7 +50,7 @@ describeWhen(reason === undefined, reason ?? '', 'restoring, and rotating keys, 
       const asked = await account.deploy(['restore', snapshot]);
       expect(asked).toMatchObject({
         code: 1,
-        output: expect.stringMatching(/quarantined[^]*Nobody is there to answer/),
+        output: expect.stringMatching(/quarantined[^]*There is no terminal to answer in/),
       });
       const [before] = await account.instances();
       expect([await volumes(), before?.State?.Name]).toEqual([[old], 'running']);
@@ -133,7 +133,7 @@ describeWhen(reason === undefined, reason ?? '', 'restoring, and rotating keys, 
 
       account.boots({ states: ['prepared', 'serving'] });
       const output = await account.mustDeploy(['rotate-keys'], YES);
-      expect(output).toMatch(/a rotation was begun at [^]*encrypting anew[^]*took it out of ENCRYPTION_KEYS_OLD/);
+      expect(output).toMatch(/a rotation was begun at [^]*encrypting again[^]*took it out of ENCRYPTION_KEYS_OLD/);
       expect(output).not.toContain(key);
       expect(await account.read('secrets/.env')).toBe(before.replace(SETTINGS.ENCRYPTION_KEY, key));
       const [instance] = await account.instances();

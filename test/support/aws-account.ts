@@ -54,7 +54,7 @@ export type AwsAccount = {
   terraform(...args: string[]): Promise<void>;
   /** What instances of the API that are made from now on do at their first boot: moto boots nothing. */
   boots(boot: Boot): void;
-  /** Called just before an instance says that it serves. */
+  /** Called just before an instance reports that it serves. */
   beforeServing(look: () => Promise<void>): void;
   /** The boots that were played, in order, with the instances of the API that were there when the last state was said. */
   readonly booted: readonly { readonly id: string; readonly said: string; readonly alive: readonly string[] }[];
@@ -270,7 +270,7 @@ async function listInstances(ec2: EC2Client): Promise<Instance[]> {
   );
 }
 
-/** The files ask for provider 6; where only an older one is to be had, that one judges them. */
+/** The files require provider 6; where only an older one is available, that one checks them. */
 function useProviderOfThisMachine(directory: string): void {
   const [version = ''] = readdirSync(PROVIDERS).sort().reverse();
   if (version.startsWith('6.')) return;

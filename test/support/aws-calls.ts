@@ -46,7 +46,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { type TestCloud, until } from '../../local/cloud/test-support.ts';
 
-/** One of `volumes` of the cloud that is asked. */
+/** One of `volumes` of the cloud that is called. */
 export const VOLUME = 'vol-0123456789abcdef0';
 
 export async function askEverythingOfEc2(test: TestCloud, endpoint: string): Promise<void> {
@@ -190,7 +190,7 @@ export async function askEverythingOfS3(test: TestCloud, endpoint: string): Prom
   s3.destroy();
 }
 
-/** Refusals of each kind; whoever asks for them hears none. */
+/** Refusals of each kind; the caller gets no exception. */
 export async function provokeErrors(test: TestCloud, endpoint: string): Promise<void> {
   const { faults } = test.cloud;
   const config = configOf(test, endpoint);
@@ -249,7 +249,7 @@ function configOf(test: TestCloud, endpoint: string) {
   return { endpoint, region: test.cloud.region, credentials: test.cloud.keys, maxAttempts: 1 };
 }
 
-/** What is stored with an object and answered again. */
+/** What is stored with an object and returned again. */
 function described() {
   return {
     ContentType: 'text/plain',

@@ -5,7 +5,7 @@ import type { RecordedCall } from './recording-proxy.js';
 /** What AWS's own models say of a call: nothing, or what is wrong with its request or its answer. */
 export type Judgement = { readonly operation: string; readonly faults: readonly string[] };
 
-/** Why nobody can judge here; undefined: somebody can. */
+/** Why calls cannot be checked here; undefined: they can. */
 export function whyNoModels(): string | undefined {
   try {
     execFileSync('python3', ['-c', 'import botocore'], { stdio: 'ignore', timeout: 60_000 });

@@ -1,4 +1,4 @@
-"""Judges calls of AWS's APIs by botocore's models, which are AWS's own description of every operation.
+"""Checks calls of AWS's APIs by botocore's models, which are AWS's own description of every operation.
 Reads a JSON list of calls on stdin and writes a list of {"operation", "faults"}, one each: what the request has that the operation
 does not take, and what the answer has that it does not give."""
 import base64

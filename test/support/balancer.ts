@@ -85,7 +85,7 @@ async function isHealthy(address: string): Promise<boolean> {
   );
 }
 
-/** With the headers that an ALB sets; of who called before it adds what it saw itself. */
+/** With the headers that an ALB sets; it appends the address it saw itself to those before. */
 function passOn(
   incoming: IncomingMessage,
   outgoing: ServerResponse,

@@ -29,7 +29,7 @@ export function findMarks(marks: readonly Mark[], where: string | Uint8Array): s
   );
 }
 
-/** What is the same whatever stands before and after. */
+/** The part that is the same whatever comes before and after. */
 function innerBase64(bytes: Buffer, offset: number): string {
   const text = Buffer.concat([Buffer.alloc(offset), bytes])
     .toString('base64')

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 const FOLDER = process.env['CLOUD_INIT'] ?? '';
 const PROGRAM = join(import.meta.dirname, 'cloud_init.py');
 
-/** A part of user data as cloud-init takes it, and what it would run of that at the first boot. */
+/** A part of user data as cloud-init reads it, and what it would run of that at the first boot. */
 export type Part = { readonly type: string; readonly script: string | null };
 
-/** Why cloud-init cannot be asked here; undefined = it can. */
+/** Why cloud-init cannot be run here; undefined = it can. */
 export function whyNoCloudInit(): string | undefined {
   const { status, stderr } = ask('');
   return status === 0

@@ -83,7 +83,7 @@ export async function startCompose(files: readonly string[] = ['docker-compose.y
   // Of its own: while others build theirs, a shared name would move, and `up` would start every container again.
   const images = { app: `scheduler-api-test:${project}`, development: `scheduler-api-development-test:${project}` };
   const { PATH, HOME } = process.env;
-  // Settings of whoever runs the tests must not decide them.
+  // Settings of the shell that runs the tests must not decide them.
   const env = {
     PATH,
     HOME,

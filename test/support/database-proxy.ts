@@ -9,7 +9,7 @@ export type DatabaseProxy = {
   close(): Promise<void>;
 };
 
-/** Stands before Postgres. While it is cut, it hangs up on whoever comes, as a balancer before a dead server does. */
+/** Stands before Postgres. While it is cut, it closes each new connection, as a balancer before a dead server does. */
 export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseProxy> {
   const target = new URL(databaseUrl);
   const sockets = new Set<Socket>();

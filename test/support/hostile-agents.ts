@@ -2,7 +2,7 @@ import { Agent, createServer, request as httpRequest, type IncomingHttpHeaders }
 
 /**
  * Where agents reach the API. Whose order to pull names an image that begins with `hostile` becomes an agent that lies:
- * while an attack lasts it answers each of its orders with whatever costs most to read, as long as an answer may be, and
+ * while an attack lasts it answers each of its orders with what costs most to read, as long as an answer may be, and
  * keeps changing its mind about the container's health.
  */
 export type HostileAgents = {

@@ -52,7 +52,7 @@ export async function openHostileBrowser(names: Readonly<Record<string, string>>
   const attackFrom = async (origin: string, targets: readonly Target[]): Promise<Read[]> => {
     const page = await browser.newPage();
     try {
-      // Only the page itself; what it asks for goes over the network.
+      // Only the page itself; its requests go over the network.
       await page.route(`${origin}/page`, (route) => route.fulfill({ contentType: 'text/html', body: html }));
       await page.goto(`${origin}/page`);
       // While something is routed, no preflight would reach the service.

@@ -1,4 +1,4 @@
-/** A policy of IAM, as far as ours go. Actions are written out: a `*` in one would allow what nobody asked for. */
+/** A policy of IAM, as far as ours go. Actions are written out: a `*` in one would allow what is not needed. */
 export type Policy = { readonly Statement: readonly Statement[] };
 export type Statement = {
   readonly Sid: string;
@@ -9,7 +9,7 @@ export type Statement = {
 };
 export type Conditions = Readonly<Record<string, Readonly<Record<string, OneOrMore>>>>;
 export type OneOrMore = string | readonly string[];
-/** What IAM knows of a request beside action and resource. */
+/** What IAM knows of a request besides action and resource. */
 export type Context = Readonly<Record<string, OneOrMore>>;
 /** One decision of IAM. A call is allowed when it is on every resource that it touches. */
 export type Access = { readonly action: string; readonly resource: string; readonly context?: Context };

@@ -222,7 +222,7 @@ async function greeting(url: string): Promise<string> {
   return ((await response.json()) as { hello: string }).hello;
 }
 
-/** A client that always asks for the address and then calls it, over and over. */
+/** A client that looks up the address and then calls it, over and over. */
 export function keepAsking(stack: Stack, job: string) {
   const answers: string[] = [];
   const failures: string[] = [];

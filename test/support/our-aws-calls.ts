@@ -11,7 +11,7 @@ import { launchInput } from '../../src/fleet/launch-input.js';
 import { VOLUME } from './aws-calls.js';
 import { sdkCallsIn } from './calls-in-code.js';
 
-/** Every action that src/aws asks for, by its own text: one that nobody judges would be missed otherwise. */
+/** Every action that src/aws calls, by its own text: one that is not checked would be missed otherwise. */
 export async function ourActions(): Promise<string[]> {
   const folder = join(import.meta.dirname, '../../src/aws');
   const files = (await readdir(folder)).filter((file) => file.endsWith('.ts') && !file.endsWith('.spec.ts'));
@@ -19,7 +19,7 @@ export async function ourActions(): Promise<string[]> {
   return texts.flatMap(sdkCallsIn).map((call) => call.slice(call.indexOf(':') + 1));
 }
 
-/** By the clients that the product has, configured as its operator does: launches first, by everything a job may ask for. */
+/** By the clients that the product has, configured as its operator does: launches first, with all that a job may name. */
 export async function makeOurCalls(test: TestCloud, endpoint: string): Promise<void> {
   Object.assign(process.env, test.cloud.clientEnvironment, { AWS_ENDPOINT_URL: endpoint });
   const ec2 = new Ec2({ region: test.cloud.region });

@@ -25,7 +25,7 @@ export type WorldDeployment = Omit<Mutable<DeploymentFacts>, 'attempts' | 'ended
   attempts: WorldAttempt[];
 };
 
-/** An exit, a notice: answered when there is something to tell. Logs are followed without an answer. */
+/** An exit, a notice: answered when there is something to report. Logs are followed without an answer. */
 const UNANSWERED_FOR_LONG: readonly OrderPurpose[] = ['wait', 'watch-spot', 'follow-logs'];
 const START = Date.parse('2026-01-01T00:00:00Z');
 
@@ -35,6 +35,8 @@ const START = Date.parse('2026-01-01T00:00:00Z');
  */
 export class PlannerWorld {
   nowMs = START;
+  /** Long before, unless a test lets our processes be away. */
+  listeningSince = new Date(0);
   desiredState: JobFacts['desiredState'] = 'running';
   status: JobFacts['status'] = 'idle';
   activeDeploymentId: string | null = null;
@@ -95,7 +97,7 @@ export class PlannerWorld {
 
   pass(): JobPlan {
     const facts = this.facts();
-    const plan = planJob(facts, this.now);
+    const plan = planJob(facts, this.now, this.listeningSince);
     this.events.push(...eventsOf(facts, plan));
     this.apply(plan);
     this.lastPlan = plan;
@@ -158,7 +160,7 @@ export class PlannerWorld {
     return deployments.flatMap(({ attempts }) => attempts.filter(({ phase }) => phase !== 'ended'));
   }
 
-  /** Fleet and agents do at once whatever is asked of them, until nothing more is asked now. */
+  /** Fleet and agents carry out at once whatever is due, until nothing more is due now. */
   cooperate(): void {
     for (let rounds = 0; rounds < 30; rounds++) {
       this.settle();

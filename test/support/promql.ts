@@ -1,6 +1,6 @@
 import { parser } from '@prometheus-io/lezer-promql';
 
-/** What an expression asks for. */
+/** What an expression selects. */
 export type Selector = { readonly metric: string; readonly matchers: readonly Matcher[] };
 export type Matcher = { readonly label: string; readonly op: string; readonly value: string };
 export type Asked = { readonly selectors: readonly Selector[]; readonly groupedBy: readonly string[] };

@@ -37,7 +37,7 @@ export function spellingsOf(path: string, other: string): string[] {
       const up = (count: number) => `${separator}${parent}`.repeat(count);
       const behind = (text: string) => text.split('/').join(separator);
       return [
-        // A detour behind each segment: it may stand in what one of the two takes for a single, last one.
+        // A detour behind each segment: it may be in what one of the two takes for a single, last one.
         ...segments.flatMap((_, index) => {
           const [before, after] = [segments.slice(0, index + 1), segments.slice(index + 1)];
           const end = after.length > 0 ? `/${after.join('/')}` : '';

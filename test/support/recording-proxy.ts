@@ -24,7 +24,7 @@ export type RecordingProxy = {
 
 const ANSWER_LIMIT_MS = 30_000;
 
-/** Hands everything on as it is, the name it was asked under included: signatures stay right. */
+/** Passes everything on as it is, the host name of the request included: signatures stay valid. */
 export async function startRecordingProxy(target: string): Promise<RecordingProxy> {
   const calls: RecordedCall[] = [];
   const server = createServer((incoming, outgoing) => {

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 export type Registry = {
   /** `127.0.0.1:port`: Docker takes plain HTTP from there. */
   readonly host: string;
-  /** From now on only for whoever sends these. */
+  /** From now on only for clients that send these. */
   protect(username: string, password: string): void;
   close(): Promise<void>;
 };

@@ -2,7 +2,7 @@
 // on loopback, where instances, their agents and their containers' ports are, too. A container's /etc/hosts is the DNS
 // of the agents, which are processes of this container: what it says about the API's name is theirs to look up again.
 //
-//   (no argument)   the cloud, with what stands in OPTIONS
+//   (no argument)   the cloud, with the options in OPTIONS
 //   door            in a network of the stacks: brings what arrives there to the cloud, by a socket in the shared folder
 import { randomInt } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
@@ -23,7 +23,7 @@ else await serve();
 
 async function serve(): Promise<void> {
   const stateDir = join(WORK, 'cloud');
-  // Made by whoever started this, who is a client as well.
+  // Made by the process that started this, which is a client as well.
   const keys = await openKeys(stateDir);
   const runtime = byUserData(
     apiInstances(keys),

@@ -81,7 +81,7 @@ export function jobsOf(aws: Rehearsal, ask: Ask = aws.ask) {
   };
 }
 
-/** What a full API sends away comes again a second later, as its answer asks; for a minute at most. */
+/** Repeats what a full API rejects a second later, as its answer says; for a minute at most. */
 async function untilNotBusy(call: () => Promise<Answer>): Promise<Answer> {
   const end = Date.now() + MINUTES;
   for (;;) {
@@ -91,7 +91,7 @@ async function untilNotBusy(call: () => Promise<Answer>): Promise<Answer> {
   }
 }
 
-/** Asks the jobs' containers themselves, whose addresses are of loopback. @returns what was not answered */
+/** Calls the jobs' containers themselves, whose addresses are of loopback. @returns what was not answered */
 export function watchContainers({ jobs }: Everything): { stop(): Promise<string[]> } {
   const urls = jobs.map(({ privateIp }) => `http://${privateIp}:8080/`);
   const failures: string[] = [];
@@ -147,7 +147,7 @@ export function followNumbers(aws: Rehearsal, job: string): Follower {
         last = event.id ?? last;
       }
     } catch {
-      // Broken off, or nobody there: it comes again.
+      // Broken off, or no answer: it tries again.
     }
     return last;
   };

@@ -11,10 +11,10 @@ export type Place = {
   readonly bucket: string;
   /** In it, by their keys. */
   readonly objects: ReadonlyMap<string, string | Buffer>;
-  /** Of the objects in it by which an instance tells how its boot goes. */
+  /** Of the objects in it by which an instance reports its boot. */
   readonly bootPrefix: string;
   readonly adminToken: string;
-  /** Under which agents call the API; it leads to whoever serves. */
+  /** Under which agents call the API; it leads to the instance that serves. */
   readonly apiName: string;
   readonly zoneId: string;
   readonly volumeId: string;
@@ -22,7 +22,7 @@ export type Place = {
   /** Of jobs' instances. None: those of the local cloud. */
   readonly subnetIds?: readonly string[];
   readonly securityGroupId?: string;
-  /** First two numbers of the VPC's addresses, in which nginx then sees whoever calls. Any, if it is not said. */
+  /** First two numbers of the VPC's addresses, in which nginx then sees its clients. Default: any. */
   readonly vpc?: string;
 };
 

@@ -3,7 +3,7 @@ import type { Place } from './rehearsal-place.js';
 /**
  * What an instance has that a container has not: systemd, disks, Amazon's agent, and two services of AWS that the local
  * cloud does not speak. $WORK is shared by all of them, $INSTANCE is the one that calls. The data volume is the folder
- * ebs/volume; its filesystem, a folder in it, is moved to where it is mounted, so that nobody else can have it.
+ * ebs/volume; its filesystem, a folder in it, is moved to where it is mounted, so that only one instance has it.
  */
 export function rehearsalShims({ volumeId, addressId, zoneId }: Place): Record<string, string> {
   // Where Nitro instances have it.
@@ -25,7 +25,7 @@ export function rehearsalShims({ volumeId, addressId, zoneId }: Place): Record<s
         exit 32
       fi
       mv "$1" "$WORK/ebs/volume/filesystem" && mkdir "$1"`,
-    // Of another volume, address or zone nobody here has heard: that is a call of the local cloud, which refuses it.
+    // Another volume, address or zone does not exist here: that is a call of the local cloud, which refuses it.
     aws: `holder=$(cat "$WORK/ebs/holder" 2>/dev/null)
       case "$*" in
         *' ec2 describe-volumes --volume-ids ${volumeId} '*)
@@ -46,7 +46,7 @@ export function rehearsalShims({ volumeId, addressId, zoneId }: Place): Record<s
           node -e '
             const { Name, ResourceRecords: [{ Value }] } = JSON.parse(process.argv[1]).Changes[0].ResourceRecordSet;
             process.stdout.write("127.0.0.1 localhost\\n" + Value.padEnd(15) + " " + Name + "\\n");' "\${@: -1}" |
-            # In place and of the same length: nobody reads half of it, and it stays the file that is mounted.
+            # In place and of the same length: no reader sees half of it, and it stays the file that is mounted.
             dd of="$WORK/hosts" conv=notrunc status=none
           ;;
         *) exec /usr/bin/aws "$@" ;;

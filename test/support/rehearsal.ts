@@ -43,10 +43,10 @@ export type Rehearsal = {
   stackOf(id: string): Promise<string[]>;
   /** Where the API's name leads to now, as an agent sees it. */
   apiAddress(): Promise<string>;
-  /** Of the instance that has the public address, by which users come; undefined = nobody has it yet. */
+  /** Of the instance that has the public address, which users call; undefined = none has it yet. */
   publicAddress(): string | undefined;
   addressOf(id: string): Promise<string>;
-  /** Of the API at its public address, as an administrator. Status 0 when nobody answers. */
+  /** Of the API at its public address, as an administrator. Status 0 without an answer. */
   readonly ask: (method: string, path: string, body?: object) => Promise<Answer>;
   /** Ids of the instances of each call that was made and answered well. */
   calls(action: string): Promise<string[][]>;

@@ -24,7 +24,7 @@ export type Users = {
 };
 
 /**
- * Replacing the API's instance, for real but for what only AWS has: user data in two "instances" that share the host's
+ * Replacing the API's instance, for real except what only AWS has: user data in two "instances" that share the host's
  * Docker engine, the compose stack of this checkout, Postgres's data on a volume that is handed over, agents (the real
  * script) that look the API's name up again at every poll, and containers that serve meanwhile. The user data are the
  * rehearsal's own here; in test/rehearsal/up.spec.ts Terraform's.
@@ -106,7 +106,7 @@ function tests(users: Users): void {
       await jobs.create('late', { rollout: { stableSeconds: 5, drainSeconds: 1 } });
       await untilState(aws, second, 'serving', 10 * MINUTES);
       const served = new Date();
-      // Agents that met nobody come back within their longest pause, 22 s.
+      // Agents that got no answer come back within their longest pause, 22 s.
       await until(async () => (await jobs.lastSeen(before)).every((seen) => seen > served), MINUTES);
       const late = await jobs.settled('late', 1);
       await follower.more(10);
@@ -143,7 +143,7 @@ function tests(users: Users): void {
       const old = (await jobs.job('web')).instance?.id;
       expect((await aws.ask('POST', '/v1/jobs/web/deployments', { image: HELLO_IMAGE })).status).toBe(202);
       expect(await jobs.settled('web', 2)).toMatchObject({ status: 'active', attempt: 1 });
-      // The agent from before the hand-over obeys: its container ends in order, then its instance.
+      // The agent from before the hand-over carries out orders: its container ends in order, then its instance.
       await until(async () => (await aws.calls('TerminateInstances')).some((ids) => ids.includes(old ?? '')), MINUTES);
       expect(await jobs.settled('web', 1)).toMatchObject({ status: 'superseded', attempt: 1 });
       expect(await aws.state(second)).toBe('serving');
@@ -154,7 +154,7 @@ function tests(users: Users): void {
   const launch = async (settings: Record<string, string> = {}): Promise<string> =>
     await aws.launch(gzipSync(ownUserData(settings)));
 
-  /** What people, dashboards and pipelines ask of an API, up to 50 times a second. */
+  /** What people, dashboards and pipelines call of an API, up to 50 times a second. */
   function putOnUsers() {
     let [written, acknowledged] = [0, 0];
     const get = (name: string, perSecond: number, path: string) => ({

@@ -27,14 +27,14 @@ export type Stack = {
   readonly url: string;
   /** Of every process. */
   readonly urls: readonly string[];
-  /** Parsed JSON answer; asks the next process while one does not answer. @throws Error for statuses other than 2xx, unless expected */
+  /** Parsed JSON answer; tries the next process while one does not answer. @throws Error for statuses other than 2xx, unless expected */
   call<T = Record<string, unknown>>(method: string, path: string, body?: object): Promise<T>;
   /** Body of a GET for plain text. @throws Error for statuses other than 2xx */
   text(path: string): Promise<string>;
   status(method: string, path: string, body?: object): Promise<number>;
   /** Also of a request that is refused, then with the problem's code. */
   answer(method: string, path: string, body?: object): Promise<{ status: number; body: unknown; problem?: string }>;
-  /** Straight from the database: what the API does not tell. */
+  /** Straight from the database: what the API does not return. */
   query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
   kill(replica: number, signal?: NodeJS.Signals): Promise<void>;
   restart(replica: number): Promise<void>;

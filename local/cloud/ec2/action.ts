@@ -7,7 +7,7 @@ import type { XmlValue } from '../xml.ts';
 export type Call = {
   readonly params: Params;
   readonly world: World;
-  /** After the checks, before the effect. @throws DryRunOperation when the caller asked for the checks only */
+  /** After the checks, before the effect. @throws DryRunOperation when the caller requested only the checks */
   readonly confirm: () => void;
   /** For the ledger. */
   readonly note: (instances: readonly CloudInstance[]) => void;
@@ -46,7 +46,7 @@ export function namedInstances(world: World, ids: readonly string[]): CloudInsta
   return [...found.values()];
 }
 
-/** As many as the API reference allows of what one call names. */
+/** Refuses more values than the API reference allows in one call. */
 export function refuseMoreThan(most: number, parameter: string, ids: readonly string[]): void {
   if (ids.length <= most) return;
   throw new CloudError(

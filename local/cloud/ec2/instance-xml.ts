@@ -4,7 +4,7 @@ import type { World } from '../world.ts';
 import type { XmlValue } from '../xml.ts';
 import { tagSet } from './action.ts';
 
-/** `Instance` of the API reference, as RunInstances and DescribeInstances answer it. */
+/** `Instance` of the API reference, as RunInstances and DescribeInstances return it. */
 export function instanceItem(world: World, instance: CloudInstance): XmlValue {
   const { spec, state } = instance;
   const isTerminated = state === 'terminated';
@@ -25,7 +25,7 @@ export function instanceItem(world: World, instance: CloudInstance): XmlValue {
     launchTime: new Date(instance.pendingAt),
     placement: { availabilityZone: spec.availabilityZone, groupName: '', tenancy: 'default' },
     monitoring: { state: spec.isMonitored ? 'enabled' : 'disabled' },
-    // The network is gone with the instance, and callers must not read an address that is somebody else's by now.
+    // The network ended with the instance: callers must not read an address that may be another instance's by now.
     ...(isTerminated ? { groupSet: [] } : networkFields(world, instance, groups)),
     stateReason: shownReason(instance),
     architecture: spec.architecture,
@@ -71,7 +71,7 @@ export function reservationItem(world: World, instances: readonly CloudInstance[
   };
 }
 
-/** As describes tell it: that something is pending is EC2's reason for it. */
+/** The reason that describe calls return: for a pending instance EC2 gives `pending`. */
 export function shownReason({ state, stateReason }: CloudInstance): StateReason | undefined {
   return state === 'pending' ? { code: 'pending', message: 'pending' } : stateReason && { ...stateReason };
 }

@@ -17,7 +17,7 @@ export type LaunchRequest = {
   readonly tokenScope: string;
   /** In the order they are tried; one only when the call named a subnet or a zone. */
   readonly subnetIds: readonly string[];
-  /** Whether it did. */
+  /** Whether it named one. */
   readonly isZoneNamed: boolean;
   readonly userData: string;
   readonly tags: ReadonlyMap<string, ReadonlyMap<string, string>>;
@@ -139,7 +139,7 @@ function readNetwork(params: Params, world: World) {
     subnetIds,
     zone,
     securityGroupIds: (groups.length > 0 ? groups : world.network.securityGroups.slice(0, 1)).map((group) => group.id),
-    // The subnets of a default VPC give public addresses unless told otherwise.
+    // The subnets of a default VPC give public addresses unless the call says otherwise.
     hasPublicIp: device?.boolean('AssociatePublicIpAddress') ?? true,
   };
 }
@@ -190,7 +190,7 @@ function readUserData(params: Params): string {
   return compact;
 }
 
-// A highest price only makes interruptions likelier, and there are none here but on request.
+// A highest price only makes interruptions likelier, and here they happen only on request.
 const SPOT_FIELDS = ['SpotInstanceType', 'InstanceInterruptionBehavior', 'MaxPrice'];
 const METADATA_FIELDS = [
   'HttpTokens',
@@ -302,7 +302,7 @@ function readBlockDevices(params: Params, image: Image): Omit<BlockDevice, 'volu
       throw new CloudError('InvalidBlockDeviceMapping', message);
     }
     ebs?.oneOf('VolumeType', ['gp2', 'gp3', 'io1', 'io2', 'st1', 'sc1', 'standard']);
-    // Root volumes go with the instance by default, further ones stay.
+    // Root volumes are deleted with the instance by default, further ones stay.
     return { name, isDeletedOnTermination: ebs?.boolean('DeleteOnTermination') ?? isRoot };
   });
   const hasRoot = named.some((device) => device.name === image.rootDevice);

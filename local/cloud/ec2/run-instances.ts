@@ -65,7 +65,7 @@ function chooseOffer(world: World, request: LaunchRequest): { subnet: Subnet; co
   );
 }
 
-/** Of those the call would take, the ones in zones that have the type at all. @throws Unsupported when none has it */
+/** The subnets that suit the call, in zones that offer the type. @throws Unsupported when none does */
 function offeringSubnets({ network, offerings }: World, { subnetIds, isZoneNamed, spec }: LaunchRequest): Subnet[] {
   const offering = network.subnets.filter((subnet) => offerings.has(subnet.availabilityZone, spec.instanceType));
   const fitting = subnetIds.flatMap((id) => offering.find((subnet) => subnet.id === id) ?? []);

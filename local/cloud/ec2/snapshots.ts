@@ -71,7 +71,7 @@ export const deleteSnapshot: Action = {
   },
 };
 
-/** EC2's of a gp3 volume. */
+/** EC2's quota for a gp3 volume. */
 const MOST_PENDING = 5;
 
 function sizeOfVolume(world: World, id: string): number {

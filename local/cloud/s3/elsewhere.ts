@@ -1,6 +1,6 @@
 import { CloudError } from '../errors.ts';
 
-/** How S3 answers who asks for a bucket in a region that is not the bucket's. */
+/** How S3 answers a call for a bucket in a region that is not the bucket's. */
 export type WrongRegionAnswer =
   /** 301 PermanentRedirect, without a Location header: clients that only speak HTTP must not follow. */
   | 'redirect'
@@ -10,7 +10,7 @@ export type WrongRegionAnswer =
 /** Buckets that are not in the cloud's own region, by name. */
 export type Elsewhere = Map<string, { readonly region: string; readonly answer: WrongRegionAnswer }>;
 
-/** The region a signature for this bucket must name; that of the cloud is let in as well, to be told where to go. */
+/** The region a signature for this bucket must name; the cloud's own is accepted as well, for a redirect. */
 export function regionToVerify(
   elsewhere: Elsewhere,
   { path, authorization = '', ours }: { path: string; authorization?: string | undefined; ours: string },

@@ -2,13 +2,13 @@ import type { IncomingHttpHeaders } from 'node:http';
 
 const KEPT = ['content-type', 'cache-control', 'content-disposition', 'content-language', 'expires'];
 
-/** The headers of an upload that are stored with the object and answered again. */
+/** The headers of an upload that are stored and returned with the object. */
 export function keptHeaders(headers: IncomingHttpHeaders): Record<string, string> {
   const kept: Record<string, string> = { 'content-type': 'binary/octet-stream' };
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value === 'string' && (KEPT.includes(name) || name.startsWith('x-amz-meta-'))) kept[name] = value;
   }
-  // aws-chunked is how it travelled, not what it is.
+  // aws-chunked is how it was sent, not what it is.
   const codings = (headers['content-encoding'] ?? '').split(',').map((coding) => coding.trim());
   const encoding = codings.filter((coding) => coding !== '' && coding !== 'aws-chunked').join(',');
   if (encoding !== '') kept['content-encoding'] = encoding;

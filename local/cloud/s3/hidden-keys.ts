@@ -9,7 +9,7 @@ export function refuseListing(listable: Listable, path: string, query: URLSearch
   if (allowed !== undefined && !(query.get('prefix') ?? '').startsWith(allowed)) throw denied();
 }
 
-/** To whoever may not list the whole bucket S3 does not tell that a key is not there. */
+/** S3 hides from a caller who may not list the whole bucket that a key is not there. */
 export function refuseHidden(listable: Listable, path: string, error: CloudError): CloudError {
   return error.code === 'NoSuchKey' && listable.has(bucketOf(path)) ? denied() : error;
 }

@@ -5,7 +5,7 @@ import { isSameText } from '../keys.ts';
 import type { VerifiedSignature } from '../signature.ts';
 import { decodeAwsChunked } from './body.ts';
 
-/** That the body is what the signature was made for, as far as the client has signed it. @throws CloudError */
+/** Checks that the body is what the client has signed, as far as it is signed. @throws CloudError */
 export async function checkPayload(
   headers: IncomingHttpHeaders,
   raw: Buffer,

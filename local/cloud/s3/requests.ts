@@ -166,7 +166,7 @@ function getObject({ method, headers }: S3Request, bucket: string, key: string):
         'content-length': String(range === undefined ? object.size : range.last - range.first + 1),
       };
       if (range !== undefined) answered['content-range'] = `bytes ${range.first}-${range.last}/${object.size}`;
-      // The checksum is that of the whole: beside a part it would make the client reject the answer.
+      // The checksum is that of the whole: with a part it would make the client reject the answer.
       else if (headers['x-amz-checksum-mode'] === 'ENABLED') Object.assign(answered, checksumHeaders(object));
       const status = range === undefined ? 200 : 206;
       if (method === 'HEAD') return { status, headers: answered };

@@ -10,7 +10,7 @@ export type StoredObject = {
   readonly size: number;
   /** ISO 8601 */
   readonly lastModified: string;
-  /** Answered again on GET: content-type, cache-control, x-amz-meta-… */
+  /** Returned on GET: content-type, cache-control, x-amz-meta-… */
   readonly headers: Readonly<Record<string, string>>;
   readonly checksum: { readonly algorithm: string; readonly value: string } | undefined;
 };

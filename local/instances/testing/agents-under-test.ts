@@ -164,7 +164,7 @@ export function simulatedAgent({ apiUrl, pins, metadataEndpoint, address }: Surr
   };
 }
 
-/** The simulated engine, but for the calls that a test answers itself. */
+/** The simulated engine, except for the calls that a test answers itself. */
 class EngineUnderTest extends SimulatedEngine {
   intercept: (path: URL) => EngineAnswer | undefined = () => undefined;
 

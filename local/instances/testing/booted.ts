@@ -54,7 +54,7 @@ export class BootedByHand {
 
 export const CLOUD_ID = 'test';
 
-/** A Docker Engine that runs nothing: behind the names that docker mode gives to containers stands a simulated one. */
+/** A simulated Docker Engine that knows its containers by the names that docker mode gives them. */
 export async function serveSharedEngine(socket: string, instanceId: string, address: string): Promise<Server> {
   const engine = new SimulatedEngine({ address, gate: new Gate(), report: () => undefined });
   const server = createServer((request, response) => {

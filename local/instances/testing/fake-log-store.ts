@@ -23,7 +23,7 @@ export class FakeLogStore {
     const trouble = this.trouble.shift();
     onNews();
     if (trouble && 'status' in trouble) {
-      // Taken in to its end, as by the API: a connection that is cut in the middle may lose its answer.
+      // Read to its end, as by the API: a connection that is cut in the middle may lose its answer.
       request.on('error', () => undefined).resume();
       response.writeHead(trouble.status).end();
       return;

@@ -27,7 +27,7 @@ export class FakeScheduler {
   readonly #orders = new Map<number, { headers: Record<string, string>; body: string }>();
   readonly #results = new Map<number, Result[]>();
   readonly #news = new EventEmitter();
-  /** Connections on which nothing was asked are among them. */
+  /** Includes connections without a request. */
   connections = 0;
   readonly #open = new Set<Socket>();
   readonly #server: ReturnType<typeof createServer>;
@@ -122,7 +122,7 @@ export class FakeScheduler {
     this.#news.emit('news');
   }
 
-  /** Each line begins with its time; every upload that ends is acknowledged, but for trouble. */
+  /** Each line begins with its time; every upload that ends is acknowledged, except for trouble. */
   async #receiveStream(number: number, url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const trouble = this.trouble.stream.shift();
     const type = request.headers['content-type'] ?? '';

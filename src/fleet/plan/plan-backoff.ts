@@ -2,8 +2,8 @@ const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
 
 /**
- * Milliseconds until the next try: exponential, full jitter, so that many who failed together do not come back together.
- * Never less than a quarter of a second: a token is spent on each try.
+ * Milliseconds until the next try: exponential, full jitter, so that launches that failed together are not retried
+ * together. Never less than a quarter of a second: each try costs a token.
  * @param tries that failed before
  * @param dice 0 … 1
  */

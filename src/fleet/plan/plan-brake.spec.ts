@@ -139,7 +139,7 @@ describe('planBrake', () => {
   });
 });
 
-/** What becomes of a launch. */
+/** The fate of a launch. */
 type Fate =
   | { readonly lifeSeconds: number }
   | { readonly bootSeconds: number }

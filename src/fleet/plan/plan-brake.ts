@@ -1,11 +1,11 @@
 import type { AwsErrorKind } from '../../aws/aws-error.js';
 import { type Offer, REFUSALS } from './plan-capacity.js';
 
-// Launches that come to nothing are paid for, or at least cost calls, and EC2 would go on taking them. What holds them up
-// is read from the rows of the launches themselves: a restart or another owner begins no new series, an older database
-// that was restored at most one.
+// Failed launches cost money, or at least calls, and EC2 would go on accepting them. The pauses are computed from the
+// rows of the launches themselves: a restart or another owner begins no new series, a restored older database at most
+// one.
 
-/** A settled launch of the last hour, and what became of it until now. */
+/** A settled launch of the last hour, and the state of its instances now. */
 export type RecentLaunch = {
   /** Of its last call. */
   readonly at: Date;
@@ -18,7 +18,7 @@ export type RecentLaunch = {
   readonly rows: number;
   readonly registered: number;
   readonly lost: number;
-  /** EC2's code for why the last of them ended; null = it did not say, or it was us who gave it up. */
+  /** EC2's code for why the last of them ended; null = EC2 gave none, or the fleet gave it up. */
   readonly stateReason: string | null;
 };
 
@@ -27,17 +27,17 @@ export type BrakeInput = {
   readonly recent: readonly RecentLaunch[];
   /** Attempts that wait, and spares to keep. */
   readonly wanted: number;
-  /** So long after its launch an instance is expected to register. */
+  /** Within this time after its launch an instance is expected to register. */
   readonly bootSeconds: number;
   readonly now: Date;
 };
 
 export type Brake = {
-  /** So many instances may be launched now. */
+  /** Instances that may be launched now. */
   readonly most: number;
-  /** When there is none: the next may follow then; null = once what boots has registered or had its time. */
+  /** If none may: when the next may follow; null = once what boots has registered or timed out. */
   readonly until: Date | null;
-  /** What those who wait are told; null = nothing was lost or refused. */
+  /** The reason that waiting attempts get; null = nothing was lost or refused. */
   readonly trouble: { readonly reason: string; readonly message: string } | null;
   /** Launches in a row of that offer whose instances were lost: the one with the fewest is tried next. */
   readonly lossesOf: (offer: Offer) => number;
@@ -45,27 +45,27 @@ export type Brake = {
 
 /** A single loss is an accident, and replaced at once; from the second on there is a pause between launches. */
 const FIRST_PAUSE_SECONDS = 10;
-/** Several types may have quotas of their own; from this refusal in a row on there is a pause whatever is asked for. */
+/** Several types may have quotas of their own; from this refusal in a row on there is a pause before any launch. */
 const QUOTAS_AT_ONCE = 4;
 const QUOTA_PAUSE_SECONDS = 15;
-/** Longer would keep jobs down after EC2 has recovered; shorter would pay for more that comes to nothing. */
+/** Longer would keep jobs down after EC2 has recovered; shorter would pay for more failed launches. */
 export const LONGEST_PAUSE_SECONDS = 300;
-/** An instance that does not register within ten minutes never does, so no longer can one be in doubt. */
+/** An instance that does not register within ten minutes never does, so it is in doubt no longer than this. */
 export const CEILING_SECONDS = 600;
-/** So far back launches are looked at: a series at its longest pause has a dozen in an hour. */
+/** Launches older than this are not read: a series at its longest pause has a dozen in an hour. */
 export const RECENT_SECONDS = 3_600;
 
-/** Whoever deploys and cancels in a loop, each time another shape, never waits so long. */
+/** Attempts of a caller that deploys and cancels in a loop, each time another shape, never wait this long. */
 const WAITED_SECONDS = 5;
 const KEPT_SHARE = 4;
 /** As the job planner numbers it. */
 const HEALING_PRIORITY = 0;
 
 /**
- * Of the launches of a minute a quarter is kept for those who heal, or have waited for a while: one deployer could use up
- * all of them, and everybody else waited for the next minute.
- * @param first those of a shape who are first in line
- * @returns how many of `most` are not theirs
+ * A quarter of the launches of a minute is kept for attempts that heal or have waited for a while: else one deployer
+ * could use up all of them, and all others would wait for the next minute.
+ * @param first the attempts of a shape that are first in line
+ * @returns how many of `most` are kept from them
  */
 export function keptLaunches(
   most: number,
@@ -78,7 +78,7 @@ export function keptLaunches(
   return isTheirs ? 0 : Math.floor(most / KEPT_SHARE);
 }
 
-/** How far launches of a shape are held up by what became of those before. */
+/** How far earlier losses and refusals hold up the launches of a shape. */
 export function planBrake(input: BrakeInput): Brake {
   const { recent, now } = input;
   const lost = lossesInARow(recent);
@@ -90,23 +90,23 @@ export function planBrake(input: BrakeInput): Brake {
   return {
     most: isTried || until !== null ? 0 : mostOf(input, lost),
     until,
-    trouble: lost.length > 0 ? tellLosses(lost, until) : tellRefusals([...refused, ...short], until),
+    trouble: lost.length > 0 ? describeLosses(lost, until) : describeRefusals([...refused, ...short], until),
     lossesOf: (offer) => lost.filter((launch) => isSameOffer(launch.offer, offer)).length,
   };
 }
 
-/** For so many that waited in these ten minutes, as many may have been launched in them without having registered. */
+/** The most unregistered launches of ten minutes, for this many attempts that waited in them. */
 export function ceilingOf(wanted: number): number {
   return 2 * wanted + 2;
 }
 
-/** Back to a launch of which an instance registered; those of which none has ended yet say nothing. */
+/** Back to a launch of which an instance registered; those of which none has ended yet do not count. */
 function lossesInARow(recent: readonly RecentLaunch[]): readonly RecentLaunch[] {
   const good = recent.findIndex(({ registered }) => registered > 0);
   return recent.slice(0, good === -1 ? undefined : good).filter((launch) => launch.lost > 0);
 }
 
-/** Back to a launch that EC2 took. */
+/** Back to a launch that EC2 accepted. */
 function refusalsInARow(recent: readonly RecentLaunch[], kinds: readonly AwsErrorKind[]): readonly RecentLaunch[] {
   const taken = recent.findIndex(({ rows }) => rows > 0);
   return recent
@@ -114,7 +114,7 @@ function refusalsInARow(recent: readonly RecentLaunch[], kinds: readonly AwsErro
     .filter(({ failure }) => failure !== null && kinds.includes(failure));
 }
 
-/** A whole launch was lost, or the second in a row: one shows whether the next would be. */
+/** A whole launch was lost, or the second in a row: a single launch shows whether the next would be lost, too. */
 function isOneAtATime([last, ...others]: readonly RecentLaunch[]): boolean {
   return last !== undefined && (others.length > 0 || last.lost === last.rows);
 }
@@ -132,14 +132,18 @@ function holdOf(input: BrakeInput, lost: readonly RecentLaunch[]): Date | null {
   const newest = recent.find(({ rows }) => rows > 0);
   if (!newest) return null;
   const left = leftOf(input);
-  // While nothing registers the last one the ceiling allows is kept for the longest pause: so there is always a next try.
+  // While nothing registers the last one the ceiling allows is kept for the longest pause, so that there is always a
+  // next try.
   const needed = lost.length >= 2 ? 2 : 1;
   if (left >= needed) return pauseAfter(lost);
   const free = earlier(whenFree(recent, needed - left, now), after(newest.at, LONGEST_PAUSE_SECONDS));
   return later(free, pauseAfter(lost));
 }
 
-/** Whoever was served in these ten minutes waited in them, too: so those who wait with them follow at once. */
+/**
+ * Attempts that got an instance in these ten minutes count as waiting in them, too: so those that wait with them follow
+ * at once.
+ */
 function leftOf({ recent, wanted, now }: BrakeInput): number {
   const latest = recent.filter(({ at }) => now < after(at, CEILING_SECONDS));
   const registered = latest.reduce((sum, launch) => sum + launch.registered, 0);
@@ -147,7 +151,7 @@ function leftOf({ recent, wanted, now }: BrakeInput): number {
   return ceilingOf(wanted + registered) - (launched - registered);
 }
 
-/** When so many of the unregistered have been launched longer ago than the ceiling looks back. */
+/** When this many of the unregistered were launched longer ago than the ceiling counts. */
 function whenFree(recent: readonly RecentLaunch[], count: number, now: Date): Date {
   const oldestFirst = recent.filter(({ at }) => now < after(at, CEILING_SECONDS)).toReversed();
   let left = count;
@@ -158,7 +162,7 @@ function whenFree(recent: readonly RecentLaunch[], count: number, now: Date): Da
   return after(now, CEILING_SECONDS);
 }
 
-/** From launch to launch, not from loss to loss: what took long to be lost has been a pause already. */
+/** From launch to launch, not from loss to loss: a slow loss has been a pause already. */
 function pauseAfter(inARow: readonly RecentLaunch[]): Date | null {
   const [last] = inARow;
   if (!last || inARow.length < 2) return null;
@@ -175,7 +179,7 @@ function mostOf(input: BrakeInput, lost: readonly RecentLaunch[]): number {
   return isOneAtATime(lost) ? 1 : Math.max(1, leftOf(input));
 }
 
-function tellLosses(lost: readonly RecentLaunch[], until: Date | null): Brake['trouble'] {
+function describeLosses(lost: readonly RecentLaunch[], until: Date | null): Brake['trouble'] {
   const count = lost.reduce((sum, launch) => sum + launch.lost, 0);
   const these = count === 1 ? 'an instance' : `${count} instances`;
   const stateReason = lost[0]?.stateReason ?? null;
@@ -189,18 +193,18 @@ function tellLosses(lost: readonly RecentLaunch[], until: Date | null): Brake['t
   return { reason: 'instances-end-at-launch', message };
 }
 
-/** What an operator looks at first. */
+/** What an operator should check first. */
 const HINTS: Readonly<Record<string, string>> = {
   'Client.InternalError': 'often a KMS key of the disk or the AMI that may not be used',
   'Client.InvalidSnapshot.NotFound': 'the AMI’s snapshot is gone',
   'Client.VolumeLimitExceeded': 'the account’s quota of EBS storage',
-  'Client.UserInitiatedShutdown': 'somebody terminated it',
+  'Client.UserInitiatedShutdown': 'it was terminated from outside',
   'Client.InstanceInitiatedShutdown': 'it shut itself down',
   'Server.InsufficientInstanceCapacity': 'EC2 had no capacity after all',
   'Server.SpotInstanceTermination': 'EC2 took the spot instance back',
 };
 
-function tellRefusals(refused: readonly RecentLaunch[], until: Date | null): Brake['trouble'] {
+function describeRefusals(refused: readonly RecentLaunch[], until: Date | null): Brake['trouble'] {
   const [last] = refused;
   if (!last || until === null) return null;
   return { reason: last.reason ?? 'request-refused', message: `${last.message ?? 'EC2 refused'}; ${next(until)}` };

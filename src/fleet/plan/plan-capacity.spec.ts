@@ -73,7 +73,7 @@ describe('what EC2 refuses for good', () => {
     const { tried, end, capacity } = play(lacking, wishes);
     expect(end).toBe('launched');
     expect(tried.map(({ type, market }) => `${type} ${market}`)).toEqual(['t4g.small spot', 't4g.small on-demand']);
-    // It is asked for again: nobody tells us that the role exists.
+    // It is tried again: no notice says that the role exists.
     const aMinuteLater = learn(capacity, [], [], later(61)).capacity;
     expect(nextOffer(aMinuteLater, wishes, SUBNETS)?.market).toBe('spot');
   });
@@ -131,7 +131,7 @@ describe('what EC2 refuses for good', () => {
     const offers = [...offersOf(wishes, SUBNETS)];
     fc.assert(
       fc.property(fc.array(fc.option(fc.constantFrom(...refusals)), { minLength: 12, maxLength: 12 }), (answers) => {
-        // What is a subnet's or a type's fault is so in each of its offers.
+        // A fault of a subnet or a type is one of each of its offers.
         const keyOf = (refusal: Refusal, { type, subnetId, market }: Offer): string => {
           if (refusal.reason === 'subnet-not-found' || refusal.failure === 'address') return subnetId;
           return refusal.failure === 'capacity' ? `${type} ${subnetId} ${market}` : `${type} ${market}`;
@@ -157,7 +157,7 @@ describe('an exhausted quota', () => {
     let capacity: CapacityState = {};
     for (let second = 0; second < 1_200; second += 1) {
       const played = play(() => ({ failure: 'quota', reason: 'vcpu-limit-exceeded' }), wishes, capacity, later(second));
-      // Marks end by the clock only where something is learnt or asked: a pass does both.
+      // Marks expire only where one is learnt or an offer is chosen: a pass does both.
       capacity = learn(played.capacity, [], [], later(second)).capacity;
       calls.push(played.tried.length);
     }

@@ -1,6 +1,6 @@
 import type { AwsErrorKind } from '../../aws/aws-error.js';
 
-/** One thing RunInstances can be asked for. */
+/** One combination that RunInstances can be called with. */
 export type Offer = { readonly type: string; readonly subnetId: string; readonly market: Market };
 export type Market = 'on-demand' | 'spot';
 
@@ -11,21 +11,21 @@ export type Wishes = {
   readonly fallbackMarket?: Market;
 };
 
-/** An offer EC2 had nothing for, or refused; null matches every type, subnet or market. */
+/** An offer without capacity, or refused by EC2; null matches every type, subnet or market. */
 export type FailedOffer = {
   readonly type: string | null;
   readonly subnetId: string | null;
-  /** Absent in what an older version wrote, which knew one market per shape. */
+  /** Absent in rows of an older version, which had one market per shape. */
   readonly market?: Market | null;
   readonly reason: string;
   readonly message: string;
-  /** ISO 8601: not asked for again before. */
+  /** ISO 8601: not tried again before. */
   readonly until: string;
-  /** Refused for good: once all offers are, waiting cannot help. */
+  /** Refused for good: once all offers are refused, waiting cannot help. */
   readonly isFinal?: true;
 };
 
-/** What the fleet remembers of a shape between passes; empty at first. Stored as JSON. */
+/** What the fleet stores of a shape between passes; empty at first. Stored as JSON. */
 export type CapacityState = {
   readonly lastLaunch?: { readonly id: string; readonly at: string; readonly isSettled: boolean };
   readonly lastSubnetId?: string;
@@ -34,12 +34,12 @@ export type CapacityState = {
   readonly failedOffers?: readonly FailedOffer[];
 };
 
-/** A launch as far as the planners look at it. */
+/** The fields of a launch that the planners use. */
 export type LaunchView = {
   readonly id: string;
   readonly status: 'planned' | 'unknown' | 'done' | 'failed';
   readonly count: number;
-  /** Instance rows that name it. */
+  /** Instance rows that refer to it. */
   readonly rows: number;
   readonly offer: Offer;
   readonly tries: number;
@@ -54,15 +54,15 @@ export type Outcome =
   | { readonly kind: 'refused-for-good'; readonly reason: string; readonly message: string }
   | { readonly kind: 'tried' };
 
-/** As karpenter remembers it: shorter asks in vain, longer misses capacity that came back. */
+/** As in karpenter: shorter repeats failing calls, longer misses capacity that came back. */
 const FAILED_OFFER_SECONDS = 180;
-/** An operator mends it any minute; what is refused again is paused for longer each time (plan-brake.ts). */
+/** An operator may repair the account any minute; each further refusal makes the pause longer (plan-brake.ts). */
 const ACCOUNT_SECONDS = 60;
-/** Quotas free up as soon as something else of ours is terminated, so one call in 30 s asks again. */
+/** Quotas free up as soon as something else of ours is terminated, so one call in 30 s tries again. */
 const QUOTA_SECONDS = 30;
 /** Kinds that waiting does not cure. */
 export const REFUSALS: readonly AwsErrorKind[] = ['permission', 'invalid', 'not-found'];
-/** Refusals that have nothing to do with what was asked for: no other type, subnet or market changes them. */
+/** Refusals that do not depend on the offer: no other type, subnet or market changes them. */
 const EVERY_OFFER: ReadonlySet<string> = new Set([
   'credentials-refused',
   'no-subnet',
@@ -74,7 +74,7 @@ const MARKETS: ReadonlySet<string> = new Set(['spot-role-missing']);
 /** More in one call makes EC2 slower (its own advice is several of 100), fewer waste calls: 2 a second for all shapes. */
 export const MOST_PER_LAUNCH = 200;
 
-/** Learns once from the last launch, as soon as it is settled. @param offers all there are, looked at only after a refusal */
+/** Learns once from the last launch, as soon as it is settled. @param offers all of them, read only after a refusal */
 export function learn(
   capacity: CapacityState,
   launches: readonly LaunchView[],
@@ -102,8 +102,8 @@ export function* offersOf(wishes: Wishes, subnetIds: readonly string[]): Generat
 }
 
 /**
- * The next offer to ask for; null = all failed lately.
- * @param lossesOf launches of an offer that came to nothing though EC2 took them: one with fewer goes before
+ * The next offer to try; null = all failed lately.
+ * @param lossesOf launches of an offer that failed though EC2 accepted them: one with fewer comes first
  */
 export function nextOffer(
   capacity: CapacityState,
@@ -161,12 +161,12 @@ function learnFromFailure(
     case 'token-spent':
     case 'unknown-outcome':
     case null:
-      // It left nothing behind and says nothing about the offer: the next launch, with a token of its own, may ask again.
+      // It made nothing and shows nothing about the offer: the next launch, with its own token, may try again.
       return { capacity, outcome: tried };
   }
 }
 
-/** One offer's fault leaves the others. Once all are refused nothing is kept of it: whoever comes next is tried for. */
+/** A refused offer leaves the others. Once all are refused, the marks are dropped: a later attempt tries them again. */
 function learnFromRefusal(
   capacity: CapacityState,
   launch: LaunchView,
@@ -176,7 +176,7 @@ function learnFromRefusal(
   const { reason, message, offer } = launch;
   const failed = withFailed(capacity, launch, FAILED_OFFER_SECONDS, now);
   const isEveryOffers = EVERY_OFFER.has(reason ?? '');
-  // Without any, it is the AMI or the subnets that are not known now.
+  // Without any offer, the AMI or the subnets are not known now.
   const all = [...offers];
   const isAnyLeft = all.length === 0 || all.some((one) => !failuresOf(failed, one).some(isRefusal));
   if (!isEveryOffers && isAnyLeft) return { capacity: failed, outcome: { kind: 'tried' } };
@@ -193,7 +193,7 @@ function learnFromRefusal(
   };
 }
 
-/** The less there is to ask for, the longer: exhausted quotas of many types cost no more calls than that of one. */
+/** The fewer offers are left, the longer: exhausted quotas of many types cost no more calls than that of one. */
 function secondsOf({ failedOffers = [] }: CapacityState, { failure, offer }: LaunchView): number {
   if (failure !== 'quota') return FAILED_OFFER_SECONDS;
   const others = failedOffers.filter(({ subnetId, type }) => subnetId === null && type !== offer.type).length;
@@ -206,10 +206,10 @@ function withFailed(capacity: CapacityState, launch: LaunchView, seconds: number
   const isSubnets = failure === 'address' || launch.reason === 'subnet-not-found';
   const isAccounts = failure === 'account';
   const failed: FailedOffer = {
-    // A subnet without addresses has none for any type; a quota counts in all subnets, as what a type is refused for does.
+    // A subnet without addresses has none for any type; a quota and a refused type count in all subnets.
     type: isSubnets || isAccounts ? null : offer.type,
     subnetId: failure === 'quota' || isAccounts || (isRefused && !isSubnets) ? null : offer.subnetId,
-    // Spot has quotas, permissions, pools and a role of its own; addresses and the account are the same ones.
+    // Spot has its own quotas, permissions, pools and role; addresses and the account are shared.
     market: isSubnets || (isAccounts && !MARKETS.has(launch.reason ?? '')) ? null : offer.market,
     reason: launch.reason ?? 'insufficient-capacity',
     message: launch.message ?? '',

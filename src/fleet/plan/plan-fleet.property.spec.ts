@@ -4,7 +4,7 @@ import type { RecentLaunch } from './plan-brake.js';
 import type { CapacityState, LaunchView } from './plan-capacity.js';
 import { type FleetInput, planFleet, SEEN_LATELY_SECONDS, SOFT_BOOT_SECONDS, type Supply } from './plan-fleet.js';
 
-// As many inputs as the environment's HISTORIES asks for, at a share that takes as long as its histories do.
+// The number of inputs is a share of the environment's HISTORIES, so that they take as long as its histories do.
 fc.configureGlobal({
   numRuns: Math.ceil(Number(process.env['HISTORIES'] ?? 2_000) / 20),
   ...(process.env['SEED'] !== undefined && { seed: Number(process.env['SEED']) }),
@@ -112,7 +112,7 @@ const demand = fc
   })
   .map(({ first, more, ...rest }) => ({ ...rest, first, count: first.length + (first.length === 0 ? 0 : more) }));
 
-// What forbids a launch is absent in half of them: else hardly any would be planned, and its rules never looked at.
+// Half of them have nothing that forbids a launch: else hardly any would be planned, and its rules never tested.
 const input: fc.Arbitrary<FleetInput> = fc.record({
   spec: fc.record({ types: fc.uniqueArray(type), market: fc.constant('on-demand' as const) }),
   subnetIds: fc.uniqueArray(subnet),

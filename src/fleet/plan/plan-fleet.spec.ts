@@ -300,7 +300,7 @@ describe('planFleet: offers', () => {
     const plan = planFleet(fleet({ demand: many(1), capacity: { failedOffers: [failed({})] } }));
     expect(plan.verdict).toEqual({
       reason: 'r',
-      message: `m; asked again at ${hence(60).toISOString()}`,
+      message: `m; the next try is at ${hence(60).toISOString()}`,
       isFinal: false,
       at: NOW,
     });
@@ -311,10 +311,10 @@ describe('planFleet: offers', () => {
   it('says it once, and again to those who came later', () => {
     const capacity = { failedOffers: [failed({})] };
     const { verdict } = planFleet(fleet({ demand: many(1), capacity }));
-    const told = verdict && { ...verdict, at: ago(5) };
-    expect(planFleet(fleet({ demand: many(1), capacity, verdict: told })).isVerdictNews).toBe(false);
+    const earlier = verdict && { ...verdict, at: ago(5) };
+    expect(planFleet(fleet({ demand: many(1), capacity, verdict: earlier })).isVerdictNews).toBe(false);
     const newcomer = { ...many(2), newestAt: ago(1) };
-    const later = planFleet(fleet({ demand: newcomer, capacity, verdict: told }));
+    const later = planFleet(fleet({ demand: newcomer, capacity, verdict: earlier }));
     expect(later).toMatchObject({ isVerdictNews: true, verdict: { at: NOW } });
   });
 

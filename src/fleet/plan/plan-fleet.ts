@@ -12,12 +12,12 @@ import {
   type Wishes,
 } from './plan-capacity.js';
 
-/** Everything that is known of one shape; times of the database's clock. */
+/** All facts about one shape; times of the database's clock. */
 export type FleetInput = {
   readonly spec: Wishes;
   /** Where it may run, in turn. */
   readonly subnetIds: readonly string[];
-  /** Why no launch can be written at all: image or subnets are not known, or not allowed. */
+  /** Why no launch can be planned: image or subnets are not known, or not allowed. */
   readonly obstacle: Obstacle | null;
   readonly demand: Demand;
   /** Waiting attempts, not in `demand`, whose own instance from quarantine has registered again. */
@@ -26,7 +26,7 @@ export type FleetInput = {
   readonly supply: readonly Supply[];
   /** The open ones, and the last one. */
   readonly launches: readonly LaunchView[];
-  /** Those settled in the last hour, newest first. */
+  /** Launches settled in the last hour, newest first. */
   readonly recent: readonly RecentLaunch[];
   /** Registered spares to keep. */
   readonly warm: number;
@@ -38,14 +38,14 @@ export type FleetInput = {
   readonly burst: number;
   /** Null, or until when MAX_LAUNCHES_PER_MINUTE leaves no launch to any shape. */
   readonly launchesSpentUntil: Date | null;
-  /** Silence counts from here at the earliest: before, it was us who did not listen. */
+  /** Silence counts from here at the earliest: before, no process of ours was listening. */
   readonly listeningSince: Date;
   readonly nextLaunchId: string;
   readonly now: Date;
 };
 
 export type Demand = {
-  /** Waiting attempts without an instance, but for the doomed. */
+  /** Waiting attempts without an instance, except the doomed. */
   readonly count: number;
   /** Waiting attempts that a final verdict already covers. */
   readonly doomed: number;
@@ -56,7 +56,7 @@ export type Demand = {
 export type WaitingAttempt = {
   readonly id: string;
   readonly jobId: string;
-  /** 0 healing, 1 rollback, 2 api, 3 schedule: lower is served before what is not LINE_SECONDS older. */
+  /** 0 healing, 1 rollback, 2 api, 3 schedule: lower is served before attempts that are not LINE_SECONDS older. */
   readonly priority: number;
   readonly createdAt: Date;
 };
@@ -69,7 +69,7 @@ export type Supply = {
   readonly launchedAt: Date;
   readonly registeredAt: Date | null;
   readonly lastSeenAt: Date | null;
-  /** `adoption-failed`: it ended before it was healthy, on an instance that ran its container before. */
+  /** `adoption-failed`: it ended before it was healthy, on an instance that already ran its container. */
   readonly attempt: 'none' | 'ended' | 'adoption-failed';
 };
 
@@ -90,7 +90,7 @@ export type FleetPlan = {
   /** Back to quarantine: an operator decides again. */
   readonly quarantines: readonly string[];
   readonly verdict: Verdict | null;
-  /** Whether `verdict` is news to the waiting attempts. */
+  /** Whether `verdict` is new to the waiting attempts. */
   readonly isVerdictNews: boolean;
   readonly capacity: CapacityState;
   /** When something can happen by itself; null = nothing. */
@@ -106,31 +106,31 @@ export const RETIRE_REASONS = [
 ] as const;
 export type RetireReason = (typeof RETIRE_REASONS)[number];
 
-/** An idle agent polls every 25 s and is written down every 10 s: shorter would pass by good instances. */
+/** An idle agent polls every 25 s, and its time is stored every 10 s: shorter would skip good instances. */
 export const SEEN_LATELY_SECONDS = 45;
-/** Instances register in 20–40 s (docs/ec2.md); longer would let one slow boot hold up an attempt. */
+/** Instances register in 20–40 s (docs/ec2.md); with longer one slow boot would hold up an attempt. */
 export const SOFT_BOOT_SECONDS = 90;
-/** The agent's dead-man switch ends it after 15 minutes anyway; here it costs money sooner than that. */
+/** The agent's dead-man switch ends it after 15 minutes anyway; this saves the money until then. */
 export const NEVER_REGISTERED_SECONDS = 600;
 /** The next deployment of a shape often follows within seconds; longer pays for nothing. */
 export const IDLE_SECONDS = 15;
-/** Nobody needs a spare that does not answer. */
+/** A spare that does not poll is of no use. */
 export const IDLE_SILENT_SECONDS = 600;
 /**
- * One step of priority is worth so much waiting. A heal goes before new deployments of the last ten minutes; nobody is
- * overtaken by what comes a quarter of an hour after it, whatever its priority. Longer than an api deployment's own
+ * One step of priority is worth this much waiting. A heal is served before new deployments of the last ten minutes; no
+ * attempt is overtaken by one a quarter of an hour younger, whatever its priority. Longer than an api deployment's own
  * deadline (900 s) could starve the last in line; shorter lets a flood of deployments hold up a heal.
  */
 export const LINE_SECONDS = 300;
 /** The verdict that room in the fleet is shared out by: see load-shapes. */
 export const LIMIT_REACHED = 'instance-limit-reached';
 const LAUNCH_PAUSE_SECONDS = 1;
-/** Tries of an open launch after which those who wait are told. */
-const TRIES_TO_TELL = 3;
-/** A net under missed wake-ups while somebody waits. */
+/** Tries of an open launch after which the waiting attempts get the reason. */
+const TRIES_TO_REPORT = 3;
+/** Covers missed wake-ups while attempts wait. */
 const WAITING_RECHECK_SECONDS = 10;
 const OBSTACLE_RECHECK_SECONDS = 5;
-/** The verdict that all launches of a minute are made. */
+/** The verdict that all launches of this minute are used up. */
 const LAUNCHES_SPENT = 'launches-per-minute-reached';
 
 /** Decides what one shape needs now. Total and pure: every input has a plan, and applying it twice does no harm. */
@@ -165,7 +165,7 @@ export function planFleet(input: FleetInput): FleetPlan {
   const young = booting.filter(({ launchedAt }) => isWithin(launchedAt, SOFT_BOOT_SECONDS, now)).length;
 
   const needed = waiting + warm - onHand - countOnTheWay(booting.length, young, input.launches, waiting);
-  // Those who wait now are about to learn that it is in vain.
+  // The attempts that wait now are about to get the final verdict.
   const isRefused = outcome.kind === 'refused-for-good';
   const brake = planBrake({ recent: input.recent, wanted: waiting + warm, bootSeconds: SOFT_BOOT_SECONDS, now });
   const { launch, blockedBy, retryAt } = planLaunch(input, capacity, brake, isRefused ? 0 : needed, waiting);
@@ -196,7 +196,7 @@ type Blocked = {
   readonly reason: string;
   readonly message: string;
   readonly isFinal: boolean;
-  /** It repeats what those covered by a final verdict were told already. */
+  /** The attempts covered by a final verdict already have this reason. */
   readonly isOldNews?: boolean;
 };
 type LaunchStep = {
@@ -210,7 +210,7 @@ function retireReasonOf(instance: Supply, input: FleetInput): RetireReason | nul
   const { now } = input;
   if (instance.attempt === 'ended') return 'attempt-ended';
   if (instance.attempt === 'adoption-failed') return null;
-  // Whoever stopped it may start it again, with an agent that has missed everything: it is never used again.
+  // A person may start it again, with an agent that has missed all orders: it is never used again.
   if (instance.state === 'stopping' || instance.state === 'stopped') return 'stopped-outside';
   if (instance.state !== 'pending' && instance.state !== 'running') return null;
   if (!isRegistered(instance)) {
@@ -221,7 +221,8 @@ function retireReasonOf(instance: Supply, input: FleetInput): RetireReason | nul
 
 function countOnTheWay(booting: number, young: number, launches: readonly LaunchView[], waiting: number): number {
   const open = launches.filter(isOpen).reduce((sum, { count, rows }) => sum + Math.max(0, count - rows), 0);
-  // One slow wave is replaced. When the replacement is slow as well, agents cannot reach us, and a third would not either.
+  // One slow wave is replaced. When the replacement is slow as well, agents cannot reach the API, and those of a third
+  // could not either.
   return open + young + Math.max(0, booting - young - waiting);
 }
 
@@ -269,7 +270,8 @@ function planSurplus(
 ) {
   if (surplus <= 0) return { retirements: [], recheckAt: null };
   const ripe = idle.filter(({ registeredAt }) => !isWithin(registeredAt, IDLE_SECONDS, now));
-  // Those not heard lately are no part of the surplus: nobody counts on them, so all of them go. Then the quietest.
+  // Instances not seen lately are not counted as supply, so all of them are retired. Of the surplus, the longest silent
+  // first.
   const counted = ripe.filter(isOnHand).sort(bySilence);
   const leaving = [...ripe.filter((spare) => !isOnHand(spare)), ...counted.slice(0, surplus)];
   return {
@@ -278,9 +280,9 @@ function planSurplus(
   };
 }
 
-/** What keeps those waiting although everything that can be done is on its way. */
+/** Why attempts wait although all that can be done is under way. */
 function troubleOf({ launches, now }: FleetInput, booting: readonly Supply[], waiting: number): Blocked | null {
-  const stuck = launches.find((launch) => isOpen(launch) && launch.tries >= TRIES_TO_TELL && launch.reason);
+  const stuck = launches.find((launch) => isOpen(launch) && launch.tries >= TRIES_TO_REPORT && launch.reason);
   if (stuck) return { reason: stuck.reason ?? '', message: stuck.message ?? '', isFinal: false };
   const slow = booting.filter(({ launchedAt }) => !isWithin(launchedAt, SOFT_BOOT_SECONDS, now)).length;
   if (waiting === 0 || slow < 2 * waiting) return null;
@@ -298,7 +300,7 @@ function planVerdict(
     const { reason, message } = outcome;
     return { verdict: { reason, message, isFinal: true, at: now }, isVerdictNews: true };
   }
-  // It stands until those it covers have ended; an attempt that came after it is tried for.
+  // It holds until the attempts it covers have ended; a later attempt is launched for.
   if (verdict?.isFinal && demand.doomed > 0 && outcome.kind !== 'launched' && (!trouble || trouble.isOldNews)) {
     return { verdict, isVerdictNews: false };
   }
@@ -318,10 +320,10 @@ function blockOf({ trouble }: Brake): Blocked | null {
 }
 
 function exhausted({ failedOffers = [] }: CapacityState): Blocked {
-  // What is refused for good is not waited for.
+  // No attempt waits for an offer that is refused for good.
   const last = failedOffers.findLast((offer) => !isRefusal(offer)) ?? failedOffers.at(-1);
   const next = nextOfferAt({ failedOffers });
-  const again = next ? `; asked again at ${next.toISOString()}` : '';
+  const again = next ? `; the next try is at ${next.toISOString()}` : '';
   return {
     reason: last?.reason ?? 'no-subnet',
     message: `${last?.message ?? 'there is no subnet'}${again}`,
@@ -346,7 +348,7 @@ function isRegistered(instance: Supply): instance is Registered {
   return instance.registeredAt !== null;
 }
 
-/** Since when an instance has been silent, as far as we were there to hear it. */
+/** Since when an instance has been silent while this process was listening. */
 function heardAt({ lastSeenAt, registeredAt }: Registered, { listeningSince }: FleetInput): Date {
   return latest([lastSeenAt ?? registeredAt, listeningSince]);
 }
@@ -363,7 +365,7 @@ function byPlaceInLine(a: WaitingAttempt, b: WaitingAttempt): number {
   return placeInLine(a) - placeInLine(b) || (a.id < b.id ? -1 : 1);
 }
 
-/** As if it had come so much earlier or later. It never changes, so nobody is overtaken without end. */
+/** Priority counts as earlier or later creation. The place never changes, so no attempt is overtaken without end. */
 export function placeInLine({ priority, createdAt }: WaitingAttempt): number {
   return after(createdAt, priority * LINE_SECONDS).getTime();
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import {
-  instancesToPay,
+  instancesToCharge,
   isTooLarge,
   type OpenLaunch,
   planNextStep,
@@ -44,8 +44,8 @@ describe('planNextStep', () => {
 
 describe('the quota', () => {
   it('is paid by the first call, not by its repeat', () => {
-    expect(instancesToPay(planned)).toBe(3);
-    expect(instancesToPay(unknown)).toBe(0);
+    expect(instancesToCharge(planned)).toBe(3);
+    expect(instancesToCharge(unknown)).toBe(0);
   });
 
   it.each([

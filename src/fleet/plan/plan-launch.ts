@@ -1,23 +1,23 @@
 import type { AwsErrorKind } from '../../aws/aws-error.js';
 import { backoffMs } from './plan-backoff.js';
 
-// What to do with one open launch, and what an answer means. `planned` = EC2 has done nothing for it, for certain;
+// What to do with one open launch, and what EC2's answer means. `planned` = EC2 has done nothing for it, for certain;
 // `unknown` = it was called and the outcome is not known. Only a settled launch makes room for another of its shape.
 
 export type OpenLaunch = {
   readonly status: 'planned' | 'unknown';
   readonly tries: number;
   readonly count: number;
-  /** Milliseconds since it was written down. */
+  /** Milliseconds since it was stored. */
   readonly ageMs: number;
   /** Milliseconds since the last call that may have taken effect; null = there was none. */
   readonly calledMsAgo: number | null;
-  /** How its last call was refused for certain, while one before it may have taken effect; null = it was not. */
+  /** How EC2 refused its last call for certain, while one before it may have taken effect; null = it did not. */
   readonly refusedAs: AwsErrorKind | null;
-  /** What the last answer said; null = there was none. */
+  /** The reason in the last answer; null = there was none. */
   readonly reason: string | null;
   readonly message: string | null;
-  /** Instances of its shape somebody still waits for; counted as far as `count`. */
+  /** Instances of its shape that attempts still wait for; counted up to `count`. */
   readonly wanted: number;
 };
 
@@ -43,41 +43,43 @@ type StillOpen = {
 };
 
 /**
- * EC2 is eventually consistent: a describe may miss what a call just made. Shorter could take «not visible yet» for
- * «does not exist» and pay for a second set; longer holds up the shape after a lost answer nobody can repeat.
+ * EC2 is eventually consistent: a describe may miss what a call just made. With shorter, «not visible yet» could be
+ * read as «does not exist», and a second set be paid for; longer holds up the shape after a lost answer that cannot be
+ * repeated.
  */
 export const VISIBILITY_MS = 120_000;
 /**
- * Repeats end here, and only look-ups follow: each repeat may take effect itself, so a call that keeps failing (a zone in
- * trouble answers 500 for hours) could never be given up. Shorter gives up what a minute of patience had settled.
+ * Repeats end here, and only look-ups follow: each repeat may take effect itself, so a call that keeps failing (a zone
+ * in trouble answers 500 for hours) could never be given up. Shorter gives up calls that one more minute would have
+ * settled.
  */
 export const REPEAT_MS = 300_000;
 const LOOK_UP_PAUSE_MS = 5_000;
-/** A launch too large for what is left of EC2's quota goes back for a smaller one rather than wait longer than this. */
+/** A launch too large for the rest of EC2's quota is replaced by a smaller one rather than wait longer than this. */
 const LONGEST_QUOTA_WAIT_MS = 5_000;
 
 export type NextStep = 'call' | 'look-up' | 'withdraw';
 
 /**
- * A launch that is more than is wanted by now makes room for a smaller one. Repeating is the quickest way to know, by the
- * ClientToken; but it may launch, so not for what nobody wants.
+ * A launch of more than is wanted by now is replaced by a smaller one. A repeat, with the ClientToken, is the quickest
+ * way to the outcome; but it may launch, so it is not made once no attempt wants the instances.
  */
 export function planNextStep({ status, wanted, count, refusedAs, ageMs }: OpenLaunch): NextStep {
   if (status === 'planned') return wanted < count ? 'withdraw' : 'call';
   return wanted > 0 && refusedAs === null && ageMs < REPEAT_MS ? 'call' : 'look-up';
 }
 
-/** Instances to take from EC2's quota for a call. A repeat is free: the call before it has been paid for. */
-export function instancesToPay(launch: OpenLaunch): number {
+/** Instances to take from EC2's quota for a call. A repeat is free: the first call has paid for it. */
+export function instancesToCharge(launch: OpenLaunch): number {
   return launch.status === 'planned' ? launch.count : 0;
 }
 
-/** Whether a call that EC2's quota holds up is better asked for anew, with as many instances as the quota gives. */
+/** Whether a call that EC2's quota holds up is better replaced by one with as many instances as the quota allows. */
 export function isTooLarge(launch: OpenLaunch, { waitMs, burst }: { waitMs: number; burst: number }): boolean {
-  return waitMs > LONGEST_QUOTA_WAIT_MS && launch.count > 1 && burst < instancesToPay(launch);
+  return waitMs > LONGEST_QUOTA_WAIT_MS && launch.count > 1 && burst < instancesToCharge(launch);
 }
 
-/** A launch that cannot be read any more can only be looked for, and only if it was called. */
+/** A launch that cannot be decrypted any more can only be looked up, and only if it was called. */
 export function settleUnreadable(launch: OpenLaunch): Settlement {
   const refusal = {
     kind: 'token-mismatch',
@@ -111,7 +113,7 @@ export function settleRefusal(launch: OpenLaunch, refusal: Refusal, dice: number
       return { to: 'unknown', againMs, failure: null, reason, message, isVoid: false };
     }
     case 'throttled': {
-      // Of a repeat it says nothing about the call before.
+      // The refusal of a repeat shows nothing about the call before.
       const againMs = backoffMs(launch.tries, dice);
       return { to: launch.status, againMs, failure: null, reason, message, isVoid: true };
     }
@@ -125,7 +127,7 @@ export function settleRefusal(launch: OpenLaunch, refusal: Refusal, dice: number
     case 'permission':
     case 'invalid':
     case 'not-found':
-      // Checks run before the token is looked at: a repeat can be refused although the first call went through.
+      // EC2 checks a call before it reads the token: it can refuse a repeat although the first call took effect.
       return launch.status === 'unknown' ? lookUp : { to: 'failed', failure: kind, reason, message };
   }
 }
@@ -147,6 +149,6 @@ export function settleLookUp(launch: OpenLaunch, found: number | Refusal): Settl
 
 function explain({ refusedAs, reason, message, wanted }: OpenLaunch): { reason: string; message: string } {
   if (refusedAs === null && wanted === 0)
-    return { reason: 'not-needed', message: 'it was called, and nobody waits for it any more' };
+    return { reason: 'not-needed', message: 'it was called, and no attempt waits for it any more' };
   return { reason: reason ?? 'outcome-unknown', message: message ?? 'it was called, and the answer was lost' };
 }

@@ -15,8 +15,9 @@ import { type NextStep, type OpenLaunch, planNextStep, type Settlement, settleRe
 import { planSilence, type SilencePlan } from './plan-silence.js';
 import { type InstanceUpdate, type KnownInstance, planSweep, type SweepInput } from './plan-sweep.js';
 
-// A row for every reason of every fleet planner. The tables are records over the unions: a reason without a row does not
-// compile, and a row whose planner gives another reason fails. The plan-*.spec.ts files beside have the cases around each.
+// A row for every reason of every fleet planner. The tables are records over the unions: a reason without a row does
+// not compile, and a row whose planner gives another reason fails. The other plan-*.spec.ts files have the cases around
+// each.
 
 const NOW = new Date('2026-03-01T12:00:00.000Z');
 const ago = (seconds: number) => new Date(NOW.getTime() - seconds * 1000);
@@ -169,7 +170,7 @@ describe('what each kind of refusal', () => {
     message: null,
     wanted: 1,
   };
-  /** Of a first call, and of a repeat whose call before may have taken effect. */
+  /** After a first call, and after a repeat whose call before may have taken effect. */
   const settlements: Record<AwsErrorKind, [first: Settlement['to'], repeat: Settlement['to']]> = {
     capacity: ['failed', 'unknown'],
     quota: ['failed', 'unknown'],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import type { Ec2Health } from '../../aws/ec2-types.js';
-import { planSilence, whomToCheck } from './plan-silence.js';
+import { planSilence, instancesToCheck } from './plan-silence.js';
 
 const NOW = new Date('2026-03-01T12:00:00.000Z');
 const ago = (seconds: number) => new Date(NOW.getTime() - seconds * 1000);
@@ -47,7 +47,9 @@ describe('planSilence', () => {
   });
 
   it('asks EC2 about those silent long enough only, and about nobody while we are cut off', () => {
-    expect(whomToCheck({ ...facts, silent: [...silent(1, 100), { id: 'i-9', lastSeenAt: ago(10) }] })).toEqual(['i-0']);
-    expect(whomToCheck({ ...facts, silent: silent(4, 100), total: 4 })).toEqual([]);
+    expect(instancesToCheck({ ...facts, silent: [...silent(1, 100), { id: 'i-9', lastSeenAt: ago(10) }] })).toEqual([
+      'i-0',
+    ]);
+    expect(instancesToCheck({ ...facts, silent: silent(4, 100), total: 4 })).toEqual([]);
   });
 });

@@ -7,32 +7,32 @@ export type SilenceInput = {
   readonly silent: readonly SilentInstance[];
   /** All instances with a living attempt. */
   readonly total: number;
-  /** Start of our own current reachable period: before, nobody could have been heard. */
+  /** Start of our own current reachable period: before, no agent could have reached us. */
   readonly listeningSince: Date;
-  /** EC2's own checks of the silent; missing = EC2 did not say. */
+  /** EC2's own checks of the silent; missing = EC2 did not return them. */
   readonly health: ReadonlyMap<string, Ec2Health>;
   readonly now: Date;
 };
 
 export type SilencePlan = {
-  /** So many at once that it must be us: nobody is healed, and listening starts anew. */
+  /** So many at once that it must be us: no job is healed, and silence counts from now again. */
   readonly isCutOff: boolean;
   readonly unreachable: readonly { instanceId: string; reason: 'checks-impaired' | 'silent-too-long' }[];
 };
 
 /** Several polls and their backoff (25 s + 15 s) missed, and our own bulk write (10 s). */
 export const SILENT_SECONDS = 90;
-/** EC2 says all is well: the container most likely is. Replacing it costs more than a dead agent, for so long. */
+/** While EC2's checks pass, the container most likely runs: so long, replacing it costs more than a dead agent. */
 export const SILENT_TOO_LONG_SECONDS = 1800;
 const FEW = 3;
 const SHARE = 0.2;
 
-/** Whom to ask EC2 about; none while we are cut off, or have not listened long enough. */
-export function whomToCheck(input: Omit<SilenceInput, 'health'>): readonly string[] {
+/** Instances whose EC2 checks are needed; none while we are cut off, or have not listened long enough. */
+export function instancesToCheck(input: Omit<SilenceInput, 'health'>): readonly string[] {
   return isCutOff(input) ? [] : longSilent(input).map(({ id }) => id);
 }
 
-/** Silence alone is no reason to replace a container: our own outage looks the same from here. */
+/** Silence alone is no reason to replace a container: our own outage looks the same. */
 export function planSilence(input: SilenceInput): SilencePlan {
   if (isCutOff(input)) return { isCutOff: true, unreachable: [] };
   const isSomebodyHeard = input.silent.length < input.total;

@@ -1,7 +1,7 @@
 import type { Ec2Instance } from '../../aws/ec2-types.js';
 import type { InstanceState } from '../instance.entity.js';
 
-/** A row, as far as a sweep compares it. */
+/** The columns of a row that a sweep compares. */
 export type KnownInstance = {
   readonly id: string;
   readonly state: InstanceState;
@@ -20,31 +20,31 @@ export type KnownInstance = {
 };
 
 export type SweepInput = {
-  /** Everything EC2 showed; each instance once. */
+  /** All that EC2 returned; each instance once. */
   readonly observed: readonly Ec2Instance[];
   /** Rows of what was observed, and every living row the describe should have shown. */
   readonly known: readonly KnownInstance[];
-  /** Launches we have rows of, among those the observed tags name. */
+  /** Of the launches that the observed tags name, those with a row. */
   readonly launches: ReadonlySet<string>;
-  /** Ids that were asked for by id as well, and are absent from that complete answer, too. */
+  /** Ids that were also described by id, and are absent from that complete answer, too. */
   readonly absent: ReadonlySet<string>;
   readonly tagKeys: { readonly cluster: string; readonly launch: string };
   readonly cluster: string;
-  /** When the first page was asked for: what came later may be missing from it without being missing. */
+  /** When the first page was requested: later instances may be absent from it without being missing. */
   readonly startedAt: Date;
-  /** When the last answer was in. */
+  /** When the last answer arrived. */
   readonly now: Date;
 };
 
 export type SweepPlan = {
-  /** EC2 has it, we have its launch: the row was lost on the way, normal rules decide. */
+  /** EC2 has it, we have its launch: the row was not written, normal rules decide. */
   readonly inserts: readonly { instance: Ec2Instance; launchId: string }[];
-  /** EC2 has it with our tag, and we know nothing of its launch: we lost data. Never terminated by itself. */
+  /** EC2 has it with our tag, and its launch has no row: data was lost. The fleet never terminates it by itself. */
   readonly quarantines: readonly Ec2Instance[];
   readonly updates: readonly InstanceUpdate[];
 };
 
-/** New values of a row. `isChange`: something the jobs may depend on, not just a look that found all as it was. */
+/** New values of a row. `isChange`: it has values that jobs may depend on, not only the time of the look. */
 export type InstanceUpdate = {
   readonly id: string;
   readonly state: InstanceState;
@@ -63,9 +63,9 @@ export type InstanceUpdate = {
 
 /** Rows younger than this are not expected in a describe: EC2 is eventually consistent. */
 export const VISIBILITY_SECONDS = 120;
-/** Two complete describes at least so far apart must lack an instance … */
+/** Two complete describes at least this far apart must lack an instance … */
 const MISSING_SECONDS = 60;
-/** … and it must be so old. Less could call an instance gone that a partition of EC2's index hides for minutes. */
+/** … and it must be this old. Less could call an instance gone that a partition of EC2's index hides for minutes. */
 const GONE_AGE_SECONDS = 600;
 /** Writing «still there» for every row at every sweep would rewrite the table each minute. */
 const OBSERVED_SECONDS = 600;
@@ -99,9 +99,9 @@ function updateSeen(row: KnownInstance | undefined, seen: Ec2Instance, now: Date
     availabilityZone: seen.availabilityZone ?? row.availabilityZone,
     instanceType: seen.type ?? row.instanceType,
     imageId: seen.imageId ?? row.imageId,
-    // EC2 takes the addresses away when it terminates; history should still tell them.
+    // EC2 drops the addresses at termination; history keeps them.
     privateIp: seen.privateIp ?? row.privateIp,
-    // While it runs, one that is taken away (an Elastic IP) may be somebody else's by now.
+    // While it runs, an address that it lost (an Elastic IP) may belong to another instance by now.
     publicIp: seen.state === 'running' ? seen.publicIp : (seen.publicIp ?? row.publicIp),
   };
   const retireReason = outsideReason(row, state);
@@ -128,7 +128,7 @@ function updateMissing(row: KnownInstance, { startedAt, now }: SweepInput): Inst
   if (!isGone && row.missingSince !== null) return null;
   return {
     ...row,
-    // What we ended ourselves and EC2 has forgotten was terminated.
+    // An instance that the fleet ended and EC2 no longer shows was terminated.
     state: isGone ? 'gone' : row.state,
     observed: false,
     missingSince: row.missingSince ?? now,
@@ -138,7 +138,7 @@ function updateMissing(row: KnownInstance, { startedAt, now }: SweepInput): Inst
   };
 }
 
-/** An older copy of EC2's index may answer: a state never goes back. */
+/** An answer may be from an older copy of EC2's index: a state never goes back. */
 function nextState(from: InstanceState, to: Ec2Instance['state']): InstanceState {
   if (from === 'terminated') return from;
   if (from === 'shutting-down') return to === 'terminated' ? to : from;

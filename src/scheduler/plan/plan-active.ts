@@ -9,7 +9,7 @@ import { causeOf, REASONS } from './plan-reasons.js';
 
 const HEALING_PRIORITY = 0;
 
-/** Keeps the active deployment served: replaces what is lost or ails, and lets a draining predecessor take over. */
+/** Keeps the active deployment serving: replaces lost or ailing attempts, lets a draining predecessor take over. */
 export function planActive(draft: Draft, deployment: DeploymentFacts): void {
   for (const attempt of inService(draft, deployment)) watchOver(draft, deployment, attempt);
   const waits = inProgress(draft, deployment).flatMap((attempt) => advance(draft, deployment, attempt) ?? []);
@@ -21,7 +21,7 @@ export function planActive(draft: Draft, deployment: DeploymentFacts): void {
   heal(draft, deployment, waits.at(-1));
 }
 
-/** The attempt users reach; null while nothing (well) serves. */
+/** The attempt that users reach; null while none serves (well). */
 export function goodAttempt(draft: Draft, deployment: DeploymentFacts): AttemptFacts | null {
   return inService(draft, deployment).findLast((attempt) => !ailmentOf(attempt, deployment, draft.now)) ?? null;
 }
@@ -46,10 +46,10 @@ function watchOver(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFa
   draft.wakeAt(watch.wakeAt);
 }
 
-/** @returns what it waits for, worth showing */
+/** @returns what it waits for, to be shown */
 function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): string | undefined {
-  const step = planAttempt(attempt, deployment, draft.job.cluster, draft.now);
-  // EC2 refusing a launch is no reason to give up what should run: the attempt stays in line.
+  const step = planAttempt(attempt, deployment, draft.job.cluster, draft.now, draft.listeningSince);
+  // A launch that EC2 refuses is no reason to give up a healing attempt: it stays in line.
   if (step.failure && attempt.instance) {
     const { reason, exitCode } = step.failure;
     const hasEndedWell = reason === 'container-exited' && exitCode === 0;
@@ -75,13 +75,13 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
   return step.failure?.message ?? step.waiting?.message;
 }
 
-/** One serves well: nothing else is needed. */
+/** One attempt serves well: no other is needed. */
 function settle(draft: Draft, deployment: DeploymentFacts, good: AttemptFacts): void {
   for (const attempt of draft.liveAttempts(deployment)) {
     if (attempt.id === good.id) continue;
     const ailment = isAcknowledged(attempt) ? ailmentOf(attempt, deployment, draft.now) : null;
     const drainedAt = after(servingSince(draft, good), deployment.definition.rollout.drainSeconds);
-    // It serves well, until EC2 ends it: as any predecessor it gets the time for its callers to move on.
+    // It serves well until EC2 ends it: like any predecessor it gets time for its callers to move on.
     if (ailment?.reason === 'spot-interrupted' && attempt.phase !== 'stopping' && draft.now < drainedAt) {
       draft.wakeAt(drainedAt);
       continue;
@@ -95,7 +95,7 @@ function servingSince(draft: Draft, attempt: AttemptFacts): Date {
   return latest(attempt, 'restart-policy')?.createdAt ?? draft.now;
 }
 
-/** A draining predecessor whose container was not told to stop yet. */
+/** A draining predecessor whose container was not ordered to stop yet. */
 function isStillServing(draft: Draft, deployment: DeploymentFacts): boolean {
   if (deployment.reason !== 'superseded-by-newer') return false;
   return inService(draft, deployment).some(
@@ -103,7 +103,10 @@ function isStillServing(draft: Draft, deployment: DeploymentFacts): boolean {
   );
 }
 
-/** The predecessor is active again; the successor fails by its own fault, or tries again when it lost its instance. */
+/**
+ * The predecessor is active again; the successor fails if the fault is its own, or gets a new attempt if its instance
+ * was lost.
+ */
 function handBack(draft: Draft, deployment: DeploymentFacts, predecessor: DeploymentFacts): void {
   const ailing = inService(draft, deployment).at(-1);
   const ailment = ailing && ailmentOf(ailing, deployment, draft.now);
@@ -131,7 +134,7 @@ function handBack(draft: Draft, deployment: DeploymentFacts, predecessor: Deploy
   draft.activeDeploymentId = predecessor.id;
 }
 
-/** Nothing serves as it should: a fresh instance takes over, at once or after a pause, and the row says what happens. */
+/** No attempt serves well: a fresh instance takes over, at once or after a pause, and the row has the reason. */
 function heal(draft: Draft, deployment: DeploymentFacts, waitsFor: string | undefined): void {
   const ailing = inService(draft, deployment).flatMap((attempt) => {
     const ailment = ailmentOf(attempt, deployment, draft.now);
@@ -156,7 +159,7 @@ const TASK = {
   message: `${REASONS['exits-at-once'].text}, on one fresh instance after the other: it looks like a task, which ends when its work is done, and not like a service, which keeps running`,
 } as const;
 
-/** Begins the next attempt when it is time. @returns what comes next, in words */
+/** Begins the next attempt when it is due. @returns the next step, as text */
 function planNext(
   draft: Draft,
   deployment: DeploymentFacts,

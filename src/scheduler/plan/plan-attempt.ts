@@ -13,6 +13,7 @@ import { healthMessage } from './plan-health.js';
 import { digestOf, goneMessage, imageToPull, imageToRun } from './plan-image.js';
 import {
   after,
+  agentDeadline,
   docker,
   DOCKER_CALL_SECONDS,
   dockerFailure,
@@ -30,24 +31,24 @@ import {
 import { planPull } from './plan-pull.js';
 import { REASONS, type Reason } from './plan-reasons.js';
 
-/** Where one attempt that should run stands now, and what its instance is to be told next. */
+/** The phase of one attempt that should run, and the next orders for its instance. */
 export type AttemptStep = {
   readonly phase: AttemptPhase;
   readonly orders: readonly OrderDraft[];
-  /** Look again then, if nothing happens before. */
+  /** When to plan again, if nothing happens before. */
   readonly wakeAt: Date | null;
-  /** What it waits for, worth showing; `until`: a deployment that was never active waits no longer, one that heals for ever. */
+  /** What it waits for, to be shown; `until`: a deployment never active waits no longer, a healing one without end. */
   readonly waiting?: { readonly reason: Reason; readonly message: string; readonly until?: Date };
-  /** It cannot go on. */
+  /** Why it cannot go on. */
   readonly failure?: Failure;
   /** What the instance resolved the image to: `name@sha256:…`, or the id of one that no registry has by this name. */
   readonly imageDigest?: string;
 };
 
 export const RUNNING_WITHOUT_HEALTH_SECONDS = 5;
-/** Keeps an instance alive that its deployment may still become active on; then it is turned off. */
+/** Keeps an instance alive while its deployment may still become active on it; then the switch is turned off. */
 export const DEAD_MAN_SLACK_MINUTES = 15;
-/** Verdicts of the fleet that say nothing about capacity. */
+/** Verdicts of the fleet that are not about capacity. */
 const BUSY_REASONS: ReadonlySet<string> = new Set([
   'ec2-throttled',
   'ec2-busy',
@@ -65,15 +66,16 @@ export function planAttempt(
   deployment: DeploymentFacts,
   cluster: string,
   now: Date,
+  listeningSince: Date,
 ): AttemptStep {
-  const { orders, ...rest } = planStep(attempt, deployment, cluster, now);
+  const { orders, ...rest } = planStep(attempt, deployment, cluster, now, listeningSince);
   const step = { ...rest, orders: [...orders, ...followLogs(attempt)] };
-  // Answers may come in another order than their orders were given: what was reached stays reached.
+  // Answers may arrive in another order than that of their orders: a phase reached stays reached.
   const isBehind = ATTEMPT_PHASES.indexOf(step.phase) < ATTEMPT_PHASES.indexOf(attempt.phase);
   return isBehind ? { ...step, phase: attempt.phase } : step;
 }
 
-/** Whether the container has been told to start: then it gets a SIGTERM before its instance goes. */
+/** Whether its container was ordered to start: then it gets a SIGTERM before its instance is terminated. */
 export function mayHaveStarted(attempt: AttemptFacts): boolean {
   return attempt.orders.some(({ purpose, takenAt }) => purpose === 'start' && takenAt !== null);
 }
@@ -83,13 +85,13 @@ export function hasStarted(attempt: AttemptFacts): boolean {
   return attempt.orders.some(({ purpose, status }) => purpose === 'start' && (status === 204 || status === 304));
 }
 
-/** Once, from the first line on: what is printed leaves the instance as it comes. */
+/** Ordered once, from the first line on: lines leave the instance as they are printed. */
 export function followLogs(attempt: AttemptFacts): OrderDraft[] {
   if (!hasStarted(attempt) || latest(attempt, 'follow-logs')) return [];
   return [{ purpose: 'follow-logs', spec: { kind: 'logs', follow: true, timeoutSeconds: DOCKER_CALL_SECONDS } }];
 }
 
-/** Whether it was stable once and its container is kept up by Docker since: exits and failed probes are then ailments. */
+/** Whether it was stable once and Docker keeps its container up since: exits and failed probes are then ailments. */
 export function isAcknowledged(attempt: AttemptFacts): boolean {
   return latest(attempt, 'restart-policy') !== undefined;
 }
@@ -103,7 +105,13 @@ export function healthySince(attempt: AttemptFacts): Date | null {
 }
 
 /** The first rule that applies wins. */
-function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, cluster: string, now: Date): AttemptStep {
+function planStep(
+  attempt: AttemptFacts,
+  deployment: DeploymentFacts,
+  cluster: string,
+  now: Date,
+  listeningSince: Date,
+): AttemptStep {
   const { instance } = attempt;
   if (!instance) return planWaiting(attempt, deployment, now);
 
@@ -114,7 +122,7 @@ function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, cluster: s
   const pulls = attempt.orders.filter(({ purpose }) => purpose === 'pull');
   const pull = pulls.at(-1);
   if (!pull) return { phase: 'assigned', orders: firstOrders(deployment, instance, now), wakeAt: after(now, 15) };
-  if (!attempt.orders.some(({ takenAt }) => takenAt)) return planUntaken(attempt, instance, now);
+  if (!attempt.orders.some(({ takenAt }) => takenAt)) return planUntaken(attempt, instance, now, listeningSince);
 
   if (!pull.answeredAt) return planPulling(attempt, pull, now);
   const pulled = planPull(attempt, deployment, pull, pulls.length);
@@ -123,7 +131,7 @@ function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, cluster: s
     const { at, reason, message } = pulled;
     return {
       ...stay('pulling', at),
-      waiting: { reason, message: `${message}; it is asked again at ${at.toISOString()}` },
+      waiting: { reason, message: `${message}; the next pull is at ${at.toISOString()}` },
     };
   }
   if (pulled.kind === 'again') return { phase: 'pulling', orders: [pullOrder(deployment)], wakeAt: null };
@@ -135,12 +143,12 @@ function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
   const { verdict } = attempt;
   if (!verdict) {
     return {
-      // A verdict that fell while this attempt was being committed wakes nobody for it.
+      // A verdict made while this attempt was being committed does not wake its job.
       ...stay('waiting', after(now, VERDICT_CHECK_SECONDS)),
       waiting: { reason: 'waiting-for-instance', message: REASONS['waiting-for-instance'].text },
     };
   }
-  // An older verdict was about others: the fleet asks EC2 again for attempts that came after it.
+  // An older verdict was about others: the fleet launches again for attempts that are newer than it.
   if (verdict.isFinal && verdict.at >= attempt.createdAt) {
     return {
       ...stay('waiting'),
@@ -148,7 +156,7 @@ function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
     };
   }
   const { onCapacity } = deployment.definition;
-  // The policy is about capacity: that EC2 is busy or throttles us is over in seconds.
+  // The policy is about capacity: that EC2 is busy or throttles calls is over in seconds.
   const impatience = BUSY_REASONS.has(verdict.reason) || verdict.at < attempt.createdAt ? BUSY_PATIENCE_SECONDS : 0;
   const patienceSeconds = Math.max(impatience, onCapacity === 'fail' ? 0 : onCapacity.waitSeconds);
   const givenUpAt = after(attempt.createdAt, patienceSeconds);
@@ -171,7 +179,7 @@ export function lossOf(instance: InstanceFacts, attempt: AttemptFacts): { reason
   if (instance.state === 'stopping' || instance.state === 'stopped') return lost('instance-stopped');
   if (instance.unreachableAt) return lost('instance-unreachable');
   if (instance.retireReason) return lost('instance-terminated');
-  // One that serves goes on serving until EC2 ends it: its notice is an ailment (plan-healing.ts).
+  // An attempt that serves goes on until EC2 ends it: its notice is an ailment (plan-healing.ts).
   if (spotNoticedAt(attempt) && !isAcknowledged(attempt)) return lost('spot-interrupted');
   return null;
 }
@@ -180,7 +188,7 @@ function firstOrders(deployment: DeploymentFacts, { isAdopted }: InstanceFacts, 
   const deadline = deployment.deadlineAt ?? after(now, deployment.definition.rollout.deadlineSeconds);
   const untilDeadlineMs = Math.max(0, deadline.getTime() - now.getTime());
   const minutes = Math.ceil(untilDeadlineMs / 60_000) + DEAD_MAN_SLACK_MINUTES;
-  // What serves already must not end because its adoption fails.
+  // An adopted container that already serves must not end because its adoption fails.
   const orders: OrderDraft[] = isAdopted ? [] : [{ purpose: 'dead-man', spec: { kind: 'dead-man', minutes } }];
   if (deployment.definition.instance.market === 'spot') {
     orders.push({ purpose: 'watch-spot', spec: { kind: 'watch-spot' } });
@@ -188,10 +196,10 @@ function firstOrders(deployment: DeploymentFacts, { isAdopted }: InstanceFacts, 
   return [...orders, pullOrder(deployment)];
 }
 
-function planUntaken(attempt: AttemptFacts, instance: InstanceFacts, now: Date): AttemptStep {
-  // From when there was something to take: a pass of ours that comes late is not the agent's fault.
+function planUntaken(attempt: AttemptFacts, instance: InstanceFacts, now: Date, listeningSince: Date): AttemptStep {
+  // Counted from the first order: a late pass of ours is not the agent's fault.
   const orderedAt = later(instance.assignedAt, attempt.orders[0]?.createdAt ?? null);
-  const deadline = after(orderedAt, ATTEMPT_DEADLINE_SECONDS.assigned ?? 0);
+  const deadline = agentDeadline(orderedAt, ATTEMPT_DEADLINE_SECONDS.assigned ?? 0, listeningSince);
   if (now < deadline) return stay('assigned', deadline);
   return fail(attempt, 'agent-unresponsive', `instance ${instance.id}: ${REASONS['agent-unresponsive'].text}`);
 }
@@ -228,7 +236,7 @@ function planContainer(
   return { phase: 'starting', orders, wakeAt: null, ...(digest !== null && { imageDigest: digest }) };
 }
 
-/** Sent together: the agent carries foreground orders out in turn, and a failed one makes the next ones fail fast. */
+/** Sent together: the agent carries out foreground orders in turn, and after a failed one the next ones fail fast. */
 function containerOrders(
   attempt: AttemptFacts,
   deployment: DeploymentFacts,
@@ -256,7 +264,7 @@ function containerOrders(
 
 function planRunning(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date): AttemptStep {
   const create = latest(attempt, 'create');
-  // 409: the agent was restarted between Docker's answer and ours, and asked again.
+  // 409: the agent was restarted between Docker's answer and its own report, and repeated the call.
   if (create?.answeredAt && create.status !== 201 && create.status !== 409) {
     return { ...stay('starting'), failure: dockerFailure('container-create-failed', create) };
   }
@@ -294,7 +302,7 @@ function exitOf(attempt: AttemptFacts): Failure | undefined {
   return { reason: 'container-exited', message: `the container exited with code ${exitCode}`, exitCode };
 }
 
-/** Why it exited is known to Docker alone, for as long as the container is not started again: an exit code may be anybody's. */
+/** Only Docker knows why it exited, until the container is started again: an exit code has no single meaning. */
 function planExit(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date, exit: Failure): AttemptStep {
   const step = withLogs(attempt, now, exit);
   if (exit.exitCode === 0) return step;
@@ -309,7 +317,7 @@ function planExit(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date,
   return { ...step, failure: { ...step.failure, reason: 'out-of-memory', message: outOfMemoryMessage(memoryMiB) } };
 }
 
-/** The last lines a container printed are worth a moment's wait before its instance goes. */
+/** Waits for a moment for the last lines of the container before its instance is terminated. */
 export function withLogs(attempt: AttemptFacts, now: Date, failure: Failure): AttemptStep {
   const phase = attempt.phase;
   const logs = latest(attempt, 'logs');

@@ -13,7 +13,7 @@ import {
 import { endFailed, failDeployment } from './plan-leaving.js';
 import { causeOf, REASONS } from './plan-reasons.js';
 
-/** Brings a deployment that was never active, or lost while its predecessor served, towards active. */
+/** Moves a deployment that was never active, or was lost while its predecessor served, towards active. */
 export function planCandidate(draft: Draft, queued: DeploymentFacts): void {
   const deployment =
     queued.status === 'queued' ? draft.change(queued, { status: 'deploying', startedAt: draft.now }) : queued;
@@ -32,13 +32,13 @@ export function planCandidate(draft: Draft, queued: DeploymentFacts): void {
   else draft.wakeAt(stableAt);
 }
 
-/** When a healthy attempt has been so for long enough; null = it is not healthy. */
+/** When a healthy attempt has been healthy for long enough; null = it is not healthy. */
 export function stableAtOf(deployment: DeploymentFacts, attempt: AttemptFacts): Date | null {
   const since = healthySince(attempt);
   return since && after(since, deployment.definition.rollout.stableSeconds);
 }
 
-/** From here on Docker keeps the container up, and the instance stays when we are silent. */
+/** From here on Docker keeps the container up, and the instance runs on without contact to the API. */
 export function acknowledgeOrders(deployment: DeploymentFacts): OrderDraft[] {
   const { maxSilenceSeconds } = deployment.definition;
   const minutes = maxSilenceSeconds === undefined ? 0 : Math.ceil(maxSilenceSeconds / 60);
@@ -50,7 +50,7 @@ export function acknowledgeOrders(deployment: DeploymentFacts): OrderDraft[] {
 
 /** @returns false when the attempt ended, and with it perhaps the deployment. */
 function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): boolean {
-  const step = planAttempt(attempt, deployment, draft.job.cluster, draft.now);
+  const step = planAttempt(attempt, deployment, draft.job.cluster, draft.now, draft.listeningSince);
   draft.move(deployment, attempt, step.phase);
   if (step.failure) {
     const failed = draft.attempt(attempt);
@@ -73,7 +73,7 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
   return true;
 }
 
-/** Each costs an instance: after the second that was lost there is a pause, and they have an end. */
+/** Each attempt costs an instance: after the second lost one there is a pause, and their number is bounded. */
 function planFreshAttempt(draft: Draft, deployment: DeploymentFacts): void {
   const { trigger, deadlineAt, reason } = draft.current(deployment);
   const tries = triesOf(draft.current(deployment));

@@ -1,10 +1,10 @@
 import type { AttemptFacts, AttemptRow, DeploymentFacts, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
 
-/** What a plan moved on, for those who measure. */
+/** The rows whose status or phase a plan changed, for metrics. */
 export type Moved = {
-  /** Of another status than before. */
+  /** Deployments whose status changed. */
   readonly deployments: readonly { readonly before: DeploymentFacts; readonly after: DeploymentRow }[];
-  /** Of another phase than before. `since`: when it had come into the phase it left. */
+  /** Attempts whose phase changed. `since`: when the phase it left had begun. */
   readonly attempts: readonly {
     readonly deployment: DeploymentFacts;
     readonly before: AttemptFacts;

@@ -18,7 +18,7 @@ import type { Reason } from './plan-reasons.js';
 type DeploymentChanges = Partial<Omit<DeploymentRow, 'id' | 'status'>> & { status?: DeploymentStatus };
 type AttemptChanges = Partial<Omit<AttemptRow, 'id' | 'phase' | 'reason'>> & { reason?: Reason };
 
-/** The working copy of one plan: facts as they change while it is made. Lives only within planJob. */
+/** The working copy of one plan: facts as they change while it is made. Used only within planJob. */
 export class Draft {
   private deployments: DeploymentFacts[];
   private readonly changedDeployments = new Set<string>();
@@ -32,12 +32,13 @@ export class Draft {
   constructor(
     readonly job: JobFacts,
     readonly now: Date,
+    readonly listeningSince: Date,
   ) {
     this.deployments = [...job.deployments];
     this.activeDeploymentId = job.activeDeploymentId;
   }
 
-  /** As they stand now in this draft; oldest first. */
+  /** Deployments in their present state in this draft; oldest first. */
   all(): readonly DeploymentFacts[] {
     return this.deployments;
   }
@@ -121,7 +122,7 @@ export class Draft {
     this.newAttempts.push({ deploymentId: id, number: Math.max(0, ...numbers) + 1, spec, priority, reason });
   }
 
-  /** The attempt serves from here on, though its orders are only now being written. */
+  /** The attempt serves from here on, although its orders are only now being written. */
   acknowledge(attempt: AttemptFacts, orders: readonly OrderDraft[]): void {
     this.order(attempt, orders);
     this.acknowledged.add(attempt.id);

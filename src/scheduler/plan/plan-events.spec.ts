@@ -7,7 +7,7 @@ const LIFE = ['attempt.assigned', 'attempt.pulling', 'attempt.starting', 'attemp
 describe('events of a job', () => {
   it('tell the life of a deployment step by step, and each step once', () => {
     const { world } = active();
-    expect(told(world)).toEqual([
+    expect(summaryOf(world)).toEqual([
       'deployment.deploying 1 waiting-for-instance',
       'attempt.waiting 1/1 waiting-for-instance',
       ...LIFE.map((type) => `${type} 1/1 i-1`),
@@ -24,7 +24,7 @@ describe('events of a job', () => {
     world.deploy(HEALTH, 'web:2');
     const before = world.events.length;
     world.run(120);
-    expect(told(world, before)).toEqual([
+    expect(summaryOf(world, before)).toEqual([
       'deployment.deploying 2 waiting-for-instance',
       'attempt.waiting 2/1 waiting-for-instance',
       ...LIFE.map((type) => `${type} 2/1 i-2`),
@@ -41,7 +41,7 @@ describe('events of a job', () => {
     const before = world.events.length;
     world.lose(deployment.attempts[0]!);
     world.run(60);
-    const events = told(world, before);
+    const events = summaryOf(world, before);
     expect(events[0]).toBe('attempt.ended 1/1 i-1 instance-terminated');
     expect(events.filter((event) => event.startsWith('job.'))).toEqual([
       'job.degraded 1 instance-terminated',
@@ -74,7 +74,7 @@ describe('events of a job', () => {
     const before = world.events.length;
     world.run(120);
     expect(world.isGone).toBe(true);
-    const events = told(world, before);
+    const events = summaryOf(world, before);
     expect(events.at(-1)).toBe('job.deleted');
     expect(events.some((event) => event.startsWith('deployment.stopped 1'))).toBe(true);
   });
@@ -88,7 +88,7 @@ function active(): { world: PlannerWorld; deployment: WorldDeployment } {
 }
 
 /** Type, deployment/attempt, instance and reason of the events since the first `after`. */
-function told({ events }: PlannerWorld, after = 0): string[] {
+function summaryOf({ events }: PlannerWorld, after = 0): string[] {
   return events.slice(after).map(({ type, deployment, attempt, instance, cause }) => {
     const about = attempt == null ? deployment : `${deployment ?? '?'}/${attempt}`;
     return [type, about, instance, cause?.reason].filter((part) => part != null).join(' ');

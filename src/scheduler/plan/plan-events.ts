@@ -3,7 +3,7 @@ import type { NewEvent } from '../../events/append-events.js';
 import type { AttemptFacts, AttemptRow, DeploymentFacts, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
 
 type PhaseTime = Extract<keyof AttemptRow, `${string}At`>;
-/** In the order of an attempt's life; one pass may take it through several. */
+/** In the order of an attempt's life; one pass may move it through several. */
 const PHASES: readonly (readonly [AttemptPhase, PhaseTime])[] = [
   ['assigned', 'assignedAt'],
   ['pulling', 'pullingAt'],
@@ -13,7 +13,7 @@ const PHASES: readonly (readonly [AttemptPhase, PhaseTime])[] = [
   ['ended', 'endedAt'],
 ];
 
-/** What a plan changes that people follow, in the order in which one thing led to the other. */
+/** Events of the changes in a plan, causes before effects. */
 export function eventsOf(job: JobFacts, plan: JobPlan): NewEvent[] {
   const deployments = new Map(job.deployments.map((deployment) => [deployment.id, deployment]));
   const attempts = new Map(
@@ -26,7 +26,7 @@ export function eventsOf(job: JobFacts, plan: JobPlan): NewEvent[] {
       const before = attempts.get(row.id);
       return before ? phasesOf(before.deployment, before.attempt, row) : [];
     }),
-    // The newest first: an older one drains because that is active, or is active again because that was lost.
+    // The newest first: an older one drains because the newer is active, or is active again because the newer was lost.
     ...plan.deployments.toReversed().flatMap((row) => {
       const before = deployments.get(row.id);
       return before && before.status !== row.status ? [statusOf(before, row)] : [];
@@ -46,7 +46,7 @@ function phasesOf({ number: deployment }: DeploymentFacts, before: AttemptFacts,
   const about = { deployment, attempt: before.number, instance: before.instance?.id ?? null };
   return PHASES.filter(([, time]) => before[time] === null && after[time] !== null).map(([phase]) => {
     const type = `attempt.${phase}` as const;
-    // Until it leaves, an attempt's reason is still that of its beginning.
+    // Until an attempt is stopped or ends, its reason is still that of its beginning.
     const isLeaving = phase === 'stopping' || phase === 'ended';
     return { type, ...about, ...(isLeaving && { cause: { reason: after.reason }, data: { message: after.message } }) };
   });

@@ -8,7 +8,8 @@ import type { JobDefinition } from '../../jobs/job-definition.js';
 import type { Origin } from '../../process/origin.js';
 import type { DesiredState, JobStatus } from '../../jobs/job-status.js';
 
-// What the job planner sees and says. Facts are rows as loaded under the job row's lock; a plan is the rows' new values.
+// Input and output of the job planner. Facts are rows as loaded under the job row's lock; a plan is the rows' new
+// values.
 
 export type JobFacts = {
   readonly id: string;
@@ -17,11 +18,11 @@ export type JobFacts = {
   readonly desiredState: DesiredState;
   readonly status: JobStatus;
   readonly activeDeploymentId: string | null;
-  /** How the latest deployment stands, also when it ended long ago; null = there was none. */
+  /** Status of the latest deployment, also when it ended long ago; null = there was none. */
   readonly latestStatus: DeploymentStatus | null;
   /** Those not ended, and those with an attempt not ended; by number. */
   readonly deployments: readonly DeploymentFacts[];
-  /** Instances of this job's ended attempts that EC2 has not been seen to terminate. */
+  /** Instances of this job's ended attempts that no look at EC2 has shown terminated yet. */
   readonly lingeringInstances: number;
 };
 
@@ -32,7 +33,7 @@ export type DeploymentFacts = {
   readonly imageDigest: string | null;
   readonly imageId: string | null;
   readonly definition: JobDefinition;
-  /** What its containers get besides; null = no secrets. */
+  /** Version of the secrets that its containers get; null = no secrets. */
   readonly secretsVersion: number | null;
   readonly trigger: DeploymentTrigger;
   readonly origin: Origin | null;
@@ -61,7 +62,7 @@ export type EndedAttemptFacts = {
   readonly message: string | null;
   readonly counted: boolean;
   readonly healthyAt: Date | null;
-  /** When EC2 announced that it takes its spot instance back; null = it did not. */
+  /** When EC2 gave notice that it takes its spot instance back; null = it did not. */
   readonly noticedAt: Date | null;
   readonly endedAt: Date;
 };
@@ -81,13 +82,13 @@ export type AttemptFacts = {
   readonly healthyAt: Date | null;
   readonly stoppingAt: Date | null;
   readonly endedAt: Date | null;
-  /** All its container printed is stored. */
+  /** When all lines of its container were stored; null = not yet. */
   readonly logsCompleteAt: Date | null;
   /** Given by the fleet; null while waiting. */
   readonly instance: InstanceFacts | null;
-  /** Of its instance; by number. */
+  /** Orders of its instance; by number. */
   readonly orders: readonly OrderFacts[];
-  /** What the fleet says of the shape it waits for; null = nothing is wrong. */
+  /** The fleet's verdict on the shape it waits for; null = no trouble. */
   readonly verdict: VerdictFacts | null;
 };
 
@@ -100,7 +101,7 @@ export type InstanceFacts = {
   readonly imageId: string | null;
   readonly unreachableAt: Date | null;
   readonly retireReason: string | null;
-  /** Its container ran before this attempt: nothing of ours may end it until the attempt has been healthy. */
+  /** Its container ran before this attempt: the API may not end it until the attempt has been healthy. */
   readonly isAdopted?: boolean;
   /** Number of the last order its agent had when it was adopted. */
   readonly ordersAfter?: number;
@@ -114,7 +115,7 @@ export type VerdictFacts = {
   readonly isFinal: boolean;
 };
 
-/** What an order is for; the planner finds its own orders by it. */
+/** What an order is for; by it the planner finds its own orders. */
 export const ORDER_PURPOSES = [
   'dead-man',
   'watch-spot',
@@ -143,7 +144,7 @@ export type OrderFacts = {
   /** Docker's HTTP status; 0 = Docker could not be reached or did not answer in time. */
   readonly status: number | null;
   readonly error: string | null;
-  /** Empty where nothing of use was said. */
+  /** Empty if the answer has nothing of use. */
   readonly answer: OrderAnswer;
   readonly probeState: 'healthy' | 'unhealthy' | null;
 };

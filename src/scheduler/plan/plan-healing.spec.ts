@@ -60,7 +60,7 @@ describe('the watch for exits', () => {
 
   it('has a pace of its own, however fast an agent tells of the next exit: each costs rows and a pass', () => {
     const world = active();
-    // No fresh instance takes its place: it goes on as long as it likes.
+    // No fresh instance takes its place: it goes on without end.
     const attempt = world.deployments[0]!.attempts[0]!;
     for (let tenths = 0; tenths < 1_200; tenths += 1) {
       const wait = world.openOrder(attempt, 'wait');

@@ -17,16 +17,16 @@ import { REASONS, type Reason } from './plan-reasons.js';
 
 /** Instances lost before a deployment fails; each costs about a minute, so five are a pattern. */
 export const MAX_ATTEMPTS_BEFORE_ACTIVE = 5;
-/** With those that may have been our own fault, as when an agent could not reach us: each was paid for, too. */
+/** With those that may have been our own fault, as when an agent could not reach the API: each costs money, too. */
 export const MAX_INSTANCES_BEFORE_ACTIVE = 10;
 
 /** Docker restarts with growing pauses of up to a minute; five exits without a calm time between are no accident. */
 const CRASHES_TO_REPLACE = 5;
-/** Longer than Docker's longest pause and ten seconds of running, after which Docker forgives, too. */
+/** Longer than Docker's longest pause and ten seconds of running, after which Docker resets its pauses, too. */
 const CALM_SECONDS = 90;
 /**
- * Docker's pauses begin at a tenth of a second and double: with the time it takes to start, eight exits within half a
- * minute are few honest containers', and an agent that lies may tell of thirty a second, two rows each.
+ * Docker's pauses begin at a tenth of a second and double: with the time it takes to start, few honest containers exit
+ * eight times within half a minute, and an agent that lies may report thirty exits a second, two rows each.
  */
 const EXITS_AT_ONCE = 8;
 const EXITS_AT_ONCE_SECONDS = 30;
@@ -39,13 +39,13 @@ const LONGEST_BACKOFF_SECONDS = 300;
 /** Healthy for so long, an attempt proves that those before it failed for another reason. */
 const FORGIVEN_AFTER_SECONDS = 600;
 
-/** What is wrong with an attempt that served. */
+/** The fault of an attempt that served. */
 export type Ailment = {
   readonly reason: Reason;
   readonly message: string;
   /** Its container has ended, and Docker will not start it again. */
   readonly isDead?: boolean;
-  /** Then it has passed, if nothing happens before. */
+  /** When it will have passed, if nothing happens before. */
   readonly passesAt?: Date;
 };
 
@@ -67,7 +67,7 @@ export function ailmentOf(attempt: AttemptFacts, { definition }: DeploymentFacts
       : ailment(hasEndedWell(exits.slice(-1)) ? 'exits-at-once' : 'container-exited', codeOf(exits.at(-1)));
     return { ...dead, isDead: true };
   }
-  // After the exits: a container that is down fails its health check as well, and its exit code tells more.
+  // After the exits: a container that is down fails its health check as well, and its exit code shows more.
   const probe = latest(attempt, 'probe');
   if (probe?.probeState === 'unhealthy')
     return ailment('health-check-failed', healthMessage(probe.answer.message ?? '', definition));
@@ -91,7 +91,10 @@ function crashesInARow(exits: readonly OrderFacts[], now: Date): number {
   return times.length - 1 - calmBefore;
 }
 
-/** It exited before Docker was told to keep it up, or was stopped by hand, which does not start what has exited already; or our own start failed. */
+/**
+ * It exited before Docker was set to keep it up, or was stopped by hand, and Docker starts neither again; or our own
+ * start failed.
+ */
 function isDead(attempt: AttemptFacts, exits: readonly OrderFacts[]): boolean {
   const policy = latest(attempt, 'restart-policy');
   const again = latest(attempt, 'start');
@@ -103,14 +106,14 @@ function isDead(attempt: AttemptFacts, exits: readonly OrderFacts[]): boolean {
   return !isKeptUp;
 }
 
-/** Docker gave up starting it again, or somebody stopped it on the instance: the exit was its last. */
+/** Docker gave up starting it again, or it was stopped on the instance: the exit was its last. */
 function isFoundDown(attempt: AttemptFacts): boolean {
   const look = latest(attempt, 'inspect-container');
   if (!look?.answeredAt || !isLookAfter(look, lastAnswerOf(attempt))) return false;
   return look.status === 404 || (look.status === 200 && look.answer.container?.isRunning === false);
 }
 
-/** The last exit, or that the watch was lost: then there may have been one that nobody was told of. */
+/** The last exit, or the loss of the watch: then there may have been an exit without a report. */
 function lastAnswerOf(attempt: AttemptFacts): OrderFacts | undefined {
   return attempt.orders.findLast(({ purpose, answeredAt }) => purpose === 'wait' && answeredAt);
 }
@@ -136,7 +139,7 @@ function hasEndedWell(exits: readonly OrderFacts[]): boolean {
   return exits.length > 0 && exits.every(({ answer }) => answer.exitCode === 0);
 }
 
-/** Said by a look at one of these exits. Docker may have started the container again before it: then nobody knows. */
+/** By a look at one of these exits. If Docker started the container again before the look, the cause is unknown. */
 function wasOutOfMemory(attempt: AttemptFacts, [first]: readonly OrderFacts[]): boolean {
   return attempt.orders.some(
     (look) =>
@@ -148,20 +151,20 @@ type Watch = { readonly orders: readonly OrderDraft[]; readonly wakeAt: Date | n
 
 const NOTHING: Watch = { orders: [], wakeAt: null };
 
-/** Watches an attempt that serves: for the next exit, and after the last one for whether it runs again. */
+/** Watches an attempt that serves: for the next exit, and after the last one whether it runs again. */
 export function planWatch(attempt: AttemptFacts, now: Date): Watch {
   if (!isAcknowledged(attempt)) return NOTHING;
   const [wait, look] = [planWait(attempt, now), planLook(attempt, now)];
   const kill = lookAtKill(attempt);
   const wakes = [wait.wakeAt, look.wakeAt].filter((at) => at !== null);
   return {
-    // The look at how it ended first: what follows may start the container again.
+    // The look at how it ended is first: the later orders may start the container again.
     orders: [...kill, ...wait.orders, ...look.orders, ...followLogs(attempt)],
     wakeAt: wakes.length === 0 ? null : new Date(Math.min(...wakes.map((at) => at.getTime()))),
   };
 }
 
-/** One for each exit by SIGKILL, which the kernel sends, too. */
+/** One look for each exit by SIGKILL, which the kernel sends, too. */
 function lookAtKill(attempt: AttemptFacts): OrderDraft[] {
   const exit = exitsOf(attempt).at(-1);
   if (exit?.answer.exitCode !== KILLED || !exit.answeredAt) return [];
@@ -169,7 +172,7 @@ function lookAtKill(attempt: AttemptFacts): OrderDraft[] {
   return look && look.createdAt >= exit.answeredAt ? [] : [lookAtExit()];
 }
 
-/** One look that Docker answers, when the longest pause that Docker makes is over. */
+/** One look that Docker answers, after the longest pause that Docker makes. */
 function planLook(attempt: AttemptFacts, now: Date): Watch {
   const answer = lastAnswerOf(attempt);
   if (!answer?.answeredAt) return NOTHING;
@@ -193,15 +196,15 @@ function planWait(attempt: AttemptFacts, now: Date): Watch {
   return { orders: [...(mayBeDown(attempt, wait) ? [docker('start', startRequest())] : []), order], wakeAt: null };
 }
 
-/** When the next exit may be asked for; null = at once. The one that is missed meanwhile is followed by another, or by a look. */
+/** When the watch for the next exit may be ordered; null = at once. After a missed one comes another, or a look. */
 function paceOf(attempt: AttemptFacts): Date | null {
   const first = exitsOf(attempt).at(-EXITS_AT_ONCE)?.answeredAt;
   return first ? after(first, EXITS_AT_ONCE_SECONDS) : null;
 }
 
 /**
- * An exit told by the watch that began before Docker was to keep the container up: it may have come before that, and its
- * answer later. Then nobody starts the container again; one that runs is not disturbed by being started.
+ * An exit reported by the watch that began before Docker was to keep the container up: it may have happened before
+ * that, with its answer later. Docker does not start the container again then; for a running one a start does nothing.
  */
 function mayBeDown(attempt: AttemptFacts, wait: OrderFacts): boolean {
   const policy = latest(attempt, 'restart-policy');
@@ -212,14 +215,14 @@ function isStarted({ status }: OrderFacts): boolean {
   return status === 204 || status === 304;
 }
 
-/** One attempt of a deployment, as far as it tells when the next may begin; `endedAt` is null while it still runs. */
+/** The fields of an attempt that decide when the next may begin; `endedAt` is null while it still runs. */
 export type Try = Pick<EndedAttemptFacts, 'number' | 'reason' | 'message' | 'counted' | 'healthyAt'> & {
   readonly endedAt: Date | null;
 };
 
 /**
- * By number. One that EC2 takes back has ended with the notice, though it serves on: else as many could be begun as have
- * their notice before the first of them has ended.
+ * By number. One that EC2 takes back counts as ended from the notice, although it serves on: else each new attempt with
+ * a notice could begin another before the first has ended.
  */
 export function triesOf({ endedAttempts, attempts }: DeploymentFacts): Try[] {
   const ended = endedAttempts.map((one) => ({ ...one, endedAt: one.noticedAt ?? one.endedAt }));
@@ -228,18 +231,18 @@ export function triesOf({ endedAttempts, attempts }: DeploymentFacts): Try[] {
   return [...ended, ...tries].toSorted((a, b) => a.number - b.number);
 }
 
-/** Why an attempt was lost, in words. */
+/** Why an attempt was lost, as text. */
 export function causeOfLoss(lost: Pick<Try, 'reason' | 'message'> | undefined): { reason: string; message: string } {
   const reason = lost?.reason ?? 'healing';
-  // A newer version of this program may have written a reason that is not in our table.
+  // A newer version of this program may have written a reason that is not in the table.
   const { text } = Object.entries(REASONS).find(([code]) => code === reason)?.[1] ?? { text: reason };
   return { reason, message: lost?.message ?? text };
 }
 
-/** So many fresh instances on which the container did what it had to do and ended: it is no service. */
+/** After this many fresh instances on which the container ended with code 0 it is no service. */
 const ENDED_WELL_TO_PAUSE = 5;
 
-/** Whether the latest fresh instances were all for nothing, as on each the container ended by itself, with code 0. */
+/** Whether on each of the latest fresh instances the container ended by itself, with code 0. */
 export function looksLikeATask(tries: readonly Try[], now: Date): boolean {
   const ended = tries.filter(({ endedAt }) => endedAt !== null);
   const latest = ended.slice(-Math.min(ENDED_WELL_TO_PAUSE, countInARow(tries, now)));
@@ -257,7 +260,7 @@ export function nextAttemptAt(tries: readonly Try[], now: Date): Date {
   return after(new Date(Math.max(...ends)), Math.min(backoff, LONGEST_BACKOFF_SECONDS));
 }
 
-/** Counts back to one that was good for a while, or to a pause in which nothing had to be tried. */
+/** Counts back to one that was healthy for a while, or to a pause in which no attempt was needed. */
 function countInARow(tries: readonly Try[], now: Date): number {
   const secondsBetween = (from: Date, to: Date): number => (to.getTime() - from.getTime()) / 1000;
   const end = ({ endedAt }: Try): Date => endedAt ?? now;

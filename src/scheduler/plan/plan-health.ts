@@ -1,8 +1,8 @@
 import type { JobDefinition } from '../../jobs/job-definition.js';
 
 /**
- * Why a health check does not pass, in words that say what to look at. Agents tell curl's exit code, which stays behind
- * them: https://everything.curl.dev/cmdline/exitcode.html
+ * Why a health check does not pass, as text on what to check. Agents report curl's exit code, which is appended:
+ * https://everything.curl.dev/cmdline/exitcode.html
  * @param detail what the agent saw, like `HTTP 500` or `connection refused (curl 7)`
  */
 export function healthMessage(detail: string, { health, ports }: Pick<JobDefinition, 'health' | 'ports'>): string {
@@ -33,9 +33,9 @@ function notHttp(port: string): string {
   return `what answers on ${port} does not speak HTTP, as a health check must. Name another port, or leave health out: the container is then healthy as long as it runs`;
 }
 
-/** Docker itself takes connections on the instance's port, and closes them where the container has nobody who listens. */
+/** Docker itself accepts connections on the instance's port, and closes them if no process in the container listens. */
 function closed(port: string, health: Health): string {
-  return `nothing answers on ${port}: connections are closed without a word. The program listens on another port, on 127.0.0.1 only (it must be 0.0.0.0), does not speak HTTP, ${LATER(health)}`;
+  return `nothing answers on ${port}: connections are closed without a response. The program listens on another port, on 127.0.0.1 only (it must be 0.0.0.0), does not speak HTTP, ${LATER(health)}`;
 }
 
 function portOf(host: number, ports: JobDefinition['ports']): string {

@@ -2,12 +2,12 @@ import { isDigestReference, isImageId } from '../../docker/order-answer.js';
 import { formatImageReference, parseImageReference } from '../../jobs/image-reference.js';
 import type { DeploymentFacts, OrderFacts } from './plan-facts.js';
 
-/** What was recorded when the image first ran, so that the same bits run again. A row may hold what Docker would not take. */
+/** The digest recorded when the image first ran, to run the same again. A row may hold one that Docker would refuse. */
 export function imageToRun({ imageDigest, image }: DeploymentFacts): string {
   return imageDigest !== null && (isDigestReference(imageDigest) || isImageId(imageDigest)) ? imageDigest : image;
 }
 
-/** An id is in no registry: what its name stands for now may be another image, and then the id is not found behind it. */
+/** No registry has ids, so the name is pulled: it may be another image by now, and then the id is not found. */
 export function imageToPull(deployment: DeploymentFacts): string {
   const image = imageToRun(deployment);
   return isImageId(image) ? deployment.image : image;
@@ -18,7 +18,7 @@ export function goneMessage(deployment: DeploymentFacts): string {
   return `${deployment.image} was ${id} when it was deployed: that image is not here any more, and no registry has it. Give each build a tag of its own, and push it`;
 }
 
-/** The digest of the name that was deployed, and of no other the image goes by; null when nothing of use was said. */
+/** The digest by the deployed name, and by no other name of the image; null when the answer has nothing of use. */
 export function digestOf(deployment: DeploymentFacts, inspect: OrderFacts): string | null {
   const { imageDigest, image } = deployment;
   if (imageDigest !== null && imageDigest === imageToRun(deployment)) return imageDigest;

@@ -3,8 +3,9 @@ import fc from 'fast-check';
 import { PlannerWorld, type WorldAttempt, type WorldDeployment } from '../../../test/support/planner-world.js';
 import { isEnded, mayBecome } from '../../deployments/deployment-status.js';
 
-// Random histories of one job: users, fleet, agents and misfortune act in any order at any moment. Safety is checked after
-// every pass; then everything behaves, and the job must come to rest. HISTORIES and SEED come from the environment.
+// Random histories of one job: users, fleet, agents and misfortune act in any order at any moment. Safety is checked
+// after every pass; then all of them behave, and the job must come to rest. HISTORIES and SEED come from the
+// environment.
 const HISTORIES = Number(process.env['HISTORIES'] ?? 2_000);
 const SEED = process.env['SEED'] === undefined ? {} : { seed: Number(process.env['SEED']) };
 

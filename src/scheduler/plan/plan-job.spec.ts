@@ -191,7 +191,7 @@ describe('a deployment fails by a cause of the user', () => {
       (world, attempt) => {
         world.deployments[0]!.definition = { ...world.deployments[0]!.definition, memoryMiB: 256 };
         start(world, attempt);
-        // A shell or a server may answer the death of its child with a code of its own.
+        // A shell or a server may exit with a code of its own when its child is killed.
         world.answer(order(attempt, 'wait'), 200, '{"StatusCode":1}');
         world.settle();
         world.answer(order(attempt, 'inspect-exit'), 200, '{"Id":"c","State":{"OOMKilled":true}}');
@@ -404,6 +404,46 @@ describe('an attempt is lost by a cause of the infrastructure', () => {
     note(world);
   });
 
+  it('an agent that our own outage kept from its first order has 25 s to come back', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy();
+    world.settle();
+    world.assign(deployment.attempts[0]!);
+    world.settle();
+    world.advance(60);
+    const other = new PlannerWorld();
+    const kept = other.deploy();
+    other.settle();
+    other.assign(kept.attempts[0]!);
+    other.settle();
+    other.nowMs += 60_000;
+    other.listeningSince = other.now;
+    other.settle();
+    expect([deployment, kept].map(({ attempts: [first] }) => first!.phase)).toEqual(['ended', 'assigned']);
+    other.advance(39);
+    expect(kept.attempts[0]!.phase).toBe('assigned');
+    other.advance(1);
+    expect(kept.attempts[0]).toMatchObject({ phase: 'ended', reason: 'agent-unresponsive' });
+  });
+
+  it('a stop that our own outage kept from the agent has its whole grace', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy({ rollout: { stopGraceSeconds: 10 } });
+    world.run(60);
+    expect(deployment.status).toBe('active');
+    world.desiredState = 'stopped';
+    world.wake();
+    world.settle();
+    expect(deployment.attempts[0]!.phase).toBe('stopping');
+    world.nowMs += 60_000;
+    world.listeningSince = world.now;
+    world.settle();
+    world.advance(64);
+    expect(deployment.attempts[0]!.phase).toBe('stopping');
+    world.advance(1);
+    expect(deployment.attempts[0]!.phase).toBe('ended');
+  });
+
   it('a pass of ours that comes late is not blamed on the agent', () => {
     const world = new PlannerWorld();
     const deployment = world.deploy();
@@ -559,7 +599,7 @@ describe('an active service', () => {
       world.advance(20);
     }
     expect(world.status).toBe('degraded');
-    // That nobody answers the probe while it is down is no news.
+    // A probe that fails while it is down changes nothing.
     world.probe(first!, 'unhealthy', 'connection refused (curl 7)');
     world.settle();
     expect(deployment).toMatchObject({
@@ -600,7 +640,7 @@ describe('an active service', () => {
   it('whose container calms down again is running as it was, and the fresh instance is not needed', () => {
     const { world, deployment } = active(HEALTH);
     const [first] = deployment.attempts;
-    // Docker's pauses have grown to a minute: far from calm.
+    // Docker's pauses have grown to a minute: it is not calm yet.
     for (let exits = 0; exits < 8; exits++) {
       world.answer(order(first!, 'wait'));
       world.settle();
@@ -848,13 +888,13 @@ describe('an active service', () => {
           message: expect.stringContaining('it looks like a task'),
         });
       }
-      // It comes up, is stable, and the one before is let go.
+      // It starts, is stable, and the one before is retired.
       world.run(30);
       expect(deployment.attempts.at(-2)).toMatchObject({ phase: 'ended', reason: 'exits-at-once' });
       expect(deployment).toMatchObject({ status: 'active', reason: null });
     }
     expect(Math.max(...pauses.slice(0, 5))).toBeLessThan(170);
-    // The pause is counted from when the last of them was let go.
+    // The pause is counted from when the last of them was retired.
     for (const pause of pauses.slice(6)) expect(pause).toBeGreaterThan(250);
   });
 
@@ -895,7 +935,7 @@ describe('an active service', () => {
     world.run(6);
     world.advance(5);
     expect(deployment.status).toBe('active');
-    // The exit came between the decision and Docker's hearing of it.
+    // The exit came between the decision and Docker's policy.
     world.answer(order(attempt, 'wait'));
     world.nowMs += 1;
     world.answer(order(attempt, 'restart-policy'));
@@ -927,7 +967,7 @@ describe('an active service', () => {
     world.answer(order(attempt, 'start'), 304);
     world.settle();
     expect([world.status, deployment.attempts.length]).toEqual(['running', 1]);
-    // From then on Docker starts it, not we.
+    // From then on Docker starts it, not the API.
     world.answer(order(attempt, 'wait'));
     world.settle();
     expect(purposes(attempt).slice(-2)).toEqual(['wait', 'wait']);
@@ -1222,7 +1262,7 @@ it('every reason of the union is seen on a row by a test above', () => {
   expect(Object.keys(REASONS).filter((reason) => !seen.has(reason))).toEqual([]);
 });
 
-/** Deployed, and everything around does at once what is asked of it. */
+/** Deployed, and fleet and agents carry out all orders at once. */
 function deployed(definition: object = {}): {
   world: PlannerWorld;
   deployment: WorldDeployment;
@@ -1241,7 +1281,10 @@ function active(definition: object = {}): { world: PlannerWorld; deployment: Wor
   return { world, deployment };
 }
 
-/** Spoils each attempt as soon as it has an instance, until there is none any more. @returns the seconds before each next one */
+/**
+ * Fails each attempt as soon as it has an instance, until there is none any more.
+ * @returns the seconds before each next one
+ */
 function untilNoMore(
   world: PlannerWorld,
   deployment: WorldDeployment,

@@ -7,16 +7,17 @@ import type { DeploymentFacts, JobFacts, JobPlan } from './plan-facts.js';
 import { planLeaving, planStopping, release } from './plan-leaving.js';
 import type { Reason } from './plan-reasons.js';
 
-/** How often a job that is being deleted asks whether its last instance is gone. */
+/** How often a job that is being deleted checks whether its last instance is gone. */
 const GONE_CHECK_SECONDS = 2;
 
 /**
- * Decides what becomes of one job: new values of its rows and new orders, from facts loaded under its row's lock and
- * the database's time. Level-based: it asks how things are, never what happened. Pure and total.
+ * Plans one job: new values of its rows and new orders, from facts loaded under its row's lock and the database's time.
+ * Level-based: it depends on the present state, never on what happened. Pure and total.
+ * @param listeningSince agents may have been unable to reach the API before
  */
-export function planJob(job: JobFacts, now: Date): JobPlan {
-  const draft = new Draft(job, now);
-  heedRequests(draft);
+export function planJob(job: JobFacts, now: Date, listeningSince: Date): JobPlan {
+  const draft = new Draft(job, now, listeningSince);
+  applyRequests(draft);
 
   for (const deployment of draft.all()) {
     const stopping = draft.liveAttempts(deployment).filter(({ phase }) => phase === 'stopping');
@@ -34,8 +35,8 @@ export function planJob(job: JobFacts, now: Date): JobPlan {
   return draft.finish(statusOf(draft), isGone);
 }
 
-/** What was asked for comes first: an accepted cancel is kept, whatever happens in the same moment. */
-function heedRequests(draft: Draft): void {
+/** Requests are applied first: an accepted cancel is kept, whatever happens at the same moment. */
+function applyRequests(draft: Draft): void {
   const { desiredState } = draft.job;
   const candidates = draft.withStatus('queued', 'deploying');
   const newest = candidates.at(-1);
@@ -50,7 +51,7 @@ function heedRequests(draft: Draft): void {
   for (const deployment of draft.withStatus('active')) {
     draft.change(deployment, { status: 'draining', reason, message: null, deadlineAt: draft.now });
   }
-  // A predecessor still draining serves nobody any more.
+  // A predecessor still draining gets no callers any more.
   for (const deployment of draft.withStatus('draining')) {
     for (const attempt of draft.liveAttempts(deployment)) release(draft, deployment, attempt, reason);
   }

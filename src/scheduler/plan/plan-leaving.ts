@@ -2,12 +2,12 @@ import { stopRequest } from '../../docker/container-spec.js';
 import { ATTEMPT_DEADLINE_SECONDS } from '../../deployments/attempt-status.js';
 import { isEnded } from '../../deployments/deployment-status.js';
 import { DEAD_MAN_SLACK_MINUTES, hasStarted, isAcknowledged, lossOf, mayHaveStarted } from './plan-attempt.js';
-import { after, docker, latest, type Failure, type OrderDraft } from './plan-order.js';
+import { after, agentDeadline, docker, latest, type Failure, type OrderDraft } from './plan-order.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
 import { causeOf, type Reason } from './plan-reasons.js';
 
-/** Ends an attempt nobody needs: with SIGTERM and grace where its container runs, else at once. */
+/** Ends an attempt that is not needed: with SIGTERM and grace where its container runs, else at once. */
 export function release(
   draft: Draft,
   deployment: DeploymentFacts,
@@ -20,7 +20,7 @@ export function release(
     attempt.instance &&
     !lossOf(attempt.instance, attempt) &&
     mayHaveStarted(attempt) &&
-    // A failed adoption leaves what it found: the instance goes back to quarantine.
+    // A failed adoption leaves the container running: the instance returns to quarantine.
     (attempt.healthyAt !== null || !attempt.instance.isAdopted);
   if (!isRunning) return draft.move(deployment, attempt, 'ended', { reason, message });
 
@@ -33,21 +33,21 @@ export function release(
   draft.wakeAt(after(draft.now, grace + STOP_SLACK_SECONDS));
 }
 
-/** While it served the dead-man switch was off. Nobody but us would end its instance from here on. */
+/** While it served the dead-man switch was off: without it only the API would end the instance from here on. */
 function rearm(graceSeconds: number): OrderDraft {
   const minutes = Math.ceil((graceSeconds + STOP_SLACK_SECONDS) / 60) + DEAD_MAN_SLACK_MINUTES;
   return { purpose: 'dead-man', spec: { kind: 'dead-man', minutes } };
 }
 
-/** Ends an attempt that cannot go on; what it failed of stays on its row. */
+/** Ends an attempt that cannot go on; its failure stays on its row. */
 export function endFailed(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts, failure: Failure): void {
   const { reason, message } = failure;
-  // It may be alive, unhealthy or still starting: it gets its SIGTERM like any other. And what it printed is stored.
+  // It may be alive, unhealthy or still starting: it gets its SIGTERM like any other, and its lines are stored.
   if (hasStarted(attempt) || reason === 'deadline-exceeded') release(draft, deployment, attempt, reason, message);
   else draft.move(deployment, attempt, 'ended', { reason, message, counted: reason !== 'agent-unresponsive' });
 }
 
-/** A deployment fails for good; its instance goes, the active deployment is not touched. */
+/** Fails a deployment for good; its instance is retired, the active deployment is not touched. */
 export function failDeployment(
   draft: Draft,
   deployment: DeploymentFacts,
@@ -88,10 +88,12 @@ export function planLeaving(draft: Draft, deployment: DeploymentFacts): void {
 /** Ends an attempt once its container has stopped and its last lines are stored, or both had their time. */
 export function planStopping(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
   const grace = deployment.definition.rollout.stopGraceSeconds;
-  const deadline = after(attempt.stoppingAt ?? draft.now, grace + STOP_SLACK_SECONDS);
+  const { listeningSince } = draft;
+  const deadline = agentDeadline(attempt.stoppingAt ?? draft.now, grace + STOP_SLACK_SECONDS, listeningSince);
   const isLost = !attempt.instance || lossOf(attempt.instance, attempt) !== null;
   const flush = latest(attempt, 'flush-logs');
-  const waitsUntil = flush ? earlier(deadline, after(flush.createdAt, FLUSH_SECONDS)) : deadline;
+  const flushedBy = flush && agentDeadline(flush.createdAt, FLUSH_SECONDS, listeningSince);
+  const waitsUntil = flushedBy ? earlier(deadline, flushedBy) : deadline;
   if (isLost || flush?.answeredAt || draft.now >= waitsUntil) {
     return draft.move(deployment, attempt, 'ended', { ...(flush?.status === 200 && { logsCompleteAt: draft.now }) });
   }
@@ -111,7 +113,7 @@ function earlier(a: Date, b: Date): Date {
   return a < b ? a : b;
 }
 
-/** What follows the container sent is stored already: a second's worth is left. A silent agent holds nothing up for longer. */
+/** The agent has sent all but the last second of lines. A silent agent holds nothing up for longer than this. */
 const FLUSH_SECONDS = 10;
 const FLUSH_LOGS: OrderDraft = {
   purpose: 'flush-logs',

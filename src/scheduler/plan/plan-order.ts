@@ -1,11 +1,12 @@
 import { type DockerRequest, inspectRequest } from '../../docker/container-spec.js';
 import type { OrderSpec } from '../../docker/order.js';
 import { answerBytesOf } from '../../docker/order-answer.js';
+import { AGENT_RETURN_SECONDS } from '../../deployments/attempt-status.js';
 import type { LogLine } from '../../deployments/log-line.js';
 import type { AttemptFacts, OrderFacts, OrderPurpose } from './plan-facts.js';
 import { REASONS, type Reason } from './plan-reasons.js';
 
-// Orders and what their answers come to, for all planners of attempts.
+// Orders and what their answers mean, for all planners of attempts.
 
 export type OrderDraft = { readonly purpose: OrderPurpose; readonly spec: OrderSpec };
 
@@ -17,7 +18,9 @@ export type Failure = {
 };
 
 export const DOCKER_CALL_SECONDS = 60;
-/** Docker answers for logs, and how a container ended, in milliseconds; a dying instance must not hold back the verdict. */
+/**
+ * Docker answers for logs, and how a container ended, in milliseconds; an ending instance must not delay the result.
+ */
 export const LOOK_SECONDS = 10;
 
 export function docker(
@@ -51,7 +54,7 @@ export function messageOf(order: OrderFacts): string {
   return order.answer.message ?? `Docker answered ${order.status ?? 0}`;
 }
 
-/** To be carried out at once: started again, a container knows nothing of how it ended. */
+/** To be carried out at once: after a restart Docker no longer shows how the container ended. */
 export function lookAtExit(): OrderDraft {
   return docker('inspect-exit', inspectRequest(), { timeoutSeconds: LOOK_SECONDS });
 }
@@ -80,6 +83,11 @@ export function latest({ orders }: Pick<AttemptFacts, 'orders'>, purpose: OrderP
 
 export function after(from: Date, seconds: number): Date {
   return new Date(from.getTime() + seconds * 1000);
+}
+
+/** When an agent has had its time for an order: none of it is counted while agents could not reach the API. */
+export function agentDeadline(orderedAt: Date, seconds: number, listeningSince: Date): Date {
+  return after(later(orderedAt, after(listeningSince, AGENT_RETURN_SECONDS)), seconds);
 }
 
 export function later(a: Date, b: Date | null): Date {

@@ -5,18 +5,18 @@ import { imageToPull } from './plan-image.js';
 import { after, dockerUnavailable, type Failure, messageOf } from './plan-order.js';
 import type { Reason } from './plan-reasons.js';
 
-/** What follows of the latest pull, which was answered. */
+/** What follows from the latest pull, which has an answer. */
 export type Pulled =
   | { readonly kind: 'done' }
   | { readonly kind: 'again'; readonly at: Date; readonly reason: Reason; readonly message: string }
   | ({ readonly kind: 'failed' } & Failure);
 
-/** Docker that did not answer, or failed for a reason of its own. Each pull takes Docker's own retries on top. */
+/** Pulls that Docker did not answer, or failed for its own reason. Each has Docker's own retries in addition. */
 const TRIES = 3;
-/** Half a minute of names that do not resolve, and ports where nobody listens: nearly always a wrong name. */
+/** Half a minute of names that do not resolve, or ports without a listener: nearly always a wrong name. */
 const UNREACHABLE_TRIES = 5;
 const FIRST_PAUSE_SECONDS = 2;
-/** A registry's trouble is over in minutes, and a limit of pulls let go of little by little. */
+/** A registry's trouble is over in minutes, and a rate limit of pulls recovers gradually. */
 const LONGEST_PAUSE_SECONDS = 60;
 
 /** @param tries pulls so far */
@@ -38,13 +38,13 @@ export function planPull(attempt: AttemptFacts, deployment: DeploymentFacts, pul
   return { kind: 'failed', reason, message: `${message}${count}${remedyOf(reason, deployment)}` };
 }
 
-/** Of a role that may not pull from ECR as well: an entry for the host is asked first. */
+/** Given also where a role may not pull from ECR: a stored login for the host is used first. */
 function remedyOf(reason: Reason, { image }: DeploymentFacts): string {
   if (reason !== 'image-unauthorized') return '';
   return `. PUT /v1/registries/${domainOf(parseImageReference(image).name)} stores a login for it`;
 }
 
-/** Docker answers 500 when the registry refuses before there is any progress to tell. */
+/** Docker answers 500 when the registry refuses before there is any progress to report. */
 function reasonOf({ status, answer }: OrderFacts): Reason {
   const reason = REASON_OF[answer.pullFailure ?? 'other'];
   return status === 404 && reason === 'image-pull-failed' ? 'image-not-found' : reason;
@@ -64,7 +64,7 @@ function mayTryAgain(reason: Reason, tries: number): boolean {
   return reason === 'image-pull-failed' && tries < TRIES;
 }
 
-/** Of the deployment; of one that is active the time this attempt may take. */
+/** The deadline of the deployment; of an active one, that of this attempt. */
 function endOf(attempt: AttemptFacts, { deadlineAt, definition }: DeploymentFacts): Date {
   return deadlineAt ?? after(attempt.assignedAt ?? attempt.createdAt, definition.rollout.deadlineSeconds);
 }

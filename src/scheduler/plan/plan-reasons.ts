@@ -1,7 +1,7 @@
 /**
- * Why a deployment or an attempt is where it is: one code for the row, the answer, the log line, the test and the
- * manual. `cause` decides what follows before a deployment is active: a `user` cause fails it, an `infrastructure`
- * cause costs the attempt, and a fresh instance is tried.
+ * Why a deployment or an attempt has its status: one code for row, response, log line, test and manual. `cause` decides
+ * what follows before a deployment is active: a `user` cause fails it, an `infrastructure` cause costs the attempt, and
+ * a fresh instance is tried.
  */
 export const REASONS = {
   // Before an instance
@@ -10,7 +10,7 @@ export const REASONS = {
   'capacity-unavailable': { cause: 'user', text: 'EC2 had nothing to give for as long as the job is willing to wait' },
   'launch-refused': { cause: 'user', text: 'EC2 refuses to launch what the job asks for' },
   // On an instance
-  'agent-unresponsive': { cause: 'infrastructure', text: 'the instance did not take its first order in time' },
+  'agent-unresponsive': { cause: 'infrastructure', text: 'the agent did not fetch its first order in time' },
   'instance-terminated': { cause: 'infrastructure', text: 'the instance was terminated' },
   'instance-stopped': { cause: 'infrastructure', text: 'the instance was stopped' },
   'instance-gone': { cause: 'infrastructure', text: 'the instance no longer exists' },

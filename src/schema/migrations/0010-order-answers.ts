@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** What the answer of an order says, read when it is stored. Answers of before have none: they are read when they are planned. */
+/** The meaning of an order's answer, parsed when it is stored. Older answers have none: the planner parses them. */
 export class OrderAnswers1800000000010 implements MigrationInterface {
   name = 'OrderAnswers1800000000010';
 

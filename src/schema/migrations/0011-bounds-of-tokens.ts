@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** What jobs may name when a token deploys them, and how many webhooks its scope may have. Null is what holds without. */
+/** What jobs may name when a token deploys them, and how many webhooks its scope may have. Null: the default holds. */
 export class BoundsOfTokens1800000000011 implements MigrationInterface {
   name = 'BoundsOfTokens1800000000011';
 

@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** What became of the latest launches of a shape, and how many there were of all shapes, is asked at every fleet pass. */
+/** For the queries of every fleet pass: what became of a shape's latest launches, and how many all shapes had. */
 export class RecentLaunches1800000000012 implements MigrationInterface {
   name = 'RecentLaunches1800000000012';
 

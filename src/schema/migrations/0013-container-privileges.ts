@@ -1,7 +1,7 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /**
- * Containers had an init and no-new-privileges without being asked. Who has jobs keeps both: it is written into their
+ * Containers had an init and no-new-privileges by default. Existing jobs keep both: they are written into their
  * definitions and into the snapshots that rollback, restart and healing repeat. New jobs are as `docker run` has them.
  */
 export class ContainerPrivileges1800000000013 implements MigrationInterface {

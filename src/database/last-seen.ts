@@ -1,10 +1,10 @@
 /**
- * A statement that writes when rows were last heard of. $1: ids, $2: how many seconds ago, one each.
+ * A statement that records when rows were last seen. $1: ids, $2: for each, how many seconds ago.
  *
- * SKIP LOCKED: waiting for rows that others hold or write, in whatever order, could end in a deadlock; there is a next
- * time. @param returning of the row, as `t`
+ * SKIP LOCKED: waiting for rows that other transactions have locked, in whatever order, could end in a deadlock; there
+ * is a next time. @param returning columns of the row `t`
  */
-export function notedAtSql(table: string, column: string, returning = ''): string {
+export function lastSeenSql(table: string, column: string, returning = ''): string {
   return `
     WITH noted AS (
       SELECT id, seconds FROM unnest($1::text[], $2::double precision[]) AS n (id, seconds)

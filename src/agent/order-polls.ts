@@ -8,16 +8,16 @@ import { acknowledge, findOrders, findRecentUntaken, type FoundOrders, type Posi
 export type OrderDeskOptions = {
   readonly database: Database;
   readonly signals: Signals;
-  /** Fetches what an order is filled with. It may take its time; a rejection is what the agent is answered. */
+  /** Fetches what an order is filled with. It may be slow; the agent gets its rejection as the answer. */
   readonly fill?: (instanceId: string, number: number, spec: DockerOrderSpec) => Promise<OrderFilling>;
   readonly log?: (message: string, error: unknown) => void;
   /** Default 25 s: below the 30 s after which many proxies give up, and below the agent's own 40 s. */
   readonly parkMs?: number;
-  /** How often the net is cast that catches what signals lost. Default 2 s. */
-  readonly netEveryMs?: number;
+  /** How often the fallback query finds orders whose signal was lost. Default 2 s. */
+  readonly fallbackEveryMs?: number;
 };
 
-/** A poll that waits for an order. `answer`: the order, or undefined for none; rejects when nobody could look. */
+/** A poll that waits for an order. `answer`: the order, or undefined for none; rejects when the query failed. */
 export type ParkedPoll = {
   readonly instanceId: string;
   readonly after: number;
@@ -25,25 +25,25 @@ export type ParkedPoll = {
 };
 
 const PARK_MS = 25_000;
-const NET_EVERY_MS = 2_000;
+const FALLBACK_EVERY_MS = 2_000;
 /** One interval ends the polls of all agents: a timer for each would cost ten thousand timers. */
 const EXPIRE_EVERY_MS = 250;
 /**
- * An instance without orders is not looked up again for so long, provided that the net and signals work. Without a
- * limit, one bug in those would silence an agent for good.
+ * For so long an instance without orders is not looked up again, provided that signals and the fallback query work.
+ * Without a limit, a bug in one of them would keep orders from an agent for good.
  */
 const CLEAN_MS = 300_000;
-/** The net sees orders younger than two minutes: after a gap of half of that, nothing counts as clean. */
-const LONGEST_NET_GAP_MS = 60_000;
+/** The fallback query finds orders younger than two minutes: after half of that without it, none counts as clean. */
+const LONGEST_FALLBACK_GAP_MS = 60_000;
 /** Positions of one statement. */
 const BATCH = 1_000;
 
 /**
- * Parks the polls of agents until there is an order for them. It looks when a poll comes in, when a signal names the
- * instance, and when the net, one small statement for the whole process, shows an order nobody took. Polls that come
- * in while it looks are looked up together. A poll beyond order n says that the agent has n on its disk.
+ * Parks the polls of agents until there is an order for them. It queries when a poll arrives, when a signal names the
+ * instance, and when the fallback query, one small statement for the whole process, finds an order that no agent took.
+ * Polls that arrive during a query share the next one. A poll after order n means that the agent has n on its disk.
  */
-export class OrderDesk {
+export class OrderPolls {
   /** By instance, oldest first. */
   readonly #parked = new Map<string, Parked>();
   /** Instances without an order as of the last look, oldest look first. */
@@ -55,9 +55,9 @@ export class OrderDesk {
   readonly #log: (message: string, error: unknown) => void;
   #isLooking = false;
   #isAcknowledging = false;
-  #isCastingNet = false;
+  #isQueryingMissed = false;
   #isClosed = false;
-  #netCastMs = performance.now();
+  #missedQueriedMs = performance.now();
 
   constructor(private readonly options: OrderDeskOptions) {
     this.#parkMs = options.parkMs ?? PARK_MS;
@@ -65,18 +65,18 @@ export class OrderDesk {
   }
 
   start(): void {
-    const { signals, netEveryMs = NET_EVERY_MS } = this.options;
+    const { signals, fallbackEveryMs = FALLBACK_EVERY_MS } = this.options;
     const expiry = setInterval(() => this.#expire(), EXPIRE_EVERY_MS).unref();
-    const net = setInterval(() => void this.#castNet(), netEveryMs).unref();
+    const fallback = setInterval(() => void this.#queryMissed(), fallbackEveryMs).unref();
     this.#undo.push(
       () => clearInterval(expiry),
-      () => clearInterval(net),
+      () => clearInterval(fallback),
       signals.on('orders', (instanceIds) => this.#wake(instanceIds)),
       signals.onReconnect(() => this.#wake([])),
     );
   }
 
-  /** Answers every parked poll at once; later ones are refused, so that the agent asks another process. */
+  /** Answers every parked poll at once; later ones are rejected, so that the agent polls another process. */
   close(): void {
     this.#isClosed = true;
     for (const undo of this.#undo.splice(0)) undo();
@@ -90,7 +90,7 @@ export class OrderDesk {
    * @throws Problem shutting-down
    */
   poll(instanceId: string, after: number): ParkedPoll {
-    if (this.#isClosed) throw new Problem('shutting-down', 'Ask again.', { retryAfterSeconds: 1 });
+    if (this.#isClosed) throw new Problem('shutting-down', 'Send the request again.', { retryAfterSeconds: 1 });
     const older = this.#parked.get(instanceId);
     if (older) this.#end(older, undefined);
     const parked = new Parked(instanceId, after, performance.now() + this.#parkMs);
@@ -141,7 +141,7 @@ export class OrderDesk {
       try {
         this.#settle(batch, await findOrders(this.options.database, batch));
       } catch (error) {
-        // Better refused than parked in the dark: the agent asks again, perhaps a process that can look.
+        // Rejected instead of parked: the agent polls again, perhaps at a process that reaches the database.
         for (const parked of batch) this.#fail(parked, error);
       }
     }
@@ -167,7 +167,7 @@ export class OrderDesk {
       if (hasUntaken) this.#acknowledge(instanceId, after);
       if (this.#parked.get(instanceId) !== parked) continue;
       if (order) this.#deliver(parked, order);
-      // A signal that came while we looked may be about an order our statement was too early for.
+      // A signal that arrived during the query may be about an order that was committed after it.
       else if (!hasUntaken && !this.#toLook.has(instanceId)) this.#markClean(instanceId, { after, atMs: now });
     }
   }
@@ -215,22 +215,22 @@ export class OrderDesk {
         await acknowledge(this.options.database, positions);
         this.options.signals.send('jobs');
       } catch (error) {
-        // The net shows them again.
+        // The fallback query finds them again.
         this.#log('orders could not be marked as taken', error);
       }
     }
     this.#isAcknowledging = false;
   }
 
-  /** Also keeps `#clean` honest: whatever signals miss, this sees. */
-  async #castNet(): Promise<void> {
-    if (this.#isCastingNet || (this.#parked.size === 0 && this.#clean.size === 0)) return;
-    this.#isCastingNet = true;
+  /** The fallback query: finds what signals missed, also of instances in `#clean`. */
+  async #queryMissed(): Promise<void> {
+    if (this.#isQueryingMissed || (this.#parked.size === 0 && this.#clean.size === 0)) return;
+    this.#isQueryingMissed = true;
     const now = performance.now();
     try {
-      if (now - this.#netCastMs > LONGEST_NET_GAP_MS) this.#clean.clear();
+      if (now - this.#missedQueriedMs > LONGEST_FALLBACK_GAP_MS) this.#clean.clear();
       const instanceIds = await findRecentUntaken(this.options.database);
-      this.#netCastMs = now;
+      this.#missedQueriedMs = now;
       if (instanceIds.length > 0) this.#wake(instanceIds);
       for (const [instanceId, { atMs }] of this.#clean) {
         if (now - atMs < CLEAN_MS) break;
@@ -240,7 +240,7 @@ export class OrderDesk {
       this.#clean.clear();
       this.#log('orders could not be looked for', error);
     } finally {
-      this.#isCastingNet = false;
+      this.#isQueryingMissed = false;
     }
   }
 
@@ -279,7 +279,7 @@ class Parked implements ParkedPoll, Position {
     this.answer = promise;
     this.resolve = resolve;
     this.reject = reject;
-    // Whoever asked may be gone.
+    // The agent may have hung up.
     promise.catch(() => undefined);
   }
 }
