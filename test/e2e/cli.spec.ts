@@ -72,7 +72,7 @@ describe('the command scheduler', () => {
     const second = await scheduler('deploy', 'web', 'hello-web:2', '--env', 'GREETING=two');
     expect(second).toMatchObject({
       code: 0,
-      stderr: expect.stringMatching(/^env: for this deployment only, .*--save/),
+      stderr: expect.stringMatching(/^env: for this deployment only; --save/),
     });
 
     const { items } = await json<{ items: Deployment[] }>('deployments', 'web');

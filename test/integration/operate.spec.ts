@@ -96,7 +96,7 @@ describe('scheduler-deploy secrets', () => {
   it('replaces the key of what is encrypted only where the old one stays known', () => {
     const lost = run(['secrets', 'set', 'ENCRYPTION_KEY'], 'another=');
     expect(lost.status).toBe(1);
-    expect(lost.stderr).toMatch(/encrypted with the ENCRYPTION_KEY of now: add that to ENCRYPTION_KEYS_OLD first/);
+    expect(lost.stderr).toMatch(/encrypted with the present ENCRYPTION_KEY: add that to ENCRYPTION_KEYS_OLD first/);
     expect(run(['secrets', 'unset', 'ENCRYPTION_KEY']).status).toBe(1);
     expect(readFileSync(env, 'utf8')).toBe(FILE);
     expect(run(['secrets', 'set', 'ENCRYPTION_KEYS_OLD'], 'oldest=,key=').status).toBe(0);
