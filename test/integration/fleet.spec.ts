@@ -245,7 +245,9 @@ describe('the fleet', () => {
     await world.until('it is told', async () => (await verdict())?.reason === 'disk-too-small');
     expect(await verdict()).toMatchObject({
       isFinal: true,
-      message: expect.stringMatching(/^instance\.diskGiB is 8, and must be at least 30: .* ami-\w+$/),
+      message: expect.stringMatching(
+        /^instance\.diskGiB is 8, and must be at least 30, the size of the root disk of ami-\w+$/,
+      ),
     });
     expect(world.cloud.ledger.calls('RunInstances')).toEqual([]);
   });
