@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import js from '@eslint/js';
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
@@ -14,6 +15,8 @@ const pure = [
   'src/agent/user-data.ts',
 ];
 
+/** What stands in one file of src, held by test/integration/one-place-each.spec.ts. */
+const ONE_PLACE_EACH = JSON.parse(readFileSync(new URL('scripts/one-place-each.json', import.meta.url), 'utf8'));
 const ONE_TERMINAL = 'Terminal of cli/terminal.ts is the one place that writes to standard output and error.';
 
 export default defineConfig(
@@ -88,6 +91,17 @@ export default defineConfig(
     rules: { 'no-restricted-properties': 'off' },
   },
   {
+    files: ['src/**/*.ts'],
+    ignores: [
+      '**/*.spec.ts',
+      'src/schema/migrations/**',
+      'src/database/wake.ts',
+      'src/database/signals.ts',
+      'src/events/event-sql.ts',
+    ],
+    rules: { 'no-restricted-syntax': ['error', ...ONE_PLACE_EACH] },
+  },
+  {
     // Decide in pure functions: `now` comes in as a value, nothing is drawn or read here.
     files: pure,
     ignores: ['**/*.spec.ts'],
@@ -95,6 +109,7 @@ export default defineConfig(
       'no-restricted-globals': ['error', 'process', 'setTimeout', 'setInterval', 'fetch', 'performance', 'crypto'],
       'no-restricted-syntax': [
         'error',
+        ...ONE_PLACE_EACH,
         {
           selector: "CallExpression[callee.object.name='Date'][callee.property.name='now']",
           message: 'Pure: take `now` as a value.',

@@ -213,7 +213,7 @@ export class OrderPolls {
       this.#toAcknowledge.clear();
       try {
         await acknowledge(this.options.database, positions);
-        this.options.signals.send('jobs');
+        this.options.signals.jobsDue();
       } catch (error) {
         // The fallback query finds them again.
         this.#log('orders could not be marked as taken', error);

@@ -1,5 +1,6 @@
 import type { Database } from '../database/database.js';
 import type { OrderSpec } from '../docker/order.js';
+import { dueNow } from '../database/wake.js';
 
 /** How far an agent is: the highest order number on its disk. */
 export type Position = { readonly instanceId: string; readonly after: number };
@@ -78,7 +79,7 @@ const ACKNOWLEDGE_FENCE = `
     )
     ORDER BY jobs.id FOR NO KEY UPDATE
   )
-  UPDATE jobs SET next_pass_at = LEAST(jobs.next_pass_at, clock_timestamp()) FROM fence WHERE jobs.id = fence.id`;
+  UPDATE jobs SET ${dueNow('jobs')} FROM fence WHERE jobs.id = fence.id`;
 
 const ACKNOWLEDGE = `
   UPDATE orders SET taken_at = clock_timestamp() FROM ${POSITIONS}

@@ -1,6 +1,8 @@
 import type { Database } from '../database/database.js';
 import type { Identity } from './identity.js';
 import type { RegistrationFacts } from './registration-rules.js';
+import { dueNow } from '../database/wake.js';
+import { insertEvents } from '../events/event-sql.js';
 
 export type Admission = {
   readonly identity: Identity;
@@ -148,9 +150,9 @@ const ADOPT = `
       AND EXISTS (SELECT FROM wanted)
     RETURNING id
   ), recorded AS (
-    INSERT INTO events (type, actor, instance) SELECT 'instance.registered', 'agent', id FROM admitted
+    ${insertEvents({ type: 'instance.registered', actor: "'agent'", instance: 'id' }, 'FROM admitted')}
   ), woken AS (
-    UPDATE shapes SET next_pass_at = LEAST(shapes.next_pass_at, clock_timestamp())
+    UPDATE shapes SET ${dueNow('shapes')}
     FROM admitted, wanted WHERE shapes.key = wanted.shape_key
   )
   SELECT id FROM admitted`;
@@ -178,12 +180,18 @@ const ADMIT = `
     RETURNING id, shape_key, xmax = 0 AS is_new
   ), recorded AS (
     -- An instance may register before the answer of RunInstances is written.
-    INSERT INTO events (type, actor, instance, data)
-    SELECT type, 'agent', id, jsonb_build_object('launchId', $2::uuid)
-    FROM admitted, unnest(ARRAY['instance.launched', 'instance.registered']) AS type
-    WHERE is_new OR type <> 'instance.launched'
+    ${insertEvents(
+      {
+        type: { sql: 'type' },
+        actor: "'agent'",
+        instance: 'id',
+        data: `jsonb_build_object('launchId', $2::uuid)`,
+      },
+      `FROM admitted, unnest(ARRAY['instance.launched', 'instance.registered']) AS type
+      WHERE is_new OR type <> 'instance.launched'`,
+    )}
   ), woken AS (
-    UPDATE shapes SET next_pass_at = LEAST(shapes.next_pass_at, clock_timestamp())
+    UPDATE shapes SET ${dueNow('shapes')}
     FROM admitted WHERE shapes.key = admitted.shape_key
   )
   SELECT id FROM admitted`;

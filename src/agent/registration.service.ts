@@ -95,8 +95,8 @@ export class RegistrationService {
     if (outcome === 'token-in-use') throw this.#refusal('token-in-use', true, identity);
     if (outcome === 'overtaken') return outcome;
     this.agents.forget(token);
-    this.signals.sendHere('new-events');
-    this.signals.send('shapes');
+    this.signals.eventsWritten();
+    this.signals.shapesDue();
     registrations.publish({ outcome: 'registered' });
     this.#logger.log('registered', {
       instanceId: identity.instanceId,

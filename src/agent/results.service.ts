@@ -7,6 +7,7 @@ import { Problem } from '../http/problem.js';
 import { AgentLimits } from './agent-limits.js';
 import { answerBytesOf, bodyToStore, readAnswer } from '../docker/order-answer.js';
 import { readEnd } from './read-end.js';
+import { dueNow } from '../database/wake.js';
 
 export type Result = {
   readonly instanceId: string;
@@ -56,7 +57,7 @@ export class ResultsService {
     );
     if (!outcome?.is_known) throw notFound(number);
     if (!outcome.is_stored) return;
-    this.signals.send('jobs');
+    this.signals.jobsDue();
     if (status === 200 && order.purpose.startsWith('inspect-') && !answer.image && !answer.container) {
       // The image's digest, or whether the container ran out of memory or is down, stays unknown.
       const { message } = answer;
@@ -103,7 +104,7 @@ const STORE = `
     FROM orders JOIN attempts ON attempts.id = orders.attempt_id
     WHERE orders.instance_id = $1 AND orders.number = $2
   ), fence AS (
-    UPDATE jobs SET next_pass_at = LEAST(jobs.next_pass_at, clock_timestamp())
+    UPDATE jobs SET ${dueNow('jobs')}
     FROM target WHERE jobs.id = target.job_id AND target.is_news
     RETURNING jobs.id
   ), answer AS (

@@ -19,6 +19,11 @@ const COALESCE_MS = 2;
 const KEYS_PER_MESSAGE = 150;
 const RECONNECT_PAUSE_MS = 1_000;
 
+/** SQL call, with what `Signals.notification` returns: others are notified by the commit of the transaction it is in. */
+export function notifySql(name: string, text: string): string {
+  return `pg_notify(${name}, ${text})`;
+}
+
 /**
  * Wake-ups within this process at once, and to other processes by NOTIFY after commit, coalesced. NOTIFY inside each
  * transaction would serialise commits (measured on two cores: 7,000/s → 1,900/s).
@@ -51,23 +56,68 @@ export class Signals {
     await this.client?.end().catch(() => undefined);
   }
 
-  /** Call after commit; within a unit of work it waits for the commit by itself. Without keys: any row may be due. */
-  send(channel: Channel, keys: Iterable<string> = []): void {
+  // To be called after the commit; within a unit of work they wait for it by themselves.
+
+  /** Rows of `jobs` were made due. */
+  jobsDue(): void {
+    this.send('jobs');
+  }
+
+  /** Rows of `shapes` were made due. */
+  shapesDue(): void {
+    this.send('shapes');
+  }
+
+  /** Instances have new orders. Without ids: any of them may. */
+  ordersWritten(instanceIds: Iterable<string> = []): void {
+    this.send('orders', instanceIds);
+  }
+
+  /** The state of jobs changed, or of their deployments. Without ids: of any. */
+  jobsChanged(jobIds: Iterable<string> = []): void {
+    this.send('changes', jobIds);
+  }
+
+  /** Log lines of jobs were stored. Without ids: of any. */
+  linesStored(jobIds: Iterable<string> = []): void {
+    this.send('logs', jobIds);
+  }
+
+  tokenRevoked(id: string): void {
+    this.send('tokens', [id]);
+  }
+
+  /** Webhooks have deliveries to queue. */
+  deliveriesWritten(): void {
+    this.send('webhooks');
+  }
+
+  /** Events were written: this process, which knows of them first, gives them their positions. */
+  eventsWritten(): void {
+    this.sendHere('new-events');
+  }
+
+  /** Events have got their positions. */
+  eventsNumbered(): void {
+    this.sendHere('events');
+  }
+
+  /**
+   * Name and text for pg_notify inside a transaction, so that its commit notifies other processes for certain.
+   * Afterwards the method of the channel is to be called, for this process. Not for frequent transactions: it would serialise their commits.
+   */
+  notification(channel: Channel): readonly [name: string, text: string] {
+    return [CHANNEL, JSON.stringify([this.self, channel])];
+  }
+
+  private send(channel: Channel, keys: Iterable<string> = []): void {
     const list = [...keys];
     this.database.afterCommit(() => this.sendNow(channel, list));
   }
 
   /** As `send`, for listeners of this process only. */
-  sendHere(channel: Channel): void {
+  private sendHere(channel: Channel): void {
     this.database.afterCommit(() => this.emit(channel, []));
-  }
-
-  /**
-   * Name and text for pg_notify inside a transaction, so that its commit notifies other processes for certain.
-   * Call `sendHere` afterwards. Not for frequent transactions: it would serialise their commits.
-   */
-  notification(channel: Channel): readonly [name: string, text: string] {
-    return [CHANNEL, JSON.stringify([this.self, channel])];
   }
 
   private sendNow(channel: Channel, list: readonly string[]): void {

@@ -23,6 +23,7 @@ import { checkAdoptable, findAdoption } from './adoption.js';
 import { checkInstances, instanceLimitOf, lockLimits } from './instance-limits.js';
 import { insertJobWithin, jobLimitsOf } from './job-limits.js';
 import { insertDeployment, type NewDeployment } from './new-deployment.js';
+import { dueNow } from '../database/wake.js';
 
 /**
  * Stores what callers want of deployments; the job pass carries it out. It locks the job's row first, so that nothing
@@ -58,7 +59,7 @@ export class DeploymentIntents {
     const job = { id, name, kind, image, definition, secrets: this.secrets.seal(id, secrets) };
     const row = await insertJobWithin(this.database, limits, job, instanceLimitOf(caller));
     if (!row) throw await this.#nameTaken(name);
-    if (image !== undefined) this.signals.send('jobs');
+    if (image !== undefined) this.signals.jobsDue();
     return { job: this.#toJob(row), version: row.version };
   }
 
@@ -186,7 +187,7 @@ export class DeploymentIntents {
 
   #accepted(row: DeploymentRow | undefined): DeploymentResponse {
     if (!row) throw new Error('a deployment of a locked job was not written');
-    this.signals.send('jobs');
+    this.signals.jobsDue();
     return toDeployment(row);
   }
 
@@ -266,9 +267,7 @@ function mayCancel({ number, status }: Source): boolean {
 }
 
 async function requestCancel(transaction: Queryable, job: LockedJob, { id, number }: Source): Promise<void> {
-  await transaction.query(`UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp()) WHERE id = $1`, [
-    job.id,
-  ]);
+  await transaction.query(`UPDATE jobs SET ${dueNow('jobs')} WHERE id = $1`, [job.id]);
   await transaction.query(
     `UPDATE deployments SET cancel_requested_at = COALESCE(cancel_requested_at, clock_timestamp()) WHERE id = $1`,
     [id],

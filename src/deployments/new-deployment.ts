@@ -8,6 +8,8 @@ import { currentOrigin } from '../process/origin.js';
 import type { SecretsRef } from '../secrets/secret-store.js';
 import type { DeploymentTrigger } from './deployment-status.js';
 import { type DeploymentRow, selectDeploymentsFrom } from './deployment-view.js';
+import { dueNow } from '../database/wake.js';
+import { insertEvents } from '../events/event-sql.js';
 
 export type NewDeployment = {
   readonly image: string;
@@ -60,7 +62,7 @@ const INSERT_DEPLOYMENT = `
       version = version + (desired_state <> 'running')::int,
       updated_at = CASE WHEN desired_state = 'running' THEN updated_at ELSE clock_timestamp() END,
       desired_state = 'running',
-      next_pass_at = LEAST(next_pass_at, clock_timestamp())
+      ${dueNow('jobs')}
     WHERE ${CHANGEABLE_JOB}
     RETURNING id, name, deployment_count, COALESCE($5::jsonb, definition) AS definition,
       CASE WHEN $10 THEN $11::int ELSE secrets_version END AS secrets_version,
@@ -74,10 +76,19 @@ const INSERT_DEPLOYMENT = `
     FROM j
     RETURNING *
   ), recorded AS (
-    INSERT INTO events (type, actor, cause, job_id, job, deployment, instance, data)
-    SELECT 'deployment.created', $13, $14::jsonb, j.id, j.name, d.number, d.adopts,
-      jsonb_build_object('trigger', d.trigger, 'image', d.image, 'copiedFrom', d.copied_from)
-    FROM d JOIN j ON j.id = d.job_id
+    ${insertEvents(
+      {
+        type: 'deployment.created',
+        actor: '$13',
+        cause: '$14::jsonb',
+        jobId: 'j.id',
+        job: 'j.name',
+        deployment: 'd.number',
+        instance: 'd.adopts',
+        data: `jsonb_build_object('trigger', d.trigger, 'image', d.image, 'copiedFrom', d.copied_from)`,
+      },
+      'FROM d JOIN j ON j.id = d.job_id',
+    )}
   )
   ${selectDeploymentsFrom('d JOIN j ON j.id = d.job_id')}`;
 
@@ -135,14 +146,23 @@ const INSERT_JOB = `
     INSERT INTO job_secrets (job_id, version, sealed)
     SELECT created.id, created.secrets_version, $8::bytea FROM created WHERE created.secrets_version IS NOT NULL
   ), recorded AS (
-    INSERT INTO events (type, actor, cause, job_id, job, deployment, data)
-    SELECT event.type, $9, $10::jsonb, created.id, created.name, event.deployment, event.data
-    FROM created CROSS JOIN LATERAL (
-      SELECT 'job.created', NULL::int, jsonb_build_object('kind', created.kind)
-      UNION ALL
-      SELECT 'deployment.created', 1, jsonb_build_object('trigger', 'api', 'image', $4::text, 'copiedFrom', NULL)
-      WHERE $4::text IS NOT NULL
-    ) event(type, deployment, data)
+    ${insertEvents(
+      {
+        type: { sql: 'event.type' },
+        actor: '$9',
+        cause: '$10::jsonb',
+        jobId: 'created.id',
+        job: 'created.name',
+        deployment: 'event.deployment',
+        data: 'event.data',
+      },
+      `FROM created CROSS JOIN LATERAL (
+        SELECT 'job.created', NULL::int, jsonb_build_object('kind', created.kind)
+        UNION ALL
+        SELECT 'deployment.created', 1, jsonb_build_object('trigger', 'api', 'image', $4::text, 'copiedFrom', NULL)
+        WHERE $4::text IS NOT NULL
+      ) event(type, deployment, data)`,
+    )}
   )
   ${selectJobsFrom('created')}`;
 

@@ -1,6 +1,7 @@
 import type { Queryable } from '../database/database.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import type { EventType } from './event-types.js';
+import { insertEvents } from './event-sql.js';
 
 /** Why, as far as it is known; never a secret, a token, a body or the value of a variable. */
 export type EventCause = {
@@ -30,15 +31,24 @@ export type NewEvent = {
 
 /**
  * Writes events, in their order, with the change they record: in its transaction, under the lock of the row it changes.
- * After the commit: `signals.sendHere('new-events')`.
+ * After the commit: `signals.eventsWritten()`.
  */
 export async function appendEvents(queryable: Queryable, events: readonly NewEvent[]): Promise<void> {
   if (events.length > 0) await queryable.prepared('append-events', APPEND, [toJsonb(events)]);
 }
 
-const APPEND = `
-  INSERT INTO events (type, actor, cause, job_id, job, deployment, attempt, instance, data)
-  SELECT e.type, e.actor, coalesce(e.cause, '{}'), e."jobId", e.job, e.deployment, e.attempt, e.instance,
-    coalesce(e.data, '{}')
-  FROM jsonb_to_recordset($1::jsonb) AS e(type text, actor text, cause jsonb, "jobId" uuid, job text, deployment int,
-    attempt int, instance text, data jsonb)`;
+const APPEND = insertEvents(
+  {
+    type: { sql: 'e.type' },
+    actor: 'e.actor',
+    cause: `coalesce(e.cause, '{}')`,
+    jobId: 'e."jobId"',
+    job: 'e.job',
+    deployment: 'e.deployment',
+    attempt: 'e.attempt',
+    instance: 'e.instance',
+    data: `coalesce(e.data, '{}')`,
+  },
+  `FROM jsonb_to_recordset($1::jsonb) AS e(type text, actor text, cause jsonb, "jobId" uuid, job text, deployment int,
+    attempt int, instance text, data jsonb)`,
+);

@@ -28,7 +28,7 @@ export class AuthorInterceptor implements NestInterceptor {
     return from(
       inNameOf(author, async () => {
         const answer = await lastValueFrom(next.handle());
-        this.signals.sendHere('new-events');
+        this.signals.eventsWritten();
         return answer;
       }),
     );

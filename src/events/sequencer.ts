@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.js';
-import type { Signals } from '../database/signals.js';
+import { notifySql, type Signals } from '../database/signals.js';
 
 /** Small enough that a batch is some milliseconds, as readers wait for its commit. */
 const BATCH = 1_000;
@@ -12,7 +12,7 @@ const BATCH = 1_000;
 export class Sequencer {
   constructor(
     private readonly database: Database,
-    private readonly signals: Pick<Signals, 'notification' | 'sendHere'>,
+    private readonly signals: Pick<Signals, 'notification' | 'eventsNumbered'>,
   ) {}
 
   /** Whether there is anything to do; one look at an index that is empty when there is not. */
@@ -25,7 +25,7 @@ export class Sequencer {
     let total = 0;
     for (let count = BATCH; count === BATCH; total += count) {
       count = await this.#runBatch();
-      if (count > 0) this.signals.sendHere('events');
+      if (count > 0) this.signals.eventsNumbered();
     }
     return total;
   }
@@ -55,6 +55,6 @@ const SEQUENCE = `
     UPDATE events e SET position = p.last + w.place FROM waiting w, event_positions p WHERE e.id = w.id RETURNING 1
   ), counted AS (
     UPDATE event_positions SET last = last + (SELECT count(*) FROM sequenced) WHERE EXISTS (SELECT FROM sequenced)
-    RETURNING pg_notify($2, $3)
+    RETURNING ${notifySql('$2', '$3')}
   )
   SELECT count(*)::int AS count, (SELECT count(*) FROM counted) AS notified FROM sequenced`;

@@ -2,6 +2,7 @@ import type { Queryable } from '../database/database.js';
 import { appendInstanceEvents } from './instance-events.js';
 import type { ShapeRow } from './load-shapes.js';
 import type { FleetPlan } from './plan/plan-fleet.js';
+import { wakeRows } from '../database/wake.js';
 
 export type PlannedShape = { readonly shape: ShapeRow; readonly plan: FleetPlan; readonly launch: LaunchRow | null };
 
@@ -123,15 +124,12 @@ async function updateShapes(transaction: Queryable, planned: readonly PlannedSha
   await transaction.prepared('fleet-update-shapes', UPDATE_SHAPES, [JSON.stringify(rows)]);
 }
 
-const WAKE_JOBS = `
-  UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
-  WHERE id IN (
-    SELECT id FROM jobs
-    WHERE id IN (
-      SELECT unnest($1::uuid[])
-      UNION SELECT job_id FROM attempts WHERE shape_key = ANY($2::text[]) AND phase = 'waiting')
-    ORDER BY id FOR NO KEY UPDATE)
-  RETURNING 1`;
+const WAKE_JOBS = wakeRows(
+  'jobs',
+  `id IN (
+    SELECT unnest($1::uuid[])
+    UNION SELECT job_id FROM attempts WHERE shape_key = ANY($2::text[]) AND phase = 'waiting')`,
+);
 
 // Locked before they are read again: a sweep may be writing that the instance was just terminated.
 const ASSIGN = `

@@ -103,8 +103,8 @@ export class FleetPass {
       durationMs: performance.now() - startedAt,
       lagsMs: shapes.map(({ lagMs }) => lagMs),
     });
-    signals.sendHere('new-events');
-    if (applied.wokenJobs > 0) signals.send('jobs');
+    signals.eventsWritten();
+    if (applied.wokenJobs > 0) signals.jobsDue();
     const given = new Set(applied.assigned.map(({ instanceId }) => instanceId));
     for (const { shape, plan } of planned) logPlan(log, shape, plan, given);
     return {

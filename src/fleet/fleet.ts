@@ -149,7 +149,7 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
     onSettled: () => {
       loops.launcher.wake();
       loops.sweep.wake();
-      signals.send('shapes');
+      signals.shapesDue();
     },
   });
 

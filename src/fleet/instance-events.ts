@@ -1,6 +1,7 @@
 import type { Queryable } from '../database/database.js';
 import type { Author } from '../events/author.js';
 import type { EventType } from '../events/event-types.js';
+import { insertEvents } from '../events/event-sql.js';
 
 export type InstanceEvent = {
   readonly type: Extract<EventType, `instance.${string}`>;
@@ -22,13 +23,22 @@ export async function appendInstanceEvents(
   await transaction.prepared('append-instance-events', APPEND, [JSON.stringify(rows), actor, JSON.stringify(cause)]);
 }
 
-const APPEND = `
-  INSERT INTO events (type, actor, cause, job_id, job, deployment, attempt, instance, data)
-  SELECT e.type, $2, $3::jsonb || jsonb_strip_nulls(jsonb_build_object('reason', e.reason)), j.id, j.name, d.number,
-    a.number, e.instance, coalesce(e.data, '{}')
-  FROM jsonb_to_recordset($1::jsonb) AS e(type text, instance text, reason text, data jsonb, place int)
+const APPEND = insertEvents(
+  {
+    type: { sql: 'e.type' },
+    actor: '$2',
+    cause: `$3::jsonb || jsonb_strip_nulls(jsonb_build_object('reason', e.reason))`,
+    jobId: 'j.id',
+    job: 'j.name',
+    deployment: 'd.number',
+    attempt: 'a.number',
+    instance: 'e.instance',
+    data: `coalesce(e.data, '{}')`,
+  },
+  `FROM jsonb_to_recordset($1::jsonb) AS e(type text, instance text, reason text, data jsonb, place int)
   LEFT JOIN assignments s ON s.instance_id = e.instance
   LEFT JOIN attempts a ON a.id = s.attempt_id
   LEFT JOIN deployments d ON d.id = a.deployment_id
   LEFT JOIN jobs j ON j.id = a.job_id
-  ORDER BY e.place`;
+  ORDER BY e.place`,
+);

@@ -19,7 +19,7 @@ export class InstanceIntents {
   /** Ends an instance in quarantine. One that is to end, or has ended, is returned unchanged. @throws Problem */
   async retire(id: string): Promise<InstanceResponse> {
     const retired = await this.database.transaction((transaction) => retire(transaction, id));
-    if (retired) this.signals.send('shapes');
+    if (retired) this.signals.shapesDue();
     const instance = await this.overview.find(id);
     if (!instance) throw new Problem('instance-not-found', `There is no instance ${id}.`);
     if (retired || instance.retireReason !== null || instance.terminatedAt !== null) return instance;

@@ -1,6 +1,7 @@
 import type { Ec2Instance } from '../aws/ec2-types.js';
 import type { Queryable } from '../database/database.js';
 import { appendInstanceEvents, type InstanceEvent } from './instance-events.js';
+import { wakeRows } from '../database/wake.js';
 
 /** Writes what a launch or a sweep shows of instances of known launches. The registration may have been first. */
 export async function upsertInstances(
@@ -57,6 +58,4 @@ const UPSERT = `
     quarantined = false
   RETURNING id, xmax = 0 AS "isNew", terminated_at IS NOT NULL AS "isOver"`;
 
-const WAKE_SHAPES = `
-  UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
-  WHERE key IN (SELECT key FROM shapes WHERE key = ANY($1) ORDER BY key FOR NO KEY UPDATE)`;
+const WAKE_SHAPES = wakeRows('shapes', 'key = ANY($1)');

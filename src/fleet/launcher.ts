@@ -26,7 +26,7 @@ export type LauncherOptions = {
   readonly database: Database;
   readonly ec2: Ec2;
   readonly lease: OwnerLease;
-  readonly signals: Pick<Signals, 'sendHere'>;
+  readonly signals: Pick<Signals, 'eventsWritten'>;
   readonly budget: CallBudget;
   readonly encryptionKeys: Keys;
   readonly log: Log;
@@ -187,7 +187,7 @@ export class Launcher {
       return rows.length > 0;
     });
     if (!settled) return;
-    this.options.signals.sendHere('new-events');
+    this.options.signals.eventsWritten();
     const fields = { launchId: launch.id, count: launch.count };
     if (to === 'done') log.info('instances launched', { ...fields, instanceIds: instances.map(({ id }) => id) });
     else if (to === 'failed') log.warn('launch failed', { ...fields, reason, message });

@@ -7,6 +7,7 @@ import type { Signals } from '../database/signals.js';
 import type { Log } from '../process/log.js';
 import type { OwnerLease } from '../ownership/owner-lease.js';
 import { planSilence, SILENT_SECONDS, type SilentInstance, instancesToCheck } from './plan/plan-silence.js';
+import { wakeRows } from '../database/wake.js';
 
 export type SilenceOptions = {
   readonly database: Database;
@@ -90,7 +91,7 @@ export class Silence {
       await transaction.query(WAKE_JOBS, [[...unreachable, ...returned]]);
       await transaction.query(MARK, [unreachable, returned, SILENT_SECONDS]);
     });
-    signals.send('jobs');
+    signals.jobsDue();
   }
 
   #logCutOff(isCutOff: boolean, silent: number, total: number): void {
@@ -125,13 +126,12 @@ const FACTS = `
     coalesce(jsonb_agg(id) FILTER (WHERE last_seen_at > unreachable_at), '[]') AS returned
   FROM watched`;
 
-const WAKE_JOBS = `
-  UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
-  WHERE id IN (
-    SELECT id FROM jobs WHERE id IN (
-      SELECT a.job_id FROM assignments s JOIN attempts a ON a.id = s.attempt_id
-      WHERE s.instance_id = ANY($1) AND a.phase <> 'ended')
-    ORDER BY id FOR NO KEY UPDATE)`;
+const WAKE_JOBS = wakeRows(
+  'jobs',
+  `id IN (
+    SELECT a.job_id FROM assignments s JOIN attempts a ON a.id = s.attempt_id
+    WHERE s.instance_id = ANY($1) AND a.phase <> 'ended')`,
+);
 
 // Read again under the lock: an agent may have polled during the call to EC2.
 const MARK = `

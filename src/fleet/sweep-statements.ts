@@ -4,6 +4,7 @@ import { appendInstanceEvents, type InstanceEvent } from './instance-events.js';
 import { upsertInstances, wakeShapes } from './instance-writes.js';
 import type { OwnerLease } from '../ownership/owner-lease.js';
 import type { InstanceUpdate, KnownInstance, SweepPlan } from './plan/plan-sweep.js';
+import { wakeRows } from '../database/wake.js';
 
 export type SweepWritten = { wokenJobs: number; wokenShapes: number; quarantined: string[] };
 
@@ -145,15 +146,12 @@ const INSTANCES = `
 
 // The jobs of living attempts; and of ended ones when the instance has ended: a job that is being deleted waits for its
 // instances.
-const WAKE_JOBS = `
-  UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
-  WHERE id IN (
-    SELECT id FROM jobs
-    WHERE deleted_at IS NULL AND id IN (
-      SELECT a.job_id FROM assignments s JOIN attempts a ON a.id = s.attempt_id
-      WHERE s.instance_id = ANY($1) AND (a.phase <> 'ended' OR s.instance_id = ANY($2)))
-    ORDER BY id FOR NO KEY UPDATE)
-  RETURNING 1`;
+const WAKE_JOBS = wakeRows(
+  'jobs',
+  `deleted_at IS NULL AND id IN (
+    SELECT a.job_id FROM assignments s JOIN attempts a ON a.id = s.attempt_id
+    WHERE s.instance_id = ANY($1) AND (a.phase <> 'ended' OR s.instance_id = ANY($2)))`,
+);
 
 const UPDATE = `
   WITH seen AS (

@@ -220,9 +220,9 @@ export class Sweep {
 
   #signal({ wokenJobs, wokenShapes }: { wokenJobs: number; wokenShapes: number }, retired: number): void {
     // There may be new events of what ended, retires or was found; without the signal the sequencer looks in a second.
-    this.options.signals.sendHere('new-events');
-    if (wokenJobs > 0) this.options.signals.send('jobs');
-    if (wokenShapes + retired > 0) this.options.signals.send('shapes');
+    this.options.signals.eventsWritten();
+    if (wokenJobs > 0) this.options.signals.jobsDue();
+    if (wokenShapes + retired > 0) this.options.signals.shapesDue();
   }
 }
 

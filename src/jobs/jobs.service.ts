@@ -19,6 +19,8 @@ import { createJobView, type JobRow, selectJobsFrom } from './job-view.js';
 import type { JobGoal, JobPatch, JobResponse, ListJobs, WatchJob } from './job.schema.js';
 import { type MergePatch, mergePatch } from '../http/merge-patch.js';
 import { storedJson } from './stored-definition.js';
+import { dueNow } from '../database/wake.js';
+import { insertEvents } from '../events/event-sql.js';
 
 /** A job as returned, and the version in its ETag. */
 export type VersionedJob = { readonly job: JobResponse; readonly version: number };
@@ -91,7 +93,7 @@ export class JobsService {
   async stop(name: string, versions: number[] | null): Promise<VersionedJob> {
     const [row] = await this.database.prepared<JobRow>('stop-job', STOP_JOB, [name, versions, ...authorValues()]);
     if (!row) return await explainRefusal(this.database, name, versions);
-    this.signals.send('jobs');
+    this.signals.jobsDue();
     return this.#versioned(row);
   }
 
@@ -99,7 +101,7 @@ export class JobsService {
   async delete(name: string, versions: number[] | null): Promise<VersionedJob> {
     const [row] = await this.database.prepared<JobRow>('delete-job', DELETE_JOB, [name, versions, ...authorValues()]);
     if (!row) return await explainRefusal(this.database, name, versions);
-    this.signals.send('jobs');
+    this.signals.jobsDue();
     return this.#versioned(row);
   }
 
@@ -141,7 +143,7 @@ const REACHED: Readonly<Record<JobGoal, ReadonlySet<JobStatus>>> = {
 
 /** CTE: records an event of the request for the job in `changed`. */
 const requestedSql = (type: EventType): string => `recorded AS (
-    INSERT INTO events (type, actor, cause, job_id, job) SELECT '${type}', $3, $4::jsonb, id, name FROM changed
+    ${insertEvents({ type, actor: '$3', cause: '$4::jsonb', jobId: 'id', job: 'name' }, 'FROM changed')}
   )`;
 
 const GET_JOB = `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`;
@@ -160,8 +162,17 @@ const PATCH_JOB = `
       updated_at = clock_timestamp()
     WHERE id = $1 RETURNING *
   ), recorded AS (
-    INSERT INTO events (type, actor, cause, job_id, job, data)
-    SELECT 'job.changed', $6, $7::jsonb, id, name, jsonb_build_object('fields', $5::jsonb, 'version', version) FROM changed
+    ${insertEvents(
+      {
+        type: 'job.changed',
+        actor: '$6',
+        cause: '$7::jsonb',
+        jobId: 'id',
+        job: 'name',
+        data: `jsonb_build_object('fields', $5::jsonb, 'version', version)`,
+      },
+      'FROM changed',
+    )}
   ) ${selectJobsFrom('changed')}`;
 
 // jobs.status stays: the job pass writes it from what still runs.
@@ -171,7 +182,7 @@ const STOP_JOB = `
       desired_state = 'stopped',
       version = version + (desired_state <> 'stopped')::int,
       updated_at = CASE WHEN desired_state = 'stopped' THEN updated_at ELSE clock_timestamp() END,
-      next_pass_at = LEAST(next_pass_at, clock_timestamp())
+      ${dueNow('jobs')}
     WHERE ${CHANGEABLE_JOB} RETURNING *
   ), ${requestedSql('job.stop-requested')}
   ${selectJobsFrom('changed')}`;
@@ -183,7 +194,7 @@ const DELETE_JOB = `
       status = 'deleting',
       version = version + (desired_state <> 'deleted')::int,
       updated_at = CASE WHEN desired_state = 'deleted' THEN updated_at ELSE clock_timestamp() END,
-      next_pass_at = LEAST(next_pass_at, clock_timestamp())
+      ${dueNow('jobs')}
     WHERE name = $1 AND deleted_at IS NULL AND ($2::int[] IS NULL OR version = ANY ($2)) RETURNING *
   ), ${requestedSql('job.delete-requested')}
   ${selectJobsFrom('changed')}`;

@@ -7,7 +7,7 @@ import { findStates, type NewLines, storeLines } from './upload-statements.js';
 
 export type LineWriterOptions = {
   readonly database: Database;
-  readonly signals: Pick<Signals, 'send'>;
+  readonly signals: Pick<Signals, 'linesStored'>;
   /** How late a line is stored at most, while the database keeps up. Default 200 ms: a follower's second has room for it. */
   readonly storeEveryMs?: number;
 };
@@ -126,7 +126,7 @@ export class LineWriter {
     }
     if (linesStored.hasSubscribers)
       linesStored.publish(sumOf(offered.filter(({ attemptId }) => jobIds.has(attemptId))));
-    if (jobIds.size > 0) signals.send('logs', new Set(jobIds.values()));
+    if (jobIds.size > 0) signals.linesStored(new Set(jobIds.values()));
     if (refused.length > 0) await this.#rebase(refused);
   }
 

@@ -6,6 +6,7 @@ import { decodeCursor, type Page, type Paged, pageSql, toPage } from '../http/pa
 import { Problem } from '../http/problem.js';
 import { encodeAuth } from './registry-auth.js';
 import type { ListRegistries, PutRegistry, RegistryResponse } from './registry.schema.js';
+import { insertEvents } from '../events/event-sql.js';
 
 /** Credentials of private registries. */
 export class Registries {
@@ -73,14 +74,15 @@ const Cursor = z.string().max(255);
 
 const COLUMNS = 'host, username, created_at, updated_at';
 
+const HOST = `jsonb_build_object('host', host)`;
+
 const PUT = `
   WITH put AS (
     INSERT INTO registries (host, username, sealed) VALUES ($1, $2, $3)
     ON CONFLICT (host) DO UPDATE SET username = $2, sealed = $3, updated_at = clock_timestamp()
     RETURNING ${COLUMNS}
   ), recorded AS (
-    INSERT INTO events (type, actor, cause, data)
-    SELECT 'registry.set', $4, $5::jsonb, jsonb_build_object('host', host) FROM put
+    ${insertEvents({ type: 'registry.set', actor: '$4', cause: '$5::jsonb', data: HOST }, 'FROM put')}
   )
   SELECT * FROM put`;
 
@@ -88,8 +90,7 @@ const DELETE = `
   WITH deleted AS (
     DELETE FROM registries WHERE host = $1 RETURNING ${COLUMNS}
   ), recorded AS (
-    INSERT INTO events (type, actor, cause, data)
-    SELECT 'registry.deleted', $2, $3::jsonb, jsonb_build_object('host', host) FROM deleted
+    ${insertEvents({ type: 'registry.deleted', actor: '$2', cause: '$3::jsonb', data: HOST }, 'FROM deleted')}
   )
   SELECT * FROM deleted`;
 

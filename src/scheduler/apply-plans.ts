@@ -6,6 +6,7 @@ import type { ShapeSpec } from '../deployments/shape-spec.js';
 import { appendEvents, type NewEvent } from '../events/append-events.js';
 import { eventsOf } from './plan/plan-events.js';
 import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan/plan-facts.js';
+import { wakeRows } from '../database/wake.js';
 
 export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
 
@@ -159,7 +160,4 @@ const INSERT_ORDERS = `
   FROM jsonb_to_recordset($1::jsonb) AS p("instanceId" text, number int, "attemptId" uuid, purpose text, kind text,
     spec jsonb)`;
 
-const WAKE_SHAPES = `
-  UPDATE shapes SET next_pass_at = LEAST(next_pass_at, clock_timestamp())
-  WHERE key IN (SELECT key FROM shapes WHERE key = ANY($1) ORDER BY key FOR NO KEY UPDATE)
-  RETURNING key`;
+const WAKE_SHAPES = wakeRows('shapes', 'key = ANY($1)');

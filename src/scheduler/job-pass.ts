@@ -112,10 +112,10 @@ export class JobPass {
       this.options.onChanged?.(planned, applied?.events ?? []);
     }
     if (applied) {
-      if (applied.orderedInstances.length > 0) this.signals.send('orders', applied.orderedInstances);
-      if (applied.wokenShapes.length > 0) this.signals.send('shapes');
-      if (applied.events.length > 0) this.signals.sendHere('new-events');
-      if (applied.changedJobs.length > 0) this.signals.send('changes', applied.changedJobs);
+      if (applied.orderedInstances.length > 0) this.signals.ordersWritten(applied.orderedInstances);
+      if (applied.wokenShapes.length > 0) this.signals.shapesDue();
+      if (applied.events.length > 0) this.signals.eventsWritten();
+      if (applied.changedJobs.length > 0) this.signals.jobsChanged(applied.changedJobs);
     }
     return { jobs: planned.length, nextPassAt: left > 0 ? now : earliest(planned), now };
   }

@@ -19,7 +19,7 @@ import {
 import { readSnapshots, writeSnapshots } from './snapshot-rows.js';
 
 export type SnapshotKeeperOptions = {
-  readonly signals: Pick<Signals, 'sendHere'>;
+  readonly signals: Pick<Signals, 'eventsWritten'>;
   readonly ec2: Ec2;
   readonly lease: OwnerLease;
   readonly budget: CallBudget;
@@ -136,7 +136,7 @@ export class SnapshotKeeper {
       await writeSnapshots(transaction, written.rows);
       return written;
     });
-    if (rows.length > 0) signals.sendHere('new-events');
+    if (rows.length > 0) signals.eventsWritten();
     for (const row of rows) this.#report(row);
     return result;
   }

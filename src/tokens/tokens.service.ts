@@ -9,6 +9,7 @@ import { Problem } from '../http/problem.js';
 import type { Allow, Role } from '../http/caller.js';
 import type { CreateToken, ListTokens, NewTokenResponse, TokenResponse } from './token.schema.js';
 import { makeToken } from '../auth/tokens.js';
+import { insertEvents } from '../events/event-sql.js';
 
 /** An id is 32 random bits: that a second one is taken, too, is no coincidence. */
 const TRIES = 3;
@@ -60,7 +61,7 @@ export class TokensService {
   async revoke(id: string): Promise<TokenResponse> {
     const [row] = ID.test(id) ? await this.database.query<TokenRow>(REVOKE, [id, ...authorValues()]) : [];
     const token = toToken(row ?? notFound(id));
-    this.signals.send('tokens', [id]);
+    this.signals.tokenRevoked(id);
     return token;
   }
 }
@@ -108,10 +109,15 @@ const COLUMNS = `
 
 /** CTE: records an event for each token that `changed` holds. */
 const recordedSql = (type: EventType, actor: string, cause: string): string => `recorded AS (
-    INSERT INTO events (type, actor, cause, data)
-    SELECT '${type}', ${actor}, ${cause}::jsonb,
-      jsonb_build_object('token', id, 'name', name, 'role', role, 'scope', scope, 'allow', allow)
-    FROM changed WHERE is_news
+    ${insertEvents(
+      {
+        type,
+        actor,
+        cause: `${cause}::jsonb`,
+        data: `jsonb_build_object('token', id, 'name', name, 'role', role, 'scope', scope, 'allow', allow)`,
+      },
+      'FROM changed WHERE is_news',
+    )}
   )`;
 
 const INSERT = `

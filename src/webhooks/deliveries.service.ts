@@ -86,7 +86,7 @@ export class DeliveriesService {
       if (!enabled) throw new Problem('webhook-disabled', 'Nothing is sent while the webhook is disabled.');
       return toDelivery((await write(transaction)) ?? notFound());
     });
-    this.signals.send('webhooks');
+    this.signals.deliveriesWritten();
     return delivery;
   }
 }

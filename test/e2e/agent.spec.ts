@@ -135,7 +135,7 @@ describe('the agents’ endpoints', () => {
     await untilParked();
     await insertOrder(database, agent, 1);
     const sentAt = performance.now();
-    signals.send('orders', [agent.instanceId]);
+    signals.ordersWritten([agent.instanceId]);
     const order = await parked;
     expect(order.headers.get('order-number')).toBe('1');
     expect(await order.text()).toBe('');
@@ -215,7 +215,7 @@ describe('the agents’ endpoints', () => {
       expect(statuses.every((answer) => /^HTTP\/1.1 429 .*\r\nretry-after: 1\r\n/s.test(answer))).toBe(true);
       const answer = poll(other.token, 0);
       await insertOrder(database, other, 1);
-      signals.send('orders', [other.instanceId]);
+      signals.ordersWritten([other.instanceId]);
       expect((await answer).status).toBe(200);
     } finally {
       for (const socket of sockets) socket.destroy();

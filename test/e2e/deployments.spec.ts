@@ -38,7 +38,7 @@ describe('deployments over HTTP', () => {
       `UPDATE jobs SET active_deployment_id = (SELECT id FROM deployments WHERE job_id = $1 AND status = 'active') WHERE id = $1`,
       [row!.job_id],
     );
-    test.signals.send('changes', [row!.job_id]);
+    test.signals.jobsChanged([row!.job_id]);
   }
 
   it('are accepted with 202 and a location', async () => {
@@ -207,7 +207,7 @@ describe('deployments over HTTP', () => {
         [name],
       );
       await api.request('POST', '/v1/jobs', { body: { name, image: 'app:1' } });
-      test.signals.send('changes', [row!.id]);
+      test.signals.jobsChanged([row!.id]);
       for (const answer of await Promise.all(answers)) {
         expect(answer).toMatchObject({ status: 404, body: { type: '/problems/job-not-found' } });
       }

@@ -271,7 +271,7 @@ describe('events', () => {
       proxy.cut();
       await append([eventOf('outage', { attempt: 2 })]);
       // Lets those who follow look, in vain.
-      far.app.get(Signals, { strict: false }).sendHere('events');
+      far.app.get(Signals, { strict: false }).eventsNumbered();
       const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
       expect((await far.request('GET', '/v1/events', { headers })).status).toBe(503);
       proxy.mend();

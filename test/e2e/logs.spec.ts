@@ -79,7 +79,7 @@ describe('the log of a job', () => {
       upload.write(frame(1, `${stampedAt(2)} meanwhile\n`));
       expect(await upload.end()).toMatchObject({ status: 200 });
       // Lets those who follow look, in vain.
-      far.app.get(Signals, { strict: false }).sendHere('logs');
+      far.app.get(Signals, { strict: false }).linesStored();
       expect((await far.request('GET', job.path)).status).toBe(503);
       proxy.mend();
       const event = await Promise.race([events.next(), text.ended]);

@@ -168,7 +168,7 @@ describe('tokens', () => {
     expect(performance.now() - startedAt).toBeLessThan(5_000);
     // Others notice nothing.
     await test.database.query(`UPDATE jobs SET status = 'stopped' WHERE name = 'watched'`);
-    test.signals.send('changes');
+    test.signals.jobsChanged();
     expect((await stillWaiting).status).toBe(200);
     await api.request('DELETE', '/v1/jobs/watched');
     expect(await other.next()).toMatchObject({ event: 'job.delete-requested' });

@@ -32,7 +32,7 @@ describe('waiting for a job, on two replicas', () => {
       `UPDATE jobs SET status = $2 WHERE name = $1 RETURNING id`,
       [name, status],
     );
-    test.signals.send('changes', [row!.id]);
+    test.signals.jobsChanged([row!.id]);
   };
   const wait = (name: string, until: string) =>
     replicas.map(async (api) => {

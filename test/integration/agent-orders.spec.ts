@@ -57,7 +57,7 @@ describe('the order desk', () => {
       const parked = desk.poll(agent.instanceId, index);
       await quiet();
       await insertOrder(test.database, agent, index + 1);
-      signals.send('orders', [agent.instanceId]);
+      signals.ordersWritten([agent.instanceId]);
       expect((await parked.answer)?.number).toBe(index + 1);
     }
     await other.stop();
@@ -69,7 +69,7 @@ describe('the order desk', () => {
     await quiet();
     await insertOrder(test.database, agent, 1);
     await insertOrder(test.database, second, 1);
-    test.signals.send('orders');
+    test.signals.ordersWritten();
     expect((await Promise.all(polls.map(({ answer }) => answer))).map((order) => order?.number)).toEqual([1, 1]);
   });
 
@@ -99,7 +99,7 @@ describe('the order desk', () => {
     desk.leave(parked);
     const heard = new Promise((done) => test.signals.on('orders', done));
     await insertOrder(test.database, agent, 1);
-    test.signals.send('orders', [agent.instanceId]);
+    test.signals.ordersWritten([agent.instanceId]);
     await heard;
     expect((await poll(0))?.number).toBe(1);
   });
@@ -151,7 +151,7 @@ describe('the order desk', () => {
     const newer = desk.poll(agent.instanceId, 0);
     expect(await older.answer).toBeUndefined();
     await insertOrder(test.database, agent, 1);
-    test.signals.send('orders', [agent.instanceId]);
+    test.signals.ordersWritten([agent.instanceId]);
     expect((await newer.answer)?.number).toBe(1);
   });
 

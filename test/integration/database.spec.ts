@@ -130,12 +130,12 @@ describe('the database', () => {
     const heard: string[] = [];
     const off = test.signals.on('orders', (ids) => heard.push(...ids));
     const failed = test.database.unitOfWork(() => {
-      test.signals.send('orders', ['never']);
+      test.signals.ordersWritten(['never']);
       return Promise.reject(new Error('no'));
     });
     await expect(failed).rejects.toThrow('no');
     await test.database.unitOfWork(async (transaction) => {
-      test.signals.send('orders', ['later']);
+      test.signals.ordersWritten(['later']);
       await transaction.query('SELECT pg_sleep(0.05)');
       expect(heard).toEqual([]);
     });
@@ -155,7 +155,7 @@ describe('the database', () => {
         });
       });
     const both = Promise.all([heard(test.signals), heard(other)]);
-    test.signals.send('orders', ['i-1', 'i-2']);
+    test.signals.ordersWritten(['i-1', 'i-2']);
     expect(await both).toEqual([
       ['i-1', 'i-2'],
       ['i-1', 'i-2'],

@@ -45,7 +45,7 @@ describe('the order of events', () => {
           await sleep(random.between(0, 20));
           await appendEvents(transaction, [event(writer, number * 2 + 1)]);
         });
-        signals.sendHere('new-events');
+        signals.eventsWritten();
       }
     });
     await Promise.all(writing);

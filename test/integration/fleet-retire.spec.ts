@@ -96,7 +96,7 @@ describe('an instance that is to end', () => {
       await world.until('another is denied', () => refusals(otherId) > 0);
       expect(refusals(id)).toBe(before);
       await called(pause + 1);
-      world.test.signals.send('shapes');
+      world.test.signals.shapesDue();
       await world.until('it is denied again', () => refusals(id) === before + 1);
     }
     expect(world.terminationTrouble).toMatch(/^EC2 does not terminate i-\w+ and 4 more: permission-denied: /);
@@ -105,7 +105,7 @@ describe('an instance that is to end', () => {
     await world.until('nothing is alive', async () => {
       // Again and again: that a call was denied may be noted only now, with a pause of minutes.
       await world.rows(`UPDATE instances SET terminate_called_at = NULL`);
-      world.test.signals.send('shapes');
+      world.test.signals.shapesDue();
       return world.alive().length === 0;
     });
     await world.until('it is well', () => world.terminationTrouble === null);

@@ -171,13 +171,13 @@ describe('the fleet', () => {
     const attempts = await world.demand(1);
     await world.until('it is assigned', async () => (await world.assigned()).length === 1);
     await world.rows('UPDATE shapes SET warm = 2, next_pass_at = clock_timestamp()');
-    world.test.signals.send('shapes');
+    world.test.signals.shapesDue();
     const spares = () =>
       world.rows('SELECT 1 FROM instances WHERE NOT assigned AND registered_at IS NOT NULL AND terminated_at IS NULL');
     await world.until('two spares are ready', async () => (await spares()).length === 2);
     await world.rows(`UPDATE instances SET registered_at = registered_at - interval '1 minute'`);
     await world.rows('UPDATE shapes SET warm = 0, next_pass_at = clock_timestamp()');
-    world.test.signals.send('shapes');
+    world.test.signals.shapesDue();
     await world.until('only the one at work is alive', () => world.alive().length === 1);
     expect(attempts).toHaveLength(1);
   });

@@ -546,7 +546,7 @@ describe('jobs and deployments in the database', () => {
       await until(() => waiter.size === 2);
       await pass(name, 1, 'active');
       await test.database.query(`UPDATE jobs SET status = 'running' WHERE id = $1`, [id]);
-      test.signals.send('changes', [id]);
+      test.signals.jobsChanged([id]);
       expect(await wait).toMatchObject({ status: 'active' });
       expect((await jobWait).job).toMatchObject({ status: 'running', activeDeployment: 1 });
     });
@@ -566,7 +566,7 @@ describe('jobs and deployments in the database', () => {
       const wait = problemOf(jobs.watch(name, { wait: 30, until: 'gone' }, noAbort()));
       await until(() => waiter.size === 1);
       await test.database.query(`UPDATE jobs SET deleted_at = clock_timestamp() WHERE id = $1`, [id]);
-      test.signals.send('changes', [id]);
+      test.signals.jobsChanged([id]);
       expect(await wait).toBe('job-not-found');
     });
 

@@ -120,7 +120,7 @@ describe('an upload of logs', () => {
     await dataSource.initialize();
     const databases = [test.database, new Database(dataSource)];
     const writers = databases.map(
-      (database) => new LineWriter({ database, signals: { send: () => undefined }, storeEveryMs: 1 }),
+      (database) => new LineWriter({ database, signals: { linesStored: () => undefined }, storeEveryMs: 1 }),
     );
     const uploads = await Promise.all(
       [0, 1, 0, 1].map(async (of) => ({
@@ -152,7 +152,7 @@ describe('an upload of logs', () => {
     const target = (await findLogTarget(test.database, agent.instanceId, 1))!;
     const lost = new LogUpload(target, '0');
     lost.add(frame(1, `${stampedAt(1)} one\n`));
-    const writer = new LineWriter({ database: failing, signals: { send: () => undefined } });
+    const writer = new LineWriter({ database: failing, signals: { linesStored: () => undefined } });
     await writer.write(lost);
     await expect(writer.flush(lost)).rejects.toThrow('Postgres is away');
 

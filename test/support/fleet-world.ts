@@ -163,7 +163,7 @@ export async function register(test: TestDatabase, instance: BootedInstance): Pr
      FROM admitted WHERE shapes.key = admitted.shape_key`,
     [createHash('sha256').update(secret).digest(), instance.id, randomBytes(32), instance.privateIp],
   );
-  test.signals.send('shapes');
+  test.signals.shapesDue();
 }
 
 async function demand(test: TestDatabase, count: number, spec: ShapeSpec): Promise<string[]> {
@@ -188,7 +188,7 @@ async function demand(test: TestDatabase, count: number, spec: ShapeSpec): Promi
     await wake(transaction, [key]);
     return attempts.map(({ id }) => id);
   });
-  test.signals.send('shapes');
+  test.signals.shapesDue();
   return ids;
 }
 
@@ -204,7 +204,7 @@ async function end(test: TestDatabase, attemptIds: readonly string[]): Promise<v
       shapes.map(({ key }) => key),
     );
   });
-  test.signals.send('shapes');
+  test.signals.shapesDue();
 }
 
 async function wake(
