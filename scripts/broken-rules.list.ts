@@ -676,7 +676,7 @@ export const RULES: readonly Rule[] = [
   {
     name: 'positions-are-committed-unheard',
     file: 'src/events/sequencer.ts',
-    text: `RETURNING pg_notify($2, $3)`,
+    text: "RETURNING ${notifySql('$2', '$3')}",
     broken: `RETURNING $2::text, $3::text`,
     caughtBy: [EVENT_ORDER],
   },

@@ -274,7 +274,11 @@ describe('the log of a job', () => {
   async function print(lines: number, width = 0): Promise<void> {
     const since = `${Date.parse(stampedAt(printed + 1)) / 1000}`;
     const upload = new LogUpload((await findLogTarget(test.database, agent.instanceId, 1))!, since);
-    const writer = new LineWriter({ database: test.database, signals: { linesStored: () => undefined }, storeEveryMs: 0 });
+    const writer = new LineWriter({
+      database: test.database,
+      signals: { linesStored: () => undefined },
+      storeEveryMs: 0,
+    });
     for (let n = 0; n < lines; n += 1) {
       printed += 1;
       upload.add(frame(1, `${stampedAt(printed)} ${`line ${printed}`.padEnd(width)}\n`));
