@@ -1,0 +1,128 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { Type } from '@nestjs/common';
+import { Test, type TestingModule } from '@nestjs/testing';
+import { AgentModule } from '../../src/agent/agent.module.js';
+import { ApiModule } from '../../src/api/api.module.js';
+import { AuthModule } from '../../src/auth/auth.module.js';
+import { loadConfig } from '../../src/config/config.js';
+import { SettingsModule } from '../../src/config/settings.module.js';
+import { Signals } from '../../src/database/signals.js';
+import { DeploymentIntents } from '../../src/deployments/deployment-intents.service.js';
+import { DeploymentsModule } from '../../src/deployments/deployments.module.js';
+import { DeploymentsService } from '../../src/deployments/deployments.service.js';
+import { EventsModule } from '../../src/events/events.module.js';
+import { EventsService } from '../../src/events/events.service.js';
+import { ListEvents } from '../../src/events/event.schema.js';
+import { FleetModule } from '../../src/fleet/fleet.module.js';
+import { HealthModule } from '../../src/health/health.module.js';
+import { ADMIN } from '../../src/http/caller.js';
+import { createLogger } from '../../src/http/logger.service.js';
+import { CreateJob } from '../../src/jobs/job.schema.js';
+import { JobsModule } from '../../src/jobs/jobs.module.js';
+import { JobsService } from '../../src/jobs/jobs.service.js';
+import { LogsModule } from '../../src/logs/logs.module.js';
+import { MetricsModule } from '../../src/metrics/metrics.module.js';
+import { ProcessModule } from '../../src/process/process.module.js';
+import { Registries } from '../../src/registries/registries.js';
+import { RegistriesModule } from '../../src/registries/registries.module.js';
+import { RetentionModule } from '../../src/retention/retention.module.js';
+import { SchedulerModule } from '../../src/scheduler/scheduler.module.js';
+import { DatabaseModule } from '../../src/schema/database.module.js';
+import { SecretsModule } from '../../src/secrets/secrets.module.js';
+import { CreateToken } from '../../src/tokens/token.schema.js';
+import { TokensModule } from '../../src/tokens/tokens.module.js';
+import { TokensService } from '../../src/tokens/tokens.service.js';
+import { TracingModule } from '../../src/tracing/tracing.module.js';
+import { WebhooksModule } from '../../src/webhooks/webhooks.module.js';
+import { createEmptyDatabase, dropDatabase, queryDatabase } from '../support/database.js';
+
+const FEATURES: readonly Type[] = [
+  AgentModule,
+  ApiModule,
+  AuthModule,
+  DeploymentsModule,
+  EventsModule,
+  FleetModule,
+  HealthModule,
+  JobsModule,
+  LogsModule,
+  MetricsModule,
+  RegistriesModule,
+  RetentionModule,
+  SchedulerModule,
+  SecretsModule,
+  TokensModule,
+  TracingModule,
+  WebhooksModule,
+];
+
+describe('a feature’s module', () => {
+  let url: string;
+  let started: TestingModule | undefined;
+  beforeAll(async () => {
+    url = await createEmptyDatabase();
+  });
+  afterEach(async () => {
+    await started?.close();
+    started = undefined;
+  });
+  afterAll(() => dropDatabase(url));
+
+  /** These alone on the base of all modules, as a process with ROLE=api has them: without the loops. */
+  async function start(...features: Type[]): Promise<TestingModule> {
+    const config = loadConfig({
+      DATABASE_URL: url,
+      ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
+      ROLE: 'api',
+      LOG_LEVEL: 'error',
+    });
+    const imports = [SettingsModule.forRoot(config), ProcessModule, DatabaseModule, ...features];
+    started = await Test.createTestingModule({ imports }).setLogger(createLogger('error')).compile();
+    return await started.init();
+  }
+
+  it.each(FEATURES.map((feature) => [feature.name, feature] as const))(
+    '(%s) imports all it needs: it starts on the base alone, and ends',
+    async (_name, feature) => {
+      const module = await start(feature);
+      expect(module.get(feature)).toBeInstanceOf(feature);
+    },
+  );
+
+  it('of deployments stores a job and its deployment in Postgres, makes the job due and says so', async () => {
+    const module = await start(DeploymentsModule);
+    const due = new Promise<void>((resolve) => {
+      module.get(Signals).on('jobs', () => resolve());
+    });
+    const wanted = CreateJob.parse({ name: 'web', image: 'nginx:1.28', env: { GREETING: 'one' } });
+    const { job, version } = await module.get(DeploymentIntents).createJob(wanted, ADMIN);
+    expect(job).toMatchObject({ name: 'web', latestDeployment: 1 });
+    expect(await module.get(JobsService).get('web')).toEqual({ job, version });
+    expect(await module.get(DeploymentsService).get('web', 1)).toMatchObject({ status: 'queued', image: 'nginx:1.28' });
+    const rows = await queryDatabase(url, 'SELECT next_pass_at <= clock_timestamp() AS due FROM jobs');
+    expect(rows).toEqual([{ due: true }]);
+    await due;
+  });
+
+  it('of events has a position for each event that other modules write', async () => {
+    const module = await start(EventsModule, TokensModule);
+    const before = await module.get(EventsService).list(ListEvents.parse({ order: 'newest' }), ADMIN);
+    const { id } = await module.get(TokensService).create(CreateToken.parse({ name: 'ci', role: 'deployer' }));
+    const list = async () => (await module.get(EventsService).list(ListEvents.parse({ order: 'newest' }), ADMIN)).items;
+    module.get(Signals).eventsWritten();
+    let items = await list();
+    while (items[0]?.type !== 'token.created') items = await list();
+    expect(items[0]).toMatchObject({ type: 'token.created', data: { token: id, name: 'ci', role: 'deployer' } });
+    expect(items[0].position).toBeGreaterThan(before.items[0]?.position ?? 0);
+  });
+
+  it('of registries keeps a password sealed, and opens it for a pull', async () => {
+    const module = await start(RegistriesModule);
+    const registries = module.get(Registries);
+    await registries.put('registry.example.com', { username: 'robot', password: 'very-secret' });
+    const [row] = await queryDatabase<{ sealed: Buffer }>(url, 'SELECT sealed FROM registries');
+    expect(row!.sealed.toString('latin1')).not.toContain('very-secret');
+    const auth = await registries.authOf('registry.example.com');
+    expect(JSON.parse(Buffer.from(auth!, 'base64url').toString())).toMatchObject({ password: 'very-secret' });
+  });
+});
