@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { once } from 'node:events';
+import { globSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { EXITS } from './exit-codes.js';
@@ -19,6 +21,22 @@ async function scheduler(args: string[], url = 'http://127.0.0.1:1'): Promise<{ 
   streams.stderr.end();
   return { code, stderr: await text(streams.stderr) };
 }
+
+describe('the commands', () => {
+  it('that the documentation and the deploy container name are there', async () => {
+    const { stderr } = await scheduler([]);
+    const known = [...stderr.split('Commands:')[1]!.matchAll(/^ {2}([a-z]+)/gm)].map(([, name]) => name);
+    const files = globSync(['*.md', '{docs,client,local}/**/*.md', 'deploy/**/*.sh'], {
+      cwd: join(import.meta.dirname, '..'),
+    });
+    const named = files.flatMap((file) => {
+      const lines = readFileSync(join(import.meta.dirname, '..', file), 'utf8');
+      return [...lines.matchAll(/(?:^|[`"$(]| {2}|&& |\| )scheduler ([a-z][a-z-]+)/gm)].map(([, name]) => name);
+    });
+    expect(new Set(named).size).toBeGreaterThan(4);
+    expect(named.filter((name) => !known.includes(name))).toEqual([]);
+  });
+});
 
 describe('a command line that is wrong', () => {
   it.each([

@@ -48,7 +48,7 @@ restore_snapshot() {
   upload
   apply
   show_result
-  say_how_to_log_in
+  say_how_to_call
   step "restored $snapshot. The volume of before is kept, and paid for, as $name-data-before-…: delete it when you are sure"
 }
 

@@ -32,12 +32,12 @@ bring_up() {
     apply
   fi
   show_result
-  say_how_to_log_in
+  say_how_to_call
 }
 
-say_how_to_log_in() {
+say_how_to_call() {
   echo "token        ADMIN_TOKEN of $secrets:  aws s3 cp $secrets - | grep ^ADMIN_TOKEN="
-  echo "log in       scheduler login $(terraform output -raw url)"
+  echo "command      export SCHEDULER_URL=$(terraform output -raw url) SCHEDULER_TOKEN=<the token>"
 }
 
 # Private, with versions, and without what was deleted long ago.

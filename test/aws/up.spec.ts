@@ -61,7 +61,7 @@ describeWhen(reason === undefined, reason ?? '', 'scheduler-deploy up and down, 
       expect(output).toMatch(/ 1\.60 USD a month +Postgres's volume, 20 GiB/);
       expect(output).toMatch(/\d+\.\d\d USD a month, about, by the list of us-east-1/);
       expect(output).toMatch(
-        /url {10}http:\/\/[\d.]+\ntoken {8}ADMIN_TOKEN of s3:\S+\/secrets\/\.env:.*\nlog in {7}scheduler login http:/,
+        /url {10}http:\/\/[\d.]+\ntoken {8}ADMIN_TOKEN of s3:\S+\/secrets\/\.env:.*\ncommand {6}export SCHEDULER_URL=http:\/\/[\d.]+ SCHEDULER_TOKEN=/,
       );
 
       const secrets = await account.read('secrets/.env');
