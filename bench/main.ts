@@ -1,0 +1,42 @@
+// npm run bench, or `npm run bench -- NAME` for one group: what the API costs, beside what the same work costs without it,
+// in interleaved rounds of one run. Ratios are comparable between machines; absolute figures are not.
+import { execFileSync } from 'node:child_process';
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { benchHttp } from './http.ts';
+import type { Row } from './table.ts';
+import { printTable } from './table.ts';
+
+type Options = { readonly rounds: number; readonly seconds: number };
+type Group = { readonly about: string; readonly run: (options: Options) => Promise<Row[]> };
+
+const GROUPS: Readonly<Record<string, Group>> = {
+  http: {
+    about:
+      'Processor time of the server (user and system) for each request, access control on; in brackets that of Postgres.\n' +
+      'Floor: node:http and pg with the same rows, without access control, validation or problems. Medians of the rounds.',
+    run: benchHttp,
+  },
+};
+
+const { values, positionals } = parseArgs({
+  options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '5' } },
+  allowPositionals: true,
+});
+const unknown = positionals.filter((name) => !(name in GROUPS));
+if (unknown.length > 0)
+  throw new Error(`unknown group ${unknown.join(', ')}: there are ${Object.keys(GROUPS).join(', ')}`);
+
+const commit = textOf('git', ['rev-parse', '--short', 'HEAD']);
+console.log(
+  `${new Date().toISOString()}, commit ${commit}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}`,
+);
+for (const [name, { about, run }] of Object.entries(GROUPS)) {
+  if (positionals.length > 0 && !positionals.includes(name)) continue;
+  console.log(`\n${name}\n${about}\n`);
+  printTable(await run({ rounds: Number(values.rounds), seconds: Number(values.seconds) }));
+}
+
+function textOf(program: string, args: readonly string[]): string {
+  return execFileSync(program, args).toString().trim();
+}
