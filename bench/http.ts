@@ -7,8 +7,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { freePort, startPostgres } from '../local/postgres.ts';
+import { median } from '../test/support/median.ts';
+import { until } from '../test/support/until.ts';
 import { processorMs } from './processor-time.ts';
-import { median, type Row } from './table.ts';
+import type { Row } from './table.ts';
 
 const JOBS = 10_000;
 const CONNECTIONS = 16;
@@ -85,17 +87,14 @@ async function start(file: string, environment: Record<string, string>, readyPat
     const ended = once(child, 'exit');
     if (child.kill()) await ended;
   };
-  const deadline = Date.now() + READY_MS;
-  for (;;) {
+  await until(async () => {
     if (child.exitCode !== null) throw new Error(`${file} ended with code ${child.exitCode}`);
-    const isReady = await fetch(`${url}${readyPath}`).then(
+    return await fetch(`${url}${readyPath}`).then(
       ({ ok }) => ok,
       () => false,
     );
-    if (isReady) return { pid: child.pid ?? 0, url, stop };
-    if (Date.now() > deadline) throw new Error(`${file} is not ready after ${READY_MS / 1000} s`);
-    await new Promise((done) => setTimeout(done, 100));
-  }
+  }, READY_MS);
+  return { pid: child.pid ?? 0, url, stop };
 }
 
 /** Job 1 as the API makes it, and copies of its rows. */

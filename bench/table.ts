@@ -13,11 +13,3 @@ export function printTable(rows: readonly Row[]): void {
   console.log(line(names));
   for (const row of rows) console.log(line(names.map((name) => row[name] ?? '')));
 }
-
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1
-    ? (sorted[middle] ?? NaN)
-    : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
-}

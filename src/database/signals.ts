@@ -104,7 +104,8 @@ export class Signals {
 
   /**
    * Name and text for pg_notify inside a transaction, so that its commit notifies other processes for certain.
-   * Afterwards the method of the channel is to be called, for this process. Not for frequent transactions: it would serialise their commits.
+   * Afterwards the method of the channel is to be called, for this process. Not for frequent transactions: it would
+   * serialise their commits.
    */
   notification(channel: Channel): readonly [name: string, text: string] {
     return [CHANNEL, JSON.stringify([this.self, channel])];
