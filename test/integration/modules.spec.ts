@@ -35,6 +35,7 @@ import { TokensService } from '../../src/tokens/tokens.service.js';
 import { TracingModule } from '../../src/tracing/tracing.module.js';
 import { WebhooksModule } from '../../src/webhooks/webhooks.module.js';
 import { createEmptyDatabase, dropDatabase, queryDatabase } from '../support/database.js';
+import { until } from '../support/until.js';
 
 const FEATURES: readonly Type[] = [
   AgentModule,
@@ -110,10 +111,10 @@ describe('a feature’s module', () => {
     const { id } = await module.get(TokensService).create(CreateToken.parse({ name: 'ci', role: 'deployer' }));
     const list = async () => (await module.get(EventsService).list(ListEvents.parse({ order: 'newest' }), ADMIN)).items;
     module.get(Signals).eventsWritten();
-    let items = await list();
-    while (items[0]?.type !== 'token.created') items = await list();
-    expect(items[0]).toMatchObject({ type: 'token.created', data: { token: id, name: 'ci', role: 'deployer' } });
-    expect(items[0].position).toBeGreaterThan(before.items[0]?.position ?? 0);
+    await until(async () => (await list())[0]?.type === 'token.created');
+    const [newest] = await list();
+    expect(newest).toMatchObject({ type: 'token.created', data: { token: id, name: 'ci', role: 'deployer' } });
+    expect(newest!.position).toBeGreaterThan(before.items[0]?.position ?? 0);
   });
 
   it('of registries keeps a password sealed, and opens it for a pull', async () => {
