@@ -29,7 +29,7 @@ try {
   for (const rule of rules) {
     for (const test of rule.caughtBy) {
       const startedAt = performance.now();
-      const verdict = await judge(rule, test);
+      const verdict = await check(rule, test);
       const seconds = Math.round((performance.now() - startedAt) / 1000);
       verdicts.push(verdict);
       console.log(`${verdict.padEnd(14)} ${rule.name.padEnd(40)} ${test.file} (${seconds} s)`);
@@ -69,7 +69,7 @@ async function checkUnbroken(checked: readonly Rule[]): Promise<void> {
   console.log(`${tests.size} tests pass with every rule in place\n`);
 }
 
-async function judge(rule: Rule, test: Test): Promise<Verdict> {
+async function check(rule: Rule, test: Test): Promise<Verdict> {
   const path = join(copy, rule.file);
   const text = readFileSync(path, 'utf8');
   writeFileSync(

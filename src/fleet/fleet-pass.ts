@@ -6,7 +6,7 @@ import type { Signals } from '../database/signals.js';
 import { launchSecretOf } from '../agent/launch-secret.js';
 import { packUserData } from '../agent/packed-user-data.js';
 import { passes } from '../process/loop.js';
-import { applyPlans, type LaunchRow, type PlannedShape } from './apply-plans.js';
+import { applyFleetPlans, type LaunchRow, type PlannedShape } from './apply-fleet-plans.js';
 import { launchInput } from './launch-input.js';
 import {
   claimShapes,
@@ -95,7 +95,7 @@ export class FleetPass {
         if (one.launch) launchesLeft -= 1;
         return [one];
       });
-      return { planned, applied: await applyPlans(transaction, planned) };
+      return { planned, applied: await applyFleetPlans(transaction, planned) };
     });
 
     passes.publish({

@@ -1,6 +1,6 @@
 import type { NewEvent } from '../events/append-events.js';
 import { fieldsOf } from '../process/origin.js';
-import type { Planned } from './apply-plans.js';
+import type { Planned } from './apply-job-plans.js';
 
 export type EventLine = { readonly message: string; readonly [field: string]: unknown };
 

@@ -3,7 +3,7 @@ import type { Signals } from '../database/signals.js';
 import type { NewEvent } from '../events/append-events.js';
 import { passes } from '../process/loop.js';
 import { Occurrence } from '../process/observation.js';
-import { applyPlans, type Planned } from './apply-plans.js';
+import { applyJobPlans, type Planned } from './apply-job-plans.js';
 import { claimJobs, type ClaimedJob } from './load-jobs.js';
 import type { JobFacts } from './plan/plan-facts.js';
 import { planJob } from './plan/plan-job.js';
@@ -100,7 +100,7 @@ export class JobPass {
       const claimed = await claimJobs(transaction, this.cluster, limit, { among, ...(onClaimed && { onClaimed }) });
       if (isAfterGap) this.listeningSince = claimed.now;
       const planned = this.planAll(claimed.jobs, claimed.now);
-      const applied = planned.length > 0 ? await applyPlans(transaction, planned) : undefined;
+      const applied = planned.length > 0 ? await applyJobPlans(transaction, planned) : undefined;
       const left = claimed.jobs.length - planned.length;
       return { now: claimed.now, lagsMs: claimed.lagsMs, planned, left, applied };
     });

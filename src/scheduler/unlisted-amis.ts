@@ -1,6 +1,6 @@
 import { isAmiAllowed, type OperatorLists } from '../jobs/allowed.js';
 import { fieldsOf } from '../process/origin.js';
-import type { Planned } from './apply-plans.js';
+import type { Planned } from './apply-job-plans.js';
 import type { EventLine } from './event-lines.js';
 
 /**

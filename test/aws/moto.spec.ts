@@ -1,4 +1,4 @@
-// moto is a judge that nobody here wrote; what test/support/moto_server.py adds to it is held here.
+// Nobody here wrote moto; what test/support/moto_server.py adds to it is tested here.
 import { afterEach, expect, it } from '@jest/globals';
 import {
   CreateSecurityGroupCommand,
@@ -44,7 +44,7 @@ describeWhen(reason === undefined, reason ?? '', 'moto', () => {
       expect(proxy.stalled()).toBe(1);
       const { SecurityGroups } = await ec2.send(new DescribeSecurityGroupsCommand({ GroupIds: [GroupId] }));
       expect(SecurityGroups?.[0]?.IpPermissionsEgress).toEqual([]);
-      // A call of its own is judged by what is there.
+      // Another call is answered by what is there.
       const again = ec2.send(new RevokeSecurityGroupEgressCommand(revoke));
       await expect(again).rejects.toMatchObject({ name: 'InvalidPermission.NotFound' });
     },

@@ -10,7 +10,7 @@ import {
   provokeErrors,
   VOLUME,
 } from '../support/aws-calls.js';
-import { judge, type Judgement, whyNoModels } from '../support/aws-shapes.js';
+import { compareWithModels, type Comparison, whyNoModels } from '../support/aws-shapes.js';
 import { makeOurCalls, ourActions } from '../support/our-aws-calls.js';
 import { type RecordedCall, type RecordingProxy, startRecordingProxy } from '../support/recording-proxy.js';
 import { describeWhen } from '../support/when.js';
@@ -41,9 +41,9 @@ describeWhen(reason === undefined, reason ?? '', "by AWS's models", () => {
     ['ECR', askEverythingOfEcr, ['GetAuthorizationToken']],
     ['S3', askEverythingOfS3, S3_ACTIONS],
   ] as const)('the local cloud answers every action of %s that it knows as that does', async (_, ask, actions) => {
-    const judgements = judge(await callsOf(() => ask(test, proxy.url)));
-    expect(faultsOf(judgements)).toEqual([]);
-    expect(new Set(judgements.map(({ operation }) => operation))).toEqual(new Set(actions));
+    const comparisons = compareWithModels(await callsOf(() => ask(test, proxy.url)));
+    expect(faultsOf(comparisons)).toEqual([]);
+    expect(new Set(comparisons.map(({ operation }) => operation))).toEqual(new Set(actions));
   });
 
   it('the local cloud refuses as each service does', async () => {
@@ -53,16 +53,16 @@ describeWhen(reason === undefined, reason ?? '', "by AWS's models", () => {
       ['ec2 400', 'ec2 401', 'ec2 403', 'ec2 503', 'ecr 400', 'none']
         .concat(['s3 301', 's3 400', 's3 403', 's3 404', 's3 412', 's3 503']), // prettier-ignore
     );
-    expect(faultsOf(judge(calls))).toEqual([]);
+    expect(faultsOf(compareWithModels(calls))).toEqual([]);
   });
 
   it('every call of ours is one that AWS takes', async () => {
-    const judgements = judge(await callsOf(() => makeOurCalls(test, proxy.url)));
-    expect(faultsOf(judgements)).toEqual([]);
-    expect(new Set(judgements.map(({ operation }) => operation))).toEqual(new Set(await ourActions()));
+    const comparisons = compareWithModels(await callsOf(() => makeOurCalls(test, proxy.url)));
+    expect(faultsOf(comparisons)).toEqual([]);
+    expect(new Set(comparisons.map(({ operation }) => operation))).toEqual(new Set(await ourActions()));
   });
 
-  it('the judge finds what is wrong', async () => {
+  it('the comparison finds what is wrong', async () => {
     const calls = await callsOf(() => makeOurCalls(test, proxy.url));
     const launch = calls.find(({ request }) => Buffer.from(request.body, 'base64').includes('Action=RunInstances'));
     const list = calls.find(({ request }) => request.query.includes('list-type'));
@@ -87,14 +87,14 @@ describeWhen(reason === undefined, reason ?? '', "by AWS's models", () => {
       [asked(launch, 'ResourceType=volume', 'ResourceType=disk'), "'disk' is none of the values"],
       [asked(launch, 'TagSpecification.2.', 'TagSpecification.7.'), "items are numbered ['1', '7'"],
     ]; // prettier-ignore
-    for (const [{ faults }, [, expected]] of pairs(judge(table.map(([call]) => call)), table)) {
+    for (const [{ faults }, [, expected]] of pairs(compareWithModels(table.map(([call]) => call)), table)) {
       expect(faults.join('\n')).toContain(expected);
     }
   });
 });
 
-function faultsOf(judgements: readonly Judgement[]): string[] {
-  return [...new Set(judgements.flatMap(({ operation, faults }) => faults.map((fault) => `${operation} ${fault}`)))];
+function faultsOf(comparisons: readonly Comparison[]): string[] {
+  return [...new Set(comparisons.flatMap(({ operation, faults }) => faults.map((fault) => `${operation} ${fault}`)))];
 }
 
 function changed(

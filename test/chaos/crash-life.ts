@@ -1,8 +1,8 @@
 import type { CrashMessage, CrashPoint } from './crash-preload.ts';
 import type { DeploymentView, JobView } from './history.ts';
 import { openHouse, type House } from './house.ts';
-import { judgeLedger } from './judge-ledger.ts';
-import { isThere, type Finding } from './judge.ts';
+import { checkLedger } from './ledger-invariants.ts';
+import { isThere, type Finding } from './invariants.ts';
 import type { Replica } from './replica.ts';
 import { wait } from './wait.ts';
 
@@ -65,7 +65,7 @@ export class CrashHouse {
       child?.off('message', listener);
       if (this.#replica.process === child) child?.send({ arm: null } satisfies CrashMessage);
     }
-    findings.push(...this.#judge(name, this.#house.cloud.ledger.instances().length - before));
+    findings.push(...this.#check(name, this.#house.cloud.ledger.instances().length - before));
     return {
       point,
       passed,
@@ -118,8 +118,8 @@ export class CrashHouse {
     return (await this.#call('GET', `/v1/jobs/${name}/deployments/${number}`)).body as DeploymentView | undefined;
   }
 
-  #judge(name: string, launched: number): Finding[] {
-    const findings = [...judgeLedger(this.#house, [], { throttled: [] }).findings];
+  #check(name: string, launched: number): Finding[] {
+    const findings = [...checkLedger(this.#house, [], { throttled: [] }).findings];
     const find = (invariant: string, isTrue: boolean, detail: string): void => {
       if (!isTrue) findings.push({ invariant, subject: name, detail });
     };

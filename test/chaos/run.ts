@@ -6,8 +6,8 @@ import { runClient } from './client.ts';
 import type { JobHistory, Operation, Outcome } from './history.ts';
 import { openHouse, type House } from './house.ts';
 import { Injector } from './injector.ts';
-import { judgeLedger } from './judge-ledger.ts';
-import { isThere, judgeRest, type Finding, type Verdict } from './judge.ts';
+import { checkLedger } from './ledger-invariants.ts';
+import { isThere, checkRest, type Finding, type Verdict } from './invariants.ts';
 import { drawSchedule } from './schedule.ts';
 import { wait } from './wait.ts';
 
@@ -86,14 +86,14 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     say(`the faults have stopped: ${progressOf(house, injector, requests)}`);
 
     const restedAt = performance.now();
-    const rest = await untilRest(() => judgeRest(house, histories), options);
+    const rest = await untilRest(() => checkRest(house, histories), options);
     const restSeconds = (performance.now() - restedAt) / 1000;
     say(`${rest.findings.length === 0 ? 'at rest' : 'no rest'} after ${restSeconds.toFixed(1)} s`);
     const uncertainJobs = histories.filter(({ isCertain }) => !isCertain).length;
     const emptiedAt = performance.now();
     const empty = rest.findings.length > 0 ? rest : await deleteAll(house, histories, options);
     const emptySeconds = (performance.now() - emptiedAt) / 1000;
-    const ledger = judgeLedger(house, histories, injector);
+    const ledger = checkLedger(house, histories, injector);
 
     const findings = [...new Set([...rest.findings, ...empty.findings, ...ledger.findings])];
     const result: ChaosResult = {
@@ -157,7 +157,7 @@ async function deleteAll(house: House, histories: readonly JobHistory[], options
     history.unknown.length = 0;
     history.wanted = 'gone';
   }
-  const verdict = await untilRest(() => judgeRest(house, histories), options);
+  const verdict = await untilRest(() => checkRest(house, histories), options);
   const left = house.cloud.ledger.instances().filter(isThere);
   options.say(`${left.length} instances alive after everything was deleted`);
   return verdict;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { JOB_EXAMPLE } from '../../src/jobs/job.examples.js';
 import { readDocument } from '../fuzz/document.ts';
-import { judge } from '../fuzz/judge.ts';
+import { checkAnswer } from '../fuzz/check-answer.ts';
 import { reportOf } from '../fuzz/report.ts';
 import type { FuzzRequest } from '../fuzz/request.ts';
 import { type FuzzOptions, type FuzzResult, runFuzz } from '../fuzz/run.ts';
@@ -45,7 +45,7 @@ describe('requests nobody thought of', () => {
   });
 });
 
-describe('the judge of answers', () => {
+describe('the check of answers', () => {
   const document = readDocument();
   const request: FuzzRequest = {
     operation: document.operations.find(({ id }) => id === 'GET /v1/fleet'),
@@ -81,7 +81,7 @@ describe('the judge of answers', () => {
     ['a body of another shape', answer(200, { instances: 'many' }, json), /not as declared/],
     ['a body of another type', answer(200, 'x', { 'content-type': 'text/plain' }), /not declared/],
   ])('finds what is wrong, if it is: %s', (_what, outcome, fault) => {
-    const found = judge(document, request, outcome);
+    const found = checkAnswer(document, request, outcome);
     if (fault) expect(found).toMatch(fault);
     else expect(found).toBeUndefined();
   });
@@ -90,16 +90,16 @@ describe('the judge of answers', () => {
     const operation = document.operations.find(({ id }) => id === 'POST /v1/jobs');
     const made = { ...request, operation, method: 'POST', path: '/v1/jobs' };
     const example = JSON.parse(JSON.stringify(JOB_EXAMPLE)) as Record<string, unknown>;
-    const judged = (sent: object, answered: object) =>
-      judge(
+    const check = (sent: object, answered: object) =>
+      checkAnswer(
         document,
         { ...made, body: Buffer.from(JSON.stringify(sent)) },
         answer(201, { ...example, ...answered }, json),
       );
     const env = { constructor: 'c' };
-    expect(judged({ env }, { env })).toBeUndefined();
-    expect(judged({ env }, { env: {} })).toMatch(/env "constructor"/);
-    expect(judged({ secrets: env }, { secrets: ['constructor'] })).toBeUndefined();
-    expect(judged({ secrets: env }, { secrets: [] })).toMatch(/secret "constructor"/);
+    expect(check({ env }, { env })).toBeUndefined();
+    expect(check({ env }, { env: {} })).toMatch(/env "constructor"/);
+    expect(check({ secrets: env }, { secrets: ['constructor'] })).toBeUndefined();
+    expect(check({ secrets: env }, { secrets: [] })).toMatch(/secret "constructor"/);
   });
 });

@@ -2,8 +2,8 @@ import { openHouse, type House } from '../chaos/house.ts';
 import { type AgentProxy, startAgentProxy } from './agent-proxy.ts';
 import { lookAround, memoryOf } from './aftermath.ts';
 import { createDraw, type Draw } from './draw.ts';
-import { judge, parse } from './judge.ts';
-import { judgeRaw } from './judge-raw.ts';
+import { checkAnswer, parse } from './check-answer.ts';
+import { checkRaw } from './check-raw.ts';
 import { makeRequest } from './make-request.ts';
 import type { Sources } from './sources.ts';
 import { ADMIN_TOKEN, prepare, startAgents } from './prepare.ts';
@@ -156,7 +156,7 @@ class Run {
     const timed = await this.#sender.send(request, draw);
     this.tally.addTimed(request, timed);
     const { outcome } = timed;
-    const fault = judge(document, request, outcome);
+    const fault = checkAnswer(document, request, outcome);
     if (fault !== undefined) await this.#report(draw, request, fault);
     if (!('body' in outcome)) return { status: undefined, body: undefined };
     const body = parse(outcome.body);
@@ -174,7 +174,7 @@ class Run {
     if (!finding) return;
     const smallest = await shrink(request, async (candidate) => {
       const { outcome } = await this.#sender.send(candidate, draw);
-      return judge(this.sources.document, candidate, outcome) === fault;
+      return checkAnswer(this.sources.document, candidate, outcome) === fault;
     });
     this.tally.replace(finding, { ...finding, repeat: toCurl(smallest, this.url) });
   }
@@ -185,7 +185,7 @@ class Run {
     const outcome = await sendRaw(this.url, wanted);
     const [first] = parseAnswers(outcome.bytes).answers;
     this.tally.add('raw', first ? String(first.status) : outcome.isClosed ? 'closed' : 'left open');
-    const fault = judgeRaw(this.sources.document, wanted, outcome);
+    const fault = checkRaw(this.sources.document, wanted, outcome);
     const bytes = Buffer.concat(wanted.steps.filter((step) => Buffer.isBuffer(step)));
     if (fault !== undefined) this.tally.find('raw', `${wanted.name}: ${fault}`, `nc < ${bytes.toString('base64')}`);
   }

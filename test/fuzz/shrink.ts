@@ -1,4 +1,4 @@
-import { parse } from './judge.ts';
+import { parse } from './check-answer.ts';
 import type { FuzzRequest } from './request.ts';
 
 const MOST_TRIES = 60;

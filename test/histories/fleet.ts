@@ -210,7 +210,7 @@ export class Fleet {
     };
   }
 
-  /** What applyPlans writes of one shape. */
+  /** What applyFleetPlans writes of one shape. */
   private apply(shape: ShapeRow, plan: FleetPlan, claimedUntil: Date): void {
     const { world, rows } = this;
     const { now } = world;

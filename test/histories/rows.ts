@@ -14,8 +14,8 @@ import type {
 } from '../../src/scheduler/plan/plan-facts.js';
 import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.js';
 
-// The tables, as far as planners read and write them. Each function here stands for one statement of apply-plans.ts,
-// load-jobs.ts or load-shapes.ts, with the same conditions.
+// The tables, as far as planners read and write them. Each function here stands for one statement of
+// apply-job-plans.ts, apply-fleet-plans.ts, load-jobs.ts or load-shapes.ts, with the same conditions.
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -162,7 +162,7 @@ export class Rows {
     };
   }
 
-  /** What applyPlans writes of one job. */
+  /** What applyJobPlans writes of one job. */
   applyJobPlan(job: JobRow, plan: JobPlan, now: Date): void {
     const { status, activeDeploymentId, isGone, nextPassAt } = plan;
     Object.assign(job, { status, activeDeploymentId, isGone, nextPassAt });

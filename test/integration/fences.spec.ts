@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Queryable } from '../../src/database/database.js';
-import { applyPlans } from '../../src/fleet/apply-plans.js';
+import { applyFleetPlans } from '../../src/fleet/apply-fleet-plans.js';
 import { claimShapes, type ShapeRow } from '../../src/fleet/load-shapes.js';
 import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.js';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import { shapeKeyOf } from '../../src/deployments/shape-key.js';
 import { shapeSpecOf } from '../../src/deployments/shape-spec.js';
-import { applyPlans as applyJobPlans } from '../../src/scheduler/apply-plans.js';
+import { applyJobPlans } from '../../src/scheduler/apply-job-plans.js';
 import { JobPass } from '../../src/scheduler/job-pass.js';
 import { claimJobs } from '../../src/scheduler/load-jobs.js';
 import { planJob } from '../../src/scheduler/plan/plan-job.js';
@@ -169,8 +169,12 @@ describe('between the look and the write', () => {
     });
   }
 
-  function write(transaction: Queryable, shape: ShapeRow, plan: Partial<FleetPlan>): ReturnType<typeof applyPlans> {
-    return applyPlans(transaction, [{ shape, plan: { ...NO_PLAN, ...plan }, launch: null }]);
+  function write(
+    transaction: Queryable,
+    shape: ShapeRow,
+    plan: Partial<FleetPlan>,
+  ): ReturnType<typeof applyFleetPlans> {
+    return applyFleetPlans(transaction, [{ shape, plan: { ...NO_PLAN, ...plan }, launch: null }]);
   }
 
   /** A job with one deployment and one attempt in line; the job and its shape are due. */

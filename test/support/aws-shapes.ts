@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { RecordedCall } from './recording-proxy.js';
 
 /** What AWS's own models say of a call: nothing, or what is wrong with its request or its answer. */
-export type Judgement = { readonly operation: string; readonly faults: readonly string[] };
+export type Comparison = { readonly operation: string; readonly faults: readonly string[] };
 
 /** Why calls cannot be checked here; undefined: they can. */
 export function whyNoModels(): string | undefined {
@@ -16,7 +16,7 @@ export function whyNoModels(): string | undefined {
 }
 
 /** Through botocore, in the order of the calls. */
-export function judge(calls: readonly RecordedCall[]): Judgement[] {
+export function compareWithModels(calls: readonly RecordedCall[]): Comparison[] {
   const input = JSON.stringify(calls);
   const { status, stdout, stderr } = spawnSync('python3', ['-B', join(import.meta.dirname, 'aws_shapes.py')], {
     input,
@@ -24,6 +24,6 @@ export function judge(calls: readonly RecordedCall[]): Judgement[] {
     maxBuffer: 64 * 1024 * 1024,
     timeout: 60_000,
   });
-  if (status !== 0) throw new Error(`the judge ended with ${status}: ${stderr}`);
-  return JSON.parse(stdout) as Judgement[];
+  if (status !== 0) throw new Error(`comparing with the models ended with ${status}: ${stderr}`);
+  return JSON.parse(stdout) as Comparison[];
 }

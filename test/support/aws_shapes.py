@@ -13,7 +13,7 @@ loader = loaders.Loader()
 models = {name: model.ServiceModel(loader.load_service_model(name, "service-2"), name) for name in ("ec2", "ecr", "s3")}
 
 
-def judge(call):
+def compare(call):
     service = models[call["service"]]
     for side in ("request", "response"):
         call[side]["body"] = base64.b64decode(call[side]["body"])
@@ -24,4 +24,4 @@ def judge(call):
     return {"operation": operation.name, "faults": faults}
 
 
-json.dump([judge(call) for call in json.load(sys.stdin)], sys.stdout)
+json.dump([compare(call) for call in json.load(sys.stdin)], sys.stdout)

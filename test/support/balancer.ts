@@ -38,7 +38,7 @@ export async function startBalancer(): Promise<Balancer> {
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   const { port } = server.address() as AddressInfo;
   const checks = setInterval(() => {
-    for (const target of targets) void isHealthy(target.address).then((isGood) => judge(target, isGood));
+    for (const target of targets) void isHealthy(target.address).then((isGood) => recordCheck(target, isGood));
   }, HEALTH_CHECK.seconds * 1000);
   return {
     port,
@@ -61,7 +61,7 @@ function willingOf(targets: readonly Target[]): readonly Target[] {
 }
 
 /** A new one is healthy after one good check; after that it takes as many in a row as are set. */
-function judge(target: Target, isGood: boolean): void {
+function recordCheck(target: Target, isGood: boolean): void {
   const wanted = isGood ? 'healthy' : 'unhealthy';
   if (target.state === wanted) {
     target.streak = 0;

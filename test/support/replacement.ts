@@ -20,7 +20,7 @@ const reason = whyNoCompose() ?? (isReady ? undefined : whyNot);
 export type Users = {
   /** They call in these kinds until `stop`, which resolves with all their answers. */
   start(kinds: readonly Kind[]): { stop(): Promise<Answered[]> };
-  judge(what: string, answers: readonly Answered[]): void;
+  check(what: string, answers: readonly Answered[]): void;
 };
 
 /**
@@ -82,7 +82,7 @@ function tests(users: Users): void {
       await until(() => aws.log(first).includes('the successor gave the data volume back'), MINUTES);
       await untilState(aws, first, 'serving', 2 * MINUTES);
 
-      users.judge('replacing it in vain', await load.stop());
+      users.check('replacing it in vain', await load.stop());
       expect(await containers.stop()).toEqual([]);
       expect(await servicesOf(aws, broken)).toEqual([]);
       expect(await aws.apiAddress()).toBe(await aws.addressOf(first));
@@ -111,7 +111,7 @@ function tests(users: Users): void {
       const late = await jobs.settled('late', 1);
       await follower.more(10);
 
-      users.judge('replacing the API’s instance', await load.stop());
+      users.check('replacing the API’s instance', await load.stop());
       // What was acknowledged is there.
       expect(Number((await jobs.job('web')).env['WRITTEN'])).toBeGreaterThanOrEqual(load.acknowledged());
       expect(await containers.stop()).toEqual([]);

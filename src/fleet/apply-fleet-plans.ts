@@ -28,7 +28,7 @@ export type Applied = {
 };
 
 /** Writes the plans of a pass in the lock order jobs → instances, assignments, launches → shapes, each set in order of its key. */
-export async function applyPlans(transaction: Queryable, planned: readonly PlannedShape[]): Promise<Applied> {
+export async function applyFleetPlans(transaction: Queryable, planned: readonly PlannedShape[]): Promise<Applied> {
   const assignments = planned.flatMap(({ plan }) => plan.assignments);
   const newsOf = planned.filter(({ plan }) => plan.isVerdictNews).map(({ shape }) => shape.key);
   const wokenJobs = await wakeJobs(

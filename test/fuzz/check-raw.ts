@@ -1,9 +1,9 @@
 import type { ApiDocument } from './document.ts';
-import { judgeProblem } from './judge.ts';
+import { checkProblem } from './check-answer.ts';
 import { parseAnswers, type RawCase, type RawOutcome } from './raw.ts';
 
 /** What is wrong with what came over a raw socket; undefined: nothing. */
-export function judgeRaw(
+export function checkRaw(
   document: ApiDocument,
   { answers: expected }: RawCase,
   outcome: RawOutcome,
@@ -15,7 +15,7 @@ export function judgeRaw(
   }
   for (const answer of answers) {
     if (answer.status >= 500 && answer.status !== 503) return `status ${answer.status}`;
-    const fault = answer.status >= 400 ? judgeProblem(document, answer) : undefined;
+    const fault = answer.status >= 400 ? checkProblem(document, answer) : undefined;
     if (fault !== undefined) return fault;
   }
   return undefined;

@@ -19,7 +19,7 @@ export type Applied = {
 };
 
 /** Writes all plans of a pass with one statement per table, in the lock order jobs → … → shapes (their rows are locked). */
-export async function applyPlans(transaction: Queryable, planned: readonly Planned[]): Promise<Applied> {
+export async function applyJobPlans(transaction: Queryable, planned: readonly Planned[]): Promise<Applied> {
   const deployments = planned.flatMap(({ plan }) => plan.deployments);
   const attempts = planned.flatMap(({ plan }) => plan.attempts);
   const orders = planned.flatMap(({ plan }) => plan.orders);

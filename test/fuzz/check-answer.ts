@@ -13,7 +13,7 @@ const BODY_LIMIT = 32 * 1024;
 const HEADER_LIMIT = 16 * 1024;
 
 /** What is wrong with an answer; undefined: nothing. */
-export function judge(document: ApiDocument, request: FuzzRequest, outcome: Outcome): string | undefined {
+export function checkAnswer(document: ApiDocument, request: FuzzRequest, outcome: Outcome): string | undefined {
   switch (outcome.kind) {
     case 'silent':
       return outcome.detail;
@@ -22,9 +22,9 @@ export function judge(document: ApiDocument, request: FuzzRequest, outcome: Outc
     case 'parked':
       return undefined;
     case 'stream':
-      return judgeStatus(request, outcome.status) ?? (outcome.status < 400 ? undefined : 'a problem that does not end');
+      return checkStatus(request, outcome.status) ?? (outcome.status < 400 ? undefined : 'a problem that does not end');
     case 'answer':
-      return judgeStatus(request, outcome.status) ?? judgeBody(document, request, outcome);
+      return checkStatus(request, outcome.status) ?? checkBody(document, request, outcome);
   }
 }
 
@@ -34,7 +34,7 @@ function isBeyondLimits({ path, headers, body }: FuzzRequest): boolean {
   return head > HEADER_LIMIT || (body?.length ?? 0) > BODY_LIMIT;
 }
 
-function judgeStatus({ operation, method }: FuzzRequest, status: number): string | undefined {
+function checkStatus({ operation, method }: FuzzRequest, status: number): string | undefined {
   if (status >= 500 && status !== 503) return `status ${status}`;
   if (!operation) return undefined;
   if (String(status) in operation.answers || BEFORE_ROUTES.has(status)) return undefined;
@@ -43,13 +43,13 @@ function judgeStatus({ operation, method }: FuzzRequest, status: number): string
 
 type Answer = { readonly status: number; readonly headers: IncomingHttpHeaders; readonly body: Buffer };
 
-function judgeBody(document: ApiDocument, request: FuzzRequest, answer: Answer): string | undefined {
+function checkBody(document: ApiDocument, request: FuzzRequest, answer: Answer): string | undefined {
   const { status, headers, body } = answer;
-  if (request.method === 'HEAD') return body.length > 0 ? 'an answer to HEAD with a body' : judgeHeaders(answer);
+  if (request.method === 'HEAD') return body.length > 0 ? 'an answer to HEAD with a body' : checkHeaders(answer);
   const declared = request.operation?.answers[String(status)];
   const type = typeOf(headers);
   if (status >= 400 && !(declared && type in declared && type !== PROBLEM_TYPE)) {
-    return judgeProblem(document, answer) ?? judgeHeaders(answer) ?? judgeChallenge(request, answer);
+    return checkProblem(document, answer) ?? checkHeaders(answer) ?? checkChallenge(request, answer);
   }
   if (!declared) return undefined;
   if (body.length === 0 && !isJson(type)) return undefined;
@@ -62,11 +62,11 @@ function judgeBody(document: ApiDocument, request: FuzzRequest, answer: Answer):
   if (value === undefined) return `${status} with a body that is not JSON: ${startOf(body)}`;
   const fault = document.check(schema, value);
   if (fault !== undefined) return `${status} with a body that is not as declared: ${fault}`;
-  return status < 300 ? judgeMaps(request, value) : undefined;
+  return status < 300 ? checkMaps(request, value) : undefined;
 }
 
 /** What was accepted is there: a map whose names users choose is kept to the letter, or refused, and never in part. */
-function judgeMaps({ operation, body }: FuzzRequest, answered: unknown): string | undefined {
+function checkMaps({ operation, body }: FuzzRequest, answered: unknown): string | undefined {
   if (!/^(POST \/v1\/jobs(\/\{name\}\/deployments)?|PATCH \/v1\/jobs\/\{name\})$/.test(operation?.id ?? ''))
     return undefined;
   const sent = recordOf(body && parse(body));
@@ -87,7 +87,7 @@ function recordOf(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-export function judgeProblem(document: ApiDocument, { status, headers, body }: Answer): string | undefined {
+export function checkProblem(document: ApiDocument, { status, headers, body }: Answer): string | undefined {
   const type = headers['content-type'] ?? '';
   if (type !== PROBLEM_TYPE) return `${status} is no problem, but ${type || 'of no type'}: ${startOf(body)}`;
   const problem = parse(body) as { status?: number; instance?: string; detail?: unknown; type?: string } | undefined;
@@ -101,7 +101,7 @@ export function judgeProblem(document: ApiDocument, { status, headers, body }: A
   return undefined;
 }
 
-function judgeHeaders({ status, headers }: Answer): string | undefined {
+function checkHeaders({ status, headers }: Answer): string | undefined {
   if (status === 401 && !headers['www-authenticate']) return '401 without WWW-Authenticate';
   if ((status === 429 || status === 503) && !headers['retry-after']) return `${status} without Retry-After`;
   if (headers['x-injected'] !== undefined || headers['set-cookie'] !== undefined) return 'a header was injected';
@@ -109,7 +109,7 @@ function judgeHeaders({ status, headers }: Answer): string | undefined {
 }
 
 /** A known caller without access gets 403; a rejection because of the origin has nothing to do with a token. */
-function judgeChallenge({ operation, headers: sent }: FuzzRequest, { status, headers }: Answer): string | undefined {
+function checkChallenge({ operation, headers: sent }: FuzzRequest, { status, headers }: Answer): string | undefined {
   const needsRole = operation && operation.access !== 'agent' && operation.access !== 'public';
   if (status !== 403 || !needsRole || headers['www-authenticate'] !== undefined) return undefined;
   return sent.some(([name]) => name === 'origin' || name === 'sec-fetch-site')

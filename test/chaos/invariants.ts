@@ -29,41 +29,41 @@ const ENDED = new Set(['superseded', 'stopped', 'succeeded', 'failed', 'cancelle
  * Checks that what was requested is there, and nothing else. The API says what each job is; the cloud's ledger and the
  * containers on its instances show whether that is true.
  */
-export async function judgeRest(house: House, histories: readonly JobHistory[]): Promise<Verdict> {
-  const court = new Court();
+export async function checkRest(house: House, histories: readonly JobHistory[]): Promise<Verdict> {
+  const checks = new Checks();
   const alive = house.cloud.ledger.instances().filter(isThere);
   const byJob = Map.groupBy(alive, ({ id }) => house.containers.running(id)?.greeting.split('.')[0] ?? '');
   for (const instance of byJob.get('') ?? [])
-    court.check(
+    checks.check(
       'nothing alive that is not needed',
       instance.id,
       false,
       `${instance.state}, no container, ${tokenOf(instance)}`,
     );
   for (const batch of batchesOf(histories, 16))
-    await Promise.all(batch.map((history) => judgeJob(court, house, history, byJob.get(history.name) ?? [])));
+    await Promise.all(batch.map((history) => checkJob(checks, house, history, byJob.get(history.name) ?? [])));
   const names = new Set(histories.map(({ name }) => name));
   for (const [name, instances] of byJob)
     if (name !== '' && !names.has(name))
-      court.check('nothing alive that is not needed', instances.map(({ id }) => id).join(), false, `of ${name}`);
-  court.check(
+      checks.check('nothing alive that is not needed', instances.map(({ id }) => id).join(), false, `of ${name}`);
+  checks.check(
     'no process ended unless it was killed',
     'replicas',
     house.ownEnds.length === 0,
     house.ownEnds.join('; '),
   );
-  return court.verdict();
+  return checks.verdict();
 }
 
-async function judgeJob(
-  court: Court,
+async function checkJob(
+  checks: Checks,
   house: House,
   history: JobHistory,
   instances: readonly CloudInstance[],
 ): Promise<void> {
   const { name } = history;
   const check = (invariant: string, isTrue: boolean, detail: () => string): boolean =>
-    court.check(invariant, name, isTrue, isTrue ? '' : `${detail()}\n  ${history.log.slice(-12).join('\n  ')}`);
+    checks.check(invariant, name, isTrue, isTrue ? '' : `${detail()}\n  ${history.log.slice(-12).join('\n  ')}`);
   const ids = instances.map(({ id }) => id).join();
 
   check('no answer contradicts an earlier one', history.findings.length === 0, () => history.findings.join('; '));
@@ -84,21 +84,21 @@ async function judgeJob(
   if (history.isCertain)
     check('an accepted request is carried out', job.id === history.jobId, () => `it is another job: ${job.id}`);
   const deployments = await list(house, name);
-  judgeDeployments(check, court, history, job, deployments);
+  checkDeployments(check, checks, history, job, deployments);
   if (end === 'stopped') {
     const open = deployments.filter(({ status }) => !ENDED.has(status));
     check('a stopped job has stopped', open.length === 0, () => open.map(toText).join('; '));
     check('nothing alive that is not needed', instances.length === 0, () => `${ids} of a stopped job`);
     return;
   }
-  await judgeService(check, house, job, deployments, instances);
+  await checkService(check, house, job, deployments, instances);
 }
 
 type Check = (invariant: string, isTrue: boolean, detail: () => string) => boolean;
 
-function judgeDeployments(
+function checkDeployments(
   check: Check,
-  court: Court,
+  checks: Checks,
   history: JobHistory,
   job: JobView,
   deployments: readonly DeploymentView[],
@@ -130,7 +130,7 @@ function judgeDeployments(
       check('a bad image never becomes active', !isRunning || !isBadImage(image), () => toText(deployment));
     } else if (!isBadImage(image)) {
       const isExcused = EXCUSES.has(reason ?? '') || isKilled(deployment);
-      court.excuse(reason ?? 'none');
+      checks.excuse(reason ?? 'none');
       check('a good image fails only for want of an instance', isExcused, () => toText(deployment));
     }
   }
@@ -141,7 +141,7 @@ function isKilled({ reason, exitCode }: DeploymentView): boolean {
   return reason === 'out-of-memory' || (reason === 'container-exited' && exitCode === 137);
 }
 
-async function judgeService(
+async function checkService(
   check: Check,
   house: House,
   job: JobView,
@@ -204,7 +204,7 @@ export function unwantedAt(asked: readonly AskedDeployment[], greeting: string, 
 }
 
 /** Counts checks and keeps what failed. */
-export class Court {
+export class Checks {
   readonly #findings: Finding[] = [];
   readonly #checked: Record<string, number> = {};
   readonly #failed: Record<string, number> = {};
