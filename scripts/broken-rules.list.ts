@@ -413,15 +413,15 @@ export const RULES: readonly Rule[] = [
   {
     name: 'no-lock-on-jobs',
     file: 'src/scheduler/load-jobs.ts',
-    text: 'LIMIT $1\n  FOR NO KEY UPDATE SKIP LOCKED`;',
-    broken: 'LIMIT $1`;',
+    text: 'LIMIT $1\n  FOR NO KEY UPDATE SKIP LOCKED`,',
+    broken: 'LIMIT $1`,',
     caughtBy: [FENCES],
   },
   {
     name: 'waits-for-jobs-others-hold',
     file: 'src/scheduler/load-jobs.ts',
-    text: 'LIMIT $1\n  FOR NO KEY UPDATE SKIP LOCKED`;',
-    broken: 'LIMIT $1\n  FOR NO KEY UPDATE`;',
+    text: 'LIMIT $1\n  FOR NO KEY UPDATE SKIP LOCKED`,',
+    broken: 'LIMIT $1\n  FOR NO KEY UPDATE`,',
     caughtBy: [FENCES],
   },
   {
@@ -669,7 +669,7 @@ export const RULES: readonly Rule[] = [
   {
     name: 'sequencers-do-not-take-turns',
     file: 'src/events/sequencer.ts',
-    text: `await transaction.prepared('events-lock', LOCK);`,
+    text: 'await transaction.run(LOCK, []);',
     broken: '',
     caughtBy: [EVENT_ORDER],
   },
@@ -698,8 +698,8 @@ export const RULES: readonly Rule[] = [
   {
     name: 'limits-in-no-order',
     file: 'src/deployments/instance-limits.ts',
-    text: `await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);`,
-    broken: `await transaction.query('SELECT $1::int', [LOCK]);`,
+    text: `'SELECT pg_advisory_xact_lock($1)',`,
+    broken: `'SELECT $1::bigint',`,
     caughtBy: [{ file: 'test/e2e/limits.spec.ts', only: 'maxInstances' }],
   },
   {
@@ -741,7 +741,7 @@ export const RULES: readonly Rule[] = [
     name: 'narrowed-webhooks-deliver-on',
     file: 'src/webhooks/webhooks.service.ts',
     text: 'enabled ? CANCEL_FOREIGN_DELIVERIES : CANCEL_DELIVERIES, [id]',
-    broken: `enabled ? 'SELECT $1::uuid' : CANCEL_DELIVERIES, [id]`,
+    broken: `enabled ? { ...CANCEL_DELIVERIES, sql: 'SELECT $1::uuid' } : CANCEL_DELIVERIES, [id]`,
     caughtBy: [{ file: 'test/e2e/webhooks.spec.ts', only: 'that an admin narrowed' }],
   },
   {
@@ -761,15 +761,15 @@ export const RULES: readonly Rule[] = [
   {
     name: 'a-ping-meets-a-deletion',
     file: 'src/webhooks/webhooks.service.ts',
-    text: '`${GET} FOR SHARE`',
-    broken: 'GET',
+    text: 'transaction.run(HOLD,',
+    broken: 'transaction.run(GET,',
     caughtBy: [{ file: 'test/e2e/webhooks.spec.ts', only: 'not there for a ping' }],
   },
   {
     name: 'webhooks-in-no-order',
     file: 'src/webhooks/webhooks.service.ts',
-    text: `await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);`,
-    broken: `await transaction.query('SELECT $1::int', [LOCK]);`,
+    text: 'await transaction.run(TAKE_TURN, [TURN]);',
+    broken: '',
     caughtBy: [{ file: 'test/e2e/webhooks.spec.ts', only: 'may be ten of a scope' }],
   },
   {
@@ -906,7 +906,7 @@ export const RULES: readonly Rule[] = [
   {
     name: 'pages-of-any-size',
     file: 'src/http/pagination.ts',
-    text: 'WHERE page_bytes_before < ${MOST_PAGE_BYTES} ORDER BY',
+    text: 'WHERE "pageBytesBefore" < ${MOST_PAGE_BYTES} ORDER BY',
     broken: 'ORDER BY',
     caughtBy: [{ file: 'test/e2e/jobs.spec.ts', only: 'pages of some bytes' }],
   },
@@ -1042,7 +1042,7 @@ export const RULES: readonly Rule[] = [
   {
     name: 'a-probe-changes-as-often-as-it-likes',
     file: 'src/agent/results.service.ts',
-    text: 'if (order.is_change) this.#countChange(instanceId);',
+    text: 'if (order.isChange) this.#countChange(instanceId);',
     broken: '',
     caughtBy: [{ file: 'test/integration/agent-results.spec.ts' }],
   },

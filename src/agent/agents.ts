@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Database } from '../database/database.js';
 import { lastSeenSql } from '../database/last-seen.js';
+import { type RowOf, statement, t } from '../database/statement.js';
 import { AgentLimits } from './agent-limits.js';
 
 /** The sender of a token. `retired`: its instance is being terminated, or has been. */
@@ -90,11 +91,11 @@ export class Agents {
     const seen = [...this.#seen];
     if (seen.length === 0) return;
     const now = this.now();
-    const rows = await this.database.prepared<{ id: string; is_retired: boolean }>('agents-flush', FLUSH, [
+    const rows = await this.database.run(FLUSH, [
       seen.map(({ instanceId }) => instanceId),
       seen.map(({ seenAtMs }) => (now - seenAtMs) / 1000),
     ]);
-    const retired = new Map(rows.map(({ id, is_retired }) => [id, is_retired]));
+    const retired = new Map(rows.map(({ id, isRetired }) => [id, isRetired]));
     for (const entry of seen) {
       const isRetired = retired.get(entry.instanceId);
       // Locked by the fleet just now: the next flush writes it.
@@ -124,30 +125,16 @@ export class Agents {
     const hashes = new Map<string, Buffer>();
     const found = new Promise<void>((done) => setImmediate(done)).then(async () => {
       this.#wanted = undefined;
-      const rows = await this.database.prepared<{ id: string; token_hash: Buffer; is_retired: boolean }>(
-        'agents-load',
-        LOAD,
-        [[...hashes.values()]],
-      );
-      return this.#keep(hashes.keys(), rows);
+      return this.#keep(hashes.keys(), await this.database.run(LOAD, [[...hashes.values()]]));
     });
     return { hashes, found };
   }
 
-  #keep(
-    keys: Iterable<string>,
-    rows: readonly { id: string; token_hash: Buffer; is_retired: boolean }[],
-  ): Map<string, Entry> {
+  #keep(keys: Iterable<string>, rows: readonly RowOf<typeof ROW>[]): Map<string, Entry> {
     const now = this.now();
     const found = new Map<string, Entry>();
-    for (const { id, token_hash, is_retired } of rows) {
-      found.set(token_hash.toString('base64'), {
-        instanceId: id,
-        isRetired: is_retired,
-        checkedAtMs: now,
-        seenAtMs: -Infinity,
-      });
-    }
+    for (const { id, tokenHash, isRetired } of rows)
+      found.set(tokenHash.toString('base64'), { instanceId: id, isRetired, checkedAtMs: now, seenAtMs: -Infinity });
     if (this.#unknown.size > MAX_UNKNOWN) this.#unknown.clear();
     for (const key of keys) {
       const entry = found.get(key);
@@ -175,14 +162,24 @@ export class Agents {
 
 const UNKNOWN: Sender = { kind: 'unknown' };
 
-const LOAD = `
-  SELECT id, token_hash, retire_reason IS NOT NULL OR terminated_at IS NOT NULL AS is_retired
-  FROM instances WHERE token_hash = ANY ($1::bytea[])`;
+const ROW = { id: t.text, tokenHash: t.bytea, isRetired: t.bool } as const;
 
-const FLUSH = lastSeenSql(
-  'instances',
-  'last_seen_at',
-  't.id, t.retire_reason IS NOT NULL OR t.terminated_at IS NOT NULL AS is_retired',
+const LOAD = statement(
+  'agents-load',
+  { values: [t.arrayOf(t.bytea)], row: ROW },
+  `
+  SELECT id, token_hash AS "tokenHash", retire_reason IS NOT NULL OR terminated_at IS NOT NULL AS "isRetired"
+  FROM instances WHERE token_hash = ANY ($1::bytea[])`,
+);
+
+const FLUSH = statement(
+  'agents-flush',
+  { values: [t.arrayOf(t.text), t.arrayOf(t.double)], row: { id: t.text, isRetired: t.bool } },
+  lastSeenSql(
+    'instances',
+    'last_seen_at',
+    't.id, t.retire_reason IS NOT NULL OR t.terminated_at IS NOT NULL AS "isRetired"',
+  ),
 );
 
 function keyOf(token: string): string {

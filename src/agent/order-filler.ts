@@ -1,7 +1,9 @@
 import type { Database } from '../database/database.js';
+import { columnsOf, selectList, statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
 import type { Registries } from '../registries/registries.js';
-import type { SealedSecrets, SecretStore } from '../secrets/secret-store.js';
+import { JobSecrets } from '../jobs/job-secrets.entity.js';
+import type { SecretStore } from '../secrets/secret-store.js';
 import { registryOfPull } from '../docker/container-spec.js';
 import type { DockerOrderSpec, OrderFilling } from '../docker/order.js';
 
@@ -32,19 +34,25 @@ export class OrderFiller {
   }
 
   async #environment(instanceId: string, number: number): Promise<string[]> {
-    const [row] = await this.database.prepared<SealedSecrets>('order-secrets', SECRETS, [instanceId, number]);
+    const [row] = await this.database.run(SECRETS, [instanceId, number]);
     if (!row) throw new Error('the instance is not the one of its attempt any more, or the secrets are deleted');
     return Object.entries(this.secrets.open(row)).map(([name, value]) => `${name}=${value}`);
   }
 }
 
+const ROW = columnsOf(JobSecrets, 'jobId', 'version', 'sealed');
+
 // The caller has the token of a registered instance; the statement checks that the attempt is still its own.
-const SECRETS = `
-  SELECT s.job_id AS "jobId", s.version, s.sealed
+const SECRETS = statement(
+  'order-secrets',
+  { values: [t.text, t.int], row: ROW },
+  `
+  SELECT ${selectList(ROW, 's')}
   FROM orders o
   JOIN instances i ON i.id = o.instance_id AND i.registered_at IS NOT NULL AND i.retire_reason IS NULL
   JOIN assignments x ON x.instance_id = i.id AND x.attempt_id = o.attempt_id
   JOIN attempts a ON a.id = x.attempt_id AND a.phase <> 'ended'
   JOIN deployments d ON d.id = a.deployment_id
   JOIN job_secrets s ON s.job_id = d.job_id AND s.version = d.secrets_version
-  WHERE o.instance_id = $1 AND o.number = $2`;
+  WHERE o.instance_id = $1 AND o.number = $2`,
+);

@@ -1,6 +1,8 @@
 import type { Database } from '../database/database.js';
+import { columnsOf, statement, t } from '../database/statement.js';
 import type { OrderSpec } from '../docker/order.js';
 import { dueNow } from '../database/wake.js';
+import { Order } from './order.entity.js';
 
 /** How far an agent is: the highest order number on its disk. */
 export type Position = { readonly instanceId: string; readonly after: number };
@@ -18,40 +20,47 @@ export async function findOrders(
   positions: readonly Position[],
 ): Promise<Map<string, FoundOrders>> {
   if (positions.length === 0) return new Map();
-  const rows = await database.prepared<FoundRow>('agent-find-orders', FIND_ORDERS, arraysOf(positions));
+  const rows = await database.run(FIND_ORDERS, arraysOf(positions));
   return new Map(
-    rows.map(({ instance_id, number, spec, has_untaken }) => [
-      instance_id,
-      { ...(number !== null && spec !== null && { order: { number, spec } }), hasUntaken: has_untaken },
+    rows.map(({ instanceId, number, spec, hasUntaken }) => [
+      instanceId,
+      { ...(number !== null && spec !== null && { order: { number, spec } }), hasUntaken },
     ]),
   );
 }
 
 /** Instances with a recent order that no agent took: its signal may be lost. Older ones are of silent agents. */
 export async function findRecentUntaken(database: Database): Promise<string[]> {
-  const rows = await database.prepared<{ instance_id: string }>('agent-recent-untaken', RECENT_UNTAKEN);
-  return rows.map(({ instance_id }) => instance_id);
+  const rows = await database.run(RECENT_UNTAKEN, []);
+  return rows.map(({ instanceId }) => instanceId);
 }
 
 /** Marks all orders up to each position as taken. Locks their jobs' rows first, and so waits for passes under way. */
 export async function acknowledge(database: Database, positions: readonly Position[]): Promise<void> {
   const arrays = arraysOf(positions);
   await database.transaction(async (transaction) => {
-    await transaction.prepared('agent-acknowledge-fence', ACKNOWLEDGE_FENCE, arrays);
-    await transaction.prepared('agent-acknowledge', ACKNOWLEDGE, arrays);
+    await transaction.run(ACKNOWLEDGE_FENCE, arrays);
+    await transaction.run(ACKNOWLEDGE, arrays);
   });
 }
 
-type FoundRow = { instance_id: string; number: number | null; spec: OrderSpec | null; has_untaken: boolean };
-
 const POSITIONS = `unnest($1::text[], $2::int[]) AS position (instance_id, after)`;
+const positionTypes = [t.arrayOf(t.text), t.arrayOf(t.int)] as const;
 
-const FIND_ORDERS = `
+const NEXT = columnsOf(Order, 'number', 'spec');
+
+const FIND_ORDERS = statement(
+  'agent-find-orders',
+  {
+    values: positionTypes,
+    row: { instanceId: t.text, number: t.nullable(NEXT.number), spec: t.nullable(NEXT.spec), hasUntaken: t.bool },
+  },
+  `
   SELECT * FROM (
-    SELECT position.instance_id, next.number, next.spec, EXISTS (
+    SELECT position.instance_id AS "instanceId", next.number, next.spec, EXISTS (
       SELECT FROM orders AS taken
       WHERE taken.instance_id = position.instance_id AND taken.number <= position.after AND taken.taken_at IS NULL
-    ) AS has_untaken
+    ) AS "hasUntaken"
     FROM ${POSITIONS}
     LEFT JOIN LATERAL (
       SELECT number, spec FROM orders
@@ -61,14 +70,22 @@ const FIND_ORDERS = `
       ORDER BY number LIMIT 1
     ) AS next ON true
   ) AS found
-  WHERE number IS NOT NULL OR has_untaken`;
+  WHERE number IS NOT NULL OR "hasUntaken"`,
+);
 
 // Read whole from the index orders_untaken, which is nearly empty at any time.
-const RECENT_UNTAKEN = `
-  SELECT DISTINCT instance_id FROM orders
-  WHERE taken_at IS NULL AND created_at > clock_timestamp() - interval '2 minutes'`;
+const RECENT_UNTAKEN = statement(
+  'agent-recent-untaken',
+  { row: columnsOf(Order, 'instanceId') },
+  `
+  SELECT DISTINCT instance_id AS "instanceId" FROM orders
+  WHERE taken_at IS NULL AND created_at > clock_timestamp() - interval '2 minutes'`,
+);
 
-const ACKNOWLEDGE_FENCE = `
+const ACKNOWLEDGE_FENCE = statement(
+  'agent-acknowledge-fence',
+  { values: positionTypes },
+  `
   WITH fence AS (
     SELECT jobs.id FROM jobs
     WHERE jobs.id IN (
@@ -79,11 +96,16 @@ const ACKNOWLEDGE_FENCE = `
     )
     ORDER BY jobs.id FOR NO KEY UPDATE
   )
-  UPDATE jobs SET ${dueNow('jobs')} FROM fence WHERE jobs.id = fence.id`;
+  UPDATE jobs SET ${dueNow('jobs')} FROM fence WHERE jobs.id = fence.id`,
+);
 
-const ACKNOWLEDGE = `
+const ACKNOWLEDGE = statement(
+  'agent-acknowledge',
+  { values: positionTypes },
+  `
   UPDATE orders SET taken_at = clock_timestamp() FROM ${POSITIONS}
-  WHERE orders.instance_id = position.instance_id AND orders.number <= position.after AND orders.taken_at IS NULL`;
+  WHERE orders.instance_id = position.instance_id AND orders.number <= position.after AND orders.taken_at IS NULL`,
+);
 
 function arraysOf(positions: readonly Position[]): [string[], number[]] {
   return [positions.map(({ instanceId }) => instanceId), positions.map(({ after }) => after)];

@@ -2,9 +2,11 @@ import type { Readable } from 'node:stream';
 import { setImmediate as othersTurn } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
+import { columnsOf, statement, t } from '../database/statement.js';
 import { BODY_LIMITS } from '../http/body-limits.js';
 import { Problem } from '../http/problem.js';
 import { Shutdown } from '../process/shutdown.js';
+import { OrderStream } from './order-stream.entity.js';
 import { readUpload } from './read-upload.js';
 import { StreamTail } from './stream-tail.js';
 
@@ -12,14 +14,6 @@ import { StreamTail } from './stream-tail.js';
 const PIECE_BYTES = 8_192;
 /** Lines that arrive meanwhile are stored together. */
 const STORE_EVERY_MS = 1_000;
-
-type Target = {
-  readonly hasEnded: boolean;
-  readonly isReplaced: boolean;
-  /** Of what is stored; null = nothing yet. */
-  readonly since: string | null;
-  readonly content: string | null;
-};
 
 /** Receives a stream that Docker sends for an order, and keeps its newest lines with the order. */
 @Injectable()
@@ -37,7 +31,7 @@ export class OrderStreams {
    * unavailable
    */
   async store(instanceId: string, number: number, since: string, body: Readable): Promise<string> {
-    const [target] = await this.database.prepared<Target>('stream-target', TARGET, [instanceId, number]);
+    const [target] = await this.database.run(TARGET, [instanceId, number]);
     if (!target) throw new Problem('order-not-found', `There is no order ${number} for a stream of this instance.`);
     if (target.hasEnded) throw new Problem('instance-retired', 'The attempt has ended.');
     if (target.isReplaced) throw new Problem('conflict', 'A newer order follows this stream.');
@@ -45,8 +39,7 @@ export class OrderStreams {
     let stored = target.since;
     const store = async () => {
       if (!tail.isNews) return;
-      const values = [instanceId, number, stored, tail.since, tail.content];
-      const rows = await this.database.prepared('stream-store', STORE, values);
+      const rows = await this.database.run(STORE, [instanceId, number, stored, tail.since, tail.content]);
       if (rows.length === 0) throw new Problem('unavailable', 'Another upload was first.', { retryAfterSeconds: 1 });
       stored = tail.since;
       tail.stored();
@@ -78,7 +71,16 @@ export class OrderStreams {
   }
 }
 
-const TARGET = `
+const STORED = columnsOf(OrderStream, 'since', 'content');
+
+const TARGET = statement(
+  'stream-target',
+  {
+    values: [t.text, t.int],
+    // Of what is stored; null = nothing yet.
+    row: { hasEnded: t.bool, since: t.nullable(STORED.since), content: t.nullable(STORED.content), isReplaced: t.bool },
+  },
+  `
   SELECT a.phase = 'ended' AS "hasEnded", s.since, s.content, EXISTS (
     SELECT 1 FROM orders newer
     WHERE newer.instance_id = o.instance_id AND newer.number > o.number AND newer.kind = 'stream'
@@ -87,12 +89,17 @@ const TARGET = `
   FROM orders o
   JOIN attempts a ON a.id = o.attempt_id
   LEFT JOIN order_streams s ON s.instance_id = o.instance_id AND s.number = o.number
-  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'stream'`;
+  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'stream'`,
+);
 
 // Of two uploads at once the second to store finds another state than it began with.
-const STORE = `
+const STORE = statement(
+  'stream-store',
+  { values: [t.text, t.int, t.nullable(t.text), t.text, t.text] },
+  `
   INSERT INTO order_streams AS s (instance_id, number, since, content, updated_at)
   SELECT $1, $2, $4, $5, clock_timestamp()
   ON CONFLICT (instance_id, number) DO UPDATE
     SET since = excluded.since, content = excluded.content, updated_at = excluded.updated_at WHERE s.since = $3::text
-  RETURNING number`;
+  RETURNING number`,
+);

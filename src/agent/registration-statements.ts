@@ -1,6 +1,7 @@
 import type { Database } from '../database/database.js';
+import { type RowOf, statement, t } from '../database/statement.js';
 import type { Identity } from './identity.js';
-import type { RegistrationFacts } from './registration-rules.js';
+import type { InstanceFacts, LaunchFacts, RegistrationFacts } from './registration-rules.js';
 import { dueNow } from '../database/wake.js';
 import { insertEvents } from '../events/event-sql.js';
 
@@ -21,20 +22,11 @@ export async function readRegistrationFacts(
   /** Of the launch with this id: one for each key its secret may have been made with. */
   secretHashesOf: (launchId: string) => readonly Buffer[],
 ): Promise<Pick<RegistrationFacts, 'launch' | 'instance' | 'now'>> {
-  const [row] = await database.prepared<FactsRow>('registration-facts', FACTS, [instanceId, secretHash]);
+  const [row] = await database.run(FACTS, [instanceId, secretHash]);
   if (!row) throw new Error('the facts of a registration are always one row');
-  return {
-    now: row.now,
-    launch: row.launch_id === null ? null : launchOf(row, row.launch_id),
-    instance:
-      row.is_retired === null
-        ? null
-        : instanceOf(
-            row,
-            row.is_retired,
-            row.launch_tag !== null && secretHashesOf(row.launch_tag).some((hash) => hash.equals(secretHash)),
-          ),
-  };
+  const { launchTag } = row;
+  const isSecretRight = launchTag !== null && secretHashesOf(launchTag).some((hash) => hash.equals(secretHash));
+  return { now: row.now, launch: launchOf(row), instance: instanceOf(row, isSecretRight) };
 }
 
 /**
@@ -49,8 +41,8 @@ export async function admit(
   try {
     return await database.transaction(async (transaction) => {
       // One registration of a launch at a time, so that their count holds. Not the launch's row: the fleet locks it too.
-      await transaction.prepared('registration-lock', LOCK, [ADVISORY_CLASS, launchId]);
-      const admitted = await transaction.prepared('registration-admit', ADMIT, [
+      await transaction.run(LOCK, [ADVISORY_CLASS, launchId]);
+      const admitted = await transaction.run(ADMIT, [
         identity.instanceId,
         launchId,
         identity.availabilityZone,
@@ -75,7 +67,7 @@ export async function admitAdopted(
   { identity, tokenHash, agentVersion, after }: Admission,
 ): Promise<'admitted' | 'overtaken' | 'token-in-use'> {
   try {
-    const admitted = await database.prepared('registration-adopt', ADOPT, [
+    const admitted = await database.run(ADOPT, [
       identity.instanceId,
       tokenHash,
       agentVersion,
@@ -96,49 +88,61 @@ function isTokenInUse(error: unknown): boolean {
 /** Any number that no other advisory lock of this program uses. */
 const ADVISORY_CLASS = 7_246_012;
 
-type FactsRow = {
-  now: Date;
-  launch_id: string | null;
-  image_id: string;
-  count: number;
-  is_settled: boolean;
-  created_at: Date;
-  registered: number;
-  instance_launch_id: string | null;
-  token_hash: Buffer | null;
+const FACTS_ROW = {
+  now: t.timestamptz,
+  launchId: t.nullable(t.uuid),
+  imageId: t.nullable(t.text),
+  count: t.nullable(t.int),
+  isSettled: t.nullable(t.bool),
+  createdAt: t.nullable(t.timestamptz),
+  registered: t.int,
+  instanceLaunchId: t.nullable(t.uuid),
+  tokenHash: t.nullable(t.bytea),
+  quarantined: t.nullable(t.bool),
+  launchTag: t.nullable(t.text),
+  isAdopted: t.bool,
   /** Null when there is no such instance. */
-  is_retired: boolean | null;
-  quarantined: boolean;
-  launch_tag: string | null;
-  is_adopted: boolean;
-};
+  isRetired: t.nullable(t.bool),
+} as const;
 
-function launchOf(row: FactsRow, id: string): RegistrationFacts['launch'] {
-  const { image_id, count, is_settled, created_at, registered } = row;
-  return { id, imageId: image_id, count, isSettled: is_settled, createdAt: created_at, registered };
+type FactsRow = RowOf<typeof FACTS_ROW>;
+
+function launchOf({ launchId: id, imageId, count, isSettled, createdAt, registered }: FactsRow): LaunchFacts | null {
+  // All of them are null when there is no such launch.
+  if (id === null || imageId === null || count === null || isSettled === null || createdAt === null) return null;
+  return { id, imageId, count, isSettled, createdAt, registered };
 }
 
-function instanceOf(row: FactsRow, isRetired: boolean, isSecretRight: boolean): RegistrationFacts['instance'] {
-  const quarantine = row.quarantined ? { isAdopted: row.is_adopted, isSecretRight } : null;
-  return { launchId: row.instance_launch_id, tokenHash: row.token_hash, isRetired, quarantine };
+function instanceOf(row: FactsRow, isSecretRight: boolean): InstanceFacts | null {
+  const { instanceLaunchId: launchId, tokenHash, isRetired, isAdopted } = row;
+  if (isRetired === null) return null;
+  return { launchId, tokenHash, isRetired, quarantine: row.quarantined ? { isAdopted, isSecretRight } : null };
 }
 
-const FACTS = `
-  SELECT clock_timestamp() AS now, launch.id AS launch_id, launch.image_id, launch.count,
-    launch.status = 'done' AS is_settled, launch.created_at,
+const FACTS = statement(
+  'registration-facts',
+  { values: [t.text, t.bytea], row: FACTS_ROW },
+  `
+  SELECT clock_timestamp() AS now, launch.id AS "launchId", launch.image_id AS "imageId", launch.count,
+    launch.status = 'done' AS "isSettled", launch.created_at AS "createdAt",
     (
       SELECT count(*)::int FROM instances AS other
       WHERE other.launch_id = launch.id AND other.token_hash IS NOT NULL AND other.id <> $1
     ) AS registered,
-    instance.launch_id AS instance_launch_id, instance.token_hash, instance.quarantined, instance.launch_tag,
-    EXISTS (SELECT FROM deployments WHERE adopts = $1 AND status IN ('queued', 'deploying')) AS is_adopted,
+    instance.launch_id AS "instanceLaunchId", instance.token_hash AS "tokenHash", instance.quarantined,
+    instance.launch_tag AS "launchTag",
+    EXISTS (SELECT FROM deployments WHERE adopts = $1 AND status IN ('queued', 'deploying')) AS "isAdopted",
     CASE WHEN instance.id IS NOT NULL THEN instance.retire_reason IS NOT NULL OR instance.terminated_at IS NOT NULL END
-      AS is_retired
+      AS "isRetired"
   FROM (SELECT) AS one
   LEFT JOIN launches AS launch ON launch.secret_hash = $2
-  LEFT JOIN instances AS instance ON instance.id = $1`;
+  LEFT JOIN instances AS instance ON instance.id = $1`,
+);
 
-const ADOPT = `
+const ADOPT = statement(
+  'registration-adopt',
+  { values: [t.text, t.bytea, t.text, t.nullable(t.text), t.int] },
+  `
   WITH wanted AS (
     SELECT attempts.shape_key FROM deployments
     LEFT JOIN attempts ON attempts.deployment_id = deployments.id AND attempts.phase = 'waiting'
@@ -155,13 +159,21 @@ const ADOPT = `
     UPDATE shapes SET ${dueNow('shapes')}
     FROM admitted, wanted WHERE shapes.key = wanted.shape_key
   )
-  SELECT id FROM admitted`;
+  SELECT id FROM admitted`,
+);
 
-const LOCK = `SELECT pg_advisory_xact_lock($1, hashtext($2))`;
+const LOCK = statement(
+  'registration-lock',
+  { values: [t.int, t.text] },
+  `SELECT pg_advisory_xact_lock($1, hashtext($2))`,
+);
 
 // The fleet's columns (state, observed_at, public_ip …) stay as they are: it reads them from EC2. The shape's row is
 // updated even if it is due already: a fleet pass that just claimed it may have loaded its instances before.
-const ADMIT = `
+const ADMIT = statement(
+  'registration-admit',
+  { values: [t.text, t.uuid, t.text, t.text, t.text, t.nullable(t.text), t.timestamptz, t.bytea, t.text] },
+  `
   WITH launch AS (
     SELECT id, shape_key FROM launches WHERE id = $2 AND count > (
       SELECT count(*) FROM instances WHERE launch_id = $2 AND token_hash IS NOT NULL AND id <> $1
@@ -194,4 +206,5 @@ const ADMIT = `
     UPDATE shapes SET ${dueNow('shapes')}
     FROM admitted WHERE shapes.key = admitted.shape_key
   )
-  SELECT id FROM admitted`;
+  SELECT id FROM admitted`,
+);

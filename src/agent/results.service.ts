@@ -1,11 +1,13 @@
 import type { Readable } from 'node:stream';
 import { Injectable, Logger } from '@nestjs/common';
 import { Database } from '../database/database.js';
+import { columnsOf, statement, t } from '../database/statement.js';
 import { Signals } from '../database/signals.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import { Problem } from '../http/problem.js';
 import { AgentLimits } from './agent-limits.js';
 import { answerBytesOf, bodyToStore, readAnswer } from '../docker/order-answer.js';
+import { Order } from './order.entity.js';
 import { readEnd } from './read-end.js';
 import { dueNow } from '../database/wake.js';
 
@@ -37,26 +39,18 @@ export class ResultsService {
    * @throws Problem order-not-found, payload-too-large, malformed-request, too-many-requests
    */
   async store({ instanceId, number, status, error, probeState, body }: Result): Promise<void> {
-    const [order] = await this.database.prepared<FoundOrder>('agent-find-order', FIND, [
-      instanceId,
-      number,
-      probeState,
-    ]);
-    const bytes = await readEnd(body, order?.is_news ? answerBytesOf(order.purpose) : 0);
+    const [order] = await this.database.run(FIND, [instanceId, number, probeState]);
+    const bytes = await readEnd(body, order?.isNews ? answerBytesOf(order.purpose) : 0);
     if (!order) throw notFound(number);
-    if (!order.is_news) return;
-    if (order.is_change) this.#countChange(instanceId);
+    if (!order.isNews) return;
+    if (order.isChange) this.#countChange(instanceId);
 
     const answer = readAnswer(order.purpose, bytes);
     const kept = bodyToStore(order.purpose, bytes, answer);
-    const values = [instanceId, number, status, error, probeState, kept, toJsonb(answer)];
-    const [outcome] = await this.database.prepared<{ is_known: boolean; is_stored: boolean }>(
-      'agent-store',
-      STORE,
-      values,
-    );
-    if (!outcome?.is_known) throw notFound(number);
-    if (!outcome.is_stored) return;
+    const values = [instanceId, number, status, error, probeState, kept, toJsonb(answer)] as const;
+    const [outcome] = await this.database.run(STORE, values);
+    if (!outcome?.isKnown) throw notFound(number);
+    if (!outcome.isStored) return;
     this.signals.jobsDue();
     if (status === 200 && order.purpose.startsWith('inspect-') && !answer.image && !answer.container) {
       // The image's digest, or whether the container ran out of memory or is down, stays unknown.
@@ -80,9 +74,6 @@ export class ResultsService {
   }
 }
 
-/** `is_change`: of a probe that was answered before. */
-type FoundOrder = { purpose: string; is_news: boolean; is_change: boolean };
-
 function notFound(number: number): Problem {
   return new Problem('order-not-found', `There is no order ${number} for this instance.`);
 }
@@ -92,13 +83,27 @@ const IS_NEWS = `(
     OR (orders.kind = 'probe' AND $PROBE::text IS NOT NULL AND orders.probe_state IS DISTINCT FROM $PROBE::text)
   )`;
 
-const FIND = `
-  SELECT orders.purpose, orders.answered_at IS NOT NULL AS is_change, ${IS_NEWS.replaceAll('$PROBE', '$3')} AS is_news
-  FROM orders WHERE orders.instance_id = $1 AND orders.number = $2`;
+const FIND = statement(
+  'agent-find-order',
+  {
+    values: [t.text, t.int, t.nullable(t.text)],
+    // `isChange`: of a probe that was answered before.
+    row: { ...columnsOf(Order, 'purpose'), isChange: t.bool, isNews: t.bool },
+  },
+  `
+  SELECT orders.purpose, orders.answered_at IS NOT NULL AS "isChange", ${IS_NEWS.replaceAll('$PROBE', '$3')} AS "isNews"
+  FROM orders WHERE orders.instance_id = $1 AND orders.number = $2`,
+);
 
 // One statement is one transaction. `fence` runs before `answer`, which reads from it: the job's row is locked first, and
 // an answer stored meanwhile by another request is seen when `answer` locks the order, since its conditions are checked again.
-const STORE = `
+const STORE = statement(
+  'agent-store',
+  {
+    values: [t.text, t.int, t.int, t.nullable(t.text), t.nullable(t.text), t.byteaValue, t.json],
+    row: { isKnown: t.bool, isStored: t.bool },
+  },
+  `
   WITH target AS (
     SELECT orders.instance_id, orders.number, attempts.job_id, ${IS_NEWS.replaceAll('$PROBE', '$5')} AS is_news
     FROM orders JOIN attempts ON attempts.id = orders.attempt_id
@@ -115,4 +120,5 @@ const STORE = `
     WHERE orders.instance_id = target.instance_id AND orders.number = target.number AND ${IS_NEWS.replaceAll('$PROBE', '$5')}
     RETURNING orders.number
   )
-  SELECT EXISTS (SELECT FROM target) AS is_known, EXISTS (SELECT FROM answer) AS is_stored`;
+  SELECT EXISTS (SELECT FROM target) AS "isKnown", EXISTS (SELECT FROM answer) AS "isStored"`,
+);

@@ -1,8 +1,10 @@
 import { createHmac } from 'node:crypto';
 import { derivedKey } from '../database/derived-keys.js';
 import type { Database, Queryable } from '../database/database.js';
+import { columnsOf, statement, t } from '../database/statement.js';
 import { type Keys, seal, unseal } from '../secrets/sealed.js';
 import { Problem } from '../http/problem.js';
+import { IdempotencyKey } from './idempotency-key.entity.js';
 
 /** The answer of a call. `body`: JSON, byte for byte; null = none. */
 export type KeptAnswer = {
@@ -63,15 +65,12 @@ export class IdempotencyKeys {
     }
     const answer = await perform();
     const sealed = seal(this.encryptionKeys, JSON.stringify(answer), contextOf(call));
-    await transaction.prepared('keep-answer', KEEP, [call.caller, call.key, sealed]);
+    await transaction.run(KEEP, [call.caller, call.key, sealed]);
     return { answer, isReplay: false };
   }
 
   async #read(transaction: Queryable, call: KeyedCall, fingerprints: readonly Buffer[]): Promise<KeptAnswer> {
-    const [row] = await transaction.prepared<{ fingerprint: Buffer; answer: Buffer }>('read-answer', READ, [
-      call.caller,
-      call.key,
-    ]);
+    const [row] = await transaction.run(READ, [call.caller, call.key]);
     // Deleted in this moment, because it is too old.
     if (!row) throw new Problem('conflict', 'This Idempotency-Key has just expired: send the request again.');
     if (!fingerprints.some((fingerprint) => row.fingerprint.equals(fingerprint))) {
@@ -103,8 +102,7 @@ export class IdempotencyKeys {
 /** Waits while another process carries out a call of the same key; false: it has been carried out. */
 async function claim(transaction: Queryable, { caller, key }: KeyedCall, fingerprint: Buffer): Promise<boolean> {
   try {
-    const values = [caller, key, fingerprint, LOCK_TIMEOUT];
-    return (await transaction.prepared('claim-idempotency-key', CLAIM, values)).length > 0;
+    return (await transaction.run(CLAIM, [caller, key, fingerprint, LOCK_TIMEOUT])).length > 0;
   } catch (error) {
     if (!(Error.isError(error) && 'code' in error && error.code === LOCK_NOT_AVAILABLE)) throw error;
     throw new Problem('request-in-progress', 'A request with this Idempotency-Key is still being carried out.', {
@@ -120,11 +118,24 @@ export function contextOf({ caller, key }: Pick<KeyedCall, 'caller' | 'key'>): s
 }
 
 // The limit is set in the statement that may wait first, which saves a round trip; it holds for the whole transaction.
-const CLAIM = `
+const CLAIM = statement(
+  'claim-idempotency-key',
+  { values: [t.text, t.text, t.bytea, t.text] },
+  `
   WITH patience AS (SELECT set_config('lock_timeout', $4, true))
   INSERT INTO idempotency_keys (caller, key, fingerprint) SELECT $1, $2, $3::bytea FROM patience
-  ON CONFLICT (caller, key) DO NOTHING RETURNING 1`;
+  ON CONFLICT (caller, key) DO NOTHING RETURNING 1`,
+);
 
-const READ = `SELECT fingerprint, answer FROM idempotency_keys WHERE caller = $1 AND key = $2`;
+const READ = statement(
+  'read-answer',
+  // An answer is null only inside the transaction that writes it.
+  { values: [t.text, t.text], row: { ...columnsOf(IdempotencyKey, 'fingerprint'), answer: t.bytea } },
+  `SELECT fingerprint, answer FROM idempotency_keys WHERE caller = $1 AND key = $2`,
+);
 
-const KEEP = `UPDATE idempotency_keys SET answer = $3 WHERE caller = $1 AND key = $2`;
+const KEEP = statement(
+  'keep-answer',
+  { values: [t.text, t.text, t.bytea] },
+  `UPDATE idempotency_keys SET answer = $3 WHERE caller = $1 AND key = $2`,
+);

@@ -1,9 +1,11 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Database } from '../database/database.js';
+import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { lastSeenSql } from '../database/last-seen.js';
 import type { Signals } from '../database/signals.js';
-import type { Allow, Caller, Role } from '../http/caller.js';
+import type { Caller } from '../http/caller.js';
 import { digestOf } from './bearer.js';
+import { Token } from './token.entity.js';
 
 /** How late a revocation or the end of a token can be noticed where no signal reports it. */
 const KNOWN_MS = 5_000;
@@ -18,19 +20,22 @@ const MOST_IN_A_LOOK = 1_000;
 const ID = /^[0-9a-f]{8}$/;
 const TOKEN = /^sch_([0-9a-f]{8})_[0-9a-f]{64}$/;
 
-type Row = {
-  id: string;
-  name: string;
-  hash: Buffer;
-  role: Role;
-  scope: string[] | null;
-  max_jobs: number | null;
-  max_instances: number | null;
-  max_webhooks: number | null;
-  allow: Allow | null;
-  requests_per_minute: number | null;
-  has_ended: boolean;
-};
+const COLUMNS = columnsOf(
+  Token,
+  'id',
+  'name',
+  'hash',
+  'role',
+  'scope',
+  'maxJobs',
+  'maxInstances',
+  'maxWebhooks',
+  'allow',
+  'requestsPerMinute',
+);
+const ROW = { ...COLUMNS, hasEnded: t.bool } as const;
+
+type Row = RowOf<typeof ROW>;
 type Entry = { readonly loadedAtMs: number; readonly row: Row };
 
 /** A new token; all of it is to be shown once and kept nowhere. */
@@ -86,18 +91,18 @@ export class Tokens {
     if (id === undefined) return undefined;
     const row = await this.#find(id);
     if (!row || !timingSafeEqual(digestOf(token), row.hash)) return undefined;
-    if (row.has_ended) return 'ended';
+    if (row.hasEnded) return 'ended';
     this.#noteUse(id);
     return {
       id,
       name: row.name,
       role: row.role,
       scope: row.scope,
-      maxJobs: row.max_jobs,
-      maxInstances: row.max_instances,
-      maxWebhooks: row.max_webhooks,
+      maxJobs: row.maxJobs,
+      maxInstances: row.maxInstances,
+      maxWebhooks: row.maxWebhooks,
       allow: row.allow,
-      requestsPerMinute: row.requests_per_minute,
+      requestsPerMinute: row.requestsPerMinute,
     };
   }
 
@@ -105,7 +110,7 @@ export class Tokens {
   async findEnded(ids: readonly string[]): Promise<string[]> {
     const ofTokens = ids.filter((id) => ID.test(id));
     if (ofTokens.length === 0) return [];
-    const rows = await this.database.prepared<{ id: string }>('find-ended-tokens', FIND_ENDED, [ofTokens]);
+    const rows = await this.database.run(FIND_ENDED, [ofTokens]);
     return rows.map(({ id }) => id);
   }
 
@@ -119,7 +124,7 @@ export class Tokens {
     const ids = used.map(([id]) => id);
     const seconds = used.map(([, usedAtMs]) => (now - usedAtMs) / 1000);
     try {
-      await this.database.prepared('tokens-used', USED, [ids, seconds]);
+      await this.database.run(USED, [ids, seconds]);
     } catch (error) {
       // Of those that were not used again meanwhile.
       for (const [id, usedAtMs] of used) if (!this.#used.has(id)) this.#used.set(id, usedAtMs);
@@ -158,7 +163,7 @@ export class Tokens {
     const askedAtMs = this.now();
     const signals = this.#signals;
     try {
-      const rows = await this.database.prepared<Row>('get-tokens', GET, [[...wanted.keys()]]);
+      const rows = await this.database.run(GET, [[...wanted.keys()]]);
       const found = new Map(rows.map((row) => [row.id, row]));
       for (const [id, { resolve }] of wanted) {
         const row = found.get(id);
@@ -192,13 +197,25 @@ export class Tokens {
   }
 }
 
-const GET = `
-  SELECT id, name, hash, role, scope, max_jobs, max_instances, max_webhooks, allow, requests_per_minute,
-         LEAST(revoked_at, expires_at, 'infinity') <= clock_timestamp() AS has_ended
-  FROM tokens WHERE id = ANY ($1::text[])`;
+const GET = statement(
+  'get-tokens',
+  { values: [t.arrayOf(t.text)], row: ROW },
+  `
+  SELECT ${selectList(COLUMNS)},
+         LEAST(revoked_at, expires_at, 'infinity') <= clock_timestamp() AS "hasEnded"
+  FROM tokens WHERE id = ANY ($1::text[])`,
+);
 
-const FIND_ENDED = `
+const FIND_ENDED = statement(
+  'find-ended-tokens',
+  { values: [t.arrayOf(t.text)], row: { id: t.text } },
+  `
   SELECT open.id FROM unnest($1::text[]) AS open (id) LEFT JOIN tokens AS t ON t.id = open.id
-  WHERE t.id IS NULL OR LEAST(t.revoked_at, t.expires_at) <= clock_timestamp()`;
+  WHERE t.id IS NULL OR LEAST(t.revoked_at, t.expires_at) <= clock_timestamp()`,
+);
 
-const USED = lastSeenSql('tokens', 'last_used_at');
+const USED = statement(
+  'tokens-used',
+  { values: [t.arrayOf(t.text), t.arrayOf(t.double)] },
+  lastSeenSql('tokens', 'last_used_at'),
+);

@@ -1,15 +1,17 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
+import type { Pool, PoolClient, QueryResultRow } from 'pg';
 import type { DataSource } from 'typeorm';
 import { Operation } from '../process/observation.js';
+import type { Statement } from './statement.js';
 
 export type Queryable = {
+  /** @returns the rows of a declared statement */
+  run<Values extends readonly unknown[], Row>(statement: Statement<Values, Row>, values: Values): Promise<Row[]>;
+  /** SQL that is not declared: for tests, and libraries that bring their own. */
   query<Row extends QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Row[]>;
-  /** As `query`, prepared once per connection under this name: for statements run often. */
-  prepared<Row extends QueryResultRow>(name: string, text: string, values?: readonly unknown[]): Promise<Row[]>;
 };
 
-/** Statements, except those that begin and end transactions. `name`: of a prepared statement. */
+/** Statements, except those that begin and end transactions. `name`: of a declared one. */
 export const statements = new Operation<{ readonly name?: string; readonly text: string }>('statement');
 
 type Unit = { readonly transaction: Queryable; readonly afterCommit: (() => void)[]; isOpen: boolean };
@@ -23,22 +25,14 @@ export class Database implements Queryable {
     this.pool = (dataSource.driver as unknown as { master: Pool }).master;
   }
 
-  async query<Row extends QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+  async run<Values extends readonly unknown[], Row>(statement: Statement<Values, Row>, values: Values): Promise<Row[]> {
     const unit = this.unit();
-    if (unit) return await unit.transaction.query(text, values);
-    return await statements.run({ text }, async () => rowsOf(await this.pool.query<Row>(text, [...values])));
+    return unit ? await unit.transaction.run(statement, values) : await runOn(this.pool, statement, values);
   }
 
-  async prepared<Row extends QueryResultRow>(
-    name: string,
-    text: string,
-    values: readonly unknown[] = [],
-  ): Promise<Row[]> {
+  async query<Row extends QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
     const unit = this.unit();
-    if (unit) return await unit.transaction.prepared(name, text, values);
-    return await statements.run({ name, text }, async () =>
-      rowsOf(await this.pool.query<Row>({ name, text, values: [...values] })),
-    );
+    return unit ? await unit.transaction.query(text, values) : await queryOn(this.pool, text, values);
   }
 
   /** Use of this process's pool. `waiting`: calls that wait for a connection. */
@@ -108,17 +102,28 @@ export class Database implements Queryable {
   }
 }
 
+type Connection = Pick<Pool | PoolClient, 'query'>;
+
 function queryableOf(client: PoolClient): Queryable {
   return {
-    query: async <Row extends QueryResultRow>(text: string, values: readonly unknown[] = []) =>
-      await statements.run({ text }, async () => rowsOf(await client.query<Row>(text, [...values]))),
-    prepared: async <Row extends QueryResultRow>(name: string, text: string, values: readonly unknown[] = []) =>
-      await statements.run({ name, text }, async () =>
-        rowsOf(await client.query<Row>({ name, text, values: [...values] })),
-      ),
+    run: (statement, values) => runOn(client, statement, values),
+    query: (text, values = []) => queryOn(client, text, values),
   };
 }
 
-function rowsOf<Row extends QueryResultRow>(result: QueryResult<Row>): Row[] {
-  return result.rows;
+async function runOn<Values extends readonly unknown[], Row>(
+  connection: Connection,
+  { name, sql: text, isPrepared }: Statement<Values, Row>,
+  values: Values,
+): Promise<Row[]> {
+  const config = { ...(isPrepared && { name }), text, values: [...values] };
+  return await statements.run({ name, text }, async () => (await connection.query(config)).rows as Row[]);
+}
+
+async function queryOn<Row extends QueryResultRow>(
+  connection: Connection,
+  text: string,
+  values: readonly unknown[],
+): Promise<Row[]> {
+  return await statements.run({ text }, async () => (await connection.query<Row>(text, [...values])).rows);
 }

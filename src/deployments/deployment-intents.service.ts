@@ -5,6 +5,7 @@ import type { Caller } from '../http/caller.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { statement, t } from '../database/statement.js';
 import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
 import { Problem } from '../http/problem.js';
@@ -16,7 +17,7 @@ import { mergeDefinition, type VersionedJob } from '../jobs/jobs.service.js';
 import { SecretStore } from '../secrets/secret-store.js';
 import { DeploymentSources, type Source } from './deployment-sources.js';
 import { type DeploymentTrigger, isCancellable } from './deployment-status.js';
-import { type DeploymentRow, selectDeploymentsFrom, toDeployment } from './deployment-view.js';
+import { DEPLOYMENT_ROW, type DeploymentRow, selectDeploymentsFrom, toDeployment } from './deployment-view.js';
 import type { Adopt, CreateDeployment, DeploymentResponse, Rollback } from './deployment.schema.js';
 import { deploymentNotFound } from './deployments.service.js';
 import { checkAdoptable, findAdoption } from './adoption.js';
@@ -107,7 +108,7 @@ export class DeploymentIntents {
     const row = await this.#within(caller, async (transaction) => {
       const job = await lockJob(transaction, name, versions);
       const sources = new DeploymentSources(transaction, job);
-      const running = job.desired_state === 'running' ? await sources.findRunning() : undefined;
+      const running = job.desiredState === 'running' ? await sources.findRunning() : undefined;
       if (running) return await readDeployment(transaction, running.id);
       const source = (await sources.findLastServing()) ?? (await sources.findLatest());
       const wanted = copyOf(checkSource(name, source), 'start');
@@ -192,11 +193,8 @@ export class DeploymentIntents {
   }
 
   async #nameTaken(name: string): Promise<Problem> {
-    const [holder] = await this.database.query<{ is_deleting: boolean }>(
-      `SELECT desired_state = 'deleted' AS is_deleting FROM jobs WHERE name = $1 AND deleted_at IS NULL`,
-      [name],
-    );
-    const detail = holder?.is_deleting
+    const [holder] = await this.database.run(HOLDER, [name]);
+    const detail = holder?.isDeleting
       ? `The job “${name}” is still being deleted; its name is free once GET answers 404.`
       : `There is a job named “${name}” already.`;
     return new Problem('job-name-taken', detail);
@@ -209,7 +207,7 @@ function outsideScope({ scope }: Caller): Problem {
 }
 
 function copyOf(source: Source, trigger: DeploymentTrigger): NewDeployment {
-  const { image, definition, secrets_version: version, secret_names: names } = source;
+  const { image, definition, secretsVersion: version, secretNames: names } = source;
   return { image, trigger, definition, secrets: { version, names }, copyOf: source };
 }
 
@@ -226,8 +224,8 @@ function checkSource(name: string, source: Source | undefined): Source {
 
 function checkTarget(job: LockedJob, to: number, target: Source | undefined): Source {
   if (!target) throw cannotRollBack(`The job “${job.name}” has no deployment ${to}.`);
-  if (target.active_at === null) throw cannotRollBack(`Deployment ${to} was never active.`);
-  if (target.id === job.active_deployment_id) {
+  if (target.activeAt === null) throw cannotRollBack(`Deployment ${to} was never active.`);
+  if (target.id === job.activeDeploymentId) {
     throw cannotRollBack(`Deployment ${to} is the active one: use restart to run it on a fresh instance.`);
   }
   return target;
@@ -236,10 +234,10 @@ function checkTarget(job: LockedJob, to: number, target: Source | undefined): So
 /** The serving deployment is not replaced because a newer one does not serve: `deploy || rollback` would walk back. */
 function checkNoNewer(job: LockedJob, last: Source | undefined, newer: Source | undefined): void {
   if (!last || !newer) return;
-  const serving = `Deployment ${last.number} ${last.id === job.active_deployment_id ? 'is serving' : 'was the last to serve'}`;
+  const serving = `Deployment ${last.number} ${last.id === job.activeDeploymentId ? 'is serving' : 'was the last to serve'}`;
   const detail = isCancellable(newer.status)
     ? `${serving}; ${newer.number} is not active yet and can be cancelled. Name the deployment to go back to by “to”.`
-    : `${serving}; ${newer.number} ${newer.active_at ? 'does not any more' : 'never did'}. Name the deployment to go back to by “to”.`;
+    : `${serving}; ${newer.number} ${newer.activeAt ? 'does not any more' : 'never did'}. Name the deployment to go back to by “to”.`;
   throw new Problem('nothing-to-roll-back', detail);
 }
 
@@ -267,19 +265,37 @@ function mayCancel({ number, status }: Source): boolean {
 }
 
 async function requestCancel(transaction: Queryable, job: LockedJob, { id, number }: Source): Promise<void> {
-  await transaction.query(`UPDATE jobs SET ${dueNow('jobs')} WHERE id = $1`, [job.id]);
-  await transaction.query(
-    `UPDATE deployments SET cancel_requested_at = COALESCE(cancel_requested_at, clock_timestamp()) WHERE id = $1`,
-    [id],
-  );
+  await transaction.run(WAKE_JOB, [job.id]);
+  await transaction.run(CANCEL, [id]);
   const about = { jobId: job.id, job: job.name, deployment: number };
   await appendEvents(transaction, [{ type: 'deployment.cancel-requested', ...currentAuthor(), ...about }]);
 }
 
 async function readDeployment(transaction: Queryable, id: string): Promise<DeploymentRow | undefined> {
-  const [row] = await transaction.query<DeploymentRow>(
-    `${selectDeploymentsFrom('deployments d JOIN jobs j ON j.id = d.job_id')} WHERE d.id = $1`,
-    [id],
-  );
+  const [row] = await transaction.run(READ, [id]);
   return row;
 }
+
+const HOLDER = statement(
+  'deployment-name-holder',
+  { values: [t.text], row: { isDeleting: t.bool }, isPrepared: false },
+  `SELECT desired_state = 'deleted' AS "isDeleting" FROM jobs WHERE name = $1 AND deleted_at IS NULL`,
+);
+
+const WAKE_JOB = statement(
+  'deployment-wake-job',
+  { values: [t.uuid], isPrepared: false },
+  `UPDATE jobs SET ${dueNow('jobs')} WHERE id = $1`,
+);
+
+const CANCEL = statement(
+  'deployment-cancel',
+  { values: [t.uuid], isPrepared: false },
+  `UPDATE deployments SET cancel_requested_at = COALESCE(cancel_requested_at, clock_timestamp()) WHERE id = $1`,
+);
+
+const READ = statement(
+  'deployment-read',
+  { values: [t.uuid], row: DEPLOYMENT_ROW, isPrepared: false },
+  `${selectDeploymentsFrom('deployments d JOIN jobs j ON j.id = d.job_id')} WHERE d.id = $1`,
+);

@@ -1,4 +1,5 @@
 import type { ExpiringRows } from '../database/expiring-rows.js';
+import { statement, t } from '../database/statement.js';
 
 /** The latest deployments of a job stay whatever their age: enough to roll back to. */
 const DEPLOYMENTS_KEPT = 50;
@@ -13,7 +14,10 @@ const HAS_INSTANCE = `EXISTS (
   WHERE s.attempt_id = a.id AND i.terminated_at IS NULL)`;
 
 // Its job's row is locked first, as always: a rollback that is copying the deployment must not lose it half way.
-const DEPLOYMENTS = `
+const DEPLOYMENTS = statement(
+  'retain-deployments',
+  { values: [t.bigintValue, t.int, t.int] },
+  `
   WITH old AS (
     SELECT d.id, d.job_id FROM deployments d JOIN jobs j ON j.id = d.job_id
     WHERE d.ended_at < clock_timestamp() - make_interval(days => $2) AND d.number <= j.deployment_count - $3
@@ -24,9 +28,13 @@ const DEPLOYMENTS = `
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE
   )
   DELETE FROM deployments WHERE id IN (SELECT old.id FROM old JOIN locked ON locked.id = old.job_id)
-  RETURNING 1`;
+  RETURNING 1`,
+);
 
-const ATTEMPTS = `
+const ATTEMPTS = statement(
+  'retain-attempts',
+  { values: [t.bigintValue, t.int, t.int] },
+  `
   WITH old AS (
     SELECT a.id, a.job_id FROM attempts a
     WHERE a.phase = 'ended' AND a.ended_at < clock_timestamp() - make_interval(days => $2)
@@ -37,16 +45,15 @@ const ATTEMPTS = `
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE
   )
   DELETE FROM attempts WHERE id IN (SELECT old.id FROM old JOIN locked ON locked.id = old.job_id)
-  RETURNING 1`;
+  RETURNING 1`,
+);
 
 export const EXPIRING_DEPLOYMENTS: ExpiringRows = {
   name: 'deployments',
-  sql: DEPLOYMENTS,
-  values: ({ days }) => [days, DEPLOYMENTS_KEPT],
+  deleteSome: (transaction, most, { days }) => transaction.run(DEPLOYMENTS, [most, days, DEPLOYMENTS_KEPT]),
 };
 
 export const EXPIRING_ATTEMPTS: ExpiringRows = {
   name: 'attempts',
-  sql: ATTEMPTS,
-  values: ({ days }) => [days, ATTEMPTS_KEPT],
+  deleteSome: (transaction, most, { days }) => transaction.run(ATTEMPTS, [most, days, ATTEMPTS_KEPT]),
 };

@@ -1,6 +1,7 @@
 import { inScopeSql } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
 import type { Queryable } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
 
 /** Instances the jobs of a scope may have, the requested one included. */
@@ -19,7 +20,7 @@ export function instanceLimitOf({ scope, maxInstances }: Pick<Caller, 'scope' | 
  * any job's row is locked: every caller locks in this order.
  */
 export async function lockLimits(transaction: Queryable): Promise<void> {
-  await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+  await transaction.run(LOCK_LIMITS, [LOCK]);
 }
 
 /**
@@ -30,7 +31,7 @@ export async function lockLimits(transaction: Queryable): Promise<void> {
 export async function checkInstances(transaction: Queryable, limit: InstanceLimit | null): Promise<void> {
   if (limit === null) return;
   const { scope, most } = limit;
-  const [row] = await transaction.prepared<{ instances: number }>('count-instances', COUNT, [scope]);
+  const [row] = await transaction.run(COUNT, [scope]);
   if (!row || row.instances <= most) return;
   const where = scope === null ? '' : ` for jobs with names that begin with ${scope.join(' or ')}`;
   throw new Problem(
@@ -39,6 +40,12 @@ export async function checkInstances(transaction: Queryable, limit: InstanceLimi
   );
 }
 
+const LOCK_LIMITS = statement(
+  'deployment-lock-limits',
+  { values: [t.bigintValue], isPrepared: false },
+  'SELECT pg_advisory_xact_lock($1)',
+);
+
 /** Longer than an instance lives that no attempt waits for any more. */
 const LEFT_BEHIND_MINUTES = 30;
 
@@ -46,7 +53,10 @@ const LEFT_BEHIND_MINUTES = 30;
 // that have ended; and what was launched for attempts that ended before they had one, also of deleted jobs: a caller
 // that deploys and cancels in turn would else have as many as EC2 starts meanwhile. What is known of those is only that
 // they have the same shape, and that no other attempt waits for them. Healing attempts are counted, and never refused.
-const COUNT = `
+const COUNT = statement(
+  'count-instances',
+  { values: [t.nullable(t.arrayOf(t.text))], row: { instances: t.int } },
+  `
   WITH j AS (SELECT id FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')})
   SELECT (
     (SELECT count(*) FROM j JOIN attempts a ON a.job_id = j.id WHERE a.phase <> 'ended')
@@ -74,4 +84,5 @@ const COUNT = `
            AND ${inScopeSql('jobs.name', '$1')}
            AND NOT EXISTS (SELECT FROM assignments x WHERE x.attempt_id = a.id)
        ) left_behind)
-  )::int AS instances`;
+  )::int AS instances`,
+);

@@ -1,6 +1,7 @@
 import { inScopeSql } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
 import type { Database, Queryable } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
 import type { JobRow } from '../jobs/job-view.js';
 import { checkInstances, lockLimits, type InstanceLimit } from './instance-limits.js';
@@ -37,11 +38,14 @@ export async function insertJobWithin(
 }
 
 async function checkLimit(transaction: Queryable, { scope, most }: JobLimit): Promise<void> {
-  const [row] = await transaction.prepared<{ jobs: number }>('count-jobs', COUNT, [scope]);
+  const [row] = await transaction.run(COUNT, [scope]);
   if (!row || row.jobs <= most) return;
   const where = scope === null ? 'in this cluster' : `with names that begin with ${scope.join(' or ')}`;
   throw new Problem('job-limit-reached', `There may be ${most} jobs ${where}: delete one first.`);
 }
 
-const COUNT = `
-  SELECT count(*)::int AS jobs FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')}`;
+const COUNT = statement(
+  'count-jobs',
+  { values: [t.nullable(t.arrayOf(t.text))], row: { jobs: t.int } },
+  `SELECT count(*)::int AS jobs FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')}`,
+);

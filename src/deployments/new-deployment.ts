@@ -1,13 +1,14 @@
 import type { Queryable } from '../database/database.js';
-import { authorValues } from '../events/author.js';
+import { statement, t } from '../database/statement.js';
+import { authorTypes, authorValues } from '../events/author.js';
 import type { JobDefinition } from '../jobs/job-definition.js';
 import { CHANGEABLE_JOB } from '../jobs/job-lock.js';
-import { selectJobsFrom, type JobRow } from '../jobs/job-view.js';
+import { JOB_ROW, selectJobsFrom, type JobRow } from '../jobs/job-view.js';
 import { storedJson } from '../jobs/stored-definition.js';
 import { currentOrigin } from '../process/origin.js';
 import type { SecretsRef } from '../secrets/secret-store.js';
 import type { DeploymentTrigger } from './deployment-status.js';
-import { type DeploymentRow, selectDeploymentsFrom } from './deployment-view.js';
+import { DEPLOYMENT_ROW, type DeploymentRow, selectDeploymentsFrom } from './deployment-view.js';
 import { dueNow } from '../database/wake.js';
 import { insertEvents } from '../events/event-sql.js';
 
@@ -19,7 +20,7 @@ export type NewDeployment = {
   /** Default: the job's own. */
   readonly secrets?: SecretsRef;
   /** What a copy shares with its original in addition to image and definition: the same digest on the same AMI. */
-  readonly copyOf?: { readonly number: number; readonly image_digest: string | null; readonly image_id: string | null };
+  readonly copyOf?: { readonly number: number; readonly imageDigest: string | null; readonly imageId: string | null };
   /** An instance in quarantine that the first attempt gets. */
   readonly adopts?: string;
 };
@@ -35,15 +36,15 @@ export async function insertDeployment(
   versions: number[] | null,
   { image, trigger, definition, secrets, copyOf, adopts }: NewDeployment,
 ): Promise<DeploymentRow | undefined> {
-  const [row] = await database.prepared<DeploymentRow>('insert-deployment', INSERT_DEPLOYMENT, [
+  const [row] = await database.run(INSERT_DEPLOYMENT, [
     name,
     versions,
     image,
     trigger,
     definition ? storedJson(definition) : null,
     copyOf?.number ?? null,
-    copyOf?.image_digest ?? null,
-    copyOf?.image_id ?? null,
+    copyOf?.imageDigest ?? null,
+    copyOf?.imageId ?? null,
     adopts ?? null,
     secrets !== undefined,
     secrets?.version ?? null,
@@ -54,7 +55,28 @@ export async function insertDeployment(
   return row;
 }
 
-const INSERT_DEPLOYMENT = `
+const INSERT_DEPLOYMENT = statement(
+  'insert-deployment',
+  {
+    values: [
+      t.text,
+      t.nullable(t.arrayOf(t.int)),
+      t.text,
+      t.text,
+      t.nullable(t.json),
+      t.nullable(t.int),
+      t.nullable(t.text),
+      t.nullable(t.text),
+      t.nullable(t.text),
+      t.bool,
+      t.nullable(t.int),
+      t.arrayOf(t.text),
+      ...authorTypes,
+      t.nullable(t.json),
+    ],
+    row: DEPLOYMENT_ROW,
+  },
+  `
   WITH j AS (
     UPDATE jobs SET
       deployment_count = deployment_count + 1,
@@ -90,7 +112,8 @@ const INSERT_DEPLOYMENT = `
       'FROM d JOIN j ON j.id = d.job_id',
     )}
   )
-  ${selectDeploymentsFrom('d JOIN j ON j.id = d.job_id')}`;
+  ${selectDeploymentsFrom('d JOIN j ON j.id = d.job_id')}`,
+);
 
 export type NewJob = {
   readonly id: string;
@@ -108,7 +131,7 @@ export async function insertJob(
   { id, name, kind, definition, image, secrets }: NewJob,
 ): Promise<JobRow | undefined> {
   const { version, names, sealed } = secrets;
-  const values = [
+  const [row] = await database.run(INSERT_JOB, [
     name,
     kind,
     storedJson(definition),
@@ -119,12 +142,28 @@ export async function insertJob(
     sealed,
     ...authorValues(),
     originValue(),
-  ];
-  const [row] = await database.prepared<JobRow>('insert-job', INSERT_JOB, values);
+  ]);
   return row;
 }
 
-const INSERT_JOB = `
+const INSERT_JOB = statement(
+  'insert-job',
+  {
+    values: [
+      t.text,
+      t.text,
+      t.json,
+      t.nullable(t.text),
+      t.uuid,
+      t.nullable(t.int),
+      t.arrayOf(t.text),
+      t.nullable(t.bytea),
+      ...authorTypes,
+      t.nullable(t.json),
+    ],
+    row: JOB_ROW,
+  },
+  `
   WITH created AS (
     INSERT INTO jobs (id, name, kind, definition, secrets_count, secrets_version, secret_names, status,
       deployment_count, next_pass_at)
@@ -164,7 +203,8 @@ const INSERT_JOB = `
       ) event(type, deployment, data)`,
     )}
   )
-  ${selectJobsFrom('created')}`;
+  ${selectJobsFrom('created')}`,
+);
 
 function originValue(): string | null {
   const origin = currentOrigin();

@@ -1,4 +1,5 @@
 import type { Queryable } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import type { EventType } from './event-types.js';
 import { insertEvents } from './event-sql.js';
@@ -34,21 +35,25 @@ export type NewEvent = {
  * After the commit: `signals.eventsWritten()`.
  */
 export async function appendEvents(queryable: Queryable, events: readonly NewEvent[]): Promise<void> {
-  if (events.length > 0) await queryable.prepared('append-events', APPEND, [toJsonb(events)]);
+  if (events.length > 0) await queryable.run(APPEND, [toJsonb(events)]);
 }
 
-const APPEND = insertEvents(
-  {
-    type: { sql: 'e.type' },
-    actor: 'e.actor',
-    cause: `coalesce(e.cause, '{}')`,
-    jobId: 'e."jobId"',
-    job: 'e.job',
-    deployment: 'e.deployment',
-    attempt: 'e.attempt',
-    instance: 'e.instance',
-    data: `coalesce(e.data, '{}')`,
-  },
-  `FROM jsonb_to_recordset($1::jsonb) AS e(type text, actor text, cause jsonb, "jobId" uuid, job text, deployment int,
+const APPEND = statement(
+  'append-events',
+  { values: [t.json] },
+  insertEvents(
+    {
+      type: { sql: 'e.type' },
+      actor: 'e.actor',
+      cause: `coalesce(e.cause, '{}')`,
+      jobId: 'e."jobId"',
+      job: 'e.job',
+      deployment: 'e.deployment',
+      attempt: 'e.attempt',
+      instance: 'e.instance',
+      data: `coalesce(e.data, '{}')`,
+    },
+    `FROM jsonb_to_recordset($1::jsonb) AS e(type text, actor text, cause jsonb, "jobId" uuid, job text, deployment int,
     attempt int, instance text, data jsonb)`,
+  ),
 );

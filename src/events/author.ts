@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { t } from '../database/statement.js';
 import type { EventCause } from './append-events.js';
 
 /** Who causes what is being done, and why: each event of it has both. */
@@ -21,7 +22,10 @@ export function currentAuthor(): Author {
   return authors.getStore() ?? SCHEDULER;
 }
 
-/** The same as values of a statement: `actor` as text, `cause` as jsonb. */
+/** Types of `authorValues`. */
+export const authorTypes = [t.text, t.json] as const;
+
+/** The same as values of a statement. */
 export function authorValues(): [actor: string, cause: string] {
   const { actor, cause } = currentAuthor();
   return [actor, JSON.stringify(cause)];

@@ -1,6 +1,7 @@
 import { inScopeSql, isInScope } from '../auth/access-rules.js';
 import type { Scope } from '../http/caller.js';
 import type { Queryable } from '../database/database.js';
+import { type RowOf, statement, t } from '../database/statement.js';
 import type { EventGap, EventResponse } from './event.schema.js';
 
 export type EventFilter = {
@@ -34,11 +35,7 @@ export async function readForward(
   after: number,
   limit: number,
 ): Promise<EventsRead> {
-  const rows = await database.prepared<Row>(
-    filter.job === null ? 'events-forward' : 'events-forward-of-job',
-    FORWARD(filter.job !== null),
-    [after, limit, ...valuesOf(filter)],
-  );
+  const rows = await read(database, FORWARD, filter, after, limit);
   const { last, deletedThrough } = boundsOf(rows);
   const gap = gapOf(after, last, deletedThrough);
   const events = eventsOf(rows);
@@ -54,11 +51,7 @@ export async function readBackward(
   before: number | null,
   limit: number,
 ): Promise<EventsRead> {
-  const rows = await database.prepared<Row>(
-    filter.job === null ? 'events-backward' : 'events-backward-of-job',
-    BACKWARD(filter.job !== null),
-    [before, limit, ...valuesOf(filter)],
-  );
+  const rows = await read(database, BACKWARD, filter, before, limit);
   const { last, deletedThrough } = boundsOf(rows);
   const events = eventsOf(rows);
   const begin = Math.min(before ?? Infinity, last + 1);
@@ -69,7 +62,7 @@ export async function readBackward(
 
 /** The last position that was given. */
 export async function readLastPosition(database: Queryable): Promise<number> {
-  const [row] = await database.prepared<{ last: number }>('events-last', LAST);
+  const [row] = await database.run(LAST, []);
   return row?.last ?? 0;
 }
 
@@ -87,10 +80,11 @@ export function gapOf(after: number, last: number, deletedThrough: number): Even
   return null;
 }
 
-type Bounds = { readonly last: number; readonly deletedThrough: number };
-type Row = Bounds & { readonly event: EventResponse | null };
+const ROW = { last: t.double, deletedThrough: t.double, event: t.nullable(t.jsonOf<EventResponse>()) } as const;
 
-function boundsOf([first]: readonly Row[]): Bounds {
+type Row = RowOf<typeof ROW>;
+
+function boundsOf([first]: readonly Row[]): Row {
   if (!first) throw new Error('event_positions has no row: the migration that made it wrote one');
   return first;
 }
@@ -99,8 +93,15 @@ function eventsOf(rows: readonly Row[]): EventResponse[] {
   return rows.flatMap(({ event }) => event ?? []);
 }
 
-function valuesOf({ job, deployment, types, scope }: EventFilter): readonly unknown[] {
-  return [deployment, types, scope, ...(job === null ? [] : [job])];
+async function read(
+  database: Queryable,
+  { ofAll, ofJob }: ReturnType<typeof readers>,
+  { job, deployment, types, scope }: EventFilter,
+  from: number | null,
+  limit: number,
+): Promise<Row[]> {
+  const values = [from, limit, deployment, types, scope] as const;
+  return job === null ? await database.run(ofAll, values) : await database.run(ofJob, [...values, job]);
 }
 
 const EVENT = `jsonb_build_object(
@@ -114,7 +115,7 @@ const fitsSql = (isOfJob: boolean): string => `
   AND ($4::text[] IS NULL OR e.type = ANY ($4)) AND ${inScopeSql('e.job', '$5')}`;
 
 // JSON is made of what is shown, not of all that is scanned.
-const read = (range: string, direction: string, isOfJob: boolean): string => `
+const readSql = (range: string, direction: string, isOfJob: boolean): string => `
   SELECT p.last::float8 AS last, p.deleted_through::float8 AS "deletedThrough",
     CASE WHEN e.position IS NOT NULL THEN ${EVENT} END AS event
   FROM event_positions p LEFT JOIN LATERAL (
@@ -122,20 +123,34 @@ const read = (range: string, direction: string, isOfJob: boolean): string => `
   ) e ON true
   ORDER BY e.position ${direction}`;
 
-const FORWARD = (isOfJob: boolean): string =>
-  read(
-    `e.position > GREATEST($1::bigint, p.deleted_through)
-    ${isOfJob ? '' : `AND e.position <= GREATEST($1::bigint, p.deleted_through) + ${WINDOW}`}`,
-    'ASC',
-    isOfJob,
-  );
+const VALUES = [
+  t.nullable(t.bigintValue),
+  t.bigintValue,
+  t.nullable(t.int),
+  t.nullable(t.arrayOf(t.text)),
+  t.nullable(t.arrayOf(t.text)),
+] as const;
 
-const BACKWARD = (isOfJob: boolean): string =>
-  read(
-    `e.position < LEAST($1::bigint, p.last + 1)
-    ${isOfJob ? '' : `AND e.position >= LEAST($1::bigint, p.last + 1) - ${WINDOW}`}`,
-    'DESC',
-    isOfJob,
-  );
+/** @param range of positions @param window its other end, where events of all jobs are read */
+function readers(name: string, direction: 'ASC' | 'DESC', range: string, window: string) {
+  return {
+    ofAll: statement(name, { values: VALUES, row: ROW }, readSql(`${range} AND ${window}`, direction, false)),
+    ofJob: statement(`${name}-of-job`, { values: [...VALUES, t.text], row: ROW }, readSql(range, direction, true)),
+  };
+}
 
-const LAST = `SELECT last::float8 AS last FROM event_positions`;
+const FORWARD = readers(
+  'events-forward',
+  'ASC',
+  'e.position > GREATEST($1::bigint, p.deleted_through)',
+  `e.position <= GREATEST($1::bigint, p.deleted_through) + ${WINDOW}`,
+);
+
+const BACKWARD = readers(
+  'events-backward',
+  'DESC',
+  'e.position < LEAST($1::bigint, p.last + 1)',
+  `e.position >= LEAST($1::bigint, p.last + 1) - ${WINDOW}`,
+);
+
+const LAST = statement('events-last', { row: { last: t.double } }, `SELECT last::float8 AS last FROM event_positions`);

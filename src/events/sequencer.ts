@@ -1,5 +1,6 @@
 import type { Database } from '../database/database.js';
 import { notifySql, type Signals } from '../database/signals.js';
+import { statement, t } from '../database/statement.js';
 
 /** Small enough that a batch is some milliseconds, as readers wait for its commit. */
 const BATCH = 1_000;
@@ -17,7 +18,7 @@ export class Sequencer {
 
   /** Whether there is anything to do; one look at an index that is empty when there is not. */
   async hasWork(): Promise<boolean> {
-    return (await this.database.prepared('events-unsequenced', UNSEQUENCED)).length > 0;
+    return (await this.database.run(UNSEQUENCED, [])).length > 0;
   }
 
   /** Sequences all there are now, and signals the readers. @returns how many */
@@ -32,22 +33,24 @@ export class Sequencer {
 
   async #runBatch(): Promise<number> {
     return await this.database.transaction(async (transaction) => {
-      await transaction.prepared('events-lock', LOCK);
+      await transaction.run(LOCK, []);
       // A statement of its own: it must see what was committed while we waited for the lock.
-      const values = [BATCH, ...this.signals.notification('events')];
-      const [row] = await transaction.prepared<{ count: number }>('events-sequence', SEQUENCE, values);
+      const [row] = await transaction.run(SEQUENCE, [BATCH, ...this.signals.notification('events')]);
       return row?.count ?? 0;
     });
   }
 }
 
-const UNSEQUENCED = `SELECT 1 FROM events WHERE position IS NULL LIMIT 1`;
+const UNSEQUENCED = statement('events-unsequenced', {}, `SELECT 1 FROM events WHERE position IS NULL LIMIT 1`);
 
-const LOCK = `SELECT 1 FROM event_positions FOR NO KEY UPDATE`;
+const LOCK = statement('events-lock', {}, `SELECT 1 FROM event_positions FOR NO KEY UPDATE`);
 
 // Notified within the transaction, so that a process that dies after the commit leaves no reader waiting. That makes
 // commits queue, which these do anyway.
-const SEQUENCE = `
+const SEQUENCE = statement(
+  'events-sequence',
+  { values: [t.bigintValue, t.text, t.text], row: { count: t.int, notified: t.bigint } },
+  `
   WITH waiting AS (
     SELECT id, row_number() OVER (ORDER BY id) AS place
     FROM (SELECT id FROM events WHERE position IS NULL ORDER BY id LIMIT $1) unsequenced
@@ -57,4 +60,5 @@ const SEQUENCE = `
     UPDATE event_positions SET last = last + (SELECT count(*) FROM sequenced) WHERE EXISTS (SELECT FROM sequenced)
     RETURNING ${notifySql('$2', '$3')}
   )
-  SELECT count(*)::int AS count, (SELECT count(*) FROM counted) AS notified FROM sequenced`;
+  SELECT count(*)::int AS count, (SELECT count(*) FROM counted) AS notified FROM sequenced`,
+);

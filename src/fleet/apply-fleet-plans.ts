@@ -1,4 +1,7 @@
 import type { Queryable } from '../database/database.js';
+import { columnsOf, statement, t } from '../database/statement.js';
+import { Assignment } from './assignment.entity.js';
+import { Instance } from './instance.entity.js';
 import { appendInstanceEvents } from './instance-events.js';
 import type { ShapeRow } from './load-shapes.js';
 import type { FleetPlan } from './plan/plan-fleet.js';
@@ -59,14 +62,14 @@ async function wakeJobs(
   shapeKeys: readonly string[],
 ): Promise<number> {
   if (jobIds.length + shapeKeys.length === 0) return 0;
-  const rows = await transaction.prepared('fleet-wake-jobs', WAKE_JOBS, [[...new Set(jobIds)], shapeKeys]);
+  const rows = await transaction.run(WAKE_JOBS, [[...new Set(jobIds)], shapeKeys]);
   return rows.length;
 }
 
 /** Skips what has changed since it was loaded: an attempt that no longer waits, an instance that is leaving. */
 async function assign(transaction: Queryable, assignments: readonly Assigned[]): Promise<Assigned[]> {
   if (assignments.length === 0) return [];
-  const assigned = await transaction.prepared<Assigned & { isAdopted: boolean }>('fleet-assign', ASSIGN, [
+  const assigned = await transaction.run(ASSIGN, [
     assignments.map(({ attemptId }) => attemptId),
     assignments.map(({ instanceId }) => instanceId),
   ]);
@@ -83,7 +86,7 @@ async function retire(
   retirements: readonly { instanceId: string; reason: string }[],
 ): Promise<void> {
   if (retirements.length === 0) return;
-  const retired = await transaction.prepared<{ id: string; reason: string }>('fleet-retire', RETIRE, [
+  const retired = await transaction.run(RETIRE, [
     retirements.map(({ instanceId }) => instanceId),
     retirements.map(({ reason }) => reason),
   ]);
@@ -95,7 +98,7 @@ async function retire(
 
 async function quarantine(transaction: Queryable, instanceIds: readonly string[]): Promise<void> {
   if (instanceIds.length === 0) return;
-  const rows = await transaction.prepared<{ id: string }>('fleet-quarantine', QUARANTINE, [instanceIds]);
+  const rows = await transaction.run(QUARANTINE, [instanceIds]);
   await appendInstanceEvents(
     transaction,
     rows.map(({ id }) => ({ type: 'instance.quarantined', instance: id, reason: 'adoption-failed' })),
@@ -105,8 +108,8 @@ async function quarantine(transaction: Queryable, instanceIds: readonly string[]
 async function insertLaunches(transaction: Queryable, launches: readonly LaunchRow[]): Promise<void> {
   for (const row of launches) {
     const { id, shapeKey, epoch, input, count, imageId, instanceType, subnetId, market, secretHash } = row;
-    const values = [id, shapeKey, epoch, input, count, imageId, instanceType, subnetId, market, secretHash];
-    await transaction.prepared('fleet-insert-launch', INSERT_LAUNCH, values);
+    const values = [id, shapeKey, epoch, input, count, imageId, instanceType, subnetId, market, secretHash] as const;
+    await transaction.run(INSERT_LAUNCH, values);
   }
 }
 
@@ -121,18 +124,28 @@ async function updateShapes(transaction: Queryable, planned: readonly PlannedSha
     message: plan.verdict?.message ?? null,
     isFinal: plan.verdict?.isFinal ?? false,
   }));
-  await transaction.prepared('fleet-update-shapes', UPDATE_SHAPES, [JSON.stringify(rows)]);
+  await transaction.run(UPDATE_SHAPES, [JSON.stringify(rows)]);
 }
 
-const WAKE_JOBS = wakeRows(
-  'jobs',
-  `id IN (
+const WAKE_JOBS = statement(
+  'fleet-wake-jobs',
+  { values: [t.arrayOf(t.uuid), t.arrayOf(t.text)] },
+  wakeRows(
+    'jobs',
+    `id IN (
     SELECT unnest($1::uuid[])
     UNION SELECT job_id FROM attempts WHERE shape_key = ANY($2::text[]) AND phase = 'waiting')`,
+  ),
 );
 
 // Locked before they are read again: a sweep may be writing that the instance was just terminated.
-const ASSIGN = `
+const ASSIGN = statement(
+  'fleet-assign',
+  {
+    values: [t.arrayOf(t.uuid), t.arrayOf(t.text)],
+    row: { ...columnsOf(Assignment, 'attemptId', 'instanceId'), isAdopted: t.bool },
+  },
+  `
   WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::text[]) AS w(attempt_id, instance_id)
   ), usable AS (
@@ -154,10 +167,14 @@ const ASSIGN = `
     UPDATE instances SET assigned = true, quarantined = false WHERE id IN (SELECT instance_id FROM inserted)
   )
   SELECT i.attempt_id AS "attemptId", i.instance_id AS "instanceId", u.quarantined AS "isAdopted"
-  FROM inserted i JOIN usable u ON u.id = i.instance_id`;
+  FROM inserted i JOIN usable u ON u.id = i.instance_id`,
+);
 
 // An instance that registered or was assigned meanwhile has a use again.
-const RETIRE = `
+const RETIRE = statement(
+  'fleet-retire',
+  { values: [t.arrayOf(t.text), t.arrayOf(t.text)], row: { ...columnsOf(Instance, 'id'), reason: t.text } },
+  `
   WITH leaving AS (
     SELECT * FROM unnest($1::text[], $2::text[]) AS l(id, reason)
   ), locked AS (
@@ -168,19 +185,31 @@ const RETIRE = `
   WHERE i.id = l.id AND i.retire_reason IS NULL AND i.terminated_at IS NULL
     AND (l.reason = 'attempt-ended' OR i.assigned = false)
     AND (l.reason <> 'never-registered' OR i.registered_at IS NULL)
-  RETURNING i.id, l.reason`;
+  RETURNING i.id, l.reason`,
+);
 
-const QUARANTINE = `
+const QUARANTINE = statement(
+  'fleet-quarantine',
+  { values: [t.arrayOf(t.text)], row: columnsOf(Instance, 'id') },
+  `
   UPDATE instances SET quarantined = true
   WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE) AND retire_reason IS NULL
-  RETURNING id`;
+  RETURNING id`,
+);
 
-const INSERT_LAUNCH = `
+const INSERT_LAUNCH = statement(
+  'fleet-insert-launch',
+  { values: [t.uuid, t.text, t.bigint, t.bytea, t.int, t.text, t.text, t.text, t.text, t.bytea] },
+  `
   INSERT INTO launches (id, shape_key, epoch, input, count, image_id, instance_type, subnet_id, market, secret_hash)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`;
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+);
 
 // A wake-up since the claim has changed next_pass_at, which is kept, however early.
-const UPDATE_SHAPES = `
+const UPDATE_SHAPES = statement(
+  'fleet-update-shapes',
+  { values: [t.json] },
+  `
   WITH plan AS (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS p(key text, "claimedUntil" timestamptz, capacity jsonb,
       "recheckAt" timestamptz, "isVerdictNews" boolean, reason text, message text, "isFinal" boolean)
@@ -195,4 +224,5 @@ const UPDATE_SHAPES = `
     verdict_is_final = CASE WHEN p."isVerdictNews" THEN p."isFinal" ELSE s.verdict_is_final END,
     verdict_at = CASE WHEN NOT p."isVerdictNews" THEN s.verdict_at WHEN p.reason IS NOT NULL THEN clock_timestamp() END
   FROM plan p JOIN locked ON locked.key = p.key
-  WHERE s.key = p.key`;
+  WHERE s.key = p.key`,
+);

@@ -1,6 +1,11 @@
 import type { ExpiringRows } from '../database/expiring-rows.js';
+import { columnsOf, statement, t } from '../database/statement.js';
+import { Shape } from './shape.entity.js';
 
-const INSTANCES = `
+const INSTANCES = statement(
+  'retain-instances',
+  { values: [t.bigintValue, t.int] },
+  `
   DELETE FROM instances WHERE id IN (
     SELECT i.id FROM instances i
     WHERE i.terminated_at < clock_timestamp() - make_interval(days => $2)
@@ -8,9 +13,13 @@ const INSTANCES = `
     ORDER BY i.id LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
-  RETURNING 1`;
+  RETURNING 1`,
+);
 
-const LAUNCHES = `
+const LAUNCHES = statement(
+  'retain-launches',
+  { values: [t.bigintValue, t.int] },
+  `
   DELETE FROM launches WHERE id IN (
     SELECT l.id FROM launches l
     WHERE l.settled_at < clock_timestamp() - make_interval(days => $2)
@@ -18,7 +27,8 @@ const LAUNCHES = `
     ORDER BY l.id LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
-  RETURNING 1`;
+  RETURNING 1`,
+);
 
 // Of a shape `s`. Attempts, launches and instances stay long after their end, and so does their shape.
 const IS_UNUSED = `s.warm = 0 AND s.next_pass_at IS NULL
@@ -26,27 +36,35 @@ const IS_UNUSED = `s.warm = 0 AND s.next_pass_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM launches l WHERE l.shape_key = s.key)
   AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.shape_key = s.key)`;
 
-const HELD_SHAPES = `SELECT s.key FROM shapes s WHERE ${IS_UNUSED} ORDER BY s.key LIMIT $1 FOR UPDATE SKIP LOCKED`;
+// Locked first: the deletion so sees what others committed before the lock.
+const HOLD_SHAPES = statement(
+  'retain-shapes-held',
+  { values: [t.bigintValue], row: columnsOf(Shape, 'key') },
+  `SELECT s.key FROM shapes s WHERE ${IS_UNUSED} ORDER BY s.key LIMIT $1 FOR UPDATE SKIP LOCKED`,
+);
 
 // Checked again: a job pass may have made an attempt of the shape before this lock. A later pass inserts the shape
 // again.
-const SHAPES = `DELETE FROM shapes s WHERE s.key = ANY ($1::text[]) AND ${IS_UNUSED} RETURNING 1`;
+const SHAPES = statement(
+  'retain-shapes',
+  { values: [t.arrayOf(t.text)] },
+  `DELETE FROM shapes s WHERE s.key = ANY ($1::text[]) AND ${IS_UNUSED} RETURNING 1`,
+);
 
 export const EXPIRING_INSTANCES: ExpiringRows = {
   name: 'instances',
-  sql: INSTANCES,
-  values: ({ days }) => [days],
+  deleteSome: (transaction, most, { days }) => transaction.run(INSTANCES, [most, days]),
 };
 
 export const EXPIRING_LAUNCHES: ExpiringRows = {
   name: 'launches',
-  sql: LAUNCHES,
-  values: ({ days }) => [days],
+  deleteSome: (transaction, most, { days }) => transaction.run(LAUNCHES, [most, days]),
 };
 
 export const EXPIRING_SHAPES: ExpiringRows = {
   name: 'shapes',
-  sql: SHAPES,
-  values: () => [],
-  held: HELD_SHAPES,
+  deleteSome: async (transaction, most) => {
+    const held = await transaction.run(HOLD_SHAPES, [most]);
+    return await transaction.run(SHAPES, [held.map(({ key }) => key)]);
+  },
 };

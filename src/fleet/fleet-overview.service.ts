@@ -3,8 +3,12 @@ import { inScopeSql } from '../auth/access-rules.js';
 import type { Scope } from '../http/caller.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
-import { decodeCursor, type Page, type Paged, pageSql, toPage } from '../http/pagination.js';
+import { columnsOf, type RowOf, statement, t } from '../database/statement.js';
+import { decodeCursor, type Page, pageColumns, pageSql, toPage } from '../http/pagination.js';
+import { Owner } from '../ownership/owner.entity.js';
 import { type FleetResponse, InstanceId, type InstanceResponse, type ListInstances } from './fleet.schema.js';
+import { Instance } from './instance.entity.js';
+import { Launch } from './launch.entity.js';
 
 /** The view of the fleet for people and monitoring. */
 @Injectable()
@@ -17,22 +21,17 @@ export class FleetOverview {
   /** Instances of jobs of the scope; those without a job only for callers without a scope. */
   async list({ limit, cursor, state }: ListInstances, scope: Scope): Promise<Page<InstanceResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, InstanceId);
-    const rows = await this.database.prepared<Paged<InstanceRow>>('list-instances', INSTANCE_PAGE, [
-      after,
-      state ?? null,
-      limit + 1,
-      scope,
-    ]);
+    const rows = await this.database.run(INSTANCE_PAGE, [after, state ?? null, limit + 1, scope]);
     return toPage(rows, limit, ({ id }) => id, toInstance);
   }
 
   async find(id: string): Promise<InstanceResponse | undefined> {
-    const [row] = await this.database.query<InstanceRow>(`${INSTANCES} WHERE i.id = $1`, [id]);
+    const [row] = await this.database.run(INSTANCE, [id]);
     return row && toInstance(row);
   }
 
   async overview(): Promise<FleetResponse> {
-    const [row] = await this.database.prepared<OverviewRow>('fleet-overview', OVERVIEW, [this.config.cluster]);
+    const [row] = await this.database.run(OVERVIEW, [this.config.cluster]);
     if (!row) throw new Error('a statement of aggregates has a row');
     const { pending, registered, assigned, retiring, quarantined, orphaned, lost, demand, planned, unknown } = row;
     const { holder, epoch, expiresAt } = row;
@@ -48,23 +47,20 @@ export class FleetOverview {
   }
 }
 
-type InstanceRow = {
-  [Key in keyof InstanceResponse]: Key extends `${string}At`
-    ? Date | Extract<InstanceResponse[Key], null>
-    : InstanceResponse[Key];
-};
+const COLUMNS = columnsOf(Instance, 'instanceType', 'imageId');
+const ROW = {
+  ...columnsOf(Instance, 'id', 'state', 'stateReason'),
+  type: COLUMNS.instanceType,
+  market: t.nullable(columnsOf(Launch, 'market').market),
+  ami: COLUMNS.imageId,
+  ...columnsOf(Instance, 'availabilityZone', 'privateIp', 'publicIp'),
+  job: t.nullable(t.text),
+  deployment: t.nullable(t.int),
+  ...columnsOf(Instance, 'launchId', 'quarantined', 'launchedAt', 'registeredAt', 'lastSeenAt', 'retireReason'),
+  ...columnsOf(Instance, 'terminatedAt'),
+} as const;
 
-type OverviewRow = FleetResponse['instances'] &
-  FleetResponse['launches'] & {
-    lost: number;
-    demand: number;
-    budgets: Record<string, number> | null;
-    holder: string | null;
-    epoch: number | null;
-    expiresAt: Date | null;
-  };
-
-function toInstance(row: InstanceRow): InstanceResponse {
+function toInstance(row: RowOf<typeof ROW>): InstanceResponse {
   return {
     ...row,
     launchedAt: row.launchedAt.toISOString(),
@@ -87,15 +83,49 @@ const INSTANCES = `
   LEFT JOIN deployments d ON d.id = a.deployment_id
   LEFT JOIN jobs j ON j.id = a.job_id`;
 
-const INSTANCE_PAGE = pageSql(
-  `${INSTANCES} WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2) AND ${inScopeSql('j.name', '$4')}
+const INSTANCE = statement(
+  'fleet-get-instance',
+  { values: [t.text], row: ROW, isPrepared: false },
+  `${INSTANCES} WHERE i.id = $1`,
+);
+
+const INSTANCE_PAGE = statement(
+  'list-instances',
+  {
+    values: [t.text, t.nullable(t.text), t.bigintValue, t.nullable(t.arrayOf(t.text))],
+    row: { ...ROW, ...pageColumns },
+  },
+  pageSql(
+    `${INSTANCES} WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2) AND ${inScopeSql('j.name', '$4')}
   ORDER BY i.id LIMIT $3`,
-  'id',
+    'id',
+  ),
 );
 
 // Orphaned: the fleet retires unneeded instances within seconds, a minute at most; one alive long after that was
 // overlooked, and costs money. 10 minutes of boot and as long for EC2 to end an instance are no leak.
-const OVERVIEW = `
+const OVERVIEW = statement(
+  'fleet-overview',
+  {
+    values: [t.text],
+    row: {
+      pending: t.int,
+      registered: t.int,
+      assigned: t.int,
+      retiring: t.int,
+      quarantined: t.int,
+      orphaned: t.int,
+      lost: t.int,
+      demand: t.int,
+      planned: t.int,
+      unknown: t.int,
+      ...columnsOf(Owner, 'budgets'),
+      holder: t.nullable(t.text),
+      epoch: t.nullable(t.int),
+      expiresAt: t.nullable(t.timestamptz),
+    },
+  },
+  `
   WITH living AS (
     SELECT i.*, a.phase, a.ended_at FROM instances i
     LEFT JOIN assignments s ON s.instance_id = i.id
@@ -125,4 +155,5 @@ const OVERVIEW = `
   LEFT JOIN LATERAL (
     SELECT budgets, holder, epoch, expires_at AS "expiresAt" FROM owner
     WHERE cluster = $1 AND expires_at > clock_timestamp()) o ON true
-  GROUP BY o.budgets, o.holder, o.epoch, o."expiresAt"`;
+  GROUP BY o.budgets, o.holder, o.epoch, o."expiresAt"`,
+);

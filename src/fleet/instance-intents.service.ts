@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
 import { currentAuthor } from '../events/author.js';
 import { FleetOverview } from './fleet-overview.service.js';
@@ -31,12 +32,16 @@ export class InstanceIntents {
 /** @returns whether this call changed it */
 async function retire(transaction: Queryable, id: string): Promise<boolean> {
   const reason = 'retired-by-operator';
-  const rows = await transaction.query(
-    `UPDATE instances SET retire_reason = $2, retired_at = clock_timestamp()
-     WHERE id = $1 AND quarantined AND retire_reason IS NULL AND terminated_at IS NULL RETURNING id`,
-    [id, reason],
-  );
+  const rows = await transaction.run(RETIRE, [id, reason]);
   const events = rows.map(() => ({ type: 'instance.retiring', instance: id, reason }) as const);
   await appendInstanceEvents(transaction, events, currentAuthor());
   return rows.length > 0;
 }
+
+const RETIRE = statement(
+  'fleet-retire-by-operator',
+  { values: [t.text, t.text], isPrepared: false },
+  `
+  UPDATE instances SET retire_reason = $2, retired_at = clock_timestamp()
+  WHERE id = $1 AND quarantined AND retire_reason IS NULL AND terminated_at IS NULL RETURNING id`,
+);

@@ -1,5 +1,7 @@
 import type { Ec2Instance } from '../aws/ec2-types.js';
 import type { Queryable } from '../database/database.js';
+import { columnsOf, statement, t } from '../database/statement.js';
+import { Instance } from './instance.entity.js';
 import { appendInstanceEvents, type InstanceEvent } from './instance-events.js';
 import { wakeRows } from '../database/wake.js';
 
@@ -13,8 +15,7 @@ export async function upsertInstances(
   const rows = instances
     .map((instance) => ({ ...instance, tags: undefined, isOver: instance.state === 'terminated' }))
     .sort((a, b) => (a.id < b.id ? -1 : 1));
-  const values = [JSON.stringify(rows), launchId, shapeKey];
-  const written = await transaction.prepared<Upserted>('fleet-upsert-instances', UPSERT, values);
+  const written = await transaction.run(UPSERT, [JSON.stringify(rows), launchId, shapeKey]);
   await appendInstanceEvents(
     transaction,
     written
@@ -26,20 +27,24 @@ export async function upsertInstances(
   );
 }
 
-type Upserted = {
-  readonly id: string;
-  readonly isNew: boolean;
-  /** It had ended before it was first seen. */
-  readonly isOver: boolean;
-};
-
 /** Makes a pass due for these shapes. After commit: signal `shapes`. */
 export async function wakeShapes(transaction: Queryable, keys: readonly string[]): Promise<void> {
-  if (keys.length > 0) await transaction.prepared('fleet-wake-shapes', WAKE_SHAPES, [keys]);
+  if (keys.length > 0) await transaction.run(WAKE_SHAPES, [keys]);
 }
 
 // A state from a describe is newer than that in the answer of the call that made the instance.
-const UPSERT = `
+const UPSERT = statement(
+  'fleet-upsert-instances',
+  {
+    values: [t.json, t.uuid, t.text],
+    row: {
+      ...columnsOf(Instance, 'id'),
+      isNew: t.bool,
+      /** Where it is new: it had ended before it was first seen. */
+      isOver: t.bool,
+    },
+  },
+  `
   INSERT INTO instances AS i (id, launch_id, shape_key, state, state_reason, availability_zone, instance_type, image_id,
     private_ip, public_ip, launched_at, observed_at, terminated_at)
   SELECT p.id, $2, $3, p.state, p."stateReason", p."availabilityZone", p.type, p."imageId", p."privateIp", p."publicIp",
@@ -56,6 +61,11 @@ const UPSERT = `
     public_ip = coalesce(i.public_ip, EXCLUDED.public_ip),
     observed_at = coalesce(i.observed_at, EXCLUDED.observed_at),
     quarantined = false
-  RETURNING id, xmax = 0 AS "isNew", terminated_at IS NOT NULL AS "isOver"`;
+  RETURNING id, xmax = 0 AS "isNew", terminated_at IS NOT NULL AS "isOver"`,
+);
 
-const WAKE_SHAPES = wakeRows('shapes', 'key = ANY($1)');
+const WAKE_SHAPES = statement(
+  'fleet-wake-shapes',
+  { values: [t.arrayOf(t.text)] },
+  wakeRows('shapes', 'key = ANY($1)'),
+);

@@ -4,7 +4,9 @@ import type { Ec2 } from '../aws/ec2.js';
 import type { Ec2Instance, RunInput } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
+import { columnsOf, type RowOf, statement, t } from '../database/statement.js';
 import { upsertInstances, wakeShapes } from './instance-writes.js';
+import { Launch } from './launch.entity.js';
 import { LINE } from './load-shapes.js';
 import type { Log } from '../process/log.js';
 import { LeaseLost, type OwnerLease } from '../ownership/owner-lease.js';
@@ -51,15 +53,13 @@ export class Launcher {
 
   /** After a take-over: no other process carries these out any more, so none of them needs to wait. */
   async takeOver(): Promise<void> {
-    await this.options.lease.transaction((transaction) =>
-      transaction.query(`UPDATE launches SET next_try_at = NULL WHERE status IN ('planned', 'unknown')`),
-    );
+    await this.options.lease.transaction((transaction) => transaction.run(TAKE_OVER, []));
   }
 
   /** Starts what is due, as far as the budget reaches. @returns milliseconds until there is something to do */
   async run(): Promise<number> {
     const { database, lease, budget } = this.options;
-    const open = await database.prepared<OpenRow>('fleet-open-launches', OPEN_LAUNCHES);
+    const open = await database.run(OPEN_LAUNCHES, []);
     let pauseMs = LONGEST_PAUSE_MS;
     let isQuotaSpent = false;
     for (const launch of open) {
@@ -126,7 +126,7 @@ export class Launcher {
     const { ec2, lease, budget, onAwsTrouble } = this.options;
     // Unknown from here on: if this process ends now, the row records that the call may have been made.
     const marked = await lease.transaction((transaction) =>
-      transaction.query<{ input: Buffer }>(MARK_CALLED, [launch.id, launch.status, launch.tries, CALL_SECONDS]),
+      transaction.run(MARK_CALLED, [launch.id, launch.status, launch.tries, CALL_SECONDS]),
     );
     const sealed = marked[0]?.input;
     if (!sealed || !lease.isHeld) return;
@@ -181,8 +181,7 @@ export class Launcher {
     const calledBefore = isOpen && settlement.isVoid ? launch.calledAt : null;
     const settled = await lease.transaction(async (transaction) => {
       await upsertInstances(transaction, { launchId: launch.id, shapeKey: launch.shapeKey }, instances);
-      const values = [launch.id, to, failure, reason, message, againMs, calledBefore];
-      const rows = await transaction.query(SETTLE, values);
+      const rows = await transaction.run(SETTLE, [launch.id, to, failure, reason, message, againMs, calledBefore]);
       await wakeShapes(transaction, [launch.shapeKey]);
       return rows.length > 0;
     });
@@ -196,13 +195,7 @@ export class Launcher {
 }
 
 type Step = NextStep | 'give-back';
-type OpenRow = OpenLaunch & {
-  readonly id: string;
-  readonly shapeKey: string;
-  readonly dueInMs: number;
-  /** Of the last call that may have taken effect; text, because a Date would lose the microseconds. */
-  readonly calledAt: string | null;
-};
+type OpenRow = RowOf<typeof OPEN_ROW>;
 
 const SUCCESS = { failure: null, reason: null, message: null };
 
@@ -211,8 +204,34 @@ function isOurTrouble({ kind }: AwsError): boolean {
   return kind === 'permission' || kind === 'account' || kind === 'unknown-outcome' || kind === 'throttled';
 }
 
+const TAKE_OVER = statement(
+  'fleet-take-over-launches',
+  { isPrepared: false },
+  `UPDATE launches SET next_try_at = NULL WHERE status IN ('planned', 'unknown')`,
+);
+
+const LAUNCH = columnsOf(Launch, 'tries', 'count', 'failure', 'reason', 'message');
+const OPEN_ROW = {
+  ...columnsOf(Launch, 'id', 'shapeKey'),
+  status: t.oneOf<OpenLaunch['status']>(),
+  tries: LAUNCH.tries,
+  count: LAUNCH.count,
+  refusedAs: LAUNCH.failure,
+  reason: LAUNCH.reason,
+  message: LAUNCH.message,
+  ageMs: t.double,
+  /** Of the last call that may have taken effect; text, because a Date would lose the microseconds. */
+  calledAt: t.nullable(t.text),
+  calledMsAgo: t.nullable(t.double),
+  dueInMs: t.double,
+  wanted: t.int,
+} as const;
+
 // In the order of the attempts that wait for them: a heal must not wait behind launches of a thousand other shapes.
-const OPEN_LAUNCHES = `
+const OPEN_LAUNCHES = statement(
+  'fleet-open-launches',
+  { row: OPEN_ROW },
+  `
   SELECT l.id, l.shape_key AS "shapeKey", l.status, l.tries, l.count, l.failure AS "refusedAs", l.reason, l.message,
     extract(epoch FROM clock_timestamp() - l.created_at)::float8 * 1000 AS "ageMs",
     l.called_at::text AS "calledAt", extract(epoch FROM clock_timestamp() - l.called_at)::float8 * 1000 AS "calledMsAgo",
@@ -227,21 +246,35 @@ const OPEN_LAUNCHES = `
   WHERE l.status IN ('planned', 'unknown')
   ORDER BY (
     SELECT min(${LINE}) FROM attempts a WHERE a.shape_key = l.shape_key AND a.phase = 'waiting'
-      AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)), l.created_at, l.id`;
+      AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)), l.created_at, l.id`,
+);
 
 // Status and tries as they were read: two processes never make one call at once.
-const MARK_CALLED = `
+const MARK_CALLED = statement(
+  'fleet-mark-called',
+  { values: [t.uuid, t.text, t.int, t.double], row: columnsOf(Launch, 'input'), isPrepared: false },
+  `
   UPDATE launches SET status = 'unknown', tries = tries + 1, called_at = clock_timestamp(),
     next_try_at = clock_timestamp() + make_interval(secs => $4)
   WHERE id = $1 AND status = $2 AND tries = $3
-  RETURNING input`;
+  RETURNING input`,
+);
+
+const TEXT = t.nullable(t.text);
 
 // A settled launch is never repeated: its input, 16 KB with the launch secret in it, is no longer needed.
-const SETTLE = `
+const SETTLE = statement(
+  'fleet-settle-launch',
+  {
+    values: [t.uuid, t.text, TEXT, TEXT, TEXT, t.nullable(t.double), t.nullable(t.timestamptzText)],
+    isPrepared: false,
+  },
+  `
   UPDATE launches SET status = $2, failure = $3, reason = $4, message = $5,
     input = CASE WHEN $2 IN ('done', 'failed') THEN ''::bytea ELSE input END,
     called_at = CASE WHEN $2 = 'planned' THEN NULL ELSE coalesce($7::timestamptz, called_at) END,
     next_try_at = CASE WHEN $6::float8 IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => $6::float8 / 1000) END,
     settled_at = CASE WHEN $2 IN ('done', 'failed') THEN clock_timestamp() END
   WHERE id = $1 AND status IN ('planned', 'unknown')
-  RETURNING 1`;
+  RETURNING 1`,
+);

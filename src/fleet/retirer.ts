@@ -2,8 +2,10 @@ import { AwsError } from '../aws/aws-error.js';
 import type { CallBudget } from '../aws/call-budget.js';
 import type { Ec2 } from '../aws/ec2.js';
 import type { Database } from '../database/database.js';
+import { columnsOf, statement, t } from '../database/statement.js';
 import type { Log } from '../process/log.js';
 import type { OwnerLease } from '../ownership/owner-lease.js';
+import { Instance } from './instance.entity.js';
 import { backoffMs } from './plan/plan-backoff.js';
 
 export type RetirerOptions = {
@@ -58,11 +60,7 @@ export class Retirer {
     const { database, budget, lease } = this.options;
     const backoff = this.#notBeforeMs - this.now();
     if (backoff > 0) return { pauseMs: backoff, isWatchNeeded: false };
-    const due = await database.prepared<{ id: string }>('fleet-due-retirements', DUE, [
-      REPEAT_SECONDS,
-      LONGEST_REPEAT_SECONDS,
-      BATCH,
-    ]);
+    const due = await database.run(DUE, [REPEAT_SECONDS, LONGEST_REPEAT_SECONDS, BATCH]);
     if (due.length === 0 || !lease.isHeld) return { pauseMs: LONGEST_PAUSE_MS, isWatchNeeded: false };
     const waitMs = budget.take('TerminateInstances', due.length);
     if (waitMs > 0) return { pauseMs: Math.min(waitMs, LONGEST_PAUSE_MS), isWatchNeeded: false };
@@ -115,7 +113,7 @@ export class Retirer {
   private async reportTrouble(): Promise<void> {
     if (this.#refused.size > 0) {
       const ids = [...this.#refused.keys()];
-      const left = await this.options.database.prepared<{ id: string }>('fleet-refused-retirements', LEFT, [ids]);
+      const left = await this.options.database.run(LEFT, [ids]);
       for (const id of ids) if (!left.some((row) => row.id === id)) this.#refused.delete(id);
     }
     const [[id, said] = []] = this.#refused;
@@ -127,9 +125,7 @@ export class Retirer {
 
   /** Also when it failed: it is repeated after a while, and an id that EC2 does not know is left to the sweep. */
   private async markCalled(ids: readonly string[]): Promise<void> {
-    await this.options.lease.transaction((transaction) =>
-      transaction.prepared('fleet-terminate-called', CALLED, [ids]),
-    );
+    await this.options.lease.transaction((transaction) => transaction.run(CALLED, [ids]));
   }
 }
 
@@ -139,14 +135,26 @@ function isAboutOne({ kind, code }: AwsError): boolean {
 
 const IS_TO_END = `retire_reason IS NOT NULL AND terminated_at IS NULL AND state NOT IN ('shutting-down', 'terminated')`;
 
-const DUE = `
+const DUE = statement(
+  'fleet-due-retirements',
+  { values: [t.double, t.double, t.bigintValue], row: columnsOf(Instance, 'id') },
+  `
   SELECT id FROM instances
   WHERE ${IS_TO_END} AND (terminate_called_at IS NULL OR terminate_called_at < clock_timestamp() - LEAST(
     GREATEST(terminate_called_at - retired_at, make_interval(secs => $1)), make_interval(secs => $2)))
-  ORDER BY retired_at LIMIT $3`;
+  ORDER BY retired_at LIMIT $3`,
+);
 
-const LEFT = `SELECT id FROM instances WHERE id = ANY($1) AND ${IS_TO_END}`;
+const LEFT = statement(
+  'fleet-refused-retirements',
+  { values: [t.arrayOf(t.text)], row: columnsOf(Instance, 'id') },
+  `SELECT id FROM instances WHERE id = ANY($1) AND ${IS_TO_END}`,
+);
 
-const CALLED = `
+const CALLED = statement(
+  'fleet-terminate-called',
+  { values: [t.arrayOf(t.text)] },
+  `
   UPDATE instances SET terminate_called_at = clock_timestamp()
-  WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)`;
+  WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)`,
+);

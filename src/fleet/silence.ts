@@ -4,6 +4,7 @@ import type { Ec2 } from '../aws/ec2.js';
 import type { Ec2Health } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
+import { statement, t } from '../database/statement.js';
 import type { Log } from '../process/log.js';
 import type { OwnerLease } from '../ownership/owner-lease.js';
 import { planSilence, SILENT_SECONDS, type SilentInstance, instancesToCheck } from './plan/plan-silence.js';
@@ -38,7 +39,7 @@ export class Silence {
   async run(): Promise<number> {
     const { database, lease } = this.options;
     if (!lease.isHeld) return PAUSE_MS;
-    const [facts] = await database.prepared<Facts>('fleet-silence', FACTS, [SILENT_SECONDS]);
+    const [facts] = await database.run(FACTS, [SILENT_SECONDS]);
     if (!facts) return PAUSE_MS;
     const { now, total, returned } = facts;
     const silent = facts.silent.map(({ id, lastSeenAt }): SilentInstance => ({ id, lastSeenAt: new Date(lastSeenAt) }));
@@ -88,8 +89,8 @@ export class Silence {
   async #write(unreachable: readonly string[], returned: readonly string[]): Promise<void> {
     const { lease, signals } = this.options;
     await lease.transaction(async (transaction) => {
-      await transaction.query(WAKE_JOBS, [[...unreachable, ...returned]]);
-      await transaction.query(MARK, [unreachable, returned, SILENT_SECONDS]);
+      await transaction.run(WAKE_JOBS, [[...unreachable, ...returned]]);
+      await transaction.run(MARK, [unreachable, returned, SILENT_SECONDS]);
     });
     signals.jobsDue();
   }
@@ -107,14 +108,20 @@ export class Silence {
   }
 }
 
-type Facts = {
-  now: Date;
-  total: number;
-  silent: { id: string; lastSeenAt: string; availabilityZone: string | null }[];
-  returned: string[];
-};
+type SilentRow = { readonly id: string; readonly lastSeenAt: string; readonly availabilityZone: string | null };
 
-const FACTS = `
+const FACTS = statement(
+  'fleet-silence',
+  {
+    values: [t.double],
+    row: {
+      now: t.timestamptz,
+      total: t.int,
+      silent: t.jsonOf<readonly SilentRow[]>(),
+      returned: t.jsonOf<readonly string[]>(),
+    },
+  },
+  `
   WITH watched AS (
     SELECT i.id, i.last_seen_at, i.unreachable_at, i.availability_zone
     FROM instances i
@@ -124,20 +131,29 @@ const FACTS = `
     coalesce(jsonb_agg(jsonb_build_object('id', id, 'lastSeenAt', last_seen_at, 'availabilityZone', availability_zone)) FILTER (
       WHERE unreachable_at IS NULL AND last_seen_at < clock_timestamp() - make_interval(secs => $1)), '[]') AS silent,
     coalesce(jsonb_agg(id) FILTER (WHERE last_seen_at > unreachable_at), '[]') AS returned
-  FROM watched`;
+  FROM watched`,
+);
 
-const WAKE_JOBS = wakeRows(
-  'jobs',
-  `id IN (
+const WAKE_JOBS = statement(
+  'fleet-silence-jobs',
+  { values: [t.arrayOf(t.text)], isPrepared: false },
+  wakeRows(
+    'jobs',
+    `id IN (
     SELECT a.job_id FROM assignments s JOIN attempts a ON a.id = s.attempt_id
     WHERE s.instance_id = ANY($1) AND a.phase <> 'ended')`,
+  ),
 );
 
 // Read again under the lock: an agent may have polled during the call to EC2.
-const MARK = `
+const MARK = statement(
+  'fleet-silence-mark',
+  { values: [t.arrayOf(t.text), t.arrayOf(t.text), t.double], isPrepared: false },
+  `
   WITH locked AS (
     SELECT id FROM instances WHERE id = ANY($1) OR id = ANY($2) ORDER BY id FOR NO KEY UPDATE
   )
   UPDATE instances SET unreachable_at = CASE WHEN id = ANY($1) THEN clock_timestamp() END
   WHERE id IN (SELECT id FROM locked)
-    AND (id = ANY($2) OR last_seen_at < clock_timestamp() - make_interval(secs => $3))`;
+    AND (id = ANY($2) OR last_seen_at < clock_timestamp() - make_interval(secs => $3))`,
+);

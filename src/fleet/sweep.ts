@@ -4,7 +4,9 @@ import type { Ec2 } from '../aws/ec2.js';
 import { CLUSTER_TAG, type Ec2Instance, LAUNCH_TAG } from '../aws/ec2-types.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
+import { columnsOf, statement, t } from '../database/statement.js';
 import { describeByZone, type Located, mayBeOneZone, type ZoneLook } from './describe-by-zone.js';
+import { Instance } from './instance.entity.js';
 import type { Log } from '../process/log.js';
 import type { OwnerLease } from '../ownership/owner-lease.js';
 import { isExpected, planSweep } from './plan/plan-sweep.js';
@@ -187,15 +189,9 @@ export class Sweep {
 
   async #idsInBetween(): Promise<string[]> {
     const { database } = this.options;
-    const after = await database.prepared<{ id: string }>('fleet-in-between', IN_BETWEEN, [
-      this.#quickAfter,
-      QUICK_IDS,
-    ]);
+    const after = await database.run(IN_BETWEEN, [this.#quickAfter, QUICK_IDS]);
     const rest = QUICK_IDS - after.length;
-    const wrapped =
-      rest > 0 && this.#quickAfter !== ''
-        ? await database.prepared<{ id: string }>('fleet-in-between', IN_BETWEEN, ['', rest])
-        : [];
+    const wrapped = rest > 0 && this.#quickAfter !== '' ? await database.run(IN_BETWEEN, ['', rest]) : [];
     this.#quickAfter = rest > 0 ? '' : (after.at(-1)?.id ?? '');
     return [...new Set([...after, ...wrapped].map(({ id }) => id))];
   }
@@ -234,9 +230,13 @@ type FullLook = {
 
 // Booting ones as well: no attempt should wait for an instance that EC2 ends in its first seconds, and one whose agent
 // has registered meanwhile is not pending.
-const IN_BETWEEN = `
+const IN_BETWEEN = statement(
+  'fleet-in-between',
+  { values: [t.text, t.bigintValue], row: columnsOf(Instance, 'id') },
+  `
   SELECT id FROM instances
   WHERE terminated_at IS NULL AND id > $1 AND (
     terminate_called_at IS NOT NULL OR state IN ('stopping', 'shutting-down')
     OR state = 'pending')
-  ORDER BY id LIMIT $2`;
+  ORDER BY id LIMIT $2`,
+);

@@ -2,6 +2,7 @@ import { AwsError } from '../aws/aws-error.js';
 import type { CallBudget } from '../aws/call-budget.js';
 import type { Ec2 } from '../aws/ec2.js';
 import type { Database } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import type { Log } from '../process/log.js';
 import type { OwnerLease } from '../ownership/owner-lease.js';
 
@@ -29,14 +30,14 @@ export class Tagger {
 
   /** @returns milliseconds until the next run */
   async run(): Promise<number> {
-    const { budget, lease, ec2, log } = this.options;
+    const { database, budget, lease, ec2, log } = this.options;
     while (lease.isHeld) {
       const [instanceId] = this.#waiting;
       if (instanceId === undefined) return LONGEST_PAUSE_MS;
       const waitMs = budget.take('CreateTags');
       if (waitMs > 0) return waitMs;
       this.#waiting.shift();
-      const owner = await this.#ownerOf(instanceId);
+      const [owner] = await database.run(OWNER_OF, [instanceId]);
       if (!owner) continue;
       try {
         await ec2.createTags(
@@ -55,21 +56,16 @@ export class Tagger {
     }
     return LONGEST_PAUSE_MS;
   }
-
-  async #ownerOf(instanceId: string): Promise<{ job: string; deployment: number } | undefined> {
-    const [row] = await this.options.database.prepared<{ job: string; deployment: number }>(
-      'fleet-owner-of',
-      OWNER_OF,
-      [instanceId],
-    );
-    return row;
-  }
 }
 
-const OWNER_OF = `
+const OWNER_OF = statement(
+  'fleet-owner-of',
+  { values: [t.text], row: { job: t.text, deployment: t.int } },
+  `
   SELECT j.name AS job, d.number AS deployment
   FROM assignments s
   JOIN attempts a ON a.id = s.attempt_id
   JOIN deployments d ON d.id = a.deployment_id
   JOIN jobs j ON j.id = a.job_id
-  WHERE s.instance_id = $1`;
+  WHERE s.instance_id = $1`,
+);

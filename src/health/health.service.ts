@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
 import { Database } from '../database/database.js';
+import { statement } from '../database/statement.js';
 import { hasPendingMigrations } from '../schema/migrate.js';
 import { Heartbeats } from '../process/heartbeats.js';
 import { Shutdown } from '../process/shutdown.js';
@@ -9,6 +10,8 @@ import { Shutdown } from '../process/shutdown.js';
 const DATABASE_TIMEOUT_MS = 2_000;
 /** The route is public; Postgres is queried at most once in this time. */
 const DATABASE_CACHE_MS = 500;
+
+const ASK = statement('health-ask', { isPrepared: false }, 'SELECT 1');
 
 type Indicator = () => Promise<HealthIndicatorResult>;
 
@@ -52,7 +55,7 @@ export class HealthService {
 
   async #askDatabase(): Promise<void> {
     if (this.#isMigrated) {
-      await this.database.query('SELECT 1');
+      await this.database.run(ASK, []);
       return;
     }
     if (await hasPendingMigrations(this.database.dataSource)) throw new Error('migrations are pending');

@@ -24,7 +24,7 @@ describe('cursors', () => {
 describe('toPage', () => {
   /** As `pageSql` finds them. */
   const found = (count: number, ofAll = count) =>
-    Array.from({ length: count }, (_, n) => ({ id: n + 1, page_rows: ofAll, page_bytes_before: String(n) }));
+    Array.from({ length: count }, (_, n) => ({ id: n + 1, pageRows: ofAll, pageBytesBefore: String(n) }));
   const idOf = ({ id }: { id: number }): number => id;
 
   it('shows no more than the limit, and the way on', () => {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { t } from '../database/statement.js';
 import { Problem } from './problem.js';
 
 /** 200 rows of a job or deployment are about 400 kB of JSON: more would stall the event loop for other requests. */
@@ -38,31 +39,34 @@ export function pageOf<T extends z.ZodType>(item: T) {
 export function pageSql(list: string, order: string): string {
   return `
     SELECT * FROM (
-      SELECT page.*, count(*) OVER ()::int AS page_rows,
+      SELECT page.*, count(*) OVER ()::int AS "pageRows",
         sum(octet_length(page::text)) OVER (ORDER BY ${order} ROWS UNBOUNDED PRECEDING)
-          - octet_length(page::text) AS page_bytes_before
+          - octet_length(page::text) AS "pageBytesBefore"
       FROM (${list}) AS page
     ) AS page
-    WHERE page_bytes_before < ${MOST_PAGE_BYTES} ORDER BY ${order}`;
+    WHERE "pageBytesBefore" < ${MOST_PAGE_BYTES} ORDER BY ${order}`;
 }
 
 /** What `pageSql` adds to a row. */
-export type Paged<Row> = Row & { page_rows: number; page_bytes_before: string };
+export type Paged<Row> = Row & { readonly pageRows: number; readonly pageBytesBefore: string };
+
+/** Its columns, behind those of the list. */
+export const pageColumns = { pageRows: t.int, pageBytesBefore: t.bigint } as const;
 
 /**
  * Cuts a page out of what a statement by `pageSql` found for `limit + 1` rows: the extra row only shows that there is
  * another page.
  * @param keyOf the sort key of a row, as `decodeCursor` gets it back; it must be unique among the rows
  */
-export function toPage<Row extends object, Item>(
-  rows: readonly Paged<Row>[],
+export function toPage<Row extends Paged<object>, Item>(
+  rows: readonly Row[],
   limit: number,
   keyOf: (row: Row) => unknown,
   toItem: (row: Row) => Item,
 ): Page<Item> {
   const shown = rows.slice(0, limit);
   const last = shown.at(-1);
-  const nextCursor = last !== undefined && last.page_rows > shown.length ? encodeCursor(keyOf(last)) : null;
+  const nextCursor = last !== undefined && last.pageRows > shown.length ? encodeCursor(keyOf(last)) : null;
   return { items: shown.map((row) => toItem(withoutPaging(row))), nextCursor };
 }
 
@@ -77,10 +81,8 @@ export function withinPageBytes<Item>(items: readonly Item[]): readonly Item[] {
   return end === -1 ? items : items.slice(0, end);
 }
 
-function withoutPaging<Row extends object>(row: Paged<Row>): Row {
-  return Object.fromEntries(
-    Object.entries(row).filter(([column]) => column !== 'page_rows' && column !== 'page_bytes_before'),
-  ) as Row;
+function withoutPaging<Row extends object>(row: Row): Row {
+  return Object.fromEntries(Object.entries(row).filter(([column]) => !(column in pageColumns))) as Row;
 }
 
 /** Cursor of a list by time and id: the time as `exactTimeSql` gives it. */

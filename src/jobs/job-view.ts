@@ -1,20 +1,48 @@
 import { isLoopback } from '../config/config.js';
+import { columnsOf, type RowOf, selectList, t } from '../database/statement.js';
 import type { JobDefinition } from './job-definition.js';
-import { definitionOf, type StoredDefinition } from './stored-definition.js';
-import type { DesiredState, JobKind, JobStatus } from './job-status.js';
+import { definitionOf } from './stored-definition.js';
+import { Job } from './job.entity.js';
 import type { AssignedInstance, JobResponse } from './job.schema.js';
 
 /** Columns of an instance as `i`, for every view that shows one. */
 export const INSTANCE_COLUMNS = `
-  i.id AS instance_id, i.private_ip, i.public_ip, i.availability_zone, i.instance_type`;
+  i.id AS "instanceId", i.private_ip AS "privateIp", i.public_ip AS "publicIp",
+  i.availability_zone AS "availabilityZone", i.instance_type AS "instanceType"`;
 
-export type InstanceColumns = {
-  instance_id: string | null;
-  private_ip: string | null;
-  public_ip: string | null;
-  availability_zone: string | null;
-  instance_type: string | null;
-};
+/** Their types; null without an instance. */
+export const INSTANCE_ROW = {
+  instanceId: t.nullable(t.text),
+  privateIp: t.nullable(t.text),
+  publicIp: t.nullable(t.text),
+  availabilityZone: t.nullable(t.text),
+  instanceType: t.nullable(t.text),
+} as const;
+
+const JOB_COLUMNS = columnsOf(
+  Job,
+  'id',
+  'name',
+  'kind',
+  'definition',
+  'desiredState',
+  'status',
+  'version',
+  'deploymentCount',
+  'secretNames',
+  'createdAt',
+  'updatedAt',
+);
+
+/** Of `selectJobsFrom`. */
+export const JOB_ROW = {
+  ...JOB_COLUMNS,
+  activeNumber: t.nullable(t.int),
+  activePorts: t.nullable(t.jsonOf<JobDefinition['ports']>()),
+  activeHealthPort: t.nullable(t.int),
+  ...INSTANCE_ROW,
+} as const;
+export type JobRow = RowOf<typeof JOB_ROW>;
 
 /**
  * A job with the newest healthy attempt of its active deployment, since callers must no longer use an attempt that is
@@ -22,9 +50,8 @@ export type InstanceColumns = {
  * @param source `jobs`, or a CTE that returns rows of it
  */
 export const selectJobsFrom = (source: string): string => `
-  SELECT j.id, j.name, j.kind, j.definition, j.desired_state, j.status, j.version, j.deployment_count, j.secret_names,
-         j.created_at, j.updated_at, d.number AS active_number, d.definition -> 'ports' AS active_ports,
-         (d.definition -> 'health' ->> 'port')::int AS active_health_port,
+  SELECT ${selectList(JOB_COLUMNS, 'j')}, d.number AS "activeNumber", d.definition -> 'ports' AS "activePorts",
+         (d.definition -> 'health' ->> 'port')::int AS "activeHealthPort",
          ${INSTANCE_COLUMNS}
   FROM ${source} j
   LEFT JOIN deployments d ON d.id = j.active_deployment_id
@@ -35,23 +62,6 @@ export const selectJobsFrom = (source: string): string => `
     ORDER BY a.number DESC LIMIT 1
   ) healthy ON true
   LEFT JOIN instances i ON i.id = healthy.instance_id`;
-
-export type JobRow = InstanceColumns & {
-  id: string;
-  name: string;
-  kind: JobKind;
-  definition: StoredDefinition;
-  desired_state: DesiredState;
-  status: JobStatus;
-  version: number;
-  deployment_count: number;
-  secret_names: string[];
-  created_at: Date;
-  updated_at: Date;
-  active_number: number | null;
-  active_ports: JobDefinition['ports'] | null;
-  active_health_port: number | null;
-};
 
 /** @param publicUrl where instances reach this API: at loopback both they and the caller are on this machine */
 export function createJobView(publicUrl: string): (row: JobRow) => JobResponse {
@@ -75,27 +85,27 @@ function toJob(row: JobRow): JobResponse {
     name: row.name,
     kind: row.kind,
     status: row.status,
-    desiredState: row.desired_state,
-    activeDeployment: row.active_number,
-    latestDeployment: row.deployment_count === 0 ? null : row.deployment_count,
+    desiredState: row.desiredState,
+    activeDeployment: row.activeNumber,
+    latestDeployment: row.deploymentCount === 0 ? null : row.deploymentCount,
     instance,
-    endpoints: endpointsOf(instance, row.active_ports ?? [], row.active_health_port),
+    endpoints: endpointsOf(instance, row.activePorts ?? [], row.activeHealthPort),
     ...definition,
     requestedInstance,
-    secrets: row.secret_names,
-    createdAt: row.created_at.toISOString(),
-    updatedAt: row.updated_at.toISOString(),
+    secrets: row.secretNames,
+    createdAt: row.createdAt.toISOString(),
+    updatedAt: row.updatedAt.toISOString(),
   };
 }
 
-export function toInstance(row: InstanceColumns): AssignedInstance | null {
-  if (row.instance_id === null) return null;
+export function toInstance(row: RowOf<typeof INSTANCE_ROW>): AssignedInstance | null {
+  if (row.instanceId === null) return null;
   return {
-    id: row.instance_id,
-    privateIp: row.private_ip,
-    publicIp: row.public_ip,
-    availabilityZone: row.availability_zone,
-    type: row.instance_type,
+    id: row.instanceId,
+    privateIp: row.privateIp,
+    publicIp: row.publicIp,
+    availabilityZone: row.availabilityZone,
+    type: row.instanceType,
   };
 }
 

@@ -4,9 +4,10 @@ import type { Caller, Scope } from '../http/caller.js';
 import { CONFIG } from '../config/config.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
-import { authorValues } from '../events/author.js';
+import { statement, t } from '../database/statement.js';
+import { authorTypes, authorValues } from '../events/author.js';
 import type { EventType } from '../events/event-types.js';
-import { decodeCursor, type Page, type Paged, pageSql, toPage } from '../http/pagination.js';
+import { decodeCursor, type Page, pageColumns, pageSql, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { bodyErrors, summarize } from '../http/validation-errors.js';
 import { SecretStore } from '../secrets/secret-store.js';
@@ -15,7 +16,7 @@ import { ChangeWaiter } from './change-waiter.js';
 import { JobDefinition, JobName } from './job-definition.js';
 import { CHANGEABLE_JOB, explainRefusal, jobNotFound, lockJob, secretsOf } from './job-lock.js';
 import type { JobStatus } from './job-status.js';
-import { createJobView, type JobRow, selectJobsFrom } from './job-view.js';
+import { createJobView, JOB_ROW, type JobRow, selectJobsFrom } from './job-view.js';
 import type { JobGoal, JobPatch, JobResponse, ListJobs, WatchJob } from './job.schema.js';
 import { type MergePatch, mergePatch } from '../http/merge-patch.js';
 import { storedJson } from './stored-definition.js';
@@ -64,8 +65,7 @@ export class JobsService {
   /** Jobs of the scope, by name. */
   async list({ limit, cursor, status }: ListJobs, scope: Scope): Promise<Page<JobResponse>> {
     const after = cursor === undefined ? '' : decodeCursor(cursor, JobName);
-    const values = [after, status ?? null, limit + 1, scope];
-    const rows = await this.database.prepared<Paged<JobRow>>('list-jobs', LIST_JOBS, values);
+    const rows = await this.database.run(LIST_JOBS, [after, status ?? null, limit + 1, scope]);
     return toPage(rows, limit, ({ name }) => name, this.#toJob);
   }
 
@@ -83,15 +83,21 @@ export class JobsService {
       checkAllowed({ definition }, this.config.fleet, caller.allow);
       const secrets = await this.secrets.change(transaction, job.id, secretsOf(job), change, definition.env);
       const fields = JSON.stringify([...Object.keys(patch), ...(change === undefined ? [] : ['secrets'])]);
-      const values = [job.id, storedJson(definition), secrets.version, secrets.names, fields, ...authorValues()];
-      const [row] = await transaction.prepared<JobRow>('patch-job', PATCH_JOB, values);
+      const [row] = await transaction.run(PATCH_JOB, [
+        job.id,
+        storedJson(definition),
+        secrets.version,
+        secrets.names,
+        fields,
+        ...authorValues(),
+      ]);
       return this.#versioned(row ?? (await explainRefusal(transaction, name, versions)));
     });
   }
 
   /** @throws Problem */
   async stop(name: string, versions: number[] | null): Promise<VersionedJob> {
-    const [row] = await this.database.prepared<JobRow>('stop-job', STOP_JOB, [name, versions, ...authorValues()]);
+    const [row] = await this.database.run(STOP_JOB, [name, versions, ...authorValues()]);
     if (!row) return await explainRefusal(this.database, name, versions);
     this.signals.jobsDue();
     return this.#versioned(row);
@@ -99,7 +105,7 @@ export class JobsService {
 
   /** Repeatable until the job is gone. @throws Problem */
   async delete(name: string, versions: number[] | null): Promise<VersionedJob> {
-    const [row] = await this.database.prepared<JobRow>('delete-job', DELETE_JOB, [name, versions, ...authorValues()]);
+    const [row] = await this.database.run(DELETE_JOB, [name, versions, ...authorValues()]);
     if (!row) return await explainRefusal(this.database, name, versions);
     this.signals.jobsDue();
     return this.#versioned(row);
@@ -116,7 +122,7 @@ export class JobsService {
   }
 
   async #findIfThere(name: string): Promise<JobRow | undefined> {
-    const [row] = await this.database.prepared<JobRow>('get-job', GET_JOB, [name]);
+    const [row] = await this.database.run(GET_JOB, [name]);
     return row;
   }
 }
@@ -146,17 +152,31 @@ const requestedSql = (type: EventType): string => `recorded AS (
     ${insertEvents({ type, actor: '$3', cause: '$4::jsonb', jobId: 'id', job: 'name' }, 'FROM changed')}
   )`;
 
-const GET_JOB = `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`;
+const GET_JOB = statement(
+  'get-job',
+  { values: [t.text], row: JOB_ROW },
+  `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`,
+);
 
-const LIST_JOBS = pageSql(
-  `${selectJobsFrom('jobs')}
+const LIST_JOBS = statement(
+  'list-jobs',
+  {
+    values: [t.text, t.nullable(t.text), t.bigintValue, t.nullable(t.arrayOf(t.text))],
+    row: { ...JOB_ROW, ...pageColumns },
+  },
+  pageSql(
+    `${selectJobsFrom('jobs')}
   WHERE j.deleted_at IS NULL AND j.name > $1 AND ($2::text IS NULL OR j.status = $2)
     AND ${inScopeSql('j.name', '$4')}
   ORDER BY j.name LIMIT $3`,
-  'name',
+    'name',
+  ),
 );
 
-const PATCH_JOB = `
+const PATCH_JOB = statement(
+  'patch-job',
+  { values: [t.uuid, t.json, t.nullable(t.int), t.arrayOf(t.text), t.json, ...authorTypes], row: JOB_ROW },
+  `
   WITH changed AS (
     UPDATE jobs SET definition = $2, secrets_version = $3, secret_names = $4, version = version + 1,
       updated_at = clock_timestamp()
@@ -173,10 +193,16 @@ const PATCH_JOB = `
       },
       'FROM changed',
     )}
-  ) ${selectJobsFrom('changed')}`;
+  ) ${selectJobsFrom('changed')}`,
+);
+
+const REQUESTED = { values: [t.text, t.nullable(t.arrayOf(t.int)), ...authorTypes], row: JOB_ROW } as const;
 
 // jobs.status stays: the job pass writes it from what still runs.
-const STOP_JOB = `
+const STOP_JOB = statement(
+  'stop-job',
+  REQUESTED,
+  `
   WITH changed AS (
     UPDATE jobs SET
       desired_state = 'stopped',
@@ -185,9 +211,13 @@ const STOP_JOB = `
       ${dueNow('jobs')}
     WHERE ${CHANGEABLE_JOB} RETURNING *
   ), ${requestedSql('job.stop-requested')}
-  ${selectJobsFrom('changed')}`;
+  ${selectJobsFrom('changed')}`,
+);
 
-const DELETE_JOB = `
+const DELETE_JOB = statement(
+  'delete-job',
+  REQUESTED,
+  `
   WITH changed AS (
     UPDATE jobs SET
       desired_state = 'deleted',
@@ -197,4 +227,5 @@ const DELETE_JOB = `
       ${dueNow('jobs')}
     WHERE name = $1 AND deleted_at IS NULL AND ($2::int[] IS NULL OR version = ANY ($2)) RETURNING *
   ), ${requestedSql('job.delete-requested')}
-  ${selectJobsFrom('changed')}`;
+  ${selectJobsFrom('changed')}`,
+);

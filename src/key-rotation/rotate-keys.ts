@@ -1,4 +1,5 @@
-import type { Database, Queryable } from '../database/database.js';
+import type { Database } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import { headerOf, type Keys, seal, unseal } from '../secrets/sealed.js';
 import { SEALED_COLUMNS, type SealedColumn } from './sealed-columns.js';
 
@@ -19,26 +20,26 @@ export async function rotateKeys(
   onFailure: (context: string, error: unknown) => void,
 ): Promise<Rotated[]> {
   const rotated: Rotated[] = [];
-  for (const column of SEALED_COLUMNS) rotated.push(await rotateColumn(database, keys, column, onFailure));
+  for (const column of COLUMNS) rotated.push(await rotateColumn(database, keys, column, onFailure));
   return rotated;
 }
 
 async function rotateColumn(
   database: Database,
   keys: Keys,
-  column: SealedColumn,
+  { name, contextOf, find, update, count }: Statements,
   onFailure: (context: string, error: unknown) => void,
 ): Promise<Rotated> {
   const header = headerOf(keys[0]);
   let resealed = 0;
   for (let after: readonly string[] | null = null; ;) {
-    const rows: SealedRow[] = await database.transaction(async (transaction) => {
-      const batch = await findBatch(transaction, column, header, after);
+    const rows: readonly { readonly key: readonly string[] }[] = await database.transaction(async (transaction) => {
+      const batch = await transaction.run(find, [header, after]);
       for (const { key, sealed } of batch) {
-        const context = column.contextOf(key);
+        const context = contextOf(key);
         try {
           const sealedAgain = seal(keys, unseal(keys, sealed, context), context);
-          await transaction.query(updateOf(column), [...key, sealedAgain]);
+          await transaction.run(update, [...key, sealedAgain]);
           resealed += 1;
         } catch (error) {
           if (isOfDatabase(error)) throw error;
@@ -50,39 +51,47 @@ async function rotateColumn(
     after = rows.at(-1)?.key ?? after;
     if (rows.length < BATCH) break;
   }
-  const [count] = await database.query<{ left: number }>(
-    `SELECT count(*)::int AS left FROM ${column.table} WHERE ${isOther(column)}`,
-    [header],
-  );
-  return { column: `${column.table}.${column.column}`, resealed, left: count?.left ?? 0 };
+  const [counted] = await database.run(count, [header]);
+  return { column: name, resealed, left: counted?.left ?? 0 };
 }
 
-type SealedRow = { readonly key: readonly string[]; readonly sealed: Buffer };
+type Statements = ReturnType<typeof statementsOf>;
 
-// SKIP LOCKED: a transaction that has locked a row will write or delete it, and waiting for it could deadlock.
-async function findBatch(
-  transaction: Queryable,
-  column: SealedColumn,
-  header: Buffer,
-  after: readonly string[] | null,
-): Promise<SealedRow[]> {
-  const key = `ARRAY[${column.key.map((name) => `${name}::text`).join(', ')}]`;
-  return await transaction.query<SealedRow>(
-    `SELECT ${key} AS key, ${column.column} AS sealed FROM ${column.table}
-     WHERE ${isOther(column)} AND ($2::text[] IS NULL OR ${key} > $2)
-     ORDER BY 1 LIMIT ${BATCH} FOR NO KEY UPDATE SKIP LOCKED`,
-    [header, after],
-  );
-}
+const COLUMNS = SEALED_COLUMNS.map(statementsOf);
 
-/** SQL: sealed, and not by the key whose header is $1. */
-function isOther({ column }: SealedColumn): string {
-  return `length(${column}) > 0 AND substring(${column} FROM 1 FOR length($1::bytea)) <> $1::bytea`;
-}
-
-function updateOf({ table, key, column }: SealedColumn): string {
-  const condition = key.map((name, index) => `${name}::text = $${index + 1}`).join(' AND ');
-  return `UPDATE ${table} SET ${column} = $${key.length + 1} WHERE ${condition}`;
+function statementsOf({ table, key, column, contextOf }: SealedColumn) {
+  const name = `${table}.${column}`;
+  const named = (what: string): string => `key-rotation-${what}-${name.replaceAll(/[._]/g, '-')}`;
+  const keyAsText = `ARRAY[${key.map((part) => `${part}::text`).join(', ')}]`;
+  // Sealed, and not by the key whose header is $1.
+  const isOther = `length(${column}) > 0 AND substring(${column} FROM 1 FOR length($1::bytea)) <> $1::bytea`;
+  return {
+    name,
+    contextOf,
+    // SKIP LOCKED: a transaction that has locked a row will write or delete it, and waiting for it could deadlock.
+    find: statement(
+      named('find'),
+      {
+        values: [t.bytea, t.nullable(t.arrayOf(t.text))],
+        row: { key: t.arrayOf(t.text), sealed: t.bytea },
+        isPrepared: false,
+      },
+      `SELECT ${keyAsText} AS key, ${column} AS sealed FROM ${table}
+       WHERE ${isOther} AND ($2::text[] IS NULL OR ${keyAsText} > $2)
+       ORDER BY 1 LIMIT ${BATCH} FOR NO KEY UPDATE SKIP LOCKED`,
+    ),
+    update: statement(
+      named('update'),
+      { values: [...key.map(() => t.text), t.bytea], isPrepared: false },
+      `UPDATE ${table} SET ${column} = $${key.length + 1}
+       WHERE ${key.map((part, index) => `${part}::text = $${index + 1}`).join(' AND ')}`,
+    ),
+    count: statement(
+      named('count'),
+      { values: [t.bytea], row: { left: t.int }, isPrepared: false },
+      `SELECT count(*)::int AS left FROM ${table} WHERE ${isOther}`,
+    ),
+  };
 }
 
 /** After an error of the database the transaction is over in any case. */

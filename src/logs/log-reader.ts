@@ -1,10 +1,12 @@
 import type { Database } from '../database/database.js';
+import { columnsOf, outerJoined, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
 import { chunkKey, type ObjectFolder, unpackChunk } from './chunk-objects.js';
-import { type LineCounts, parseLine } from './line-format.js';
+import { parseLine } from './line-format.js';
 import { countWanted, isWanted, type LogFilter } from './log-filter.js';
 import { goneLines } from './gone-lines.js';
 import type { IndexRow, LogBatch, NumberedLine } from './log-batch.js';
+import { LogChunk } from './log-chunk.entity.js';
 import { timeOf } from './stored-position.js';
 
 export type LogRead = {
@@ -37,13 +39,12 @@ export class LogReader {
   /** The lines after `after`. One statement sees a chunk either here or sealed, so none is missed or read twice. */
   async next(jobId: string, after: number, filter: LogFilter, followed: Followed): Promise<LogRead> {
     const { deployment = null, attempt = null } = followed ?? {};
-    const values = [jobId, after, CHUNKS, deployment, attempt, LOOK_BYTES];
-    const rows = await this.database.prepared<NextRow | NoChunkRow>('logs-next', NEXT, values);
+    const rows = await this.database.run(NEXT, [jobId, after, CHUNKS, deployment, attempt, LOOK_BYTES]);
     const chunks = rows.filter(isChunk).map(toChunk);
     return {
       isEmpty: chunks.length === 0,
       // No row: the job does not exist any more.
-      isOver: rows[0]?.is_over ?? true,
+      isOver: rows[0]?.isOver ?? true,
       batches: this.#batches(chunks, after, filter),
     };
   }
@@ -73,10 +74,10 @@ export class LogReader {
 
   async *#backward(jobId: string, lastLine: number): AsyncGenerator<IndexRow> {
     for (let through = lastLine; ;) {
-      const rows = await this.database.prepared<IndexColumns>('logs-index', INDEX, [jobId, through, INDEX_CHUNKS]);
+      const rows = await this.database.run(INDEX, [jobId, through, INDEX_CHUNKS]);
       yield* rows.map(toIndexRow);
       if (rows.length < INDEX_CHUNKS) return;
-      through = Number(rows.at(-1)?.first_line) - 1;
+      through = Number(rows.at(-1)?.firstLine) - 1;
     }
   }
 
@@ -137,32 +138,29 @@ export class LogReader {
 /** `content` is null when it is sealed. */
 type Chunk = IndexRow & { readonly content: Buffer | null };
 
-type IndexColumns = {
-  job_id: string;
-  first_line: string;
-  last_line: string;
-  first_at: Date;
-  last_at: Date;
-  counts: LineCounts;
-};
-type NextRow = IndexColumns & { content: Buffer | null; is_over: boolean };
-type NoChunkRow = { job_id: null; is_over: boolean };
+const INDEX_ROW = columnsOf(LogChunk, 'jobId', 'firstLine', 'lastLine', 'firstAt', 'lastAt', 'counts');
+const CHUNK_ROW = { ...INDEX_ROW, ...columnsOf(LogChunk, 'content') } as const;
+// One row without a chunk where there is none.
+const NEXT_ROW = { ...outerJoined(CHUNK_ROW), isOver: t.bool } as const;
 
-function isChunk(row: NextRow | NoChunkRow): row is NextRow {
-  return row.job_id !== null;
+type ChunkRow = RowOf<typeof CHUNK_ROW>;
+type NextRow = RowOf<typeof NEXT_ROW>;
+
+function isChunk(row: NextRow): row is NextRow & ChunkRow {
+  return row.jobId !== null;
 }
 
-function toChunk(row: NextRow): Chunk {
+function toChunk(row: ChunkRow): Chunk {
   return { ...toIndexRow(row), content: row.content };
 }
 
-function toIndexRow({ job_id, first_line, last_line, first_at, last_at, counts }: IndexColumns): IndexRow {
+function toIndexRow({ jobId, firstLine, lastLine, firstAt, lastAt, counts }: RowOf<typeof INDEX_ROW>): IndexRow {
   return {
-    jobId: job_id,
-    firstLine: Number(first_line),
-    lastLine: Number(last_line),
-    firstAtMs: first_at.getTime(),
-    lastAtMs: last_at.getTime(),
+    jobId,
+    firstLine: Number(firstLine),
+    lastLine: Number(lastLine),
+    firstAtMs: firstAt.getTime(),
+    lastAtMs: lastAt.getTime(),
     counts,
   };
 }
@@ -185,8 +183,14 @@ function* batchesOf(content: string, { firstLine }: Chunk, after: number, filter
   if (lines.length > 0) yield { lines, through: line - 1 };
 }
 
-const NEXT = `
-  SELECT c.*, j.deleted_at IS NOT NULL OR ($4::int IS NOT NULL AND NOT EXISTS (
+const NEXT = statement(
+  'logs-next',
+  {
+    values: [t.uuid, t.bigintValue, t.bigintValue, t.nullable(t.int), t.nullable(t.int), t.bigintValue],
+    row: NEXT_ROW,
+  },
+  `
+  SELECT ${selectList(CHUNK_ROW, 'c')}, j.deleted_at IS NOT NULL OR ($4::int IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM deployments d
     WHERE d.job_id = j.id AND d.number = $4 AND (
       ($5::int IS NULL AND d.ended_at IS NULL)
@@ -195,7 +199,7 @@ const NEXT = `
         WHERE a.deployment_id = d.id AND a.phase <> 'ended' AND ($5 IS NULL OR a.number = $5)
       )
     )
-  )) AS is_over
+  )) AS "isOver"
   FROM jobs j
   LEFT JOIN LATERAL (
     SELECT job_id, first_line, last_line, first_at, last_at, counts, content
@@ -206,8 +210,13 @@ const NEXT = `
     WHERE before < $6
   ) c ON true
   WHERE j.id = $1
-  ORDER BY c.last_line`;
+  ORDER BY c.last_line`,
+);
 
-const INDEX = `
-  SELECT job_id, first_line, last_line, first_at, last_at, counts FROM log_chunks
-  WHERE job_id = $1 AND last_line <= $2 ORDER BY last_line DESC LIMIT $3`;
+const INDEX = statement(
+  'logs-index',
+  { values: [t.uuid, t.bigintValue, t.bigintValue], row: INDEX_ROW },
+  `
+  SELECT ${selectList(INDEX_ROW)} FROM log_chunks
+  WHERE job_id = $1 AND last_line <= $2 ORDER BY last_line DESC LIMIT $3`,
+);

@@ -1,6 +1,8 @@
 import type { Database } from '../database/database.js';
+import { columnsOf, statement, t } from '../database/statement.js';
 import { jobPrefix, type ObjectFolder, parseChunkKey } from './chunk-objects.js';
-import { RECOUNT } from './sealer.js';
+import { JobLog } from './job-log.entity.js';
+import { HOLD, RECOUNT } from './sealer.js';
 
 export type LogRetentionOptions = {
   readonly database: Database;
@@ -40,13 +42,7 @@ export class LogRetention {
 
   async run(): Promise<DroppedLogs> {
     const { database, maxBytes, days, deletedJobDays } = this.options;
-    const jobs = await database.prepared<{ job_id: string; is_gone: boolean }>('logs-overdue', OVERDUE, [
-      maxBytes,
-      days,
-      deletedJobDays,
-      JOBS,
-      CLAIM_SECONDS,
-    ]);
+    const jobs = await database.run(OVERDUE, [maxBytes, days, deletedJobDays, JOBS, CLAIM_SECONDS]);
     const errors: unknown[] = [];
     let refusal: Refusal | undefined;
     const store = async (work: () => Promise<void>): Promise<void> => {
@@ -56,7 +52,7 @@ export class LogRetention {
         throw error;
       });
     };
-    for (const { job_id: jobId, is_gone: isGone } of jobs) {
+    for (const { jobId, isGone } of jobs) {
       try {
         await this.#shorten(jobId, isGone, store);
       } catch (error) {
@@ -77,23 +73,23 @@ export class LogRetention {
     await this.#deleteRows(jobId, through, true);
     await store(() => this.#deleteObjects(jobId, through));
     await this.#deleteRows(jobId, through, false);
-    if (isGone) await database.prepared('logs-forget', FORGET, [jobId]);
-    else await database.prepared('logs-done', DONE, [jobId, PAUSE_SECONDS]);
+    if (isGone) await database.run(FORGET, [jobId]);
+    else await database.run(DONE, [jobId, PAUSE_SECONDS]);
   }
 
   /** Number of the latest line to drop; 0 = none. */
   async #overdueThrough(jobId: string): Promise<number> {
     const { database, maxBytes, days } = this.options;
-    const [row] = await database.prepared<{ through: string | null }>('logs-horizon', HORIZON, [jobId, maxBytes, days]);
+    const [row] = await database.run(HORIZON, [jobId, maxBytes, days]);
     return Number(row?.through ?? 0);
   }
 
   async #deleteRows(jobId: string, through: number, isRecent: boolean): Promise<void> {
     for (let deleted = BATCH; deleted === BATCH;) {
       deleted = await this.options.database.transaction(async (transaction) => {
-        await transaction.prepared('logs-hold', HOLD, [jobId]);
-        const rows = await transaction.prepared('logs-drop', DROP, [jobId, through, isRecent, BATCH]);
-        if (rows.length > 0) await transaction.prepared('logs-recount', RECOUNT, [jobId]);
+        await transaction.run(HOLD, [jobId]);
+        const rows = await transaction.run(DROP, [jobId, through, isRecent, BATCH]);
+        if (rows.length > 0) await transaction.run(RECOUNT, [jobId]);
         return rows.length;
       });
     }
@@ -111,7 +107,13 @@ export class LogRetention {
 
 type Refusal = { readonly error: unknown };
 
-const OVERDUE = `
+const OVERDUE = statement(
+  'logs-overdue',
+  {
+    values: [t.bigintValue, t.int, t.int, t.bigintValue, t.double],
+    row: { ...columnsOf(JobLog, 'jobId'), isGone: t.bool },
+  },
+  `
   WITH overdue AS (
     SELECT l.job_id, COALESCE(j.deleted_at < clock_timestamp() - make_interval(days => $3), false) AS is_gone
     FROM job_logs l JOIN jobs j ON j.id = l.job_id
@@ -124,24 +126,35 @@ const OVERDUE = `
   )
   UPDATE job_logs l SET dropping_until = clock_timestamp() + make_interval(secs => $5)
   FROM overdue WHERE l.job_id = overdue.job_id
-  RETURNING l.job_id, overdue.is_gone`;
+  RETURNING l.job_id AS "jobId", overdue.is_gone AS "isGone"`,
+);
 
 // The oldest are dropped until the rest fits.
-const HORIZON = `
+const HORIZON = statement(
+  'logs-horizon',
+  { values: [t.uuid, t.bigintValue, t.int], row: { through: t.nullable(t.bigint) } },
+  `
   SELECT max(last_line) AS through FROM (
     SELECT last_line, stored_at, sum(bytes) OVER (ORDER BY last_line DESC) AS kept FROM log_chunks WHERE job_id = $1
   ) AS c
-  WHERE kept > $2 OR stored_at < clock_timestamp() - make_interval(days => $3)`;
+  WHERE kept > $2 OR stored_at < clock_timestamp() - make_interval(days => $3)`,
+);
 
-const HOLD = `SELECT 1 FROM job_logs WHERE job_id = $1 FOR UPDATE`;
-
-const DROP = `
+const DROP = statement(
+  'logs-drop',
+  { values: [t.uuid, t.bigintValue, t.bool, t.bigintValue] },
+  `
   DELETE FROM log_chunks WHERE (job_id, last_line) IN (
     SELECT job_id, last_line FROM log_chunks
     WHERE job_id = $1 AND last_line <= $2 AND (content IS NOT NULL) = $3 ORDER BY last_line LIMIT $4
   )
-  RETURNING 1`;
+  RETURNING 1`,
+);
 
-const FORGET = `DELETE FROM job_logs WHERE job_id = $1`;
+const FORGET = statement('logs-forget', { values: [t.uuid] }, `DELETE FROM job_logs WHERE job_id = $1`);
 
-const DONE = `UPDATE job_logs SET dropping_until = clock_timestamp() + make_interval(secs => $2) WHERE job_id = $1`;
+const DONE = statement(
+  'logs-done',
+  { values: [t.uuid, t.double] },
+  `UPDATE job_logs SET dropping_until = clock_timestamp() + make_interval(secs => $2) WHERE job_id = $1`,
+);

@@ -1,5 +1,6 @@
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
+import { statement, t } from '../database/statement.js';
 import { ChangeWaiter } from '../jobs/change-waiter.js';
 import type { Shutdown } from '../process/shutdown.js';
 
@@ -58,7 +59,7 @@ export class LogWaiter {
     }
     this.#isQuerying = true;
     try {
-      const rows = await this.options.database.prepared<{ id: string; seen: string }>('logs-net', FOLLOWED, [jobIds]);
+      const rows = await this.options.database.run(FOLLOWED, [jobIds]);
       const changed = rows.filter(({ id, seen }) => this.#seen.get(id) !== seen).map(({ id }) => id);
       // A job whose row is gone.
       const gone = jobIds.filter((jobId) => !rows.some(({ id }) => id === jobId));
@@ -73,10 +74,14 @@ export class LogWaiter {
 }
 
 // What wakes a follower: a line, or the end of an attempt, of a deployment or of the job.
-const FOLLOWED = `
+const FOLLOWED = statement(
+  'logs-net',
+  { values: [t.arrayOf(t.uuid)], row: { id: t.uuid, seen: t.text } },
+  `
   SELECT j.id, concat_ws(' ', l.last_line, j.deployment_count, j.deleted_at IS NULL,
     (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.phase <> 'ended'),
     (SELECT count(*) FROM deployments d WHERE d.job_id = j.id AND d.status IN ('queued', 'deploying', 'active', 'draining'))
   ) AS seen
   FROM jobs j LEFT JOIN job_logs l ON l.job_id = j.id
-  WHERE j.id = ANY ($1::uuid[])`;
+  WHERE j.id = ANY ($1::uuid[])`,
+);

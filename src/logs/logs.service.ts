@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import { deploymentNotFound } from '../deployments/deployments.service.js';
 import type { Page } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
@@ -46,11 +47,11 @@ export class LogsService {
    */
   async open(name: string, query: ReadLogs, cursor: LogCursor | undefined): Promise<OpenLog> {
     const { deployment = null, attempt = null, stream = null, since = null, follow } = query;
-    const [job] = await this.database.prepared<JobRow>('logs-job', JOB, [name, deployment, attempt]);
+    const [job] = await this.database.run(JOB, [name, deployment, attempt]);
     if (!job) throw jobNotFound(name);
-    if (deployment !== null && !job.has_deployment) throw deploymentNotFound(name, deployment);
+    if (deployment !== null && !job.hasDeployment) throw deploymentNotFound(name, deployment);
     const fromDeployment = deployment ?? cursor?.fromDeployment ?? job.current ?? 1;
-    if (attempt !== null && deployment !== null && !job.has_attempt) {
+    if (attempt !== null && deployment !== null && !job.hasAttempt) {
       throw new Problem(
         'attempt-not-found',
         `Deployment ${deployment} of the job “${name}” has no attempt ${attempt}.`,
@@ -58,7 +59,7 @@ export class LogsService {
     }
     const toDeployment = deployment ?? (follow ? null : fromDeployment);
     const filter = { fromDeployment, toDeployment, attempt, stream, since };
-    const lastLine = Number(job.last_line ?? 0);
+    const lastLine = Number(job.lastLine ?? 0);
     const tail = query.tail ?? (since === null ? DEFAULT_TAIL : null);
     const start = cursor
       ? { after: cursor.line, skip: 0 }
@@ -124,23 +125,28 @@ export class LogsService {
   }
 }
 
-type JobRow = {
-  id: string;
-  last_line: string | null;
-  current: number | null;
-  has_deployment: boolean;
-  has_attempt: boolean;
-};
-
-const JOB = `
-  SELECT j.id, l.last_line,
+const JOB = statement(
+  'logs-job',
+  {
+    values: [t.text, t.nullable(t.int), t.nullable(t.int)],
+    row: {
+      id: t.uuid,
+      lastLine: t.nullable(t.bigint),
+      current: t.nullable(t.int),
+      hasDeployment: t.bool,
+      hasAttempt: t.bool,
+    },
+  },
+  `
+  SELECT j.id, l.last_line AS "lastLine",
     COALESCE(
       (SELECT number FROM deployments d WHERE d.id = j.active_deployment_id),
       (SELECT max(deployment) FROM attempt_logs a WHERE a.job_id = j.id AND a.version > 0)
     ) AS current,
-    d.id IS NOT NULL AS has_deployment,
-    EXISTS (SELECT 1 FROM attempts a WHERE a.deployment_id = d.id AND a.number = $3::int) AS has_attempt
+    d.id IS NOT NULL AS "hasDeployment",
+    EXISTS (SELECT 1 FROM attempts a WHERE a.deployment_id = d.id AND a.number = $3::int) AS "hasAttempt"
   FROM jobs j
   LEFT JOIN job_logs l ON l.job_id = j.id
   LEFT JOIN deployments d ON d.job_id = j.id AND d.number = $2::int
-  WHERE j.name = $1 AND j.deleted_at IS NULL`;
+  WHERE j.name = $1 AND j.deleted_at IS NULL`,
+);

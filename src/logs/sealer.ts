@@ -1,6 +1,9 @@
 import type { Database, Queryable } from '../database/database.js';
+import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { chunkKey, type ObjectFolder, packChunk } from './chunk-objects.js';
-import { type LineCounts, mergeCounts } from './line-format.js';
+import { JobLog } from './job-log.entity.js';
+import { mergeCounts } from './line-format.js';
+import { LogChunk } from './log-chunk.entity.js';
 import { Occurrence } from '../process/observation.js';
 import { type Joining, pauseAfter, planSealing, type RecentChunk, SEALED_BYTES } from './plan-sealing.js';
 
@@ -70,7 +73,7 @@ export class Sealer {
     const sealed = outcomes.reduce<number>((sum, outcome) => sum + (typeof outcome === 'number' ? outcome : 0), 0);
     if (isRefused()) this.#failures = sealed > 0 ? 1 : this.#failures + 1;
     else if (sealed > 0) this.#failures = 0;
-    for (const { job_id: jobId } of queue) await this.options.database.prepared('logs-release', RELEASE, [jobId, 0]);
+    for (const { jobId } of queue) await this.options.database.run(RELEASE, [jobId, 0]);
     if (jobs.length > 0) sealings.publish({ sealed, failed: failures.length });
     const isBack = most === 1 && sealed > 0;
     const hasMore = failures.length === 0 && (isBack || jobs.length === JOBS);
@@ -84,21 +87,21 @@ export class Sealer {
 
   async #claim(most: number): Promise<ClaimedJob[]> {
     const { database, recentSeconds = RECENT_SECONDS, endedSeconds = ENDED_SECONDS } = this.options;
-    const values = [SEALED_BYTES, MANY_CHUNKS, recentSeconds, endedSeconds, most, CLAIM_SECONDS];
-    return await database.prepared<ClaimedJob>('logs-claim', CLAIM, values);
+    const values = [SEALED_BYTES, MANY_CHUNKS, recentSeconds, endedSeconds, most, CLAIM_SECONDS] as const;
+    return await database.run(CLAIM, values);
   }
 
   /** @returns chunks sealed, or why not */
-  async #sealJob({ job_id: jobId, is_due: isDue }: ClaimedJob): Promise<number | Failure> {
+  async #sealJob({ jobId, isDue }: ClaimedJob): Promise<number | Failure> {
     const { database } = this.options;
     try {
-      const rows = await database.prepared<RecentRow>('logs-recent', RECENT, [jobId, CHUNKS]);
+      const rows = await database.run(RECENT, [jobId, CHUNKS]);
       const joinings = planSealing(rows.map(toRecentChunk), isDue);
       for (const joining of joinings) await this.#join(jobId, joining);
-      await database.prepared('logs-release', RELEASE, [jobId, 0]);
+      await database.run(RELEASE, [jobId, 0]);
       return joinings.filter(({ isSealed }) => isSealed).length;
     } catch (error) {
-      await database.prepared('logs-release', RELEASE, [jobId, PAUSE_SECONDS]).catch(() => undefined);
+      await database.run(RELEASE, [jobId, PAUSE_SECONDS]).catch(() => undefined);
       return error instanceof Refused ? { error: error.cause, isRefused: true } : { error, isRefused: false };
     }
   }
@@ -106,7 +109,7 @@ export class Sealer {
   async #join(jobId: string, { isSealed, chunks }: Joining): Promise<void> {
     const { database, objects } = this.options;
     const lastLines = chunks.map(({ lastLine }) => lastLine);
-    const contents = await database.prepared<{ content: Buffer | null }>('logs-contents', CONTENTS, [jobId, lastLines]);
+    const contents = await database.run(CONTENTS, [jobId, lastLines]);
     // Retention, or another process whose claim had run out, was here meanwhile.
     if (contents.length !== chunks.length) return;
     const content = Buffer.concat(contents.map((row) => row.content ?? Buffer.alloc(0)));
@@ -127,23 +130,23 @@ async function replace(
   content: Buffer | null,
 ): Promise<void> {
   const lastLines = chunks.map(({ lastLine }) => lastLine);
-  await transaction.prepared('logs-hold', HOLD, [jobId]);
-  const rows = await transaction.prepared<DeletedRow>('logs-take-out', TAKE_OUT, [jobId, lastLines]);
+  await transaction.run(HOLD, [jobId]);
+  const rows = await transaction.run(TAKE_OUT, [jobId, lastLines]);
   // Nothing is deleted that is not in `content`, and the numbers of the lines have no gap.
   if (rows.length !== chunks.length) throw new Error('chunks of a log were changed meanwhile');
   const { firstLine, lastLine } = rangeOf(jobId, chunks);
-  await transaction.prepared('logs-put-in', PUT_IN, [
+  await transaction.run(PUT_IN, [
     jobId,
     firstLine,
     lastLine,
     rows.reduce((sum, { bytes }) => sum + bytes, 0),
-    new Date(Math.min(...rows.map((row) => row.first_at.getTime()))),
-    new Date(Math.max(...rows.map((row) => row.last_at.getTime()))),
+    new Date(Math.min(...rows.map((row) => row.firstAt.getTime()))),
+    new Date(Math.max(...rows.map((row) => row.lastAt.getTime()))),
     JSON.stringify(mergeCounts(rows.map(({ counts }) => counts))),
     content,
-    new Date(Math.min(...rows.map((row) => row.stored_at.getTime()))),
+    new Date(Math.min(...rows.map((row) => row.storedAt.getTime()))),
   ]);
-  await transaction.prepared('logs-recount', RECOUNT, [jobId]);
+  await transaction.run(RECOUNT, [jobId]);
 }
 
 /** `isRefused`: by the object store, which then refuses the others, too. */
@@ -151,12 +154,14 @@ type Failure = { readonly error: unknown; readonly isRefused: boolean };
 
 class Refused extends Error {}
 
-type ClaimedJob = { job_id: string; is_due: boolean };
-type RecentRow = { first_line: string; last_line: string; bytes: number };
-type DeletedRow = { bytes: number; first_at: Date; last_at: Date; stored_at: Date; counts: LineCounts };
+const CLAIMED = { ...columnsOf(JobLog, 'jobId'), isDue: t.bool } as const;
+const RECENT_ROW = columnsOf(LogChunk, 'firstLine', 'lastLine', 'bytes');
+const TAKEN_OUT = columnsOf(LogChunk, 'bytes', 'firstAt', 'lastAt', 'storedAt', 'counts');
 
-function toRecentChunk({ first_line, last_line, bytes }: RecentRow): RecentChunk {
-  return { firstLine: Number(first_line), lastLine: Number(last_line), bytes };
+type ClaimedJob = RowOf<typeof CLAIMED>;
+
+function toRecentChunk({ firstLine, lastLine, bytes }: RowOf<typeof RECENT_ROW>): RecentChunk {
+  return { firstLine: Number(firstLine), lastLine: Number(lastLine), bytes };
 }
 
 function rangeOf(jobId: string, chunks: readonly RecentChunk[]) {
@@ -164,7 +169,10 @@ function rangeOf(jobId: string, chunks: readonly RecentChunk[]) {
 }
 
 // Those that were tried longest ago first: one that fails again and again does not keep others from their turn.
-const CLAIM = `
+const CLAIM = statement(
+  'logs-claim',
+  { values: [t.bigintValue, t.int, t.double, t.double, t.bigintValue, t.double], row: CLAIMED },
+  `
   WITH due AS (
     SELECT l.job_id, l.recent_since < clock_timestamp() - make_interval(secs => $3) OR (
       l.recent_since < clock_timestamp() - make_interval(secs => $4)
@@ -180,30 +188,67 @@ const CLAIM = `
   )
   UPDATE job_logs l SET sealing_until = clock_timestamp() + make_interval(secs => $6)
   FROM claimed WHERE l.job_id = claimed.job_id
-  RETURNING l.job_id, claimed.is_due`;
+  RETURNING l.job_id AS "jobId", claimed.is_due AS "isDue"`,
+);
 
-const RELEASE = `UPDATE job_logs SET sealing_until = clock_timestamp() + make_interval(secs => $2) WHERE job_id = $1`;
+const RELEASE = statement(
+  'logs-release',
+  { values: [t.uuid, t.double] },
+  `UPDATE job_logs SET sealing_until = clock_timestamp() + make_interval(secs => $2) WHERE job_id = $1`,
+);
 
-const RECENT = `
-  SELECT first_line, last_line, bytes FROM log_chunks
-  WHERE job_id = $1 AND content IS NOT NULL ORDER BY last_line LIMIT $2`;
+const RECENT = statement(
+  'logs-recent',
+  { values: [t.uuid, t.bigintValue], row: RECENT_ROW },
+  `
+  SELECT ${selectList(RECENT_ROW)} FROM log_chunks
+  WHERE job_id = $1 AND content IS NOT NULL ORDER BY last_line LIMIT $2`,
+);
 
-const CONTENTS = `
+const CONTENTS = statement(
+  'logs-contents',
+  { values: [t.uuid, t.arrayOf(t.bigintValue)], row: columnsOf(LogChunk, 'content') },
+  `
   SELECT content FROM log_chunks
-  WHERE job_id = $1 AND last_line = ANY ($2::bigint[]) AND content IS NOT NULL ORDER BY last_line`;
+  WHERE job_id = $1 AND last_line = ANY ($2::bigint[]) AND content IS NOT NULL ORDER BY last_line`,
+);
 
-const HOLD = `SELECT 1 FROM job_logs WHERE job_id = $1 FOR UPDATE`;
+/** Locks the job's row: the fence of its chunks. */
+export const HOLD = statement('logs-hold', { values: [t.uuid] }, `SELECT 1 FROM job_logs WHERE job_id = $1 FOR UPDATE`);
 
-const TAKE_OUT = `
+const TAKE_OUT = statement(
+  'logs-take-out',
+  { values: [t.uuid, t.arrayOf(t.bigintValue)], row: TAKEN_OUT },
+  `
   DELETE FROM log_chunks WHERE job_id = $1 AND last_line = ANY ($2::bigint[]) AND content IS NOT NULL
-  RETURNING bytes, first_at, last_at, stored_at, counts`;
+  RETURNING ${selectList(TAKEN_OUT)}`,
+);
 
-const PUT_IN = `
+const PUT_IN = statement(
+  'logs-put-in',
+  {
+    values: [
+      t.uuid,
+      t.bigintValue,
+      t.bigintValue,
+      t.int,
+      t.timestamptz,
+      t.timestamptz,
+      t.json,
+      t.nullable(t.bytea),
+      t.timestamptz,
+    ],
+  },
+  `
   INSERT INTO log_chunks (job_id, first_line, last_line, bytes, first_at, last_at, counts, content, stored_at)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+);
 
-/** SQL: what the job's row says of its chunks, once those were changed. $1: its id. */
-export const RECOUNT = `
+/** What the job's row says of its chunks, once those were changed. */
+export const RECOUNT = statement(
+  'logs-recount',
+  { values: [t.uuid] },
+  `
   UPDATE job_logs SET bytes = c.bytes, recent_bytes = c.recent_bytes, recent_chunks = c.recent_chunks, recent_since = c.recent_since
   FROM (
     SELECT COALESCE(sum(bytes), 0) AS bytes,
@@ -212,4 +257,5 @@ export const RECOUNT = `
       min(stored_at) FILTER (WHERE content IS NOT NULL) AS recent_since
     FROM log_chunks WHERE job_id = $1
   ) AS c
-  WHERE job_logs.job_id = $1`;
+  WHERE job_logs.job_id = $1`,
+);

@@ -1,4 +1,6 @@
 import type { Database } from '../database/database.js';
+import { columnsOf, selectList, statement, t } from '../database/statement.js';
+import { AttemptLog } from './attempt-log.entity.js';
 import type { NewChunk } from './new-chunks.js';
 import type { StoredPositions } from './stored-position.js';
 
@@ -36,20 +38,10 @@ export async function findLogTarget(
   instanceId: string,
   orderNumber: number,
 ): Promise<LogTarget | undefined> {
-  const [row] = await database.prepared<TargetRow>('logs-target', TARGET, [instanceId, orderNumber]);
+  const [row] = await database.run(TARGET, [instanceId, orderNumber]);
   if (!row) return undefined;
-  const state = row.version === null ? await createState(database, row.attempt_id) : row;
-  return {
-    attemptId: row.attempt_id,
-    jobId: row.job_id,
-    deployment: row.deployment,
-    attempt: row.attempt,
-    hasEnded: row.has_ended,
-    isFollowing: row.is_following,
-    isReplaced: row.is_replaced,
-    version: state.version ?? 0,
-    stored: state.stored ?? {},
-  };
+  const state = row.version === null ? await createState(database, row.attemptId) : row;
+  return { ...row, version: state.version ?? 0, stored: state.stored ?? {} };
 }
 
 /** How far each is stored; attempts that do not exist any more are left out. */
@@ -57,14 +49,14 @@ export async function findStates(
   database: Database,
   attemptIds: readonly string[],
 ): Promise<ReadonlyMap<string, StoredState>> {
-  const rows = await database.prepared<StoredState & { attempt_id: string }>('logs-states', STATES, [attemptIds]);
-  return new Map(rows.map(({ attempt_id, version, stored }) => [attempt_id, { version, stored }]));
+  const rows = await database.run(STATES, [attemptIds]);
+  return new Map(rows.map(({ attemptId, version, stored }) => [attemptId, { version, stored }]));
 }
 
 /** @returns of the attempts whose lines are stored: their jobs. The version of the others has changed. */
 export async function storeLines(database: Database, all: readonly NewLines[]): Promise<ReadonlyMap<string, string>> {
   const chunks = all.flatMap((lines) => lines.chunks.map((chunk) => ({ attemptId: lines.attemptId, ...chunk })));
-  const rows = await database.prepared<{ attempt_id: string; job_id: string }>('logs-store', STORE, [
+  const rows = await database.run(STORE, [
     all.map(({ attemptId }) => attemptId),
     all.map(({ version }) => version),
     all.map(({ stored }) => JSON.stringify(stored)),
@@ -76,42 +68,52 @@ export async function storeLines(database: Database, all: readonly NewLines[]): 
     chunks.map(({ counts }) => JSON.stringify(counts)),
     chunks.map(({ content }) => content),
   ]);
-  return new Map(rows.map(({ attempt_id, job_id }) => [attempt_id, job_id]));
+  return new Map(rows.map(({ attemptId, jobId }) => [attemptId, jobId]));
 }
-
-type TargetRow = {
-  attempt_id: string;
-  job_id: string;
-  deployment: number;
-  attempt: number;
-  has_ended: boolean;
-  is_following: boolean;
-  is_replaced: boolean;
-  version: number | null;
-  stored: StoredPositions | null;
-};
 
 async function createState(database: Database, attemptId: string): Promise<Partial<StoredState>> {
   // Two statements: the second sees what another process created while the first waited for it.
-  await database.query(CREATE, [attemptId]);
+  await database.run(CREATE, [attemptId]);
   return (await findStates(database, [attemptId])).get(attemptId) ?? {};
 }
 
-const TARGET = `
-  SELECT o.attempt_id, a.job_id, d.number AS deployment, a.number AS attempt, a.phase = 'ended' AS has_ended,
-    l.version, l.stored, (o.spec ->> 'follow')::boolean AS is_following,
+const STATE = columnsOf(AttemptLog, 'attemptId', 'version', 'stored');
+
+const TARGET = statement(
+  'logs-target',
+  {
+    values: [t.text, t.int],
+    row: {
+      attemptId: t.uuid,
+      jobId: t.uuid,
+      deployment: t.int,
+      attempt: t.int,
+      hasEnded: t.bool,
+      version: t.nullable(STATE.version),
+      stored: t.nullable(STATE.stored),
+      isFollowing: t.bool,
+      isReplaced: t.bool,
+    },
+  },
+  `
+  SELECT o.attempt_id AS "attemptId", a.job_id AS "jobId", d.number AS deployment, a.number AS attempt,
+    a.phase = 'ended' AS "hasEnded", l.version, l.stored, (o.spec ->> 'follow')::boolean AS "isFollowing",
     (o.spec ->> 'follow')::boolean AND EXISTS (
       SELECT 1 FROM orders newer
       WHERE newer.instance_id = o.instance_id AND newer.number > o.number AND newer.kind = 'logs'
         AND (newer.spec ->> 'follow')::boolean
-    ) AS is_replaced
+    ) AS "isReplaced"
   FROM orders o
   JOIN attempts a ON a.id = o.attempt_id
   JOIN deployments d ON d.id = a.deployment_id
   LEFT JOIN attempt_logs l ON l.attempt_id = a.id
-  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'logs'`;
+  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'logs'`,
+);
 
-const CREATE = `
+const CREATE = statement(
+  'logs-create',
+  { values: [t.uuid], isPrepared: false },
+  `
   WITH target AS (
     SELECT a.id, a.job_id, d.number AS deployment, a.number AS attempt
     FROM attempts a JOIN deployments d ON d.id = a.deployment_id WHERE a.id = $1
@@ -119,14 +121,36 @@ const CREATE = `
     INSERT INTO job_logs (job_id) SELECT job_id FROM target ON CONFLICT DO NOTHING
   )
   INSERT INTO attempt_logs (attempt_id, job_id, deployment, attempt)
-  SELECT id, job_id, deployment, attempt FROM target ON CONFLICT DO NOTHING`;
+  SELECT id, job_id, deployment, attempt FROM target ON CONFLICT DO NOTHING`,
+);
 
-const STATES = `SELECT attempt_id, version, stored FROM attempt_logs WHERE attempt_id = ANY ($1::uuid[])`;
+const STATES = statement(
+  'logs-states',
+  { values: [t.arrayOf(t.uuid)], row: STATE },
+  `SELECT ${selectList(STATE)} FROM attempt_logs WHERE attempt_id = ANY ($1::uuid[])`,
+);
 
 // Rows of attempts are locked in the order of their ids, then those of jobs in theirs: two processes never wait for
 // each other in a circle. The version is checked again under the lock. Lines get their numbers under the lock of the
 // job's row, so a reader that sees a number sees all below it.
-const STORE = `
+const STORE = statement(
+  'logs-store',
+  {
+    values: [
+      t.arrayOf(t.uuid),
+      t.arrayOf(t.int),
+      t.arrayOf(t.text),
+      t.arrayOf(t.uuid),
+      t.arrayOf(t.int),
+      t.arrayOf(t.int),
+      t.arrayOf(t.double),
+      t.arrayOf(t.double),
+      t.arrayOf(t.text),
+      t.arrayOf(t.bytea),
+    ],
+    row: columnsOf(AttemptLog, 'attemptId', 'jobId'),
+  },
+  `
   WITH offered AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS t (attempt_id, version, stored)
   ), held AS (
@@ -160,4 +184,5 @@ const STORE = `
     UPDATE attempt_logs l SET version = l.version + 1, stored = held.stored::jsonb
     FROM held WHERE l.attempt_id = held.attempt_id
   )
-  SELECT attempt_id, job_id FROM held`;
+  SELECT attempt_id AS "attemptId", job_id AS "jobId" FROM held`,
+);

@@ -1,5 +1,6 @@
 import type { Registry } from 'prom-client';
 import type { Database } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import { DEPLOYMENT_STATUSES, isEnded } from '../deployments/deployment-status.js';
 import { SILENT_SECONDS } from '../fleet/plan/plan-silence.js';
 import { JOB_STATUSES } from '../jobs/job-status.js';
@@ -13,7 +14,7 @@ export function registerStatusGauges(registry: Registry, database: Database, vol
   registerLazyGauges({
     registry,
     look: async () => {
-      const [row] = await database.prepared<StatusRow>('metrics-statuses', STATUSES, [SILENT_SECONDS, volumeId]);
+      const [row] = await database.run(STATUSES, [SILENT_SECONDS, volumeId]);
       if (!row) throw new Error('a statement of aggregates has a row');
       return row;
     },
@@ -55,30 +56,32 @@ export function registerStatusGauges(registry: Registry, database: Database, vol
   });
 }
 
-type StatusRow = {
-  jobs: Readonly<Record<string, number>> | null;
-  deployments: Readonly<Record<string, number>> | null;
-  webhooks: Readonly<Record<string, number>> | null;
-  heard: number;
-  silent: number;
-  snapshotAge: number | null;
-};
-
 /** A webhook that a user has switched off is not counted. */
 const WEBHOOK_STATES = ['well', 'failing', 'disabled'];
 
 const OPEN_STATUSES = DEPLOYMENT_STATUSES.filter((status) => !isEnded(status));
 
+type Counts = Readonly<Record<string, number>>;
+
 /** With 0 for values without rows: a series that comes and goes looks like a scrape that failed. */
-function countsOf(
-  values: readonly string[],
-  counts: Readonly<Record<string, number>> | null,
-  label = 'status',
-): Sample[] {
+function countsOf(values: readonly string[], counts: Counts | null, label = 'status'): Sample[] {
   return values.map((value) => [{ [label]: value }, counts?.[value] ?? 0]);
 }
 
-const STATUSES = `
+const STATUSES = statement(
+  'metrics-statuses',
+  {
+    values: [t.double, t.nullable(t.text)],
+    row: {
+      jobs: t.nullable(t.jsonOf<Counts>()),
+      deployments: t.nullable(t.jsonOf<Counts>()),
+      webhooks: t.nullable(t.jsonOf<Counts>()),
+      snapshotAge: t.nullable(t.double),
+      heard: t.int,
+      silent: t.int,
+    },
+  },
+  `
   SELECT
     (SELECT jsonb_object_agg(status, count) FROM (
        SELECT status, count(*)::int AS count FROM jobs WHERE deleted_at IS NULL GROUP BY status) j) AS jobs,
@@ -94,4 +97,5 @@ const STATUSES = `
     count(*) FILTER (WHERE last_seen_at >= clock_timestamp() - make_interval(secs => $1))::int AS heard,
     count(*) FILTER (WHERE last_seen_at < clock_timestamp() - make_interval(secs => $1))::int AS silent
   FROM instances
-  WHERE assigned AND NOT quarantined AND terminated_at IS NULL AND retire_reason IS NULL AND registered_at IS NOT NULL`;
+  WHERE assigned AND NOT quarantined AND terminated_at IS NULL AND retire_reason IS NULL AND registered_at IS NOT NULL`,
+);

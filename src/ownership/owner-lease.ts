@@ -1,5 +1,7 @@
 import type { BudgetStart } from '../aws/call-budget.js';
 import type { Database, Queryable } from '../database/database.js';
+import { columnsOf, type RowOf, statement, t } from '../database/statement.js';
+import { Owner } from './owner.entity.js';
 
 const LEASE_SECONDS = 15;
 /** Renewed at a third of the lease: two renewals may fail. */
@@ -52,25 +54,10 @@ export class OwnerLease {
     if (this.#isOver || this.#epoch !== null) throw new Error('a lease is for one tenure');
     const queriedAt = this.now();
     const tenure = await this.database.transaction(async (transaction) => {
-      await transaction.query(
-        `INSERT INTO owner (cluster, holder, epoch, expires_at) VALUES ($1, '', 0, '-infinity') ON CONFLICT DO NOTHING`,
-        [this.cluster],
-      );
-      const [row] = await transaction.query<PreviousRow>(
-        `SELECT holder, epoch::text, budgets, expires_at = '-infinity' AS "isFirst", clock_timestamp() AS now,
-           CASE WHEN expires_at > '-infinity' THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 * 1000 END AS "elapsedMs"
-         FROM owner WHERE cluster = $1 AND (expires_at <= clock_timestamp()
-           -- Longer than any lease lasts: the clock was set back, and the holder may be gone.
-           OR expires_at > clock_timestamp() + make_interval(secs => $2)) FOR UPDATE`,
-        [this.cluster, LEASE_SECONDS],
-      );
+      await transaction.run(INSERT, [this.cluster]);
+      const [row] = await transaction.run(PREVIOUS, [this.cluster, LEASE_SECONDS]);
       if (!row) return null;
-      const [taken] = await transaction.query<{ epoch: string }>(
-        `UPDATE owner SET holder = $2, epoch = epoch + 1, budgets = NULL,
-           expires_at = clock_timestamp() + make_interval(secs => $3)
-         WHERE cluster = $1 RETURNING epoch::text`,
-        [this.cluster, this.holder, LEASE_SECONDS],
-      );
+      const [taken] = await transaction.run(TAKE, [this.cluster, this.holder, LEASE_SECONDS]);
       return taken ? { epoch: taken.epoch, since: row.now, budgets: budgetsOf(row) } : null;
     });
     if (tenure) this.#hold(tenure.epoch, queriedAt);
@@ -82,11 +69,13 @@ export class OwnerLease {
     const epoch = this.#epoch;
     if (epoch === null) return false;
     const queriedAt = this.now();
-    const renewed = await this.database.query(
-      `UPDATE owner SET expires_at = clock_timestamp() + make_interval(secs => $4), budgets = $5
-       WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() RETURNING 1`,
-      [this.cluster, this.holder, epoch, LEASE_SECONDS, JSON.stringify(budgets)],
-    );
+    const renewed = await this.database.run(RENEW, [
+      this.cluster,
+      this.holder,
+      epoch,
+      LEASE_SECONDS,
+      JSON.stringify(budgets),
+    ]);
     if (renewed.length === 0) this.#lose();
     else this.#hold(epoch, queriedAt);
     return renewed.length > 0;
@@ -97,11 +86,7 @@ export class OwnerLease {
     const epoch = this.#epoch;
     this.#lose();
     if (epoch === null) return;
-    await this.database.query(
-      `UPDATE owner SET holder = '', expires_at = clock_timestamp(), budgets = $4
-       WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp()`,
-      [this.cluster, this.holder, epoch, JSON.stringify(budgets)],
-    );
+    await this.database.run(RELEASE, [this.cluster, this.holder, epoch, JSON.stringify(budgets)]);
   }
 
   /**
@@ -114,12 +99,7 @@ export class OwnerLease {
   }
 
   async #assert(transaction: Queryable): Promise<Date> {
-    const [row] = await transaction.prepared<{ now: Date }>(
-      'fleet-assert-owner',
-      `SELECT clock_timestamp() AS now FROM owner
-       WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() FOR SHARE`,
-      [this.cluster, this.holder, this.#epoch ?? '-1'],
-    );
+    const [row] = await transaction.run(ASSERT, [this.cluster, this.holder, this.#epoch ?? '-1']);
     if (row) return row.now;
     this.#lose();
     throw new LeaseLost(`this process is not the owner of cluster ${this.cluster} any more`);
@@ -138,17 +118,68 @@ export class OwnerLease {
   }
 }
 
-type PreviousRow = {
-  holder: string;
-  budgets: Record<string, number> | null;
-  isFirst: boolean;
-  elapsedMs: number | null;
-  now: Date;
-};
+const PREVIOUS_ROW = {
+  ...columnsOf(Owner, 'holder'),
+  epoch: t.text,
+  ...columnsOf(Owner, 'budgets'),
+  isFirst: t.bool,
+  now: t.timestamptz,
+  elapsedMs: t.nullable(t.double),
+} as const;
 
-function budgetsOf({ holder, budgets, isFirst, elapsedMs }: PreviousRow): BudgetStart {
+function budgetsOf({ holder, budgets, isFirst, elapsedMs }: RowOf<typeof PREVIOUS_ROW>): BudgetStart {
   if (isFirst) return { kind: 'full' };
   // A released lease holds what was left. Else the holder may have spent all of it by the end of its lease.
   const tokens = holder === '' ? (budgets ?? {}) : {};
   return { kind: 'levels', tokens, elapsedMs: elapsedMs ?? 0 };
 }
+
+const INSERT = statement(
+  'owner-insert',
+  { values: [t.text], isPrepared: false },
+  `INSERT INTO owner (cluster, holder, epoch, expires_at) VALUES ($1, '', 0, '-infinity') ON CONFLICT DO NOTHING`,
+);
+
+const PREVIOUS = statement(
+  'owner-previous',
+  { values: [t.text, t.double], row: PREVIOUS_ROW, isPrepared: false },
+  `
+  SELECT holder, epoch::text, budgets, expires_at = '-infinity' AS "isFirst", clock_timestamp() AS now,
+    CASE WHEN expires_at > '-infinity' THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 * 1000 END AS "elapsedMs"
+  FROM owner WHERE cluster = $1 AND (expires_at <= clock_timestamp()
+    -- Longer than any lease lasts: the clock was set back, and the holder may be gone.
+    OR expires_at > clock_timestamp() + make_interval(secs => $2)) FOR UPDATE`,
+);
+
+const TAKE = statement(
+  'owner-take',
+  { values: [t.text, t.text, t.double], row: { epoch: t.text }, isPrepared: false },
+  `
+  UPDATE owner SET holder = $2, epoch = epoch + 1, budgets = NULL,
+    expires_at = clock_timestamp() + make_interval(secs => $3)
+  WHERE cluster = $1 RETURNING epoch::text`,
+);
+
+const RENEW = statement(
+  'owner-renew',
+  { values: [t.text, t.text, t.bigint, t.double, t.json], isPrepared: false },
+  `
+  UPDATE owner SET expires_at = clock_timestamp() + make_interval(secs => $4), budgets = $5
+  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() RETURNING 1`,
+);
+
+const RELEASE = statement(
+  'owner-release',
+  { values: [t.text, t.text, t.bigint, t.json], isPrepared: false },
+  `
+  UPDATE owner SET holder = '', expires_at = clock_timestamp(), budgets = $4
+  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp()`,
+);
+
+const ASSERT = statement(
+  'fleet-assert-owner',
+  { values: [t.text, t.text, t.bigint], row: { now: t.timestamptz } },
+  `
+  SELECT clock_timestamp() AS now FROM owner
+  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() FOR SHARE`,
+);

@@ -3,6 +3,7 @@ import { EXPIRING_ANSWERS } from '../api/expiring-answers.js';
 import { EXPIRING_RATE_LIMITS, EXPIRING_TOKENS } from '../auth/expiring-tokens.js';
 import type { Database, Queryable } from '../database/database.js';
 import type { ExpiringRows, RetentionDays } from '../database/expiring-rows.js';
+import { statement, t } from '../database/statement.js';
 import { EXPIRING_ATTEMPTS, EXPIRING_DEPLOYMENTS } from '../deployments/expiring-deployments.js';
 import { EXPIRING_EVENTS } from '../events/expiring-events.js';
 import { EXPIRING_INSTANCES, EXPIRING_LAUNCHES, EXPIRING_SHAPES } from '../fleet/expiring-instances.js';
@@ -68,14 +69,14 @@ export class Retention {
     return total;
   }
 
-  private async deleteBatch(transaction: Queryable, { name, sql, values, held }: ExpiringRows): Promise<number> {
-    const [lock] = await transaction.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [LOCK]);
-    if (!lock?.held) return 0;
-    const statement = `retain-${name}`;
-    if (held === undefined) {
-      return (await transaction.prepared(statement, sql, [BATCH, ...values(this.days)])).length;
-    }
-    const rows = await transaction.prepared<{ key: string }>(`${statement}-held`, held, [BATCH]);
-    return (await transaction.prepared(statement, sql, [rows.map(({ key }) => key)])).length;
+  private async deleteBatch(transaction: Queryable, { deleteSome }: ExpiringRows): Promise<number> {
+    const [lock] = await transaction.run(HOLD, [LOCK]);
+    return lock?.isHeld ? (await deleteSome(transaction, BATCH, this.days)).length : 0;
   }
 }
+
+const HOLD = statement(
+  'retention-hold',
+  { values: [t.bigintValue], row: { isHeld: t.bool }, isPrepared: false },
+  `SELECT pg_try_advisory_xact_lock($1) AS "isHeld"`,
+);

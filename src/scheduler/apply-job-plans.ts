@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../database/database.js';
+import { type Statement, statement, t } from '../database/statement.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import { shapeKeyOf } from '../deployments/shape-key.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
@@ -32,14 +33,13 @@ export async function applyJobPlans(transaction: Queryable, planned: readonly Pl
     })),
   );
 
-  await write(transaction, 'update-jobs', UPDATE_JOBS, planned.map(jobRow));
-  await write(transaction, 'update-deployments', UPDATE_DEPLOYMENTS, deployments.map(deploymentRow));
-  await write(transaction, 'update-attempts', UPDATE_ATTEMPTS, attempts.map(attemptRow));
+  await write(transaction, UPDATE_JOBS, planned.map(jobRow));
+  await write(transaction, UPDATE_DEPLOYMENTS, deployments.map(deploymentRow));
+  await write(transaction, UPDATE_ATTEMPTS, attempts.map(attemptRow));
   await insertShapes(transaction, newAttempts);
-  await write(transaction, 'insert-attempts', INSERT_ATTEMPTS, newAttempts);
+  await write(transaction, INSERT_ATTEMPTS, newAttempts);
   await write(
     transaction,
-    'insert-orders',
     INSERT_ORDERS,
     orders.map((order) => ({ ...order, kind: order.spec.kind })),
   );
@@ -48,12 +48,12 @@ export async function applyJobPlans(transaction: Queryable, planned: readonly Pl
   await appendEvents(transaction, events);
 
   const gone = planned.flatMap(({ job, plan }) => (plan.isGone ? [job.id] : []));
-  if (gone.length > 0) await transaction.prepared('delete-secrets', DELETE_SECRETS, [gone]);
+  if (gone.length > 0) await transaction.run(DELETE_SECRETS, [gone]);
 
   const ended = attempts.filter(({ phase }) => phase === 'ended');
   const wokenShapes = [...new Set([...newAttempts, ...ended].map(({ shapeKey }) => shapeKey))];
   if (wokenShapes.length > 0) {
-    const woken = await transaction.prepared<{ key: string }>('wake-shapes', WAKE_SHAPES, [wokenShapes]);
+    const woken = await transaction.run(WAKE_SHAPES, [wokenShapes]);
     const keys = new Set(woken.map(({ key }) => key));
     // Retention deleted these between the insert and here: it did not see the new attempt.
     await insertShapes(
@@ -70,8 +70,12 @@ export async function applyJobPlans(transaction: Queryable, planned: readonly Pl
   };
 }
 
-async function write(transaction: Queryable, name: string, sql: string, rows: readonly object[]): Promise<void> {
-  if (rows.length > 0) await transaction.prepared(name, sql, [toJsonb(rows)]);
+async function write(
+  transaction: Queryable,
+  written: Statement<readonly [string]>,
+  rows: readonly object[],
+): Promise<void> {
+  if (rows.length > 0) await transaction.run(written, [toJsonb(rows)]);
 }
 
 async function insertShapes(
@@ -81,7 +85,7 @@ async function insertShapes(
   const byKey = new Map(attempts.map(({ shapeKey, spec }) => [shapeKey, spec]));
   // In key order: two passes inserting the same new shapes must not wait for each other in a circle.
   const rows = [...byKey].map(([key, spec]) => ({ key, spec })).sort((a, b) => (a.key < b.key ? -1 : 1));
-  await write(transaction, 'insert-shapes', INSERT_SHAPES, rows);
+  await write(transaction, INSERT_SHAPES, rows);
 }
 
 function jobRow({ job, plan }: Planned): object {
@@ -113,17 +117,28 @@ function isVisible({ job, plan }: Planned): boolean {
   );
 }
 
-const UPDATE_JOBS = `
+const UPDATE_JOBS = statement(
+  'update-jobs',
+  { values: [t.json] },
+  `
   UPDATE jobs j SET status = p.status, active_deployment_id = p."activeDeploymentId", next_pass_at = p."nextPassAt",
     deleted_at = CASE WHEN p."isGone" THEN clock_timestamp() END
   FROM jsonb_to_recordset($1::jsonb)
     AS p(id uuid, status text, "activeDeploymentId" uuid, "isGone" boolean, "nextPassAt" timestamptz)
-  WHERE j.id = p.id`;
+  WHERE j.id = p.id`,
+);
 
 // A deleted job keeps the history that people may want to read, for a while, but no secrets.
-const DELETE_SECRETS = `DELETE FROM job_secrets WHERE job_id = ANY($1)`;
+const DELETE_SECRETS = statement(
+  'delete-secrets',
+  { values: [t.arrayOf(t.uuid)] },
+  `DELETE FROM job_secrets WHERE job_id = ANY($1)`,
+);
 
-const UPDATE_DEPLOYMENTS = `
+const UPDATE_DEPLOYMENTS = statement(
+  'update-deployments',
+  { values: [t.json] },
+  `
   UPDATE deployments d SET image_digest = p."imageDigest", image_id = p."imageId", status = p.status, reason = p.reason,
     message = p.message, failed_phase = p."failedPhase", retryable = p.retryable, exit_code = p."exitCode",
     last_log_lines = p."lastLogLines", deadline_at = p."deadlineAt", started_at = p."startedAt",
@@ -131,9 +146,13 @@ const UPDATE_DEPLOYMENTS = `
   FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, "imageDigest" text, "imageId" text, status text, reason text,
     message text, "failedPhase" text, retryable boolean, "exitCode" int, "lastLogLines" jsonb,
     "deadlineAt" timestamptz, "startedAt" timestamptz, "activeAt" timestamptz, "endedAt" timestamptz)
-  WHERE d.id = p.id`;
+  WHERE d.id = p.id`,
+);
 
-const UPDATE_ATTEMPTS = `
+const UPDATE_ATTEMPTS = statement(
+  'update-attempts',
+  { values: [t.json] },
+  `
   UPDATE attempts a SET phase = p.phase, reason = p.reason, message = p.message, counted = p.counted,
     assigned_at = p."assignedAt", pulling_at = p."pullingAt", starting_at = p."startingAt",
     healthy_at = p."healthyAt", stopping_at = p."stoppingAt", ended_at = p."endedAt",
@@ -141,23 +160,40 @@ const UPDATE_ATTEMPTS = `
   FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, phase text, reason text, message text, counted boolean,
     "assignedAt" timestamptz, "pullingAt" timestamptz, "startingAt" timestamptz, "healthyAt" timestamptz,
     "stoppingAt" timestamptz, "endedAt" timestamptz, "logsCompleteAt" timestamptz)
-  WHERE a.id = p.id`;
+  WHERE a.id = p.id`,
+);
 
-const INSERT_SHAPES = `
+const INSERT_SHAPES = statement(
+  'insert-shapes',
+  { values: [t.json] },
+  `
   INSERT INTO shapes (key, spec, next_pass_at)
   SELECT p.key, p.spec, clock_timestamp() FROM jsonb_to_recordset($1::jsonb) AS p(key text, spec jsonb)
-  ON CONFLICT (key) DO NOTHING`;
+  ON CONFLICT (key) DO NOTHING`,
+);
 
-const INSERT_ATTEMPTS = `
+const INSERT_ATTEMPTS = statement(
+  'insert-attempts',
+  { values: [t.json] },
+  `
   INSERT INTO attempts (id, job_id, deployment_id, number, shape_key, priority, reason)
   SELECT p.id, p."jobId", p."deploymentId", p.number, p."shapeKey", p.priority, p.reason
   FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, "jobId" uuid, "deploymentId" uuid, number int, "shapeKey" text,
-    priority smallint, reason text)`;
+    priority smallint, reason text)`,
+);
 
-const INSERT_ORDERS = `
+const INSERT_ORDERS = statement(
+  'insert-orders',
+  { values: [t.json] },
+  `
   INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec)
   SELECT p."instanceId", p.number, p."attemptId", p.purpose, p.kind, p.spec
   FROM jsonb_to_recordset($1::jsonb) AS p("instanceId" text, number int, "attemptId" uuid, purpose text, kind text,
-    spec jsonb)`;
+    spec jsonb)`,
+);
 
-const WAKE_SHAPES = wakeRows('shapes', 'key = ANY($1)');
+const WAKE_SHAPES = statement(
+  'wake-shapes',
+  { values: [t.arrayOf(t.text)], row: { key: t.text } },
+  wakeRows('shapes', 'key = ANY($1)'),
+);

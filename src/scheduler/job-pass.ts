@@ -1,4 +1,5 @@
 import type { Database } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import type { Signals } from '../database/signals.js';
 import type { NewEvent } from '../events/append-events.js';
 import { passes } from '../process/loop.js';
@@ -133,7 +134,7 @@ export class JobPass {
 
   private async postpone(job: ClaimedJob, error: unknown): Promise<void> {
     this.options.onPlanError(job, error);
-    await this.database.query(POSTPONE, [job.id, POISONED_PAUSE_SECONDS]);
+    await this.database.run(POSTPONE, [job.id, POISONED_PAUSE_SECONDS]);
   }
 
   private plan(job: JobFacts, now: Date): Planned {
@@ -154,7 +155,11 @@ export class JobPass {
   }
 }
 
-const POSTPONE = `UPDATE jobs SET next_pass_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1`;
+const POSTPONE = statement(
+  'job-postpone',
+  { values: [t.uuid, t.double], isPrepared: false },
+  `UPDATE jobs SET next_pass_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1`,
+);
 
 /**
  * Data exceptions, violated constraints, limits of a program, and timeouts: of a statement, of a transaction, or of our

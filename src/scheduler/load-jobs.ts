@@ -1,11 +1,12 @@
 import { MOST_ANSWER_BYTES, NO_ANSWER, type OrderAnswer, readAnswer } from '../docker/order-answer.js';
 import type { Queryable } from '../database/database.js';
-import { definitionOf, type StoredDefinition } from '../jobs/stored-definition.js';
+import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
+import { Attempt } from '../deployments/attempt.entity.js';
+import { Deployment } from '../deployments/deployment.entity.js';
+import { Job } from '../jobs/job.entity.js';
+import { definitionOf } from '../jobs/stored-definition.js';
 import {
   ORDER_PURPOSES,
-  type AttemptFacts,
-  type DeploymentFacts,
-  type EndedAttemptFacts,
   type InstanceFacts,
   type JobFacts,
   type OrderFacts,
@@ -19,25 +20,6 @@ const REPEATED: readonly OrderPurpose[] = ['wait', 'inspect-container', 'inspect
 const PURPOSES = ORDER_PURPOSES.filter((purpose) => !REPEATED.includes(purpose));
 const ENDED_ATTEMPTS = 20;
 
-type JobRow = Pick<JobFacts, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId' | 'latestStatus'> & {
-  lingeringInstances: number;
-};
-type DeploymentRow = Omit<DeploymentFacts, 'attempts' | 'endedAttempts' | 'definition'> & {
-  jobId: string;
-  definition: StoredDefinition;
-};
-type AttemptRow = Omit<AttemptFacts, 'instance' | 'orders' | 'verdict'> & {
-  deploymentId: string;
-  instance: InstanceRow | null;
-  verdict: VerdictRow | null;
-};
-type EndedRow = EndedAttemptFacts & { deploymentId: string };
-type OrderRow = Omit<OrderFacts, 'answer'> & {
-  attemptId: string;
-  answer: OrderAnswer | null;
-  /** An answer stored by a version that did not parse it. */
-  unread: Uint8Array | null;
-};
 // Inside a JSON object Postgres writes times as text.
 type InstanceRow = Omit<InstanceFacts, 'assignedAt' | 'unreachableAt'> & {
   assignedAt: string;
@@ -64,23 +46,18 @@ export async function claimJobs(
   limit: number,
   { among = null, onClaimed = () => undefined }: ClaimOptions = {},
 ): Promise<{ now: Date; jobs: JobFacts[]; lagsMs: number[] }> {
-  const claimed = await transaction.prepared<ClaimedJob & { lagMs: number }>('claim-jobs', CLAIM, [limit, among]);
+  const claimed = await transaction.run(CLAIM, [limit, among]);
   onClaimed(claimed);
   const jobIds = claimed.map(({ id }) => id);
   if (jobIds.length === 0) return { now: new Date(0), jobs: [], lagsMs: [] };
 
-  const jobs = await transaction.prepared<JobRow & { now: Date }>('load-jobs', JOBS, [jobIds]);
-  const deployments = await transaction.prepared<DeploymentRow>('load-deployments', DEPLOYMENTS, [jobIds]);
+  const jobs = await transaction.run(JOBS, [jobIds]);
+  const deployments = await transaction.run(DEPLOYMENTS, [jobIds]);
   const deploymentIds = deployments.map(({ id }) => id);
-  const attempts = await transaction.prepared<AttemptRow>('load-attempts', ATTEMPTS, [deploymentIds]);
-  const ended = await transaction.prepared<EndedRow>('load-ended', ENDED, [deploymentIds, ENDED_ATTEMPTS]);
+  const attempts = await transaction.run(ATTEMPTS, [deploymentIds]);
+  const ended = await transaction.run(ENDED, [deploymentIds, ENDED_ATTEMPTS]);
   const attemptIds = attempts.map(({ id }) => id);
-  const orders = await transaction.prepared<OrderRow>('load-orders', ORDERS, [
-    attemptIds,
-    PURPOSES,
-    WAITS,
-    MOST_ANSWER_BYTES,
-  ]);
+  const orders = await transaction.run(ORDERS, [attemptIds, PURPOSES, WAITS, MOST_ANSWER_BYTES]);
 
   const ordersOf = Map.groupBy(orders, ({ attemptId }) => attemptId);
   const attemptsOf = Map.groupBy(attempts, ({ deploymentId }) => deploymentId);
@@ -107,7 +84,7 @@ export async function claimJobs(
   };
 }
 
-function orderOf({ answer, unread, ...order }: OrderRow): OrderFacts {
+function orderOf({ answer, unread, ...order }: RowOf<typeof ORDER_ROW>): OrderFacts {
   return { ...order, answer: answer ?? (unread ? readAnswer(order.purpose, unread) : NO_ANSWER) };
 }
 
@@ -120,16 +97,31 @@ function instanceOf(row: InstanceRow): InstanceFacts {
 }
 
 // NO KEY UPDATE, so that inserting a deployment (which locks the job's key) need not wait for a pass.
-const CLAIM = `
+const CLAIM = statement(
+  'claim-jobs',
+  { values: [t.bigintValue, t.nullable(t.arrayOf(t.uuid))], row: { ...columnsOf(Job, 'id', 'name'), lagMs: t.double } },
+  `
   SELECT id, name, extract(epoch FROM clock_timestamp() - next_pass_at)::float8 * 1000 AS "lagMs" FROM jobs
   WHERE next_pass_at <= clock_timestamp() AND ($2::uuid[] IS NULL OR id = ANY($2))
   ORDER BY next_pass_at
   LIMIT $1
-  FOR NO KEY UPDATE SKIP LOCKED`;
+  FOR NO KEY UPDATE SKIP LOCKED`,
+);
 
-const JOBS = `
-  SELECT clock_timestamp() AS now, id, name, desired_state AS "desiredState", status,
-    active_deployment_id AS "activeDeploymentId",
+const JOB_COLUMNS = columnsOf(Job, 'id', 'name', 'desiredState', 'status', 'activeDeploymentId');
+const JOBS = statement(
+  'load-jobs',
+  {
+    values: [t.arrayOf(t.uuid)],
+    row: {
+      now: t.timestamptz,
+      ...JOB_COLUMNS,
+      latestStatus: t.nullable(columnsOf(Deployment, 'status').status),
+      lingeringInstances: t.int,
+    },
+  },
+  `
+  SELECT clock_timestamp() AS now, ${selectList(JOB_COLUMNS)},
     (SELECT d.status FROM deployments d WHERE d.job_id = j.id ORDER BY d.number DESC LIMIT 1) AS "latestStatus",
     CASE WHEN j.desired_state = 'deleted' THEN (
       SELECT count(*)::int FROM deployments d
@@ -140,13 +132,40 @@ const JOBS = `
     ) ELSE 0 END AS "lingeringInstances"
   FROM jobs j
   WHERE id = ANY($1)
-  ORDER BY id`;
+  ORDER BY id`,
+);
 
-const DEPLOYMENTS = `
-  SELECT job_id AS "jobId", id, number, image, image_digest AS "imageDigest", image_id AS "imageId", definition, trigger, origin,
-    secrets_version AS "secretsVersion",    status, reason, message, failed_phase AS "failedPhase", retryable, exit_code AS "exitCode",
-    last_log_lines AS "lastLogLines", deadline_at AS "deadlineAt", cancel_requested_at AS "cancelRequestedAt",
-    created_at AS "createdAt", started_at AS "startedAt", active_at AS "activeAt", ended_at AS "endedAt"
+const DEPLOYMENT_ROW = columnsOf(
+  Deployment,
+  'jobId',
+  'id',
+  'number',
+  'image',
+  'imageDigest',
+  'imageId',
+  'definition',
+  'trigger',
+  'origin',
+  'secretsVersion',
+  'status',
+  'reason',
+  'message',
+  'failedPhase',
+  'retryable',
+  'exitCode',
+  'lastLogLines',
+  'deadlineAt',
+  'cancelRequestedAt',
+  'createdAt',
+  'startedAt',
+  'activeAt',
+  'endedAt',
+);
+const DEPLOYMENTS = statement(
+  'load-deployments',
+  { values: [t.arrayOf(t.uuid)], row: DEPLOYMENT_ROW },
+  `
+  SELECT ${selectList(DEPLOYMENT_ROW)}
   FROM deployments
   WHERE id IN (
     SELECT id FROM deployments
@@ -154,13 +173,40 @@ const DEPLOYMENTS = `
     UNION
     SELECT deployment_id FROM attempts WHERE job_id = ANY($1) AND phase <> 'ended'
   )
-  ORDER BY job_id, number`;
+  ORDER BY job_id, number`,
+);
 
-const ATTEMPTS = `
-  SELECT a.deployment_id AS "deploymentId", a.id, a.number, a.shape_key AS "shapeKey", a.phase, a.reason, a.message,
-    a.counted, a.created_at AS "createdAt", a.assigned_at AS "assignedAt", a.pulling_at AS "pullingAt",
-    a.starting_at AS "startingAt", a.healthy_at AS "healthyAt", a.stopping_at AS "stoppingAt", a.ended_at AS "endedAt",
-    a.logs_complete_at AS "logsCompleteAt",
+const ATTEMPT_COLUMNS = columnsOf(
+  Attempt,
+  'deploymentId',
+  'id',
+  'number',
+  'shapeKey',
+  'phase',
+  'reason',
+  'message',
+  'counted',
+  'createdAt',
+  'assignedAt',
+  'pullingAt',
+  'startingAt',
+  'healthyAt',
+  'stoppingAt',
+  'endedAt',
+  'logsCompleteAt',
+);
+const ATTEMPTS = statement(
+  'load-attempts',
+  {
+    values: [t.arrayOf(t.uuid)],
+    row: {
+      ...ATTEMPT_COLUMNS,
+      instance: t.nullable(t.jsonOf<InstanceRow>()),
+      verdict: t.nullable(t.jsonOf<VerdictRow>()),
+    },
+  },
+  `
+  SELECT ${selectList(ATTEMPT_COLUMNS, 'a')},
     CASE WHEN i.id IS NOT NULL THEN jsonb_build_object(
       'id', i.id, 'assignedAt', s.assigned_at, 'state', i.state, 'stateReason', i.state_reason,
       'privateIp', i.private_ip, 'imageId', i.image_id, 'unreachableAt', i.unreachable_at,
@@ -174,24 +220,55 @@ const ATTEMPTS = `
   LEFT JOIN instances i ON i.id = s.instance_id
   LEFT JOIN shapes sh ON sh.key = a.shape_key
   WHERE a.deployment_id = ANY($1) AND a.phase <> 'ended'
-  ORDER BY a.deployment_id, a.number`;
+  ORDER BY a.deployment_id, a.number`,
+);
 
-const ENDED = `
+const ENDED_COLUMNS = columnsOf(Attempt, 'deploymentId', 'number', 'reason', 'message', 'counted', 'healthyAt');
+const ENDED = statement(
+  'load-ended',
+  {
+    values: [t.arrayOf(t.uuid), t.bigintValue],
+    row: {
+      ...ENDED_COLUMNS,
+      endedAt: t.timestamptz,
+      noticedAt: t.nullable(t.timestamptz),
+    },
+  },
+  `
   SELECT e.* FROM unnest($1::uuid[]) AS d(id)
   CROSS JOIN LATERAL (
-    SELECT deployment_id AS "deploymentId", number, reason, message, counted, healthy_at AS "healthyAt", ended_at AS "endedAt",
+    SELECT ${selectList(ENDED_COLUMNS)}, ended_at AS "endedAt",
       (SELECT max(o.answered_at) FROM orders o
        WHERE o.attempt_id = a.id AND o.purpose = 'watch-spot' AND o.result_status = 200) AS "noticedAt"
     FROM attempts a
     WHERE deployment_id = d.id AND phase = 'ended'
     ORDER BY number DESC
     LIMIT $2
-  ) e`;
+  ) e`,
+);
+
+const ORDER_ROW = {
+  attemptId: t.uuid,
+  number: t.int,
+  purpose: t.oneOf<OrderPurpose>(),
+  createdAt: t.timestamptz,
+  takenAt: t.nullable(t.timestamptz),
+  answeredAt: t.nullable(t.timestamptz),
+  status: t.nullable(t.int),
+  error: t.nullable(t.text),
+  probeState: t.nullable(t.oneOf<'healthy' | 'unhealthy'>()),
+  answer: t.nullable(t.jsonOf<OrderAnswer>()),
+  /** An answer stored by a version that did not parse it. */
+  unread: t.nullable(t.bytea),
+} as const;
 
 // The planner reads eight exits, three failures and the open order of the exit watch, and the last look: no more are
 // loaded. An image's pull and description are of no use once the container was created, nor are its last lines once
 // they are with their deployment.
-const ORDERS = `
+const ORDERS = statement(
+  'load-orders',
+  { values: [t.arrayOf(t.uuid), t.arrayOf(t.text), t.bigintValue, t.int], row: ORDER_ROW },
+  `
   SELECT a.id AS "attemptId", o.number, o.purpose, o.created_at AS "createdAt", o.taken_at AS "takenAt",
     o.answered_at AS "answeredAt", o.result_status AS status, o.result_error AS error, o.probe_state AS "probeState",
     CASE WHEN NOT u.is_used THEN NULL ELSE o.answer END AS answer,
@@ -215,4 +292,5 @@ const ORDERS = `
     END AS is_used
   ) u
   WHERE a.id = ANY($1)
-  ORDER BY a.id, o.number`;
+  ORDER BY a.id, o.number`,
+);

@@ -1,4 +1,5 @@
 import type { Queryable } from '../database/database.js';
+import { statement, t } from '../database/statement.js';
 import { type Keys, seal, unseal } from './sealed.js';
 import { Problem, type ProblemError } from '../http/problem.js';
 import { summarize, toPointer } from '../http/validation-errors.js';
@@ -43,7 +44,7 @@ export class SecretStore {
     if (JSON.stringify(values) === JSON.stringify(before)) return present;
     const version = await nextVersion(transaction, jobId);
     const sealed = this.#seal(jobId, version, values);
-    await transaction.prepared('insert-job-secrets', INSERT, [jobId, version, sealed]);
+    await transaction.run(INSERT, [jobId, version, sealed]);
     return { ...after, version };
   }
 
@@ -58,7 +59,7 @@ export class SecretStore {
 
   async #read(transaction: Queryable, jobId: string, version: number | null): Promise<SecretValues> {
     if (version === null) return {};
-    const [row] = await transaction.prepared<{ sealed: Buffer }>('read-job-secrets', READ, [jobId, version]);
+    const [row] = await transaction.run(READ, [jobId, version]);
     try {
       if (!row) throw new Error(`job ${jobId} has no secrets of version ${version}`);
       return this.open({ jobId, version, sealed: row.sealed });
@@ -89,13 +90,25 @@ function namesOf(values: SecretValues): string[] {
 }
 
 async function nextVersion(transaction: Queryable, jobId: string): Promise<number> {
-  const [row] = await transaction.prepared<{ secrets_count: number }>('count-job-secrets', COUNT, [jobId]);
+  const [row] = await transaction.run(COUNT, [jobId]);
   if (!row) throw new Error(`there is no job ${jobId}`);
-  return row.secrets_count;
+  return row.secretsCount;
 }
 
-const READ = `SELECT sealed FROM job_secrets WHERE job_id = $1 AND version = $2`;
+const READ = statement(
+  'read-job-secrets',
+  { values: [t.uuid, t.int], row: { sealed: t.bytea } },
+  `SELECT sealed FROM job_secrets WHERE job_id = $1 AND version = $2`,
+);
 
-const COUNT = `UPDATE jobs SET secrets_count = secrets_count + 1 WHERE id = $1 RETURNING secrets_count`;
+const COUNT = statement(
+  'count-job-secrets',
+  { values: [t.uuid], row: { secretsCount: t.int } },
+  `UPDATE jobs SET secrets_count = secrets_count + 1 WHERE id = $1 RETURNING secrets_count AS "secretsCount"`,
+);
 
-const INSERT = `INSERT INTO job_secrets (job_id, version, sealed) VALUES ($1, $2, $3)`;
+const INSERT = statement(
+  'insert-job-secrets',
+  { values: [t.uuid, t.int, t.bytea] },
+  `INSERT INTO job_secrets (job_id, version, sealed) VALUES ($1, $2, $3)`,
+);

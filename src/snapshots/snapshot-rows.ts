@@ -1,16 +1,18 @@
 import type { Queryable } from '../database/database.js';
+import { columnsOf, selectList, statement, t } from '../database/statement.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import { appendEvents, type NewEvent } from '../events/append-events.js';
 import type { KnownSnapshot } from './plan-snapshots.js';
+import { Snapshot } from './snapshot.entity.js';
 
 export async function readSnapshots(queryable: Queryable): Promise<KnownSnapshot[]> {
-  return await queryable.prepared<KnownSnapshot>('snapshots-known', KNOWN);
+  return await queryable.run(KNOWN, []);
 }
 
 /** Writes rows, and the events of their outcomes. */
 export async function writeSnapshots(queryable: Queryable, rows: readonly KnownSnapshot[]): Promise<void> {
   if (rows.length === 0) return;
-  await queryable.prepared('snapshots-write', WRITE, [toJsonb(rows)]);
+  await queryable.run(WRITE, [toJsonb(rows)]);
   await appendEvents(
     queryable,
     rows.flatMap((row) => eventOf(row) ?? []),
@@ -27,14 +29,18 @@ function eventOf({ state, toldAt, reason, message, snapshotId, volumeId }: Known
   return state === 'failed' && toldAt !== null ? { ...about, type: 'snapshot.failed', cause: { reason } } : null;
 }
 
-const KNOWN = `
-  SELECT id, volume_id AS "volumeId", snapshot_id AS "snapshotId", state, asked_at AS "askedAt", told_at AS "toldAt", reason, message
-  FROM snapshots ORDER BY asked_at`;
+const ROW = columnsOf(Snapshot, 'id', 'volumeId', 'snapshotId', 'state', 'askedAt', 'toldAt', 'reason', 'message');
 
-const WRITE = `
+const KNOWN = statement('snapshots-known', { row: ROW }, `SELECT ${selectList(ROW)} FROM snapshots ORDER BY asked_at`);
+
+const WRITE = statement(
+  'snapshots-write',
+  { values: [t.json] },
+  `
   INSERT INTO snapshots (id, volume_id, snapshot_id, state, asked_at, told_at, reason, message)
   SELECT r.id, r."volumeId", r."snapshotId", r.state, r."askedAt", r."toldAt", r.reason, r.message
   FROM jsonb_to_recordset($1::jsonb) AS r(id uuid, "volumeId" text, "snapshotId" text, state text, "askedAt" timestamptz,
     "toldAt" timestamptz, reason text, message text)
   ON CONFLICT (id) DO UPDATE SET snapshot_id = excluded.snapshot_id, state = excluded.state, told_at = excluded.told_at,
-    reason = excluded.reason, message = excluded.message, changed_at = clock_timestamp()`;
+    reason = excluded.reason, message = excluded.message, changed_at = clock_timestamp()`,
+);

@@ -2,13 +2,14 @@ import { Injectable } from '@nestjs/common';
 import type { Caller, Scope } from '../http/caller.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
 import type { EventType } from '../events/event-types.js';
-import { decodeCursor, exactTimeSql, type Page, type Paged, pageSql, TimeCursor, toPage } from '../http/pagination.js';
+import { decodeCursor, exactTimeSql, type Page, pageColumns, pageSql, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
-import type { DeliveryStatus } from './webhook-delivery.entity.js';
+import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { MAY_BE_SENT, mayReceiveSql, PING_TYPE } from './delivery-statements.js';
 import { findWebhook, holdWebhook, UUID } from './webhooks.service.js';
 
@@ -32,15 +33,14 @@ export class DeliveriesService {
     const { limit, cursor, status = null } = query;
     await findWebhook(this.database, webhookId, caller);
     const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
-    const values = [webhookId, ...sightOf(caller), status, before, id, limit + 1];
-    const rows = await this.database.query<Paged<DeliveryRow>>(LIST, values);
-    return toPage(rows, limit, (row) => [row.exact_created_at, row.id], toDelivery);
+    const rows = await this.database.run(LIST, [webhookId, ...sightOf(caller), status, before, id, limit + 1]);
+    return toPage(rows, limit, (row) => [row.exactCreatedAt, row.id], toDelivery);
   }
 
   /** @throws Problem webhook-not-found, delivery-not-found */
   async get(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     await findWebhook(this.database, webhookId, caller);
-    const [row] = UUID.test(id) ? await this.database.query<DeliveryRow>(GET, [webhookId, ...sightOf(caller), id]) : [];
+    const [row] = UUID.test(id) ? await this.database.run(GET, [webhookId, ...sightOf(caller), id]) : [];
     return toDelivery(row ?? notFound());
   }
 
@@ -48,7 +48,7 @@ export class DeliveriesService {
   async ping(webhookId: string, caller: Caller): Promise<DeliveryResponse> {
     return await this.#send(webhookId, caller, async (transaction) => {
       const body = JSON.stringify(pingOf(webhookId));
-      const [row] = await transaction.query<DeliveryRow>(PING, [webhookId, body, MOST_PINGS, PINGS_SECONDS]);
+      const [row] = await transaction.run(PING, [webhookId, body, MOST_PINGS, PINGS_SECONDS]);
       if (!row) {
         throw new Problem(
           'too-many-requests',
@@ -66,9 +66,9 @@ export class DeliveriesService {
   /** The same id and body once more; one that is on its way already stays so. @throws Problem */
   async redeliver(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     return await this.#send(webhookId, caller, async (transaction) => {
-      const values = [webhookId, ...sightOf(caller), id];
-      const [row] = UUID.test(id) ? await transaction.query<DeliveryRow>(REDELIVER, values) : [];
-      if (!row && UUID.test(id) && (await transaction.query(GET, values)).length > 0) {
+      const values = [webhookId, ...sightOf(caller), id] as const;
+      const [row] = UUID.test(id) ? await transaction.run(REDELIVER, values) : [];
+      if (!row && UUID.test(id) && (await transaction.run(GET, values)).length > 0) {
         throw new Problem('conflict', 'The webhook is not for this event any more, so it is not sent again.');
       }
       if (row) await recordEvent(transaction, 'webhook.redelivered', { webhook: webhookId, delivery: id });
@@ -115,22 +115,25 @@ function pingOf(webhookId: string) {
   };
 }
 
-type DeliveryRow = {
-  id: string;
-  position: string | null;
-  type: string;
-  job: string | null;
-  status: DeliveryStatus;
-  attempts: number;
-  fault: string | null;
-  answer_status: number | null;
-  latency_ms: number | null;
-  attempted_at: Date | null;
-  next_attempt_at: Date | null;
-  created_at: Date;
-  exact_created_at: string;
-  settled_at: Date | null;
-};
+const SHOWN = columnsOf(
+  WebhookDelivery,
+  'id',
+  'position',
+  'type',
+  'job',
+  'status',
+  'attempts',
+  'fault',
+  'answerStatus',
+  'latencyMs',
+  'attemptedAt',
+  'nextAttemptAt',
+  'createdAt',
+  'settledAt',
+);
+const ROW = { ...SHOWN, exactCreatedAt: t.text } as const;
+
+type DeliveryRow = RowOf<typeof ROW>;
 
 function toDelivery(row: DeliveryRow): DeliveryResponse {
   return {
@@ -141,12 +144,12 @@ function toDelivery(row: DeliveryRow): DeliveryResponse {
     status: row.status,
     attempts: row.attempts,
     fault: row.fault,
-    answerStatus: row.answer_status,
-    latencyMs: row.latency_ms,
-    attemptedAt: row.attempted_at?.toISOString() ?? null,
-    nextAttemptAt: row.next_attempt_at?.toISOString() ?? null,
-    createdAt: row.created_at.toISOString(),
-    settledAt: row.settled_at?.toISOString() ?? null,
+    answerStatus: row.answerStatus,
+    latencyMs: row.latencyMs,
+    attemptedAt: row.attemptedAt?.toISOString() ?? null,
+    nextAttemptAt: row.nextAttemptAt?.toISOString() ?? null,
+    createdAt: row.createdAt.toISOString(),
+    settledAt: row.settledAt?.toISOString() ?? null,
   };
 }
 
@@ -154,33 +157,52 @@ function notFound(): never {
   throw new Problem('delivery-not-found', 'There is no such delivery of this webhook.');
 }
 
-const COLUMNS = `
-  id, position, type, job, status, attempts, fault, answer_status, latency_ms, attempted_at, next_attempt_at,
-  created_at, ${exactTimeSql('created_at')} AS exact_created_at, settled_at`;
+const COLUMNS = `${selectList(SHOWN)}, ${exactTimeSql('created_at')} AS "exactCreatedAt"`;
 
+const SIGHT = [t.nullable(t.arrayOf(t.text)), t.bool] as const;
 const VISIBLE = mayReceiveSql('$2', '$3::boolean');
 
-const LIST = pageSql(
-  `SELECT ${COLUMNS} FROM webhook_deliveries d
-  WHERE webhook_id = $1 AND ${VISIBLE} AND ($4::text IS NULL OR status = $4)
-    AND ($5::timestamptz IS NULL OR (created_at, id) < ($5::timestamptz, $6::uuid))
-  ORDER BY created_at DESC, id DESC LIMIT $7`,
-  'exact_created_at DESC, id DESC',
+const LIST = statement(
+  'webhook-delivery-list',
+  {
+    values: [t.uuid, ...SIGHT, t.nullable(t.text), t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
+    row: { ...ROW, ...pageColumns },
+    isPrepared: false,
+  },
+  pageSql(
+    `SELECT ${COLUMNS} FROM webhook_deliveries d
+    WHERE webhook_id = $1 AND ${VISIBLE} AND ($4::text IS NULL OR status = $4)
+      AND ($5::timestamptz IS NULL OR (created_at, id) < ($5::timestamptz, $6::uuid))
+    ORDER BY created_at DESC, id DESC LIMIT $7`,
+    '"exactCreatedAt" DESC, id DESC',
+  ),
 );
 
-const GET = `SELECT ${COLUMNS} FROM webhook_deliveries d WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4`;
+const GET = statement(
+  'webhook-delivery-get',
+  { values: [t.uuid, ...SIGHT, t.uuid], row: ROW, isPrepared: false },
+  `SELECT ${COLUMNS} FROM webhook_deliveries d WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4`,
+);
 
-const PING = `
+const PING = statement(
+  'webhook-delivery-ping',
+  { values: [t.uuid, t.text, t.bigintValue, t.double], row: ROW, isPrepared: false },
+  `
   INSERT INTO webhook_deliveries (id, webhook_id, type, body)
   SELECT gen_random_uuid(), $1::uuid, '${PING_TYPE}', $2
   WHERE (
     SELECT count(*) FROM webhook_deliveries
     WHERE webhook_id = $1 AND type = '${PING_TYPE}' AND created_at > clock_timestamp() - make_interval(secs => $4)
   ) < $3
-  RETURNING ${COLUMNS}`;
+  RETURNING ${COLUMNS}`,
+);
 
-const REDELIVER = `
+const REDELIVER = statement(
+  'webhook-delivery-redeliver',
+  { values: [t.uuid, ...SIGHT, t.uuid], row: ROW, isPrepared: false },
+  `
   UPDATE webhook_deliveries d SET
     queued = queued AND status = 'pending', status = 'pending', settled_at = NULL
   WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4
-    AND EXISTS (SELECT FROM webhooks w WHERE w.id = $1 AND ${MAY_BE_SENT}) RETURNING ${COLUMNS}`;
+    AND EXISTS (SELECT FROM webhooks w WHERE w.id = $1 AND ${MAY_BE_SENT}) RETURNING ${COLUMNS}`,
+);

@@ -3,6 +3,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import { whileAway } from '../database/connect.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { statement, t } from '../database/statement.js';
 import { Loop } from '../process/loop.js';
 import { parseAllowed } from './address-rules.js';
 import { Deliverer } from './deliverer.js';
@@ -85,14 +86,18 @@ export class DeliveryService implements OnApplicationBootstrap, OnApplicationShu
     // Right after a start, too: claims of the process before need not wait for the queue's own interval.
     await this.queue.supervise();
     await this.queue.takeGivenUp(async (ids) => {
-      await this.database.query(GIVE_UP, [ids]);
+      await this.database.run(GIVE_UP, [ids]);
     });
     return GIVE_UP_EVERY_MS;
   }
 }
 
 // Of most it is known already; of the others the process died in the last try.
-const GIVE_UP = `
+const GIVE_UP = statement(
+  'webhook-delivery-give-up',
+  { values: [t.arrayOf(t.uuid)], isPrepared: false },
+  `
   UPDATE webhook_deliveries SET
     status = 'failed', fault = 'interrupted', next_attempt_at = NULL, settled_at = clock_timestamp()
-  WHERE id = ANY ($1::uuid[]) AND status = 'pending'`;
+  WHERE id = ANY ($1::uuid[]) AND status = 'pending'`,
+);

@@ -1,9 +1,10 @@
 import { inScopeSql } from '../auth/access-rules.js';
 import type { Database, Queryable } from '../database/database.js';
-import type { EventResponse } from '../events/event.schema.js';
+import { columnsOf, statement, t } from '../database/statement.js';
 import { visibleTypes } from '../events/event-types.js';
 import { type EventFilter, readForward } from '../events/read-events.js';
-import type { DeliveryQueue, QueuedDelivery } from './delivery-queue.js';
+import type { DeliveryQueue } from './delivery-queue.js';
+import { WebhookDelivery } from './webhook-delivery.entity.js';
 
 /** Times the webhooks there may be, this many rows a transaction. */
 const EVENTS = 200;
@@ -32,7 +33,7 @@ export class FanOut {
   }
 
   async #queueDeliveries(transaction: Queryable): Promise<number> {
-    const deliveries = await transaction.prepared<QueuedDelivery>('webhooks-queue', TO_QUEUE, [DELIVERIES]);
+    const deliveries = await transaction.run(TO_QUEUE, [DELIVERIES]);
     if (deliveries.length > 0) await this.queue.add(transaction, deliveries);
     return deliveries.length;
   }
@@ -40,33 +41,47 @@ export class FanOut {
 
 /** @returns whether there may be more */
 async function deliverEvents(transaction: Queryable): Promise<boolean> {
-  const [cursor] = await transaction.prepared<{ position: number }>('webhooks-cursor', CURSOR);
+  const [cursor] = await transaction.run(CURSOR, []);
   // Another process is doing it.
   if (!cursor) return false;
   const { events, reached, isAtEnd } = await readForward(transaction, EVERYTHING, cursor.position, EVENTS);
-  if (reached !== cursor.position) await transaction.prepared('webhooks-move', MOVE, [reached]);
-  if (events.length > 0) await transaction.prepared('webhooks-deliver', DELIVER, columnsOf(events));
+  if (reached !== cursor.position) await transaction.run(MOVE, [reached]);
+  if (events.length > 0) {
+    await transaction.run(DELIVER, [
+      events.map(({ position }) => position),
+      events.map(({ at }) => at),
+      events.map(({ type }) => type),
+      events.map(({ job }) => job),
+      events.map((event) => JSON.stringify(event)),
+      events.map(({ type }) => visibleTypes([type as never], false)?.length === 0),
+    ]);
+  }
   return !isAtEnd;
 }
 
-function columnsOf(events: readonly EventResponse[]): readonly unknown[] {
-  return [
-    events.map(({ position }) => position),
-    events.map(({ at }) => at),
-    events.map(({ type }) => type),
-    events.map(({ job }) => job),
-    events.map((event) => JSON.stringify(event)),
-    events.map(({ type }) => visibleTypes([type as never], false)?.length === 0),
-  ];
-}
+const CURSOR = statement(
+  'webhooks-cursor',
+  { row: { position: t.double } },
+  `SELECT position::float8 AS position FROM webhook_cursor FOR NO KEY UPDATE SKIP LOCKED`,
+);
 
-const CURSOR = `SELECT position::float8 AS position FROM webhook_cursor FOR NO KEY UPDATE SKIP LOCKED`;
-
-const MOVE = `UPDATE webhook_cursor SET position = $1`;
+const MOVE = statement('webhooks-move', { values: [t.bigintValue] }, `UPDATE webhook_cursor SET position = $1`);
 
 // In the order of positions, so that they are tried in that order where nothing is in the way. Times have milliseconds
 // here. A webhook is held while its deliveries are made: one that is being deleted is waited for, and skipped.
-const DELIVER = `
+const DELIVER = statement(
+  'webhooks-deliver',
+  {
+    values: [
+      t.arrayOf(t.bigintValue),
+      t.arrayOf(t.timestamptzText),
+      t.arrayOf(t.text),
+      t.arrayOf(t.nullable(t.text)),
+      t.arrayOf(t.text),
+      t.arrayOf(t.bool),
+    ],
+  },
+  `
   WITH held AS (SELECT * FROM webhooks WHERE enabled FOR KEY SHARE)
   INSERT INTO webhook_deliveries (id, webhook_id, position, type, job, body)
   SELECT gen_random_uuid(), w.id, e.position, e.type, e.job, e.body
@@ -77,11 +92,16 @@ const DELIVER = `
     AND EXISTS (
       SELECT 1 FROM unnest(w.events) AS wanted
       WHERE wanted IN ('*', e.type) OR (right(wanted, 2) = '.*' AND starts_with(e.type, left(wanted, -1))))
-  ORDER BY e.position`;
+  ORDER BY e.position`,
+);
 
-const TO_QUEUE = `
+const TO_QUEUE = statement(
+  'webhooks-queue',
+  { values: [t.bigintValue], row: columnsOf(WebhookDelivery, 'id', 'webhookId') },
+  `
   UPDATE webhook_deliveries SET queued = true
   WHERE id IN (
     SELECT id FROM webhook_deliveries WHERE NOT queued ORDER BY created_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
   )
-  RETURNING id, webhook_id AS "webhookId"`;
+  RETURNING id, webhook_id AS "webhookId"`,
+);

@@ -4,16 +4,17 @@ import { isInScope } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
+import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
 import type { EventType } from '../events/event-types.js';
-import { decodeCursor, exactTimeSql, type Page, type Paged, pageSql, TimeCursor, toPage } from '../http/pagination.js';
+import { decodeCursor, exactTimeSql, type Page, pageColumns, pageSql, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem, type ProblemError } from '../http/problem.js';
 import { type Allowed, faultOfUrl, parseAllowed } from './address-rules.js';
 import { CANCEL_DELIVERIES, CANCEL_FOREIGN_DELIVERIES } from './delivery-statements.js';
 import { makeSecret } from './signature.js';
 import { sealSecret } from './webhook-secrets.js';
-import type { DisabledReason } from './webhook.entity.js';
+import { Webhook } from './webhook.entity.js';
 import type {
   CreateWebhook,
   ListWebhooks,
@@ -28,7 +29,7 @@ const MOST_WEBHOOKS = 100;
 /** Unless the token has its own number: no scope must use up what all of them share. */
 const MOST_OF_A_SCOPE = 10;
 /** Any number that no other advisory lock of this program uses. */
-const LOCK = 7_246_015;
+const TURN = 7_246_015;
 
 export type Versioned<T> = { readonly webhook: T; readonly version: number };
 
@@ -55,10 +56,10 @@ export class WebhooksService {
     const secret = makeSecret();
     const { url, description, events, enabled } = wanted;
     const sealed = sealSecret(this.keys, id, secret);
-    const values = [id, url, description, events, jobs, enabled, sealed, caller.id, caller.role === 'admin'];
+    const values = [id, url, description, events, jobs, enabled, sealed, caller.id, caller.role === 'admin'] as const;
     return await this.database.transaction(async (transaction) => {
       await checkLimits(transaction, caller);
-      const [row] = await transaction.query<WebhookRow>(INSERT, values);
+      const [row] = await transaction.run(INSERT, values);
       if (!row) throw new Error('a webhook was not written');
       await recordEvent(transaction, 'webhook.created', row);
       return versioned(row, secret);
@@ -68,8 +69,8 @@ export class WebhooksService {
   /** The newest first. */
   async list({ limit, cursor }: ListWebhooks, caller: Caller): Promise<Page<WebhookResponse>> {
     const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
-    const rows = await this.database.query<Paged<WebhookRow>>(LIST, [...sightOf(caller), before, id, limit + 1]);
-    return toPage(rows, limit, (row) => [row.exact_created_at, row.id], toWebhook);
+    const rows = await this.database.run(LIST, [...sightOf(caller), before, id, limit + 1]);
+    return toPage(rows, limit, (row) => [row.exactCreatedAt, row.id], toWebhook);
   }
 
   /** @throws Problem webhook-not-found */
@@ -88,11 +89,12 @@ export class WebhooksService {
     if (patch.jobs !== undefined) checkScope(patch.jobs, caller.scope);
     return await this.database.transaction(async (transaction) => {
       const before = await lock(transaction, id, caller, versions);
-      const { url, description, events, enabled } = { ...before, ...patch };
-      const jobs = patch.jobs === undefined ? before.jobs : patch.jobs;
-      const values = [id, url, description, events, jobs, enabled, patch.enabled === true, caller.role === 'admin'];
-      const [row = notFound()] = await transaction.query<WebhookRow>(UPDATE, values);
-      await transaction.query(enabled ? CANCEL_FOREIGN_DELIVERIES : CANCEL_DELIVERIES, [id]);
+      const { url = before.url, description = before.description, events = before.events } = patch;
+      const { jobs = before.jobs, enabled = before.enabled } = patch;
+      const isAdmin = caller.role === 'admin';
+      const values = [id, url, description, events, jobs, enabled, patch.enabled === true, isAdmin] as const;
+      const [row = notFound()] = await transaction.run(UPDATE, values);
+      await transaction.run(enabled ? CANCEL_FOREIGN_DELIVERIES : CANCEL_DELIVERIES, [id]);
       await recordEvent(transaction, 'webhook.changed', row);
       return versioned(row);
     });
@@ -102,7 +104,7 @@ export class WebhooksService {
   async delete(id: string, versions: number[] | null, caller: Caller): Promise<WebhookResponse> {
     return await this.database.transaction(async (transaction) => {
       const row = await lock(transaction, id, caller, versions);
-      await transaction.query('DELETE FROM webhooks WHERE id = $1', [id]);
+      await transaction.run(DELETE, [id]);
       await recordEvent(transaction, 'webhook.deleted', row);
       return toWebhook(row);
     });
@@ -117,8 +119,8 @@ export class WebhooksService {
     const secret = makeSecret();
     return await this.database.transaction(async (transaction) => {
       await lock(transaction, id, caller, null);
-      const values = [id, sealSecret(this.keys, id, secret), graceSeconds];
-      const [row = notFound()] = await transaction.query<WebhookRow>(ROTATE, values);
+      const sealed = sealSecret(this.keys, id, secret);
+      const [row = notFound()] = await transaction.run(ROTATE, [id, sealed, graceSeconds]);
       await recordEvent(transaction, 'webhook.secret-rotated', row);
       return versioned(row, secret);
     });
@@ -132,31 +134,33 @@ export class WebhooksService {
 
 /** A webhook the caller may see. @throws Problem webhook-not-found */
 export async function findWebhook(queryable: Queryable, id: string, caller: Caller): Promise<WebhookRow> {
-  const [row] = UUID.test(id) ? await queryable.query<WebhookRow>(GET, [...sightOf(caller), id]) : [];
+  const [row] = UUID.test(id) ? await queryable.run(GET, [...sightOf(caller), id]) : [];
   return row ?? notFound();
 }
 
 /** The same, and until the transaction ends it is neither deleted nor changed. @throws Problem webhook-not-found */
 export async function holdWebhook(transaction: Queryable, id: string, caller: Caller): Promise<WebhookRow> {
-  const [row] = UUID.test(id) ? await transaction.query<WebhookRow>(`${GET} FOR SHARE`, [...sightOf(caller), id]) : [];
+  const [row] = UUID.test(id) ? await transaction.run(HOLD, [...sightOf(caller), id]) : [];
   return row ?? notFound();
 }
 
-type WebhookRow = {
-  id: string;
-  url: string;
-  description: string;
-  events: string[];
-  jobs: string[] | null;
-  enabled: boolean;
-  disabled_reason: DisabledReason | null;
-  failing_since: Date | null;
-  previous_until: Date | null;
-  version: number;
-  created_at: Date;
-  exact_created_at: string;
-  updated_at: Date;
-};
+const SHOWN = columnsOf(
+  Webhook,
+  'id',
+  'url',
+  'description',
+  'events',
+  'jobs',
+  'enabled',
+  'disabledReason',
+  'failingSince',
+  'version',
+  'createdAt',
+  'updatedAt',
+);
+const ROW = { ...SHOWN, previousUntil: t.nullable(t.timestamptz), exactCreatedAt: t.text } as const;
+
+type WebhookRow = RowOf<typeof ROW>;
 
 async function lock(
   transaction: Queryable,
@@ -164,7 +168,7 @@ async function lock(
   caller: Caller,
   versions: number[] | null,
 ): Promise<WebhookRow> {
-  const [row] = UUID.test(id) ? await transaction.query<WebhookRow>(`${GET} FOR UPDATE`, [...sightOf(caller), id]) : [];
+  const [row] = UUID.test(id) ? await transaction.run(LOCK, [...sightOf(caller), id]) : [];
   if (!row) return notFound();
   if (versions === null || versions.includes(row.version)) return row;
   throw new Problem('precondition-failed', 'The webhook has been changed since.');
@@ -172,8 +176,8 @@ async function lock(
 
 /** From here to the end of the transaction no other transaction makes one. @throws Problem webhook-limit-reached */
 async function checkLimits(transaction: Queryable, { scope, maxWebhooks }: Caller): Promise<void> {
-  await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
-  const [count] = await transaction.query<{ all: number; own: number }>(COUNT, [scope]);
+  await transaction.run(TAKE_TURN, [TURN]);
+  const [count] = await transaction.run(COUNT, [scope]);
   const own = maxWebhooks ?? (scope === null ? MOST_WEBHOOKS : MOST_OF_A_SCOPE);
   if (count && count.all < MOST_WEBHOOKS && count.own < own) return;
   const isFull = (count?.all ?? 0) >= MOST_WEBHOOKS;
@@ -226,11 +230,11 @@ function toWebhook(row: WebhookRow): WebhookResponse {
     events: row.events,
     jobs: row.jobs,
     enabled: row.enabled,
-    disabledReason: row.disabled_reason,
-    failingSince: row.failing_since?.toISOString() ?? null,
-    previousSecretUntil: row.previous_until?.toISOString() ?? null,
-    createdAt: row.created_at.toISOString(),
-    updatedAt: row.updated_at.toISOString(),
+    disabledReason: row.disabledReason,
+    failingSince: row.failingSince?.toISOString() ?? null,
+    previousSecretUntil: row.previousUntil?.toISOString() ?? null,
+    createdAt: row.createdAt.toISOString(),
+    updatedAt: row.updatedAt.toISOString(),
   };
 }
 
@@ -242,9 +246,10 @@ function notFound(): never {
 export const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const COLUMNS = `
-  id, url, description, events, jobs, enabled, disabled_reason, failing_since, version, created_at, updated_at,
-  CASE WHEN previous_until > clock_timestamp() THEN previous_until END AS previous_until,
-  ${exactTimeSql('created_at')} AS exact_created_at`;
+  ${selectList(SHOWN)}, CASE WHEN previous_until > clock_timestamp() THEN previous_until END AS "previousUntil",
+  ${exactTimeSql('created_at')} AS "exactCreatedAt"`;
+
+const PREFIXES = t.nullable(t.arrayOf(t.text));
 
 // All of its prefixes are in the scope. A webhook for everything an admin may see is for admins.
 const OF_SCOPE = `
@@ -253,35 +258,87 @@ const OF_SCOPE = `
     WHERE NOT EXISTS (SELECT 1 FROM unnest($1::text[]) AS prefix WHERE starts_with(job, prefix)))))`;
 const VISIBLE = `($2::boolean OR NOT is_for_admins OR jobs IS NOT NULL) AND ${OF_SCOPE}`;
 
-const COUNT = `SELECT count(*)::int AS all, count(*) FILTER (WHERE ${OF_SCOPE})::int AS own FROM webhooks`;
-
-const INSERT = `
-  INSERT INTO webhooks (id, url, description, events, jobs, enabled, sealed, created_by, is_for_admins)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-  RETURNING ${COLUMNS}`;
-
-const LIST = pageSql(
-  `SELECT ${COLUMNS} FROM webhooks
-  WHERE ${VISIBLE} AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
-  ORDER BY created_at DESC, id DESC LIMIT $5`,
-  'exact_created_at DESC, id DESC',
+const TAKE_TURN = statement(
+  'webhook-take-turn',
+  { values: [t.bigintValue], isPrepared: false },
+  'SELECT pg_advisory_xact_lock($1)',
 );
 
-const GET = `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3`;
+const COUNT = statement(
+  'webhook-count',
+  { values: [PREFIXES], row: { all: t.int, own: t.int }, isPrepared: false },
+  `SELECT count(*)::int AS all, count(*) FILTER (WHERE ${OF_SCOPE})::int AS own FROM webhooks`,
+);
+
+const INSERT = statement(
+  'webhook-insert',
+  {
+    values: [t.uuid, t.text, t.text, t.arrayOf(t.text), PREFIXES, t.bool, t.bytea, t.text, t.bool],
+    row: ROW,
+    isPrepared: false,
+  },
+  `
+  INSERT INTO webhooks (id, url, description, events, jobs, enabled, sealed, created_by, is_for_admins)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+  RETURNING ${COLUMNS}`,
+);
+
+const LIST = statement(
+  'webhook-list',
+  {
+    values: [PREFIXES, t.bool, t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
+    row: { ...ROW, ...pageColumns },
+    isPrepared: false,
+  },
+  pageSql(
+    `SELECT ${COLUMNS} FROM webhooks
+    WHERE ${VISIBLE} AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
+    ORDER BY created_at DESC, id DESC LIMIT $5`,
+    '"exactCreatedAt" DESC, id DESC',
+  ),
+);
+
+const one = (name: string, locked: '' | 'FOR SHARE' | 'FOR UPDATE') =>
+  statement(
+    name,
+    { values: [PREFIXES, t.bool, t.uuid], row: ROW, isPrepared: false },
+    `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3 ${locked}`,
+  );
+const GET = one('webhook-get', '');
+const HOLD = one('webhook-hold', 'FOR SHARE');
+const LOCK = one('webhook-lock', 'FOR UPDATE');
+
+const DELETE = statement(
+  'webhook-delete',
+  { values: [t.uuid], isPrepared: false },
+  'DELETE FROM webhooks WHERE id = $1',
+);
 
 // $7: its failures start over, and earlier ones do not disable it again. $8: a caller who is no admin may have named
 // the URL, or widened it.
-const UPDATE = `
+const UPDATE = statement(
+  'webhook-update',
+  {
+    values: [t.uuid, t.text, t.text, t.arrayOf(t.text), PREFIXES, t.bool, t.bool, t.bool],
+    row: ROW,
+    isPrepared: false,
+  },
+  `
   UPDATE webhooks SET
     url = $2, description = $3, events = $4, jobs = $5, enabled = $6, is_for_admins = is_for_admins AND $8,
     disabled_reason = CASE WHEN NOT $7::boolean THEN disabled_reason END,
     failing_since = CASE WHEN NOT $7::boolean THEN failing_since END,
     version = version + 1, updated_at = clock_timestamp()
-  WHERE id = $1 RETURNING ${COLUMNS}`;
+  WHERE id = $1 RETURNING ${COLUMNS}`,
+);
 
-const ROTATE = `
+const ROTATE = statement(
+  'webhook-rotate-secret',
+  { values: [t.uuid, t.bytea, t.int], row: ROW, isPrepared: false },
+  `
   UPDATE webhooks SET
     previous_sealed = CASE WHEN $3::int > 0 THEN sealed END,
     previous_until = CASE WHEN $3::int > 0 THEN clock_timestamp() + make_interval(secs => $3) END,
     sealed = $2, version = version + 1, updated_at = clock_timestamp()
-  WHERE id = $1 RETURNING ${COLUMNS}`;
+  WHERE id = $1 RETURNING ${COLUMNS}`,
+);

@@ -38,7 +38,7 @@ describe('jobs over HTTP', () => {
           nextCursor: string | null;
         };
         keys.push(...items.map(keyOf));
-        expect(items.every((item) => !('page_rows' in item) && !('page_bytes_before' in item))).toBe(true);
+        expect(items.every((item) => !('pageRows' in item) && !('pageBytesBefore' in item))).toBe(true);
         cursor = nextCursor;
       }
       return { keys, pages };

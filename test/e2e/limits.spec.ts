@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { RateLimiter } from '../../src/auth/rate-limiter.js';
 import { MOST_BYTES_AT_ONCE, WriteBudget } from '../../src/auth/write-budget.js';
-import { Database } from '../../src/database/database.js';
+import { Database, type Queryable } from '../../src/database/database.js';
 import { type Api, startApi } from '../support/api.js';
 import { createEmptyDatabase, createTestDatabase, dropDatabase, type TestDatabase } from '../support/database.js';
 import { startStack, type Stack } from '../support/stack.js';
@@ -61,11 +61,11 @@ describe('a bucket of requests', () => {
 
   const statements = () => {
     let count = 0;
-    const counted = {
-      query: test.database.query.bind(test.database),
-      prepared: <Row extends object>(name: string, text: string, values?: readonly unknown[]) => {
+    const counted: Queryable = {
+      query: (sql, values) => test.database.query(sql, values),
+      run: (statement, values) => {
         count += 1;
-        return test.database.prepared<Row>(name, text, values);
+        return test.database.run(statement, values);
       },
     };
     return { database: counted, count: () => count };
@@ -213,13 +213,13 @@ describe('wrong tokens', () => {
 
   it('take one connection to the database, however many are guessed at once', async () => {
     const database = api.app.get(Database);
-    const prepared = database.prepared.bind(database);
+    const run = database.run.bind(database);
     let under = 0;
     let most = 0;
-    const spy = jest.spyOn(database, 'prepared').mockImplementation(async (name, ...rest) => {
-      if (name !== 'get-tokens') return await prepared(name, ...rest);
+    const spy = jest.spyOn(database, 'run').mockImplementation(async (statement, values) => {
+      if (statement.name !== 'get-tokens') return await run(statement, values);
       most = Math.max(most, (under += 1));
-      return await prepared(name, ...rest).finally(() => (under -= 1));
+      return await run(statement, values).finally(() => (under -= 1));
     });
     try {
       const guesses = Array.from({ length: 200 }, (_, n) => `sch_${String(n).padStart(8, '0')}_${'0'.repeat(64)}`);

@@ -134,7 +134,7 @@ describe('tokens', () => {
     const deaf = { on: () => () => false, onReconnect: () => () => false };
     const tokens = new Tokens(test.database, deaf);
     await tokens.identify(token);
-    const failing = jest.spyOn(test.database, 'prepared').mockRejectedValueOnce(new Error('away'));
+    const failing = jest.spyOn(test.database, 'run').mockRejectedValueOnce(new Error('away'));
     await expect(tokens.flush()).rejects.toThrow('away');
     failing.mockRestore();
     await tokens.stop();

@@ -78,12 +78,12 @@ describe('waiting for a job, on two replicas', () => {
     let answered = 0;
     for (const { app } of replicas) {
       const database = app.get(Database);
-      const prepared = database.prepared.bind(database);
-      database.prepared = async (statement, ...rest) => {
-        if (statement !== 'get-job') return prepared(statement, ...rest);
+      const run = database.run.bind(database);
+      database.run = async (statement, values) => {
+        if (statement.name !== 'get-job') return run(statement, values);
         asked += 1;
         try {
-          return await prepared(statement, ...rest);
+          return await run(statement, values);
         } finally {
           answered += 1;
         }

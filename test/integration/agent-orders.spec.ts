@@ -6,6 +6,7 @@ import { OrderPolls } from '../../src/agent/order-polls.js';
 import { Signals } from '../../src/database/signals.js';
 import { insertAgent, insertOrder, makeHex } from '../support/agents.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import type { Statement } from '../../src/database/statement.js';
 
 let test: TestDatabase;
 beforeAll(async () => {
@@ -207,10 +208,10 @@ describe('the order desk', () => {
   function open(options: { fallbackEveryMs: number; parkMs?: number }): OrderPolls {
     statements = [];
     const database = Object.create(test.database, {
-      prepared: {
-        value: async (name: string, text: string, values?: readonly unknown[]) => {
-          const rows = await test.database.prepared(name, text, values);
-          statements.push(name);
+      run: {
+        value: async (statement: Statement, values: readonly unknown[]) => {
+          const rows = await test.database.run(statement, values);
+          statements.push(statement.name);
           looks.emit('look');
           return rows;
         },

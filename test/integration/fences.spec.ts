@@ -143,9 +143,9 @@ describe('between the look and the write', () => {
       const { now, jobs } = await claimJobs(transaction, 'test', 10);
       const meddled: Queryable = {
         query: (sql, values) => transaction.query(sql, values),
-        prepared: async (name, sql, values) => {
-          if (name === 'insert-attempts') deleted = (await new Retention(test.database, 30).run()).shapes;
-          return transaction.prepared(name, sql, values);
+        run: async (statement, values) => {
+          if (statement.name === 'insert-attempts') deleted = (await new Retention(test.database, 30).run()).shapes;
+          return transaction.run(statement, values);
         },
       };
       await applyJobPlans(

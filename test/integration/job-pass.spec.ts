@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import type { QueryResultRow } from 'pg';
 import { AgentLimits } from '../../src/agent/agent-limits.js';
 import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.js';
 import { ResultsService } from '../../src/agent/results.service.js';
@@ -265,9 +264,9 @@ describe('a job pass', () => {
           test.database.transaction((transaction) =>
             work({
               query: (...args) => transaction.query(...args),
-              prepared: async <Row extends QueryResultRow>(...[name, ...rest]: Parameters<Queryable['prepared']>) => {
-                const rows = await transaction.prepared<Row>(name, ...rest);
-                if (name === 'load-orders') bytes += Buffer.byteLength(JSON.stringify(rows));
+              run: async (statement, values) => {
+                const rows = await transaction.run(statement, values);
+                if (statement.name === 'load-orders') bytes += Buffer.byteLength(JSON.stringify(rows));
                 return rows;
               },
             }),

@@ -147,7 +147,7 @@ describe('an upload of logs', () => {
 
   it('is not acknowledged while Postgres does not answer, and the flood of one does not hold up another', async () => {
     const failing = {
-      prepared: () => Promise.reject(new Error('Postgres is away')),
+      run: () => Promise.reject(new Error('Postgres is away')),
     } as unknown as Database;
     const target = (await findLogTarget(test.database, agent.instanceId, 1))!;
     const lost = new LogUpload(target, '0');

@@ -23,6 +23,7 @@ describe('lint', () => {
     ['writing events', 'const APPEND = `INSERT INTO events (type) VALUES (${type})`;'],
     ['notifying', "query('SELECT pg_notify($1, $2)');"],
     ['notifying, by a statement', "query('NOTIFY scheduler_signals');"],
+    ['SQL that is not declared', "database.query('SELECT 1');"],
   ])('refuses a second place for %s', (_what, code) => {
     expect(faultsOf(`function id() { return 1; }\n${code}`)).toEqual([expect.stringMatching(/ of (Signals, )?src\//)]);
   });
