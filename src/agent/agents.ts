@@ -164,17 +164,14 @@ const UNKNOWN: Sender = { kind: 'unknown' };
 
 const ROW = { id: t.text, tokenHash: t.bytea, isRetired: t.bool } as const;
 
-const LOAD = statement(
-  'agents-load',
-  { values: [t.arrayOf(t.bytea)], row: ROW },
-  `
+const LOAD = statement('agents-load', { values: [t.arrayOf(t.bytea)], row: ROW })(`
   SELECT id, token_hash AS "tokenHash", retire_reason IS NOT NULL OR terminated_at IS NOT NULL AS "isRetired"
-  FROM instances WHERE token_hash = ANY ($1::bytea[])`,
-);
+  FROM instances WHERE token_hash = ANY ($1::bytea[])`);
 
-const FLUSH = statement(
-  'agents-flush',
-  { values: [t.arrayOf(t.text), t.arrayOf(t.double)], row: { id: t.text, isRetired: t.bool } },
+const FLUSH = statement('agents-flush', {
+  values: [t.arrayOf(t.text), t.arrayOf(t.double)],
+  row: { id: t.text, isRetired: t.bool },
+})(
   lastSeenSql(
     'instances',
     'last_seen_at',

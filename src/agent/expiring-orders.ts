@@ -4,10 +4,7 @@ import { statement, t } from '../database/statement.js';
 /** Orders are needed while their attempt runs, and for diagnosis afterwards; most rows of the database are orders. */
 const ORDERS_KEPT_DAYS = 1;
 
-const ORDERS = statement(
-  'retain-orders',
-  { values: [t.bigintValue, t.int] },
-  `
+const ORDERS = statement('retain-orders', { values: [t.bigintValue, t.int] })(`
   DELETE FROM orders WHERE (instance_id, number) IN (
     SELECT o.instance_id, o.number FROM attempts a JOIN orders o ON o.attempt_id = a.id
     WHERE a.phase = 'ended' AND a.ended_at < clock_timestamp() - make_interval(days => $2)
@@ -19,8 +16,7 @@ const ORDERS = statement(
       AND o.number < (SELECT max(number) FROM orders x WHERE x.attempt_id = o.attempt_id AND x.purpose = o.purpose)
     LIMIT $1
   )
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
 export const EXPIRING_ORDERS: ExpiringRows = {
   name: 'orders',

@@ -43,10 +43,7 @@ export class OrderFiller {
 const ROW = columnsOf(JobSecrets, 'jobId', 'version', 'sealed');
 
 // The caller has the token of a registered instance; the statement checks that the attempt is still its own.
-const SECRETS = statement(
-  'order-secrets',
-  { values: [t.text, t.int], row: ROW },
-  `
+const SECRETS = statement('order-secrets', { values: [t.text, t.int], row: ROW })(`
   SELECT ${selectList(ROW, 's')}
   FROM orders o
   JOIN instances i ON i.id = o.instance_id AND i.registered_at IS NOT NULL AND i.retire_reason IS NULL
@@ -54,5 +51,4 @@ const SECRETS = statement(
   JOIN attempts a ON a.id = x.attempt_id AND a.phase <> 'ended'
   JOIN deployments d ON d.id = a.deployment_id
   JOIN job_secrets s ON s.job_id = d.job_id AND s.version = d.secrets_version
-  WHERE o.instance_id = $1 AND o.number = $2`,
-);
+  WHERE o.instance_id = $1 AND o.number = $2`);

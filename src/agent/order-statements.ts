@@ -49,13 +49,10 @@ const positionTypes = [t.arrayOf(t.text), t.arrayOf(t.int)] as const;
 
 const NEXT = columnsOf(Order, 'number', 'spec');
 
-const FIND_ORDERS = statement(
-  'agent-find-orders',
-  {
-    values: positionTypes,
-    row: { instanceId: t.text, number: t.nullable(NEXT.number), spec: t.nullable(NEXT.spec), hasUntaken: t.bool },
-  },
-  `
+const FIND_ORDERS = statement('agent-find-orders', {
+  values: positionTypes,
+  row: { instanceId: t.text, number: t.nullable(NEXT.number), spec: t.nullable(NEXT.spec), hasUntaken: t.bool },
+})(`
   SELECT * FROM (
     SELECT position.instance_id AS "instanceId", next.number, next.spec, EXISTS (
       SELECT FROM orders AS taken
@@ -70,22 +67,14 @@ const FIND_ORDERS = statement(
       ORDER BY number LIMIT 1
     ) AS next ON true
   ) AS found
-  WHERE number IS NOT NULL OR "hasUntaken"`,
-);
+  WHERE number IS NOT NULL OR "hasUntaken"`);
 
 // Read whole from the index orders_untaken, which is nearly empty at any time.
-const RECENT_UNTAKEN = statement(
-  'agent-recent-untaken',
-  { row: columnsOf(Order, 'instanceId') },
-  `
+const RECENT_UNTAKEN = statement('agent-recent-untaken', { row: columnsOf(Order, 'instanceId') })(`
   SELECT DISTINCT instance_id AS "instanceId" FROM orders
-  WHERE taken_at IS NULL AND created_at > clock_timestamp() - interval '2 minutes'`,
-);
+  WHERE taken_at IS NULL AND created_at > clock_timestamp() - interval '2 minutes'`);
 
-const ACKNOWLEDGE_FENCE = statement(
-  'agent-acknowledge-fence',
-  { values: positionTypes },
-  `
+const ACKNOWLEDGE_FENCE = statement('agent-acknowledge-fence', { values: positionTypes })(`
   WITH fence AS (
     SELECT jobs.id FROM jobs
     WHERE jobs.id IN (
@@ -96,16 +85,11 @@ const ACKNOWLEDGE_FENCE = statement(
     )
     ORDER BY jobs.id FOR NO KEY UPDATE
   )
-  UPDATE jobs SET ${dueNow('jobs')} FROM fence WHERE jobs.id = fence.id`,
-);
+  UPDATE jobs SET ${dueNow('jobs')} FROM fence WHERE jobs.id = fence.id`);
 
-const ACKNOWLEDGE = statement(
-  'agent-acknowledge',
-  { values: positionTypes },
-  `
+const ACKNOWLEDGE = statement('agent-acknowledge', { values: positionTypes })(`
   UPDATE orders SET taken_at = clock_timestamp() FROM ${POSITIONS}
-  WHERE orders.instance_id = position.instance_id AND orders.number <= position.after AND orders.taken_at IS NULL`,
-);
+  WHERE orders.instance_id = position.instance_id AND orders.number <= position.after AND orders.taken_at IS NULL`);
 
 function arraysOf(positions: readonly Position[]): [string[], number[]] {
   return [positions.map(({ instanceId }) => instanceId), positions.map(({ after }) => after)];

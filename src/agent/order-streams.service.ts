@@ -73,14 +73,11 @@ export class OrderStreams {
 
 const STORED = columnsOf(OrderStream, 'since', 'content');
 
-const TARGET = statement(
-  'stream-target',
-  {
-    values: [t.text, t.int],
-    // Of what is stored; null = nothing yet.
-    row: { hasEnded: t.bool, since: t.nullable(STORED.since), content: t.nullable(STORED.content), isReplaced: t.bool },
-  },
-  `
+const TARGET = statement('stream-target', {
+  values: [t.text, t.int],
+  // Of what is stored; null = nothing yet.
+  row: { hasEnded: t.bool, since: t.nullable(STORED.since), content: t.nullable(STORED.content), isReplaced: t.bool },
+})(`
   SELECT a.phase = 'ended' AS "hasEnded", s.since, s.content, EXISTS (
     SELECT 1 FROM orders newer
     WHERE newer.instance_id = o.instance_id AND newer.number > o.number AND newer.kind = 'stream'
@@ -89,17 +86,12 @@ const TARGET = statement(
   FROM orders o
   JOIN attempts a ON a.id = o.attempt_id
   LEFT JOIN order_streams s ON s.instance_id = o.instance_id AND s.number = o.number
-  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'stream'`,
-);
+  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'stream'`);
 
 // Of two uploads at once the second to store finds another state than it began with.
-const STORE = statement(
-  'stream-store',
-  { values: [t.text, t.int, t.nullable(t.text), t.text, t.text] },
-  `
+const STORE = statement('stream-store', { values: [t.text, t.int, t.nullable(t.text), t.text, t.text] })(`
   INSERT INTO order_streams AS s (instance_id, number, since, content, updated_at)
   SELECT $1, $2, $4, $5, clock_timestamp()
   ON CONFLICT (instance_id, number) DO UPDATE
     SET since = excluded.since, content = excluded.content, updated_at = excluded.updated_at WHERE s.since = $3::text
-  RETURNING number`,
-);
+  RETURNING number`);

@@ -119,10 +119,7 @@ function instanceOf(row: FactsRow, isSecretRight: boolean): InstanceFacts | null
   return { launchId, tokenHash, isRetired, quarantine: row.quarantined ? { isAdopted, isSecretRight } : null };
 }
 
-const FACTS = statement(
-  'registration-facts',
-  { values: [t.text, t.bytea], row: FACTS_ROW },
-  `
+const FACTS = statement('registration-facts', { values: [t.text, t.bytea], row: FACTS_ROW })(`
   SELECT clock_timestamp() AS now, launch.id AS "launchId", launch.image_id AS "imageId", launch.count,
     launch.status = 'done' AS "isSettled", launch.created_at AS "createdAt",
     (
@@ -136,13 +133,9 @@ const FACTS = statement(
       AS "isRetired"
   FROM (SELECT) AS one
   LEFT JOIN launches AS launch ON launch.secret_hash = $2
-  LEFT JOIN instances AS instance ON instance.id = $1`,
-);
+  LEFT JOIN instances AS instance ON instance.id = $1`);
 
-const ADOPT = statement(
-  'registration-adopt',
-  { values: [t.text, t.bytea, t.text, t.nullable(t.text), t.int] },
-  `
+const ADOPT = statement('registration-adopt', { values: [t.text, t.bytea, t.text, t.nullable(t.text), t.int] })(`
   WITH wanted AS (
     SELECT attempts.shape_key FROM deployments
     LEFT JOIN attempts ON attempts.deployment_id = deployments.id AND attempts.phase = 'waiting'
@@ -159,21 +152,17 @@ const ADOPT = statement(
     UPDATE shapes SET ${dueNow('shapes')}
     FROM admitted, wanted WHERE shapes.key = wanted.shape_key
   )
-  SELECT id FROM admitted`,
-);
+  SELECT id FROM admitted`);
 
-const LOCK = statement(
-  'registration-lock',
-  { values: [t.int, t.text] },
+const LOCK = statement('registration-lock', { values: [t.int, t.text] })(
   `SELECT pg_advisory_xact_lock($1, hashtext($2))`,
 );
 
 // The fleet's columns (state, observed_at, public_ip …) stay as they are: it reads them from EC2. The shape's row is
 // updated even if it is due already: a fleet pass that just claimed it may have loaded its instances before.
-const ADMIT = statement(
-  'registration-admit',
-  { values: [t.text, t.uuid, t.text, t.text, t.text, t.nullable(t.text), t.timestamptz, t.bytea, t.text] },
-  `
+const ADMIT = statement('registration-admit', {
+  values: [t.text, t.uuid, t.text, t.text, t.text, t.nullable(t.text), t.timestamptz, t.bytea, t.text],
+})(`
   WITH launch AS (
     SELECT id, shape_key FROM launches WHERE id = $2 AND count > (
       SELECT count(*) FROM instances WHERE launch_id = $2 AND token_hash IS NOT NULL AND id <> $1
@@ -206,5 +195,4 @@ const ADMIT = statement(
     UPDATE shapes SET ${dueNow('shapes')}
     FROM admitted WHERE shapes.key = admitted.shape_key
   )
-  SELECT id FROM admitted`,
-);
+  SELECT id FROM admitted`);

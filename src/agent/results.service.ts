@@ -83,27 +83,20 @@ const IS_NEWS = `(
     OR (orders.kind = 'probe' AND $PROBE::text IS NOT NULL AND orders.probe_state IS DISTINCT FROM $PROBE::text)
   )`;
 
-const FIND = statement(
-  'agent-find-order',
-  {
-    values: [t.text, t.int, t.nullable(t.text)],
-    // `isChange`: of a probe that was answered before.
-    row: { ...columnsOf(Order, 'purpose'), isChange: t.bool, isNews: t.bool },
-  },
-  `
+const FIND = statement('agent-find-order', {
+  values: [t.text, t.int, t.nullable(t.text)],
+  // `isChange`: of a probe that was answered before.
+  row: { ...columnsOf(Order, 'purpose'), isChange: t.bool, isNews: t.bool },
+})(`
   SELECT orders.purpose, orders.answered_at IS NOT NULL AS "isChange", ${IS_NEWS.replaceAll('$PROBE', '$3')} AS "isNews"
-  FROM orders WHERE orders.instance_id = $1 AND orders.number = $2`,
-);
+  FROM orders WHERE orders.instance_id = $1 AND orders.number = $2`);
 
 // One statement is one transaction. `fence` runs before `answer`, which reads from it: the job's row is locked first, and
 // an answer stored meanwhile by another request is seen when `answer` locks the order, since its conditions are checked again.
-const STORE = statement(
-  'agent-store',
-  {
-    values: [t.text, t.int, t.int, t.nullable(t.text), t.nullable(t.text), t.byteaValue, t.json],
-    row: { isKnown: t.bool, isStored: t.bool },
-  },
-  `
+const STORE = statement('agent-store', {
+  values: [t.text, t.int, t.int, t.nullable(t.text), t.nullable(t.text), t.byteaValue, t.json],
+  row: { isKnown: t.bool, isStored: t.bool },
+})(`
   WITH target AS (
     SELECT orders.instance_id, orders.number, attempts.job_id, ${IS_NEWS.replaceAll('$PROBE', '$5')} AS is_news
     FROM orders JOIN attempts ON attempts.id = orders.attempt_id
@@ -120,5 +113,4 @@ const STORE = statement(
     WHERE orders.instance_id = target.instance_id AND orders.number = target.number AND ${IS_NEWS.replaceAll('$PROBE', '$5')}
     RETURNING orders.number
   )
-  SELECT EXISTS (SELECT FROM target) AS "isKnown", EXISTS (SELECT FROM answer) AS "isStored"`,
-);
+  SELECT EXISTS (SELECT FROM target) AS "isKnown", EXISTS (SELECT FROM answer) AS "isStored"`);

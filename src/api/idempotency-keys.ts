@@ -118,24 +118,16 @@ export function contextOf({ caller, key }: Pick<KeyedCall, 'caller' | 'key'>): s
 }
 
 // The limit is set in the statement that may wait first, which saves a round trip; it holds for the whole transaction.
-const CLAIM = statement(
-  'claim-idempotency-key',
-  { values: [t.text, t.text, t.bytea, t.text] },
-  `
+const CLAIM = statement('claim-idempotency-key', { values: [t.text, t.text, t.bytea, t.text] })(`
   WITH patience AS (SELECT set_config('lock_timeout', $4, true))
   INSERT INTO idempotency_keys (caller, key, fingerprint) SELECT $1, $2, $3::bytea FROM patience
-  ON CONFLICT (caller, key) DO NOTHING RETURNING 1`,
-);
+  ON CONFLICT (caller, key) DO NOTHING RETURNING 1`);
 
-const READ = statement(
-  'read-answer',
-  // An answer is null only inside the transaction that writes it.
-  { values: [t.text, t.text], row: { ...columnsOf(IdempotencyKey, 'fingerprint'), answer: t.bytea } },
-  `SELECT fingerprint, answer FROM idempotency_keys WHERE caller = $1 AND key = $2`,
-);
+const READ = statement('read-answer', {
+  values: [t.text, t.text],
+  row: { ...columnsOf(IdempotencyKey, 'fingerprint'), answer: t.bytea },
+})(`SELECT fingerprint, answer FROM idempotency_keys WHERE caller = $1 AND key = $2`);
 
-const KEEP = statement(
-  'keep-answer',
-  { values: [t.text, t.text, t.bytea] },
+const KEEP = statement('keep-answer', { values: [t.text, t.text, t.bytea] })(
   `UPDATE idempotency_keys SET answer = $3 WHERE caller = $1 AND key = $2`,
 );

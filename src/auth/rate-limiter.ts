@@ -114,15 +114,14 @@ function standingOf({ left, others }: Slice, limit: number, retryMs: number): St
 // $1 caller, $2 limit, $3 slice, $4 seconds in which an empty bucket is full again, $5 what is returned of the slice
 // before: if it were lost, five processes with few requests each would use up the bucket. The row's lock is what makes
 // the processes one after the other; a clock that jumps back adds nothing.
-const TAKE = statement(
-  'take-requests',
-  { values: [t.text, t.int, t.int, t.int, t.int], row: columnsOf(RateLimit, 'granted', 'available') },
-  `
+const TAKE = statement('take-requests', {
+  values: [t.text, t.int, t.int, t.int, t.int],
+  row: columnsOf(RateLimit, 'granted', 'available'),
+})(`
   INSERT INTO rate_limits AS r (caller, available, granted)
   VALUES ($1, $2::int - LEAST($2::int, $3::int), LEAST($2::int, $3::int))
   ON CONFLICT (caller) DO UPDATE SET (available, granted, updated_at) = (
     SELECT filled - LEAST($3::int, floor(filled)), LEAST($3::int, floor(filled)), clock_timestamp()
     FROM (SELECT LEAST($2::int, r.available + $5::int + GREATEST(0, extract(epoch FROM clock_timestamp() - r.updated_at)) * $2::int / $4::int) AS filled) f
   )
-  RETURNING granted, available`,
-);
+  RETURNING granted, available`);

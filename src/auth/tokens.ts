@@ -197,25 +197,15 @@ export class Tokens {
   }
 }
 
-const GET = statement(
-  'get-tokens',
-  { values: [t.arrayOf(t.text)], row: ROW },
-  `
+const GET = statement('get-tokens', { values: [t.arrayOf(t.text)], row: ROW })(`
   SELECT ${selectList(COLUMNS)},
          LEAST(revoked_at, expires_at, 'infinity') <= clock_timestamp() AS "hasEnded"
-  FROM tokens WHERE id = ANY ($1::text[])`,
-);
+  FROM tokens WHERE id = ANY ($1::text[])`);
 
-const FIND_ENDED = statement(
-  'find-ended-tokens',
-  { values: [t.arrayOf(t.text)], row: { id: t.text } },
-  `
+const FIND_ENDED = statement('find-ended-tokens', { values: [t.arrayOf(t.text)], row: { id: t.text } })(`
   SELECT open.id FROM unnest($1::text[]) AS open (id) LEFT JOIN tokens AS t ON t.id = open.id
-  WHERE t.id IS NULL OR LEAST(t.revoked_at, t.expires_at) <= clock_timestamp()`,
-);
+  WHERE t.id IS NULL OR LEAST(t.revoked_at, t.expires_at) <= clock_timestamp()`);
 
-const USED = statement(
-  'tokens-used',
-  { values: [t.arrayOf(t.text), t.arrayOf(t.double)] },
+const USED = statement('tokens-used', { values: [t.arrayOf(t.text), t.arrayOf(t.double)] })(
   lastSeenSql('tokens', 'last_used_at'),
 );

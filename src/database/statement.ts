@@ -47,18 +47,19 @@ const registry = new Map<string, Statement>();
 export const registeredStatements: ReadonlyMap<string, Statement> = registry;
 
 /**
- * Declares a statement, once for each name, when its module is loaded. Where a text is composed, each of its shapes is a
- * statement of its own. @throws Error when the name is taken
+ * Declares a statement, once for each name, when its module is loaded: `statement('get-job', { values, row })(sql)`. Where
+ * a text is composed, each of its shapes is a statement of its own. @throws Error when the name is taken
  */
 export function statement<const V extends readonly Column[] = readonly [], const C extends Columns = Columns>(
   name: string,
-  { values = [] as never, row = {} as C, isPrepared = true }: Declaration<V, C>,
-  sql: string,
-): Statement<ValuesOf<V>, RowOf<C>> {
-  if (registry.has(name)) throw new Error(`two statements are named ${name}`);
-  const declared = { name, sql, values, row, isPrepared };
-  registry.set(name, declared);
-  return declared;
+  { values = [] as never, row = {} as C, isPrepared = true }: Declaration<V, C> = {},
+): (sql: string) => Statement<ValuesOf<V>, RowOf<C>> {
+  return (sql) => {
+    if (registry.has(name)) throw new Error(`two statements are named ${name}`);
+    const declared = { name, sql, values, row, isPrepared };
+    registry.set(name, declared);
+    return declared;
+  };
 }
 
 /** Types of values and of columns that are computed. */

@@ -31,26 +31,26 @@ function notQuarantined(id: string, why: string): Problem {
   return new Problem('not-quarantined', `The instance ${id} ${why}`);
 }
 
-const ADOPTION = statement(
-  'deployment-adoption',
-  { values: [t.uuid, t.text], row: columnsOf(Deployment, 'id'), isPrepared: false },
-  `
+const ADOPTION = statement('deployment-adoption', {
+  values: [t.uuid, t.text],
+  row: columnsOf(Deployment, 'id'),
+  isPrepared: false,
+})(`
   SELECT id FROM deployments
-  WHERE job_id = $1 AND adopts = $2 AND status IN ('queued', 'deploying', 'active', 'draining')`,
-);
+  WHERE job_id = $1 AND adopts = $2 AND status IN ('queued', 'deploying', 'active', 'draining')`);
 
-const LOCK_INSTANCE = statement(
-  'deployment-lock-instance',
-  { values: [t.text], row: { isFree: t.bool, isUsed: t.bool }, isPrepared: false },
-  `
+const LOCK_INSTANCE = statement('deployment-lock-instance', {
+  values: [t.text],
+  row: { isFree: t.bool, isUsed: t.bool },
+  isPrepared: false,
+})(`
   SELECT quarantined AND retire_reason IS NULL AND terminated_at IS NULL AS "isFree", assigned AS "isUsed"
-  FROM instances WHERE id = $1 FOR NO KEY UPDATE`,
-);
+  FROM instances WHERE id = $1 FOR NO KEY UPDATE`);
 
-const ADOPTER = statement(
-  'deployment-adopter',
-  { values: [t.text], row: { job: t.text, ...columnsOf(Deployment, 'number') }, isPrepared: false },
-  `
+const ADOPTER = statement('deployment-adopter', {
+  values: [t.text],
+  row: { job: t.text, ...columnsOf(Deployment, 'number') },
+  isPrepared: false,
+})(`
   SELECT j.name AS job, d.number FROM deployments d JOIN jobs j ON j.id = d.job_id
-  WHERE d.adopts = $1 AND d.status IN ('queued', 'deploying', 'active', 'draining')`,
-);
+  WHERE d.adopts = $1 AND d.status IN ('queued', 'deploying', 'active', 'draining')`);

@@ -276,26 +276,20 @@ async function readDeployment(transaction: Queryable, id: string): Promise<Deplo
   return row;
 }
 
-const HOLDER = statement(
-  'deployment-name-holder',
-  { values: [t.text], row: { isDeleting: t.bool }, isPrepared: false },
-  `SELECT desired_state = 'deleted' AS "isDeleting" FROM jobs WHERE name = $1 AND deleted_at IS NULL`,
-);
+const HOLDER = statement('deployment-name-holder', {
+  values: [t.text],
+  row: { isDeleting: t.bool },
+  isPrepared: false,
+})(`SELECT desired_state = 'deleted' AS "isDeleting" FROM jobs WHERE name = $1 AND deleted_at IS NULL`);
 
-const WAKE_JOB = statement(
-  'deployment-wake-job',
-  { values: [t.uuid], isPrepared: false },
+const WAKE_JOB = statement('deployment-wake-job', { values: [t.uuid], isPrepared: false })(
   `UPDATE jobs SET ${dueNow('jobs')} WHERE id = $1`,
 );
 
-const CANCEL = statement(
-  'deployment-cancel',
-  { values: [t.uuid], isPrepared: false },
+const CANCEL = statement('deployment-cancel', { values: [t.uuid], isPrepared: false })(
   `UPDATE deployments SET cancel_requested_at = COALESCE(cancel_requested_at, clock_timestamp()) WHERE id = $1`,
 );
 
-const READ = statement(
-  'deployment-read',
-  { values: [t.uuid], row: DEPLOYMENT_ROW, isPrepared: false },
+const READ = statement('deployment-read', { values: [t.uuid], row: DEPLOYMENT_ROW, isPrepared: false })(
   `${selectDeploymentsFrom('deployments d JOIN jobs j ON j.id = d.job_id')} WHERE d.id = $1`,
 );

@@ -67,9 +67,7 @@ export class DeploymentSources {
 }
 
 const first = <const V extends readonly Column[]>(name: string, values: V, condition: string, order: string) =>
-  statement(
-    `deployment-source-${name}`,
-    { values: [t.uuid, ...values], row: ROW, isPrepared: false },
+  statement(`deployment-source-${name}`, { values: [t.uuid, ...values], row: ROW, isPrepared: false })(
     `SELECT ${selectList(ROW)} FROM deployments WHERE job_id = $1 AND ${condition} ORDER BY ${order} LIMIT 1`,
   );
 

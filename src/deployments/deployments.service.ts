@@ -73,17 +73,14 @@ function isFound<Row extends RowOf<typeof OUTER_DEPLOYMENT_ROW>>(row: Row): row 
 
 const DeploymentCursor = z.int().min(1).max(2_147_483_647);
 
-const GET_DEPLOYMENT = statement(
-  'get-deployment',
-  { values: [t.text, t.int], row: OUTER_DEPLOYMENT_ROW },
-  `
+const GET_DEPLOYMENT = statement('get-deployment', { values: [t.text, t.int], row: OUTER_DEPLOYMENT_ROW })(`
   ${selectDeploymentsFrom('jobs j LEFT JOIN deployments d ON d.job_id = j.id AND d.number = $2')}
-  WHERE j.name = $1 AND j.deleted_at IS NULL`,
-);
+  WHERE j.name = $1 AND j.deleted_at IS NULL`);
 
-const LIST_DEPLOYMENTS = statement(
-  'list-deployments',
-  { values: [t.text, t.nullable(t.int), t.bigintValue], row: { ...OUTER_DEPLOYMENT_ROW, ...pageColumns } },
+const LIST_DEPLOYMENTS = statement('list-deployments', {
+  values: [t.text, t.nullable(t.int), t.bigintValue],
+  row: { ...OUTER_DEPLOYMENT_ROW, ...pageColumns },
+})(
   pageSql(
     `${selectDeploymentsFrom(`jobs j LEFT JOIN LATERAL (
     SELECT * FROM deployments

@@ -14,10 +14,7 @@ const HAS_INSTANCE = `EXISTS (
   WHERE s.attempt_id = a.id AND i.terminated_at IS NULL)`;
 
 // Its job's row is locked first, as always: a rollback that is copying the deployment must not lose it half way.
-const DEPLOYMENTS = statement(
-  'retain-deployments',
-  { values: [t.bigintValue, t.int, t.int] },
-  `
+const DEPLOYMENTS = statement('retain-deployments', { values: [t.bigintValue, t.int, t.int] })(`
   WITH old AS (
     SELECT d.id, d.job_id FROM deployments d JOIN jobs j ON j.id = d.job_id
     WHERE d.ended_at < clock_timestamp() - make_interval(days => $2) AND d.number <= j.deployment_count - $3
@@ -28,13 +25,9 @@ const DEPLOYMENTS = statement(
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE
   )
   DELETE FROM deployments WHERE id IN (SELECT old.id FROM old JOIN locked ON locked.id = old.job_id)
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
-const ATTEMPTS = statement(
-  'retain-attempts',
-  { values: [t.bigintValue, t.int, t.int] },
-  `
+const ATTEMPTS = statement('retain-attempts', { values: [t.bigintValue, t.int, t.int] })(`
   WITH old AS (
     SELECT a.id, a.job_id FROM attempts a
     WHERE a.phase = 'ended' AND a.ended_at < clock_timestamp() - make_interval(days => $2)
@@ -45,8 +38,7 @@ const ATTEMPTS = statement(
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM old) ORDER BY id FOR NO KEY UPDATE
   )
   DELETE FROM attempts WHERE id IN (SELECT old.id FROM old JOIN locked ON locked.id = old.job_id)
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
 export const EXPIRING_DEPLOYMENTS: ExpiringRows = {
   name: 'deployments',

@@ -40,9 +40,7 @@ export async function checkInstances(transaction: Queryable, limit: InstanceLimi
   );
 }
 
-const LOCK_LIMITS = statement(
-  'deployment-lock-limits',
-  { values: [t.bigintValue], isPrepared: false },
+const LOCK_LIMITS = statement('deployment-lock-limits', { values: [t.bigintValue], isPrepared: false })(
   'SELECT pg_advisory_xact_lock($1)',
 );
 
@@ -53,10 +51,7 @@ const LEFT_BEHIND_MINUTES = 30;
 // that have ended; and what was launched for attempts that ended before they had one, also of deleted jobs: a caller
 // that deploys and cancels in turn would else have as many as EC2 starts meanwhile. What is known of those is only that
 // they have the same shape, and that no other attempt waits for them. Healing attempts are counted, and never refused.
-const COUNT = statement(
-  'count-instances',
-  { values: [t.nullable(t.arrayOf(t.text))], row: { instances: t.int } },
-  `
+const COUNT = statement('count-instances', { values: [t.nullable(t.arrayOf(t.text))], row: { instances: t.int } })(`
   WITH j AS (SELECT id FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')})
   SELECT (
     (SELECT count(*) FROM j JOIN attempts a ON a.job_id = j.id WHERE a.phase <> 'ended')
@@ -84,5 +79,4 @@ const COUNT = statement(
            AND ${inScopeSql('jobs.name', '$1')}
            AND NOT EXISTS (SELECT FROM assignments x WHERE x.attempt_id = a.id)
        ) left_behind)
-  )::int AS instances`,
-);
+  )::int AS instances`);

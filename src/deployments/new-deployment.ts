@@ -55,28 +55,25 @@ export async function insertDeployment(
   return row;
 }
 
-const INSERT_DEPLOYMENT = statement(
-  'insert-deployment',
-  {
-    values: [
-      t.text,
-      t.nullable(t.arrayOf(t.int)),
-      t.text,
-      t.text,
-      t.nullable(t.json),
-      t.nullable(t.int),
-      t.nullable(t.text),
-      t.nullable(t.text),
-      t.nullable(t.text),
-      t.bool,
-      t.nullable(t.int),
-      t.arrayOf(t.text),
-      ...authorTypes,
-      t.nullable(t.json),
-    ],
-    row: DEPLOYMENT_ROW,
-  },
-  `
+const INSERT_DEPLOYMENT = statement('insert-deployment', {
+  values: [
+    t.text,
+    t.nullable(t.arrayOf(t.int)),
+    t.text,
+    t.text,
+    t.nullable(t.json),
+    t.nullable(t.int),
+    t.nullable(t.text),
+    t.nullable(t.text),
+    t.nullable(t.text),
+    t.bool,
+    t.nullable(t.int),
+    t.arrayOf(t.text),
+    ...authorTypes,
+    t.nullable(t.json),
+  ],
+  row: DEPLOYMENT_ROW,
+})(`
   WITH j AS (
     UPDATE jobs SET
       deployment_count = deployment_count + 1,
@@ -112,8 +109,7 @@ const INSERT_DEPLOYMENT = statement(
       'FROM d JOIN j ON j.id = d.job_id',
     )}
   )
-  ${selectDeploymentsFrom('d JOIN j ON j.id = d.job_id')}`,
-);
+  ${selectDeploymentsFrom('d JOIN j ON j.id = d.job_id')}`);
 
 export type NewJob = {
   readonly id: string;
@@ -146,24 +142,21 @@ export async function insertJob(
   return row;
 }
 
-const INSERT_JOB = statement(
-  'insert-job',
-  {
-    values: [
-      t.text,
-      t.text,
-      t.json,
-      t.nullable(t.text),
-      t.uuid,
-      t.nullable(t.int),
-      t.arrayOf(t.text),
-      t.nullable(t.bytea),
-      ...authorTypes,
-      t.nullable(t.json),
-    ],
-    row: JOB_ROW,
-  },
-  `
+const INSERT_JOB = statement('insert-job', {
+  values: [
+    t.text,
+    t.text,
+    t.json,
+    t.nullable(t.text),
+    t.uuid,
+    t.nullable(t.int),
+    t.arrayOf(t.text),
+    t.nullable(t.bytea),
+    ...authorTypes,
+    t.nullable(t.json),
+  ],
+  row: JOB_ROW,
+})(`
   WITH created AS (
     INSERT INTO jobs (id, name, kind, definition, secrets_count, secrets_version, secret_names, status,
       deployment_count, next_pass_at)
@@ -203,8 +196,7 @@ const INSERT_JOB = statement(
       ) event(type, deployment, data)`,
     )}
   )
-  ${selectJobsFrom('created')}`,
-);
+  ${selectJobsFrom('created')}`);
 
 function originValue(): string | null {
   const origin = currentOrigin();

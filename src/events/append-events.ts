@@ -38,9 +38,7 @@ export async function appendEvents(queryable: Queryable, events: readonly NewEve
   if (events.length > 0) await queryable.run(APPEND, [toJsonb(events)]);
 }
 
-const APPEND = statement(
-  'append-events',
-  { values: [t.json] },
+const APPEND = statement('append-events', { values: [t.json] })(
   insertEvents(
     {
       type: { sql: 'e.type' },

@@ -134,8 +134,8 @@ const VALUES = [
 /** @param range of positions @param window its other end, where events of all jobs are read */
 function readers(name: string, direction: 'ASC' | 'DESC', range: string, window: string) {
   return {
-    ofAll: statement(name, { values: VALUES, row: ROW }, readSql(`${range} AND ${window}`, direction, false)),
-    ofJob: statement(`${name}-of-job`, { values: [...VALUES, t.text], row: ROW }, readSql(range, direction, true)),
+    ofAll: statement(name, { values: VALUES, row: ROW })(readSql(`${range} AND ${window}`, direction, false)),
+    ofJob: statement(`${name}-of-job`, { values: [...VALUES, t.text], row: ROW })(readSql(range, direction, true)),
   };
 }
 
@@ -153,4 +153,4 @@ const BACKWARD = readers(
   `e.position >= LEAST($1::bigint, p.last + 1) - ${WINDOW}`,
 );
 
-const LAST = statement('events-last', { row: { last: t.double } }, `SELECT last::float8 AS last FROM event_positions`);
+const LAST = statement('events-last', { row: { last: t.double } })(`SELECT last::float8 AS last FROM event_positions`);

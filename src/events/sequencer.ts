@@ -41,16 +41,16 @@ export class Sequencer {
   }
 }
 
-const UNSEQUENCED = statement('events-unsequenced', {}, `SELECT 1 FROM events WHERE position IS NULL LIMIT 1`);
+const UNSEQUENCED = statement('events-unsequenced', {})(`SELECT 1 FROM events WHERE position IS NULL LIMIT 1`);
 
-const LOCK = statement('events-lock', {}, `SELECT 1 FROM event_positions FOR NO KEY UPDATE`);
+const LOCK = statement('events-lock', {})(`SELECT 1 FROM event_positions FOR NO KEY UPDATE`);
 
 // Notified within the transaction, so that a process that dies after the commit leaves no reader waiting. That makes
 // commits queue, which these do anyway.
-const SEQUENCE = statement(
-  'events-sequence',
-  { values: [t.bigintValue, t.text, t.text], row: { count: t.int, notified: t.bigint } },
-  `
+const SEQUENCE = statement('events-sequence', {
+  values: [t.bigintValue, t.text, t.text],
+  row: { count: t.int, notified: t.bigint },
+})(`
   WITH waiting AS (
     SELECT id, row_number() OVER (ORDER BY id) AS place
     FROM (SELECT id FROM events WHERE position IS NULL ORDER BY id LIMIT $1) unsequenced
@@ -60,5 +60,4 @@ const SEQUENCE = statement(
     UPDATE event_positions SET last = last + (SELECT count(*) FROM sequenced) WHERE EXISTS (SELECT FROM sequenced)
     RETURNING ${notifySql('$2', '$3')}
   )
-  SELECT count(*)::int AS count, (SELECT count(*) FROM counted) AS notified FROM sequenced`,
-);
+  SELECT count(*)::int AS count, (SELECT count(*) FROM counted) AS notified FROM sequenced`);

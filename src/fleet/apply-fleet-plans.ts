@@ -127,9 +127,7 @@ async function updateShapes(transaction: Queryable, planned: readonly PlannedSha
   await transaction.run(UPDATE_SHAPES, [JSON.stringify(rows)]);
 }
 
-const WAKE_JOBS = statement(
-  'fleet-wake-jobs',
-  { values: [t.arrayOf(t.uuid), t.arrayOf(t.text)] },
+const WAKE_JOBS = statement('fleet-wake-jobs', { values: [t.arrayOf(t.uuid), t.arrayOf(t.text)] })(
   wakeRows(
     'jobs',
     `id IN (
@@ -139,13 +137,10 @@ const WAKE_JOBS = statement(
 );
 
 // Locked before they are read again: a sweep may be writing that the instance was just terminated.
-const ASSIGN = statement(
-  'fleet-assign',
-  {
-    values: [t.arrayOf(t.uuid), t.arrayOf(t.text)],
-    row: { ...columnsOf(Assignment, 'attemptId', 'instanceId'), isAdopted: t.bool },
-  },
-  `
+const ASSIGN = statement('fleet-assign', {
+  values: [t.arrayOf(t.uuid), t.arrayOf(t.text)],
+  row: { ...columnsOf(Assignment, 'attemptId', 'instanceId'), isAdopted: t.bool },
+})(`
   WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::text[]) AS w(attempt_id, instance_id)
   ), usable AS (
@@ -167,14 +162,13 @@ const ASSIGN = statement(
     UPDATE instances SET assigned = true, quarantined = false WHERE id IN (SELECT instance_id FROM inserted)
   )
   SELECT i.attempt_id AS "attemptId", i.instance_id AS "instanceId", u.quarantined AS "isAdopted"
-  FROM inserted i JOIN usable u ON u.id = i.instance_id`,
-);
+  FROM inserted i JOIN usable u ON u.id = i.instance_id`);
 
 // An instance that registered or was assigned meanwhile has a use again.
-const RETIRE = statement(
-  'fleet-retire',
-  { values: [t.arrayOf(t.text), t.arrayOf(t.text)], row: { ...columnsOf(Instance, 'id'), reason: t.text } },
-  `
+const RETIRE = statement('fleet-retire', {
+  values: [t.arrayOf(t.text), t.arrayOf(t.text)],
+  row: { ...columnsOf(Instance, 'id'), reason: t.text },
+})(`
   WITH leaving AS (
     SELECT * FROM unnest($1::text[], $2::text[]) AS l(id, reason)
   ), locked AS (
@@ -185,31 +179,21 @@ const RETIRE = statement(
   WHERE i.id = l.id AND i.retire_reason IS NULL AND i.terminated_at IS NULL
     AND (l.reason = 'attempt-ended' OR i.assigned = false)
     AND (l.reason <> 'never-registered' OR i.registered_at IS NULL)
-  RETURNING i.id, l.reason`,
-);
+  RETURNING i.id, l.reason`);
 
-const QUARANTINE = statement(
-  'fleet-quarantine',
-  { values: [t.arrayOf(t.text)], row: columnsOf(Instance, 'id') },
-  `
+const QUARANTINE = statement('fleet-quarantine', { values: [t.arrayOf(t.text)], row: columnsOf(Instance, 'id') })(`
   UPDATE instances SET quarantined = true
   WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE) AND retire_reason IS NULL
-  RETURNING id`,
-);
+  RETURNING id`);
 
-const INSERT_LAUNCH = statement(
-  'fleet-insert-launch',
-  { values: [t.uuid, t.text, t.bigint, t.bytea, t.int, t.text, t.text, t.text, t.text, t.bytea] },
-  `
+const INSERT_LAUNCH = statement('fleet-insert-launch', {
+  values: [t.uuid, t.text, t.bigint, t.bytea, t.int, t.text, t.text, t.text, t.text, t.bytea],
+})(`
   INSERT INTO launches (id, shape_key, epoch, input, count, image_id, instance_type, subnet_id, market, secret_hash)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-);
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`);
 
 // A wake-up since the claim has changed next_pass_at, which is kept, however early.
-const UPDATE_SHAPES = statement(
-  'fleet-update-shapes',
-  { values: [t.json] },
-  `
+const UPDATE_SHAPES = statement('fleet-update-shapes', { values: [t.json] })(`
   WITH plan AS (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS p(key text, "claimedUntil" timestamptz, capacity jsonb,
       "recheckAt" timestamptz, "isVerdictNews" boolean, reason text, message text, "isFinal" boolean)
@@ -224,5 +208,4 @@ const UPDATE_SHAPES = statement(
     verdict_is_final = CASE WHEN p."isVerdictNews" THEN p."isFinal" ELSE s.verdict_is_final END,
     verdict_at = CASE WHEN NOT p."isVerdictNews" THEN s.verdict_at WHEN p.reason IS NOT NULL THEN clock_timestamp() END
   FROM plan p JOIN locked ON locked.key = p.key
-  WHERE s.key = p.key`,
-);
+  WHERE s.key = p.key`);

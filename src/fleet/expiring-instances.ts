@@ -2,10 +2,7 @@ import type { ExpiringRows } from '../database/expiring-rows.js';
 import { columnsOf, statement, t } from '../database/statement.js';
 import { Shape } from './shape.entity.js';
 
-const INSTANCES = statement(
-  'retain-instances',
-  { values: [t.bigintValue, t.int] },
-  `
+const INSTANCES = statement('retain-instances', { values: [t.bigintValue, t.int] })(`
   DELETE FROM instances WHERE id IN (
     SELECT i.id FROM instances i
     WHERE i.terminated_at < clock_timestamp() - make_interval(days => $2)
@@ -13,13 +10,9 @@ const INSTANCES = statement(
     ORDER BY i.id LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
-const LAUNCHES = statement(
-  'retain-launches',
-  { values: [t.bigintValue, t.int] },
-  `
+const LAUNCHES = statement('retain-launches', { values: [t.bigintValue, t.int] })(`
   DELETE FROM launches WHERE id IN (
     SELECT l.id FROM launches l
     WHERE l.settled_at < clock_timestamp() - make_interval(days => $2)
@@ -27,8 +20,7 @@ const LAUNCHES = statement(
     ORDER BY l.id LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
 // Of a shape `s`. Attempts, launches and instances stay long after their end, and so does their shape.
 const IS_UNUSED = `s.warm = 0 AND s.next_pass_at IS NULL
@@ -37,17 +29,13 @@ const IS_UNUSED = `s.warm = 0 AND s.next_pass_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.shape_key = s.key)`;
 
 // Locked first: the deletion so sees what others committed before the lock.
-const HOLD_SHAPES = statement(
-  'retain-shapes-held',
-  { values: [t.bigintValue], row: columnsOf(Shape, 'key') },
+const HOLD_SHAPES = statement('retain-shapes-held', { values: [t.bigintValue], row: columnsOf(Shape, 'key') })(
   `SELECT s.key FROM shapes s WHERE ${IS_UNUSED} ORDER BY s.key LIMIT $1 FOR UPDATE SKIP LOCKED`,
 );
 
 // Checked again: a job pass may have made an attempt of the shape before this lock. A later pass inserts the shape
 // again.
-const SHAPES = statement(
-  'retain-shapes',
-  { values: [t.arrayOf(t.text)] },
+const SHAPES = statement('retain-shapes', { values: [t.arrayOf(t.text)] })(
   `DELETE FROM shapes s WHERE s.key = ANY ($1::text[]) AND ${IS_UNUSED} RETURNING 1`,
 );
 

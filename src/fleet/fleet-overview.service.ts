@@ -83,18 +83,14 @@ const INSTANCES = `
   LEFT JOIN deployments d ON d.id = a.deployment_id
   LEFT JOIN jobs j ON j.id = a.job_id`;
 
-const INSTANCE = statement(
-  'fleet-get-instance',
-  { values: [t.text], row: ROW, isPrepared: false },
+const INSTANCE = statement('fleet-get-instance', { values: [t.text], row: ROW, isPrepared: false })(
   `${INSTANCES} WHERE i.id = $1`,
 );
 
-const INSTANCE_PAGE = statement(
-  'list-instances',
-  {
-    values: [t.text, t.nullable(t.text), t.bigintValue, t.nullable(t.arrayOf(t.text))],
-    row: { ...ROW, ...pageColumns },
-  },
+const INSTANCE_PAGE = statement('list-instances', {
+  values: [t.text, t.nullable(t.text), t.bigintValue, t.nullable(t.arrayOf(t.text))],
+  row: { ...ROW, ...pageColumns },
+})(
   pageSql(
     `${INSTANCES} WHERE i.id > $1 AND ($2::text IS NULL OR i.state = $2) AND ${inScopeSql('j.name', '$4')}
   ORDER BY i.id LIMIT $3`,
@@ -104,28 +100,25 @@ const INSTANCE_PAGE = statement(
 
 // Orphaned: the fleet retires unneeded instances within seconds, a minute at most; one alive long after that was
 // overlooked, and costs money. 10 minutes of boot and as long for EC2 to end an instance are no leak.
-const OVERVIEW = statement(
-  'fleet-overview',
-  {
-    values: [t.text],
-    row: {
-      pending: t.int,
-      registered: t.int,
-      assigned: t.int,
-      retiring: t.int,
-      quarantined: t.int,
-      orphaned: t.int,
-      lost: t.int,
-      demand: t.int,
-      planned: t.int,
-      unknown: t.int,
-      ...columnsOf(Owner, 'budgets'),
-      holder: t.nullable(t.text),
-      epoch: t.nullable(t.int),
-      expiresAt: t.nullable(t.timestamptz),
-    },
+const OVERVIEW = statement('fleet-overview', {
+  values: [t.text],
+  row: {
+    pending: t.int,
+    registered: t.int,
+    assigned: t.int,
+    retiring: t.int,
+    quarantined: t.int,
+    orphaned: t.int,
+    lost: t.int,
+    demand: t.int,
+    planned: t.int,
+    unknown: t.int,
+    ...columnsOf(Owner, 'budgets'),
+    holder: t.nullable(t.text),
+    epoch: t.nullable(t.int),
+    expiresAt: t.nullable(t.timestamptz),
   },
-  `
+})(`
   WITH living AS (
     SELECT i.*, a.phase, a.ended_at FROM instances i
     LEFT JOIN assignments s ON s.instance_id = i.id
@@ -155,5 +148,4 @@ const OVERVIEW = statement(
   LEFT JOIN LATERAL (
     SELECT budgets, holder, epoch, expires_at AS "expiresAt" FROM owner
     WHERE cluster = $1 AND expires_at > clock_timestamp()) o ON true
-  GROUP BY o.budgets, o.holder, o.epoch, o."expiresAt"`,
-);
+  GROUP BY o.budgets, o.holder, o.epoch, o."expiresAt"`);

@@ -24,9 +24,7 @@ export async function appendInstanceEvents(
   await transaction.run(APPEND, [JSON.stringify(rows), actor, JSON.stringify(cause)]);
 }
 
-const APPEND = statement(
-  'append-instance-events',
-  { values: [t.json, ...authorTypes] },
+const APPEND = statement('append-instance-events', { values: [t.json, ...authorTypes] })(
   insertEvents(
     {
       type: { sql: 'e.type' },

@@ -38,10 +38,6 @@ async function retire(transaction: Queryable, id: string): Promise<boolean> {
   return rows.length > 0;
 }
 
-const RETIRE = statement(
-  'fleet-retire-by-operator',
-  { values: [t.text, t.text], isPrepared: false },
-  `
+const RETIRE = statement('fleet-retire-by-operator', { values: [t.text, t.text], isPrepared: false })(`
   UPDATE instances SET retire_reason = $2, retired_at = clock_timestamp()
-  WHERE id = $1 AND quarantined AND retire_reason IS NULL AND terminated_at IS NULL RETURNING id`,
-);
+  WHERE id = $1 AND quarantined AND retire_reason IS NULL AND terminated_at IS NULL RETURNING id`);

@@ -33,18 +33,15 @@ export async function wakeShapes(transaction: Queryable, keys: readonly string[]
 }
 
 // A state from a describe is newer than that in the answer of the call that made the instance.
-const UPSERT = statement(
-  'fleet-upsert-instances',
-  {
-    values: [t.json, t.uuid, t.text],
-    row: {
-      ...columnsOf(Instance, 'id'),
-      isNew: t.bool,
-      /** Where it is new: it had ended before it was first seen. */
-      isOver: t.bool,
-    },
+const UPSERT = statement('fleet-upsert-instances', {
+  values: [t.json, t.uuid, t.text],
+  row: {
+    ...columnsOf(Instance, 'id'),
+    isNew: t.bool,
+    /** Where it is new: it had ended before it was first seen. */
+    isOver: t.bool,
   },
-  `
+})(`
   INSERT INTO instances AS i (id, launch_id, shape_key, state, state_reason, availability_zone, instance_type, image_id,
     private_ip, public_ip, launched_at, observed_at, terminated_at)
   SELECT p.id, $2, $3, p.state, p."stateReason", p."availabilityZone", p.type, p."imageId", p."privateIp", p."publicIp",
@@ -61,11 +58,8 @@ const UPSERT = statement(
     public_ip = coalesce(i.public_ip, EXCLUDED.public_ip),
     observed_at = coalesce(i.observed_at, EXCLUDED.observed_at),
     quarantined = false
-  RETURNING id, xmax = 0 AS "isNew", terminated_at IS NOT NULL AS "isOver"`,
-);
+  RETURNING id, xmax = 0 AS "isNew", terminated_at IS NOT NULL AS "isOver"`);
 
-const WAKE_SHAPES = statement(
-  'fleet-wake-shapes',
-  { values: [t.arrayOf(t.text)] },
+const WAKE_SHAPES = statement('fleet-wake-shapes', { values: [t.arrayOf(t.text)] })(
   wakeRows('shapes', 'key = ANY($1)'),
 );

@@ -204,9 +204,7 @@ function isOurTrouble({ kind }: AwsError): boolean {
   return kind === 'permission' || kind === 'account' || kind === 'unknown-outcome' || kind === 'throttled';
 }
 
-const TAKE_OVER = statement(
-  'fleet-take-over-launches',
-  { isPrepared: false },
+const TAKE_OVER = statement('fleet-take-over-launches', { isPrepared: false })(
   `UPDATE launches SET next_try_at = NULL WHERE status IN ('planned', 'unknown')`,
 );
 
@@ -228,10 +226,7 @@ const OPEN_ROW = {
 } as const;
 
 // In the order of the attempts that wait for them: a heal must not wait behind launches of a thousand other shapes.
-const OPEN_LAUNCHES = statement(
-  'fleet-open-launches',
-  { row: OPEN_ROW },
-  `
+const OPEN_LAUNCHES = statement('fleet-open-launches', { row: OPEN_ROW })(`
   SELECT l.id, l.shape_key AS "shapeKey", l.status, l.tries, l.count, l.failure AS "refusedAs", l.reason, l.message,
     extract(epoch FROM clock_timestamp() - l.created_at)::float8 * 1000 AS "ageMs",
     l.called_at::text AS "calledAt", extract(epoch FROM clock_timestamp() - l.called_at)::float8 * 1000 AS "calledMsAgo",
@@ -246,35 +241,30 @@ const OPEN_LAUNCHES = statement(
   WHERE l.status IN ('planned', 'unknown')
   ORDER BY (
     SELECT min(${LINE}) FROM attempts a WHERE a.shape_key = l.shape_key AND a.phase = 'waiting'
-      AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)), l.created_at, l.id`,
-);
+      AND NOT EXISTS (SELECT 1 FROM assignments x WHERE x.attempt_id = a.id)), l.created_at, l.id`);
 
 // Status and tries as they were read: two processes never make one call at once.
-const MARK_CALLED = statement(
-  'fleet-mark-called',
-  { values: [t.uuid, t.text, t.int, t.double], row: columnsOf(Launch, 'input'), isPrepared: false },
-  `
+const MARK_CALLED = statement('fleet-mark-called', {
+  values: [t.uuid, t.text, t.int, t.double],
+  row: columnsOf(Launch, 'input'),
+  isPrepared: false,
+})(`
   UPDATE launches SET status = 'unknown', tries = tries + 1, called_at = clock_timestamp(),
     next_try_at = clock_timestamp() + make_interval(secs => $4)
   WHERE id = $1 AND status = $2 AND tries = $3
-  RETURNING input`,
-);
+  RETURNING input`);
 
 const TEXT = t.nullable(t.text);
 
 // A settled launch is never repeated: its input, 16 KB with the launch secret in it, is no longer needed.
-const SETTLE = statement(
-  'fleet-settle-launch',
-  {
-    values: [t.uuid, t.text, TEXT, TEXT, TEXT, t.nullable(t.double), t.nullable(t.timestamptzText)],
-    isPrepared: false,
-  },
-  `
+const SETTLE = statement('fleet-settle-launch', {
+  values: [t.uuid, t.text, TEXT, TEXT, TEXT, t.nullable(t.double), t.nullable(t.timestamptzText)],
+  isPrepared: false,
+})(`
   UPDATE launches SET status = $2, failure = $3, reason = $4, message = $5,
     input = CASE WHEN $2 IN ('done', 'failed') THEN ''::bytea ELSE input END,
     called_at = CASE WHEN $2 = 'planned' THEN NULL ELSE coalesce($7::timestamptz, called_at) END,
     next_try_at = CASE WHEN $6::float8 IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => $6::float8 / 1000) END,
     settled_at = CASE WHEN $2 IN ('done', 'failed') THEN clock_timestamp() END
   WHERE id = $1 AND status IN ('planned', 'unknown')
-  RETURNING 1`,
-);
+  RETURNING 1`);

@@ -148,69 +148,54 @@ function toDemand(rows: readonly RowOf<typeof DEMAND_ROW>[]): Demand {
   };
 }
 
-const NEXT_DUE = statement(
-  'fleet-next-due',
-  { row: { ms: t.nullable(t.double) } },
-  `SELECT extract(epoch FROM min(next_pass_at) - clock_timestamp())::float8 * 1000 AS ms
-   FROM shapes WHERE next_pass_at IS NOT NULL`,
-);
+const NEXT_DUE = statement('fleet-next-due', {
+  row: { ms: t.nullable(t.double) },
+})(`SELECT extract(epoch FROM min(next_pass_at) - clock_timestamp())::float8 * 1000 AS ms
+   FROM shapes WHERE next_pass_at IS NOT NULL`);
 
-const COUNT = statement(
-  'fleet-count',
-  { row: { count: t.int } },
-  `SELECT (SELECT count(*) FROM instances WHERE terminated_at IS NULL)::int
+const COUNT = statement('fleet-count', {
+  row: { count: t.int },
+})(`SELECT (SELECT count(*) FROM instances WHERE terminated_at IS NULL)::int
      + coalesce((SELECT sum(l.count - (SELECT count(*) FROM instances i WHERE i.launch_id = l.id))
-                 FROM launches l WHERE l.status IN ('planned', 'unknown')), 0)::int AS count`,
-);
+                 FROM launches l WHERE l.status IN ('planned', 'unknown')), 0)::int AS count`);
 
-const CLAIM = statement(
-  'fleet-claim',
-  { values: [t.bigintValue, t.double], row: CLAIMED },
-  `
+const CLAIM = statement('fleet-claim', { values: [t.bigintValue, t.double], row: CLAIMED })(`
   WITH due AS (
     SELECT key, next_pass_at FROM shapes WHERE next_pass_at <= clock_timestamp()
     ORDER BY next_pass_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
   UPDATE shapes s SET next_pass_at = clock_timestamp() + make_interval(secs => $2)
   FROM due WHERE s.key = due.key
   RETURNING ${selectList(SHAPE, 's')}, s.next_pass_at::text AS "claimedUntil", ${selectList(VERDICT, 's')},
-    extract(epoch FROM clock_timestamp() - due.next_pass_at)::float8 * 1000 AS "lagMs"`,
-);
+    extract(epoch FROM clock_timestamp() - due.next_pass_at)::float8 * 1000 AS "lagMs"`);
 
 const LAUNCH = columnsOf(Launch, 'id', 'shapeKey', 'status', 'count', 'failure', 'reason', 'message', 'tries');
 const COLUMNS = columnsOf(Launch, 'instanceType', 'market');
 const OFFER = { type: COLUMNS.instanceType, subnetId: t.text, market: COLUMNS.market } as const;
 
-const LAUNCHES = statement(
-  'fleet-launches',
-  {
-    values: [t.arrayOf(t.text), t.arrayOf(t.uuid)],
-    row: { ...LAUNCH, ...OFFER, rows: t.int },
-  },
-  `
+const LAUNCHES = statement('fleet-launches', {
+  values: [t.arrayOf(t.text), t.arrayOf(t.uuid)],
+  row: { ...LAUNCH, ...OFFER, rows: t.int },
+})(`
   SELECT ${selectList(LAUNCH, 'l')}, l.instance_type AS type,
     coalesce(l.subnet_id, '') AS "subnetId", l.market,
     (SELECT count(*)::int FROM instances i WHERE i.launch_id = l.id) AS rows
   FROM launches l
-  WHERE (l.shape_key = ANY($1) AND l.status IN ('planned', 'unknown')) OR l.id = ANY($2::uuid[])`,
-);
+  WHERE (l.shape_key = ANY($1) AND l.status IN ('planned', 'unknown')) OR l.id = ANY($2::uuid[])`);
 
 // Instances that were given up count as lost as well: no attempt waits for them any more.
-const RECENT = statement(
-  'fleet-recent-launches',
-  {
-    values: [t.arrayOf(t.text), t.double, t.bigintValue],
-    row: {
-      shapeKey: LAUNCH.shapeKey,
-      at: t.timestamptz,
-      ...OFFER,
-      ...columnsOf(Launch, 'failure', 'reason', 'message'),
-      rows: t.int,
-      registered: t.int,
-      lost: t.int,
-      stateReason: t.nullable(t.text),
-    },
+const RECENT = statement('fleet-recent-launches', {
+  values: [t.arrayOf(t.text), t.double, t.bigintValue],
+  row: {
+    shapeKey: LAUNCH.shapeKey,
+    at: t.timestamptz,
+    ...OFFER,
+    ...columnsOf(Launch, 'failure', 'reason', 'message'),
+    rows: t.int,
+    registered: t.int,
+    lost: t.int,
+    stateReason: t.nullable(t.text),
   },
-  `
+})(`
   SELECT l.shape_key AS "shapeKey", l.at, l.type, l."subnetId", l.market, l.failure, l.reason, l.message,
     i.rows, i.registered, i.lost, i."stateReason"
   FROM unnest($1::text[]) AS k(key)
@@ -231,26 +216,21 @@ const RECENT = statement(
         OR state NOT IN ('pending', 'running')) AS is_lost
       FROM instances WHERE launch_id = l.id) of_launch
   ) i
-  ORDER BY l.at DESC`,
-);
+  ORDER BY l.at DESC`);
 
-const LAUNCHES_OF_A_MINUTE = statement(
-  'fleet-launches-of-a-minute',
-  { values: [t.bigintValue], row: { at: t.timestamptz } },
-  `
+const LAUNCHES_OF_A_MINUTE = statement('fleet-launches-of-a-minute', {
+  values: [t.bigintValue],
+  row: { at: t.timestamptz },
+})(`
   SELECT created_at AS at FROM launches WHERE created_at > clock_timestamp() - interval '1 minute'
-  ORDER BY created_at DESC LIMIT $1`,
-);
+  ORDER BY created_at DESC LIMIT $1`);
 
 const INSTANCE = columnsOf(Instance, 'id', 'shapeKey', 'state', 'launchedAt', 'registeredAt', 'lastSeenAt');
 
-const SUPPLY = statement(
-  'fleet-supply',
-  {
-    values: [t.arrayOf(t.text), t.double],
-    row: { ...INSTANCE, attempt: t.oneOf<Supply['attempt']>() },
-  },
-  `
+const SUPPLY = statement('fleet-supply', {
+  values: [t.arrayOf(t.text), t.double],
+  row: { ...INSTANCE, attempt: t.oneOf<Supply['attempt']>() },
+})(`
   SELECT ${selectList(INSTANCE)}, 'none' AS attempt
   FROM instances
   WHERE shape_key = ANY($1) AND terminated_at IS NULL AND retire_reason IS NULL AND assigned = false AND NOT quarantined
@@ -262,8 +242,7 @@ const SUPPLY = statement(
   JOIN assignments s ON s.attempt_id = a.id
   JOIN instances i ON i.id = s.instance_id
   WHERE a.shape_key = ANY($1) AND a.phase = 'ended' AND a.ended_at > clock_timestamp() - make_interval(secs => $2)
-    AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND NOT i.quarantined`,
-);
+    AND i.terminated_at IS NULL AND i.retire_reason IS NULL AND NOT i.quarantined`);
 
 /** The instance `i` a deployment `d` adopts, as long as it can be: its first attempt waits for no other. */
 const ADOPTABLE = `i.id = d.adopts AND i.quarantined AND NOT i.assigned AND i.retire_reason IS NULL
@@ -271,28 +250,24 @@ const ADOPTABLE = `i.id = d.adopts AND i.quarantined AND NOT i.assigned AND i.re
 
 const ATTEMPT = columnsOf(Attempt, 'id', 'jobId', 'shapeKey', 'priority', 'createdAt');
 
-const ADOPTIONS = statement(
-  'fleet-adoptions',
-  {
-    values: [t.arrayOf(t.text)],
-    row: { shapeKey: ATTEMPT.shapeKey, attemptId: ATTEMPT.id, jobId: ATTEMPT.jobId, instanceId: INSTANCE.id },
-  },
-  `
+const ADOPTIONS = statement('fleet-adoptions', {
+  values: [t.arrayOf(t.text)],
+  row: { shapeKey: ATTEMPT.shapeKey, attemptId: ATTEMPT.id, jobId: ATTEMPT.jobId, instanceId: INSTANCE.id },
+})(`
   SELECT a.shape_key AS "shapeKey", a.id AS "attemptId", a.job_id AS "jobId", i.id AS "instanceId"
   FROM attempts a
   JOIN deployments d ON d.id = a.deployment_id
   JOIN instances i ON ${ADOPTABLE}
-  WHERE a.shape_key = ANY($1) AND a.phase = 'waiting' AND a.number = 1 AND i.registered_at IS NOT NULL`,
-);
+  WHERE a.shape_key = ANY($1) AND a.phase = 'waiting' AND a.number = 1 AND i.registered_at IS NOT NULL`);
 
 // plan-fleet's place in line, of `attempts a`.
 export const LINE = `(a.created_at + a.priority * interval '${LINE_SECONDS} seconds')`;
 
 // The first so many in line of each shape have an instance on its way already.
-const SHARE_ROOM = statement(
-  'fleet-share-room',
-  { values: [t.bigintValue, t.text], row: { ...columnsOf(Attempt, 'shapeKey'), count: t.int } },
-  `
+const SHARE_ROOM = statement('fleet-share-room', {
+  values: [t.bigintValue, t.text],
+  row: { ...columnsOf(Attempt, 'shapeKey'), count: t.int },
+})(`
   SELECT shape_key AS "shapeKey", count(*)::int AS count FROM (
     SELECT shape_key FROM (
       SELECT a.shape_key, ${LINE} AS line, a.id,
@@ -310,8 +285,7 @@ const SHARE_ROOM = statement(
       WHERE l.shape_key = waiting.shape_key AND l.status IN ('planned', 'unknown')), 0)
     ORDER BY line, id LIMIT $1
   ) first
-  GROUP BY shape_key`,
-);
+  GROUP BY shape_key`);
 
 // What serves is never given up: a healing attempt is launched for again, but not with every pass.
 const HEALING_PAUSE_SECONDS = 60;
@@ -327,10 +301,7 @@ const DEMAND_ROW = {
 
 // A final verdict covers the attempts that existed when it was made; the job pass is about to end them, except healing
 // ones (priority 0), which it keeps in line.
-const DEMAND = statement(
-  'fleet-demand',
-  { values: [t.arrayOf(t.text), t.bigintValue], row: DEMAND_ROW },
-  `
+const DEMAND = statement('fleet-demand', { values: [t.arrayOf(t.text), t.bigintValue], row: DEMAND_ROW })(`
   SELECT * FROM (
     SELECT w.*, count(*) OVER same::int AS count, max(w."createdAt") OVER same AS "newestAt",
       row_number() OVER (PARTITION BY w."shapeKey", w."isDoomed" ORDER BY w.line, w.id) AS place
@@ -347,5 +318,4 @@ const DEMAND = statement(
     ) w
     WINDOW same AS (PARTITION BY w."shapeKey", w."isDoomed")
   ) ranked
-  WHERE place <= $2`,
-);
+  WHERE place <= $2`);

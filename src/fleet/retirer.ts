@@ -135,26 +135,19 @@ function isAboutOne({ kind, code }: AwsError): boolean {
 
 const IS_TO_END = `retire_reason IS NOT NULL AND terminated_at IS NULL AND state NOT IN ('shutting-down', 'terminated')`;
 
-const DUE = statement(
-  'fleet-due-retirements',
-  { values: [t.double, t.double, t.bigintValue], row: columnsOf(Instance, 'id') },
-  `
+const DUE = statement('fleet-due-retirements', {
+  values: [t.double, t.double, t.bigintValue],
+  row: columnsOf(Instance, 'id'),
+})(`
   SELECT id FROM instances
   WHERE ${IS_TO_END} AND (terminate_called_at IS NULL OR terminate_called_at < clock_timestamp() - LEAST(
     GREATEST(terminate_called_at - retired_at, make_interval(secs => $1)), make_interval(secs => $2)))
-  ORDER BY retired_at LIMIT $3`,
-);
+  ORDER BY retired_at LIMIT $3`);
 
-const LEFT = statement(
-  'fleet-refused-retirements',
-  { values: [t.arrayOf(t.text)], row: columnsOf(Instance, 'id') },
+const LEFT = statement('fleet-refused-retirements', { values: [t.arrayOf(t.text)], row: columnsOf(Instance, 'id') })(
   `SELECT id FROM instances WHERE id = ANY($1) AND ${IS_TO_END}`,
 );
 
-const CALLED = statement(
-  'fleet-terminate-called',
-  { values: [t.arrayOf(t.text)] },
-  `
+const CALLED = statement('fleet-terminate-called', { values: [t.arrayOf(t.text)] })(`
   UPDATE instances SET terminate_called_at = clock_timestamp()
-  WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)`,
-);
+  WHERE id IN (SELECT id FROM instances WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)`);

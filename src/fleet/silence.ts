@@ -110,18 +110,15 @@ export class Silence {
 
 type SilentRow = { readonly id: string; readonly lastSeenAt: string; readonly availabilityZone: string | null };
 
-const FACTS = statement(
-  'fleet-silence',
-  {
-    values: [t.double],
-    row: {
-      now: t.timestamptz,
-      total: t.int,
-      silent: t.jsonOf<readonly SilentRow[]>(),
-      returned: t.jsonOf<readonly string[]>(),
-    },
+const FACTS = statement('fleet-silence', {
+  values: [t.double],
+  row: {
+    now: t.timestamptz,
+    total: t.int,
+    silent: t.jsonOf<readonly SilentRow[]>(),
+    returned: t.jsonOf<readonly string[]>(),
   },
-  `
+})(`
   WITH watched AS (
     SELECT i.id, i.last_seen_at, i.unreachable_at, i.availability_zone
     FROM instances i
@@ -131,12 +128,9 @@ const FACTS = statement(
     coalesce(jsonb_agg(jsonb_build_object('id', id, 'lastSeenAt', last_seen_at, 'availabilityZone', availability_zone)) FILTER (
       WHERE unreachable_at IS NULL AND last_seen_at < clock_timestamp() - make_interval(secs => $1)), '[]') AS silent,
     coalesce(jsonb_agg(id) FILTER (WHERE last_seen_at > unreachable_at), '[]') AS returned
-  FROM watched`,
-);
+  FROM watched`);
 
-const WAKE_JOBS = statement(
-  'fleet-silence-jobs',
-  { values: [t.arrayOf(t.text)], isPrepared: false },
+const WAKE_JOBS = statement('fleet-silence-jobs', { values: [t.arrayOf(t.text)], isPrepared: false })(
   wakeRows(
     'jobs',
     `id IN (
@@ -146,14 +140,13 @@ const WAKE_JOBS = statement(
 );
 
 // Read again under the lock: an agent may have polled during the call to EC2.
-const MARK = statement(
-  'fleet-silence-mark',
-  { values: [t.arrayOf(t.text), t.arrayOf(t.text), t.double], isPrepared: false },
-  `
+const MARK = statement('fleet-silence-mark', {
+  values: [t.arrayOf(t.text), t.arrayOf(t.text), t.double],
+  isPrepared: false,
+})(`
   WITH locked AS (
     SELECT id FROM instances WHERE id = ANY($1) OR id = ANY($2) ORDER BY id FOR NO KEY UPDATE
   )
   UPDATE instances SET unreachable_at = CASE WHEN id = ANY($1) THEN clock_timestamp() END
   WHERE id IN (SELECT id FROM locked)
-    AND (id = ANY($2) OR last_seen_at < clock_timestamp() - make_interval(secs => $3))`,
-);
+    AND (id = ANY($2) OR last_seen_at < clock_timestamp() - make_interval(secs => $3))`);

@@ -137,33 +137,29 @@ const KNOWN_TYPES = { values: [t.arrayOf(t.text)], row: { now: t.timestamptz, ..
 const KNOWN_SQL = `SELECT clock_timestamp() AS now, ${selectList(KNOWN)} FROM instances WHERE id = ANY($1)`;
 
 const INSTANCES = {
-  only: statement('fleet-instances', KNOWN_TYPES, KNOWN_SQL),
-  'and-the-living': statement('fleet-all-instances', KNOWN_TYPES, `${KNOWN_SQL} OR terminated_at IS NULL`),
+  only: statement('fleet-instances', KNOWN_TYPES)(KNOWN_SQL),
+  'and-the-living': statement('fleet-all-instances', KNOWN_TYPES)(`${KNOWN_SQL} OR terminated_at IS NULL`),
 };
 
-const CLOCK = statement(
-  'fleet-clock',
-  { row: { now: t.timestamptz }, isPrepared: false },
+const CLOCK = statement('fleet-clock', { row: { now: t.timestamptz }, isPrepared: false })(
   'SELECT clock_timestamp() AS now',
 );
 
-const KNOWN_LAUNCHES = statement(
-  'fleet-known-launches',
-  { values: [t.arrayOf(t.uuid)], row: columnsOf(Launch, 'id'), isPrepared: false },
-  'SELECT id FROM launches WHERE id = ANY($1::uuid[])',
-);
+const KNOWN_LAUNCHES = statement('fleet-known-launches', {
+  values: [t.arrayOf(t.uuid)],
+  row: columnsOf(Launch, 'id'),
+  isPrepared: false,
+})('SELECT id FROM launches WHERE id = ANY($1::uuid[])');
 
-const SHAPE_OF = statement(
-  'fleet-shape-of-launch',
-  { values: [t.uuid], row: columnsOf(Launch, 'shapeKey'), isPrepared: false },
-  'SELECT shape_key AS "shapeKey" FROM launches WHERE id = $1',
-);
+const SHAPE_OF = statement('fleet-shape-of-launch', {
+  values: [t.uuid],
+  row: columnsOf(Launch, 'shapeKey'),
+  isPrepared: false,
+})('SELECT shape_key AS "shapeKey" FROM launches WHERE id = $1');
 
 // The jobs of living attempts; and of ended ones when the instance has ended: a job that is being deleted waits for its
 // instances.
-const WAKE_JOBS = statement(
-  'fleet-sweep-jobs',
-  { values: [t.arrayOf(t.text), t.arrayOf(t.text)] },
+const WAKE_JOBS = statement('fleet-sweep-jobs', { values: [t.arrayOf(t.text), t.arrayOf(t.text)] })(
   wakeRows(
     'jobs',
     `deleted_at IS NULL AND id IN (
@@ -172,10 +168,7 @@ const WAKE_JOBS = statement(
   ),
 );
 
-const UPDATE = statement(
-  'fleet-sweep-update',
-  { values: [t.json], row: UPDATED },
-  `
+const UPDATE = statement('fleet-sweep-update', { values: [t.json], row: UPDATED })(`
   WITH seen AS (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS p(id text, state text, "stateReason" text, "availabilityZone" text,
       "instanceType" text, "imageId" text, "privateIp" text, "publicIp" text, observed boolean,
@@ -197,13 +190,13 @@ const UPDATE = statement(
   WHERE i.id = p.id
   RETURNING ${selectList(INSTANCE, 'i')},
     locked.was_living AND i.terminated_at IS NOT NULL AS "hasEnded",
-    locked.was_wanted AND i.retire_reason IS NOT NULL AS "isRetiring"`,
-);
+    locked.was_wanted AND i.retire_reason IS NOT NULL AS "isRetiring"`);
 
-const QUARANTINE = statement(
-  'fleet-sweep-quarantine',
-  { values: [t.json], row: columnsOf(Instance, 'id'), isPrepared: false },
-  `
+const QUARANTINE = statement('fleet-sweep-quarantine', {
+  values: [t.json],
+  row: columnsOf(Instance, 'id'),
+  isPrepared: false,
+})(`
   INSERT INTO instances (id, state, state_reason, availability_zone, instance_type, image_id, private_ip, public_ip,
     launched_at, observed_at, quarantined, launch_tag)
   SELECT p.id, p.state, p."stateReason", p."availabilityZone", p.type, p."imageId", p."privateIp", p."publicIp",
@@ -211,13 +204,9 @@ const QUARANTINE = statement(
   FROM jsonb_to_recordset($1::jsonb) AS p(id text, state text, "stateReason" text, "availabilityZone" text, type text,
     "imageId" text, "privateIp" text, "publicIp" text, "launchedAt" timestamptz, "launchTag" text)
   ON CONFLICT (id) DO NOTHING
-  RETURNING id`,
-);
+  RETURNING id`);
 
-const RETIRE_FORGOTTEN = statement(
-  'fleet-retire-forgotten',
-  { row: columnsOf(Instance, 'id') },
-  `
+const RETIRE_FORGOTTEN = statement('fleet-retire-forgotten', { row: columnsOf(Instance, 'id') })(`
   UPDATE instances SET retire_reason = 'attempt-ended', retired_at = clock_timestamp()
   WHERE id IN (
     SELECT i.id FROM instances i
@@ -229,5 +218,4 @@ const RETIRE_FORGOTTEN = statement(
       AND (d.adopts IS DISTINCT FROM i.id OR a.healthy_at IS NOT NULL)
       AND a.ended_at < clock_timestamp() - interval '2 minutes'
     ORDER BY i.id FOR NO KEY UPDATE OF i)
-  RETURNING id`,
-);
+  RETURNING id`);

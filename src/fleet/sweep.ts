@@ -230,13 +230,9 @@ type FullLook = {
 
 // Booting ones as well: no attempt should wait for an instance that EC2 ends in its first seconds, and one whose agent
 // has registered meanwhile is not pending.
-const IN_BETWEEN = statement(
-  'fleet-in-between',
-  { values: [t.text, t.bigintValue], row: columnsOf(Instance, 'id') },
-  `
+const IN_BETWEEN = statement('fleet-in-between', { values: [t.text, t.bigintValue], row: columnsOf(Instance, 'id') })(`
   SELECT id FROM instances
   WHERE terminated_at IS NULL AND id > $1 AND (
     terminate_called_at IS NOT NULL OR state IN ('stopping', 'shutting-down')
     OR state = 'pending')
-  ORDER BY id LIMIT $2`,
-);
+  ORDER BY id LIMIT $2`);

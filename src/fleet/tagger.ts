@@ -58,14 +58,10 @@ export class Tagger {
   }
 }
 
-const OWNER_OF = statement(
-  'fleet-owner-of',
-  { values: [t.text], row: { job: t.text, deployment: t.int } },
-  `
+const OWNER_OF = statement('fleet-owner-of', { values: [t.text], row: { job: t.text, deployment: t.int } })(`
   SELECT j.name AS job, d.number AS deployment
   FROM assignments s
   JOIN attempts a ON a.id = s.attempt_id
   JOIN deployments d ON d.id = a.deployment_id
   JOIN jobs j ON j.id = a.job_id
-  WHERE s.instance_id = $1`,
-);
+  WHERE s.instance_id = $1`);

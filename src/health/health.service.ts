@@ -11,7 +11,7 @@ const DATABASE_TIMEOUT_MS = 2_000;
 /** The route is public; Postgres is queried at most once in this time. */
 const DATABASE_CACHE_MS = 500;
 
-const ASK = statement('health-ask', { isPrepared: false }, 'SELECT 1');
+const ASK = statement('health-ask', { isPrepared: false })('SELECT 1');
 
 type Indicator = () => Promise<HealthIndicatorResult>;
 

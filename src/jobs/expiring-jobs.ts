@@ -1,10 +1,7 @@
 import type { ExpiringRows } from '../database/expiring-rows.js';
 import { statement, t } from '../database/statement.js';
 
-const JOBS = statement(
-  'retain-jobs',
-  { values: [t.bigintValue, t.int] },
-  `
+const JOBS = statement('retain-jobs', { values: [t.bigintValue, t.int] })(`
   DELETE FROM jobs WHERE id IN (
     SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2)
       -- Only its rows refer to the objects with its log: those are deleted first.
@@ -12,15 +9,11 @@ const JOBS = statement(
     ORDER BY id LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
 // A reference to a version is only ever copied from another one, under the lock of its job's row: one without a
 // reference now never gets one again.
-const SECRETS = statement(
-  'retain-secrets',
-  { values: [t.bigintValue] },
-  `
+const SECRETS = statement('retain-secrets', { values: [t.bigintValue] })(`
   DELETE FROM job_secrets WHERE (job_id, version) IN (
     SELECT s.job_id, s.version FROM job_secrets s JOIN jobs j ON j.id = s.job_id
     WHERE j.deleted_at IS NOT NULL OR (
@@ -29,8 +22,7 @@ const SECRETS = statement(
     )
     LIMIT $1
   )
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
 export const EXPIRING_JOBS: ExpiringRows = {
   name: 'jobs',

@@ -39,9 +39,7 @@ export async function lockJob(transaction: Queryable, name: string, versions: nu
   return { ...row, definition: definitionOf(row.definition) };
 }
 
-const LOCK_JOB = statement(
-  'lock-job',
-  { values: [t.text, t.nullable(t.arrayOf(t.int))], row: LOCKED_ROW },
+const LOCK_JOB = statement('lock-job', { values: [t.text, t.nullable(t.arrayOf(t.int))], row: LOCKED_ROW })(
   `SELECT ${selectList(LOCKED_ROW)} FROM jobs WHERE ${CHANGEABLE_JOB} FOR NO KEY UPDATE`,
 );
 
@@ -58,9 +56,7 @@ export async function explainRefusal(database: Queryable, name: string, versions
 }
 
 const REFUSED_ROW = columnsOf(Job, 'desiredState', 'version');
-const REFUSED = statement(
-  'job-refused',
-  { values: [t.text], row: REFUSED_ROW, isPrepared: false },
+const REFUSED = statement('job-refused', { values: [t.text], row: REFUSED_ROW, isPrepared: false })(
   `SELECT ${selectList(REFUSED_ROW)} FROM jobs WHERE name = $1 AND deleted_at IS NULL`,
 );
 

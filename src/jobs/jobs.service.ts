@@ -152,18 +152,14 @@ const requestedSql = (type: EventType): string => `recorded AS (
     ${insertEvents({ type, actor: '$3', cause: '$4::jsonb', jobId: 'id', job: 'name' }, 'FROM changed')}
   )`;
 
-const GET_JOB = statement(
-  'get-job',
-  { values: [t.text], row: JOB_ROW },
+const GET_JOB = statement('get-job', { values: [t.text], row: JOB_ROW })(
   `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`,
 );
 
-const LIST_JOBS = statement(
-  'list-jobs',
-  {
-    values: [t.text, t.nullable(t.text), t.bigintValue, t.nullable(t.arrayOf(t.text))],
-    row: { ...JOB_ROW, ...pageColumns },
-  },
+const LIST_JOBS = statement('list-jobs', {
+  values: [t.text, t.nullable(t.text), t.bigintValue, t.nullable(t.arrayOf(t.text))],
+  row: { ...JOB_ROW, ...pageColumns },
+})(
   pageSql(
     `${selectJobsFrom('jobs')}
   WHERE j.deleted_at IS NULL AND j.name > $1 AND ($2::text IS NULL OR j.status = $2)
@@ -173,10 +169,10 @@ const LIST_JOBS = statement(
   ),
 );
 
-const PATCH_JOB = statement(
-  'patch-job',
-  { values: [t.uuid, t.json, t.nullable(t.int), t.arrayOf(t.text), t.json, ...authorTypes], row: JOB_ROW },
-  `
+const PATCH_JOB = statement('patch-job', {
+  values: [t.uuid, t.json, t.nullable(t.int), t.arrayOf(t.text), t.json, ...authorTypes],
+  row: JOB_ROW,
+})(`
   WITH changed AS (
     UPDATE jobs SET definition = $2, secrets_version = $3, secret_names = $4, version = version + 1,
       updated_at = clock_timestamp()
@@ -193,8 +189,7 @@ const PATCH_JOB = statement(
       },
       'FROM changed',
     )}
-  ) ${selectJobsFrom('changed')}`,
-);
+  ) ${selectJobsFrom('changed')}`);
 
 const REQUESTED = { values: [t.text, t.nullable(t.arrayOf(t.int)), ...authorTypes], row: JOB_ROW } as const;
 
@@ -202,7 +197,7 @@ const REQUESTED = { values: [t.text, t.nullable(t.arrayOf(t.int)), ...authorType
 const STOP_JOB = statement(
   'stop-job',
   REQUESTED,
-  `
+)(`
   WITH changed AS (
     UPDATE jobs SET
       desired_state = 'stopped',
@@ -211,13 +206,12 @@ const STOP_JOB = statement(
       ${dueNow('jobs')}
     WHERE ${CHANGEABLE_JOB} RETURNING *
   ), ${requestedSql('job.stop-requested')}
-  ${selectJobsFrom('changed')}`,
-);
+  ${selectJobsFrom('changed')}`);
 
 const DELETE_JOB = statement(
   'delete-job',
   REQUESTED,
-  `
+)(`
   WITH changed AS (
     UPDATE jobs SET
       desired_state = 'deleted',
@@ -227,5 +221,4 @@ const DELETE_JOB = statement(
       ${dueNow('jobs')}
     WHERE name = $1 AND deleted_at IS NULL AND ($2::int[] IS NULL OR version = ANY ($2)) RETURNING *
   ), ${requestedSql('job.delete-requested')}
-  ${selectJobsFrom('changed')}`,
-);
+  ${selectJobsFrom('changed')}`);

@@ -69,26 +69,19 @@ function statementsOf({ table, key, column, contextOf }: SealedColumn) {
     name,
     contextOf,
     // SKIP LOCKED: a transaction that has locked a row will write or delete it, and waiting for it could deadlock.
-    find: statement(
-      named('find'),
-      {
-        values: [t.bytea, t.nullable(t.arrayOf(t.text))],
-        row: { key: t.arrayOf(t.text), sealed: t.bytea },
-        isPrepared: false,
-      },
-      `SELECT ${keyAsText} AS key, ${column} AS sealed FROM ${table}
+    find: statement(named('find'), {
+      values: [t.bytea, t.nullable(t.arrayOf(t.text))],
+      row: { key: t.arrayOf(t.text), sealed: t.bytea },
+      isPrepared: false,
+    })(`SELECT ${keyAsText} AS key, ${column} AS sealed FROM ${table}
        WHERE ${isOther} AND ($2::text[] IS NULL OR ${keyAsText} > $2)
-       ORDER BY 1 LIMIT ${BATCH} FOR NO KEY UPDATE SKIP LOCKED`,
-    ),
-    update: statement(
-      named('update'),
-      { values: [...key.map(() => t.text), t.bytea], isPrepared: false },
-      `UPDATE ${table} SET ${column} = $${key.length + 1}
-       WHERE ${key.map((part, index) => `${part}::text = $${index + 1}`).join(' AND ')}`,
-    ),
-    count: statement(
-      named('count'),
-      { values: [t.bytea], row: { left: t.int }, isPrepared: false },
+       ORDER BY 1 LIMIT ${BATCH} FOR NO KEY UPDATE SKIP LOCKED`),
+    update: statement(named('update'), {
+      values: [...key.map(() => t.text), t.bytea],
+      isPrepared: false,
+    })(`UPDATE ${table} SET ${column} = $${key.length + 1}
+       WHERE ${key.map((part, index) => `${part}::text = $${index + 1}`).join(' AND ')}`),
+    count: statement(named('count'), { values: [t.bytea], row: { left: t.int }, isPrepared: false })(
       `SELECT count(*)::int AS left FROM ${table} WHERE ${isOther}`,
     ),
   };

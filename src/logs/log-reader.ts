@@ -183,13 +183,10 @@ function* batchesOf(content: string, { firstLine }: Chunk, after: number, filter
   if (lines.length > 0) yield { lines, through: line - 1 };
 }
 
-const NEXT = statement(
-  'logs-next',
-  {
-    values: [t.uuid, t.bigintValue, t.bigintValue, t.nullable(t.int), t.nullable(t.int), t.bigintValue],
-    row: NEXT_ROW,
-  },
-  `
+const NEXT = statement('logs-next', {
+  values: [t.uuid, t.bigintValue, t.bigintValue, t.nullable(t.int), t.nullable(t.int), t.bigintValue],
+  row: NEXT_ROW,
+})(`
   SELECT ${selectList(CHUNK_ROW, 'c')}, j.deleted_at IS NOT NULL OR ($4::int IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM deployments d
     WHERE d.job_id = j.id AND d.number = $4 AND (
@@ -210,13 +207,8 @@ const NEXT = statement(
     WHERE before < $6
   ) c ON true
   WHERE j.id = $1
-  ORDER BY c.last_line`,
-);
+  ORDER BY c.last_line`);
 
-const INDEX = statement(
-  'logs-index',
-  { values: [t.uuid, t.bigintValue, t.bigintValue], row: INDEX_ROW },
-  `
+const INDEX = statement('logs-index', { values: [t.uuid, t.bigintValue, t.bigintValue], row: INDEX_ROW })(`
   SELECT ${selectList(INDEX_ROW)} FROM log_chunks
-  WHERE job_id = $1 AND last_line <= $2 ORDER BY last_line DESC LIMIT $3`,
-);
+  WHERE job_id = $1 AND last_line <= $2 ORDER BY last_line DESC LIMIT $3`);

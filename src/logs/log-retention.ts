@@ -107,13 +107,10 @@ export class LogRetention {
 
 type Refusal = { readonly error: unknown };
 
-const OVERDUE = statement(
-  'logs-overdue',
-  {
-    values: [t.bigintValue, t.int, t.int, t.bigintValue, t.double],
-    row: { ...columnsOf(JobLog, 'jobId'), isGone: t.bool },
-  },
-  `
+const OVERDUE = statement('logs-overdue', {
+  values: [t.bigintValue, t.int, t.int, t.bigintValue, t.double],
+  row: { ...columnsOf(JobLog, 'jobId'), isGone: t.bool },
+})(`
   WITH overdue AS (
     SELECT l.job_id, COALESCE(j.deleted_at < clock_timestamp() - make_interval(days => $3), false) AS is_gone
     FROM job_logs l JOIN jobs j ON j.id = l.job_id
@@ -126,35 +123,27 @@ const OVERDUE = statement(
   )
   UPDATE job_logs l SET dropping_until = clock_timestamp() + make_interval(secs => $5)
   FROM overdue WHERE l.job_id = overdue.job_id
-  RETURNING l.job_id AS "jobId", overdue.is_gone AS "isGone"`,
-);
+  RETURNING l.job_id AS "jobId", overdue.is_gone AS "isGone"`);
 
 // The oldest are dropped until the rest fits.
-const HORIZON = statement(
-  'logs-horizon',
-  { values: [t.uuid, t.bigintValue, t.int], row: { through: t.nullable(t.bigint) } },
-  `
+const HORIZON = statement('logs-horizon', {
+  values: [t.uuid, t.bigintValue, t.int],
+  row: { through: t.nullable(t.bigint) },
+})(`
   SELECT max(last_line) AS through FROM (
     SELECT last_line, stored_at, sum(bytes) OVER (ORDER BY last_line DESC) AS kept FROM log_chunks WHERE job_id = $1
   ) AS c
-  WHERE kept > $2 OR stored_at < clock_timestamp() - make_interval(days => $3)`,
-);
+  WHERE kept > $2 OR stored_at < clock_timestamp() - make_interval(days => $3)`);
 
-const DROP = statement(
-  'logs-drop',
-  { values: [t.uuid, t.bigintValue, t.bool, t.bigintValue] },
-  `
+const DROP = statement('logs-drop', { values: [t.uuid, t.bigintValue, t.bool, t.bigintValue] })(`
   DELETE FROM log_chunks WHERE (job_id, last_line) IN (
     SELECT job_id, last_line FROM log_chunks
     WHERE job_id = $1 AND last_line <= $2 AND (content IS NOT NULL) = $3 ORDER BY last_line LIMIT $4
   )
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
-const FORGET = statement('logs-forget', { values: [t.uuid] }, `DELETE FROM job_logs WHERE job_id = $1`);
+const FORGET = statement('logs-forget', { values: [t.uuid] })(`DELETE FROM job_logs WHERE job_id = $1`);
 
-const DONE = statement(
-  'logs-done',
-  { values: [t.uuid, t.double] },
+const DONE = statement('logs-done', { values: [t.uuid, t.double] })(
   `UPDATE job_logs SET dropping_until = clock_timestamp() + make_interval(secs => $2) WHERE job_id = $1`,
 );

@@ -125,19 +125,16 @@ export class LogsService {
   }
 }
 
-const JOB = statement(
-  'logs-job',
-  {
-    values: [t.text, t.nullable(t.int), t.nullable(t.int)],
-    row: {
-      id: t.uuid,
-      lastLine: t.nullable(t.bigint),
-      current: t.nullable(t.int),
-      hasDeployment: t.bool,
-      hasAttempt: t.bool,
-    },
+const JOB = statement('logs-job', {
+  values: [t.text, t.nullable(t.int), t.nullable(t.int)],
+  row: {
+    id: t.uuid,
+    lastLine: t.nullable(t.bigint),
+    current: t.nullable(t.int),
+    hasDeployment: t.bool,
+    hasAttempt: t.bool,
   },
-  `
+})(`
   SELECT j.id, l.last_line AS "lastLine",
     COALESCE(
       (SELECT number FROM deployments d WHERE d.id = j.active_deployment_id),
@@ -148,5 +145,4 @@ const JOB = statement(
   FROM jobs j
   LEFT JOIN job_logs l ON l.job_id = j.id
   LEFT JOIN deployments d ON d.job_id = j.id AND d.number = $2::int
-  WHERE j.name = $1 AND j.deleted_at IS NULL`,
-);
+  WHERE j.name = $1 AND j.deleted_at IS NULL`);

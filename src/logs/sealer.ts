@@ -169,10 +169,10 @@ function rangeOf(jobId: string, chunks: readonly RecentChunk[]) {
 }
 
 // Those that were tried longest ago first: one that fails again and again does not keep others from their turn.
-const CLAIM = statement(
-  'logs-claim',
-  { values: [t.bigintValue, t.int, t.double, t.double, t.bigintValue, t.double], row: CLAIMED },
-  `
+const CLAIM = statement('logs-claim', {
+  values: [t.bigintValue, t.int, t.double, t.double, t.bigintValue, t.double],
+  row: CLAIMED,
+})(`
   WITH due AS (
     SELECT l.job_id, l.recent_since < clock_timestamp() - make_interval(secs => $3) OR (
       l.recent_since < clock_timestamp() - make_interval(secs => $4)
@@ -188,67 +188,48 @@ const CLAIM = statement(
   )
   UPDATE job_logs l SET sealing_until = clock_timestamp() + make_interval(secs => $6)
   FROM claimed WHERE l.job_id = claimed.job_id
-  RETURNING l.job_id AS "jobId", claimed.is_due AS "isDue"`,
-);
+  RETURNING l.job_id AS "jobId", claimed.is_due AS "isDue"`);
 
-const RELEASE = statement(
-  'logs-release',
-  { values: [t.uuid, t.double] },
+const RELEASE = statement('logs-release', { values: [t.uuid, t.double] })(
   `UPDATE job_logs SET sealing_until = clock_timestamp() + make_interval(secs => $2) WHERE job_id = $1`,
 );
 
-const RECENT = statement(
-  'logs-recent',
-  { values: [t.uuid, t.bigintValue], row: RECENT_ROW },
-  `
+const RECENT = statement('logs-recent', { values: [t.uuid, t.bigintValue], row: RECENT_ROW })(`
   SELECT ${selectList(RECENT_ROW)} FROM log_chunks
-  WHERE job_id = $1 AND content IS NOT NULL ORDER BY last_line LIMIT $2`,
-);
+  WHERE job_id = $1 AND content IS NOT NULL ORDER BY last_line LIMIT $2`);
 
-const CONTENTS = statement(
-  'logs-contents',
-  { values: [t.uuid, t.arrayOf(t.bigintValue)], row: columnsOf(LogChunk, 'content') },
-  `
+const CONTENTS = statement('logs-contents', {
+  values: [t.uuid, t.arrayOf(t.bigintValue)],
+  row: columnsOf(LogChunk, 'content'),
+})(`
   SELECT content FROM log_chunks
-  WHERE job_id = $1 AND last_line = ANY ($2::bigint[]) AND content IS NOT NULL ORDER BY last_line`,
-);
+  WHERE job_id = $1 AND last_line = ANY ($2::bigint[]) AND content IS NOT NULL ORDER BY last_line`);
 
 /** Locks the job's row: the fence of its chunks. */
-export const HOLD = statement('logs-hold', { values: [t.uuid] }, `SELECT 1 FROM job_logs WHERE job_id = $1 FOR UPDATE`);
+export const HOLD = statement('logs-hold', { values: [t.uuid] })(`SELECT 1 FROM job_logs WHERE job_id = $1 FOR UPDATE`);
 
-const TAKE_OUT = statement(
-  'logs-take-out',
-  { values: [t.uuid, t.arrayOf(t.bigintValue)], row: TAKEN_OUT },
-  `
+const TAKE_OUT = statement('logs-take-out', { values: [t.uuid, t.arrayOf(t.bigintValue)], row: TAKEN_OUT })(`
   DELETE FROM log_chunks WHERE job_id = $1 AND last_line = ANY ($2::bigint[]) AND content IS NOT NULL
-  RETURNING ${selectList(TAKEN_OUT)}`,
-);
+  RETURNING ${selectList(TAKEN_OUT)}`);
 
-const PUT_IN = statement(
-  'logs-put-in',
-  {
-    values: [
-      t.uuid,
-      t.bigintValue,
-      t.bigintValue,
-      t.int,
-      t.timestamptz,
-      t.timestamptz,
-      t.json,
-      t.nullable(t.bytea),
-      t.timestamptz,
-    ],
-  },
-  `
+const PUT_IN = statement('logs-put-in', {
+  values: [
+    t.uuid,
+    t.bigintValue,
+    t.bigintValue,
+    t.int,
+    t.timestamptz,
+    t.timestamptz,
+    t.json,
+    t.nullable(t.bytea),
+    t.timestamptz,
+  ],
+})(`
   INSERT INTO log_chunks (job_id, first_line, last_line, bytes, first_at, last_at, counts, content, stored_at)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-);
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`);
 
 /** What the job's row says of its chunks, once those were changed. */
-export const RECOUNT = statement(
-  'logs-recount',
-  { values: [t.uuid] },
-  `
+export const RECOUNT = statement('logs-recount', { values: [t.uuid] })(`
   UPDATE job_logs SET bytes = c.bytes, recent_bytes = c.recent_bytes, recent_chunks = c.recent_chunks, recent_since = c.recent_since
   FROM (
     SELECT COALESCE(sum(bytes), 0) AS bytes,
@@ -257,5 +238,4 @@ export const RECOUNT = statement(
       min(stored_at) FILTER (WHERE content IS NOT NULL) AS recent_since
     FROM log_chunks WHERE job_id = $1
   ) AS c
-  WHERE job_logs.job_id = $1`,
-);
+  WHERE job_logs.job_id = $1`);

@@ -79,23 +79,20 @@ async function createState(database: Database, attemptId: string): Promise<Parti
 
 const STATE = columnsOf(AttemptLog, 'attemptId', 'version', 'stored');
 
-const TARGET = statement(
-  'logs-target',
-  {
-    values: [t.text, t.int],
-    row: {
-      attemptId: t.uuid,
-      jobId: t.uuid,
-      deployment: t.int,
-      attempt: t.int,
-      hasEnded: t.bool,
-      version: t.nullable(STATE.version),
-      stored: t.nullable(STATE.stored),
-      isFollowing: t.bool,
-      isReplaced: t.bool,
-    },
+const TARGET = statement('logs-target', {
+  values: [t.text, t.int],
+  row: {
+    attemptId: t.uuid,
+    jobId: t.uuid,
+    deployment: t.int,
+    attempt: t.int,
+    hasEnded: t.bool,
+    version: t.nullable(STATE.version),
+    stored: t.nullable(STATE.stored),
+    isFollowing: t.bool,
+    isReplaced: t.bool,
   },
-  `
+})(`
   SELECT o.attempt_id AS "attemptId", a.job_id AS "jobId", d.number AS deployment, a.number AS attempt,
     a.phase = 'ended' AS "hasEnded", l.version, l.stored, (o.spec ->> 'follow')::boolean AS "isFollowing",
     (o.spec ->> 'follow')::boolean AND EXISTS (
@@ -107,13 +104,9 @@ const TARGET = statement(
   JOIN attempts a ON a.id = o.attempt_id
   JOIN deployments d ON d.id = a.deployment_id
   LEFT JOIN attempt_logs l ON l.attempt_id = a.id
-  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'logs'`,
-);
+  WHERE o.instance_id = $1 AND o.number = $2 AND o.kind = 'logs'`);
 
-const CREATE = statement(
-  'logs-create',
-  { values: [t.uuid], isPrepared: false },
-  `
+const CREATE = statement('logs-create', { values: [t.uuid], isPrepared: false })(`
   WITH target AS (
     SELECT a.id, a.job_id, d.number AS deployment, a.number AS attempt
     FROM attempts a JOIN deployments d ON d.id = a.deployment_id WHERE a.id = $1
@@ -121,36 +114,30 @@ const CREATE = statement(
     INSERT INTO job_logs (job_id) SELECT job_id FROM target ON CONFLICT DO NOTHING
   )
   INSERT INTO attempt_logs (attempt_id, job_id, deployment, attempt)
-  SELECT id, job_id, deployment, attempt FROM target ON CONFLICT DO NOTHING`,
-);
+  SELECT id, job_id, deployment, attempt FROM target ON CONFLICT DO NOTHING`);
 
-const STATES = statement(
-  'logs-states',
-  { values: [t.arrayOf(t.uuid)], row: STATE },
+const STATES = statement('logs-states', { values: [t.arrayOf(t.uuid)], row: STATE })(
   `SELECT ${selectList(STATE)} FROM attempt_logs WHERE attempt_id = ANY ($1::uuid[])`,
 );
 
 // Rows of attempts are locked in the order of their ids, then those of jobs in theirs: two processes never wait for
 // each other in a circle. The version is checked again under the lock. Lines get their numbers under the lock of the
 // job's row, so a reader that sees a number sees all below it.
-const STORE = statement(
-  'logs-store',
-  {
-    values: [
-      t.arrayOf(t.uuid),
-      t.arrayOf(t.int),
-      t.arrayOf(t.text),
-      t.arrayOf(t.uuid),
-      t.arrayOf(t.int),
-      t.arrayOf(t.int),
-      t.arrayOf(t.double),
-      t.arrayOf(t.double),
-      t.arrayOf(t.text),
-      t.arrayOf(t.bytea),
-    ],
-    row: columnsOf(AttemptLog, 'attemptId', 'jobId'),
-  },
-  `
+const STORE = statement('logs-store', {
+  values: [
+    t.arrayOf(t.uuid),
+    t.arrayOf(t.int),
+    t.arrayOf(t.text),
+    t.arrayOf(t.uuid),
+    t.arrayOf(t.int),
+    t.arrayOf(t.int),
+    t.arrayOf(t.double),
+    t.arrayOf(t.double),
+    t.arrayOf(t.text),
+    t.arrayOf(t.bytea),
+  ],
+  row: columnsOf(AttemptLog, 'attemptId', 'jobId'),
+})(`
   WITH offered AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS t (attempt_id, version, stored)
   ), held AS (
@@ -184,5 +171,4 @@ const STORE = statement(
     UPDATE attempt_logs l SET version = l.version + 1, stored = held.stored::jsonb
     FROM held WHERE l.attempt_id = held.attempt_id
   )
-  SELECT attempt_id AS "attemptId", job_id AS "jobId" FROM held`,
-);
+  SELECT attempt_id AS "attemptId", job_id AS "jobId" FROM held`);

@@ -68,20 +68,17 @@ function countsOf(values: readonly string[], counts: Counts | null, label = 'sta
   return values.map((value) => [{ [label]: value }, counts?.[value] ?? 0]);
 }
 
-const STATUSES = statement(
-  'metrics-statuses',
-  {
-    values: [t.double, t.nullable(t.text)],
-    row: {
-      jobs: t.nullable(t.jsonOf<Counts>()),
-      deployments: t.nullable(t.jsonOf<Counts>()),
-      webhooks: t.nullable(t.jsonOf<Counts>()),
-      snapshotAge: t.nullable(t.double),
-      heard: t.int,
-      silent: t.int,
-    },
+const STATUSES = statement('metrics-statuses', {
+  values: [t.double, t.nullable(t.text)],
+  row: {
+    jobs: t.nullable(t.jsonOf<Counts>()),
+    deployments: t.nullable(t.jsonOf<Counts>()),
+    webhooks: t.nullable(t.jsonOf<Counts>()),
+    snapshotAge: t.nullable(t.double),
+    heard: t.int,
+    silent: t.int,
   },
-  `
+})(`
   SELECT
     (SELECT jsonb_object_agg(status, count) FROM (
        SELECT status, count(*)::int AS count FROM jobs WHERE deleted_at IS NULL GROUP BY status) j) AS jobs,
@@ -97,5 +94,4 @@ const STATUSES = statement(
     count(*) FILTER (WHERE last_seen_at >= clock_timestamp() - make_interval(secs => $1))::int AS heard,
     count(*) FILTER (WHERE last_seen_at < clock_timestamp() - make_interval(secs => $1))::int AS silent
   FROM instances
-  WHERE assigned AND NOT quarantined AND terminated_at IS NULL AND retire_reason IS NULL AND registered_at IS NOT NULL`,
-);
+  WHERE assigned AND NOT quarantined AND terminated_at IS NULL AND retire_reason IS NULL AND registered_at IS NOT NULL`);

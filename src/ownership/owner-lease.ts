@@ -134,52 +134,34 @@ function budgetsOf({ holder, budgets, isFirst, elapsedMs }: RowOf<typeof PREVIOU
   return { kind: 'levels', tokens, elapsedMs: elapsedMs ?? 0 };
 }
 
-const INSERT = statement(
-  'owner-insert',
-  { values: [t.text], isPrepared: false },
+const INSERT = statement('owner-insert', { values: [t.text], isPrepared: false })(
   `INSERT INTO owner (cluster, holder, epoch, expires_at) VALUES ($1, '', 0, '-infinity') ON CONFLICT DO NOTHING`,
 );
 
-const PREVIOUS = statement(
-  'owner-previous',
-  { values: [t.text, t.double], row: PREVIOUS_ROW, isPrepared: false },
-  `
+const PREVIOUS = statement('owner-previous', { values: [t.text, t.double], row: PREVIOUS_ROW, isPrepared: false })(`
   SELECT holder, epoch::text, budgets, expires_at = '-infinity' AS "isFirst", clock_timestamp() AS now,
     CASE WHEN expires_at > '-infinity' THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 * 1000 END AS "elapsedMs"
   FROM owner WHERE cluster = $1 AND (expires_at <= clock_timestamp()
     -- Longer than any lease lasts: the clock was set back, and the holder may be gone.
-    OR expires_at > clock_timestamp() + make_interval(secs => $2)) FOR UPDATE`,
-);
+    OR expires_at > clock_timestamp() + make_interval(secs => $2)) FOR UPDATE`);
 
-const TAKE = statement(
-  'owner-take',
-  { values: [t.text, t.text, t.double], row: { epoch: t.text }, isPrepared: false },
-  `
+const TAKE = statement('owner-take', {
+  values: [t.text, t.text, t.double],
+  row: { epoch: t.text },
+  isPrepared: false,
+})(`
   UPDATE owner SET holder = $2, epoch = epoch + 1, budgets = NULL,
     expires_at = clock_timestamp() + make_interval(secs => $3)
-  WHERE cluster = $1 RETURNING epoch::text`,
-);
+  WHERE cluster = $1 RETURNING epoch::text`);
 
-const RENEW = statement(
-  'owner-renew',
-  { values: [t.text, t.text, t.bigint, t.double, t.json], isPrepared: false },
-  `
+const RENEW = statement('owner-renew', { values: [t.text, t.text, t.bigint, t.double, t.json], isPrepared: false })(`
   UPDATE owner SET expires_at = clock_timestamp() + make_interval(secs => $4), budgets = $5
-  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() RETURNING 1`,
-);
+  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() RETURNING 1`);
 
-const RELEASE = statement(
-  'owner-release',
-  { values: [t.text, t.text, t.bigint, t.json], isPrepared: false },
-  `
+const RELEASE = statement('owner-release', { values: [t.text, t.text, t.bigint, t.json], isPrepared: false })(`
   UPDATE owner SET holder = '', expires_at = clock_timestamp(), budgets = $4
-  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp()`,
-);
+  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp()`);
 
-const ASSERT = statement(
-  'fleet-assert-owner',
-  { values: [t.text, t.text, t.bigint], row: { now: t.timestamptz } },
-  `
+const ASSERT = statement('fleet-assert-owner', { values: [t.text, t.text, t.bigint], row: { now: t.timestamptz } })(`
   SELECT clock_timestamp() AS now FROM owner
-  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() FOR SHARE`,
-);
+  WHERE cluster = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() FOR SHARE`);

@@ -78,10 +78,11 @@ const COLUMNS = selectList(ROW);
 
 const HOST = `jsonb_build_object('host', host)`;
 
-const PUT = statement(
-  'registry-put',
-  { values: [t.text, t.text, t.bytea, ...authorTypes], row: ROW, isPrepared: false },
-  `
+const PUT = statement('registry-put', {
+  values: [t.text, t.text, t.bytea, ...authorTypes],
+  row: ROW,
+  isPrepared: false,
+})(`
   WITH put AS (
     INSERT INTO registries (host, username, sealed) VALUES ($1, $2, $3)
     ON CONFLICT (host) DO UPDATE SET username = $2, sealed = $3, updated_at = clock_timestamp()
@@ -89,35 +90,26 @@ const PUT = statement(
   ), recorded AS (
     ${insertEvents({ type: 'registry.set', actor: '$4', cause: '$5::jsonb', data: HOST }, 'FROM put')}
   )
-  SELECT * FROM put`,
-);
+  SELECT * FROM put`);
 
-const DELETE = statement(
-  'registry-delete',
-  { values: [t.text, ...authorTypes], row: ROW, isPrepared: false },
-  `
+const DELETE = statement('registry-delete', { values: [t.text, ...authorTypes], row: ROW, isPrepared: false })(`
   WITH deleted AS (
     DELETE FROM registries WHERE host = $1 RETURNING ${COLUMNS}
   ), recorded AS (
     ${insertEvents({ type: 'registry.deleted', actor: '$2', cause: '$3::jsonb', data: HOST }, 'FROM deleted')}
   )
-  SELECT * FROM deleted`,
-);
+  SELECT * FROM deleted`);
 
-const GET = statement(
-  'registry-get',
-  { values: [t.text], row: ROW, isPrepared: false },
+const GET = statement('registry-get', { values: [t.text], row: ROW, isPrepared: false })(
   `SELECT ${COLUMNS} FROM registries WHERE host = $1`,
 );
 
-const LIST = statement(
-  'registry-list',
-  { values: [t.text, t.bigintValue], row: { ...ROW, ...pageColumns }, isPrepared: false },
-  pageSql(`SELECT ${COLUMNS} FROM registries WHERE host > $1 ORDER BY host LIMIT $2`, 'host'),
-);
+const LIST = statement('registry-list', {
+  values: [t.text, t.bigintValue],
+  row: { ...ROW, ...pageColumns },
+  isPrepared: false,
+})(pageSql(`SELECT ${COLUMNS} FROM registries WHERE host > $1 ORDER BY host LIMIT $2`, 'host'));
 
-const AUTH = statement(
-  'registry-auth',
-  { values: [t.text], row: columnsOf(Registry, 'username', 'sealed') },
+const AUTH = statement('registry-auth', { values: [t.text], row: columnsOf(Registry, 'username', 'sealed') })(
   `SELECT username, sealed FROM registries WHERE host = $1`,
 );

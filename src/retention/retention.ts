@@ -75,8 +75,6 @@ export class Retention {
   }
 }
 
-const HOLD = statement(
-  'retention-hold',
-  { values: [t.bigintValue], row: { isHeld: t.bool }, isPrepared: false },
+const HOLD = statement('retention-hold', { values: [t.bigintValue], row: { isHeld: t.bool }, isPrepared: false })(
   `SELECT pg_try_advisory_xact_lock($1) AS "isHeld"`,
 );

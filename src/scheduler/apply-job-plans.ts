@@ -117,28 +117,19 @@ function isVisible({ job, plan }: Planned): boolean {
   );
 }
 
-const UPDATE_JOBS = statement(
-  'update-jobs',
-  { values: [t.json] },
-  `
+const UPDATE_JOBS = statement('update-jobs', { values: [t.json] })(`
   UPDATE jobs j SET status = p.status, active_deployment_id = p."activeDeploymentId", next_pass_at = p."nextPassAt",
     deleted_at = CASE WHEN p."isGone" THEN clock_timestamp() END
   FROM jsonb_to_recordset($1::jsonb)
     AS p(id uuid, status text, "activeDeploymentId" uuid, "isGone" boolean, "nextPassAt" timestamptz)
-  WHERE j.id = p.id`,
-);
+  WHERE j.id = p.id`);
 
 // A deleted job keeps the history that people may want to read, for a while, but no secrets.
-const DELETE_SECRETS = statement(
-  'delete-secrets',
-  { values: [t.arrayOf(t.uuid)] },
+const DELETE_SECRETS = statement('delete-secrets', { values: [t.arrayOf(t.uuid)] })(
   `DELETE FROM job_secrets WHERE job_id = ANY($1)`,
 );
 
-const UPDATE_DEPLOYMENTS = statement(
-  'update-deployments',
-  { values: [t.json] },
-  `
+const UPDATE_DEPLOYMENTS = statement('update-deployments', { values: [t.json] })(`
   UPDATE deployments d SET image_digest = p."imageDigest", image_id = p."imageId", status = p.status, reason = p.reason,
     message = p.message, failed_phase = p."failedPhase", retryable = p.retryable, exit_code = p."exitCode",
     last_log_lines = p."lastLogLines", deadline_at = p."deadlineAt", started_at = p."startedAt",
@@ -146,13 +137,9 @@ const UPDATE_DEPLOYMENTS = statement(
   FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, "imageDigest" text, "imageId" text, status text, reason text,
     message text, "failedPhase" text, retryable boolean, "exitCode" int, "lastLogLines" jsonb,
     "deadlineAt" timestamptz, "startedAt" timestamptz, "activeAt" timestamptz, "endedAt" timestamptz)
-  WHERE d.id = p.id`,
-);
+  WHERE d.id = p.id`);
 
-const UPDATE_ATTEMPTS = statement(
-  'update-attempts',
-  { values: [t.json] },
-  `
+const UPDATE_ATTEMPTS = statement('update-attempts', { values: [t.json] })(`
   UPDATE attempts a SET phase = p.phase, reason = p.reason, message = p.message, counted = p.counted,
     assigned_at = p."assignedAt", pulling_at = p."pullingAt", starting_at = p."startingAt",
     healthy_at = p."healthyAt", stopping_at = p."stoppingAt", ended_at = p."endedAt",
@@ -160,40 +147,25 @@ const UPDATE_ATTEMPTS = statement(
   FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, phase text, reason text, message text, counted boolean,
     "assignedAt" timestamptz, "pullingAt" timestamptz, "startingAt" timestamptz, "healthyAt" timestamptz,
     "stoppingAt" timestamptz, "endedAt" timestamptz, "logsCompleteAt" timestamptz)
-  WHERE a.id = p.id`,
-);
+  WHERE a.id = p.id`);
 
-const INSERT_SHAPES = statement(
-  'insert-shapes',
-  { values: [t.json] },
-  `
+const INSERT_SHAPES = statement('insert-shapes', { values: [t.json] })(`
   INSERT INTO shapes (key, spec, next_pass_at)
   SELECT p.key, p.spec, clock_timestamp() FROM jsonb_to_recordset($1::jsonb) AS p(key text, spec jsonb)
-  ON CONFLICT (key) DO NOTHING`,
-);
+  ON CONFLICT (key) DO NOTHING`);
 
-const INSERT_ATTEMPTS = statement(
-  'insert-attempts',
-  { values: [t.json] },
-  `
+const INSERT_ATTEMPTS = statement('insert-attempts', { values: [t.json] })(`
   INSERT INTO attempts (id, job_id, deployment_id, number, shape_key, priority, reason)
   SELECT p.id, p."jobId", p."deploymentId", p.number, p."shapeKey", p.priority, p.reason
   FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, "jobId" uuid, "deploymentId" uuid, number int, "shapeKey" text,
-    priority smallint, reason text)`,
-);
+    priority smallint, reason text)`);
 
-const INSERT_ORDERS = statement(
-  'insert-orders',
-  { values: [t.json] },
-  `
+const INSERT_ORDERS = statement('insert-orders', { values: [t.json] })(`
   INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec)
   SELECT p."instanceId", p.number, p."attemptId", p.purpose, p.kind, p.spec
   FROM jsonb_to_recordset($1::jsonb) AS p("instanceId" text, number int, "attemptId" uuid, purpose text, kind text,
-    spec jsonb)`,
-);
+    spec jsonb)`);
 
-const WAKE_SHAPES = statement(
-  'wake-shapes',
-  { values: [t.arrayOf(t.text)], row: { key: t.text } },
+const WAKE_SHAPES = statement('wake-shapes', { values: [t.arrayOf(t.text)], row: { key: t.text } })(
   wakeRows('shapes', 'key = ANY($1)'),
 );

@@ -155,9 +155,7 @@ export class JobPass {
   }
 }
 
-const POSTPONE = statement(
-  'job-postpone',
-  { values: [t.uuid, t.double], isPrepared: false },
+const POSTPONE = statement('job-postpone', { values: [t.uuid, t.double], isPrepared: false })(
   `UPDATE jobs SET next_pass_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1`,
 );
 

@@ -97,30 +97,26 @@ function instanceOf(row: InstanceRow): InstanceFacts {
 }
 
 // NO KEY UPDATE, so that inserting a deployment (which locks the job's key) need not wait for a pass.
-const CLAIM = statement(
-  'claim-jobs',
-  { values: [t.bigintValue, t.nullable(t.arrayOf(t.uuid))], row: { ...columnsOf(Job, 'id', 'name'), lagMs: t.double } },
-  `
+const CLAIM = statement('claim-jobs', {
+  values: [t.bigintValue, t.nullable(t.arrayOf(t.uuid))],
+  row: { ...columnsOf(Job, 'id', 'name'), lagMs: t.double },
+})(`
   SELECT id, name, extract(epoch FROM clock_timestamp() - next_pass_at)::float8 * 1000 AS "lagMs" FROM jobs
   WHERE next_pass_at <= clock_timestamp() AND ($2::uuid[] IS NULL OR id = ANY($2))
   ORDER BY next_pass_at
   LIMIT $1
-  FOR NO KEY UPDATE SKIP LOCKED`,
-);
+  FOR NO KEY UPDATE SKIP LOCKED`);
 
 const JOB_COLUMNS = columnsOf(Job, 'id', 'name', 'desiredState', 'status', 'activeDeploymentId');
-const JOBS = statement(
-  'load-jobs',
-  {
-    values: [t.arrayOf(t.uuid)],
-    row: {
-      now: t.timestamptz,
-      ...JOB_COLUMNS,
-      latestStatus: t.nullable(columnsOf(Deployment, 'status').status),
-      lingeringInstances: t.int,
-    },
+const JOBS = statement('load-jobs', {
+  values: [t.arrayOf(t.uuid)],
+  row: {
+    now: t.timestamptz,
+    ...JOB_COLUMNS,
+    latestStatus: t.nullable(columnsOf(Deployment, 'status').status),
+    lingeringInstances: t.int,
   },
-  `
+})(`
   SELECT clock_timestamp() AS now, ${selectList(JOB_COLUMNS)},
     (SELECT d.status FROM deployments d WHERE d.job_id = j.id ORDER BY d.number DESC LIMIT 1) AS "latestStatus",
     CASE WHEN j.desired_state = 'deleted' THEN (
@@ -132,8 +128,7 @@ const JOBS = statement(
     ) ELSE 0 END AS "lingeringInstances"
   FROM jobs j
   WHERE id = ANY($1)
-  ORDER BY id`,
-);
+  ORDER BY id`);
 
 const DEPLOYMENT_ROW = columnsOf(
   Deployment,
@@ -161,10 +156,7 @@ const DEPLOYMENT_ROW = columnsOf(
   'activeAt',
   'endedAt',
 );
-const DEPLOYMENTS = statement(
-  'load-deployments',
-  { values: [t.arrayOf(t.uuid)], row: DEPLOYMENT_ROW },
-  `
+const DEPLOYMENTS = statement('load-deployments', { values: [t.arrayOf(t.uuid)], row: DEPLOYMENT_ROW })(`
   SELECT ${selectList(DEPLOYMENT_ROW)}
   FROM deployments
   WHERE id IN (
@@ -173,8 +165,7 @@ const DEPLOYMENTS = statement(
     UNION
     SELECT deployment_id FROM attempts WHERE job_id = ANY($1) AND phase <> 'ended'
   )
-  ORDER BY job_id, number`,
-);
+  ORDER BY job_id, number`);
 
 const ATTEMPT_COLUMNS = columnsOf(
   Attempt,
@@ -195,17 +186,14 @@ const ATTEMPT_COLUMNS = columnsOf(
   'endedAt',
   'logsCompleteAt',
 );
-const ATTEMPTS = statement(
-  'load-attempts',
-  {
-    values: [t.arrayOf(t.uuid)],
-    row: {
-      ...ATTEMPT_COLUMNS,
-      instance: t.nullable(t.jsonOf<InstanceRow>()),
-      verdict: t.nullable(t.jsonOf<VerdictRow>()),
-    },
+const ATTEMPTS = statement('load-attempts', {
+  values: [t.arrayOf(t.uuid)],
+  row: {
+    ...ATTEMPT_COLUMNS,
+    instance: t.nullable(t.jsonOf<InstanceRow>()),
+    verdict: t.nullable(t.jsonOf<VerdictRow>()),
   },
-  `
+})(`
   SELECT ${selectList(ATTEMPT_COLUMNS, 'a')},
     CASE WHEN i.id IS NOT NULL THEN jsonb_build_object(
       'id', i.id, 'assignedAt', s.assigned_at, 'state', i.state, 'stateReason', i.state_reason,
@@ -220,21 +208,17 @@ const ATTEMPTS = statement(
   LEFT JOIN instances i ON i.id = s.instance_id
   LEFT JOIN shapes sh ON sh.key = a.shape_key
   WHERE a.deployment_id = ANY($1) AND a.phase <> 'ended'
-  ORDER BY a.deployment_id, a.number`,
-);
+  ORDER BY a.deployment_id, a.number`);
 
 const ENDED_COLUMNS = columnsOf(Attempt, 'deploymentId', 'number', 'reason', 'message', 'counted', 'healthyAt');
-const ENDED = statement(
-  'load-ended',
-  {
-    values: [t.arrayOf(t.uuid), t.bigintValue],
-    row: {
-      ...ENDED_COLUMNS,
-      endedAt: t.timestamptz,
-      noticedAt: t.nullable(t.timestamptz),
-    },
+const ENDED = statement('load-ended', {
+  values: [t.arrayOf(t.uuid), t.bigintValue],
+  row: {
+    ...ENDED_COLUMNS,
+    endedAt: t.timestamptz,
+    noticedAt: t.nullable(t.timestamptz),
   },
-  `
+})(`
   SELECT e.* FROM unnest($1::uuid[]) AS d(id)
   CROSS JOIN LATERAL (
     SELECT ${selectList(ENDED_COLUMNS)}, ended_at AS "endedAt",
@@ -244,8 +228,7 @@ const ENDED = statement(
     WHERE deployment_id = d.id AND phase = 'ended'
     ORDER BY number DESC
     LIMIT $2
-  ) e`,
-);
+  ) e`);
 
 const ORDER_ROW = {
   attemptId: t.uuid,
@@ -265,10 +248,10 @@ const ORDER_ROW = {
 // The planner reads eight exits, three failures and the open order of the exit watch, and the last look: no more are
 // loaded. An image's pull and description are of no use once the container was created, nor are its last lines once
 // they are with their deployment.
-const ORDERS = statement(
-  'load-orders',
-  { values: [t.arrayOf(t.uuid), t.arrayOf(t.text), t.bigintValue, t.int], row: ORDER_ROW },
-  `
+const ORDERS = statement('load-orders', {
+  values: [t.arrayOf(t.uuid), t.arrayOf(t.text), t.bigintValue, t.int],
+  row: ORDER_ROW,
+})(`
   SELECT a.id AS "attemptId", o.number, o.purpose, o.created_at AS "createdAt", o.taken_at AS "takenAt",
     o.answered_at AS "answeredAt", o.result_status AS status, o.result_error AS error, o.probe_state AS "probeState",
     CASE WHEN NOT u.is_used THEN NULL ELSE o.answer END AS answer,
@@ -292,5 +275,4 @@ const ORDERS = statement(
     END AS is_used
   ) u
   WHERE a.id = ANY($1)
-  ORDER BY a.id, o.number`,
-);
+  ORDER BY a.id, o.number`);

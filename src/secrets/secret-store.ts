@@ -95,20 +95,14 @@ async function nextVersion(transaction: Queryable, jobId: string): Promise<numbe
   return row.secretsCount;
 }
 
-const READ = statement(
-  'read-job-secrets',
-  { values: [t.uuid, t.int], row: { sealed: t.bytea } },
+const READ = statement('read-job-secrets', { values: [t.uuid, t.int], row: { sealed: t.bytea } })(
   `SELECT sealed FROM job_secrets WHERE job_id = $1 AND version = $2`,
 );
 
-const COUNT = statement(
-  'count-job-secrets',
-  { values: [t.uuid], row: { secretsCount: t.int } },
+const COUNT = statement('count-job-secrets', { values: [t.uuid], row: { secretsCount: t.int } })(
   `UPDATE jobs SET secrets_count = secrets_count + 1 WHERE id = $1 RETURNING secrets_count AS "secretsCount"`,
 );
 
-const INSERT = statement(
-  'insert-job-secrets',
-  { values: [t.uuid, t.int, t.bytea] },
+const INSERT = statement('insert-job-secrets', { values: [t.uuid, t.int, t.bytea] })(
   `INSERT INTO job_secrets (job_id, version, sealed) VALUES ($1, $2, $3)`,
 );

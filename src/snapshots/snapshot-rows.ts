@@ -31,16 +31,12 @@ function eventOf({ state, toldAt, reason, message, snapshotId, volumeId }: Known
 
 const ROW = columnsOf(Snapshot, 'id', 'volumeId', 'snapshotId', 'state', 'askedAt', 'toldAt', 'reason', 'message');
 
-const KNOWN = statement('snapshots-known', { row: ROW }, `SELECT ${selectList(ROW)} FROM snapshots ORDER BY asked_at`);
+const KNOWN = statement('snapshots-known', { row: ROW })(`SELECT ${selectList(ROW)} FROM snapshots ORDER BY asked_at`);
 
-const WRITE = statement(
-  'snapshots-write',
-  { values: [t.json] },
-  `
+const WRITE = statement('snapshots-write', { values: [t.json] })(`
   INSERT INTO snapshots (id, volume_id, snapshot_id, state, asked_at, told_at, reason, message)
   SELECT r.id, r."volumeId", r."snapshotId", r.state, r."askedAt", r."toldAt", r.reason, r.message
   FROM jsonb_to_recordset($1::jsonb) AS r(id uuid, "volumeId" text, "snapshotId" text, state text, "askedAt" timestamptz,
     "toldAt" timestamptz, reason text, message text)
   ON CONFLICT (id) DO UPDATE SET snapshot_id = excluded.snapshot_id, state = excluded.state, told_at = excluded.told_at,
-    reason = excluded.reason, message = excluded.message, changed_at = clock_timestamp()`,
-);
+    reason = excluded.reason, message = excluded.message, changed_at = clock_timestamp()`);

@@ -125,47 +125,41 @@ const recordedSql = (type: EventType, actor: string, cause: string): string => `
     )}
   )`;
 
-const INSERT = statement(
-  'token-insert',
-  {
-    values: [
-      t.text,
-      t.text,
-      t.bytea,
-      t.text,
-      t.nullable(t.arrayOf(t.text)),
-      t.nullable(t.int),
-      t.nullable(t.int),
-      t.nullable(t.int),
-      t.nullable(t.int),
-      t.nullable(t.int),
-      t.nullable(t.json),
-      ...authorTypes,
-    ],
-    row: ROW,
-    isPrepared: false,
-  },
-  `
+const INSERT = statement('token-insert', {
+  values: [
+    t.text,
+    t.text,
+    t.bytea,
+    t.text,
+    t.nullable(t.arrayOf(t.text)),
+    t.nullable(t.int),
+    t.nullable(t.int),
+    t.nullable(t.int),
+    t.nullable(t.int),
+    t.nullable(t.int),
+    t.nullable(t.json),
+    ...authorTypes,
+  ],
+  row: ROW,
+  isPrepared: false,
+})(`
   WITH changed AS (
     INSERT INTO tokens (id, name, hash, role, scope, max_jobs, max_instances, requests_per_minute, expires_at, max_webhooks, allow)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(days => $9::int), $10, $11::jsonb)
     ON CONFLICT (id) DO NOTHING
     RETURNING *, true AS is_news
   ), ${recordedSql('token.created', '$12', '$13')}
-  SELECT ${COLUMNS} FROM changed`,
-);
+  SELECT ${COLUMNS} FROM changed`);
 
 // A Date has milliseconds only: as text the position is the row's very own.
 const TokenCursor = z.tuple([z.string().regex(/^\d{1,18}$/), z.string().regex(ID)]);
 const POSITION = `(extract(epoch FROM created_at) * 1000000)::bigint`;
 
-const LIST = statement(
-  'token-list',
-  {
-    values: [t.nullable(t.bigint), t.nullable(t.text), t.bigintValue],
-    row: { ...ROW, position: t.text, ...pageColumns },
-    isPrepared: false,
-  },
+const LIST = statement('token-list', {
+  values: [t.nullable(t.bigint), t.nullable(t.text), t.bigintValue],
+  row: { ...ROW, position: t.text, ...pageColumns },
+  isPrepared: false,
+})(
   pageSql(
     `SELECT ${COLUMNS}, ${POSITION}::text AS position FROM tokens
     WHERE $1::bigint IS NULL OR (${POSITION}, id) < ($1::bigint, $2::text)
@@ -174,21 +168,15 @@ const LIST = statement(
   ),
 );
 
-const GET = statement(
-  'token-get',
-  { values: [t.text], row: ROW, isPrepared: false },
+const GET = statement('token-get', { values: [t.text], row: ROW, isPrepared: false })(
   `SELECT ${COLUMNS} FROM tokens WHERE id = $1`,
 );
 
-const REVOKE = statement(
-  'token-revoke',
-  { values: [t.text, ...authorTypes], row: ROW, isPrepared: false },
-  `
+const REVOKE = statement('token-revoke', { values: [t.text, ...authorTypes], row: ROW, isPrepared: false })(`
   WITH found AS (
     SELECT id AS found_id, revoked_at IS NULL AS is_news FROM tokens WHERE id = $1 FOR NO KEY UPDATE
   ), changed AS (
     UPDATE tokens SET revoked_at = COALESCE(revoked_at, clock_timestamp()) FROM found WHERE id = found_id
     RETURNING *
   ), ${recordedSql('token.revoked', '$2', '$3')}
-  SELECT ${COLUMNS} FROM changed`,
-);
+  SELECT ${COLUMNS} FROM changed`);

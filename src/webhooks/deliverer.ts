@@ -135,21 +135,17 @@ const DELIVERY_ROW = {
 
 type DeliveryRow = RowOf<typeof DELIVERY_ROW>;
 
-const GET = statement(
-  'webhook-delivery',
-  { values: [t.uuid], row: DELIVERY_ROW },
-  `
+const GET = statement('webhook-delivery', { values: [t.uuid], row: DELIVERY_ROW })(`
   SELECT d.id, d.webhook_id AS "webhookId", w.url, d.body, clock_timestamp() AS now,
     ARRAY[w.sealed, CASE WHEN w.previous_until > clock_timestamp() THEN w.previous_sealed END] AS secrets
   FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
-  WHERE d.id = $1 AND d.status = 'pending' AND w.enabled`,
-);
+  WHERE d.id = $1 AND d.status = 'pending' AND w.enabled`);
 
 // A success after another does not lock the row: deliveries to one receiver would queue for it.
-const TRIED = statement(
-  'webhook-tried',
-  { values: [t.uuid, t.bool], row: { ...columnsOf(Webhook, 'enabled'), isFailingLong: t.bool } },
-  `
+const TRIED = statement('webhook-tried', {
+  values: [t.uuid, t.bool],
+  row: { ...columnsOf(Webhook, 'enabled'), isFailingLong: t.bool },
+})(`
   WITH found AS (
     SELECT id, enabled, failing_since FROM webhooks
     WHERE id = $1 AND (failing_since IS NOT NULL OR NOT $2::boolean) FOR NO KEY UPDATE
@@ -159,26 +155,19 @@ const TRIED = statement(
   )
   SELECT enabled, COALESCE(failing_since < clock_timestamp() - make_interval(days => ${DISABLED_AFTER_DAYS}), false)
     AS "isFailingLong"
-  FROM found`,
-);
+  FROM found`);
 
 // Cancelled meanwhile, it stays so, unless it has arrived.
-const SETTLE = statement(
-  'webhook-settle',
-  { values: [t.uuid, t.text, t.nullable(t.text), t.nullable(t.int), t.int, t.nullable(t.timestamptz)] },
-  `
+const SETTLE = statement('webhook-settle', {
+  values: [t.uuid, t.text, t.nullable(t.text), t.nullable(t.int), t.int, t.nullable(t.timestamptz)],
+})(`
   UPDATE webhook_deliveries SET
     status = CASE WHEN status = 'pending' OR $2 = 'delivered' THEN $2 ELSE status END,
     attempts = attempts + 1, fault = $3, answer_status = $4, latency_ms = $5, attempted_at = clock_timestamp(),
     next_attempt_at = CASE WHEN status = 'pending' THEN $6::timestamptz END,
     settled_at = CASE WHEN status = 'pending' AND $2 = 'pending' THEN NULL ELSE clock_timestamp() END
-  WHERE id = $1`,
-);
+  WHERE id = $1`);
 
-const DISABLE = statement(
-  'webhook-disable',
-  { values: [t.uuid, t.text], isPrepared: false },
-  `
+const DISABLE = statement('webhook-disable', { values: [t.uuid, t.text], isPrepared: false })(`
   UPDATE webhooks SET enabled = false, disabled_reason = $2, version = version + 1, updated_at = clock_timestamp()
-  WHERE id = $1`,
-);
+  WHERE id = $1`);

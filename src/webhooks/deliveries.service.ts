@@ -162,13 +162,11 @@ const COLUMNS = `${selectList(SHOWN)}, ${exactTimeSql('created_at')} AS "exactCr
 const SIGHT = [t.nullable(t.arrayOf(t.text)), t.bool] as const;
 const VISIBLE = mayReceiveSql('$2', '$3::boolean');
 
-const LIST = statement(
-  'webhook-delivery-list',
-  {
-    values: [t.uuid, ...SIGHT, t.nullable(t.text), t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
-    row: { ...ROW, ...pageColumns },
-    isPrepared: false,
-  },
+const LIST = statement('webhook-delivery-list', {
+  values: [t.uuid, ...SIGHT, t.nullable(t.text), t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
+  row: { ...ROW, ...pageColumns },
+  isPrepared: false,
+})(
   pageSql(
     `SELECT ${COLUMNS} FROM webhook_deliveries d
     WHERE webhook_id = $1 AND ${VISIBLE} AND ($4::text IS NULL OR status = $4)
@@ -178,31 +176,29 @@ const LIST = statement(
   ),
 );
 
-const GET = statement(
-  'webhook-delivery-get',
-  { values: [t.uuid, ...SIGHT, t.uuid], row: ROW, isPrepared: false },
+const GET = statement('webhook-delivery-get', { values: [t.uuid, ...SIGHT, t.uuid], row: ROW, isPrepared: false })(
   `SELECT ${COLUMNS} FROM webhook_deliveries d WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4`,
 );
 
-const PING = statement(
-  'webhook-delivery-ping',
-  { values: [t.uuid, t.text, t.bigintValue, t.double], row: ROW, isPrepared: false },
-  `
+const PING = statement('webhook-delivery-ping', {
+  values: [t.uuid, t.text, t.bigintValue, t.double],
+  row: ROW,
+  isPrepared: false,
+})(`
   INSERT INTO webhook_deliveries (id, webhook_id, type, body)
   SELECT gen_random_uuid(), $1::uuid, '${PING_TYPE}', $2
   WHERE (
     SELECT count(*) FROM webhook_deliveries
     WHERE webhook_id = $1 AND type = '${PING_TYPE}' AND created_at > clock_timestamp() - make_interval(secs => $4)
   ) < $3
-  RETURNING ${COLUMNS}`,
-);
+  RETURNING ${COLUMNS}`);
 
-const REDELIVER = statement(
-  'webhook-delivery-redeliver',
-  { values: [t.uuid, ...SIGHT, t.uuid], row: ROW, isPrepared: false },
-  `
+const REDELIVER = statement('webhook-delivery-redeliver', {
+  values: [t.uuid, ...SIGHT, t.uuid],
+  row: ROW,
+  isPrepared: false,
+})(`
   UPDATE webhook_deliveries d SET
     queued = queued AND status = 'pending', status = 'pending', settled_at = NULL
   WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4
-    AND EXISTS (SELECT FROM webhooks w WHERE w.id = $1 AND ${MAY_BE_SENT}) RETURNING ${COLUMNS}`,
-);
+    AND EXISTS (SELECT FROM webhooks w WHERE w.id = $1 AND ${MAY_BE_SENT}) RETURNING ${COLUMNS}`);

@@ -19,19 +19,14 @@ export function mayReceiveSql(prefixes: string, isForAdmins: string): string {
 export const MAY_BE_SENT = mayReceiveSql('w.jobs', 'w.is_for_admins');
 
 /** $1: a webhook that is disabled. What is on its way ends; the queue drops it when its turn comes. */
-export const CANCEL_DELIVERIES = statement(
-  'webhook-cancel-deliveries',
-  { values: [t.uuid], isPrepared: false },
-  `
+export const CANCEL_DELIVERIES = statement('webhook-cancel-deliveries', { values: [t.uuid], isPrepared: false })(`
   UPDATE webhook_deliveries SET status = 'cancelled', next_attempt_at = NULL, settled_at = clock_timestamp()
-  WHERE webhook_id = $1 AND status = 'pending'`,
-);
+  WHERE webhook_id = $1 AND status = 'pending'`);
 
 /** $1: a webhook that was changed: its URL may be another one's by now, and it may be for fewer jobs. */
-export const CANCEL_FOREIGN_DELIVERIES = statement(
-  'webhook-cancel-foreign-deliveries',
-  { values: [t.uuid], isPrepared: false },
-  `
+export const CANCEL_FOREIGN_DELIVERIES = statement('webhook-cancel-foreign-deliveries', {
+  values: [t.uuid],
+  isPrepared: false,
+})(`
   UPDATE webhook_deliveries d SET status = 'cancelled', next_attempt_at = NULL, settled_at = clock_timestamp()
-  FROM webhooks w WHERE w.id = d.webhook_id AND w.id = $1 AND d.status = 'pending' AND NOT ${MAY_BE_SENT}`,
-);
+  FROM webhooks w WHERE w.id = d.webhook_id AND w.id = $1 AND d.status = 'pending' AND NOT ${MAY_BE_SENT}`);

@@ -93,11 +93,7 @@ export class DeliveryService implements OnApplicationBootstrap, OnApplicationShu
 }
 
 // Of most it is known already; of the others the process died in the last try.
-const GIVE_UP = statement(
-  'webhook-delivery-give-up',
-  { values: [t.arrayOf(t.uuid)], isPrepared: false },
-  `
+const GIVE_UP = statement('webhook-delivery-give-up', { values: [t.arrayOf(t.uuid)], isPrepared: false })(`
   UPDATE webhook_deliveries SET
     status = 'failed', fault = 'interrupted', next_attempt_at = NULL, settled_at = clock_timestamp()
-  WHERE id = ANY ($1::uuid[]) AND status = 'pending'`,
-);
+  WHERE id = ANY ($1::uuid[]) AND status = 'pending'`);

@@ -5,10 +5,7 @@ import { statement, t } from '../database/statement.js';
 const DELIVERIES_KEPT_DAYS = 7;
 
 // The queue gives a delivery up after some days, or forgets it after two weeks without any of us.
-const DELIVERIES = statement(
-  'retain-deliveries',
-  { values: [t.bigintValue, t.int] },
-  `
+const DELIVERIES = statement('retain-deliveries', { values: [t.bigintValue, t.int] })(`
   DELETE FROM webhook_deliveries WHERE id IN (
     SELECT id FROM webhook_deliveries
     WHERE created_at < clock_timestamp() - make_interval(days => $2)
@@ -16,8 +13,7 @@ const DELIVERIES = statement(
     ORDER BY created_at LIMIT $1
     FOR UPDATE SKIP LOCKED
   )
-  RETURNING 1`,
-);
+  RETURNING 1`);
 
 export const EXPIRING_DELIVERIES: ExpiringRows = {
   name: 'deliveries',

@@ -59,29 +59,24 @@ async function deliverEvents(transaction: Queryable): Promise<boolean> {
   return !isAtEnd;
 }
 
-const CURSOR = statement(
-  'webhooks-cursor',
-  { row: { position: t.double } },
+const CURSOR = statement('webhooks-cursor', { row: { position: t.double } })(
   `SELECT position::float8 AS position FROM webhook_cursor FOR NO KEY UPDATE SKIP LOCKED`,
 );
 
-const MOVE = statement('webhooks-move', { values: [t.bigintValue] }, `UPDATE webhook_cursor SET position = $1`);
+const MOVE = statement('webhooks-move', { values: [t.bigintValue] })(`UPDATE webhook_cursor SET position = $1`);
 
 // In the order of positions, so that they are tried in that order where nothing is in the way. Times have milliseconds
 // here. A webhook is held while its deliveries are made: one that is being deleted is waited for, and skipped.
-const DELIVER = statement(
-  'webhooks-deliver',
-  {
-    values: [
-      t.arrayOf(t.bigintValue),
-      t.arrayOf(t.timestamptzText),
-      t.arrayOf(t.text),
-      t.arrayOf(t.nullable(t.text)),
-      t.arrayOf(t.text),
-      t.arrayOf(t.bool),
-    ],
-  },
-  `
+const DELIVER = statement('webhooks-deliver', {
+  values: [
+    t.arrayOf(t.bigintValue),
+    t.arrayOf(t.timestamptzText),
+    t.arrayOf(t.text),
+    t.arrayOf(t.nullable(t.text)),
+    t.arrayOf(t.text),
+    t.arrayOf(t.bool),
+  ],
+})(`
   WITH held AS (SELECT * FROM webhooks WHERE enabled FOR KEY SHARE)
   INSERT INTO webhook_deliveries (id, webhook_id, position, type, job, body)
   SELECT gen_random_uuid(), w.id, e.position, e.type, e.job, e.body
@@ -92,16 +87,14 @@ const DELIVER = statement(
     AND EXISTS (
       SELECT 1 FROM unnest(w.events) AS wanted
       WHERE wanted IN ('*', e.type) OR (right(wanted, 2) = '.*' AND starts_with(e.type, left(wanted, -1))))
-  ORDER BY e.position`,
-);
+  ORDER BY e.position`);
 
-const TO_QUEUE = statement(
-  'webhooks-queue',
-  { values: [t.bigintValue], row: columnsOf(WebhookDelivery, 'id', 'webhookId') },
-  `
+const TO_QUEUE = statement('webhooks-queue', {
+  values: [t.bigintValue],
+  row: columnsOf(WebhookDelivery, 'id', 'webhookId'),
+})(`
   UPDATE webhook_deliveries SET queued = true
   WHERE id IN (
     SELECT id FROM webhook_deliveries WHERE NOT queued ORDER BY created_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
   )
-  RETURNING id, webhook_id AS "webhookId"`,
-);
+  RETURNING id, webhook_id AS "webhookId"`);

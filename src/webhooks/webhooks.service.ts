@@ -258,38 +258,28 @@ const OF_SCOPE = `
     WHERE NOT EXISTS (SELECT 1 FROM unnest($1::text[]) AS prefix WHERE starts_with(job, prefix)))))`;
 const VISIBLE = `($2::boolean OR NOT is_for_admins OR jobs IS NOT NULL) AND ${OF_SCOPE}`;
 
-const TAKE_TURN = statement(
-  'webhook-take-turn',
-  { values: [t.bigintValue], isPrepared: false },
+const TAKE_TURN = statement('webhook-take-turn', { values: [t.bigintValue], isPrepared: false })(
   'SELECT pg_advisory_xact_lock($1)',
 );
 
-const COUNT = statement(
-  'webhook-count',
-  { values: [PREFIXES], row: { all: t.int, own: t.int }, isPrepared: false },
+const COUNT = statement('webhook-count', { values: [PREFIXES], row: { all: t.int, own: t.int }, isPrepared: false })(
   `SELECT count(*)::int AS all, count(*) FILTER (WHERE ${OF_SCOPE})::int AS own FROM webhooks`,
 );
 
-const INSERT = statement(
-  'webhook-insert',
-  {
-    values: [t.uuid, t.text, t.text, t.arrayOf(t.text), PREFIXES, t.bool, t.bytea, t.text, t.bool],
-    row: ROW,
-    isPrepared: false,
-  },
-  `
+const INSERT = statement('webhook-insert', {
+  values: [t.uuid, t.text, t.text, t.arrayOf(t.text), PREFIXES, t.bool, t.bytea, t.text, t.bool],
+  row: ROW,
+  isPrepared: false,
+})(`
   INSERT INTO webhooks (id, url, description, events, jobs, enabled, sealed, created_by, is_for_admins)
   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-  RETURNING ${COLUMNS}`,
-);
+  RETURNING ${COLUMNS}`);
 
-const LIST = statement(
-  'webhook-list',
-  {
-    values: [PREFIXES, t.bool, t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
-    row: { ...ROW, ...pageColumns },
-    isPrepared: false,
-  },
+const LIST = statement('webhook-list', {
+  values: [PREFIXES, t.bool, t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
+  row: { ...ROW, ...pageColumns },
+  isPrepared: false,
+})(
   pageSql(
     `SELECT ${COLUMNS} FROM webhooks
     WHERE ${VISIBLE} AND ($3::timestamptz IS NULL OR (created_at, id) < ($3::timestamptz, $4::uuid))
@@ -299,46 +289,34 @@ const LIST = statement(
 );
 
 const one = (name: string, locked: '' | 'FOR SHARE' | 'FOR UPDATE') =>
-  statement(
-    name,
-    { values: [PREFIXES, t.bool, t.uuid], row: ROW, isPrepared: false },
+  statement(name, { values: [PREFIXES, t.bool, t.uuid], row: ROW, isPrepared: false })(
     `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3 ${locked}`,
   );
 const GET = one('webhook-get', '');
 const HOLD = one('webhook-hold', 'FOR SHARE');
 const LOCK = one('webhook-lock', 'FOR UPDATE');
 
-const DELETE = statement(
-  'webhook-delete',
-  { values: [t.uuid], isPrepared: false },
+const DELETE = statement('webhook-delete', { values: [t.uuid], isPrepared: false })(
   'DELETE FROM webhooks WHERE id = $1',
 );
 
 // $7: its failures start over, and earlier ones do not disable it again. $8: a caller who is no admin may have named
 // the URL, or widened it.
-const UPDATE = statement(
-  'webhook-update',
-  {
-    values: [t.uuid, t.text, t.text, t.arrayOf(t.text), PREFIXES, t.bool, t.bool, t.bool],
-    row: ROW,
-    isPrepared: false,
-  },
-  `
+const UPDATE = statement('webhook-update', {
+  values: [t.uuid, t.text, t.text, t.arrayOf(t.text), PREFIXES, t.bool, t.bool, t.bool],
+  row: ROW,
+  isPrepared: false,
+})(`
   UPDATE webhooks SET
     url = $2, description = $3, events = $4, jobs = $5, enabled = $6, is_for_admins = is_for_admins AND $8,
     disabled_reason = CASE WHEN NOT $7::boolean THEN disabled_reason END,
     failing_since = CASE WHEN NOT $7::boolean THEN failing_since END,
     version = version + 1, updated_at = clock_timestamp()
-  WHERE id = $1 RETURNING ${COLUMNS}`,
-);
+  WHERE id = $1 RETURNING ${COLUMNS}`);
 
-const ROTATE = statement(
-  'webhook-rotate-secret',
-  { values: [t.uuid, t.bytea, t.int], row: ROW, isPrepared: false },
-  `
+const ROTATE = statement('webhook-rotate-secret', { values: [t.uuid, t.bytea, t.int], row: ROW, isPrepared: false })(`
   UPDATE webhooks SET
     previous_sealed = CASE WHEN $3::int > 0 THEN sealed END,
     previous_until = CASE WHEN $3::int > 0 THEN clock_timestamp() + make_interval(secs => $3) END,
     sealed = $2, version = version + 1, updated_at = clock_timestamp()
-  WHERE id = $1 RETURNING ${COLUMNS}`,
-);
+  WHERE id = $1 RETURNING ${COLUMNS}`);

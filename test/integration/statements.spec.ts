@@ -18,11 +18,10 @@ const SOURCE = join(import.meta.dirname, '../../src');
 /** What Postgres says of a statement it has parsed. */
 type Described = { readonly parameters: readonly string[]; readonly columns: readonly (readonly [string, string])[] };
 
-const WRONG = statement(
-  'test-of-a-wrong-declaration',
-  { values: [t.int], row: { id: t.int, missing: t.nullable(t.text) } },
-  'SELECT id, revoked_at FROM tokens WHERE id = $1',
-);
+const WRONG = statement('test-of-a-wrong-declaration', {
+  values: [t.int],
+  row: { id: t.int, missing: t.nullable(t.text) },
+})('SELECT id, revoked_at FROM tokens WHERE id = $1');
 
 describe('every declared statement', () => {
   let test: TestDatabase;
@@ -75,7 +74,7 @@ function filesWithStatements(): string[] {
 }
 
 it('two statements of one name are refused', () => {
-  expect(() => statement(WRONG.name, {}, 'SELECT 1')).toThrow('two statements are named test-of-a-wrong-declaration');
+  expect(() => statement(WRONG.name)('SELECT 1')).toThrow('two statements are named test-of-a-wrong-declaration');
 });
 
 function faultsOf({ name, values, row }: Statement, { parameters, columns }: Described): string[] {
