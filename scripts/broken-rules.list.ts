@@ -15,6 +15,7 @@ export type Test = { readonly file: string; readonly only?: string };
 const HISTORIES: Test = { file: 'test/histories/histories.spec.ts' };
 const JOB: Test = { file: 'src/scheduler/plan/plan-job.spec.ts' };
 const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
+const MODEL_AND_SQL: Test = { file: 'test/integration/model-and-sql.spec.ts' };
 const FENCES: Test = { file: 'test/integration/fences.spec.ts' };
 
 const SNAPSHOTS: Test = { file: 'src/snapshots/plan-snapshots.spec.ts' };
@@ -1211,5 +1212,26 @@ export const RULES: readonly Rule[] = [
     text: 'spotNoticedAt(attempt) ?? attempt.stoppingAt',
     broken: 'attempt.stoppingAt',
     caughtBy: [JOB],
+  },
+  {
+    name: 'the-model-loads-what-sql-does-not',
+    file: 'test/histories/rows.ts',
+    text: "return purpose !== 'logs' || phase !== 'stopping';",
+    broken: 'return true;',
+    caughtBy: [MODEL_AND_SQL],
+  },
+  {
+    name: 'sql-loads-what-the-model-does-not',
+    file: 'src/scheduler/load-jobs.ts',
+    text: "THEN a.phase IN ('waiting', 'assigned', 'pulling')",
+    broken: 'THEN true',
+    caughtBy: [MODEL_AND_SQL],
+  },
+  {
+    name: 'sql-writes-less-than-the-model',
+    file: 'src/scheduler/apply-job-plans.ts',
+    text: 'active_at = p."activeAt", ended_at',
+    broken: 'ended_at',
+    caughtBy: [MODEL_AND_SQL],
   },
 ];

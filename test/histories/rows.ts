@@ -151,12 +151,15 @@ export class Rows {
         return {
           ...deployment,
           attempts: live.map((attempt) => this.attemptFacts(attempt)),
-          endedAttempts: attempts.flatMap((attempt) => {
-            const { phase, number, reason, message, counted, healthyAt, endedAt } = attempt;
-            if (phase !== 'ended' || !endedAt) return [];
-            const noticedAt = spotNoticedAt({ orders: this.ordersOf(attempt.id) });
-            return [{ number, reason, message, counted, healthyAt, noticedAt, endedAt }];
-          }),
+          endedAttempts: attempts
+            .filter(({ phase }) => phase === 'ended')
+            .slice(-ENDED_ATTEMPTS)
+            .flatMap((attempt) => {
+              const { number, reason, message, counted, healthyAt, endedAt } = attempt;
+              if (!endedAt) return [];
+              const noticedAt = spotNoticedAt({ orders: this.ordersOf(attempt.id) });
+              return [{ number, reason, message, counted, healthyAt, noticedAt, endedAt }];
+            }),
         };
       }),
     };
@@ -191,8 +194,11 @@ export class Rows {
     const row = assignment && this.instances.get(assignment.instanceId);
     const verdict = row ? null : (this.shapes.get(attempt.shapeKey)?.verdict ?? null);
     const orders = this.ordersOf(attempt.id);
-    const waits = orders.filter(({ purpose }) => purpose === 'wait');
-    const forgotten = new Set(waits.slice(0, -8));
+    const forgotten = new Set(
+      Object.entries(LATEST).flatMap(([repeated, count]) =>
+        orders.filter(({ purpose }) => purpose === repeated).slice(0, -count),
+      ),
+    );
     return {
       ...attempt,
       instance: row
@@ -205,9 +211,14 @@ export class Rows {
             imageId: row.imageId,
             unreachableAt: row.unreachableAt,
             retireReason: row.retireReason,
+            // Histories adopt nothing.
+            isAdopted: false,
+            ordersAfter: 0,
           }
         : null,
-      orders: forgotten.size > 0 ? orders.filter((order) => !forgotten.has(order)) : orders,
+      orders: orders
+        .filter((order) => !forgotten.has(order))
+        .map((order) => (isUsed(order, attempt) ? order : { ...order, answer: NO_ANSWER })),
       verdict,
     };
   }
@@ -215,9 +226,16 @@ export class Rows {
   private lingering(jobId: string): number {
     return [...this.attempts.values()].filter((attempt) => {
       if (attempt.jobId !== jobId || !attempt.assignment) return false;
-      return this.instances.get(attempt.assignment.instanceId)?.terminatedAt === null;
+      const row = this.instances.get(attempt.assignment.instanceId);
+      return row?.terminatedAt === null && !row.quarantined;
     }).length;
   }
+}
+
+/** Whether a plan can still use the answer. */
+function isUsed({ purpose }: OrderRow, { phase }: Pick<AttemptRow, 'phase'>): boolean {
+  if (purpose === 'pull' || purpose === 'inspect-image') return ['waiting', 'assigned', 'pulling'].includes(phase);
+  return purpose !== 'logs' || phase !== 'stopping';
 }
 
 export function isOpen({ status }: { status: LaunchView['status'] }): boolean {
@@ -255,5 +273,9 @@ function newAttempt({
   };
   return { ...facts, phase: 'waiting', message: null, counted: true, createdAt: now, ...times, assignment: null };
 }
+
+/** Of orders that are repeated only the latest are loaded, and of ended attempts. */
+const LATEST = { wait: 8, 'inspect-exit': 8, 'inspect-container': 1 };
+const ENDED_ATTEMPTS = 20;
 
 const UNANSWERED = { takenAt: null, answeredAt: null, status: null, error: null, answer: NO_ANSWER, probeState: null };
