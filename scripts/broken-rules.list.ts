@@ -1234,4 +1234,18 @@ export const RULES: readonly Rule[] = [
     broken: 'ended_at',
     caughtBy: [MODEL_AND_SQL],
   },
+  {
+    name: 'the-fleets-model-loads-what-sql-does-not',
+    file: 'test/histories/fleet.ts',
+    text: 'recent: isWanting ? this.recentOf(shape) : []',
+    broken: 'recent: this.recentOf(shape)',
+    caughtBy: [MODEL_AND_SQL],
+  },
+  {
+    name: 'sql-forgets-refused-launches',
+    file: 'src/fleet/load-shapes.ts',
+    text: "status IN ('done', 'failed')",
+    broken: "status IN ('done')",
+    caughtBy: [MODEL_AND_SQL],
+  },
 ];

@@ -12,6 +12,7 @@ import {
 import { planSilence, SILENT_SECONDS, instancesToCheck } from '../../src/fleet/plan/plan-silence.js';
 import { isExpected, planSweep, type SweepPlan } from '../../src/fleet/plan/plan-sweep.js';
 import { CLUSTER } from './cloud.js';
+import type { FleetFacts } from './in-postgres.js';
 import { type AttemptRow, type InstanceRow, isOpen, type LaunchRow, type Rows, type ShapeRow } from './rows.js';
 import type { World } from './world.js';
 
@@ -22,6 +23,7 @@ const HEALING_PAUSE_MS = 60_000;
 const FULL_SWEEP_MS = 60_000;
 const QUICK_SWEEP_MS = 2_000;
 const REPEAT_TERMINATE_MS = 30_000;
+const MOST_RECENT = 60;
 const RETRY_TERMINATE_MS = 2_000;
 const SILENCE_MS = 15_000;
 const SUBNETS = ['subnet-a', 'subnet-b'];
@@ -125,24 +127,12 @@ export class Fleet {
   }
 
   private plan(shape: ShapeRow): FleetPlan {
-    const supply = this.supplyOf(shape);
-    const unassigned = supply.filter(({ registeredAt, attempt }) => registeredAt && attempt === 'none').length;
     this.launchCount += 1;
     return planFleet({
+      ...this.factsOf(shape),
       spec: shape.spec,
       subnetIds: SUBNETS,
       obstacle: null,
-      demand: this.demandOf(shape, Math.max(1, unassigned)),
-      supply,
-      launches: [...this.rows.launches.values()]
-        .filter(
-          (launch) => launch.shapeKey === shape.key && (isOpen(launch) || launch.id === shape.capacity.lastLaunch?.id),
-        )
-        .map((launch) => ({
-          ...launch,
-          rows: [...this.rows.instances.values()].filter(({ launchId }) => launchId === launch.id).length,
-        })),
-      recent: this.recentOf(shape),
       warm: shape.warm,
       capacity: shape.capacity,
       verdict: shape.verdict,
@@ -155,26 +145,54 @@ export class Fleet {
     });
   }
 
+  /** What loadShapes loads of one shape. */
+  factsOf(shape: ShapeRow): FleetFacts {
+    const supply = this.supplyOf(shape);
+    const unassigned = supply.filter(({ registeredAt, attempt }) => registeredAt && attempt === 'none').length;
+    const isWanting = shape.warm > 0 || this.rows.inLine(shape.key).length > 0;
+    return {
+      demand: this.demandOf(shape, Math.max(1, unassigned)),
+      supply,
+      launches: [...this.rows.launches.values()]
+        .filter(
+          (launch) => launch.shapeKey === shape.key && (isOpen(launch) || launch.id === shape.capacity.lastLaunch?.id),
+        )
+        .map((launch) => ({ ...launch, rows: this.rowsOf(launch).length })),
+      recent: isWanting ? this.recentOf(shape) : [],
+    };
+  }
+
+  private rowsOf({ id }: LaunchRow): InstanceRow[] {
+    return [...this.rows.instances.values()].filter(({ launchId }) => launchId === id);
+  }
+
   /** The statement RECENT. */
   private recentOf({ key }: ShapeRow): RecentLaunch[] {
     const sinceMs = this.world.timeline.nowMs - RECENT_SECONDS * 1000;
     const settled = [...this.rows.launches.values()].filter(
       (launch) => launch.shapeKey === key && !isOpen(launch) && launch.createdAt.getTime() > sinceMs,
     );
-    return settled.toReversed().map(({ id, createdAt, calledAt, offer, failure, reason, message }) => {
-      const rows = [...this.rows.instances.values()].filter(({ launchId }) => launchId === id);
-      const lost = rows.filter(
-        (row) =>
-          !row.registeredAt && (row.terminatedAt ?? row.retireReason ?? !['pending', 'running'].includes(row.state)),
-      );
-      return {
-        ...{ at: calledAt ?? createdAt, offer, failure, reason, message },
-        rows: rows.length,
-        registered: rows.filter(({ registeredAt }) => registeredAt).length,
-        lost: lost.length,
-        stateReason: lost.find(({ retireReason }) => !retireReason)?.stateReason ?? null,
-      };
-    });
+    const recent = settled
+      .toReversed()
+      .slice(0, MOST_RECENT)
+      .map((launch) => {
+        const { createdAt, calledAt, offer, failure, reason, message } = launch;
+        const rows = this.rowsOf(launch);
+        const lost = rows.filter(
+          (row) =>
+            !row.registeredAt && (row.terminatedAt ?? row.retireReason ?? !['pending', 'running'].includes(row.state)),
+        );
+        const endOf = ({ terminatedAt }: InstanceRow): number => terminatedAt?.getTime() ?? 0;
+        const last = lost.toSorted((a, b) => endOf(b) - endOf(a))[0];
+        return {
+          ...{ at: calledAt ?? createdAt, offer, failure, reason, message },
+          rows: rows.length,
+          registered: rows.filter(({ registeredAt }) => registeredAt).length,
+          lost: lost.length,
+          stateReason: last && !last.retireReason ? last.stateReason : null,
+        };
+      });
+    return recent.sort((a, b) => b.at.getTime() - a.at.getTime());
   }
 
   private supplyOf({ key }: ShapeRow): Supply[] {
@@ -218,11 +236,11 @@ export class Fleet {
     for (const { attemptId, jobId, instanceId } of plan.assignments) {
       const attempt = rows.attempts.get(attemptId);
       const row = rows.instances.get(instanceId);
-      if (attempt?.phase !== 'waiting' || !row || row.isAssigned || row.retireReason || row.terminatedAt) continue;
+      rows.wakeJob(jobId, now);
+      if (attempt?.phase !== 'waiting' || !row || !isUsable(row)) continue;
       world.guard.onAssign(attempt, instanceId);
       rows.assign(attempt, instanceId, now);
       row.isAssigned = true;
-      rows.wakeJob(jobId, now);
     }
     for (const { instanceId, reason } of plan.retirements) {
       const row = rows.instances.get(instanceId);
@@ -236,7 +254,8 @@ export class Fleet {
     shape.capacity = plan.capacity;
     if (!plan.isVerdictNews) return;
     shape.verdict = plan.verdict && { ...plan.verdict, at: now };
-    for (const { jobId } of rows.inLine(shape.key)) rows.wakeJob(jobId, now);
+    for (const { jobId, phase, shapeKey } of rows.attempts.values())
+      if (phase === 'waiting' && shapeKey === shape.key) rows.wakeJob(jobId, now);
   }
 
   private write(shape: ShapeRow, { id, count, offer }: NonNullable<FleetPlan['launch']>): void {
@@ -548,6 +567,12 @@ function earliest(a: Date | null, b: Date | null): Date | null {
 }
 
 const SUCCESS = { failure: null, reason: null, message: null };
+/** Whether it can be given to an attempt. */
+function isUsable({ state, isAssigned, registeredAt, retireReason, terminatedAt, quarantined }: InstanceRow): boolean {
+  const isLeaving = retireReason !== null || terminatedAt !== null || !['pending', 'running'].includes(state);
+  return registeredAt !== null && !isAssigned && !isLeaving && !quarantined;
+}
+
 const NEW_LAUNCH = {
   status: 'planned',
   tries: 0,

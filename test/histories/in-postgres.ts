@@ -1,111 +1,136 @@
-import { createHash } from 'node:crypto';
 import type { Queryable } from '../../src/database/database.js';
 import { shapeKeyOf } from '../../src/deployments/shape-key.js';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
+import type { LaunchRow as NewLaunchRow } from '../../src/fleet/apply-fleet-plans.js';
+import type { ShapeFacts } from '../../src/fleet/load-shapes.js';
+import type { CapacityState } from '../../src/fleet/plan/plan-capacity.js';
+import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.js';
 import type { JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.js';
-import type { AttemptRow, DeploymentRow, InstanceRow, JobRow, OrderRow, Rows, ShapeRow } from './rows.js';
+import type { AttemptRow, DeploymentRow, InstanceRow, JobRow, LaunchRow, OrderRow, Rows, ShapeRow } from './rows.js';
 
-// The model's rows of one job as rows of Postgres, and back: what both sides are compared as.
+// The model's rows as rows of Postgres, and back: in what form both sides are compared.
 
-/** All that a pass over one job reads and writes. */
-export type JobTables = {
-  readonly job: JobRow;
+/** What a pass over one job, or over one shape, reads and writes. */
+export type Tables = {
+  readonly jobs: readonly JobRow[];
   readonly deployments: readonly DeploymentRow[];
   readonly attempts: readonly AttemptRow[];
   readonly orders: readonly OrderRow[];
   readonly instances: readonly InstanceRow[];
+  readonly launches: readonly LaunchRow[];
   readonly shapes: readonly ShapeRow[];
 };
 
-export function tablesOf(rows: Rows, job: JobRow): JobTables {
+export function tablesOfJob(rows: Rows, job: JobRow): Tables {
   const deployments = rows.deploymentsOf(job.id);
   const attempts = deployments.flatMap(({ id }) => rows.attemptsOf(id));
-  const used = new Set(attempts.flatMap(({ assignment }) => assignment?.instanceId ?? []));
-  const keys = new Set(attempts.map(({ shapeKey }) => shapeKey));
   return structuredClone({
-    job,
+    jobs: [job],
     deployments,
     attempts,
     orders: attempts.flatMap(({ id }) => rows.ordersOf(id)),
-    instances: [...rows.instances.values()].filter(({ id }) => used.has(id)),
-    shapes: [...rows.shapes.values()].filter(({ key }) => keys.has(key)),
+    instances: instancesOf(rows, attempts),
+    launches: [],
+    // New attempts may be of any shape.
+    shapes: [...rows.shapes.values()],
   });
 }
 
-/** The model names rows by words, Postgres by uuids. */
+export function tablesOfShape(rows: Rows, shape: ShapeRow): Tables {
+  const attempts = [...rows.attempts.values()].filter(({ shapeKey }) => shapeKey === shape.key);
+  const jobIds = new Set(attempts.map(({ jobId }) => jobId));
+  const deploymentIds = new Set(attempts.map(({ deploymentId }) => deploymentId));
+  const own = [...rows.instances.values()].filter(({ shapeKey }) => shapeKey === shape.key);
+  return structuredClone({
+    jobs: [...rows.jobs.values()].filter(({ id }) => jobIds.has(id)),
+    deployments: [...rows.deployments.values()].filter(({ id }) => deploymentIds.has(id)),
+    attempts,
+    orders: [],
+    instances: [...new Set([...own, ...instancesOf(rows, attempts)])],
+    launches: [...rows.launches.values()].filter(({ shapeKey }) => shapeKey === shape.key),
+    shapes: [shape],
+  });
+}
+
+function instancesOf(rows: Rows, attempts: readonly AttemptRow[]): InstanceRow[] {
+  const used = new Set(attempts.flatMap(({ assignment }) => assignment?.instanceId ?? []));
+  return [...rows.instances.values()].filter(({ id }) => used.has(id));
+}
+
+/** Once for a database: see `freezeClock`. */
+export async function makeClock(database: Queryable): Promise<void> {
+  await database.query('CREATE SCHEMA history');
+  await database.query(`
+    CREATE FUNCTION history.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
+    AS $$ SELECT current_setting('history.now')::timestamptz $$`);
+}
+
+/** For the rest of the transaction the clock that statements read stands still at a time of the history. */
+export async function freezeClock(transaction: Queryable, now: Date): Promise<void> {
+  await transaction.query(
+    `SELECT set_config('history.now', $1, true),
+       set_config('search_path', 'history, "scheduler-jobs", pg_catalog', true)`,
+    [now.toISOString()],
+  );
+}
+
+/** The model names rows by words, Postgres by uuids; in the same order, for some statements sort by them. */
 export function uuidOf(id: string): string {
-  const hex = createHash('md5').update(id).digest('hex');
+  const hex = Buffer.from(id).toString('hex').padEnd(32, '0');
+  if (hex.length > 32) throw new Error(`${id} is too long for a uuid`);
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-function keyOf(modelKey: string): string {
+export function keyOf(modelKey: string): string {
   return shapeKeyOf(JSON.parse(modelKey) as ShapeSpec);
 }
 
-/** Inserts the rows. Times that the database compares with its clock are moved from `now` of the history to today's. */
-export async function insertTables(transaction: Queryable, tables: JobTables, now: Date): Promise<void> {
-  const { job, deployments, attempts, orders, instances, shapes } = tables;
-  const [{ clock } = { clock: now }] = await transaction.query<{ clock: Date }>('SELECT clock_timestamp() AS clock');
-  const today = (at: Date | null): Date | null => at && new Date(at.getTime() - now.getTime() + clock.getTime());
-  const active = job.activeDeploymentId && uuidOf(job.activeDeploymentId);
-  await insert(transaction, 'jobs', [
-    {
-      ...{ id: uuidOf(job.id), name: job.id, kind: 'service', definition: deployments[0]?.definition ?? {} },
-      ...{ desired_state: job.desiredState, status: job.status, active_deployment_id: active, next_pass_at: clock },
-      ...DEFAULTS.jobs,
-    },
-  ]);
-  await insert(
-    transaction,
-    'deployments',
-    deployments.map((row) => ({ ...snakeCase(deploymentColumns(row)), job_id: uuidOf(job.id), secret_names: [] })),
-  );
-  await insert(
-    transaction,
-    'shapes',
-    shapes.map(({ key, spec, verdict, warm, nextPassAt }) => ({
-      ...{ key: keyOf(key), spec, warm, capacity: {}, next_pass_at: today(nextPassAt) },
-      ...{ verdict_reason: verdict?.reason ?? null, verdict_message: verdict?.message ?? null },
-      ...{ verdict_at: verdict?.at ?? null, verdict_is_final: verdict?.isFinal ?? false },
-    })),
-  );
-  await insert(
-    transaction,
-    'attempts',
-    attempts.map((row) => ({
-      ...snakeCase(attemptColumns(row)),
-      ...{ id: uuidOf(row.id), job_id: uuidOf(job.id), priority: row.priority, created_at: row.createdAt },
-    })),
-  );
-  await insert(
-    transaction,
-    'instances',
-    instances.map(({ id, state, stateReason, privateIp, imageId, unreachableAt, retireReason, ...row }) => ({
-      ...snakeCase({ id, state, stateReason, privateIp, imageId, unreachableAt, retireReason }),
-      ...snakeCase({ launchedAt: row.launchedAt, terminatedAt: row.terminatedAt, quarantined: row.quarantined }),
-      ...{ assigned: true, orders_after: 0 },
-    })),
-  );
-  await insert(
-    transaction,
-    'assignments',
-    attempts.flatMap(({ id, assignment }) =>
-      assignment ? { attempt_id: uuidOf(id), instance_id: assignment.instanceId, assigned_at: assignment.at } : [],
-    ),
-  );
-  await insert(
-    transaction,
-    'orders',
-    orders.map(({ instanceId, attemptId, number, purpose, spec, createdAt, takenAt, answeredAt, ...row }) => ({
-      ...snakeCase({ instanceId, number, purpose, spec, createdAt, takenAt, answeredAt, probeState: row.probeState }),
-      ...{ attempt_id: uuidOf(attemptId), kind: spec.kind, result_status: row.status, result_error: row.error },
-      answer: answeredAt && row.answer,
-    })),
-  );
+export async function insertTables(transaction: Queryable, tables: Tables): Promise<void> {
+  const { jobs, deployments, attempts, orders, instances, launches, shapes } = tables;
+  const launched = new Set(launches.map(({ id }) => id));
+  await insert(transaction, 'jobs', jobs, ({ id, isGone, activeDeploymentId, ...row }) => ({
+    ...snakeCase(row),
+    ...{ id: uuidOf(id), name: id, kind: 'service', definition: {}, secret_names: [] },
+    ...{ active_deployment_id: activeDeploymentId && uuidOf(activeDeploymentId), version: 1 },
+    ...{ deleted_at: isGone ? new Date(0) : null, deployment_count: 0, secrets_count: 0 },
+  }));
+  await insert(transaction, 'deployments', deployments, (row) => ({
+    ...snakeCase(deploymentOf(row)),
+    ...{ job_id: uuidOf(row.jobId), secret_names: [] },
+  }));
+  await insert(transaction, 'shapes', shapes, ({ key, spec, verdict, warm, nextPassAt, capacity }) => ({
+    ...{ key: keyOf(key), spec, warm, capacity: translateCapacity(capacity), next_pass_at: nextPassAt },
+    ...{ verdict_reason: verdict?.reason ?? null, verdict_message: verdict?.message ?? null },
+    ...{ verdict_at: verdict?.at ?? null, verdict_is_final: verdict?.isFinal ?? false },
+  }));
+  await insert(transaction, 'attempts', attempts, (row) => ({
+    ...snakeCase(row),
+    ...{ id: uuidOf(row.id), job_id: uuidOf(row.jobId), deployment_id: uuidOf(row.deploymentId) },
+    shape_key: keyOf(row.shapeKey),
+  }));
+  await insert(transaction, 'launches', launches, ({ offer: { type, ...place }, ...row }) => ({
+    ...snakeCase({ ...row, ...place }),
+    ...{ id: uuidOf(row.id), shape_key: keyOf(row.shapeKey), instance_type: type },
+    ...{ epoch: 1, input: '\\x', image_id: 'ami-0', secret_hash: `\\x${Buffer.from(row.id).toString('hex')}` },
+  }));
+  await insert(transaction, 'instances', instances, ({ isAssigned, launchId, shapeKey, ...row }) => ({
+    ...snakeCase(row),
+    ...{ assigned: isAssigned, orders_after: 0, shape_key: shapeKey && keyOf(shapeKey) },
+    launch_id: launchId !== null && launched.has(launchId) ? uuidOf(launchId) : null,
+  }));
+  const assigned = attempts.filter(({ assignment }) => assignment);
+  await insert(transaction, 'assignments', assigned, ({ id, assignment }) => ({
+    ...{ attempt_id: uuidOf(id), instance_id: assignment?.instanceId, assigned_at: assignment?.at },
+  }));
+  await insert(transaction, 'orders', orders, ({ attemptId, spec, status, error, answer, ...row }) => ({
+    ...snakeCase(row),
+    ...{ attempt_id: uuidOf(attemptId), spec, kind: spec.kind, result_status: status, result_error: error },
+    answer: row.answeredAt && answer,
+  }));
 }
 
 /** The model's plan, with the names that Postgres has for its rows. */
-export function translatePlan(plan: JobPlan): JobPlan {
+export function translateJobPlan(plan: JobPlan): JobPlan {
   return {
     ...plan,
     activeDeploymentId: plan.activeDeploymentId && uuidOf(plan.activeDeploymentId),
@@ -116,8 +141,34 @@ export function translatePlan(plan: JobPlan): JobPlan {
   };
 }
 
-/** Facts of the model, as Postgres would have them. */
-export function translateFacts(facts: JobFacts): JobFacts {
+export function translateFleetPlan(plan: FleetPlan): FleetPlan {
+  return {
+    ...plan,
+    capacity: translateCapacity(plan.capacity),
+    assignments: plan.assignments.map((row) => ({
+      ...row,
+      attemptId: uuidOf(row.attemptId),
+      jobId: uuidOf(row.jobId),
+    })),
+  };
+}
+
+/** The row that the fleet pass writes of a plan's launch. */
+export function launchRowOf({ launch }: FleetPlan, shapeKey: string): NewLaunchRow | null {
+  if (!launch) return null;
+  const { id, count, offer } = launch;
+  return {
+    ...{ id: uuidOf(id), shapeKey: keyOf(shapeKey), epoch: '1', input: Buffer.alloc(0), count, imageId: 'ami-0' },
+    ...{ instanceType: offer.type, subnetId: offer.subnetId, market: offer.market, secretHash: Buffer.from(id) },
+  };
+}
+
+function translateCapacity({ lastLaunch, ...capacity }: CapacityState): CapacityState {
+  return { ...capacity, ...(lastLaunch && { lastLaunch: { ...lastLaunch, id: uuidOf(lastLaunch.id) } }) };
+}
+
+/** Facts of a job as the model has them, under Postgres's names. */
+export function translateJobFacts(facts: JobFacts): JobFacts {
   return {
     ...facts,
     id: uuidOf(facts.id),
@@ -130,114 +181,132 @@ export function translateFacts(facts: JobFacts): JobFacts {
   };
 }
 
-/** Columns by which loaded rows are found; planners do not read them. */
+/** What a fleet pass reads of one shape. */
+export type FleetFacts = Omit<ShapeFacts, 'adoptions'>;
+
+export function translateFleetFacts({ launches, demand, ...facts }: FleetFacts): FleetFacts {
+  const first = demand.first.map((row) => ({ ...row, id: uuidOf(row.id), jobId: uuidOf(row.jobId) }));
+  return {
+    ...facts,
+    launches: launches.map((row) => ({ ...row, id: uuidOf(row.id) })),
+    demand: { ...demand, first },
+  };
+}
+
+/** By these loaded rows are found; planners do not read them. */
 const NO_FACTS = new Set(['now', 'jobId', 'deploymentId', 'attemptId', 'instanceId', 'priority', 'spec', 'assignment']);
 
 /** As JSON has it, without what is no fact. */
-export function plainFacts(facts: JobFacts): unknown {
-  return JSON.parse(
-    JSON.stringify(facts, function (this: object, key: string, value: unknown) {
-      if (key === 'definition') return value;
-      return NO_FACTS.has(key) && !('trigger' in this && key === 'spec') ? undefined : value;
-    }),
-  );
+export function plainJobFacts(facts: JobFacts): unknown {
+  return JSON.parse(JSON.stringify(facts, (key, value: unknown) => (NO_FACTS.has(key) ? undefined : value)));
 }
 
-/** What the tables hold after a pass, by names both sides have. New rows were created just now: their time is left out. */
-export function plainTables(tables: JobTables, before: JobTables, now: Date): unknown {
-  const { job, deployments, attempts, orders, shapes } = tables;
-  const known = new Set(before.attempts.map(({ id }) => id));
-  const placeOf = new Map(attempts.map((row) => [row.id, `${uuidOf(row.deploymentId)} ${row.number}`]));
-  const asked = new Set(before.orders.map(orderKey));
+export function plainFleetFacts({ launches, recent, supply, demand }: FleetFacts): unknown {
   return plain({
-    job: {
-      ...{ desiredState: job.desiredState, status: job.status, isGone: job.isGone, nextPassAt: job.nextPassAt },
-      activeDeploymentId: job.activeDeploymentId && uuidOf(job.activeDeploymentId),
-    },
-    deployments: deployments.map(deploymentColumns),
-    attempts: attempts.map((row) => ({
-      ...attemptColumns(row),
-      priority: row.priority,
-      createdAt: known.has(row.id) ? row.createdAt : null,
-    })),
-    orders: orders.map((row) => ({
-      ...{ place: placeOf.get(row.attemptId), instanceId: row.instanceId, number: row.number, purpose: row.purpose },
-      ...{ spec: row.spec, createdAt: asked.has(orderKey(row)) ? row.createdAt : null, takenAt: row.takenAt },
-    })),
-    shapes: shapes.map(({ key, spec, nextPassAt }) => ({ key: keyOf(key), spec, isDue: isDue(nextPassAt, now) })),
+    launches: launches.map((row) => pick(row, LAUNCH_FACTS)),
+    recent: { inOrder: recent.map((row) => pick(row, RECENT_FACTS)) },
+    supply: supply.map((row) => pick(row, SUPPLY_FACTS)),
+    demand: { ...demand, first: demand.first.map((row) => pick(row, ['id', 'jobId', 'priority', 'createdAt'])) },
   });
 }
 
-/** The same of what Postgres holds of the job. */
-export async function readTables(transaction: Queryable, before: JobTables): Promise<unknown> {
-  const jobId = uuidOf(before.job.id);
-  const known = before.attempts.map(({ id }) => uuidOf(id));
-  const asked = before.orders.map(({ instanceId, number }) => `${instanceId} ${number}`);
-  const [job] = await transaction.query(
-    `SELECT desired_state AS "desiredState", status, deleted_at IS NOT NULL AS "isGone", next_pass_at AS "nextPassAt",
-       active_deployment_id AS "activeDeploymentId" FROM jobs WHERE id = $1`,
-    [jobId],
+const OUTCOME = ['offer', 'failure', 'reason', 'message', 'rows'] as const;
+const LAUNCH_FACTS = ['id', 'status', 'count', 'tries', ...OUTCOME] as const;
+const RECENT_FACTS = ['at', 'registered', 'lost', 'stateReason', ...OUTCOME] as const;
+const SUPPLY_FACTS = ['id', 'state', 'launchedAt', 'registeredAt', 'lastSeenAt', 'attempt'] as const;
+
+/** What the tables hold, by names both sides have; but when new rows were made, which the tables write by themselves. */
+export function plainTables({ jobs, deployments, attempts, orders, instances, launches, shapes }: Tables): unknown {
+  const placeOf = new Map(attempts.map((row) => [row.id, placeIn(row)]));
+  return plain({
+    jobs: jobs.map(({ id, activeDeploymentId, ...row }) => ({
+      ...row,
+      ...{ id: uuidOf(id), activeDeploymentId: activeDeploymentId && uuidOf(activeDeploymentId) },
+    })),
+    deployments: deployments.map(deploymentOf),
+    attempts: attempts.map((row) => ({
+      ...pick(row, ATTEMPT),
+      ...{ place: placeIn(row), shapeKey: keyOf(row.shapeKey), instanceId: row.assignment?.instanceId ?? null },
+    })),
+    orders: orders.map(({ attemptId, ...row }) => ({ ...pick(row, ORDER), place: placeOf.get(attemptId) })),
+    instances: instances.map((row) => pick(row, INSTANCE)),
+    launches: launches.map(({ id, shapeKey, ...row }) => ({
+      ...pick(row, LAUNCH),
+      ...{ id: uuidOf(id), shapeKey: keyOf(shapeKey), offer: row.offer },
+    })),
+    shapes: shapes.map(({ key, capacity, ...row }) => ({
+      ...row,
+      ...{ key: keyOf(key), capacity: translateCapacity(capacity) },
+    })),
+  });
+}
+
+/** The same of what Postgres holds. */
+export async function readTables(transaction: Queryable): Promise<unknown> {
+  const jobs = await transaction.query(
+    `SELECT ${list(['id', 'desiredState', 'status', 'activeDeploymentId', 'nextPassAt'])},
+       deleted_at IS NOT NULL AS "isGone" FROM jobs`,
   );
-  const deployments = await transaction.query(`SELECT ${list(DEPLOYMENT)} FROM deployments WHERE job_id = $1`, [jobId]);
+  const deployments = await transaction.query(`SELECT ${list(['id', ...DEPLOYMENT])} FROM deployments`);
   const attempts = await transaction.query(
-    `SELECT ${list(ATTEMPT)}, priority, CASE WHEN id = ANY ($2) THEN created_at END AS "createdAt"
-     FROM attempts WHERE job_id = $1`,
-    [jobId, known],
+    `SELECT ${list(ATTEMPT, 'a')}, a.deployment_id || ' ' || a.number AS place, a.shape_key AS "shapeKey",
+       s.instance_id AS "instanceId"
+     FROM attempts a LEFT JOIN assignments s ON s.attempt_id = a.id`,
   );
   const orders = await transaction.query(
-    `SELECT a.deployment_id || ' ' || a.number AS place, o.instance_id AS "instanceId", o.number, o.purpose, o.spec,
-       CASE WHEN o.instance_id || ' ' || o.number = ANY ($2) THEN o.created_at END AS "createdAt",
-       o.taken_at AS "takenAt"
-     FROM orders o JOIN attempts a ON a.id = o.attempt_id WHERE a.job_id = $1`,
-    [jobId, asked],
+    `SELECT ${list(ORDER, 'o')}, a.deployment_id || ' ' || a.number AS place
+     FROM orders o JOIN attempts a ON a.id = o.attempt_id`,
   );
-  const shapes = await transaction.query(
-    `SELECT key, spec, COALESCE(next_pass_at <= clock_timestamp(), false) AS "isDue" FROM shapes s
-     WHERE EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = $1 AND a.shape_key = s.key)`,
-    [jobId],
+  const instances = await transaction.query(
+    `SELECT ${list(INSTANCE.filter((name) => name !== 'isAssigned'))}, assigned AS "isAssigned" FROM instances`,
   );
-  return plain({ job, deployments, attempts, orders, shapes });
+  const launches = await transaction.query(
+    `SELECT ${list(LAUNCH)}, id, shape_key AS "shapeKey",
+       jsonb_build_object('type', instance_type, 'subnetId', subnet_id, 'market', market) AS offer FROM launches`,
+  );
+  const shapes = await transaction.query<{ verdict: object | null; verdictAt: Date | null }>(
+    `SELECT ${list(['key', 'spec', 'capacity', 'warm', 'nextPassAt', 'verdictAt'])},
+       CASE WHEN verdict_reason IS NOT NULL THEN jsonb_build_object('reason', verdict_reason,
+         'message', verdict_message, 'isFinal', verdict_is_final) END AS verdict FROM shapes`,
+  );
+  return plain({
+    ...{ jobs, deployments, attempts, orders, instances, launches },
+    shapes: shapes.map(({ verdict, verdictAt: at, ...row }) => ({
+      ...row,
+      verdict: verdict && { ...verdict, at },
+    })),
+  });
 }
 
 const DEPLOYMENT = [
-  ...([
-    'id',
-    'number',
-    'image',
-    'imageDigest',
-    'imageId',
-    'definition',
-    'secretsVersion',
-    'trigger',
-    'origin',
-  ] as const),
+  ...(['number', 'image', 'imageDigest', 'imageId', 'definition', 'secretsVersion', 'trigger', 'origin'] as const),
   ...(['status', 'reason', 'message', 'failedPhase', 'retryable', 'exitCode', 'lastLogLines', 'deadlineAt'] as const),
   ...(['cancelRequestedAt', 'createdAt', 'startedAt', 'activeAt', 'endedAt'] as const),
 ];
 const ATTEMPT = [
-  ...(['deploymentId', 'number', 'shapeKey', 'phase', 'reason', 'message', 'counted', 'assignedAt'] as const),
-  ...(['pullingAt', 'startingAt', 'healthyAt', 'stoppingAt', 'endedAt', 'logsCompleteAt'] as const),
+  ...(['phase', 'priority', 'reason', 'message', 'counted', 'assignedAt', 'pullingAt', 'startingAt'] as const),
+  ...(['healthyAt', 'stoppingAt', 'endedAt', 'logsCompleteAt'] as const),
 ];
-const DEFAULTS = { jobs: { version: 1, deployment_count: 0, secrets_count: 0, secret_names: [] } };
+const ORDER = ['instanceId', 'number', 'purpose', 'spec', 'takenAt', 'answeredAt'] as const;
+const INSTANCE = [
+  ...(['id', 'state', 'stateReason', 'retireReason', 'retiredAt', 'isAssigned', 'quarantined'] as const),
+  ...(['registeredAt', 'lastSeenAt', 'unreachableAt', 'terminatedAt'] as const),
+];
+const LAUNCH = ['status', 'count', 'tries', 'failure', 'reason', 'message', 'calledAt', 'nextTryAt'] as const;
 
-function deploymentColumns(row: DeploymentRow): object {
-  return { ...Object.fromEntries(DEPLOYMENT.map((name) => [name, row[name]])), id: uuidOf(row.id) };
+function deploymentOf(row: DeploymentRow): object {
+  return { ...pick(row, DEPLOYMENT), id: uuidOf(row.id) };
 }
 
-function attemptColumns(row: AttemptRow): object {
-  const columns = Object.fromEntries(ATTEMPT.map((name) => [name, row[name]]));
-  return { ...columns, deploymentId: uuidOf(row.deploymentId), shapeKey: keyOf(row.shapeKey) };
+function placeIn({ deploymentId, number }: AttemptRow): string {
+  return `${uuidOf(deploymentId)} ${number}`;
 }
 
-function orderKey({ instanceId, number }: OrderRow): string {
-  return `${instanceId} ${number}`;
+function pick<Row extends object, Name extends keyof Row>(row: Row, names: readonly Name[]): Pick<Row, Name> {
+  return Object.fromEntries(names.map((name) => [name, row[name]])) as Pick<Row, Name>;
 }
 
-function isDue(at: Date | null, now: Date): boolean {
-  return at !== null && at <= now;
-}
-
-/** As JSON has it, each list by its rows' own texts. */
+/** As JSON has it, each list in the order of its rows' own texts. */
 function plain(tables: Record<string, unknown>): unknown {
   const json = sortKeys(JSON.parse(JSON.stringify(tables))) as Record<string, unknown>;
   for (const rows of Object.values(json)) if (Array.isArray(rows)) rows.sort(byText);
@@ -255,8 +324,9 @@ function sortKeys(value: unknown): unknown {
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-function list(names: readonly string[]): string {
-  return names.map((name) => `${snake(name)} AS "${name}"`).join(', ');
+function list(names: readonly string[], table?: string): string {
+  const of = table === undefined ? '' : `${table}.`;
+  return names.map((name) => `${of}${snake(name)} AS "${name}"`).join(', ');
 }
 
 function snake(name: string): string {
@@ -264,15 +334,27 @@ function snake(name: string): string {
 }
 
 function snakeCase(row: object): object {
-  return Object.fromEntries(Object.entries(row).map(([name, value]) => [snake(name), value]));
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [snake(name), value as unknown]));
 }
 
-async function insert(transaction: Queryable, table: string, rows: readonly object[]): Promise<void> {
-  const [first] = rows;
+/** Columns the table does not have are left out. */
+async function insert<Row>(
+  transaction: Queryable,
+  table: string,
+  rows: readonly Row[],
+  columnsOf: (row: Row) => object,
+): Promise<void> {
+  const inserted = rows.map(columnsOf);
+  const [first] = inserted;
   if (!first) return;
-  const columns = Object.keys(first).join(', ');
+  const known = await transaction.query<{ name: string }>(
+    `SELECT attname AS name FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0`,
+    [table],
+  );
+  const columns = known.map(({ name }) => name).filter((name) => name in first);
   await transaction.query(
-    `INSERT INTO ${table} (${columns}) SELECT ${columns} FROM jsonb_populate_recordset(NULL::${table}, $1::jsonb)`,
-    [JSON.stringify(rows)],
+    `INSERT INTO ${table} (${columns.join(', ')})
+     SELECT ${columns.join(', ')} FROM jsonb_populate_recordset(NULL::${table}, $1::jsonb)`,
+    [JSON.stringify(inserted)],
   );
 }
