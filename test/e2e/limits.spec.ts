@@ -4,7 +4,13 @@ import { RateLimiter } from '../../src/auth/rate-limiter.js';
 import { MOST_BYTES_AT_ONCE, WriteBudget } from '../../src/auth/write-budget.js';
 import { Database, type Queryable } from '../../src/database/database.js';
 import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, createTestDatabase, dropDatabase, type TestDatabase } from '../support/database.js';
+import {
+  createEmptyDatabase,
+  createTestDatabase,
+  dropDatabase,
+  queryDatabase,
+  type TestDatabase,
+} from '../support/database.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
@@ -294,8 +300,16 @@ describe('maxInstances of a token', () => {
 
   it('holds however many ask at once, for jobs and for deployments', async () => {
     for (const name of ['team-a', 'team-b', 'team-c']) expect((await make(name)).status).toBe(201);
-    // Connections are there: else those who open one come one after the other.
-    await Promise.all(Array.from({ length: 20 }, () => api.request('GET', '/v1/jobs')));
+    // Between the count and the commit there is time for others to count: without turns all would find room.
+    await queryDatabase(
+      databaseUrl,
+      `CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$`,
+    );
+    await queryDatabase(
+      databaseUrl,
+      `CREATE CONSTRAINT TRIGGER pause AFTER INSERT ON deployments DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW EXECUTE FUNCTION pause()`,
+    );
     const answers = await Promise.all([
       ...['team-a', 'team-b', 'team-c'].flatMap((name) =>
         [1, 2].map(() => api.request('POST', `/v1/jobs/${name}/deployments`, { body: { image: 'nginx' }, headers })),
@@ -305,6 +319,7 @@ describe('maxInstances of a token', () => {
     expect(answers.filter(({ status }) => status < 300)).toHaveLength(3);
     expect(answers.filter(({ status }) => status === 409)).toHaveLength(23);
     for (const refused of answers.filter(({ status }) => status === 409)) expect(refused).toMatchObject(reached);
+    await queryDatabase(databaseUrl, 'DROP TRIGGER pause ON deployments');
   });
 
   it('is not reached by a job without an image, nor by what changes nothing', async () => {
