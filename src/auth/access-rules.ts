@@ -1,3 +1,4 @@
+import { t } from '../database/statement.js';
 import { type Caller, type Role, ROLES, type Scope } from '../http/caller.js';
 
 /**
@@ -45,7 +46,10 @@ export function isInScope(scope: Scope, jobName: string): boolean {
   return scope === null || scope.some((prefix) => jobName.startsWith(prefix));
 }
 
-/** The same as SQL. @param name of a job; @param prefixes `$n`, an array of text or null */
+/** Type of a scope as a value of a statement. */
+export const scopeType = t.nullable(t.arrayOf(t.text));
+
+/** The same as SQL. @param name of a job; @param prefixes `$n`, a value of `scopeType` */
 export function inScopeSql(name: string, prefixes: string): string {
   return `(${prefixes}::text[] IS NULL OR EXISTS (
     SELECT 1 FROM unnest(${prefixes}::text[]) AS prefix WHERE starts_with(${name}, prefix)))`;

@@ -1,4 +1,4 @@
-import { inScopeSql } from '../auth/access-rules.js';
+import { inScopeSql, scopeType } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
 import type { Queryable } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
@@ -51,7 +51,7 @@ const LEFT_BEHIND_MINUTES = 30;
 // that have ended; and what was launched for attempts that ended before they had one, also of deleted jobs: a caller
 // that deploys and cancels in turn would else have as many as EC2 starts meanwhile. What is known of those is only that
 // they have the same shape, and that no other attempt waits for them. Healing attempts are counted, and never refused.
-const COUNT = statement('count-instances', { values: [t.nullable(t.arrayOf(t.text))], row: { instances: t.int } })(`
+const COUNT = statement('count-instances', { values: [scopeType], row: { instances: t.int } })(`
   WITH j AS (SELECT id FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')})
   SELECT (
     (SELECT count(*) FROM j JOIN attempts a ON a.job_id = j.id WHERE a.phase <> 'ended')

@@ -1,4 +1,4 @@
-import { inScopeSql } from '../auth/access-rules.js';
+import { inScopeSql, scopeType } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
 import type { Database, Queryable } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
@@ -44,6 +44,6 @@ async function checkLimit(transaction: Queryable, { scope, most }: JobLimit): Pr
   throw new Problem('job-limit-reached', `There may be ${most} jobs ${where}: delete one first.`);
 }
 
-const COUNT = statement('count-jobs', { values: [t.nullable(t.arrayOf(t.text))], row: { jobs: t.int } })(
+const COUNT = statement('count-jobs', { values: [scopeType], row: { jobs: t.int } })(
   `SELECT count(*)::int AS jobs FROM jobs WHERE deleted_at IS NULL AND ${inScopeSql('name', '$1')}`,
 );

@@ -1,4 +1,4 @@
-import { inScopeSql, isInScope } from '../auth/access-rules.js';
+import { inScopeSql, isInScope, scopeType } from '../auth/access-rules.js';
 import type { Scope } from '../http/caller.js';
 import type { Queryable } from '../database/database.js';
 import { type RowOf, statement, t } from '../database/statement.js';
@@ -128,7 +128,7 @@ const VALUES = [
   t.bigintValue,
   t.nullable(t.int),
   t.nullable(t.arrayOf(t.text)),
-  t.nullable(t.arrayOf(t.text)),
+  scopeType,
 ] as const;
 
 /** @param range of positions @param window its other end, where events of all jobs are read */

@@ -41,9 +41,9 @@ export class Sequencer {
   }
 }
 
-const UNSEQUENCED = statement('events-unsequenced', {})(`SELECT 1 FROM events WHERE position IS NULL LIMIT 1`);
+const UNSEQUENCED = statement('events-unsequenced')(`SELECT 1 FROM events WHERE position IS NULL LIMIT 1`);
 
-const LOCK = statement('events-lock', {})(`SELECT 1 FROM event_positions FOR NO KEY UPDATE`);
+const LOCK = statement('events-lock')(`SELECT 1 FROM event_positions FOR NO KEY UPDATE`);
 
 // Notified within the transaction, so that a process that dies after the commit leaves no reader waiting. That makes
 // commits queue, which these do anyway.

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { inScopeSql } from '../auth/access-rules.js';
+import { inScopeSql, scopeType } from '../auth/access-rules.js';
 import type { Scope } from '../http/caller.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database } from '../database/database.js';
@@ -88,7 +88,7 @@ const INSTANCE = statement('fleet-get-instance', { values: [t.text], row: ROW, i
 );
 
 const INSTANCE_PAGE = statement('list-instances', {
-  values: [t.text, t.nullable(t.text), t.bigintValue, t.nullable(t.arrayOf(t.text))],
+  values: [t.text, t.nullable(t.text), t.bigintValue, scopeType],
   row: { ...ROW, ...pageColumns },
 })(
   pageSql(

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { inScopeSql } from '../auth/access-rules.js';
+import { inScopeSql, scopeType } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
 import { CONFIG } from '../config/config.js';
 import { Database } from '../database/database.js';
@@ -157,7 +157,7 @@ const GET_JOB = statement('get-job', { values: [t.text], row: JOB_ROW })(
 );
 
 const LIST_JOBS = statement('list-jobs', {
-  values: [t.text, t.nullable(t.text), t.bigintValue, t.nullable(t.arrayOf(t.text))],
+  values: [t.text, t.nullable(t.text), t.bigintValue, scopeType],
   row: { ...JOB_ROW, ...pageColumns },
 })(
   pageSql(

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { Caller, Scope } from '../http/caller.js';
+import type { Caller } from '../http/caller.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
@@ -9,6 +9,7 @@ import type { EventType } from '../events/event-types.js';
 import { decodeCursor, exactTimeSql, type Page, pageColumns, pageSql, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
+import { sightOf, sightTypes } from './sight.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { MAY_BE_SENT, mayReceiveSql, PING_TYPE } from './delivery-statements.js';
 import { findWebhook, holdWebhook, UUID } from './webhooks.service.js';
@@ -91,11 +92,6 @@ export class DeliveriesService {
   }
 }
 
-/** $2 and $3 of the statements that read deliveries. */
-function sightOf({ scope, role }: Caller): [scope: Scope, isAdmin: boolean] {
-  return [scope, role === 'admin'];
-}
-
 async function recordEvent(transaction: Queryable, type: EventType, data: { webhook: string; delivery?: string }) {
   await appendEvents(transaction, [{ ...currentAuthor(), type, data }]);
 }
@@ -159,11 +155,11 @@ function notFound(): never {
 
 const COLUMNS = `${selectList(SHOWN)}, ${exactTimeSql('created_at')} AS "exactCreatedAt"`;
 
-const SIGHT = [t.nullable(t.arrayOf(t.text)), t.bool] as const;
+// $2 and $3 are those of `sightOf`.
 const VISIBLE = mayReceiveSql('$2', '$3::boolean');
 
 const LIST = statement('webhook-delivery-list', {
-  values: [t.uuid, ...SIGHT, t.nullable(t.text), t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
+  values: [t.uuid, ...sightTypes, t.nullable(t.text), t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
   row: { ...ROW, ...pageColumns },
   isPrepared: false,
 })(
@@ -176,7 +172,7 @@ const LIST = statement('webhook-delivery-list', {
   ),
 );
 
-const GET = statement('webhook-delivery-get', { values: [t.uuid, ...SIGHT, t.uuid], row: ROW, isPrepared: false })(
+const GET = statement('webhook-delivery-get', { values: [t.uuid, ...sightTypes, t.uuid], row: ROW, isPrepared: false })(
   `SELECT ${COLUMNS} FROM webhook_deliveries d WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4`,
 );
 
@@ -194,7 +190,7 @@ const PING = statement('webhook-delivery-ping', {
   RETURNING ${COLUMNS}`);
 
 const REDELIVER = statement('webhook-delivery-redeliver', {
-  values: [t.uuid, ...SIGHT, t.uuid],
+  values: [t.uuid, ...sightTypes, t.uuid],
   row: ROW,
   isPrepared: false,
 })(`

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { isInScope } from '../auth/access-rules.js';
+import { isInScope, scopeType } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Database, type Queryable } from '../database/database.js';
@@ -14,6 +14,7 @@ import { type Allowed, faultOfUrl, parseAllowed } from './address-rules.js';
 import { CANCEL_DELIVERIES, CANCEL_FOREIGN_DELIVERIES } from './delivery-statements.js';
 import { makeSecret } from './signature.js';
 import { sealSecret } from './webhook-secrets.js';
+import { sightOf, sightTypes } from './sight.js';
 import { Webhook } from './webhook.entity.js';
 import type {
   CreateWebhook,
@@ -198,11 +199,6 @@ async function recordEvent(
   await appendEvents(transaction, [{ ...currentAuthor(), type, data }]);
 }
 
-/** $1 and $2 of the statements that read visible webhooks. */
-function sightOf({ scope, role }: Caller): [scope: Scope, isAdmin: boolean] {
-  return [scope, role === 'admin'];
-}
-
 /** A webhook gets only events that its caller may see. */
 function checkScope(jobs: readonly string[] | null, scope: Scope): void {
   if (scope === null) return;
@@ -249,25 +245,24 @@ const COLUMNS = `
   ${selectList(SHOWN)}, CASE WHEN previous_until > clock_timestamp() THEN previous_until END AS "previousUntil",
   ${exactTimeSql('created_at')} AS "exactCreatedAt"`;
 
-const PREFIXES = t.nullable(t.arrayOf(t.text));
-
 // All of its prefixes are in the scope. A webhook for everything an admin may see is for admins.
 const OF_SCOPE = `
   ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM unnest(jobs) AS job
     WHERE NOT EXISTS (SELECT 1 FROM unnest($1::text[]) AS prefix WHERE starts_with(job, prefix)))))`;
+// $1 and $2 are those of `sightOf`.
 const VISIBLE = `($2::boolean OR NOT is_for_admins OR jobs IS NOT NULL) AND ${OF_SCOPE}`;
 
 const TAKE_TURN = statement('webhook-take-turn', { values: [t.bigintValue], isPrepared: false })(
   'SELECT pg_advisory_xact_lock($1)',
 );
 
-const COUNT = statement('webhook-count', { values: [PREFIXES], row: { all: t.int, own: t.int }, isPrepared: false })(
+const COUNT = statement('webhook-count', { values: [scopeType], row: { all: t.int, own: t.int }, isPrepared: false })(
   `SELECT count(*)::int AS all, count(*) FILTER (WHERE ${OF_SCOPE})::int AS own FROM webhooks`,
 );
 
 const INSERT = statement('webhook-insert', {
-  values: [t.uuid, t.text, t.text, t.arrayOf(t.text), PREFIXES, t.bool, t.bytea, t.text, t.bool],
+  values: [t.uuid, t.text, t.text, t.arrayOf(t.text), scopeType, t.bool, t.bytea, t.text, t.bool],
   row: ROW,
   isPrepared: false,
 })(`
@@ -276,7 +271,7 @@ const INSERT = statement('webhook-insert', {
   RETURNING ${COLUMNS}`);
 
 const LIST = statement('webhook-list', {
-  values: [PREFIXES, t.bool, t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
+  values: [...sightTypes, t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
   row: { ...ROW, ...pageColumns },
   isPrepared: false,
 })(
@@ -289,7 +284,7 @@ const LIST = statement('webhook-list', {
 );
 
 const one = (name: string, locked: '' | 'FOR SHARE' | 'FOR UPDATE') =>
-  statement(name, { values: [PREFIXES, t.bool, t.uuid], row: ROW, isPrepared: false })(
+  statement(name, { values: [...sightTypes, t.uuid], row: ROW, isPrepared: false })(
     `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3 ${locked}`,
   );
 const GET = one('webhook-get', '');
@@ -303,7 +298,7 @@ const DELETE = statement('webhook-delete', { values: [t.uuid], isPrepared: false
 // $7: its failures start over, and earlier ones do not disable it again. $8: a caller who is no admin may have named
 // the URL, or widened it.
 const UPDATE = statement('webhook-update', {
-  values: [t.uuid, t.text, t.text, t.arrayOf(t.text), PREFIXES, t.bool, t.bool, t.bool],
+  values: [t.uuid, t.text, t.text, t.arrayOf(t.text), scopeType, t.bool, t.bool, t.bool],
   row: ROW,
   isPrepared: false,
 })(`

@@ -347,14 +347,24 @@ async function insert<Row>(
   const inserted = rows.map(columnsOf);
   const [first] = inserted;
   if (!first) return;
-  const known = await transaction.query<{ name: string }>(
-    `SELECT attname AS name FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0`,
-    [table],
-  );
-  const columns = known.map(({ name }) => name).filter((name) => name in first);
+  const columns = (await namesOfColumns(transaction, table)).filter((name) => name in first);
   await transaction.query(
     `INSERT INTO ${table} (${columns.join(', ')})
      SELECT ${columns.join(', ')} FROM jsonb_populate_recordset(NULL::${table}, $1::jsonb)`,
     [JSON.stringify(inserted)],
   );
+}
+
+const tableColumns = new Map<string, readonly string[]>();
+
+async function namesOfColumns(transaction: Queryable, table: string): Promise<readonly string[]> {
+  const known = tableColumns.get(table);
+  if (known) return known;
+  const rows = await transaction.query<{ name: string }>(
+    `SELECT attname AS name FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0`,
+    [table],
+  );
+  const names = rows.map(({ name }) => name);
+  tableColumns.set(table, names);
+  return names;
 }
