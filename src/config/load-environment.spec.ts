@@ -88,11 +88,17 @@ describe('loadEnvironment', () => {
       's3://bucket/forbidden',
       /SECRETS_URI: s3:\/\/bucket\/forbidden .*AccessDenied: the role may not read it, or it does not exist/,
     ],
-    ['never answers', 's3://bucket/hang', /SECRETS_URI: s3:\/\/bucket\/hang .*(Timeout|Abort)/],
     ['has no key', 's3://bucket', /SECRETS_URI: must look like/],
   ])('says which object %s', async (_what, SECRETS_URI, message) => {
     const env = { SECRETS_URI, AWS_ENDPOINT_URL: s3.url };
-    await expect(loadEnvironment(env, { directory, timeoutMs: 300 })).rejects.toThrow(message);
+    await expect(loadEnvironment(env, { directory })).rejects.toThrow(message);
+  });
+
+  // A bound of its own: a busy machine may take longer than it to answer at all.
+  it('says which object never answers', async () => {
+    const env = { SECRETS_URI: 's3://bucket/hang', AWS_ENDPOINT_URL: s3.url };
+    const loaded = loadEnvironment(env, { directory, timeoutMs: 300 });
+    await expect(loaded).rejects.toThrow(/SECRETS_URI: s3:\/\/bucket\/hang .*(Timeout|Abort)/);
   });
 });
 
