@@ -240,9 +240,12 @@ describe('the agents’ endpoints', () => {
     const abort = new AbortController();
     const parked = poll(token, 0, abort.signal).catch(() => undefined);
     await untilParked();
+    const abortedAt = performance.now();
     abort.abort();
     await parked;
     await untilParked(0);
+    // Its time is over after 25 s in any case.
+    expect(performance.now() - abortedAt).toBeLessThan(20_000);
   });
 
   it('answer parked polls when a shutdown begins, and refuse later ones', async () => {

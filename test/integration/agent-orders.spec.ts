@@ -124,6 +124,23 @@ describe('the order desk', () => {
     expect(desk.parkedCount).toBe(20);
   });
 
+  it('looks at once for a poll that came while it was looking', async () => {
+    const second = await insertAgent(test.database);
+    await insertOrder(test.database, second, 1);
+    let late: Promise<unknown> | undefined;
+    desk.close();
+    desk = open({
+      fallbackEveryMs: NEVER_MS,
+      during: () => {
+        late ??= desk.poll(second.instanceId, 0).answer;
+      },
+    });
+    const first = desk.poll(agent.instanceId, 0);
+    await quiet();
+    expect(await late).toMatchObject({ number: 1 });
+    desk.leave(first);
+  });
+
   it('marks what the agent has as taken, and makes the job due', async () => {
     await insertOrder(test.database, agent, 1);
     await insertOrder(test.database, agent, 2);
@@ -205,11 +222,13 @@ describe('the order desk', () => {
     await turn();
   }
 
-  function open(options: { fallbackEveryMs: number; parkMs?: number }): OrderPolls {
+  /** @param during called while each statement is under way */
+  function open({ during, ...options }: { fallbackEveryMs: number; parkMs?: number; during?: () => void }): OrderPolls {
     statements = [];
     const database = Object.create(test.database, {
       run: {
         value: async (statement: Statement, values: readonly unknown[]) => {
+          during?.();
           const rows = await test.database.run(statement, values);
           statements.push(statement.name);
           looks.emit('look');

@@ -200,6 +200,18 @@ describe('capacity', () => {
       expect(await isAssigned(stream[0] ?? randomUUID())).toBe(false);
     }, 40_000);
 
+    it('holds no second place for a launch whose outcome is not known', async () => {
+      const other: ShapeSpec = { ...SPEC, types: ['t3.medium'] };
+      world.cloud.faults.loseAnswer('RunInstances');
+      world.cloud.faults.failNext('RunInstances', { code: 'InternalError' }, 1_000);
+      world.registers = false;
+      world.fleet({ fleet: { ...LIMITS, maxInstances: 2 } }).start();
+      await world.demand(1, other);
+      await world.until('it is not known', async () => (await launched())[0]?.status === 'unknown');
+      await world.demand(1);
+      await world.until('the next in line has the other place', async () => (await launched()).length === 2);
+    });
+
     it('holds no room for a shape that EC2 has nothing for', async () => {
       const scarce: ShapeSpec = { ...SPEC, types: ['t3.medium'] };
       world.cloud.faults.setCapacity({ type: 't3.medium' }, 0);

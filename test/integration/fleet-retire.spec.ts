@@ -119,6 +119,20 @@ describe('an instance that is to end', () => {
     await world.until('it is well', () => world.terminationTrouble === null);
   });
 
+  it('is asked for no more once EC2 shuts it down, however long that takes', async () => {
+    await serve(1);
+    const ending = `UPDATE instances SET state = 'shutting-down', retire_reason = 'attempt-ended',
+      retired_at = clock_timestamp() - interval '1 hour', terminate_called_at = clock_timestamp() - interval '1 hour'
+      WHERE id = $1 RETURNING id`;
+    const [slow] = await world.assigned();
+    expect(await world.rows(ending, [slow!.instanceId])).toHaveLength(1);
+    const other = await world.demand(1);
+    await world.until('the other is assigned', async () => (await world.assigned()).length === 2);
+    await world.end(other);
+    await world.until('the other is ended', () => calls().some(({ outcome }) => outcome === 'ok'));
+    expect(calls().flatMap(({ instanceIds }) => instanceIds ?? [])).not.toContain(slow!.instanceId);
+  });
+
   it('costs a token for each call, also when EC2 refuses them all and the batch is split and split again', async () => {
     const attempts = await serve(40, 0.2);
     world.cloud.faults.failNext('TerminateInstances', { code: 'InvalidParameterCombination', status: 400 }, 1_000);

@@ -5,6 +5,7 @@ import { AgentLimits } from '../../src/agent/agent-limits.js';
 import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.js';
 import { ResultsService } from '../../src/agent/results.service.js';
 import type { Database, Queryable } from '../../src/database/database.js';
+import { wakeRows } from '../../src/database/wake.js';
 import { JobDefinition } from '../../src/jobs/job-definition.js';
 import { JobPass } from '../../src/scheduler/job-pass.js';
 import { claimJobs, type ClaimedJob } from '../../src/scheduler/load-jobs.js';
@@ -97,6 +98,35 @@ describe('a job pass', () => {
     expect(await dueAgain()).toBeGreaterThan(first);
   });
 
+  it('writes new shapes in the order of their keys, so that two passes never wait for each other in a circle', async () => {
+    const definitions = ['t3.nano', 't3.micro', 't3.small', 't3.medium'].map((type) => ({
+      instance: { types: [type] },
+    }));
+    const keys: string[] = [];
+    for (const definition of definitions) {
+      await insertDeployment(await insertJob('probe'), 1, { definition });
+      await newPass().run();
+      keys.push((await test.database.query<{ key: string }>('SELECT key FROM shapes'))[0]!.key);
+      await test.database.query('TRUNCATE jobs, shapes CASCADE');
+    }
+    const order = keys.toSorted();
+    // Claimed in the order of insertion: the highest key first.
+    for (const key of order.toReversed())
+      await insertDeployment(await insertJob(key.slice(0, 20)), 1, { definition: definitions[keys.indexOf(key)] });
+    let pass: Promise<unknown> | undefined;
+    await test.database.transaction(async (other) => {
+      const insert = (key: string) =>
+        other.query(`INSERT INTO shapes (key, spec, next_pass_at) VALUES ($1, '{}', clock_timestamp())`, [key]);
+      await insert(order[0]!);
+      pass = newPass().run();
+      await blockedOnLock(test.database);
+      for (const key of order.slice(1)) await insert(key);
+    });
+    await pass;
+    expect(errors).toEqual([]);
+    expect(await row('SELECT count(*)::int AS attempts FROM attempts')).toEqual({ attempts: 4 });
+  });
+
   it('is shared by several: every due job is planned by one of them', async () => {
     for (let n = 0; n < 120; n++) await insertDeployment(await insertJob(`job-${n}`), 1);
     const passes = await Promise.all(Array.from({ length: 6 }, () => newPass().run(40)));
@@ -112,19 +142,13 @@ describe('a job pass', () => {
     const jobId = await insertJob('web');
     await insertDeployment(jobId, 1);
     let wakeUp: Promise<unknown> | undefined;
-    await test.database.transaction(async (transaction) => {
-      // As a pass does: the row is locked first …
-      await transaction.query('SELECT 1 FROM jobs WHERE id = $1 FOR NO KEY UPDATE', [jobId]);
-      wakeUp = test.database.query(
-        'UPDATE jobs SET next_pass_at = LEAST(next_pass_at, clock_timestamp()) WHERE id = $1',
-        [jobId],
-      );
-      // … and set to a time far away, while the other already waits for the lock.
+    // When the pass has decided, and is about to write when the job is due next.
+    const database = watched(async (name) => {
+      if (name !== 'update-jobs') return;
+      wakeUp = test.database.query(wakeRows('jobs', 'id = $1'), [jobId]);
       await blockedOnLock(test.database);
-      await transaction.query(`UPDATE jobs SET next_pass_at = clock_timestamp() + interval '1 hour' WHERE id = $1`, [
-        jobId,
-      ]);
     });
+    await new JobPass(database, test.signals, 'test', { onPlanError: noteError }).run();
     await wakeUp;
     expect((await newPass().run()).jobs).toBe(1);
   });
@@ -258,21 +282,9 @@ describe('a job pass', () => {
   /** One pass: bytes of the orders it loads, characters it parses as JSON, and the longest of those. */
   async function measure(): Promise<{ bytes: number; parsed: number; largest: number }> {
     let bytes = 0;
-    const counting = Object.create(test.database, {
-      transaction: {
-        value: (work: (transaction: Queryable) => Promise<unknown>) =>
-          test.database.transaction((transaction) =>
-            work({
-              query: (...args) => transaction.query(...args),
-              run: async (statement, values) => {
-                const rows = await transaction.run(statement, values);
-                if (statement.name === 'load-orders') bytes += Buffer.byteLength(JSON.stringify(rows));
-                return rows;
-              },
-            }),
-          ),
-      },
-    }) as Database;
+    const counting = watched(undefined, (name, rows) => {
+      if (name === 'load-orders') bytes += Buffer.byteLength(JSON.stringify(rows));
+    });
     const parse = jest.spyOn(JSON, 'parse');
     try {
       await new JobPass(counting, test.signals, 'test', { onPlanError: noteError }).run();
@@ -281,6 +293,25 @@ describe('a job pass', () => {
     } finally {
       parse.mockRestore();
     }
+  }
+
+  /** The database, with what happens before and after each statement of a transaction. */
+  function watched(
+    before?: (name: string) => Promise<void>,
+    after?: (name: string, rows: readonly unknown[]) => void,
+  ): Database {
+    const watch = (transaction: Queryable): Queryable => ({
+      query: (...args) => transaction.query(...args),
+      run: async (statement, values) => {
+        await before?.(statement.name);
+        const rows = await transaction.run(statement, values);
+        after?.(statement.name, rows);
+        return rows;
+      },
+    });
+    const transaction = (work: (transaction: Queryable) => Promise<unknown>) =>
+      test.database.transaction((inner) => work(watch(inner)));
+    return Object.create(test.database, { transaction: { value: transaction } }) as Database;
   }
 
   it('plans by answers that a version before stored and did not read', async () => {
@@ -387,9 +418,11 @@ describe('a job pass', () => {
     await insertDeployment(jobId, 1);
     await newPass().run();
     await assign(jobId, 'i-1');
+    await test.database.query(`INSERT INTO job_secrets (job_id, version, sealed) VALUES ($1, 1, 'sealed')`, [jobId]);
     await test.database.query(`UPDATE jobs SET desired_state = 'deleted', next_pass_at = clock_timestamp()`);
     await newPass().run();
     expect(await row('SELECT status, deleted_at FROM jobs')).toEqual({ status: 'deleting', deleted_at: null });
+    expect(await row('SELECT count(*)::int AS secrets FROM job_secrets')).toEqual({ secrets: 1 });
     expect(await row('SELECT phase, reason FROM attempts')).toEqual({ phase: 'ended', reason: 'delete-requested' });
 
     await test.database.query(`UPDATE instances SET state = 'terminated', terminated_at = clock_timestamp()`);
@@ -399,6 +432,7 @@ describe('a job pass', () => {
       gone: true,
       next_pass_at: null,
     });
+    expect(await row('SELECT count(*)::int AS secrets FROM job_secrets')).toEqual({ secrets: 0 });
   });
 
   async function insertJob(name: string): Promise<string> {
@@ -411,11 +445,15 @@ describe('a job pass', () => {
     return id;
   }
 
-  async function insertDeployment(jobId: string, number: number, { image = 'web:1' } = {}): Promise<void> {
+  async function insertDeployment(
+    jobId: string,
+    number: number,
+    { image = 'web:1', definition = {} } = {},
+  ): Promise<void> {
     await test.database.query(
       `INSERT INTO deployments (id, job_id, number, image, definition, trigger, deadline_at)
        VALUES ($1, $2, $3, $4, $5, 'api', clock_timestamp() + interval '15 min')`,
-      [randomUUID(), jobId, number, image, JobDefinition.parse({})],
+      [randomUUID(), jobId, number, image, JobDefinition.parse(definition)],
     );
     await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp() WHERE id = $1', [jobId]);
   }

@@ -71,6 +71,16 @@ describe('the log of a job', () => {
     await expectAll();
   });
 
+  it('makes no object of a few lines only because others are sealed already', async () => {
+    await print(2_000, 300);
+    for (let run = 0; run < 5; run += 1) {
+      await seal();
+      await print(1);
+    }
+    expect(await objects()).toHaveLength(1);
+    await expectAll();
+  });
+
   it('joins small chunks in the database, so that few lines are not many rows', async () => {
     for (let round = 0; round < 70; round += 1) await print(2);
     expect(await counts()).toMatchObject({ recent: 70 });

@@ -230,6 +230,27 @@ describe('delivering webhooks', () => {
     expect(await processes[1]!.queue.takeGivenUp(settle)).toBe(0);
   });
 
+  it('keeps when it was cancelled, though its try was under way and failed later', async () => {
+    await insertWebhook({});
+    const late = Promise.withResolvers<number>();
+    receiver.answer((_request, nth) => (nth === 1 ? late.promise : 410));
+    await append({ type: 'job.created', job: 'web' });
+    await processes[0]!.fanOut.run();
+    await processes[0]!.deliverer.run(() => undefined);
+    await receiver.until(1);
+    await append({ type: 'job.deleted', job: 'web' });
+    await processes[1]!.fanOut.run();
+    await runUntilIdle(processes[1]!);
+    const [cancelled] = await deliveries();
+    expect(cancelled).toMatchObject({ status: 'cancelled', settled_at: expect.any(Date) });
+    late.resolve(500);
+    await processes[0]!.deliverer.drain();
+    expect(await deliveries()).toMatchObject([
+      { status: 'cancelled', attempts: 1, fault: 'answered', settled_at: expect.any(Date), next_attempt_at: null },
+      { status: 'failed' },
+    ]);
+  });
+
   it('keeps what whoever took it over has written, when the first try ends after its time', async () => {
     await insertWebhook({});
     const late = Promise.withResolvers<number>();
