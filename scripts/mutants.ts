@@ -1,0 +1,109 @@
+// Changes the program at places drawn at random and says which changes no test notices: `npm run test:mutants -- --count
+// 150 --seed 7`. Each mutant is tried with the tests that reach it, the quickest first, until one fails. With `--only
+// 3,17 --tests 'sealer|log-'` some of the same draw are tried again with the tests whose path fits.
+//
+// Not StrykerJS: half of the logic is SQL, which it does not change, and much of it runs in programs that tests start.
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { startPostgres } from '../local/postgres.ts';
+import { mutantsOf, type Mutant } from './mutants/draw.ts';
+import { EQUIVALENT } from './mutants/equivalent.list.ts';
+import { instrument, type Numbered } from './mutants/instrument.ts';
+import { draw } from './mutants/random.ts';
+import { MutantRun, type Verdict } from './mutants/run.ts';
+
+const FOLDERS = ['scheduler', 'fleet', 'agent', 'logs', 'events', 'webhooks', 'http', 'auth'];
+
+const { values } = parseArgs({
+  options: {
+    count: { type: 'string', default: '150' },
+    seed: { type: 'string', default: '1' },
+    folders: { type: 'string', default: FOLDERS.join() },
+    /** Tried at once. */
+    copies: { type: 'string', default: '2' },
+    only: { type: 'string' },
+    tests: { type: 'string' },
+    /** Prints the draw and ends. */
+    list: { type: 'boolean', default: false },
+  },
+});
+
+const root = join(import.meta.dirname, '..');
+const patterns = values.folders.split(',').map((folder) => `src/${folder}/**.ts`);
+const files = list('--', ...patterns).filter((file) => !file.endsWith('.spec.ts') && !file.includes('.module.'));
+const all = files.flatMap((file) => mutantsOf(root, file));
+const drawn = draw(all, Number(values.count), Number(values.seed)).map((mutant, at) => ({ ...mutant, id: at + 1 }));
+const stale = EQUIVALENT.filter((one) => !all.some((mutant) => isSame(mutant, one))).map(
+  ({ file, original }) => `${file}: ${original}`,
+);
+if (stale.length > 0) throw new Error(`the list of equivalent changes names what is not there:\n${stale.join('\n')}`);
+const wanted = values.only?.split(',').map(Number);
+console.log(`${drawn.length} of ${all.length} mutants in ${files.length} files, seed ${values.seed}`);
+if (values.list) {
+  for (const mutant of drawn) console.log(describe(mutant));
+  process.exit();
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'mutants-'));
+const postgres = await startPostgres({ directory: join(folder, 'postgres'), isDisposable: true });
+try {
+  const tree = join(folder, 'tree');
+  copyTree(tree);
+  instrument(tree, drawn);
+  const run = new MutantRun(tree, postgres.url);
+  run.build();
+  const reaching = values.tests === undefined ? await run.record(drawn) : run.fitting(drawn, values.tests);
+  const different = drawn.filter((mutant) => !EQUIVALENT.some((one) => isSame(mutant, one)));
+  console.log(`${drawn.length - different.length} of them are named as equivalent`);
+  const chosen = different.filter(({ id }) => wanted?.includes(id) ?? true);
+  const verdicts = await run.tryAll(chosen, reaching, Number(values.copies), (mutant, verdict, why) => {
+    console.log(`${verdict.padEnd(10)} ${describe(mutant)}${why && `\n           ${why}`}`);
+  });
+  report(verdicts);
+} finally {
+  await postgres.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+function report(verdicts: ReadonlyMap<Numbered, Verdict>): void {
+  const count = (verdict: Verdict): number => [...verdicts.values()].filter((one) => one === verdict).length;
+  const [noticed, late, survived] = [count('noticed'), count('timed out'), count('SURVIVED')];
+  const share = Math.round((100 * (noticed + late)) / verdicts.size);
+  console.log(
+    `\n${verdicts.size} mutants: ${noticed + late} noticed (${share} %), ${late} of them by time; ${survived} survived`,
+  );
+  for (const [mutant, verdict] of verdicts) if (verdict === 'SURVIVED') console.log(describe(mutant));
+}
+
+type Place = Pick<Mutant, 'file' | 'original' | 'mutated'>;
+
+function isSame(a: Place, b: Place): boolean {
+  return a.file === b.file && a.original === b.original && a.mutated === b.mutated;
+}
+
+function describe({ id, file, line, original, mutated }: Numbered): string {
+  const short = (text: string): string => {
+    const oneLine = text.replace(/\s+/g, ' ').trim();
+    return oneLine.length > 90 ? `${oneLine.slice(0, 60)} … ${oneLine.slice(-25)}` : oneLine;
+  };
+  return `#${id} ${file}:${line}  ${short(original) || 'nothing'}  →  ${short(mutated) || 'nothing'}`;
+}
+
+/** What git knows or would add. */
+function list(...args: string[]): string[] {
+  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard', ...args], {
+    cwd: root,
+  });
+  return listed.toString().split('\0').filter(Boolean);
+}
+
+function copyTree(target: string): void {
+  for (const path of list()) {
+    mkdirSync(join(target, dirname(path)), { recursive: true });
+    cpSync(join(root, path), join(target, path));
+  }
+  symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'));
+}
