@@ -113,14 +113,15 @@ module.exports = {
     },
     {
       name: 'nest-by-role',
-      comment: 'Without a role suffix a file is plain TypeScript, usable with `new` in a test.',
+      comment:
+        'Without a role suffix a file takes of Nest only what an injected class needs (PROVIDERS_ONLY of eslint.config.js).',
       severity: 'error',
       from: {
         path: '^src',
         pathNot:
           '(\\.(module|controller|service|guard|filter|pipe|interceptor|decorator|spec)\\.ts$|^src/(main|configure-app)\\.ts$)',
       },
-      to: { path: 'node_modules/@nestjs/' },
+      to: { path: 'node_modules/@nestjs/(?!common/)' },
     },
   ],
   options: {

@@ -17,6 +17,25 @@ const pure = [
 
 /** What stands in one file of src, held by test/integration/one-place-each.spec.ts. */
 const ONE_PLACE_EACH = JSON.parse(readFileSync(new URL('scripts/one-place-each.json', import.meta.url), 'utf8'));
+const MOST_PARAMETERS = 5;
+const COUNT_PARAMETERS = {
+  selector: `:function[params.length>${MOST_PARAMETERS}]:not(MethodDefinition[kind="constructor"] > FunctionExpression)`,
+  message: `Too many parameters, most are ${MOST_PARAMETERS}. Constructors may have more: Nest calls them, by type.`,
+};
+const NO_WAITERS = {
+  group: ['@aws-sdk/*'],
+  importNamePattern: '^waitUntil|^waitFor',
+  message: 'A waiter calls without a budget, and fails on states that are none of its business. The sweep looks.',
+};
+/** What a class needs to be injected, to log, and to begin and end with the application. */
+const PROVIDERS_ONLY = {
+  name: '@nestjs/common',
+  allowImportNames: [
+    ...['Inject', 'Injectable', 'Logger', 'Optional'],
+    ...['BeforeApplicationShutdown', 'OnApplicationBootstrap', 'OnApplicationShutdown'],
+  ],
+  message: 'Without a role suffix a file is usable with `new` in a test.',
+};
 const ONE_TERMINAL = 'Terminal of cli/terminal.ts is the one place that writes to standard output and error.';
 
 export default defineConfig(
@@ -37,24 +56,12 @@ export default defineConfig(
       '@typescript-eslint/switch-exhaustiveness-check': 'error',
       'max-lines': ['error', { max: 350, skipBlankLines: true, skipComments: true }],
       'max-params': 'off',
-      '@typescript-eslint/max-params': ['error', { max: 5 }],
+      '@typescript-eslint/max-params': ['error', { max: MOST_PARAMETERS }],
       'no-restricted-properties': [
         'error',
         { object: 'process', property: 'env', message: 'Only src/config reads the environment: add a setting there.' },
       ],
-      'no-restricted-imports': [
-        'error',
-        {
-          patterns: [
-            {
-              group: ['@aws-sdk/*'],
-              importNamePattern: '^waitUntil|^waitFor',
-              message:
-                'A waiter calls without a budget, and fails on states that are none of its business. The sweep looks.',
-            },
-          ],
-        },
-      ],
+      'no-restricted-imports': ['error', { patterns: [NO_WAITERS] }],
     },
   },
   {
@@ -102,7 +109,18 @@ export default defineConfig(
       // pg-boss brings its own.
       'src/webhooks/delivery-queue.ts',
     ],
-    rules: { 'no-restricted-syntax': ['error', ...ONE_PLACE_EACH] },
+    rules: {
+      '@typescript-eslint/max-params': 'off',
+      'no-restricted-syntax': ['error', COUNT_PARAMETERS, ...ONE_PLACE_EACH],
+    },
+  },
+  {
+    files: ['src/**/*.ts'],
+    ignores: [
+      '**/*.{spec,module,controller,service,guard,filter,pipe,interceptor,decorator}.ts',
+      'src/{main,configure-app,http/logger}.ts',
+    ],
+    rules: { 'no-restricted-imports': ['error', { paths: [PROVIDERS_ONLY], patterns: [NO_WAITERS] }] },
   },
   {
     // Decide in pure functions: `now` comes in as a value, nothing is drawn or read here.
@@ -112,6 +130,7 @@ export default defineConfig(
       'no-restricted-globals': ['error', 'process', 'setTimeout', 'setInterval', 'fetch', 'performance', 'crypto'],
       'no-restricted-syntax': [
         'error',
+        COUNT_PARAMETERS,
         ...ONE_PLACE_EACH,
         {
           selector: "CallExpression[callee.object.name='Date'][callee.property.name='now']",

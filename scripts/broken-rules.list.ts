@@ -129,7 +129,7 @@ export const RULES: readonly Rule[] = [
   // What serves stays
   {
     name: 'rollback-walks-backwards',
-    file: 'src/deployments/deployment-intents.service.ts',
+    file: 'src/deployments/deployment-intents.ts',
     text: 'checkNoNewer(job, last, last && (await sources.findNewerThan(last.number)));',
     broken: '',
     caughtBy: [{ file: 'test/integration/jobs.spec.ts', only: 'a rollback' }],
@@ -606,14 +606,14 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'two-uploads-of-a-stream',
-    file: 'src/agent/order-streams.service.ts',
+    file: 'src/agent/order-streams.ts',
     text: ' WHERE s.since = $3::text',
     broken: ' WHERE $3::text IS NULL OR true',
     caughtBy: [{ file: 'test/integration/order-streams.spec.ts' }],
   },
   {
     name: 'a-stream-that-breaks-off-is-lost',
-    file: 'src/agent/order-streams.service.ts',
+    file: 'src/agent/order-streams.ts',
     text: `} finally {
       // Also of an upload that broke off.
       await store();
@@ -712,16 +712,16 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'copies-are-not-asked-what-they-name',
-    file: 'src/deployments/deployment-intents.service.ts',
-    text: 'checkAllowed({ image, definition }, this.config.fleet, caller.allow);\n    const row',
+    file: 'src/deployments/deployment-intents.ts',
+    text: 'checkAllowed({ image, definition }, this.lists, caller.allow);\n    const row',
     broken: 'const row',
     caughtBy: [{ file: 'test/e2e/allowed.spec.ts' }],
   },
   {
     name: 'one-token-stores-what-another-deploys',
     file: 'src/jobs/jobs.service.ts',
-    text: 'checkAllowed({ definition }, this.config.fleet, caller.allow);',
-    broken: 'checkAllowed({ definition }, this.config.fleet, null);',
+    text: 'checkAllowed({ definition }, this.lists, caller.allow);',
+    broken: 'checkAllowed({ definition }, this.lists, null);',
     caughtBy: [{ file: 'test/e2e/allowed.spec.ts' }],
   },
   {
@@ -846,7 +846,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'an-upload-is-read-in-one',
-    file: 'src/logs/log-uploads.service.ts',
+    file: 'src/logs/log-uploads.ts',
     text: 'const PIECE_BYTES = 8_192;',
     broken: 'const PIECE_BYTES = 8_388_608;',
     caughtBy: [{ file: 'test/integration/log-uploads.spec.ts', only: 'line ends and nothing else' }],

@@ -15,7 +15,7 @@ import { answerClientError } from './http/client-error.js';
 import { keepClientsWaiting, sayContinue } from './http/continue.js';
 import { followExchanges } from './http/exchange.js';
 import { API_DESCRIPTION, convertZod, finishDocument, TAGS } from './api/openapi.js';
-import { createLogger } from './http/logger.service.js';
+import { createLogger } from './http/logger.js';
 import { requireHost } from './http/require-host.js';
 import { ProblemFilter } from './http/problem.filter.js';
 import { dropRefusedBody } from './http/refused-bodies.js';

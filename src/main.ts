@@ -51,7 +51,7 @@ async function main(command: string | undefined): Promise<void> {
 }
 
 async function migrateOnly({ database, logLevel }: Config): Promise<void> {
-  const { createLogger } = await import('./http/logger.service.js');
+  const { createLogger } = await import('./http/logger.js');
   const { connect } = await import('./database/connect.js');
   const { createDataSource } = await import('./schema/data-source.js');
   const { migrate } = await import('./schema/migrate.js');
@@ -66,7 +66,7 @@ async function migrateOnly({ database, logLevel }: Config): Promise<void> {
 }
 
 async function rotate({ database: { url }, encryptionKeys, logLevel }: Config): Promise<void> {
-  const { createLogger } = await import('./http/logger.service.js');
+  const { createLogger } = await import('./http/logger.js');
   const { connect } = await import('./database/connect.js');
   const { createDataSource } = await import('./schema/data-source.js');
   const { Database } = await import('./database/database.js');

@@ -1,10 +1,11 @@
+import { Injectable } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { bearerTokenOf } from '../auth/bearer.js';
 import { BODY_LIMITS } from '../http/body-limits.js';
 import { Problem } from '../http/problem.js';
-import type { AgentLimits } from './agent-limits.js';
+import { AgentLimits } from './agent-limits.js';
 import { isAgentToken } from './agent.schema.js';
-import type { Agents } from './agents.js';
+import { Agents } from './agents.js';
 
 const INSTANCES = new WeakMap<FastifyRequest, string>();
 
@@ -12,9 +13,10 @@ const INSTANCES = new WeakMap<FastifyRequest, string>();
  * Admits agents by their own tokens, unless their instance is retired, and bounds what each may send at once and in a
  * minute. When the database does not answer: 503, never 401.
  */
+@Injectable()
 export class AgentAccess {
   constructor(
-    private readonly agents: Pick<Agents, 'identify'>,
+    private readonly agents: Agents,
     private readonly limits: AgentLimits,
   ) {}
 

@@ -7,7 +7,7 @@ import { Problem } from '../http/problem.js';
 import { instanceIdOf } from './agent-access.js';
 import { OrderNumber, OrdersQuery, RegistrationForm, ResultHeaders, StreamQuery } from './agent.schema.js';
 import { OrderPolls } from './order-polls.js';
-import { OrderStreams } from './order-streams.service.js';
+import { OrderStreams } from './order-streams.js';
 import { RegistrationService } from './registration.service.js';
 import { ResultsService } from './results.service.js';
 

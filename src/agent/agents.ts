@@ -1,8 +1,15 @@
 import { hash } from 'node:crypto';
-import type { Database } from '../database/database.js';
+import {
+  type BeforeApplicationShutdown,
+  Injectable,
+  Logger,
+  type OnApplicationBootstrap,
+  Optional,
+} from '@nestjs/common';
+import { Database } from '../database/database.js';
+import { asError } from '../process/as-error.js';
 import { lastSeenSql } from '../database/last-seen.js';
 import { type RowOf, statement, t } from '../database/statement.js';
-import { AgentLimits } from './agent-limits.js';
 
 /** The sender of a token. `retired`: its instance is being terminated, or has been. */
 export type Sender =
@@ -30,9 +37,9 @@ type Entry = {
  * Tokens of agents, and when each agent was last seen. Both are kept in memory: ten thousand polling agents cost one
  * statement per flush. An instance retired elsewhere is noticed at the next flush after its poll, within a minute.
  */
-export class Agents {
-  /** Limits on what each agent may send to this process. */
-  readonly limits = new AgentLimits();
+@Injectable()
+export class Agents implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  readonly #logger = new Logger('Agents');
   readonly #known = new Map<string, Entry>();
   /** Token hash → until when it counts as unknown. */
   readonly #unknown = new Map<string, number>();
@@ -45,15 +52,14 @@ export class Agents {
   /** @param now milliseconds on a clock that never jumps */
   constructor(
     private readonly database: Database,
-    private readonly log: (message: string, error: unknown) => void = () => undefined,
-    private readonly now: () => number = () => performance.now(),
+    @Optional() private readonly now: () => number = () => performance.now(),
   ) {}
 
-  start(): void {
+  onApplicationBootstrap(): void {
     this.#timer ??= setInterval(() => void this.#flushQuietly(), FLUSH_EVERY_MS).unref();
   }
 
-  async stop(): Promise<void> {
+  async beforeApplicationShutdown(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
     await this.#flushQuietly();
@@ -156,7 +162,9 @@ export class Agents {
   }
 
   async #flushQuietly(): Promise<void> {
-    await this.flush().catch((error: unknown) => this.log('last_seen_at could not be written, trying again', error));
+    await this.flush().catch((error: unknown) =>
+      this.#logger.warn('last_seen_at could not be written, trying again', asError(error)),
+    );
   }
 }
 

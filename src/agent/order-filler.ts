@@ -1,9 +1,10 @@
-import type { Database } from '../database/database.js';
+import { Injectable } from '@nestjs/common';
+import { Database } from '../database/database.js';
 import { columnsOf, selectList, statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
-import type { Registries } from '../registries/registries.js';
+import { Registries } from '../registries/registries.js';
 import { JobSecrets } from '../jobs/job-secrets.entity.js';
-import type { SecretStore } from '../secrets/secret-store.js';
+import { SecretStore } from '../secrets/secret-store.js';
 import { registryOfPull } from '../docker/container-spec.js';
 import type { DockerOrderSpec, OrderFilling } from '../docker/order.js';
 
@@ -11,11 +12,12 @@ import type { DockerOrderSpec, OrderFilling } from '../docker/order.js';
 const RETRY_AFTER_SECONDS = 10;
 
 /** Adds to an order, when an agent gets it, what must not be stored with it. */
+@Injectable()
 export class OrderFiller {
   constructor(
     private readonly database: Database,
     private readonly secrets: SecretStore,
-    private readonly registries: Pick<Registries, 'authOf'>,
+    private readonly registries: Registries,
   ) {}
 
   /** @throws Problem unavailable: the agent polls again, perhaps at a process that has the right key */

@@ -1,16 +1,22 @@
-import type { Database } from '../database/database.js';
-import type { Signals } from '../database/signals.js';
+import {
+  type BeforeApplicationShutdown,
+  Inject,
+  Injectable,
+  Logger,
+  type OnApplicationBootstrap,
+  Optional,
+} from '@nestjs/common';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { asError } from '../process/as-error.js';
 import { Problem } from '../http/problem.js';
 import type { DockerOrderSpec, OrderFilling, OrderSpec } from '../docker/order.js';
+import { Shutdown } from '../process/shutdown.js';
+import { OrderFiller } from './order-filler.js';
 import { type RenderedOrder, renderOrder } from './order-headers.js';
 import { acknowledge, findOrders, findRecentUntaken, type FoundOrders, type Position } from './order-statements.js';
 
-export type OrderDeskOptions = {
-  readonly database: Database;
-  readonly signals: Signals;
-  /** Fetches what an order is filled with. It may be slow; the agent gets its rejection as the answer. */
-  readonly fill?: (instanceId: string, number: number, spec: DockerOrderSpec) => Promise<OrderFilling>;
-  readonly log?: (message: string, error: unknown) => void;
+export type OrderPollsOptions = {
   /** Default 25 s: below the 30 s after which many proxies give up, and below the agent's own 40 s. */
   readonly parkMs?: number;
   /** How often the fallback query finds orders whose signal was lost. Default 2 s. */
@@ -43,7 +49,9 @@ const BATCH = 1_000;
  * instance, and when the fallback query, one small statement for the whole process, finds an order that no agent took.
  * Polls that arrive during a query share the next one. A poll after order n means that the agent has n on its disk.
  */
-export class OrderPolls {
+@Injectable()
+export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  readonly #logger = new Logger('Agents');
   /** By instance, oldest first. */
   readonly #parked = new Map<string, Parked>();
   /** Instances without an order as of the last look, oldest look first. */
@@ -51,29 +59,37 @@ export class OrderPolls {
   readonly #toLook = new Set<string>();
   readonly #toAcknowledge = new Map<string, number>();
   readonly #undo: (() => void)[] = [];
-  readonly #parkMs: number;
-  readonly #log: (message: string, error: unknown) => void;
   #isLooking = false;
   #isAcknowledging = false;
   #isQueryingMissed = false;
   #isClosed = false;
   #missedQueriedMs = performance.now();
 
-  constructor(private readonly options: OrderDeskOptions) {
-    this.#parkMs = options.parkMs ?? PARK_MS;
-    this.#log = options.log ?? (() => undefined);
-  }
+  /** @param filler fetches what an order is filled with. It may be slow; the agent gets its rejection as the answer */
+  constructor(
+    private readonly database: Database,
+    private readonly signals: Signals,
+    private readonly shutdown: Shutdown,
+    @Inject(OrderFiller) private readonly filler: Pick<OrderFiller, 'fill'> | undefined,
+    @Optional() private readonly options: OrderPollsOptions = {},
+  ) {}
 
-  start(): void {
-    const { signals, fallbackEveryMs = FALLBACK_EVERY_MS } = this.options;
+  onApplicationBootstrap(): void {
+    const { fallbackEveryMs = FALLBACK_EVERY_MS } = this.options;
     const expiry = setInterval(() => this.#expire(), EXPIRE_EVERY_MS).unref();
     const fallback = setInterval(() => void this.#queryMissed(), fallbackEveryMs).unref();
     this.#undo.push(
       () => clearInterval(expiry),
       () => clearInterval(fallback),
-      signals.on('orders', (instanceIds) => this.#wake(instanceIds)),
-      signals.onReconnect(() => this.#wake([])),
+      this.signals.on('orders', (instanceIds) => this.#wake(instanceIds)),
+      this.signals.onReconnect(() => this.#wake([])),
     );
+    // When the shutdown begins: parked polls are requests under way, and the server waits for those.
+    this.shutdown.onBegin(() => this.close());
+  }
+
+  beforeApplicationShutdown(): void {
+    this.close();
   }
 
   /** Answers every parked poll at once; later ones are rejected, so that the agent polls another process. */
@@ -93,7 +109,7 @@ export class OrderPolls {
     if (this.#isClosed) throw new Problem('shutting-down', 'Send the request again.', { retryAfterSeconds: 1 });
     const older = this.#parked.get(instanceId);
     if (older) this.#end(older, undefined);
-    const parked = new Parked(instanceId, after, performance.now() + this.#parkMs);
+    const parked = new Parked(instanceId, after, performance.now() + (this.options.parkMs ?? PARK_MS));
     this.#parked.set(instanceId, parked);
     if (!this.#isClean(instanceId, after)) this.#look(instanceId);
     return parked;
@@ -111,7 +127,7 @@ export class OrderPolls {
 
   #isClean(instanceId: string, after: number): boolean {
     const clean = this.#clean.get(instanceId);
-    if (!clean || !this.options.signals.isConnected) return false;
+    if (!clean || !this.signals.isConnected) return false;
     return clean.after <= after && performance.now() - clean.atMs < CLEAN_MS;
   }
 
@@ -139,7 +155,7 @@ export class OrderPolls {
     while (this.#toLook.size > 0) {
       const batch = this.#nextBatch();
       try {
-        this.#settle(batch, await findOrders(this.options.database, batch));
+        this.#settle(batch, await findOrders(this.database, batch));
       } catch (error) {
         // Rejected instead of parked: the agent polls again, perhaps at a process that reaches the database.
         for (const parked of batch) this.#fail(parked, error);
@@ -179,9 +195,8 @@ export class OrderPolls {
 
   async #fillAndDeliver(parked: Parked, number: number, spec: DockerOrderSpec): Promise<void> {
     try {
-      const { fill } = this.options;
-      if (!fill) throw new Error(`order ${number} of ${parked.instanceId} cannot be filled here`);
-      this.#hand(parked, number, spec, await fill(parked.instanceId, number, spec));
+      if (!this.filler) throw new Error(`order ${number} of ${parked.instanceId} cannot be filled here`);
+      this.#hand(parked, number, spec, await this.filler.fill(parked.instanceId, number, spec));
     } catch (error) {
       this.#fail(parked, error);
     }
@@ -212,11 +227,11 @@ export class OrderPolls {
       const positions = [...this.#toAcknowledge].map(([instanceId, after]) => ({ instanceId, after }));
       this.#toAcknowledge.clear();
       try {
-        await acknowledge(this.options.database, positions);
-        this.options.signals.jobsDue();
+        await acknowledge(this.database, positions);
+        this.signals.jobsDue();
       } catch (error) {
         // The fallback query finds them again.
-        this.#log('orders could not be marked as taken', error);
+        this.#logger.warn('orders could not be marked as taken', asError(error));
       }
     }
     this.#isAcknowledging = false;
@@ -229,7 +244,7 @@ export class OrderPolls {
     const now = performance.now();
     try {
       if (now - this.#missedQueriedMs > LONGEST_FALLBACK_GAP_MS) this.#clean.clear();
-      const instanceIds = await findRecentUntaken(this.options.database);
+      const instanceIds = await findRecentUntaken(this.database);
       this.#missedQueriedMs = now;
       if (instanceIds.length > 0) this.#wake(instanceIds);
       for (const [instanceId, { atMs }] of this.#clean) {
@@ -238,7 +253,7 @@ export class OrderPolls {
       }
     } catch (error) {
       this.#clean.clear();
-      this.#log('orders could not be looked for', error);
+      this.#logger.warn('orders could not be looked for', asError(error));
     } finally {
       this.#isQueryingMissed = false;
     }

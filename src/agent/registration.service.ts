@@ -1,11 +1,13 @@
 import { createHash, type KeyObject } from 'node:crypto';
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
 import { LogThrottle } from '../process/log-throttle.js';
 import { Occurrence } from '../process/observation.js';
+import { AgentLimits } from './agent-limits.js';
 import { Agents } from './agents.js';
 import type { RegistrationForm } from './agent.schema.js';
 import { type Identity, readIdentity } from './identity.js';
@@ -35,10 +37,11 @@ export class RegistrationService {
     private readonly database: Database,
     private readonly signals: Signals,
     private readonly agents: Agents,
-    @Inject(CONFIG) private readonly config: Config,
+    private readonly limits: AgentLimits,
     @Inject(IDENTITY_KEYS) private readonly keys: readonly KeyObject[],
+    @Setting('encryptionKeys') private readonly encryptionKeys: Config['encryptionKeys'],
+    @Setting('aws') aws: Pick<Config['aws'], 'region' | 'accountId'>,
   ) {
-    const { aws } = config;
     this.#settings = { region: aws.region, ...(aws.accountId !== undefined && { accountId: aws.accountId }) };
   }
 
@@ -52,7 +55,7 @@ export class RegistrationService {
     // Before any statement: a request without a signed document costs 50 µs.
     if (!identity) throw this.#refusal('forged-document', true, undefined);
     // From here on the sender is an instance, and the request counts with all others of this instance.
-    const entry = this.agents.limits.enter(identity.instanceId, false);
+    const entry = this.limits.enter(identity.instanceId, false);
     if (!entry.isAllowed) {
       throw new Problem('too-many-requests', entry.detail, { retryAfterSeconds: entry.retryAfterSeconds });
     }
@@ -83,7 +86,7 @@ export class RegistrationService {
   async #try(admission: Admission, token: string): Promise<'registered' | 'overtaken' | 'retry'> {
     const { identity, tokenHash } = admission;
     const facts = await readRegistrationFacts(this.database, identity.instanceId, admission.secretHash, (launchId) =>
-      this.config.encryptionKeys.flatMap((key) => possibleLaunchSecrets(key, launchId)).map(sha256),
+      this.encryptionKeys.flatMap((key) => possibleLaunchSecrets(key, launchId)).map(sha256),
     );
     const verdict = checkRegistration({ ...facts, identity, tokenHash, settings: this.#settings });
     if (verdict.kind === 'refuse') throw this.#refusal(verdict.reason, verdict.isAlarm, identity);

@@ -1,6 +1,8 @@
 import { createHmac } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { Setting } from '../config/setting.decorator.js';
 import { derivedKey } from '../database/derived-keys.js';
-import type { Database, Queryable } from '../database/database.js';
+import { Database, type Queryable } from '../database/database.js';
 import { columnsOf, statement, t } from '../database/statement.js';
 import { type Keys, seal, unseal } from '../secrets/sealed.js';
 import { Problem } from '../http/problem.js';
@@ -30,13 +32,14 @@ const LOCK_NOT_AVAILABLE = '55P03';
  * them are there, and the repeat gets the answer, or none is, and the repeat does the work. A call that fails changes
  * nothing and keeps its key.
  */
+@Injectable()
 export class IdempotencyKeys {
   /** In this process repeats wait here, so that fifty of them take one connection, not fifty. */
   readonly #running = new Map<string, Promise<unknown>>();
 
   constructor(
     private readonly database: Database,
-    private readonly encryptionKeys: Keys,
+    @Setting('encryptionKeys') private readonly encryptionKeys: Keys,
   ) {}
 
   /** @throws Problem idempotency-key-reused, request-in-progress; and what `perform` throws */

@@ -1,6 +1,7 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { CONFIG, type Config } from '../config/config.js';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { isChanging } from '../http/changing.js';
 import { Problem } from '../http/problem.js';
 import { LogThrottle } from '../process/log-throttle.js';
@@ -23,24 +24,22 @@ export class AccessService {
   readonly #failed = new FailedAttempts();
   readonly #guessing = new LogThrottle();
   readonly #adminDigest: Buffer | undefined;
-  readonly #http: Config['http'];
   readonly #publicHost: string;
 
   constructor(
     private readonly tokens: Tokens,
     private readonly limiter: RateLimiter,
     private readonly writes: WriteBudget,
-    @Inject(CONFIG) { http }: Config,
+    @Setting('http') private readonly http: Config['http'],
   ) {
-    this.#http = http;
     this.#publicHost = new URL(http.publicUrl).hostname;
     this.#adminDigest = http.adminToken === undefined ? undefined : digestOf(http.adminToken);
   }
 
   /** Before its body is read. @throws Problem unauthorized, forbidden, too-many-requests, job-not-found */
   async admit(request: FastifyRequest, reply: FastifyReply, { who, scope }: RoleAccess): Promise<void> {
-    if (who === 'metrics' && this.#http.metrics === 'public') return;
-    const caller = this.#http.auth === 'none' ? this.#anonymous(request) : await this.#identify(request);
+    if (who === 'metrics' && this.http.metrics === 'public') return;
+    const caller = this.http.auth === 'none' ? this.#anonymous(request) : await this.#identify(request);
     rememberCaller(request, caller);
     await this.#countRequest(caller, reply);
     authorize(caller, { who: who === 'metrics' ? 'viewer' : who, scope }, request);

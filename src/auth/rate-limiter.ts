@@ -1,4 +1,6 @@
-import type { Queryable } from '../database/database.js';
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { Setting } from '../config/setting.decorator.js';
+import { Database, type Queryable } from '../database/database.js';
 import { columnsOf, statement, t } from '../database/statement.js';
 import type { Caller } from '../http/caller.js';
 import { RateLimit } from './rate-limit.entity.js';
@@ -37,21 +39,22 @@ type Slice = {
  * Requests per minute and caller, for all processes together: each takes a slice of the caller's bucket in Postgres and
  * counts it down in memory. Never more than the limit; up to a slice per process less at a time. See docs/adr/0009.
  */
+@Injectable()
 export class RateLimiter {
   readonly #slices = new Map<string, Slice>();
   readonly #taking = new Map<string, Promise<Slice>>();
 
   /** @param now milliseconds on a clock that never jumps */
   constructor(
-    private readonly database: Queryable,
+    @Inject(Database) private readonly database: Queryable,
     /** Of callers without a limit of their own. */
-    private readonly requestsPerMinute: number,
-    private readonly now: () => number = () => performance.now(),
+    @Setting('limits') private readonly limits: { readonly requestsPerMinute: number },
+    @Optional() private readonly now: () => number = () => performance.now(),
   ) {}
 
   /** Takes one request of the caller's. @throws what the database throws */
   async take({ id, requestsPerMinute }: Pick<Caller, 'id' | 'requestsPerMinute'>): Promise<Standing> {
-    const limit = requestsPerMinute ?? this.requestsPerMinute;
+    const limit = requestsPerMinute ?? this.limits.requestsPerMinute;
     for (;;) {
       const slice = this.#slices.get(id) ?? (await this.#take(id, limit, 0));
       const now = this.now();

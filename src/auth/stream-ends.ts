@@ -1,8 +1,10 @@
+import { Injectable, Logger } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
-import type { Signals } from '../database/signals.js';
+import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
-import type { Shutdown } from '../process/shutdown.js';
+import { Shutdown } from '../process/shutdown.js';
 import type { Caller } from '../http/caller.js';
+import { Tokens } from './tokens.js';
 
 /** A client that follows for longer reconnects by itself. */
 const LONGEST_MS = 15 * 60_000;
@@ -19,25 +21,22 @@ type Held = { readonly controller: AbortController; readonly kind: 'stream' | 'w
 type Reply = Pick<FastifyReply, 'raw'>;
 type Holder = Pick<Caller, 'id' | 'role'>;
 
-export type StreamEndsOptions = {
-  readonly signals: Pick<Signals, 'on'>;
-  readonly shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>;
-  /** Which of these ids belong to no valid token any more. */
-  readonly findEnded: (ids: readonly string[]) => Promise<readonly string[]>;
-  readonly log: (message: string, error: unknown) => void;
-};
-
 /**
  * Ends long answers with their caller's token, which is checked only at their beginning: streams, and requests that
  * wait. A revocation is signalled; where the signal was lost, or a token expires, one query every few seconds for all
  * that is open in this process finds it.
  */
+@Injectable()
 export class StreamEnds {
+  readonly #logger = new Logger('Access');
   readonly #held = new Map<string, Set<Held>>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(private readonly options: StreamEndsOptions) {
-    const { signals, shutdown } = options;
+  constructor(
+    signals: Signals,
+    private readonly shutdown: Shutdown,
+    private readonly tokens: Tokens,
+  ) {
     signals.on('tokens', (ids) => (ids.length > 0 ? ids.forEach((id) => this.#end(id)) : void this.#look()));
     // A request that waits is answered with the present state, by the code that it waits in.
     shutdown.onBegin(() => [...this.#held.keys()].forEach((id) => this.#end(id, 'stream')));
@@ -52,7 +51,7 @@ export class StreamEnds {
     const timer = setTimeout(() => controller.abort(), LONGEST_MS).unref();
     reply.raw.once('close', () => clearTimeout(timer));
     // On a connection that is still open: closing would wait for it.
-    if (this.options.shutdown.hasBegun) controller.abort();
+    if (this.shutdown.hasBegun) controller.abort();
     return controller.signal;
   }
 
@@ -90,11 +89,11 @@ export class StreamEnds {
 
   async #look(): Promise<void> {
     try {
-      const ended = await this.options.findEnded([...this.#held.keys()]);
+      const ended = await this.tokens.findEnded([...this.#held.keys()]);
       for (const id of ended) this.#end(id);
     } catch (error) {
       // The next query finds it; until then new requests are not answered either.
-      this.options.log('tokens of open streams could not be checked', error);
+      this.#logger.warn('tokens of open streams could not be checked', { error: String(error) });
     }
   }
 

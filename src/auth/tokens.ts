@@ -1,8 +1,9 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import type { Database } from '../database/database.js';
+import { type BeforeApplicationShutdown, Inject, Injectable, Logger, Optional } from '@nestjs/common';
+import { Database } from '../database/database.js';
 import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { lastSeenSql } from '../database/last-seen.js';
-import type { Signals } from '../database/signals.js';
+import { Signals } from '../database/signals.js';
 import type { Caller } from '../http/caller.js';
 import { digestOf } from './bearer.js';
 import { Token } from './token.entity.js';
@@ -50,7 +51,9 @@ export function makeToken(): { id: string; token: string; hash: Buffer } {
  * wanted meanwhile, so that guesses take one connection and no more; a revocation is signalled, and noticed after five
  * seconds at the latest. When tokens were last used is written in batches.
  */
-export class Tokens {
+@Injectable()
+export class Tokens implements BeforeApplicationShutdown {
+  readonly #logger = new Logger('Access');
   readonly #known = new Map<string, Entry>();
   /** Unknown id → until when it counts as unknown. */
   readonly #unknown = new Map<string, number>();
@@ -68,15 +71,15 @@ export class Tokens {
   /** @param now milliseconds on a clock that never jumps */
   constructor(
     private readonly database: Database,
-    signals: Pick<Signals, 'on' | 'onReconnect'>,
-    private readonly log: (message: string, error: unknown) => void = () => undefined,
-    private readonly now: () => number = () => performance.now(),
+    @Inject(Signals) signals: Pick<Signals, 'on' | 'onReconnect'>,
+    @Optional() private readonly now: () => number = () => performance.now(),
   ) {
     signals.on('tokens', (ids) => this.#forget(ids));
     signals.onReconnect(() => this.#forget([]));
   }
 
-  async stop(): Promise<void> {
+  // Before the pool closes.
+  async beforeApplicationShutdown(): Promise<void> {
     this.#isStopped = true;
     clearTimeout(this.#timer);
     await this.#flushQuietly();
@@ -193,7 +196,9 @@ export class Tokens {
 
   async #flushQuietly(): Promise<void> {
     this.#timer = undefined;
-    await this.flush().catch((error: unknown) => this.log('last use of tokens could not be written', error));
+    await this.flush().catch((error: unknown) =>
+      this.#logger.warn('last use of tokens could not be written', { error: String(error) }),
+    );
   }
 }
 

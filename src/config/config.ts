@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import type { z } from 'zod';
 import { FORMER_SETTINGS, Settings } from './settings.js';
 
-/** The settings of the whole program, from its environment. Injected by the token CONFIG. */
+/** The settings of the whole program, from its environment. Injected by groups: `@Setting`. */
 export type Config = {
   readonly http: {
     readonly host: string;
@@ -66,8 +66,8 @@ export type Config = {
     readonly maxInstances?: number;
     readonly maxLaunchesPerMinute: number;
   };
-  /** Of the volume with Postgres's data; absent = none are taken. */
-  readonly snapshots?: { readonly volumeId: string; readonly retentionDays: number };
+  /** Of the volume with Postgres's data; undefined = none are taken. */
+  readonly snapshots: { readonly volumeId: string; readonly retentionDays: number } | undefined;
   readonly webhooks: {
     /** Networks, addresses and host names webhooks may be sent to in addition to public addresses. */
     readonly allowedNetworks: readonly string[];
@@ -91,9 +91,6 @@ export type LogFolder =
   | { readonly kind: 'directory'; readonly path: string };
 export type Role = 'all' | 'api' | 'scheduler';
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
-
-/** `@Inject(CONFIG) config: Config`, in any provider. */
-export const CONFIG = Symbol('CONFIG');
 
 /** Shape of `process.env`; an empty value counts as none, as compose files pass `${X:-}`. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -179,9 +176,10 @@ function group(settings: Settings, formerNames: Config['formerNames'], isPathSty
       ...(settings.MAX_INSTANCES !== undefined && { maxInstances: settings.MAX_INSTANCES }),
       maxLaunchesPerMinute: settings.MAX_LAUNCHES_PER_MINUTE,
     },
-    ...(settings.DATA_VOLUME_ID !== undefined && {
-      snapshots: { volumeId: settings.DATA_VOLUME_ID, retentionDays: settings.SNAPSHOTS_RETENTION_DAYS },
-    }),
+    snapshots:
+      settings.DATA_VOLUME_ID === undefined
+        ? undefined
+        : { volumeId: settings.DATA_VOLUME_ID, retentionDays: settings.SNAPSHOTS_RETENTION_DAYS },
     webhooks: { allowedNetworks: settings.WEBHOOKS_ALLOWED_NETWORKS },
     identity: { certificates: settings.IDENTITY_CERTIFICATES },
     logLevel: settings.LOG_LEVEL,

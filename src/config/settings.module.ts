@@ -1,19 +1,17 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { ConfigModule } from '@nestjs/config';
-import { CONFIG, type Config } from './config.js';
+import { ConfigModule, registerAs } from '@nestjs/config';
+import type { Config } from './config.js';
 
-/** The typed settings for all modules, by the token CONFIG. ConfigModule only serves libraries with ConfigService. */
+/** Provides each group of the settings by its name, for `@Setting` of any module. They were read and checked before. */
 @Module({})
 export class SettingsModule {
   static forRoot(config: Config): DynamicModule {
+    const load = Object.entries(config).map(([name, group]) => registerAs(name, () => group as object));
     return {
       module: SettingsModule,
-      global: true,
       imports: [
-        ConfigModule.forRoot({ ignoreEnvFile: true, ignoreEnvVars: true, skipProcessEnv: true, load: [() => config] }),
+        ConfigModule.forRoot({ isGlobal: true, ignoreEnvFile: true, ignoreEnvVars: true, skipProcessEnv: true, load }),
       ],
-      providers: [{ provide: CONFIG, useValue: config }],
-      exports: [CONFIG, ConfigModule],
     };
   }
 }

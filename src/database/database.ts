@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { Injectable } from '@nestjs/common';
 import type { Pool, PoolClient, QueryResultRow } from 'pg';
-import type { DataSource } from 'typeorm';
+import { DataSource } from 'typeorm';
 import { Operation } from '../process/observation.js';
 import type { Statement } from './statement.js';
 
@@ -17,6 +18,7 @@ export const statements = new Operation<{ readonly name?: string; readonly text:
 type Unit = { readonly transaction: Queryable; readonly afterCommit: (() => void)[]; isOpen: boolean };
 
 /** Plain SQL over TypeORM's own pool: for hot reads and set-based passes, where hydration costs twice the time. */
+@Injectable()
 export class Database implements Queryable {
   private readonly pool: Pool;
   private readonly units = new AsyncLocalStorage<Unit>();

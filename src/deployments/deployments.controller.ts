@@ -10,7 +10,7 @@ import { versionsOf } from '../http/etag.js';
 import { withFormerNames } from '../jobs/former-names.js';
 import { JobNamePipe } from '../jobs/job-name.pipe.js';
 import { BODY_PROBLEMS, CHANGE_PROBLEMS, IF_MATCH, LOCATION, NAME } from '../jobs/job-docs.js';
-import { DeploymentIntents } from './deployment-intents.service.js';
+import { DeploymentIntents } from './deployment-intents.js';
 import { DEPLOYMENT_EXAMPLE, NEW_DEPLOYMENT_EXAMPLE } from './deployment.examples.js';
 import {
   Adopt,

@@ -9,7 +9,7 @@ import { withFormerNames } from '../jobs/former-names.js';
 import { BODY_PROBLEMS, ETAG, LOCATION } from '../jobs/job-docs.js';
 import { NEW_JOB_EXAMPLE } from '../jobs/job.examples.js';
 import { CreateJob, JobResponse } from '../jobs/job.schema.js';
-import { DeploymentIntents } from './deployment-intents.service.js';
+import { DeploymentIntents } from './deployment-intents.js';
 
 /** The only route of jobs that also makes a deployment: it cannot be in jobs/, which does not depend on deployments. */
 @ApiTags('jobs')

@@ -1,5 +1,6 @@
-import type { Database } from '../database/database.js';
-import type { Signals } from '../database/signals.js';
+import { Injectable, Logger } from '@nestjs/common';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
 import type { EventResponse } from './event.schema.js';
 import { type EventFilter, type EventsRead, fits, readForward, readLastPosition } from './read-events.js';
 
@@ -13,7 +14,9 @@ const EVERYTHING: EventFilter = { job: null, deployment: null, types: null, scop
  * The latest events, read once for all clients of this process that follow them. A client is a position and nothing
  * else: the events after it are read from here, or from the table where they are older.
  */
+@Injectable()
 export class EventFeed {
+  readonly #logger = new Logger('Events');
   #recent: EventResponse[] = [];
   /** Everything after `#from` up to `#through` is in `#recent`. Null without followers. */
   #through: number | null = null;
@@ -25,8 +28,7 @@ export class EventFeed {
 
   constructor(
     private readonly database: Database,
-    signals: Pick<Signals, 'on' | 'onReconnect'>,
-    private readonly onError: (error: unknown) => void,
+    signals: Signals,
   ) {
     signals.on('events', () => this.#refresh());
     // Signals may be missing; and Postgres may be another one, restored to where positions were lower.
@@ -102,7 +104,7 @@ export class EventFeed {
         for (const wake of this.#waiting) wake();
       }
     } catch (error) {
-      this.onError(error);
+      this.#logger.warn('events could not be read', { error: String(error) });
       setTimeout(() => this.#refresh(), RETRY_MS).unref();
     } finally {
       this.#isReading = false;

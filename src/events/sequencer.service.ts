@@ -1,5 +1,6 @@
-import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
+import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Loop } from '../process/loop.js';
@@ -23,9 +24,9 @@ export class SequencerService implements OnApplicationBootstrap, OnApplicationSh
   private leaveSignals: () => void = () => undefined;
 
   constructor(
-    @Inject(CONFIG) { role }: Config,
     database: Database,
     private readonly signals: Signals,
+    @Setting('role') role: Config['role'],
   ) {
     this.sequencer = new Sequencer(database, signals);
     this.pauseMs = role === 'api' ? IDLE_MS : POLL_MS;

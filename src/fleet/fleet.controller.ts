@@ -4,7 +4,7 @@ import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
 import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
-import { FleetOverview } from './fleet-overview.service.js';
+import { FleetOverview } from './fleet-overview.js';
 import {
   FLEET_EXAMPLE,
   FleetResponse,
@@ -14,7 +14,7 @@ import {
   InstanceResponse,
   ListInstances,
 } from './fleet.schema.js';
-import { InstanceIntents } from './instance-intents.service.js';
+import { InstanceIntents } from './instance-intents.js';
 
 @ApiTags('fleet')
 @Controller('/v1')

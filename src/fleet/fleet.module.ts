@@ -1,8 +1,8 @@
 import { Module } from '@nestjs/common';
 import { FleetController } from './fleet.controller.js';
-import { FleetOverview } from './fleet-overview.service.js';
+import { FleetOverview } from './fleet-overview.js';
 import { FleetService } from './fleet.service.js';
-import { InstanceIntents } from './instance-intents.service.js';
+import { InstanceIntents } from './instance-intents.js';
 
 /** Supplies instances; the database and the signals are global. */
 @Module({

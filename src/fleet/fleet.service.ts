@@ -1,16 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import {
-  type BeforeApplicationShutdown,
-  Inject,
-  Injectable,
-  Logger,
-  type OnApplicationBootstrap,
-} from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
+import { type BeforeApplicationShutdown, Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Heartbeats, type Trouble } from '../process/heartbeats.js';
-import type { Fleet } from './fleet.js';
+import type { Fleet, FleetOptions } from './fleet.js';
 
 const HEARTBEAT = 'fleet-pass';
 /** A pass may wait for two calls of 30 s, for an image and the subnets, each made twice. */
@@ -22,17 +17,26 @@ const TERMINATIONS = 'terminations';
 @Injectable()
 export class FleetService implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly logger = new Logger('Fleet');
+  private readonly config: FleetOptions['config'];
   private running: Promise<Fleet> | undefined;
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
     private readonly database: Database,
     private readonly signals: Signals,
     private readonly heartbeats: Heartbeats,
-  ) {}
+    @Setting('role') private readonly role: Config['role'],
+    @Setting('cluster') cluster: Config['cluster'],
+    @Setting('fleet') fleet: Config['fleet'],
+    @Setting('aws') private readonly aws: Config['aws'],
+    @Setting('agents') agents: Config['agents'],
+    @Setting('encryptionKeys') encryptionKeys: Config['encryptionKeys'],
+    @Setting('snapshots') snapshots: Config['snapshots'],
+  ) {
+    this.config = { cluster, fleet, aws, agents, encryptionKeys, snapshots };
+  }
 
   onApplicationBootstrap(): void {
-    if (this.config.role === 'api') return;
+    if (this.role === 'api') return;
     this.heartbeats.expect(HEARTBEAT, HEARTBEAT_MAX_AGE_MS);
     this.running = this.start();
   }
@@ -51,7 +55,7 @@ export class FleetService implements OnApplicationBootstrap, BeforeApplicationSh
     const fleet = new Fleet({
       database: this.database,
       signals: this.signals,
-      ec2: new Ec2({ region: this.config.aws.region }),
+      ec2: new Ec2({ region: this.aws.region }),
       config: this.config,
       agentScript: await readFile(new URL('../agent/agent.sh', import.meta.url), 'utf8'),
       log: {

@@ -20,7 +20,8 @@ export type FleetOptions = {
   readonly database: Database;
   readonly signals: Signals;
   readonly ec2: Ec2;
-  readonly config: Pick<Config, 'cluster' | 'encryptionKeys' | 'snapshots'> & {
+  readonly config: Pick<Config, 'cluster' | 'encryptionKeys'> & {
+    readonly snapshots?: Config['snapshots'];
     /** Whether an AMI is allowed is checked before a deployment is made, not when it heals. */
     readonly fleet: Omit<Config['fleet'], 'allowedAmis'>;
     readonly aws: Pick<Config['aws'], 'quotaShare'>;

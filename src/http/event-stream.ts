@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { asError } from '../process/as-error.js';
 
 /** One server-sent event. `id` is what a client sends back as `Last-Event-ID`; neither it nor `event` has a line break. */
 export type ServerSentEvent = { readonly id?: string; readonly event?: string; readonly data: string };
@@ -61,7 +62,7 @@ class EventStream extends Readable {
         if (result.done) this.#end();
         else this.#send(format(result.value));
       },
-      (error: unknown) => this.destroy(error instanceof Error ? error : new Error(String(error))),
+      (error: unknown) => this.destroy(asError(error)),
     );
   }
 

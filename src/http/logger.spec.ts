@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { ConsoleLogger } from '@nestjs/common';
-import { createLogger } from './logger.service.js';
+import { createLogger } from './logger.js';
 
 describe('createLogger', () => {
   const { stdout, stderr } = process;

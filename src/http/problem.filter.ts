@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { findCaller } from './caller.js';
+import { asError } from '../process/as-error.js';
 import { LogThrottle } from '../process/log-throttle.js';
 import { problemOfError, problemOfStatus } from './error-problem.js';
 import { blankProblemBody, type Problem, PROBLEM_MEDIA_TYPE, type ProblemBody, problemBody } from './problem.js';
@@ -64,7 +65,7 @@ export class ProblemFilter implements ExceptionFilter {
   #log(level: 'warn' | 'error', message: string, error: unknown, { id, method, url }: FastifyRequest): void {
     // A query may hold what must not be logged.
     const [path] = url.split('?');
-    const cause = error instanceof Error ? error : new Error(String(error));
+    const cause = asError(error);
     this.#logger[level](message, { requestId: id, method, path }, cause);
   }
 }

@@ -1,17 +1,19 @@
 import { performance } from 'node:perf_hooks';
-import type { Channel, Signals } from '../database/signals.js';
-import type { Shutdown } from '../process/shutdown.js';
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { type Channel, Signals } from '../database/signals.js';
+import { Shutdown } from '../process/shutdown.js';
 
 /** Lets requests wait for a job to change without querying the database in between. */
+@Injectable()
 export class ChangeWaiter {
   readonly #watches = new Map<string, Set<Watch>>();
   readonly #shutdown: Pick<Shutdown, 'hasBegun'>;
 
   /** @param channels signals with job ids as keys */
   constructor(
-    signals: Pick<Signals, 'on' | 'onReconnect'>,
-    shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>,
-    channels: readonly Channel[] = ['changes'],
+    @Inject(Signals) signals: Pick<Signals, 'on' | 'onReconnect'>,
+    @Inject(Shutdown) shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>,
+    @Optional() channels: readonly Channel[] = ['changes'],
   ) {
     this.#shutdown = shutdown;
     for (const channel of channels) signals.on(channel, (keys) => this.wake(keys));

@@ -1,7 +1,8 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { inScopeSql, scopeType } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
-import { CONFIG } from '../config/config.js';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { statement, t } from '../database/statement.js';
@@ -36,10 +37,10 @@ export class JobsService {
     private readonly signals: Signals,
     private readonly waiter: ChangeWaiter,
     private readonly secrets: SecretStore,
-    @Inject(CONFIG)
-    private readonly config: { readonly fleet: OperatorLists; readonly http: { readonly publicUrl: string } },
+    @Setting('fleet') private readonly lists: OperatorLists,
+    @Setting('http') http: Pick<Config['http'], 'publicUrl'>,
   ) {
-    this.#toJob = createJobView(config.http.publicUrl);
+    this.#toJob = createJobView(http.publicUrl);
   }
 
   /** @throws Problem job-not-found */
@@ -80,7 +81,7 @@ export class JobsService {
       const job = await lockJob(transaction, name, versions);
       const definition = mergeDefinition(job.definition, patch);
       // A token that may name more could deploy what this one stores.
-      checkAllowed({ definition }, this.config.fleet, caller.allow);
+      checkAllowed({ definition }, this.lists, caller.allow);
       const secrets = await this.secrets.change(transaction, job.id, secretsOf(job), change, definition.env);
       const fields = JSON.stringify([...Object.keys(patch), ...(change === undefined ? [] : ['secrets'])]);
       const [row] = await transaction.run(PATCH_JOB, [

@@ -1,6 +1,9 @@
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
 
+/** Where sealed chunks are: an ObjectFolder. */
+export const OBJECTS = Symbol('OBJECTS');
+
 /** Where sealed chunks are: S3, or a directory. A key is a relative path of plain characters. */
 export type ObjectFolder = {
   put(key: string, bytes: Uint8Array): Promise<void>;

@@ -1,17 +1,12 @@
-import type { Database } from '../database/database.js';
-import type { Signals } from '../database/signals.js';
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
 import { Problem } from '../http/problem.js';
 import { Occurrence } from '../process/observation.js';
 import type { LogUpload } from './log-upload.js';
 import { findStates, type NewLines, storeLines } from './upload-statements.js';
 
-export type LineWriterOptions = {
-  readonly database: Database;
-  readonly signals: Pick<Signals, 'linesStored'>;
-  /** How late a line is stored at most, while the database keeps up. Default 200 ms: a follower's second has room for it. */
-  readonly storeEveryMs?: number;
-};
-
+/** How late a line is stored at most, while the database keeps up: a follower's second has room for it. */
 const STORE_EVERY_MS = 200;
 /**
  * An upload with so much to store is not read on: its agent waits, and Docker's files hold what is printed meanwhile. With
@@ -37,16 +32,18 @@ type Writing = {
 };
 
 /** Stores the lines of all uploads of this process, every 200 ms in one statement. */
+@Injectable()
 export class LineWriter {
   readonly #writing = new Map<LogUpload, Writing>();
-  readonly #storeEveryMs: number;
   #timer: NodeJS.Timeout | undefined;
   #isStoring = false;
   #storedAtMs = -Infinity;
 
-  constructor(private readonly options: LineWriterOptions) {
-    this.#storeEveryMs = options.storeEveryMs ?? STORE_EVERY_MS;
-  }
+  constructor(
+    private readonly database: Database,
+    @Inject(Signals) private readonly signals: Pick<Signals, 'linesStored'>,
+    @Optional() private readonly storeEveryMs = STORE_EVERY_MS,
+  ) {}
 
   /**
    * To be called after `upload.add`. Resolves when there is room for more.
@@ -82,7 +79,7 @@ export class LineWriter {
 
   #schedule(): void {
     if (this.#isStoring || this.#timer !== undefined || this.#writing.size === 0) return;
-    const waitMs = Math.max(0, this.#storedAtMs + this.#storeEveryMs - performance.now());
+    const waitMs = Math.max(0, this.#storedAtMs + this.storeEveryMs - performance.now());
     this.#timer = setTimeout(() => void this.#store(), waitMs);
   }
 
@@ -116,9 +113,8 @@ export class LineWriter {
   }
 
   async #storeBatch(batch: readonly Writing[]): Promise<void> {
-    const { database, signals } = this.options;
     const offered = batch.flatMap(({ upload }) => upload.offer() ?? []);
-    const jobIds = await storeLines(database, offered);
+    const jobIds = await storeLines(this.database, offered);
     const refused: LogUpload[] = [];
     for (const { upload } of batch) {
       if (jobIds.has(upload.target.attemptId)) upload.stored();
@@ -126,13 +122,13 @@ export class LineWriter {
     }
     if (linesStored.hasSubscribers)
       linesStored.publish(sumOf(offered.filter(({ attemptId }) => jobIds.has(attemptId))));
-    if (jobIds.size > 0) signals.linesStored(new Set(jobIds.values()));
+    if (jobIds.size > 0) this.signals.linesStored(new Set(jobIds.values()));
     if (refused.length > 0) await this.#rebase(refused);
   }
 
   async #rebase(refused: readonly LogUpload[]): Promise<void> {
     const states = await findStates(
-      this.options.database,
+      this.database,
       refused.map(({ target }) => target.attemptId),
     );
     for (const upload of refused) {

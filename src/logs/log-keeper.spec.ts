@@ -1,9 +1,8 @@
 import { afterEach, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import type { Config } from '../config/config.js';
 import type { Database } from '../database/database.js';
 import { Heartbeats } from '../process/heartbeats.js';
-import { LogKeeper } from './log-keeper.service.js';
+import { LogKeeper } from './log-keeper.js';
 import { type DroppedLogs, LogRetention } from './log-retention.js';
 import { type Sealed, Sealer } from './sealer.js';
 
@@ -22,7 +21,7 @@ it('tells once that lines cannot be sealed, and once that they are again; the he
     [refused, refused, { ...refused, error: new Error('SlowDown') }, sealed],
     heartbeats,
   );
-  const keeper = new LogKeeper({ role: 'all' } as Config, sealer, new IdleRetention(), heartbeats);
+  const keeper = new LogKeeper(sealer, new IdleRetention(), heartbeats, 'all');
   keeper.onApplicationBootstrap();
   await sealer.isDone.promise;
   await keeper.onApplicationShutdown();
@@ -44,7 +43,7 @@ class ScriptedSealer extends Sealer {
     private readonly outcomes: Sealed[],
     private readonly heartbeats: Heartbeats,
   ) {
-    super({ database: DATABASE, objects: { put: () => Promise.resolve() } });
+    super(DATABASE, { put: () => Promise.resolve() });
   }
 
   override run(): Promise<Sealed> {
@@ -58,7 +57,7 @@ class ScriptedSealer extends Sealer {
 class IdleRetention extends LogRetention {
   constructor() {
     const objects = { list: async function* () {}, delete: () => Promise.resolve() };
-    super({ database: DATABASE, objects, maxBytes: 1, days: 1, deletedJobDays: 1 });
+    super(DATABASE, objects, { maxBytes: 1, retentionDays: 1 }, 1);
   }
 
   override run(): Promise<DroppedLogs> {

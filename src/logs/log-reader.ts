@@ -1,7 +1,8 @@
-import type { Database } from '../database/database.js';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Database } from '../database/database.js';
 import { columnsOf, outerJoined, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
-import { chunkKey, type ObjectFolder, unpackChunk } from './chunk-objects.js';
+import { chunkKey, type ObjectFolder, OBJECTS, unpackChunk } from './chunk-objects.js';
 import { parseLine } from './line-format.js';
 import { countWanted, isWanted, type LogFilter } from './log-filter.js';
 import { goneLines } from './gone-lines.js';
@@ -29,11 +30,13 @@ const LOOK_BYTES = 131_072;
 const INDEX_CHUNKS = 500;
 
 /** Reads the log of a job in the order of its lines, wherever they are. */
+@Injectable()
 export class LogReader {
+  readonly #logger = new Logger('Logs');
+
   constructor(
     private readonly database: Database,
-    private readonly objects: ObjectFolder,
-    private readonly log: (message: string, details: object) => void = () => undefined,
+    @Inject(OBJECTS) private readonly objects: ObjectFolder,
   ) {}
 
   /** The lines after `after`. One statement sees a chunk either here or sealed, so none is missed or read twice. */
@@ -130,7 +133,7 @@ export class LogReader {
     });
     if (bytes) return (await unpackChunk(bytes)).toString();
     // Either retention was due, or somebody deleted an object that was still needed.
-    this.log('sealed log lines are gone', { key });
+    this.#logger.warn('sealed log lines are gone', { key });
     return null;
   }
 }

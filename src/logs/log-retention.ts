@@ -1,19 +1,11 @@
-import type { Database } from '../database/database.js';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
+import { Database } from '../database/database.js';
 import { columnsOf, statement, t } from '../database/statement.js';
-import { jobPrefix, type ObjectFolder, parseChunkKey } from './chunk-objects.js';
+import { jobPrefix, type ObjectFolder, OBJECTS, parseChunkKey } from './chunk-objects.js';
 import { JobLog } from './job-log.entity.js';
 import { HOLD, RECOUNT } from './sealer.js';
-
-export type LogRetentionOptions = {
-  readonly database: Database;
-  readonly objects: Pick<ObjectFolder, 'list' | 'delete'>;
-  /** Of a job, uncompressed. */
-  readonly maxBytes: number;
-  /** Of lines. */
-  readonly days: number;
-  /** Of deleted jobs. */
-  readonly deletedJobDays: number;
-};
 
 export type DroppedLogs = {
   /** Jobs whose log is shorter now, or gone. */
@@ -37,12 +29,19 @@ const PAUSE_SECONDS = 60;
  * Objects are deleted before the rows that name them, and with them objects without a row. Lines in the database are
  * dropped also while the object store is away, as they have a bound. The store is then tried once a run.
  */
+@Injectable()
 export class LogRetention {
-  constructor(private readonly options: LogRetentionOptions) {}
+  constructor(
+    private readonly database: Database,
+    @Inject(OBJECTS) private readonly objects: Pick<ObjectFolder, 'list' | 'delete'>,
+    @Setting('logs') private readonly limits: Pick<Config['logs'], 'maxBytes' | 'retentionDays'>,
+    @Setting('retentionDays') private readonly deletedJobDays: number,
+  ) {}
 
   async run(): Promise<DroppedLogs> {
-    const { database, maxBytes, days, deletedJobDays } = this.options;
-    const jobs = await database.run(OVERDUE, [maxBytes, days, deletedJobDays, JOBS, CLAIM_SECONDS]);
+    const { maxBytes, retentionDays } = this.limits;
+    const values = [maxBytes, retentionDays, this.deletedJobDays, JOBS, CLAIM_SECONDS] as const;
+    const jobs = await this.database.run(OVERDUE, values);
     const errors: unknown[] = [];
     let refusal: Refusal | undefined;
     const store = async (work: () => Promise<void>): Promise<void> => {
@@ -68,25 +67,24 @@ export class LogRetention {
   }
 
   async #shorten(jobId: string, isGone: boolean, store: (work: () => Promise<void>) => Promise<void>): Promise<void> {
-    const { database } = this.options;
     const through = isGone ? Number.MAX_SAFE_INTEGER : await this.#overdueThrough(jobId);
     await this.#deleteRows(jobId, through, true);
     await store(() => this.#deleteObjects(jobId, through));
     await this.#deleteRows(jobId, through, false);
-    if (isGone) await database.run(FORGET, [jobId]);
-    else await database.run(DONE, [jobId, PAUSE_SECONDS]);
+    if (isGone) await this.database.run(FORGET, [jobId]);
+    else await this.database.run(DONE, [jobId, PAUSE_SECONDS]);
   }
 
   /** Number of the latest line to drop; 0 = none. */
   async #overdueThrough(jobId: string): Promise<number> {
-    const { database, maxBytes, days } = this.options;
-    const [row] = await database.run(HORIZON, [jobId, maxBytes, days]);
+    const { maxBytes, retentionDays } = this.limits;
+    const [row] = await this.database.run(HORIZON, [jobId, maxBytes, retentionDays]);
     return Number(row?.through ?? 0);
   }
 
   async #deleteRows(jobId: string, through: number, isRecent: boolean): Promise<void> {
     for (let deleted = BATCH; deleted === BATCH;) {
-      deleted = await this.options.database.transaction(async (transaction) => {
+      deleted = await this.database.transaction(async (transaction) => {
         await transaction.run(HOLD, [jobId]);
         const rows = await transaction.run(DROP, [jobId, through, isRecent, BATCH]);
         if (rows.length > 0) await transaction.run(RECOUNT, [jobId]);
@@ -96,9 +94,9 @@ export class LogRetention {
   }
 
   async #deleteObjects(jobId: string, through: number): Promise<void> {
-    for await (const keys of this.options.objects.list(jobPrefix(jobId))) {
+    for await (const keys of this.objects.list(jobPrefix(jobId))) {
       const old = keys.filter((key) => (parseChunkKey(key)?.lastLine ?? 0) <= through);
-      if (old.length > 0) await this.options.objects.delete(old);
+      if (old.length > 0) await this.objects.delete(old);
       // In the order of their lines: after one that stays, all stay.
       if (old.length < keys.length) return;
     }

@@ -7,7 +7,7 @@ import { OrderNumber } from '../agent/agent.schema.js';
 import { Access } from '../auth/access.decorator.js';
 import { Problem } from '../http/problem.js';
 import { UploadQuery } from './log.schema.js';
-import { LogUploads } from './log-uploads.service.js';
+import { LogUploads } from './log-uploads.js';
 
 /** Receives from agents what containers print: part of the API for agents, see docs/agent-protocol.md. */
 @ApiExcludeController()

@@ -1,17 +1,9 @@
-import type { Database } from '../database/database.js';
-import type { Signals } from '../database/signals.js';
+import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
 import { statement, t } from '../database/statement.js';
 import { ChangeWaiter } from '../jobs/change-waiter.js';
-import type { Shutdown } from '../process/shutdown.js';
-
-export type LogWaiterOptions = {
-  readonly database: Database;
-  readonly signals: Pick<Signals, 'on' | 'onReconnect'>;
-  readonly shutdown: Pick<Shutdown, 'hasBegun' | 'onBegin'>;
-  readonly log?: (message: string, error: unknown) => void;
-  /** Default 2 s. */
-  readonly fallbackEveryMs?: number;
-};
+import { Shutdown } from '../process/shutdown.js';
 
 /** How late a line may be whose signal was lost. */
 const FALLBACK_EVERY_MS = 2_000;
@@ -20,22 +12,28 @@ const FALLBACK_EVERY_MS = 2_000;
  * Lets a follower of a log wait for the next line, or for the end. Signals wake it; where one was lost, a fallback
  * query does, one statement for all logs that are followed in this process.
  */
-export class LogWaiter {
+@Injectable()
+export class LogWaiter implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #logger = new Logger('Logs');
   readonly #waiter: ChangeWaiter;
   /** By job, the last result of the fallback query. */
   #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #isQuerying = false;
 
-  constructor(private readonly options: LogWaiterOptions) {
-    this.#waiter = new ChangeWaiter(options.signals, options.shutdown, ['logs', 'changes']);
+  constructor(
+    private readonly database: Database,
+    signals: Signals,
+    shutdown: Shutdown,
+  ) {
+    this.#waiter = new ChangeWaiter(signals, shutdown, ['logs', 'changes']);
   }
 
-  start(): void {
-    this.#timer ??= setInterval(() => void this.#queryAll(), this.options.fallbackEveryMs ?? FALLBACK_EVERY_MS).unref();
+  onApplicationBootstrap(): void {
+    this.#timer ??= setInterval(() => void this.#queryAll(), FALLBACK_EVERY_MS).unref();
   }
 
-  stop(): void {
+  onApplicationShutdown(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
@@ -59,14 +57,14 @@ export class LogWaiter {
     }
     this.#isQuerying = true;
     try {
-      const rows = await this.options.database.run(FOLLOWED, [jobIds]);
+      const rows = await this.database.run(FOLLOWED, [jobIds]);
       const changed = rows.filter(({ id, seen }) => this.#seen.get(id) !== seen).map(({ id }) => id);
       // A job whose row is gone.
       const gone = jobIds.filter((jobId) => !rows.some(({ id }) => id === jobId));
       this.#seen = new Map(rows.map(({ id, seen }) => [id, seen]));
       if (changed.length + gone.length > 0) this.#waiter.wake([...changed, ...gone]);
     } catch (error) {
-      this.options.log?.('followed logs could not be queried', error);
+      this.#logger.warn('followed logs could not be queried', { error: String(error) });
     } finally {
       this.#isQuerying = false;
     }

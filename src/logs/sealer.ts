@@ -1,6 +1,7 @@
-import type { Database, Queryable } from '../database/database.js';
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { Database, type Queryable } from '../database/database.js';
 import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
-import { chunkKey, type ObjectFolder, packChunk } from './chunk-objects.js';
+import { chunkKey, type ObjectFolder, OBJECTS, packChunk } from './chunk-objects.js';
 import { JobLog } from './job-log.entity.js';
 import { mergeCounts } from './line-format.js';
 import { LogChunk } from './log-chunk.entity.js';
@@ -8,8 +9,6 @@ import { Occurrence } from '../process/observation.js';
 import { type Joining, pauseAfter, planSealing, type RecentChunk, SEALED_BYTES } from './plan-sealing.js';
 
 export type SealerOptions = {
-  readonly database: Database;
-  readonly objects: Pick<ObjectFolder, 'put'>;
   /** How long lines stay in the database at most. Default an hour: an object costs as much however little is in it. */
   readonly recentSeconds?: number;
   /** The same when no attempt of the job is left that could print. Default 10 s. */
@@ -49,11 +48,16 @@ const PAUSE_SECONDS = 15;
  * one row in place of several. A crash in between leaves an object without a row, which the same lines overwrite or
  * retention removes. While the store is away, rows stay, and one object is tried with growing pauses.
  */
+@Injectable()
 export class Sealer {
   /** Runs in a row in which the object store accepted nothing, and refused something. */
   #failures = 0;
 
-  constructor(private readonly options: SealerOptions) {}
+  constructor(
+    private readonly database: Database,
+    @Inject(OBJECTS) private readonly objects: Pick<ObjectFolder, 'put'>,
+    @Optional() private readonly options: SealerOptions = {},
+  ) {}
 
   async run(): Promise<Sealed> {
     const most = this.#failures > 0 ? 1 : JOBS;
@@ -73,7 +77,7 @@ export class Sealer {
     const sealed = outcomes.reduce<number>((sum, outcome) => sum + (typeof outcome === 'number' ? outcome : 0), 0);
     if (isRefused()) this.#failures = sealed > 0 ? 1 : this.#failures + 1;
     else if (sealed > 0) this.#failures = 0;
-    for (const { jobId } of queue) await this.options.database.run(RELEASE, [jobId, 0]);
+    for (const { jobId } of queue) await this.database.run(RELEASE, [jobId, 0]);
     if (jobs.length > 0) sealings.publish({ sealed, failed: failures.length });
     const isBack = most === 1 && sealed > 0;
     const hasMore = failures.length === 0 && (isBack || jobs.length === JOBS);
@@ -86,40 +90,38 @@ export class Sealer {
   }
 
   async #claim(most: number): Promise<ClaimedJob[]> {
-    const { database, recentSeconds = RECENT_SECONDS, endedSeconds = ENDED_SECONDS } = this.options;
+    const { recentSeconds = RECENT_SECONDS, endedSeconds = ENDED_SECONDS } = this.options;
     const values = [SEALED_BYTES, MANY_CHUNKS, recentSeconds, endedSeconds, most, CLAIM_SECONDS] as const;
-    return await database.run(CLAIM, values);
+    return await this.database.run(CLAIM, values);
   }
 
   /** @returns chunks sealed, or why not */
   async #sealJob({ jobId, isDue }: ClaimedJob): Promise<number | Failure> {
-    const { database } = this.options;
     try {
-      const rows = await database.run(RECENT, [jobId, CHUNKS]);
+      const rows = await this.database.run(RECENT, [jobId, CHUNKS]);
       const joinings = planSealing(rows.map(toRecentChunk), isDue);
       for (const joining of joinings) await this.#join(jobId, joining);
-      await database.run(RELEASE, [jobId, 0]);
+      await this.database.run(RELEASE, [jobId, 0]);
       return joinings.filter(({ isSealed }) => isSealed).length;
     } catch (error) {
-      await database.run(RELEASE, [jobId, PAUSE_SECONDS]).catch(() => undefined);
+      await this.database.run(RELEASE, [jobId, PAUSE_SECONDS]).catch(() => undefined);
       return error instanceof Refused ? { error: error.cause, isRefused: true } : { error, isRefused: false };
     }
   }
 
   async #join(jobId: string, { isSealed, chunks }: Joining): Promise<void> {
-    const { database, objects } = this.options;
     const lastLines = chunks.map(({ lastLine }) => lastLine);
-    const contents = await database.run(CONTENTS, [jobId, lastLines]);
+    const contents = await this.database.run(CONTENTS, [jobId, lastLines]);
     // Retention, or another process whose claim had run out, was here meanwhile.
     if (contents.length !== chunks.length) return;
     const content = Buffer.concat(contents.map((row) => row.content ?? Buffer.alloc(0)));
     if (isSealed) {
       const packed = await packChunk(content);
-      await objects.put(chunkKey(rangeOf(jobId, chunks)), packed).catch((cause: unknown) => {
+      await this.objects.put(chunkKey(rangeOf(jobId, chunks)), packed).catch((cause: unknown) => {
         throw new Refused('the object store refused', { cause });
       });
     }
-    await database.transaction((transaction) => replace(transaction, jobId, chunks, isSealed ? null : content));
+    await this.database.transaction((transaction) => replace(transaction, jobId, chunks, isSealed ? null : content));
   }
 }
 

@@ -1,10 +1,12 @@
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { AggregatorRegistry, collectDefaultMetrics, Gauge, type MetricObject, Registry } from 'prom-client';
-import type { OrderPolls } from '../agent/order-polls.js';
-import type { Role } from '../config/config.js';
-import type { Database } from '../database/database.js';
-import type { Signals } from '../database/signals.js';
-import type { FleetOverview } from '../fleet/fleet-overview.service.js';
-import type { Heartbeats } from '../process/heartbeats.js';
+import { OrderPolls } from '../agent/order-polls.js';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
+import { Database } from '../database/database.js';
+import { Signals } from '../database/signals.js';
+import { FleetOverview } from '../fleet/fleet-overview.js';
+import { Heartbeats } from '../process/heartbeats.js';
 import { registerAgentMetrics } from './agent-metrics.js';
 import { registerDeploymentMetrics } from './deployment-metrics.js';
 import { registerEc2Metrics } from './ec2-metrics.js';
@@ -18,19 +20,9 @@ import { registerStatusGauges } from './status-gauges.js';
 import type { Gathered, Snapshot } from './snapshot.js';
 import { registerWebhookMetrics } from './webhook-metrics.js';
 
-export type MetricsSources = {
-  readonly role: Role;
-  readonly database: Database;
-  readonly signals: Signals;
-  readonly heartbeats: Heartbeats;
-  readonly fleet: FleetOverview;
-  readonly desk: OrderPolls;
-  /** The volume that snapshots are taken of; null = none are. */
-  readonly volumeId: string | null;
-};
-
 /** Metrics for Prometheus. Not in prom-client's global registry: tests have several applications in a process. */
-export class Metrics {
+@Injectable()
+export class Metrics implements OnApplicationShutdown {
   /** What this process counts; to be summed with the others of its cluster. */
   readonly #own = new Registry();
   /** What Postgres knows, the same in every process: only the process that is scraped queries it. */
@@ -39,7 +31,15 @@ export class Metrics {
   readonly #silent: Gauge;
   #gather = async (): Promise<Gathered> => ({ snapshots: [await this.snapshot()], silent: 0 });
 
-  constructor({ role, database, signals, heartbeats, fleet, desk, volumeId }: MetricsSources) {
+  constructor(
+    @Setting('role') role: Config['role'],
+    @Setting('snapshots') snapshots: Config['snapshots'],
+    database: Database,
+    signals: Signals,
+    heartbeats: Heartbeats,
+    fleet: FleetOverview,
+    desk: OrderPolls,
+  ) {
     // By role, as the loops' memory and event loop are another matter than those of the API workers.
     collectDefaultMetrics({ register: this.#own, labels: { role } });
     exposeLatestStart(this.#own);
@@ -55,7 +55,7 @@ export class Metrics {
     ];
     registerPostgresMetrics(this.#own, role, database, signals);
     registerFleetGauges(this.#shared, () => fleet.overview());
-    registerStatusGauges(this.#shared, database, volumeId);
+    registerStatusGauges(this.#shared, database, snapshots?.volumeId ?? null);
     this.#silent = new Gauge({
       name: 'scheduler_workers_silent',
       help: 'Workers behind this address that did not report in time; their counters keep the last values, their gauges are missing.',
@@ -85,7 +85,7 @@ export class Metrics {
     return await AggregatorRegistry.aggregate([...snapshots, shared] as MetricObject[][]).metrics();
   }
 
-  close(): void {
+  onApplicationShutdown(): void {
     for (const leave of this.#leave) leave();
   }
 }

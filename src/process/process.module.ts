@@ -5,10 +5,7 @@ import { Shutdown } from './shutdown.js';
 /** What every part of the process uses: signs of life, and the shutdown. */
 @Global()
 @Module({
-  providers: [
-    { provide: Shutdown, useFactory: () => new Shutdown() },
-    { provide: Heartbeats, useFactory: () => new Heartbeats() },
-  ],
+  providers: [Shutdown, Heartbeats],
   exports: [Shutdown, Heartbeats],
 })
 export class ProcessModule {}

@@ -1,4 +1,5 @@
-import { describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Logger } from '@nestjs/common';
 import { AwsError, type AwsErrorKind } from '../aws/aws-error.js';
 import type { EcrToken } from '../aws/ecr.js';
 import { EcrRegistries } from './ecr-registries.js';
@@ -8,15 +9,19 @@ const hostOf = (account: string, region = 'us-west-2') => `${account}.dkr.ecr.${
 const OWN = hostOf('123456789012');
 const OTHER = hostOf('999999999999');
 
+beforeAll(() => {
+  Logger.overrideLogger(false);
+});
+afterAll(() => {
+  Logger.overrideLogger(true);
+});
+
 /** ECR's answers in a row: a text is a password that is good for twelve hours, a kind an error. The last one stays. */
 function setUp(answers: (string | { kind: AwsErrorKind })[], allowed: string[] = ['own']) {
   const requested: string[] = [];
   let now = 0;
-  const registries = new EcrRegistries({
-    allowed,
-    region: 'us-west-2',
-    now: () => now,
-    getToken: (region): Promise<EcrToken> => {
+  const ecr = {
+    getToken: (region: string): Promise<EcrToken> => {
       requested.push(region);
       const answer = (answers.length > 1 ? answers.shift() : answers[0]) ?? '';
       if (typeof answer !== 'string') {
@@ -26,7 +31,8 @@ function setUp(answers: (string | { kind: AwsErrorKind })[], allowed: string[] =
       const expiresAt = new Date(now + 12 * HOUR_MS);
       return Promise.resolve({ username: 'AWS', password: answer, host: hostOf('123456789012', region), expiresAt });
     },
-  });
+  };
+  const registries = new EcrRegistries({ region: 'us-west-2', ecrRegistries: allowed }, ecr, () => now);
   const passwordOf = async (host: string): Promise<unknown> => {
     const auth = await registries.authOf(host);
     if (auth === undefined) return undefined;

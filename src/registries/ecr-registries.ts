@@ -1,18 +1,10 @@
+import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import { type AwsError, toAwsError } from '../aws/aws-error.js';
-import type { EcrToken } from '../aws/ecr.js';
+import { Ecr, type EcrToken } from '../aws/ecr.js';
+import type { Config } from '../config/config.js';
 import { ECR_HOST } from '../config/ecr-host.js';
+import { Setting } from '../config/setting.decorator.js';
 import { encodeAuth } from './registry-auth.js';
-
-export type EcrOptions = {
-  /** Hosts tokens may be fetched for; `own`: that of our own account in `region`. */
-  readonly allowed: readonly string[];
-  readonly region: string;
-  /** Bounded in time. @throws AwsError */
-  readonly getToken: (region: string) => Promise<EcrToken>;
-  readonly warn?: (message: string, details: Readonly<Record<string, unknown>>) => void;
-  /** Milliseconds since 1970, like the end of a token in AWS's answer. */
-  readonly now?: () => number;
-};
 
 /** Of twelve hours: a pull that begins with it may take half an hour. */
 const REFRESH_BEFORE_MS = 3_600_000;
@@ -23,13 +15,17 @@ type Known = { readonly token: EcrToken } | { readonly failure: AwsError };
 type Entry = { readonly known: Promise<Known>; readonly requestAgainAtMs: number };
 
 /** Credentials of Amazon's registries, fetched by our own role and kept in memory alone. */
+@Injectable()
 export class EcrRegistries {
+  readonly #logger = new Logger('Registries');
   readonly #entries = new Map<string, Entry>();
-  readonly #now: () => number;
 
-  constructor(private readonly options: EcrOptions) {
-    this.#now = options.now ?? Date.now;
-  }
+  /** @param now milliseconds since 1970, like the end of a token in AWS's answer */
+  constructor(
+    @Setting('aws') private readonly aws: Pick<Config['aws'], 'region' | 'ecrRegistries'>,
+    @Inject(Ecr) private readonly ecr: Pick<Ecr, 'getToken'>,
+    @Optional() private readonly now = Date.now,
+  ) {}
 
   /**
    * Value of Docker's X-Registry-Auth; undefined: not a registry to fetch a token for, or AWS refuses it.
@@ -37,7 +33,7 @@ export class EcrRegistries {
    */
   async authOf(host: string): Promise<string | undefined> {
     const [, account, region = ''] = ECR_HOST.exec(host) ?? [];
-    const { allowed, region: ownRegion } = this.options;
+    const { ecrRegistries: allowed, region: ownRegion } = this.aws;
     const isListed = allowed.includes(host);
     const mayBeOwn = account !== undefined && region === ownRegion && allowed.includes('own');
     if (!isListed && !mayBeOwn) return undefined;
@@ -54,25 +50,25 @@ export class EcrRegistries {
 
   async #request(region: string): Promise<Known> {
     const entry = this.#entries.get(region);
-    const now = this.#now();
+    const now = this.now();
     if (entry && now < entry.requestAgainAtMs) return await entry.known;
     // Other calls meanwhile wait for the same answer.
     const known = this.#fetch(region, entry);
     this.#entries.set(region, { known, requestAgainAtMs: Infinity });
     const found = await known;
     const requestAgainAtMs = 'token' in found ? found.token.expiresAt.getTime() - REFRESH_BEFORE_MS : 0;
-    this.#entries.set(region, { known, requestAgainAtMs: Math.max(requestAgainAtMs, this.#now() + PAUSE_MS) });
+    this.#entries.set(region, { known, requestAgainAtMs: Math.max(requestAgainAtMs, this.now() + PAUSE_MS) });
     return found;
   }
 
   async #fetch(region: string, before: Entry | undefined): Promise<Known> {
     try {
-      return { token: await this.options.getToken(region) };
+      return { token: await this.ecr.getToken(region) };
     } catch (error) {
       const failure = toAwsError('GetAuthorizationToken', error);
-      this.options.warn?.('no token of ECR', { region, code: failure.code, error: failure.message });
+      this.#logger.warn('no token of ECR', { region, code: failure.code, error: failure.message });
       const older = await before?.known;
-      const isUsable = older && 'token' in older && older.token.expiresAt.getTime() > this.#now() + PAUSE_MS;
+      const isUsable = older && 'token' in older && older.token.expiresAt.getTime() > this.now() + PAUSE_MS;
       return isUsable ? older : { failure };
     }
   }

@@ -1,22 +1,26 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { Setting } from '../config/setting.decorator.js';
 import { z } from 'zod';
-import type { Database } from '../database/database.js';
+import { Database } from '../database/database.js';
 import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { authorTypes, authorValues } from '../events/author.js';
 import { type Keys, seal, unseal } from '../secrets/sealed.js';
 import { decodeCursor, type Page, pageColumns, pageSql, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import { Registry } from './registry.entity.js';
+import { EcrRegistries } from './ecr-registries.js';
 import { encodeAuth } from './registry-auth.js';
 import type { ListRegistries, PutRegistry, RegistryResponse } from './registry.schema.js';
 import { insertEvents } from '../events/event-sql.js';
 
 /** Credentials of private registries. */
+@Injectable()
 export class Registries {
   constructor(
     private readonly database: Database,
-    private readonly keys: Keys,
-    /** Called where there is no entry: for registries whose credentials are made on demand. */
-    private readonly madeAuthOf: (host: string) => Promise<string | undefined> = () => Promise.resolve(undefined),
+    @Setting('encryptionKeys') private readonly keys: Keys,
+    /** Asked where there is no entry: for registries whose credentials are made on demand. */
+    @Inject(EcrRegistries) private readonly ecr?: Pick<EcrRegistries, 'authOf'>,
   ) {}
 
   /** Creates or replaces the credentials. */
@@ -51,7 +55,7 @@ export class Registries {
    */
   async authOf(host: string): Promise<string | undefined> {
     const [row] = await this.database.run(AUTH, [host]);
-    if (!row) return await this.madeAuthOf(host);
+    if (!row) return await this.ecr?.authOf(host);
     const password = unseal(this.keys, row.sealed, contextOf(host));
     return encodeAuth({ username: row.username, password, serveraddress: host });
   }

@@ -1,5 +1,6 @@
-import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
+import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Loop } from '../process/loop.js';
 import { Retention } from './retention.js';
@@ -14,17 +15,19 @@ export class RetentionService implements OnApplicationBootstrap, OnApplicationSh
   private readonly loop: Loop;
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
     database: Database,
+    @Setting('role') private readonly role: Config['role'],
+    @Setting('retentionDays') days: Config['retentionDays'],
+    @Setting('eventsRetentionDays') eventsDays: Config['eventsRetentionDays'],
   ) {
-    this.retention = new Retention(database, config.retentionDays, config.eventsRetentionDays);
+    this.retention = new Retention(database, days, eventsDays);
     const onError = (name: string, error: unknown, pauseMs: number): void =>
       this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
     this.loop = new Loop({ name: 'retention', run: () => this.clean(), onError });
   }
 
   onApplicationBootstrap(): void {
-    if (this.config.role !== 'api') this.loop.start();
+    if (this.role !== 'api') this.loop.start();
   }
 
   async onApplicationShutdown(): Promise<void> {

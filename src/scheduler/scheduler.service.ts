@@ -1,5 +1,6 @@
-import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
+import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Heartbeats } from '../process/heartbeats.js';
@@ -22,18 +23,20 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
   private leaveSignals: () => void = () => undefined;
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
     database: Database,
     private readonly signals: Signals,
     private readonly heartbeats: Heartbeats,
+    @Setting('role') private readonly role: Config['role'],
+    @Setting('cluster') cluster: Config['cluster'],
+    @Setting('fleet') fleet: Config['fleet'],
   ) {
-    this.pass = new JobPass(database, signals, config.cluster, {
+    this.pass = new JobPass(database, signals, cluster, {
       onPlanError: (job, error) =>
         this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
       onChanged: (planned, events) => {
         this.heartbeats.beat(HEARTBEAT);
         for (const line of linesOf(planned, events)) this.logger.log(line);
-        for (const line of warningsOf(planned, config.fleet)) this.logger.warn(line);
+        for (const line of warningsOf(planned, fleet)) this.logger.warn(line);
       },
     });
     const onError = (name: string, error: unknown, pauseMs: number): void =>
@@ -42,7 +45,7 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
   }
 
   onApplicationBootstrap(): void {
-    if (this.config.role === 'api') return;
+    if (this.role === 'api') return;
     this.heartbeats.expect(HEARTBEAT, HEARTBEAT_MAX_AGE_MS);
     this.leaveSignals = this.signals.on('jobs', () => this.passes.wake());
     this.passes.start();

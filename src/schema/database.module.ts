@@ -1,7 +1,8 @@
 import { Global, Logger, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { DataSource, type DataSourceOptions } from 'typeorm';
-import { CONFIG, type Config } from '../config/config.js';
+import type { Config } from '../config/config.js';
+import { settingToken } from '../config/setting.decorator.js';
 import { connect, whileAway } from '../database/connect.js';
 import { createDataSource } from './data-source.js';
 import { Database } from '../database/database.js';
@@ -13,9 +14,9 @@ import { Signals } from '../database/signals.js';
 @Module({
   imports: [
     TypeOrmModule.forRootAsync({
-      inject: [CONFIG],
+      inject: [settingToken('database')],
       // connect() does the repeating: Nest's own would hide what is wrong behind ten tries.
-      useFactory: (config: Config) => ({ ...createDataSource(config.database).options, toRetry: () => false }),
+      useFactory: (settings: Config['database']) => ({ ...createDataSource(settings).options, toRetry: () => false }),
       dataSourceFactory: async (options) => {
         const logger = new Logger('Database');
         const dataSource = new DataSource(options as DataSourceOptions);
@@ -28,14 +29,14 @@ import { Signals } from '../database/signals.js';
     }),
   ],
   providers: [
-    { provide: Database, inject: [DataSource], useFactory: (dataSource: DataSource) => new Database(dataSource) },
+    Database,
     {
       provide: Signals,
-      inject: [Database, CONFIG],
-      useFactory: async (database: Database, config: Config) => {
+      inject: [Database, settingToken('database')],
+      useFactory: async (database: Database, { listenUrl }: Config['database']) => {
         const logger = new Logger('Signals');
         const warn = (message: string): void => logger.warn(message);
-        const signals = new Signals(database, config.database.listenUrl, warn);
+        const signals = new Signals(database, listenUrl, warn);
         await whileAway(() => signals.start(), warn);
         return signals;
       },

@@ -1,3 +1,5 @@
+import { Injectable } from '@nestjs/common';
+import { Setting } from '../config/setting.decorator.js';
 import type { Queryable } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
 import { type Keys, seal, unseal } from './sealed.js';
@@ -14,8 +16,9 @@ export const NO_SECRETS: SecretsRef = { version: null, names: [] };
 export type SealedSecrets = { readonly jobId: string; readonly version: number; readonly sealed: Buffer };
 
 /** Seals secrets of jobs, keeps their versions, and opens them for orders. */
+@Injectable()
 export class SecretStore {
-  constructor(private readonly keys: Keys) {}
+  constructor(@Setting('encryptionKeys') private readonly keys: Keys) {}
 
   /** Version 1, to be written with its job. */
   seal(jobId: string, values: SecretValues): SecretsRef & { readonly sealed: Buffer | null } {

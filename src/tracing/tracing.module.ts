@@ -1,5 +1,6 @@
 import { Inject, Logger, Module, type OnApplicationShutdown } from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
+import type { Config } from '../config/config.js';
+import { settingToken } from '../config/setting.decorator.js';
 
 const STOP_TRACING = Symbol('STOP_TRACING');
 
@@ -8,8 +9,8 @@ const STOP_TRACING = Symbol('STOP_TRACING');
   providers: [
     {
       provide: STOP_TRACING,
-      inject: [CONFIG],
-      useFactory: async ({ tracing }: Config): Promise<() => Promise<void>> => {
+      inject: [settingToken('tracing')],
+      useFactory: async (tracing: Config['tracing']): Promise<() => Promise<void>> => {
         if (tracing.exporter === 'none') return () => Promise.resolve();
         const { startTracing } = await import('./start-tracing.js');
         const logger = new Logger('Tracing');

@@ -1,5 +1,6 @@
-import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
+import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { whileAway } from '../database/connect.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
@@ -30,17 +31,18 @@ export class DeliveryService implements OnApplicationBootstrap, OnApplicationShu
   private hasStarted = false;
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
     private readonly database: Database,
     private readonly signals: Signals,
+    @Setting('role') private readonly role: Config['role'],
+    @Setting('webhooks') { allowedNetworks }: Config['webhooks'],
+    @Setting('database') { url }: Config['database'],
+    @Setting('encryptionKeys') keys: Config['encryptionKeys'],
   ) {
-    const allowed = parseAllowed(config.webhooks.allowedNetworks);
+    const allowed = parseAllowed(allowedNetworks);
     const post = createPost({ allowed, resolve: createResolve() });
-    this.queue = new DeliveryQueue(config.database.url, (message, error) =>
-      this.logger.warn({ message, error: String(error) }),
-    );
+    this.queue = new DeliveryQueue(url, (message, error) => this.logger.warn({ message, error: String(error) }));
     this.fanOut = new FanOut(database, this.queue);
-    this.deliverer = new Deliverer(database, this.queue, config.encryptionKeys, post, (message, deliveryId, error) =>
+    this.deliverer = new Deliverer(database, this.queue, keys, post, (message, deliveryId, error) =>
       this.logger.warn({ message, deliveryId, error: String(error) }),
     );
     const onError = (name: string, error: unknown, pauseMs: number): void =>
@@ -53,7 +55,7 @@ export class DeliveryService implements OnApplicationBootstrap, OnApplicationShu
   }
 
   async onApplicationBootstrap(): Promise<void> {
-    if (this.config.role === 'api') return;
+    if (this.role === 'api') return;
     await whileAway(
       () => this.queue.start(),
       (message) => this.logger.warn(message),

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { isInScope, scopeType } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
-import { CONFIG, type Config } from '../config/config.js';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database, type Queryable } from '../database/database.js';
 import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { appendEvents } from '../events/append-events.js';
@@ -38,14 +39,13 @@ export type Versioned<T> = { readonly webhook: T; readonly version: number };
 @Injectable()
 export class WebhooksService {
   private readonly allowed: Allowed;
-  private readonly keys: Config['encryptionKeys'];
 
   constructor(
     private readonly database: Database,
-    @Inject(CONFIG) { webhooks, encryptionKeys }: Config,
+    @Setting('webhooks') { allowedNetworks }: Config['webhooks'],
+    @Setting('encryptionKeys') private readonly keys: Config['encryptionKeys'],
   ) {
-    this.allowed = parseAllowed(webhooks.allowedNetworks);
-    this.keys = encryptionKeys;
+    this.allowed = parseAllowed(allowedNetworks);
   }
 
   /** @throws Problem invalid-request, forbidden, webhook-limit-reached */

@@ -84,7 +84,7 @@ describe('a bucket of requests', () => {
 
   it('costs a statement per slice, and none while it is empty', async () => {
     const { database, count } = statements();
-    const limiter = new RateLimiter(database, 1_000);
+    const limiter = new RateLimiter(database, { requestsPerMinute: 1_000 });
     const caller = { id: 'many', requestsPerMinute: null };
     for (let n = 0; n < 1_000; n += 1) expect((await limiter.take(caller)).isAllowed).toBe(true);
     expect(count()).toBe(50);
@@ -95,7 +95,7 @@ describe('a bucket of requests', () => {
   });
 
   it('fills again with time, and never beyond its size', async () => {
-    const limiter = () => new RateLimiter(test.database, 10);
+    const limiter = () => new RateLimiter(test.database, { requestsPerMinute: 10 });
     const caller = { id: 'filling', requestsPerMinute: null };
     const spend = async () => {
       const own = limiter();
@@ -114,7 +114,7 @@ describe('a bucket of requests', () => {
   });
 
   it('is each caller’s own, with its own limit', async () => {
-    const limiter = new RateLimiter(test.database, 1);
+    const limiter = new RateLimiter(test.database, { requestsPerMinute: 1 });
     const take = async (id: string, requestsPerMinute: number | null) =>
       (await limiter.take({ id, requestsPerMinute })).isAllowed;
     expect([await take('one', null), await take('one', null)]).toEqual([true, false]);
@@ -123,7 +123,7 @@ describe('a bucket of requests', () => {
 
   it('gets back what is left of a slice that was kept too long', async () => {
     let now = 0;
-    const limiter = new RateLimiter(test.database, 500, () => now);
+    const limiter = new RateLimiter(test.database, { requestsPerMinute: 500 }, () => now);
     const caller = { id: 'slow', requestsPerMinute: null };
     expect(await limiter.take(caller)).toMatchObject({ remaining: 499 });
     expect(await limiter.take(caller)).toMatchObject({ remaining: 498 });
@@ -134,7 +134,10 @@ describe('a bucket of requests', () => {
   it('is not used up by many processes of which each is asked little', async () => {
     let now = 0;
     const caller = { id: 'spread', requestsPerMinute: null };
-    const processes = Array.from({ length: 8 }, () => new RateLimiter(test.database, 1_000, () => now));
+    const processes = Array.from(
+      { length: 8 },
+      () => new RateLimiter(test.database, { requestsPerMinute: 1_000 }, () => now),
+    );
     let refused = 0;
     // Four minutes of 96 requests a minute.
     for (let round = 0; round < 48; round += 1) {

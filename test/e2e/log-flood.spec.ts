@@ -32,7 +32,7 @@ describe('followers who do not read', () => {
     const agent = await insertAgent(test.database);
     await insertOrder(test.database, agent, 1, { kind: 'logs', follow: true, timeoutSeconds: 60 });
     const upload = new LogUpload((await findLogTarget(test.database, agent.instanceId, 1))!, '0');
-    const writer = new LineWriter({ database: test.database, signals: test.signals, storeEveryMs: 0 });
+    const writer = new LineWriter(test.database, test.signals, 0);
     const [job] = await test.database.query<{ name: string }>('SELECT name FROM jobs');
     for (let n = 0; n < FOLLOWERS; n += 1) {
       answers.push(await follow(`/v1/jobs/${job!.name}/logs?follow=true`, n % 2 ? 'text/plain' : 'text/event-stream'));

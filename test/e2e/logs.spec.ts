@@ -196,7 +196,7 @@ describe('the log of a job', () => {
   it('is read by tail, time and stream, also across what was sealed', async () => {
     const mixed = Array.from({ length: 3_000 }, (_, n) => frame(n % 10 === 0 ? 2 : 1, `${stampedAt(n)} line ${n}\n`));
     await print(1, mixed.slice(0, 2_500));
-    await new Sealer({ database: test.database, objects: new DirectoryFolder(logs), recentSeconds: 0 }).run();
+    await new Sealer(test.database, new DirectoryFolder(logs), { recentSeconds: 0 }).run();
     await print(1, mixed.slice(2_400));
     const ten = (from: number, step = 1) => Array.from({ length: 10 }, (_, n) => `line ${from + n * step}`);
     expect(await readText('')).toHaveLength(1_000);
@@ -254,7 +254,7 @@ describe('the log of a job', () => {
 
   it('answers a problem when older lines cannot be fetched, and who is not asked for them does not notice', async () => {
     await print(1, numbered(1, 2_000));
-    await new Sealer({ database: test.database, objects: new DirectoryFolder(logs), recentSeconds: 0 }).run();
+    await new Sealer(test.database, new DirectoryFolder(logs), { recentSeconds: 0 }).run();
     await print(1, numbered(1_990, 2_010));
     // A file where a directory was: whoever reads below it is told so.
     const broken = await startApi({ databaseUrl: test.url, env: { ROLE: 'api', LOGS_URI: '/dev/null' } });
@@ -286,7 +286,7 @@ describe('the log of a job', () => {
     try {
       for (const first of [1, 501, 1_001]) {
         await print(1, numbered(Math.max(1, first - 100), first + 499));
-        await new Sealer({ database: test.database, objects: folder, recentSeconds: 0 }).run();
+        await new Sealer(test.database, folder, { recentSeconds: 0 }).run();
       }
       await print(1, numbered(1_400, 1_510));
       for await (const keys of folder.list(`${job.jobId}/`))

@@ -137,7 +137,7 @@ describe('tokens', () => {
     const failing = jest.spyOn(test.database, 'run').mockRejectedValueOnce(new Error('away'));
     await expect(tokens.flush()).rejects.toThrow('away');
     failing.mockRestore();
-    await tokens.stop();
+    await tokens.beforeApplicationShutdown();
     expect((await read(id)).lastUsedAt).not.toBeNull();
   });
 
@@ -200,7 +200,7 @@ describe('tokens', () => {
     const { id, token } = await make({ role: 'viewer' });
     let now = 0;
     const deaf = { on: () => () => false, onReconnect: () => () => false };
-    const tokens = new Tokens(test.database, deaf, undefined, () => now);
+    const tokens = new Tokens(test.database, deaf, () => now);
     expect(await tokens.identify(token)).toMatchObject({ id, role: 'viewer' });
     await test.database.query('UPDATE tokens SET revoked_at = clock_timestamp() WHERE id = $1', [id]);
     now = 4_999;

@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Agents } from '../../src/agent/agents.js';
 import { OrderPolls } from '../../src/agent/order-polls.js';
+import { Shutdown } from '../../src/process/shutdown.js';
 import { Signals } from '../../src/database/signals.js';
 import { insertAgent, insertOrder, makeHex } from '../support/agents.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -236,8 +237,8 @@ describe('the order desk', () => {
         },
       },
     }) as typeof test.database;
-    const opened = new OrderPolls({ database, signals: test.signals, ...options });
-    opened.start();
+    const opened = new OrderPolls(database, test.signals, new Shutdown(), undefined, options);
+    opened.onApplicationBootstrap();
     return opened;
   }
 });
@@ -247,7 +248,7 @@ describe('agents', () => {
   let agents: Agents;
   beforeEach(() => {
     now = 1_000_000;
-    agents = new Agents(test.database, undefined, () => now);
+    agents = new Agents(test.database, () => now);
   });
 
   it('are known by their token', async () => {
@@ -322,7 +323,7 @@ describe('agents', () => {
   it('are written at the end', async () => {
     const { instanceId, token } = await insertAgent(test.database);
     await agents.identify(token);
-    await agents.stop();
+    await agents.beforeApplicationShutdown();
     expect(await readAge(instanceId)).toBeGreaterThanOrEqual(0);
   });
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { AgentLimits } from '../../src/agent/agent-limits.js';
 import { Agents } from '../../src/agent/agents.js';
 import type { RegistrationForm } from '../../src/agent/agent.schema.js';
 import { RegistrationService } from '../../src/agent/registration.service.js';
@@ -33,12 +34,20 @@ describe('a registration', () => {
     Logger.overrideLogger({ log: ignore, error: ignore, warn: (...parts: unknown[]) => warnings.push(parts) });
     test = await createTestDatabase();
     agents = new Agents(test.database);
-    const config = loadConfig({
+    const { aws, encryptionKeys } = loadConfig({
       DATABASE_URL: test.url,
       ENCRYPTION_KEY: Buffer.alloc(32).toString('base64'),
       AWS_ACCOUNT_ID: '123456789012',
     });
-    service = new RegistrationService(test.database, test.signals, agents, config, [signer.publicKey]);
+    service = new RegistrationService(
+      test.database,
+      test.signals,
+      agents,
+      new AgentLimits(),
+      [signer.publicKey],
+      encryptionKeys,
+      aws,
+    );
   });
   afterAll(() => test.close());
   beforeEach(() => {

@@ -1,7 +1,7 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { ANONYMOUS } from '../../src/http/caller.js';
-import { DeploymentIntents } from '../../src/deployments/deployment-intents.service.js';
+import { DeploymentIntents } from '../../src/deployments/deployment-intents.js';
 import type { CreateDeployment } from '../../src/deployments/deployment.schema.js';
 import { DeploymentsService } from '../../src/deployments/deployments.service.js';
 import { Problem } from '../../src/http/problem.js';
@@ -38,9 +38,9 @@ describe('jobs and deployments in the database', () => {
     test = await createTestDatabase();
     waiter = new ChangeWaiter(test.signals, new Shutdown());
     const secrets = new SecretStore([createSecretKey(Buffer.alloc(32, 1))]);
-    jobs = new JobsService(test.database, test.signals, waiter, secrets, { fleet: LISTS, http: HTTP });
+    jobs = new JobsService(test.database, test.signals, waiter, secrets, LISTS, HTTP);
     deployments = new DeploymentsService(test.database, waiter);
-    intents = new DeploymentIntents(test.database, test.signals, secrets, { limits: {}, fleet: LISTS, http: HTTP });
+    intents = new DeploymentIntents(test.database, test.signals, secrets, {}, LISTS, HTTP);
   });
   afterAll(() => test.close());
 

@@ -6,7 +6,7 @@ import type { ObjectFolder } from '../../src/logs/chunk-objects.js';
 import { DirectoryFolder } from '../../src/logs/directory-folder.js';
 import { LineWriter } from '../../src/logs/line-writer.js';
 import { LogReader } from '../../src/logs/log-reader.js';
-import { LogRetention, type LogRetentionOptions } from '../../src/logs/log-retention.js';
+import { LogRetention } from '../../src/logs/log-retention.js';
 import { LogUpload } from '../../src/logs/log-upload.js';
 import { Sealer } from '../../src/logs/sealer.js';
 import { findLogTarget } from '../../src/logs/upload-statements.js';
@@ -92,19 +92,16 @@ describe('the log of a job', () => {
   it('is sealed by one process at a time, and loses nothing to a crash between any two steps', async () => {
     await print(500, 100);
     const uploaded: string[] = [];
-    const dying = new Sealer({
-      database: test.database,
-      recentSeconds: 0,
-      objects: {
-        put: async (key, bytes) => {
-          await folder.put(key, bytes);
-          uploaded.push(key);
-          // Another one that looks now finds the job claimed.
-          expect(await seal({ recentSeconds: 0 })).toMatchObject({ sealed: 0, failed: 0 });
-          throw new Error('killed after the upload');
-        },
+    const dyingStore = {
+      put: async (key: string, bytes: Uint8Array) => {
+        await folder.put(key, bytes);
+        uploaded.push(key);
+        // Another one that looks now finds the job claimed.
+        expect(await seal({ recentSeconds: 0 })).toMatchObject({ sealed: 0, failed: 0 });
+        throw new Error('killed after the upload');
       },
-    });
+    };
+    const dying = new Sealer(test.database, dyingStore, { recentSeconds: 0 });
     expect(await dying.run()).toMatchObject({ failed: 1 });
     await expectAll();
     // More was printed since: the next object has another name, and the first is nobody's.
@@ -122,17 +119,14 @@ describe('the log of a job', () => {
 
   it('gives way when its rows were changed while they were uploaded', async () => {
     await print(100, 100);
-    const late = new Sealer({
-      database: test.database,
-      recentSeconds: 0,
-      objects: {
-        put: async (key, bytes) => {
-          await folder.put(key, bytes);
-          await test.database.query('UPDATE job_logs SET sealing_until = NULL');
-          await seal({ recentSeconds: 0 });
-        },
+    const lateStore = {
+      put: async (key: string, bytes: Uint8Array) => {
+        await folder.put(key, bytes);
+        await test.database.query('UPDATE job_logs SET sealing_until = NULL');
+        await seal({ recentSeconds: 0 });
       },
-    });
+    };
+    const late = new Sealer(test.database, lateStore, { recentSeconds: 0 });
     expect(await late.run()).toMatchObject({ failed: 1 });
     expect(await counts()).toMatchObject({ sealed: 1, recent: 0 });
     expect(await objects()).toHaveLength(1);
@@ -171,7 +165,7 @@ describe('the log of a job', () => {
     }
     const tried: string[] = [];
     const objects = { put: (key: string, bytes: Uint8Array) => (tried.push(key), folder.put(key, bytes)) };
-    const sealer = new Sealer({ database: test.database, objects, recentSeconds: 0 });
+    const sealer = new Sealer(test.database, objects, { recentSeconds: 0 });
     isAway = true;
     // As many as are tried at once, and no more once one of them is refused.
     expect(await sealer.run()).toMatchObject({ sealed: 0, pauseMs: 15_000, error: new Error('S3 is away') });
@@ -231,8 +225,7 @@ describe('the log of a job', () => {
     }
     let asked = 0;
     const objects = { ...folder, list: (prefix: string) => ((asked += 1), folder.list(prefix)) };
-    const limits = { maxBytes: 0, days: 365, deletedJobDays: 365 };
-    const retention = new LogRetention({ database: test.database, objects, ...limits });
+    const retention = new LogRetention(test.database, objects, { maxBytes: 0, retentionDays: 365 }, 365);
     isAway = true;
     expect(await retention.run()).toMatchObject({ failed: 3, error: new Error('S3 is away') });
     expect(asked).toBe(1);
@@ -284,11 +277,7 @@ describe('the log of a job', () => {
   async function print(lines: number, width = 0): Promise<void> {
     const since = `${Date.parse(stampedAt(printed + 1)) / 1000}`;
     const upload = new LogUpload((await findLogTarget(test.database, agent.instanceId, 1))!, since);
-    const writer = new LineWriter({
-      database: test.database,
-      signals: { linesStored: () => undefined },
-      storeEveryMs: 0,
-    });
+    const writer = new LineWriter(test.database, { linesStored: () => undefined }, 0);
     for (let n = 0; n < lines; n += 1) {
       printed += 1;
       upload.add(frame(1, `${stampedAt(printed)} ${`line ${printed}`.padEnd(width)}\n`));
@@ -297,12 +286,12 @@ describe('the log of a job', () => {
   }
 
   async function seal(options: { recentSeconds?: number; endedSeconds?: number } = {}) {
-    return await new Sealer({ database: test.database, objects: folder, recentSeconds: 3_600, ...options }).run();
+    return await new Sealer(test.database, folder, { recentSeconds: 3_600, ...options }).run();
   }
 
-  async function drop(options: Partial<LogRetentionOptions>) {
-    const limits = { maxBytes: 1e12, days: 365, deletedJobDays: 365 };
-    const outcome = await new LogRetention({ database: test.database, objects: folder, ...limits, ...options }).run();
+  async function drop(options: { maxBytes?: number; days?: number; deletedJobDays?: number }) {
+    const { maxBytes = 1e12, days: retentionDays = 365, deletedJobDays = 365 } = options;
+    const outcome = await new LogRetention(test.database, folder, { maxBytes, retentionDays }, deletedJobDays).run();
     await test.database.query('UPDATE job_logs SET dropping_until = NULL');
     return outcome;
   }

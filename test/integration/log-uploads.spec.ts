@@ -5,7 +5,7 @@ import { Database } from '../../src/database/database.js';
 import { createDataSource } from '../../src/schema/data-source.js';
 import { LineWriter } from '../../src/logs/line-writer.js';
 import { LogUpload } from '../../src/logs/log-upload.js';
-import { LogUploads } from '../../src/logs/log-uploads.service.js';
+import { LogUploads } from '../../src/logs/log-uploads.js';
 import { findLogTarget } from '../../src/logs/upload-statements.js';
 import { Shutdown } from '../../src/process/shutdown.js';
 import { type Api, startApi } from '../support/api.js';
@@ -119,9 +119,7 @@ describe('an upload of logs', () => {
     const dataSource = createDataSource({ url: test.url, poolSize: 2 });
     await dataSource.initialize();
     const databases = [test.database, new Database(dataSource)];
-    const writers = databases.map(
-      (database) => new LineWriter({ database, signals: { linesStored: () => undefined }, storeEveryMs: 1 }),
-    );
+    const writers = databases.map((database) => new LineWriter(database, { linesStored: () => undefined }, 1));
     const uploads = await Promise.all(
       [0, 1, 0, 1].map(async (of) => ({
         writer: writers[of]!,
@@ -152,7 +150,7 @@ describe('an upload of logs', () => {
     const target = (await findLogTarget(test.database, agent.instanceId, 1))!;
     const lost = new LogUpload(target, '0');
     lost.add(frame(1, `${stampedAt(1)} one\n`));
-    const writer = new LineWriter({ database: failing, signals: { linesStored: () => undefined } });
+    const writer = new LineWriter(failing, { linesStored: () => undefined });
     await writer.write(lost);
     await expect(writer.flush(lost)).rejects.toThrow('Postgres is away');
 

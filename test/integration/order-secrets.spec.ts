@@ -2,6 +2,7 @@ import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { DockerOrderSpec } from '../../src/docker/order.js';
 import { OrderPolls } from '../../src/agent/order-polls.js';
+import { Shutdown } from '../../src/process/shutdown.js';
 import { OrderFiller } from '../../src/agent/order-filler.js';
 import type { Keys } from '../../src/secrets/sealed.js';
 import { pullRequest } from '../../src/docker/container-spec.js';
@@ -66,7 +67,7 @@ describe('an order that is filled with secrets', () => {
 
   it('is refused by a process that could not fill it', async () => {
     const agent = await withSecrets({ A: 'hush' });
-    const desk = new OrderPolls({ database: test.database, signals: test.signals });
+    const desk = new OrderPolls(test.database, test.signals, new Shutdown(), undefined);
     await expect(desk.poll(agent.instanceId, 0).answer).rejects.toThrow('cannot be filled');
     desk.close();
   });
@@ -110,8 +111,7 @@ describe('an order that is filled with secrets', () => {
 
   async function handOut(instanceId: string, keys = KEYS) {
     const filler = new OrderFiller(test.database, new SecretStore(keys), new Registries(test.database, keys));
-    const fill = (...order: Parameters<OrderFiller['fill']>) => filler.fill(...order);
-    const desk = new OrderPolls({ database: test.database, signals: test.signals, fill });
+    const desk = new OrderPolls(test.database, test.signals, new Shutdown(), filler);
     try {
       return await desk.poll(instanceId, 0).answer;
     } finally {

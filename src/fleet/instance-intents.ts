@@ -4,7 +4,7 @@ import { Signals } from '../database/signals.js';
 import { statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
 import { currentAuthor } from '../events/author.js';
-import { FleetOverview } from './fleet-overview.service.js';
+import { FleetOverview } from './fleet-overview.js';
 import type { InstanceResponse } from './fleet.schema.js';
 import { appendInstanceEvents } from './instance-events.js';
 

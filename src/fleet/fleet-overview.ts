@@ -1,7 +1,8 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { inScopeSql, scopeType } from '../auth/access-rules.js';
 import type { Scope } from '../http/caller.js';
-import { CONFIG, type Config } from '../config/config.js';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { columnsOf, type RowOf, statement, t } from '../database/statement.js';
 import { decodeCursor, type Page, pageColumns, pageSql, toPage } from '../http/pagination.js';
@@ -15,7 +16,7 @@ import { Launch } from './launch.entity.js';
 export class FleetOverview {
   constructor(
     private readonly database: Database,
-    @Inject(CONFIG) private readonly config: Config,
+    @Setting('cluster') private readonly cluster: Config['cluster'],
   ) {}
 
   /** Instances of jobs of the scope; those without a job only for callers without a scope. */
@@ -31,7 +32,7 @@ export class FleetOverview {
   }
 
   async overview(): Promise<FleetResponse> {
-    const [row] = await this.database.run(OVERVIEW, [this.config.cluster]);
+    const [row] = await this.database.run(OVERVIEW, [this.cluster]);
     if (!row) throw new Error('a statement of aggregates has a row');
     const { pending, registered, assigned, retiring, quarantined, orphaned, lost, demand, planned, unknown } = row;
     const { holder, epoch, expiresAt } = row;

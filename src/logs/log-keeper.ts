@@ -1,5 +1,6 @@
-import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
+import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Heartbeats } from '../process/heartbeats.js';
 import { Loop } from '../process/loop.js';
 import { LogRetention } from './log-retention.js';
@@ -16,10 +17,10 @@ export class LogKeeper implements OnApplicationBootstrap, OnApplicationShutdown 
   #isReported = false;
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
     private readonly sealer: Sealer,
     private readonly retention: LogRetention,
     private readonly heartbeats: Heartbeats,
+    @Setting('role') private readonly role: Config['role'],
   ) {
     const onError = (name: string, error: unknown, pauseMs: number): void =>
       this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
@@ -30,7 +31,7 @@ export class LogKeeper implements OnApplicationBootstrap, OnApplicationShutdown 
   }
 
   onApplicationBootstrap(): void {
-    if (this.config.role === 'api') return;
+    if (this.role === 'api') return;
     for (const loop of this.#loops) loop.start();
   }
 

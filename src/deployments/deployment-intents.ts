@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { isInScope } from '../auth/access-rules.js';
 import type { Caller } from '../http/caller.js';
-import { CONFIG, type Config } from '../config/config.js';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database, type Queryable } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { statement, t } from '../database/statement.js';
@@ -38,14 +39,11 @@ export class DeploymentIntents {
     private readonly database: Database,
     private readonly signals: Signals,
     private readonly secrets: SecretStore,
-    @Inject(CONFIG)
-    private readonly config: {
-      readonly limits: Pick<Config['limits'], 'maxJobs'>;
-      readonly fleet: OperatorLists;
-      readonly http: Pick<Config['http'], 'publicUrl'>;
-    },
+    @Setting('limits') private readonly limits: Pick<Config['limits'], 'maxJobs'>,
+    @Setting('fleet') private readonly lists: OperatorLists,
+    @Setting('http') http: Pick<Config['http'], 'publicUrl'>,
   ) {
-    this.#toJob = createJobView(config.http.publicUrl);
+    this.#toJob = createJobView(http.publicUrl);
   }
 
   /**
@@ -54,8 +52,8 @@ export class DeploymentIntents {
    */
   async createJob({ name, kind, image, secrets, ...definition }: CreateJob, caller: Caller): Promise<VersionedJob> {
     if (!isInScope(caller.scope, name)) throw outsideScope(caller);
-    checkAllowed({ image, definition }, this.config.fleet, caller.allow);
-    const limits = jobLimitsOf(caller, this.config.limits.maxJobs);
+    checkAllowed({ image, definition }, this.lists, caller.allow);
+    const limits = jobLimitsOf(caller, this.limits.maxJobs);
     const id = randomUUID();
     const job = { id, name, kind, image, definition, secrets: this.secrets.seal(id, secrets) };
     const row = await insertJobWithin(this.database, limits, job, instanceLimitOf(caller));
@@ -172,7 +170,7 @@ export class DeploymentIntents {
     wanted: NewDeployment,
   ): Promise<DeploymentRow | undefined> {
     const { image, definition = job.definition } = wanted;
-    checkAllowed({ image, definition }, this.config.fleet, caller.allow);
+    checkAllowed({ image, definition }, this.lists, caller.allow);
     const row = await insertDeployment(transaction, job.name, versions, wanted);
     await checkInstances(transaction, instanceLimitOf(caller));
     return row;
