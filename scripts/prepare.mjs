@@ -1,5 +1,6 @@
-// Makes a fresh clone ready: installs when the lock file is newer than what is installed, builds when asked and needed.
-// Runs on whatever Node the machine has, from a `pre…` script: the script proper then finds Node 24 in node_modules/.bin.
+// `npm run ready`, with which other scripts of package.json begin: installs when the lock file is newer than what is
+// installed. It runs on whatever Node the machine has, in a shell of its own: the one that waits for it then finds Node 24
+// in node_modules/.bin, and has not remembered another.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,9 +10,9 @@ const at = (...path) => join(root, ...path);
 
 if (!isInstalled()) {
   console.log('installing dependencies (npm ci) …');
-  npm('ci', '--no-audit', '--no-fund', '--loglevel=error');
+  const options = { cwd: root, stdio: 'inherit', shell: process.platform === 'win32' };
+  execFileSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], options);
 }
-if (process.argv.includes('build')) npm('run', '--silent', 'build');
 
 function isInstalled() {
   const installed = at('node_modules', '.package-lock.json');
@@ -23,8 +24,4 @@ function isInstalled() {
   return Object.entries(wanted).every(
     ([path, { version, optional }]) => !path || optional || found[path]?.version === version,
   );
-}
-
-function npm(...args) {
-  execFileSync('npm', args, { cwd: root, stdio: 'inherit', shell: process.platform === 'win32' });
 }
