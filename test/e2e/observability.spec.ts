@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { parse } from 'yaml';
@@ -8,6 +9,7 @@ import { alive, settled } from '../support/lifecycle.js';
 import { findUnknown, readPromQl, readScrape } from '../support/promql.js';
 import { startStack, type Stack } from '../support/stack.js';
 import { until } from '../support/until.js';
+import { describeWhen } from '../support/when.js';
 
 const SERVICE = {
   kind: 'service',
@@ -159,14 +161,14 @@ describe('what is told of a deployment', () => {
     }
   });
 
-  it('is on the dashboard: it parses, and names only series and labels that a scrape has', async () => {
-    const dashboard = JSON.parse(await read('deploy/grafana/dashboard.json')) as Dashboard;
-    const expressions = dashboard.panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+  it('is on the dashboard, which names only series and labels that a scrape has', async () => {
+    const dashboard = await readDashboard();
+    const expressions = expressionsOf(dashboard);
     expect(expressions.length).toBeGreaterThan(30);
     const series = readScrape(scrape);
     for (const expression of expressions) {
-      const asked = readPromQl(expression.replaceAll('$__rate_interval', '5m'));
-      expect({ expression, unknown: findUnknown(asked, series) }).toEqual({ expression, unknown: [] });
+      const unknown = findUnknown(readPromQl(expression), series);
+      expect({ expression, unknown }).toEqual({ expression, unknown: [] });
     }
     for (const { query } of dashboard.templating.list) {
       if (typeof query === 'string') continue;
@@ -206,18 +208,34 @@ async function read(path: string): Promise<string> {
   return await readFile(join(import.meta.dirname, '../..', path), 'utf8');
 }
 
+async function readDashboard(): Promise<Dashboard> {
+  return JSON.parse(await read('deploy/grafana/dashboard.json')) as Dashboard;
+}
+
+/** As Grafana sends them. */
+function expressionsOf({ panels }: Dashboard): string[] {
+  const expressions = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+  return expressions.map((expression) => expression.replaceAll('$__rate_interval', '5m'));
+}
+
 const promtool = process.env['PROMTOOL'] ?? 'promtool';
 const hasPromtool = spawnSync(promtool, ['--version']).status === 0;
-(hasPromtool ? describe : describe.skip)(
-  `alerts${hasPromtool ? '' : ' (skipped: promtool is not installed, the rules were not played)'}`,
-  () => {
-    it('fire on trouble of every kind, and on nothing else', () => {
-      const file = join(import.meta.dirname, '../../deploy/prometheus/alerts.test.yml');
-      const { status, stdout, stderr } = spawnSync(promtool, ['test', 'rules', file], { encoding: 'utf8' });
-      expect({ status, output: `${stdout}${stderr}` }).toEqual({
-        status: 0,
-        output: expect.stringContaining('SUCCESS'),
-      });
-    });
-  },
-);
+describeWhen(hasPromtool, 'promtool is not installed, the rules were not played', 'by promtool', () => {
+  const expectSuccess = (...args: string[]): void => {
+    const { status, stdout, stderr } = spawnSync(promtool, args, { encoding: 'utf8' });
+    expect({ status, output: `${stdout}${stderr}` }).toEqual({ status: 0, output: expect.stringContaining('SUCCESS') });
+  };
+
+  it('alerts fire on trouble of every kind, and on nothing else', () => {
+    expectSuccess('test', 'rules', join(import.meta.dirname, '../../deploy/prometheus/alerts.test.yml'));
+  });
+
+  it('the dashboard’s expressions are PromQL', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'dashboard-'));
+    const rules = expressionsOf(await readDashboard()).map((expr, index) => ({ record: `panel:${index}`, expr }));
+    const file = join(directory, 'rules.yml');
+    await writeFile(file, JSON.stringify({ groups: [{ name: 'dashboard', rules }] }));
+    expectSuccess('check', 'rules', file);
+    await rm(directory, { recursive: true });
+  });
+});

@@ -1,71 +1,49 @@
-import { parser } from '@prometheus-io/lezer-promql';
+/** What an expression selects, with the labels it matches, and the labels it groups by. */
+export type Asked = {
+  readonly selectors: readonly { readonly metric: string; readonly labels: readonly string[] }[];
+  readonly groupedBy: readonly string[];
+};
 
-/** What an expression selects. */
-export type Selector = { readonly metric: string; readonly matchers: readonly Matcher[] };
-export type Matcher = { readonly label: string; readonly op: string; readonly value: string };
-export type Asked = { readonly selectors: readonly Selector[]; readonly groupedBy: readonly string[] };
-
-/** By Prometheus's own grammar. @throws Error where the text is no PromQL */
+/** As much of PromQL as our expressions have; whether they are PromQL at all promtool knows. */
 export function readPromQl(text: string): Asked {
-  const selectors: { metric: string; matchers: Matcher[] }[] = [];
-  const groupedBy: string[] = [];
-  const matcher = { label: '', op: '' };
-  parser.parse(text).iterate({
-    enter: (node) => {
-      const { type, from, to } = node;
-      const source = text.slice(from, to);
-      if (type.isError) throw new Error(`no PromQL at ${from}: ${text}`);
-      if (type.name === 'VectorSelector') selectors.push({ metric: '', matchers: [] });
-      const selector = selectors.at(-1);
-      if (type.name === 'Identifier' && node.matchContext(['VectorSelector']) && selector) selector.metric = source;
-      if (type.name === 'LabelName' && node.matchContext(['GroupingLabels'])) groupedBy.push(source);
-      if (type.name === 'LabelName' && node.matchContext(['UnquotedLabelMatcher'])) matcher.label = source;
-      if (type.name === 'MatchOp') matcher.op = source;
-      if (type.name === 'StringLiteral' && node.matchContext(['UnquotedLabelMatcher'])) {
-        selector?.matchers.push({ ...matcher, value: source.slice(1, -1) });
-      }
-    },
-  });
-  return { selectors, groupedBy };
+  const groups = [...text.matchAll(GROUPING)].flatMap(([, labels = '']) => labels.split(','));
+  const selectors = [...text.replace(GROUPING, '').matchAll(SELECTOR)].map(([, metric = '', matchers = '']) => ({
+    metric,
+    labels: [...matchers.matchAll(/(\w+)\s*(?:=~|!~|!=|=)/g)].map(([, label = '']) => label),
+  }));
+  return { selectors, groupedBy: groups.map((label) => label.trim()) };
 }
 
-/** The series of a scrape: metric → label → values. Buckets, sum and count of a histogram are metrics of their own. */
-export type Series = ReadonlyMap<string, ReadonlyMap<string, ReadonlySet<string>>>;
+const GROUPING = /\b(?:by|without|on|ignoring)\s*\(([^)]*)\)/g;
+/** Every word that is no operator, and no function, which has parentheses. */
+const SELECTOR = /\b(?!(?:and|or|unless|bool|offset)\b)([a-z]\w*)\b(?!\s*\()(?:\{([^}]*)\})?/g;
+
+/** The series of a scrape: metric → its labels. Buckets, sum and count of a histogram are metrics of their own. */
+export type Series = ReadonlyMap<string, ReadonlySet<string>>;
 
 export function readScrape(text: string): Series {
-  const series = new Map<string, Map<string, Set<string>>>();
-  const labelsOf = (metric: string) => {
-    const labels = series.get(metric) ?? new Map<string, Set<string>>();
-    series.set(metric, labels);
-    return labels;
-  };
-  for (const line of text.split('\n')) {
-    const [, declared = '', type] = /^# TYPE (\S+) (\S+)$/.exec(line) ?? [];
-    if (type !== undefined) {
-      const parts = type === 'histogram' ? ['_bucket', '_sum', '_count'] : [''];
-      for (const part of parts) labelsOf(declared + part);
-    }
-    const [, metric = '', labels = ''] = /^(\w+)(?:\{(.*)\})? \S+$/.exec(line) ?? [];
-    if (metric === '') continue;
-    for (const [, label = '', value = ''] of labels.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
-      const known = labelsOf(metric);
-      known.set(label, (known.get(label) ?? new Set()).add(value));
-    }
+  const series = new Map<string, Set<string>>();
+  for (const [, metric = '', type] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+    for (const part of type === 'histogram' ? ['_bucket', '_sum', '_count'] : [''])
+      series.set(metric + part, new Set());
+  }
+  for (const [, metric = '', labels = ''] of text.matchAll(/^(\w+)\{(.*)\} \S+$/gm)) {
+    for (const [, label = ''] of labels.matchAll(/(\w+)="(?:[^"\\]|\\.)*"/g)) series.get(metric)?.add(label);
   }
   return series;
 }
 
 /** What an expression names that a scrape does not have; labels Prometheus adds by itself are known. */
 export function findUnknown({ selectors, groupedBy }: Asked, series: Series): string[] {
-  const added = new Set(['job', 'instance']);
-  const labels = new Set([...added, ...selectors.flatMap(({ metric }) => [...(series.get(metric)?.keys() ?? [])])]);
+  const added = ['job', 'instance'];
+  const known = new Set([...added, ...selectors.flatMap(({ metric }) => [...(series.get(metric) ?? [])])]);
   return [
     ...selectors.filter(({ metric }) => !series.has(metric)).map(({ metric }) => metric),
-    ...selectors.flatMap(({ metric, matchers }) =>
-      matchers
-        .filter(({ label }) => !added.has(label) && !series.get(metric)?.has(label))
-        .map(({ label }) => `${metric}{${label}}`),
+    ...selectors.flatMap(({ metric, labels }) =>
+      labels
+        .filter((label) => !added.includes(label) && !series.get(metric)?.has(label))
+        .map((label) => `${metric}{${label}}`),
     ),
-    ...groupedBy.filter((label) => !labels.has(label)),
+    ...groupedBy.filter((label) => !known.has(label)),
   ];
 }
