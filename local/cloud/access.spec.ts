@@ -160,6 +160,8 @@ describe('whose call is answered', () => {
     ['signed an hour ago', { signedMsAgo: 3_600_000 }],
     ['without a digest', { headers: {} }],
     ['with a digest of no known kind', { headers: { 'x-amz-content-sha256': 'NONE' } }],
+    ['in chunks', { headers: { 'x-amz-content-sha256': 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD' } }],
+    ['in chunks that are not signed', { headers: { 'x-amz-content-sha256': 'STREAMING-UNSIGNED-PAYLOAD-TRAILER' } }],
     ['with another body', { tamper: (sent) => ({ ...sent, body: 'other' }) }],
     ['for another object', { tamper: (sent) => ({ ...sent, path: `/${BUCKET}/b` }) }],
     ['for the same object by another path', { tamper: (sent) => ({ ...sent, path: `/${BUCKET}/./a%20b/%C3%BC` }) }],
@@ -169,27 +171,6 @@ describe('whose call is answered', () => {
     const { status } = await call({ ...put, headers: digest, ...options });
     expect([400, 403]).toContain(status);
     await expect(test.s3.send(new GetObjectCommand({ Bucket: BUCKET, Key: 'a b/ü' }))).rejects.toThrow('exist');
-  });
-
-  it('takes chunks that are signed one by one, and none that was changed, exchanged or left out', async () => {
-    const chunked = async (change: (chunks: string[]) => string[]) =>
-      (
-        await call({
-          ...put,
-          headers: {
-            'x-amz-content-sha256': 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD',
-            'x-amz-decoded-content-length': '9',
-          },
-          chunks: ['one', 'two', 'end', ''],
-          change,
-        })
-      ).status;
-    expect(await chunked((chunks) => chunks)).toBe(200);
-    expect(await chunked(([one = '', ...rest]) => [one.replace('one', 'eno'), ...rest])).toBe(403);
-    expect(await chunked(([one = '', two = '', ...rest]) => [two, one, ...rest])).toBe(403);
-    expect(await chunked(([, ...rest]) => rest)).toBe(403);
-    expect(await chunked((chunks) => chunks.map((chunk) => chunk.replace(/;chunk-signature=[0-9a-f]+/, '')))).toBe(403);
-    expect(await chunked((chunks) => [...chunks.slice(0, -1), '0\r\n\r\n'])).toBe(403);
   });
 
   it('and the others are in no ledger, and use up no fault that waits for a call', async () => {
@@ -247,8 +228,6 @@ type CallOptions = Partial<Omit<Sent, 'headers'>> & {
   signedMsAgo?: number;
   sign?: 'header' | 'query' | 'none';
   tamper?: (sent: Sent) => Sent;
-  chunks?: readonly string[];
-  change?: (chunks: string[]) => string[];
 };
 
 /** A call of EC2 that changes something, signed well unless the options say otherwise. */
@@ -292,26 +271,7 @@ async function call(options: CallOptions) {
   const signed =
     sign === 'none' ? { headers: {} as Record<string, string> } : await signer.sign(message, { signingDate });
   const sent = { method, path, headers: { ...signed.headers, ...headers }, body };
-  if (options.chunks !== undefined) {
-    const chunks = await signChunks(options.chunks, signer, signingDate, String(signed.headers['authorization']));
-    sent.body = (options.change ?? ((same) => same))(chunks).join('');
-  }
   return send(options.tamper?.(sent) ?? sent);
-}
-
-/** As in «Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks». */
-async function signChunks(chunks: readonly string[], signer: SignatureV4, signingDate: Date, authorization: string) {
-  const [date = '', scope = ''] = /Credential=[^/]+\/((\d{8})\/[^,]+)/.exec(authorization)?.toReversed() ?? [];
-  const time = signingDate.toISOString().replace(/[-:]|\.\d+/g, '');
-  expect(time).toContain(date);
-  let before = authorization.slice(-64);
-  const lines: string[] = [];
-  for (const chunk of chunks) {
-    const text = ['AWS4-HMAC-SHA256-PAYLOAD', time, scope, before, sha256(''), sha256(chunk)].join('\n');
-    before = await signer.sign(text, { signingDate });
-    lines.push(`${chunk.length.toString(16)};chunk-signature=${before}\r\n${chunk}\r\n`);
-  }
-  return lines;
 }
 
 async function send({ method, path, headers, body }: Sent) {

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { CloudError } from './errors.ts';
 import type { Keys } from './keys.ts';
-import { verifySignature, type SignatureFault, type SignedRequest, type VerifiedSignature } from './signature.ts';
+import { verifySignature, type SignatureFault, type SignedRequest } from './signature.ts';
 
 export type Service = 'ec2' | 'ecr' | 's3';
 
@@ -12,22 +12,20 @@ export type Authenticator = {
    * @param signedFor a region that the signature must name instead of the cloud's own
    * @throws CloudError as the service answers a call without a signature, or with one that is not right
    */
-  (service: Service, request: SignedRequest, signedFor?: string): Promise<VerifiedSignature>;
+  (service: Service, request: SignedRequest, signedFor?: string): Promise<void>;
 };
 
 export function createAuthenticator(keys: Keys, region: string): Authenticator {
   return async (service, request, signedFor = region) => {
     if (service === 's3') refuseUnknownDigest(request.headers);
-    const result = await verifySignature(request, { keys, region: signedFor, service });
-    if (typeof result === 'string') throw errorOf(service, result, signedFor);
+    const fault = await verifySignature(request, { keys, region: signedFor, service });
+    if (fault !== undefined) throw errorOf(service, fault, signedFor);
     if (service !== 's3') refuseOtherBody(request);
-    return result;
   };
 }
 
-/** What a signature of S3 says about the body: its digest, or how it is sent. */
-const PAYLOADS =
-  /^([0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-UNSIGNED-PAYLOAD-TRAILER|STREAMING-AWS4-HMAC-SHA256-PAYLOAD(-TRAILER)?)$/;
+/** What a signature of S3 says about the body: its digest, or that it is not signed. Bodies in chunks are not taken. */
+const PAYLOADS = /^([0-9a-f]{64}|UNSIGNED-PAYLOAD)$/;
 
 function refuseUnknownDigest(headers: IncomingHttpHeaders): void {
   // A missing signature is reported first.
@@ -38,7 +36,7 @@ function refuseUnknownDigest(headers: IncomingHttpHeaders): void {
 /** Of EC2 and ECR, whose bodies are always signed. */
 function refuseOtherBody({ headers, body = Buffer.alloc(0) }: SignedRequest): void {
   const announced = headers['x-amz-content-sha256'];
-  if (announced === undefined || announced === createHash('sha256').update(body).digest('hex')) return;
+  if (announced === undefined || announced === hash('sha256', body)) return;
   throw new CloudError('SignatureDoesNotMatch', 'The body is not the one that x-amz-content-sha256 announces.', 403);
 }
 

@@ -34,7 +34,6 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   NoSuchBucket: 404,
   MethodNotAllowed: 405,
   BucketAlreadyOwnedByYou: 409,
-  BucketNotEmpty: 409,
   InvalidRange: 416,
   NotImplemented: 501,
 };

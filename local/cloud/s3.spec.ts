@@ -3,11 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import {
-  type CompletedPart,
-  CompleteMultipartUploadCommand,
   CopyObjectCommand,
   CreateBucketCommand,
-  CreateMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
@@ -16,9 +13,7 @@ import {
   paginateListObjectsV2,
   PutObjectCommand,
   type PutObjectCommandInput,
-  UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import { decodeAwsChunked } from './s3/body.ts';
 import { CHECKSUMS } from './s3/checksums.ts';
 import { startTestCloud, type TestCloud } from './test-support.ts';
 
@@ -54,7 +49,7 @@ describe.each(['memory', 'disk'])('S3 in %s', (where) => {
   });
 
   it.each(['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'] as const)('verifies %s', async (ChecksumAlgorithm) => {
-    const right = CHECKSUMS[ChecksumAlgorithm.toLowerCase()]!(Buffer.from('hello'));
+    const right = await CHECKSUMS[ChecksumAlgorithm.toLowerCase()]!(Buffer.from('hello'));
     const given = { [`Checksum${ChecksumAlgorithm}`]: right };
     await expect(put('a', 'hello', given)).resolves.toHaveProperty('ETag');
     await expect(put('a', 'hallo', given)).rejects.toMatchObject({ name: 'BadDigest' });
@@ -116,29 +111,6 @@ describe.each(['memory', 'disk'])('S3 in %s', (where) => {
     expect(pages).toEqual([['a/1', 'a/2'], ['a/b/3', 'c'], ['z<&>']]);
   });
 
-  it('puts large objects together from parts', async () => {
-    const Key = 'large';
-    const { UploadId } = await test.s3.send(
-      new CreateMultipartUploadCommand({ Bucket, Key, ContentType: 'text/plain' }),
-    );
-    const part = async (PartNumber: number, Body: string) => {
-      const { ETag } = await test.s3.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber, Body }));
-      return { PartNumber, ETag };
-    };
-    const complete = async (Parts: CompletedPart[]) =>
-      test.s3.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts } }));
-    const first = await part(1, 'a'.repeat(5 * 1024 * 1024));
-    const last = await part(2, 'the end');
-    await expect(complete([last, first])).rejects.toMatchObject({ name: 'InvalidPartOrder' });
-    await expect(complete([{ ...first, ETag: last.ETag }])).rejects.toMatchObject({ name: 'InvalidPart' });
-    const { ETag } = await complete([first, last]);
-    expect(ETag).toMatch(/^"[0-9a-f]{32}-2"$/);
-    const found = await get(Key, { Range: 'bytes=5242878-' });
-    expect(await found.Body?.transformToString()).toBe('aathe end');
-    expect(found).toMatchObject({ ETag, ContentType: 'text/plain' });
-    await expect(part(3, 'x')).rejects.toMatchObject({ name: 'NoSuchUpload' });
-  });
-
   it('says what is not there or not possible', async () => {
     const elsewhere = test.s3.send(new PutObjectCommand({ Bucket: 'other', Key: 'a', Body: 'x' }));
     await expect(elsewhere).rejects.toMatchObject({ name: 'NoSuchBucket' });
@@ -153,27 +125,4 @@ describe.each(['memory', 'disk'])('S3 in %s', (where) => {
     test.cloud.faults.failNext('GetObject', { code: 'SlowDown' });
     await expect(get('a')).rejects.toMatchObject({ name: 'SlowDown', $metadata: { httpStatusCode: 503 } });
   });
-});
-
-describe('aws-chunked', () => {
-  it('is decoded with its signatures and trailers', () => {
-    const body = 'd;chunk-signature=ab\r\nfirst\r\nsecond\r\n4\r\nlast\r\n0\r\nx-amz-checksum-crc32:AAAA\r\n\r\n';
-    const { content, trailers } = decodeAwsChunked(Buffer.from(body));
-    expect(content.toString()).toBe('first\r\nsecondlast');
-    expect(Object.fromEntries(trailers)).toEqual({ 'x-amz-checksum-crc32': 'AAAA' });
-  });
-
-  it.each(['5\r\nhel', 'hello', 'zz\r\nhello\r\n0\r\n\r\n'])('is refused when cut off or malformed: %j', (body) => {
-    expect(() => decodeAwsChunked(Buffer.from(body))).toThrow('malformed');
-  });
-});
-
-// The check value of each algorithm's definition.
-it.each([
-  ['crc32', 'cbf43926'],
-  ['crc32c', 'e3069283'],
-  ['crc64nvme', 'ae8b14860a799888'],
-])('%s of 123456789', (algorithm, expected) => {
-  const value = CHECKSUMS[algorithm]!(Buffer.from('123456789'));
-  expect(Buffer.from(value, 'base64').toString('hex')).toBe(expected);
 });

@@ -7,9 +7,9 @@ import type { FaultPlan } from './faults.ts';
 import { answerEcr, ecrActionOf, ecrErrorBody } from './ecr.ts';
 import { refusalOf, refuse } from './front-door.ts';
 import type { CallLog } from './ledger.ts';
+import { checkPayload } from './s3/checksums.ts';
 import { headersOfError, refuseWrongRegion, regionOf, regionToVerify } from './s3/elsewhere.ts';
 import { refuseHidden, refuseListing } from './s3/hidden-keys.ts';
-import { checkPayload } from './s3/payload.ts';
 import { readS3Request, s3ErrorBody } from './s3/requests.ts';
 import type { ObjectStore } from './s3/store.ts';
 import type { World } from './world.ts';
@@ -123,9 +123,9 @@ async function admit({ authenticate, world }: ServerOptions, { service, request,
     await authenticate(service, { ...call, headers, body });
     return body;
   }
-  const verified = await authenticate(service, { ...call, headers }, signedFor(world, call.path, request));
+  await authenticate(service, { ...call, headers }, signedFor(world, call.path, request));
   const body = await readBody(request, LONGEST_OBJECT);
-  await checkPayload(headers, body, verified);
+  checkPayload(headers, body);
   return body;
 }
 

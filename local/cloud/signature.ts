@@ -29,15 +29,12 @@ export type Signatory = {
  */
 export type SignatureFault = 'missing' | 'malformed' | 'unknown-key' | 'skewed' | 'mismatch';
 
-/** What the signatures of a body's chunks begin with. */
-export type VerifiedSignature = { readonly signature: string; signText(lines: readonly string[]): Promise<string> };
-
-/** Signs the request again, as AWS Signature Version 4 says, and compares. */
+/** Signs the request again, as AWS Signature Version 4 says, and compares. @returns undefined when it is right */
 export async function verifySignature(
   request: SignedRequest,
   signatory: Signatory,
   now = Date.now(),
-): Promise<VerifiedSignature | SignatureFault> {
+): Promise<SignatureFault | undefined> {
   const { headers } = request;
   const given = readAuthorization(headers.authorization);
   if (given === undefined) return headers.authorization?.startsWith('AWS4-') === true ? 'malformed' : 'missing';
@@ -65,12 +62,7 @@ export async function verifySignature(
     signableHeaders: new Set(given.signedHeaders),
   });
   const expected = readAuthorization(signed.headers['authorization'])?.signature ?? '';
-  if (expected === '' || !isSameText(expected, given.signature)) return 'mismatch';
-  return {
-    signature: given.signature,
-    signText: async ([algorithm = '', ...lines]) =>
-      signer.sign([algorithm, date.text, given.scope, ...lines].join('\n'), { signingDate: date.time }),
-  };
+  return expected === '' || !isSameText(expected, given.signature) ? 'mismatch' : undefined;
 }
 
 /** As AWS allows. */

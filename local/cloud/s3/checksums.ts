@@ -1,63 +1,48 @@
-import { createHash } from 'node:crypto';
-import { crc32 } from 'node:zlib';
+import { hash } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import { Crc32, Crc32c, Crc64NvmeJs } from '@aws-sdk/checksums/crc';
+import { CloudError } from '../errors.ts';
+
+/** What a client proved about the content of an upload, to be given back on GET. */
+export type ProvenChecksum = { readonly algorithm: string; readonly value: string };
 
 /** The checksums S3 knows, by the last part of `x-amz-checksum-*`; SDKs default to crc32, the AWS CLI v2 to crc64nvme. */
-export const CHECKSUMS: Readonly<Record<string, (body: Buffer) => string>> = {
-  crc32: (body) => uint32(crc32(body)),
-  crc32c: (body) => uint32(crc32c(body)),
-  crc64nvme: (body) => crc64nvme(body),
-  sha1: (body) => createHash('sha1').update(body).digest('base64'),
-  sha256: (body) => createHash('sha256').update(body).digest('base64'),
+export const CHECKSUMS: Readonly<Record<string, (content: Buffer) => Promise<string>>> = {
+  crc32: (content) => digestOf(new Crc32(), content),
+  crc32c: (content) => digestOf(new Crc32c(), content),
+  crc64nvme: (content) => digestOf(new Crc64NvmeJs(), content),
+  sha1: (content) => Promise.resolve(hash('sha1', content, 'base64')),
+  sha256: (content) => Promise.resolve(hash('sha256', content, 'base64')),
 };
 
-function uint32(value: number): string {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value >>> 0);
-  return bytes.toString('base64');
+/** That the body is what the client has signed, if it has. @throws CloudError */
+export function checkPayload(headers: IncomingHttpHeaders, body: Buffer): void {
+  const announced = headers['x-amz-content-sha256'];
+  if (announced === 'UNSIGNED-PAYLOAD' || announced === hash('sha256', body)) return;
+  const message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
+  throw new CloudError('XAmzContentSHA256Mismatch', message);
 }
 
-// Castagnoli, reflected.
-const CRC32C_TABLE = Uint32Array.from({ length: 256 }, (_, index) => {
-  let value = index;
-  for (let bit = 0; bit < 8; bit += 1) value = (value >>> 1) ^ (value & 1 ? 0x82f63b78 : 0);
-  return value >>> 0;
-});
-
-function crc32c(body: Buffer): number {
-  let crc = 0xffffffff;
-  for (const byte of body) crc = (crc >>> 8) ^ (CRC32C_TABLE[(crc ^ byte) & 255] ?? 0);
-  return ~crc >>> 0;
-}
-
-// CRC-64/NVME, reflected polynomial 9a6c9329ac4bc9b5, in two halves: BigInt would take seconds for a few megabytes.
-const CRC64_HIGH = new Uint32Array(256);
-const CRC64_LOW = new Uint32Array(256);
-for (let index = 0; index < 256; index += 1) {
-  let high = 0;
-  let low = index;
-  for (let bit = 0; bit < 8; bit += 1) {
-    const carries = (low & 1) === 1;
-    low = ((low >>> 1) | (high << 31)) >>> 0;
-    high >>>= 1;
-    if (carries) {
-      high = (high ^ 0x9a6c9329) >>> 0;
-      low = (low ^ 0xac4bc9b5) >>> 0;
-    }
+/** Checks every digest that came with an upload. */
+export async function checkDigests(headers: IncomingHttpHeaders, content: Buffer): Promise<ProvenChecksum | undefined> {
+  const md5 = headers['content-md5'];
+  if (md5 !== undefined && md5 !== hash('md5', content, 'base64')) throw badDigest('Content-MD5');
+  for (const [algorithm, compute] of Object.entries(CHECKSUMS)) {
+    const value = headers[`x-amz-checksum-${algorithm}`];
+    if (typeof value !== 'string') continue;
+    if ((await compute(content)) !== value) throw badDigest(algorithm.toUpperCase());
+    return { algorithm, value };
   }
-  CRC64_HIGH[index] = high;
-  CRC64_LOW[index] = low;
+  return undefined;
 }
 
-function crc64nvme(body: Buffer): string {
-  let high = 0xffffffff;
-  let low = 0xffffffff;
-  for (const byte of body) {
-    const index = (low ^ byte) & 255;
-    low = (((low >>> 8) | (high << 24)) ^ (CRC64_LOW[index] ?? 0)) >>> 0;
-    high = ((high >>> 8) ^ (CRC64_HIGH[index] ?? 0)) >>> 0;
-  }
-  const bytes = Buffer.alloc(8);
-  bytes.writeUInt32BE(~high >>> 0, 0);
-  bytes.writeUInt32BE(~low >>> 0, 4);
-  return bytes.toString('base64');
+type Checksum = { update(content: Buffer): void; digest(): Promise<Uint8Array> };
+
+async function digestOf(checksum: Checksum, content: Buffer): Promise<string> {
+  checksum.update(content);
+  return Buffer.from(await checksum.digest()).toString('base64');
+}
+
+function badDigest(what: string): CloudError {
+  return new CloudError('BadDigest', `The ${what} you specified did not match what we received.`);
 }

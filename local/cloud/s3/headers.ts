@@ -1,6 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
-const KEPT = ['content-type', 'cache-control', 'content-disposition', 'content-language', 'expires'];
+const KEPT = [
+  'content-type',
+  'cache-control',
+  'content-disposition',
+  'content-encoding',
+  'content-language',
+  'expires',
+];
 
 /** The headers of an upload that are stored and returned with the object. */
 export function keptHeaders(headers: IncomingHttpHeaders): Record<string, string> {
@@ -8,9 +15,5 @@ export function keptHeaders(headers: IncomingHttpHeaders): Record<string, string
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value === 'string' && (KEPT.includes(name) || name.startsWith('x-amz-meta-'))) kept[name] = value;
   }
-  // aws-chunked is how it was sent, not what it is.
-  const codings = (headers['content-encoding'] ?? '').split(',').map((coding) => coding.trim());
-  const encoding = codings.filter((coding) => coding !== '' && coding !== 'aws-chunked').join(',');
-  if (encoding !== '') kept['content-encoding'] = encoding;
   return kept;
 }

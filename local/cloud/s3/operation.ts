@@ -18,20 +18,14 @@ export type S3Answer = {
 
 /** Everything of S3 that the local cloud answers, by AWS's names. */
 export const S3_ACTIONS = [
-  'AbortMultipartUpload',
-  'CompleteMultipartUpload',
   'CreateBucket',
-  'CreateMultipartUpload',
-  'DeleteBucket',
   'DeleteObject',
-  'GetBucketLocation',
   'GetObject',
   'HeadBucket',
   'HeadObject',
   'ListBuckets',
   'ListObjectsV2',
   'PutObject',
-  'UploadPart',
 ] as const;
 
 export type S3Operation = {

@@ -1,10 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { CloudError } from '../errors.ts';
-import { escapeXml, toXml } from '../xml.ts';
-import { readUpload } from './body.ts';
+import { toXml } from '../xml.ts';
+import { checkDigests } from './checksums.ts';
 import { keptHeaders } from './headers.ts';
 import { listAnswer } from './listing.ts';
-import { abortUpload, completeUpload, createUpload, uploadPart } from './multipart.ts';
 import type { S3Answer, S3Operation, S3Request } from './operation.ts';
 import type { StoredObject } from './store.ts';
 
@@ -19,7 +18,7 @@ export function readS3Request(request: S3Request): S3Operation {
     throw new CloudError('NotImplemented', `The local cloud does not implement ${what} with ?${other}.`);
   };
   if (request.headers['x-amz-copy-source'] !== undefined) {
-    throw new CloudError('NotImplemented', 'The local cloud does not implement CopyObject and UploadPartCopy.');
+    throw new CloudError('NotImplemented', 'The local cloud does not implement CopyObject.');
   }
   switch (what) {
     case 'GET service':
@@ -28,10 +27,7 @@ export function readS3Request(request: S3Request): S3Operation {
       return only([], createBucket(bucket));
     case 'HEAD bucket':
       return only([], headBucket(bucket, request.region));
-    case 'DELETE bucket':
-      return only([], deleteBucket(bucket));
     case 'GET bucket':
-      if (queryNames.includes('location')) return only(['location'], getBucketLocation(bucket, request.region));
       if (request.query.get('list-type') !== '2') break;
       return only(LIST_PARAMETERS, {
         action: 'ListObjectsV2',
@@ -40,15 +36,9 @@ export function readS3Request(request: S3Request): S3Operation {
     case 'GET object':
     case 'HEAD object':
       return only([], getObject(request, bucket, key));
-    case 'POST object':
-      if (queryNames.includes('uploads')) return only(['uploads'], createUpload(request, bucket, key));
-      if (queryNames.includes('uploadId')) return only(['uploadId'], completeUpload(request, bucket, key));
-      break;
     case 'PUT object':
-      if (queryNames.includes('uploadId')) return only(['uploadId', 'partNumber'], uploadPart(request, bucket, key));
       return only([], putObject(request, bucket, key));
     case 'DELETE object':
-      if (queryNames.includes('uploadId')) return only(['uploadId'], abortUpload(request, bucket, key));
       return only([], deleteObject(bucket, key));
   }
   throw new CloudError('NotImplemented', `The local cloud does not implement ${what}.`);
@@ -125,28 +115,6 @@ function headBucket(bucket: string, region: string): S3Operation {
   };
 }
 
-function deleteBucket(bucket: string): S3Operation {
-  return {
-    action: 'DeleteBucket',
-    run: async (store) => {
-      await store.deleteBucket(bucket);
-      return { status: 204 };
-    },
-  };
-}
-
-function getBucketLocation(bucket: string, region: string): S3Operation {
-  return {
-    action: 'GetBucketLocation',
-    run: (store) => {
-      store.list(bucket);
-      // us-east-1 is the empty constraint, for historical reasons.
-      const name = region === 'us-east-1' ? '' : escapeXml(region);
-      return xml(`<LocationConstraint xmlns="${NAMESPACE}">${name}</LocationConstraint>`);
-    },
-  };
-}
-
 function getObject({ method, headers }: S3Request, bucket: string, key: string): S3Operation {
   return {
     action: method === 'HEAD' ? 'HeadObject' : 'GetObject',
@@ -183,14 +151,14 @@ function getObject({ method, headers }: S3Request, bucket: string, key: string):
 function putObject({ headers }: S3Request, bucket: string, key: string): S3Operation {
   return {
     action: 'PutObject',
-    run: async (store, body) => {
+    run: async (store, content) => {
       const before = store.find(bucket, key);
       if (headers['if-none-match'] === '*' && before !== undefined) throw preconditionFailed();
       if (headers['if-match'] !== undefined && before === undefined) {
         throw new CloudError('NoSuchKey', 'The specified key does not exist.');
       }
       if (before !== undefined) refuseUnmatched(headers, before);
-      const { content, checksum } = readUpload(headers, body);
+      const checksum = await checkDigests(headers, content);
       const object = await store.put(bucket, { key, content, checksum, headers: keptHeaders(headers) });
       return { status: 200, headers: { etag: object.etag, ...checksumHeaders(object) } };
     },

@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError } from '../errors.ts';
+import type { ProvenChecksum } from './checksums.ts';
 
 export type StoredObject = {
   readonly key: string;
@@ -12,36 +13,21 @@ export type StoredObject = {
   readonly lastModified: string;
   /** Returned on GET: content-type, cache-control, x-amz-meta-… */
   readonly headers: Readonly<Record<string, string>>;
-  readonly checksum: { readonly algorithm: string; readonly value: string } | undefined;
+  readonly checksum: ProvenChecksum | undefined;
 };
 
-export type NewObject = Pick<StoredObject, 'key' | 'headers' | 'checksum'> & {
-  readonly content: Buffer;
-  /** Default: the content's MD5, as of an object uploaded in one piece. */
-  readonly etag?: string;
-};
-
-/** An upload in parts, as clients send everything over some megabytes. Parts live in memory: a restart forgets unfinished uploads. */
-export type Upload = {
-  readonly bucket: string;
-  readonly key: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly parts: Map<number, { readonly content: Buffer; readonly etag: string }>;
-};
+export type NewObject = Pick<StoredObject, 'key' | 'headers' | 'checksum'> & { readonly content: Buffer };
 
 /** Buckets and objects; on disk when there is a folder, in memory otherwise. A write is whole or not at all. */
 export type ObjectStore = {
   buckets(): readonly { readonly name: string; readonly createdAt: string }[];
   createBucket(name: string): Promise<void>;
-  deleteBucket(name: string): Promise<void>;
   /** In key order (UTF-8 bytes). @throws NoSuchBucket, as all below */
   list(bucket: string): readonly StoredObject[];
   find(bucket: string, key: string): StoredObject | undefined;
   read(bucket: string, object: StoredObject): Promise<Buffer>;
   put(bucket: string, object: NewObject): Promise<StoredObject>;
   delete(bucket: string, key: string): Promise<void>;
-  /** Unfinished multipart uploads by their id. */
-  readonly uploads: Map<string, Upload>;
 };
 
 export async function openObjectStore(folder: string | undefined): Promise<ObjectStore> {
@@ -54,7 +40,6 @@ export async function openObjectStore(folder: string | undefined): Promise<Objec
   const pathOf = (bucket: string, ...parts: string[]): string => join(folder ?? '', bucket, ...parts);
 
   return {
-    uploads: new Map(),
     buckets: () => [...buckets].map(([name, { createdAt }]) => ({ name, createdAt })),
     createBucket: async (name) => {
       const bucket: Bucket = { createdAt: new Date().toISOString(), objects: new Map() };
@@ -63,13 +48,6 @@ export async function openObjectStore(folder: string | undefined): Promise<Objec
         await writeWhole(pathOf(name, BUCKET_FILE), JSON.stringify({ createdAt: bucket.createdAt }));
       }
       buckets.set(name, bucket);
-    },
-    deleteBucket: async (name) => {
-      if (bucketOf(name).objects.size > 0) {
-        throw new CloudError('BucketNotEmpty', 'The bucket you tried to delete is not empty');
-      }
-      buckets.delete(name);
-      if (folder !== undefined) await rm(pathOf(name), { recursive: true, force: true });
     },
     list: (name) => {
       const bucket = bucketOf(name);
@@ -83,8 +61,9 @@ export async function openObjectStore(folder: string | undefined): Promise<Objec
       const held = bucketOf(name).objects.get(object.key)?.content;
       return held ?? readFile(pathOf(name, contentFile(object)));
     },
-    put: async (name, { content, etag = md5Etag(content), ...rest }) => {
+    put: async (name, { content, ...rest }) => {
       const bucket = bucketOf(name);
+      const etag = `"${hash('md5', content)}"`;
       const object: StoredObject = { ...rest, etag, size: content.length, lastModified: new Date().toISOString() };
       const before = bucket.objects.get(rest.key)?.object;
       if (folder !== undefined) {
@@ -117,15 +96,11 @@ type Bucket = {
   sorted?: readonly StoredObject[] | undefined;
 };
 
-function md5Etag(content: Buffer): string {
-  return `"${createHash('md5').update(content).digest('hex')}"`;
-}
-
 const BUCKET_FILE = 'bucket.json';
 
 // Keys may hold slashes, dots and 1,024 bytes: none of that is left to the file system.
 function hashOf(key: string): string {
-  return createHash('sha256').update(key).digest('hex');
+  return hash('sha256', key);
 }
 
 function contentFile({ key, etag }: StoredObject): string {
