@@ -44,14 +44,11 @@ const UNFILTERED: Limit = { most: 50, perSecond: 10 };
 const MUTATING: Limit = { most: 50, perSecond: 5 };
 const CALL_LIMITS: Readonly<Record<string, Limit>> = {
   RunInstances: { most: 5, perSecond: 2 },
-  StartInstances: { most: 5, perSecond: 2 },
   TerminateInstances: { most: 100, perSecond: 5 },
   CreateTags: { most: 100, perSecond: 10 },
-  DeleteTags: { most: 100, perSecond: 10 },
 };
 const RESOURCE_LIMITS: Readonly<Record<string, Limit>> = {
   RunInstances: { most: 1000, perSecond: 2 },
-  StartInstances: { most: 1000, perSecond: 2 },
   TerminateInstances: { most: 1000, perSecond: 20 },
   StopInstances: { most: 1000, perSecond: 20 },
 };

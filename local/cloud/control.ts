@@ -47,131 +47,62 @@ export function handleControl(
 async function applyFault(request: IncomingMessage, faults: Faults): Promise<void> {
   const fields = new Fields(JSON.parse((await readBody(request, LONGEST_FAULT)).toString()));
   const name = fields.text('fault');
-  switch (name) {
-    case 'failNext': {
-      const status = fields.optionalNumber('status');
-      const message = fields.optionalText('message');
-      const error = {
-        code: fields.text('code'),
-        ...(status !== undefined && { status }),
-        ...(message !== undefined && { message }),
-      };
-      faults.failNext(fields.text('action'), error, fields.optionalNumber('times'));
-      return;
-    }
-    case 'loseAnswer': {
-      faults.loseAnswer(fields.text('action'), fields.optionalNumber('times'));
-      return;
-    }
-    case 'delayAnswer': {
-      faults.delayAnswer(fields.text('action'), fields.number('ms'), fields.optionalNumber('times'));
-      return;
-    }
-    case 'throttle': {
-      faults.throttle(fields.text('action'), fields.number('ms'));
-      return;
-    }
-    case 'delayVisibility': {
-      faults.delayVisibility(fields.number('ms'));
-      return;
-    }
-    case 'setCapacity': {
-      const type = fields.optionalText('type');
-      const subnet = fields.optionalText('subnet');
-      const market = fields.optionalMarket('market');
-      const match = {
-        ...(type !== undefined && { type }),
-        ...(subnet !== undefined && { subnet }),
-        ...(market && { market }),
-      };
-      faults.setCapacity(match, fields.optionalNumber('free') ?? Infinity);
-      return;
-    }
-    case 'setFreeAddresses': {
-      faults.setFreeAddresses(fields.text('subnet'), fields.number('free'));
-      return;
-    }
-    case 'setOfferings': {
-      faults.setOfferings(fields.text('zone'), fields.optionalTexts('types'));
-      return;
-    }
-    case 'setVcpuLimit': {
-      faults.setVcpuLimit(fields.optionalNumber('vcpus') ?? Infinity);
-      return;
-    }
-    case 'endAtLaunch': {
-      faults.endAtLaunch(fields.text('reason'), fields.optionalNumber('calls'));
-      return;
-    }
-    case 'endSnapshots': {
-      const state = SNAPSHOT_STATES.find((known) => known === fields.text('state'));
-      if (state === undefined) throw new Error(`state: must be one of ${SNAPSHOT_STATES.join(', ')}`);
-      faults.endSnapshots(state);
-      return;
-    }
-    case 'denyAction': {
-      faults.denyAction(fields.text('action'));
-      return;
-    }
-    case 'permitAction': {
-      faults.permitAction(fields.text('action'));
-      return;
-    }
-    case 'moveBucket': {
-      const answer = fields.optionalText('answer') === 'malformed' ? 'malformed' : 'redirect';
-      faults.moveBucket(fields.text('bucket'), fields.text('region'), answer);
-      return;
-    }
-    case 'limitListing': {
-      faults.limitListing(fields.text('bucket'), fields.text('prefix'));
-      return;
-    }
-    case 'loseZone':
-    case 'restoreZone': {
-      faults[name](fields.text('zone'));
-      return;
-    }
-    case 'freeze':
-      return faults.freeze(fields.text('id'));
-    case 'thaw':
-      return faults.thaw(fields.text('id'));
-    case 'kill': {
-      faults.kill(fields.text('id'), fields.optionalText('by') === 'hand' ? 'hand' : 'host');
-      return;
-    }
-    case 'stop': {
-      faults.stop(fields.text('id'));
-      return;
-    }
-    case 'reboot': {
-      faults.reboot(fields.text('id'));
-      return;
-    }
-    case 'killAgent':
-    case 'breakDocker':
-    case 'mendDocker':
-    case 'exhaustMemory':
-    case 'cutOff':
-    case 'reconnect':
-    case 'loseAgentAnswers':
-    case 'repeatAgentRequests':
-      return faults[name](fields.text('id'));
-    case 'spotNotice': {
-      faults.spotNotice(fields.text('id'), fields.number('inSeconds'));
-      return;
-    }
-    case 'publishImage': {
-      faults.publishImage();
-      return;
-    }
-    case 'clear': {
-      faults.clear();
-      return;
-    }
-    default:
-      throw new Error(`fault: there is no '${name}'`);
-  }
+  const cause = new Map<string, Cause>(Object.entries(CAUSES)).get(name);
+  if (cause === undefined) throw new Error(`fault: there is no '${name}'`);
+  await cause(faults, fields);
 }
+
+type Cause = (faults: Faults, fields: Fields) => Promise<void> | void;
+
+const CAUSES: Readonly<Record<keyof Faults, Cause>> = {
+  failNext: (faults, fields) => {
+    const status = fields.optionalNumber('status');
+    const message = fields.optionalText('message');
+    const error = { code: fields.text('code'), ...(status !== undefined && { status }), ...(message && { message }) };
+    faults.failNext(fields.text('action'), error, fields.optionalNumber('times'));
+  },
+  loseAnswer: (faults, fields) => faults.loseAnswer(fields.text('action'), fields.optionalNumber('times')),
+  delayAnswer: (faults, fields) =>
+    faults.delayAnswer(fields.text('action'), fields.number('ms'), fields.optionalNumber('times')),
+  throttle: (faults, fields) => faults.throttle(fields.text('action'), fields.number('ms')),
+  delayVisibility: (faults, fields) => faults.delayVisibility(fields.number('ms')),
+  setCapacity: (faults, fields) => {
+    const type = fields.optionalText('type');
+    const subnet = fields.optionalText('subnet');
+    const market = fields.optionalMarket('market');
+    const match = { ...(type && { type }), ...(subnet && { subnet }), ...(market && { market }) };
+    faults.setCapacity(match, fields.optionalNumber('free') ?? Infinity);
+  },
+  setFreeAddresses: (faults, fields) => faults.setFreeAddresses(fields.text('subnet'), fields.number('free')),
+  setOfferings: (faults, fields) => faults.setOfferings(fields.text('zone'), fields.optionalTexts('types')),
+  endAtLaunch: (faults, fields) => faults.endAtLaunch(fields.text('reason'), fields.optionalNumber('calls')),
+  endSnapshots: (faults, fields) => faults.endSnapshots(fields.oneOf('state', SNAPSHOT_STATES)),
+  denyAction: (faults, fields) => faults.denyAction(fields.text('action')),
+  permitAction: (faults, fields) => faults.permitAction(fields.text('action')),
+  moveBucket: (faults, fields) => {
+    const answer = fields.optionalText('answer') === 'malformed' ? 'malformed' : 'redirect';
+    faults.moveBucket(fields.text('bucket'), fields.text('region'), answer);
+  },
+  limitListing: (faults, fields) => faults.limitListing(fields.text('bucket'), fields.text('prefix')),
+  loseZone: (faults, fields) => faults.loseZone(fields.text('zone')),
+  restoreZone: (faults, fields) => faults.restoreZone(fields.text('zone')),
+  freeze: (faults, fields) => faults.freeze(fields.text('id')),
+  thaw: (faults, fields) => faults.thaw(fields.text('id')),
+  kill: (faults, fields) => faults.kill(fields.text('id'), fields.optionalText('by') === 'hand' ? 'hand' : 'host'),
+  stop: (faults, fields) => faults.stop(fields.text('id')),
+  reboot: (faults, fields) => faults.reboot(fields.text('id')),
+  killAgent: (faults, fields) => faults.killAgent(fields.text('id')),
+  breakDocker: (faults, fields) => faults.breakDocker(fields.text('id')),
+  mendDocker: (faults, fields) => faults.mendDocker(fields.text('id')),
+  exhaustMemory: (faults, fields) => faults.exhaustMemory(fields.text('id')),
+  cutOff: (faults, fields) => faults.cutOff(fields.text('id')),
+  reconnect: (faults, fields) => faults.reconnect(fields.text('id')),
+  loseAgentAnswers: (faults, fields) => faults.loseAgentAnswers(fields.text('id')),
+  repeatAgentRequests: (faults, fields) => faults.repeatAgentRequests(fields.text('id')),
+  spotNotice: (faults, fields) => faults.spotNotice(fields.text('id'), fields.number('inSeconds')),
+  publishImage: (faults) => faults.publishImage(),
+  clear: (faults) => faults.clear(),
+};
 
 const LONGEST_FAULT = 64 * 1024;
 
@@ -204,10 +135,14 @@ class Fields {
     return this.#isGiven(name) ? this.number(name) : undefined;
   }
 
+  oneOf<T extends string>(name: string, choices: readonly T[]): T {
+    const choice = choices.find((known) => known === this.text(name));
+    if (choice === undefined) throw new Error(`${name}: must be one of ${choices.join(', ')}`);
+    return choice;
+  }
+
   optionalMarket(name: string): Market | undefined {
-    const value = this.optionalText(name);
-    if (value === undefined || value === 'on-demand' || value === 'spot') return value;
-    throw new Error(`${name}: must be on-demand or spot`);
+    return this.#isGiven(name) ? this.oneOf<Market>(name, ['on-demand', 'spot']) : undefined;
   }
 
   optionalTexts(name: string): string[] | undefined {

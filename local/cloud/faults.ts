@@ -22,8 +22,6 @@ export type Faults = {
   setFreeAddresses(subnetId: string, free: number): void;
   /** A zone offers these types (`t3.micro`, `t3.*`) and no other from now on; undefined: all, as at first. */
   setOfferings(zone: string, types?: readonly string[]): void;
-  /** Over all types together; Infinity for none. */
-  setVcpuLimit(vcpus: number): void;
   /**
    * RunInstances succeeds, and what it made is terminated right after pending, for that reason (`Client.InternalError`:
    * a key of its disk that may not be used; `Client.VolumeLimitExceeded`; `Server.InsufficientInstanceCapacity`): for
@@ -102,9 +100,6 @@ export function createFaults(world: World): FaultPlan {
     setCapacity: (match, free) => capacity.set(match, free),
     setFreeAddresses: (subnetId, free) => world.network.setFreeAddresses(subnetId, free),
     setOfferings: (zone, types) => world.offerings.set(zone, types),
-    setVcpuLimit: (vcpus) => {
-      world.settings.vcpuLimit = vcpus;
-    },
     endAtLaunch: (reason, calls = Infinity) => {
       world.settings.endAtLaunch = { reason: stateReasonOf(reason), callsLeft: calls };
     },

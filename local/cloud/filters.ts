@@ -1,35 +1,38 @@
 import { CloudError } from './errors.ts';
 import type { Params } from './params.ts';
 
-/** The values that a filter of this name compares; undefined for a name EC2 does not know for the resource. */
-export type FilterValues<T> = (resource: T, name: string) => readonly string[] | undefined;
+/** What a filter of each name compares; nothing for a resource that has no such value. */
+export type Filters<T> = Readonly<Record<string, (resource: T) => string | undefined>>;
+
+type TagsOf<T> = (resource: T) => ReadonlyMap<string, string>;
 
 /**
  * `Filter.N.Name` and `.Value.N`: all filters must match, any value of each suffices, `*` and `?` are wildcards.
  * An unknown name is an error even when nothing is left to compare, as on EC2.
  */
-export function readFilters<T>(params: Params, values: FilterValues<T>, sample: T): (resource: T) => boolean {
-  const filters = params.structs('Filter').map((filter) => {
+export function readFilters<T>(params: Params, filters: Filters<T>, tagsOf: TagsOf<T>): (resource: T) => boolean {
+  const wanted = params.structs('Filter').map((filter) => {
     const name = filter.only(['Name', 'Value']).required('Name');
     const patterns = filter.list('Value');
-    if (values(sample, name) === undefined) {
-      throw new CloudError('InvalidParameterValue', `The filter '${name}' is invalid`);
-    }
+    const values = valuesOf(name, filters, tagsOf);
+    if (values === undefined) throw new CloudError('InvalidParameterValue', `The filter '${name}' is invalid`);
     if (patterns.length > MAX_FILTER_VALUES) {
       throw new CloudError('FilterLimitExceeded', `The maximum number of filter values is ${MAX_FILTER_VALUES}`);
     }
-    return { name, matches: anyOf(patterns) };
+    const matches = anyOf(patterns);
+    return (resource: T) => values(resource).some(matches);
   });
-  return (resource) => filters.every(({ name, matches }) => (values(resource, name) ?? []).some(matches));
+  return (resource) => wanted.every((fits) => fits(resource));
 }
 
-/** `tag:KEY`, `tag-key` and `tag-value`, which every taggable resource has. */
-export function tagFilterValues(tags: ReadonlyMap<string, string>, name: string): readonly string[] | undefined {
-  if (name === 'tag-key') return [...tags.keys()];
-  if (name === 'tag-value') return [...tags.values()];
-  if (!name.startsWith('tag:')) return undefined;
-  const value = tags.get(name.slice('tag:'.length));
-  return value === undefined ? [] : [value];
+/** Also of `tag:KEY`, `tag-key` and `tag-value`, which every taggable resource has. */
+function valuesOf<T>(name: string, filters: Filters<T>, tagsOf: TagsOf<T>): ((resource: T) => string[]) | undefined {
+  const value = Object.hasOwn(filters, name) ? filters[name] : undefined;
+  if (value !== undefined) return (resource) => [value(resource) ?? []].flat();
+  if (name === 'tag-key') return (resource) => [...tagsOf(resource).keys()];
+  if (name === 'tag-value') return (resource) => [...tagsOf(resource).values()];
+  const key = /^tag:(.*)$/s.exec(name)?.[1];
+  return key === undefined ? undefined : (resource) => [tagsOf(resource).get(key) ?? []].flat();
 }
 
 export type PageLimits = { readonly least: number; readonly most: number };

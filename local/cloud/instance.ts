@@ -48,7 +48,7 @@ export type CloudInstance = {
   readonly launchedAt: string;
   state: InstanceState;
   stateReason: StateReason | undefined;
-  /** Launch, or the last start from `stopped`: the identity document's pendingTime. ISO 8601. */
+  /** The identity document's pendingTime. ISO 8601. */
   pendingAt: string;
   runningAt: string | undefined;
   terminatedAt: string | undefined;

@@ -42,16 +42,12 @@ export type CloudOptions = {
   readonly terminatedTagsMs?: number;
   /** Status checks stay `initializing` this long after `running`. Default 10 s (EC2: some minutes). */
   readonly statusCheckMs?: number;
-  /** Default none. */
-  readonly vcpuLimit?: number;
   /** Names of the instance profiles there are; any other is refused at a launch. Default none. */
   readonly profiles?: readonly string[];
   /** Sizes in GiB of volumes in addition to the disks of instances, by id. Default none. */
   readonly volumes?: Readonly<Record<string, number>>;
   /** A snapshot is `pending` this long. Default 2000 (EC2: minutes, and hours for a first one). */
   readonly snapshotMs?: number;
-  /** Types, or families as `t3.*`, by the name of their zone; a zone that is not named offers all. Default: all do. */
-  readonly offerings?: Readonly<Record<string, readonly string[]>>;
   /** Ids that its network is to have. Default: those of the region. */
   readonly networkIds?: NetworkIds;
   readonly runtime: InstanceRuntime;
@@ -129,7 +125,6 @@ export async function startLocalCloud(options: CloudOptions): Promise<LocalCloud
       random,
       blockBase: block.base,
       networkIds: options.networkIds ?? {},
-      offerings: options.offerings ?? {},
       journal,
       machines,
     });
@@ -188,7 +183,6 @@ function settingsOf(options: CloudOptions): World['settings'] {
     terminatedVisibleMs: options.terminatedVisibleMs ?? HOUR_MS,
     terminatedTagsMs: options.terminatedTagsMs ?? HOUR_MS / 6,
     statusCheckMs: options.statusCheckMs ?? 10_000,
-    vcpuLimit: options.vcpuLimit ?? Infinity,
     profiles: options.profiles ?? [],
     volumes: options.volumes ?? {},
     snapshotMs: options.snapshotMs ?? 2_000,

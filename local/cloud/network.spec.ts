@@ -4,7 +4,7 @@ import {
   AssociateAddressCommand,
   DescribeAddressesCommand,
   DescribeImagesCommand,
-  DescribeSecurityGroupsCommand,
+  DescribeInstancesCommand,
   DescribeSubnetsCommand,
   DisassociateAddressCommand,
   ReleaseAddressCommand,
@@ -63,8 +63,9 @@ describe('the default VPC', () => {
     expect(test.cloud.instance(id)?.spec.availabilityZone).toBe('us-west-2a');
     const after = await test.ec2.send(new DescribeSubnetsCommand({ SubnetIds: [subnet?.SubnetId ?? ''] }));
     expect(after.Subnets?.[0]?.AvailableIpAddressCount).toBe((subnet?.AvailableIpAddressCount ?? 0) - 1);
-    const { SecurityGroups } = await test.ec2.send(new DescribeSecurityGroupsCommand({ GroupNames: ['default'] }));
-    expect(SecurityGroups).toMatchObject([{ GroupName: 'default', VpcId: subnet?.VpcId }]);
+    const { Reservations } = await test.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }));
+    const instance = Reservations?.[0]?.Instances?.[0];
+    expect(instance).toMatchObject({ SecurityGroups: [{ GroupName: 'default' }], VpcId: subnet?.VpcId });
   });
 
   it('has the ids that it is given', async () => {

@@ -7,8 +7,8 @@ export type Offerings = {
   has(zone: string, type: string): boolean;
 };
 
-export function createOfferings(zones: Readonly<Record<string, readonly string[]>>): Offerings {
-  const typesByZone = new Map(Object.entries(zones));
+export function createOfferings(): Offerings {
+  const typesByZone = new Map<string, readonly string[]>();
   return {
     set: (zone, types) => {
       if (types === undefined) typesByZone.delete(zone);

@@ -7,7 +7,7 @@ export type InstanceRuntime = {
   open?(cloud: CloudIdentity): Promise<void>;
 
   /**
-   * The instance has just become `running`. Called again after stop/start and after a reboot, with `isFirstBoot` false:
+   * The instance has just become `running`. Called again after a reboot, with `isFirstBoot` false:
    * the disk is still there and, as cloud-init does, user-data runs on the first boot only (services it installed start again).
    * Resolves when the guest has been started, not when it ends. A rejection is a failed host: the cloud ends the
    * instance (`terminated`, Server.InternalError). At most one boot per instance is ever alive.
@@ -17,7 +17,7 @@ export type InstanceRuntime = {
   /**
    * Ends the guest. Idempotent, and right also for an id that never booted. After it resolved nothing of that boot runs or listens.
    * - `terminate`: orderly; processes and containers get a short grace, then the disk (state folder, containers) is removed
-   * - `stop`, `reboot`: orderly; the disk stays, a boot with `isFirstBoot: false` may follow
+   * - `stop`, `reboot`: orderly; the disk stays; after a reboot a boot with `isFirstBoot: false` follows
    * - `kill`: as a host failure: at once, no grace, no notice; the disk is removed
    * The cloud waits 15 s at most, then goes on to the next state without it.
    */

@@ -3,7 +3,6 @@ export type TagStore = {
   of(resourceId: string): ReadonlyMap<string, string>;
   set(resourceId: string, tags: ReadonlyMap<string, string>): void;
   delete(resourceId: string): void;
-  entries(): Iterable<readonly [resourceId: string, tags: ReadonlyMap<string, string>]>;
 };
 
 export function createTagStore(
@@ -22,25 +21,7 @@ export function createTagStore(
     delete: (resourceId) => {
       if (tagsById.has(resourceId)) set(resourceId, NONE);
     },
-    entries: () => tagsById.entries(),
   };
 }
 
-/** By the id's prefix, as DescribeTags and TagSpecifications name it. */
-export function resourceTypeOf(resourceId: string): string | undefined {
-  return RESOURCE_TYPES[resourceId.slice(0, resourceId.lastIndexOf('-'))];
-}
-
 const NONE: ReadonlyMap<string, string> = new Map();
-const RESOURCE_TYPES: Readonly<Record<string, string>> = {
-  i: 'instance',
-  vol: 'volume',
-  eni: 'network-interface',
-  sir: 'spot-instances-request',
-  eipalloc: 'elastic-ip',
-  subnet: 'subnet',
-  sg: 'security-group',
-  vpc: 'vpc',
-  ami: 'image',
-  snap: 'snapshot',
-};

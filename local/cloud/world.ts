@@ -54,7 +54,6 @@ export type WorldSettings = {
   /** Tags of terminated instances are dropped earlier, as on EC2. */
   readonly terminatedTagsMs: number;
   readonly statusCheckMs: number;
-  vcpuLimit: number;
   readonly addressLimit: number;
   /** Names of the instance profiles there are. */
   readonly profiles: readonly string[];
@@ -82,8 +81,6 @@ export type WorldOptions = {
   readonly random: Random;
   readonly blockBase: number;
   readonly networkIds: NetworkIds;
-  /** Types by zone; a zone that is not named has all. */
-  readonly offerings: Readonly<Record<string, readonly string[]>>;
   readonly journal: Journal;
   readonly machines: Machines;
 };
@@ -111,7 +108,7 @@ export function createWorld(options: WorldOptions): World {
     images: createImages(),
     buckets: createBuckets(options.quotas, Date.now),
     capacity: createCapacity(),
-    offerings: createOfferings(options.offerings),
+    offerings: createOfferings(),
     launches: createLaunches(launches, (launch) => journal.append({ kind: 'launch', launch })),
     tags,
     addresses,
@@ -154,8 +151,6 @@ export function followState(world: World, instance: CloudInstance): void {
     address.instanceId = undefined;
     address.associationId = undefined;
   }
-  world.tags.delete(instance.networkInterfaceId);
-  instance.spec.blockDevices.forEach((device) => world.tags.delete(device.volumeId));
 }
 
 /** The public address EC2 gives by itself: here the private one, as nothing translates addresses on loopback. */

@@ -1,6 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DescribeSecurityGroupsCommand } from '@aws-sdk/client-ec2';
 import { CreateBucketCommand } from '@aws-sdk/client-s3';
 import type { TestCloud } from '../../local/cloud/test-support.ts';
 import { Ec2 } from '../../src/aws/ec2.js';
@@ -78,8 +77,8 @@ async function launchAll(test: TestCloud, ec2: Ec2): Promise<string[]> {
 }
 
 async function defaultGroup(test: TestCloud): Promise<string> {
-  const { SecurityGroups } = await test.ec2.send(new DescribeSecurityGroupsCommand({ GroupNames: ['default'] }));
-  return SecurityGroups?.[0]?.GroupId ?? '';
+  const [id = ''] = await test.run();
+  return test.cloud.instance(id)?.spec.securityGroupIds[0] ?? '';
 }
 
 async function keepObjects(test: TestCloud): Promise<void> {

@@ -1,5 +1,5 @@
 import { CloudError } from '../errors.ts';
-import { readFilters, tagFilterValues } from '../filters.ts';
+import { readFilters, type Filters } from '../filters.ts';
 import type { CloudInstance } from '../instance.ts';
 import { automaticPublicIp, type ElasticAddress, type World } from '../world.ts';
 import { namedInstances, tagSet, type Action } from './action.ts';
@@ -94,10 +94,9 @@ export const describeAddresses: Action = {
       ...params.list('AllocationId').map((id) => readAddress(id, undefined, world)),
       ...params.list('PublicIp').map((ip) => readAddress(undefined, ip, world)),
     ];
-    const values = (address: ElasticAddress | undefined, name: string) => addressValues(world, address, name);
     const found = [...world.addresses.values()]
       .filter((address) => named.length === 0 || named.includes(address))
-      .filter(readFilters<ElasticAddress | undefined>(params, values, undefined));
+      .filter(readFilters(params, filtersOf(world), ({ allocationId }) => world.tags.of(allocationId)));
     confirm();
     return { addressesSet: found.map((address) => addressItem(world, address)) };
   },
@@ -127,20 +126,17 @@ function disassociate(world: World, address: ElasticAddress): void {
   address.associationId = undefined;
 }
 
-function addressValues(world: World, address: ElasticAddress | undefined, name: string): readonly string[] | undefined {
-  const instance = world.instances.get(address?.instanceId ?? '');
-  const values: Readonly<Record<string, string | undefined>> = {
-    'allocation-id': address?.allocationId,
-    'association-id': address?.associationId,
-    domain: 'vpc',
-    'instance-id': address?.instanceId,
-    'network-interface-id': instance?.networkInterfaceId,
-    'private-ip-address': instance?.privateIp,
-    'public-ip': address?.publicIp,
+function filtersOf(world: World): Filters<ElasticAddress> {
+  const instanceOf = ({ instanceId = '' }: ElasticAddress) => world.instances.get(instanceId);
+  return {
+    'allocation-id': ({ allocationId }) => allocationId,
+    'association-id': ({ associationId }) => associationId,
+    domain: () => 'vpc',
+    'instance-id': ({ instanceId }) => instanceId,
+    'network-interface-id': (address) => instanceOf(address)?.networkInterfaceId,
+    'private-ip-address': (address) => instanceOf(address)?.privateIp,
+    'public-ip': ({ publicIp }) => publicIp,
   };
-  if (!Object.hasOwn(values, name)) return tagFilterValues(world.tags.of(address?.allocationId ?? ''), name);
-  const value = values[name];
-  return value === undefined ? [] : [value];
 }
 
 function addressItem(world: World, address: ElasticAddress) {

@@ -13,17 +13,11 @@ import {
 } from './addresses.ts';
 import { describeInstances, describeInstanceStatus } from './describe-instances.ts';
 import { describeImages } from './images.ts';
-import {
-  getConsoleOutput,
-  rebootInstances,
-  startInstances,
-  stopInstances,
-  terminateInstances,
-} from './instance-actions.ts';
-import { describeSecurityGroups, describeSubnets } from './network.ts';
+import { getConsoleOutput, stopInstances, terminateInstances } from './instance-actions.ts';
+import { describeSubnets } from './network.ts';
 import { runInstances } from './run-instances.ts';
 import { createSnapshot, deleteSnapshot, describeSnapshots } from './snapshots.ts';
-import { createTags, deleteTags, describeTags } from './tags.ts';
+import { createTags } from './tags.ts';
 
 export type Ec2Request = {
   readonly pairs: URLSearchParams;
@@ -81,8 +75,6 @@ const NARROWING = [
   'InstanceId',
   'ImageId',
   'SubnetId',
-  'GroupId',
-  'GroupName',
   'AllocationId',
   'PublicIp',
   'Owner',
@@ -96,21 +88,16 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   CreateSnapshot: createSnapshot,
   CreateTags: createTags,
   DeleteSnapshot: deleteSnapshot,
-  DeleteTags: deleteTags,
   DescribeAddresses: describeAddresses,
   DescribeImages: describeImages,
   DescribeInstances: describeInstances,
   DescribeInstanceStatus: describeInstanceStatus,
-  DescribeSecurityGroups: describeSecurityGroups,
   DescribeSnapshots: describeSnapshots,
   DescribeSubnets: describeSubnets,
-  DescribeTags: describeTags,
   DisassociateAddress: disassociateAddress,
   GetConsoleOutput: getConsoleOutput,
-  RebootInstances: rebootInstances,
   ReleaseAddress: releaseAddress,
   RunInstances: runInstances,
-  StartInstances: startInstances,
   StopInstances: stopInstances,
   TerminateInstances: terminateInstances,
 };

@@ -1,5 +1,5 @@
 import { CloudError } from '../errors.ts';
-import { readFilters, readPage, tagFilterValues } from '../filters.ts';
+import { readFilters, readPage, type Filters } from '../filters.ts';
 import { findImageParameter, type Image } from '../images.ts';
 import type { World } from '../world.ts';
 import { tagSet, type Action } from './action.ts';
@@ -19,11 +19,7 @@ export const describeImages: Action = {
     const ids = params.list('ImageId');
     ids.forEach((id) => findImage(world, id));
     const owners = params.list('Owner');
-    const filter = readFilters<Image | undefined>(
-      params,
-      (image, name) => imageValues(world, image, name),
-      world.images[0],
-    );
+    const filter = readFilters(params, FILTERS, ({ id }) => world.tags.of(id));
     const found = world.images
       .filter((image) => ids.length === 0 || ids.includes(image.id))
       .filter((image) => owners.length === 0 || owners.some((owner) => isOwnedBy(world, image, owner)))
@@ -57,29 +53,15 @@ function isOwnedBy(world: World, image: Image, owner: string): boolean {
   return owner === image.ownerId || owner === image.ownerAlias;
 }
 
-function imageValues(world: World, image: Image | undefined, name: string): readonly string[] | undefined {
-  if (image === undefined) return undefined;
-  const values: Readonly<Record<string, readonly string[]>> = {
-    architecture: [image.architecture],
-    'block-device-mapping.snapshot-id': [image.snapshotId],
-    'creation-date': [image.createdAt.toISOString()],
-    description: [image.description],
-    'ena-support': ['true'],
-    hypervisor: ['xen'],
-    'image-id': [image.id],
-    'image-type': ['machine'],
-    'is-public': ['true'],
-    name: [image.name],
-    'owner-alias': image.ownerAlias === undefined ? [] : [image.ownerAlias],
-    'owner-id': [image.ownerId],
-    platform: [],
-    'root-device-name': [image.rootDevice],
-    'root-device-type': ['ebs'],
-    state: ['available'],
-    'virtualization-type': ['hvm'],
-  };
-  return Object.hasOwn(values, name) ? values[name] : tagFilterValues(world.tags.of(image.id), name);
-}
+const FILTERS: Filters<Image> = {
+  architecture: ({ architecture }) => architecture,
+  'image-id': ({ id }) => id,
+  name: ({ name }) => name,
+  'owner-alias': ({ ownerAlias }) => ownerAlias,
+  'owner-id': ({ ownerId }) => ownerId,
+  'root-device-name': ({ rootDevice }) => rootDevice,
+  state: () => 'available',
+};
 
 function imageItem(world: World, image: Image) {
   return {

@@ -1,6 +1,5 @@
 import { CloudError } from '../errors.ts';
-import { STATE_REASONS, type CloudInstance, type InstanceState } from '../instance.ts';
-import { insufficientCapacity } from '../capacity.ts';
+import { STATE_REASONS, type CloudInstance } from '../instance.ts';
 import { namedInstances, requiredInstances, type Action, type Call } from './action.ts';
 import { stateItem } from './instance-xml.ts';
 
@@ -19,7 +18,10 @@ export const stopInstances: Action = {
   run: (call) => {
     const instances = requiredInstances(call);
     for (const instance of instances) {
-      refuseState(instance, ['running', 'stopping', 'stopped'], 'stopped');
+      if (!['running', 'stopping', 'stopped'].includes(instance.state)) {
+        const message = `The instance '${instance.id}' is not in a state from which it can be stopped.`;
+        throw new CloudError('IncorrectInstanceState', message);
+      }
       if (instance.spec.market === 'spot') {
         const message = `You can't stop the Spot Instance '${instance.id}' because it is associated with a one-time Spot Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests.`;
         throw new CloudError('UnsupportedOperation', message);
@@ -28,36 +30,6 @@ export const stopInstances: Action = {
     return changeStates(call, 'StopInstances', instances, (instance) => {
       call.world.machines.stop(instance, STATE_REASONS.byUser);
     });
-  },
-};
-
-export const startInstances: Action = {
-  parameters: ['InstanceId'],
-  run: (call) => {
-    const { world } = call;
-    const instances = requiredInstances(call);
-    for (const instance of instances) refuseState(instance, ['stopped', 'pending', 'running'], 'started');
-    for (const instance of instances) {
-      if (instance.state === 'stopped' && world.capacity.free(offerOf(instance)) < 1) {
-        throw insufficientCapacity(offerOf(instance), []);
-      }
-    }
-    return changeStates(call, 'StartInstances', instances, (instance) => {
-      if (instance.state !== 'stopped') return;
-      world.capacity.take(offerOf(instance), instance.id);
-      world.machines.start(instance);
-    });
-  },
-};
-
-export const rebootInstances: Action = {
-  parameters: ['InstanceId'],
-  run: (call) => {
-    const instances = requiredInstances(call);
-    for (const instance of instances) refuseState(instance, ['running'], 'rebooted');
-    call.confirm();
-    for (const instance of instances) call.world.machines.reboot(instance);
-    return { return: true };
   },
 };
 
@@ -71,10 +43,6 @@ export const getConsoleOutput: Action = {
     return { instanceId: id, timestamp: new Date(), output: Buffer.from(text).toString('base64') };
   },
 };
-
-export function offerOf({ spec }: CloudInstance) {
-  return { type: spec.instanceType, subnet: spec.subnetId, zone: spec.availabilityZone, market: spec.market };
-}
 
 function changeStates(
   call: Call,
@@ -90,10 +58,4 @@ function changeStates(
     return { instanceId: instance.id, currentState: stateItem(instance.state), previousState: stateItem(previous) };
   });
   return { instancesSet: items };
-}
-
-function refuseState(instance: CloudInstance, allowed: readonly InstanceState[], what: string): void {
-  if (allowed.includes(instance.state)) return;
-  const message = `The instance '${instance.id}' is not in a state from which it can be ${what}.`;
-  throw new CloudError('IncorrectInstanceState', message);
 }

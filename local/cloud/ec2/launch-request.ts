@@ -5,7 +5,7 @@ import type { Image } from '../images.ts';
 import type { Params } from '../params.ts';
 import type { World } from '../world.ts';
 import { findImage } from './images.ts';
-import { findSecurityGroup, findSecurityGroupByName, findSubnet } from './network.ts';
+import { findSecurityGroup, findSubnet } from './network.ts';
 import { readTagSpecifications } from './tags.ts';
 
 /** A checked RunInstances call; what differs per instance (ids, addresses, subnet when none was named) is still open. */
@@ -20,13 +20,14 @@ export type LaunchRequest = {
   /** Whether it named one. */
   readonly isZoneNamed: boolean;
   readonly userData: string;
-  readonly tags: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  /** Of the instances: those of disks, interfaces and Spot requests are nowhere to be read. */
+  readonly tags: ReadonlyMap<string, string>;
   readonly blockDevices: readonly Omit<BlockDevice, 'volumeId'>[];
   readonly spec: Omit<LaunchSpec, 'subnetId' | 'availabilityZone' | 'blockDevices'>;
 };
 
 export const LAUNCH_PARAMETERS = [
-  'ImageId', 'InstanceType', 'MinCount', 'MaxCount', 'ClientToken', 'UserData', 'SubnetId', 'SecurityGroupId', 'SecurityGroup',
+  'ImageId', 'InstanceType', 'MinCount', 'MaxCount', 'ClientToken', 'UserData', 'SubnetId', 'SecurityGroupId',
   'NetworkInterface', 'Placement', 'IamInstanceProfile', 'InstanceInitiatedShutdownBehavior', 'InstanceMarketOptions', 'BlockDeviceMapping',
   'MetadataOptions', 'TagSpecification', 'EbsOptimized', 'Monitoring', 'KeyName',
   // Read by EC2 and without meaning here: nothing an instance does in the local cloud depends on them.
@@ -51,7 +52,7 @@ export function readLaunchRequest(params: Params, world: World): LaunchRequest {
     subnetIds: network.subnetIds,
     isZoneNamed: network.zone !== undefined,
     userData: readUserData(params),
-    tags: readTagSpecifications(params, TAGGABLE),
+    tags: readTagSpecifications(params, TAGGABLE).get('instance') ?? new Map(),
     blockDevices: readBlockDevices(params, image),
     spec: {
       imageId: image.id,
@@ -117,19 +118,13 @@ function readNetwork(params: Params, world: World) {
   const [device, ...more] = params.structs('NetworkInterface');
   if (more.length > 0)
     throw new CloudError('Unsupported', 'The local cloud gives every instance one network interface.');
-  if (
-    device !== undefined &&
-    (params.has('SubnetId') || params.has('SecurityGroupId') || params.has('SecurityGroup'))
-  ) {
+  if (device !== undefined && (params.has('SubnetId') || params.has('SecurityGroupId'))) {
     const message =
       'Network interfaces and an instance-level subnet ID or security groups may not be specified on the same request';
     throw new CloudError('InvalidParameterCombination', message);
   }
   const source = device?.only(DEVICE_FIELDS) ?? params;
-  const groups = [
-    ...source.list('SecurityGroupId').map((id) => findSecurityGroup(world, id)),
-    ...params.list('SecurityGroup').map((name) => findSecurityGroupByName(world, name)),
-  ];
+  const groups = source.list('SecurityGroupId').map((id) => findSecurityGroup(world, id));
   const { subnetIds, zone } = readSubnets(
     source.text('SubnetId'),
     params.struct('Placement')?.only(['AvailabilityZone', 'Tenancy']),

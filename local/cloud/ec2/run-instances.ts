@@ -41,12 +41,10 @@ function findEarlier(world: World, request: LaunchRequest, fingerprint: string):
 /** As many as fit, MinCount at least, all in one subnet. @throws the error of the first subnet when none can take them */
 function chooseOffer(world: World, request: LaunchRequest): { subnet: Subnet; count: number } {
   const subnets = offeringSubnets(world, request);
-  const allowed = Math.min(request.most, vcpusLeft(world) / request.spec.vcpus);
-  if (allowed < request.least) throw vcpuLimitExceeded(world, request);
   const offers = subnets.map((subnet) => {
     const capacity = world.capacity.free(offerIn(request, subnet));
     const addresses = world.network.freeAddresses(subnet.id);
-    return { subnet, capacity, addresses, count: Math.floor(Math.min(allowed, capacity, addresses)) };
+    return { subnet, capacity, addresses, count: Math.min(request.most, capacity, addresses) };
   });
   const fitting = offers.find(({ count }) => count >= request.least);
   if (fitting !== undefined) return fitting;
@@ -147,39 +145,10 @@ function createInstance(
   };
   world.instances.set(id, instance);
   world.capacity.take(offerIn(request, subnet), id);
-  tagParts(world, request, instance);
+  if (request.tags.size > 0) world.tags.set(id, request.tags);
   return instance;
-}
-
-function tagParts(world: World, { tags }: LaunchRequest, instance: CloudInstance): void {
-  const parts: Readonly<Record<string, readonly (string | undefined)[]>> = {
-    instance: [instance.id],
-    volume: instance.spec.blockDevices.map(({ volumeId }) => volumeId),
-    'network-interface': [instance.networkInterfaceId],
-    'spot-instances-request': [instance.spotRequestId],
-  };
-  for (const [type, ofType] of tags) {
-    for (const id of parts[type] ?? []) if (id !== undefined) world.tags.set(id, ofType);
-  }
 }
 
 function offerIn({ spec }: LaunchRequest, subnet: Subnet) {
   return { type: spec.instanceType, subnet: subnet.id, zone: subnet.availabilityZone, market: spec.market };
-}
-
-function vcpusLeft(world: World): number {
-  if (world.settings.vcpuLimit === Infinity) return Infinity;
-  let used = 0;
-  for (const { state, spec } of world.instances.values()) {
-    if (state !== 'terminated' && state !== 'stopped') used += spec.vcpus;
-  }
-  return world.settings.vcpuLimit - used;
-}
-
-function vcpuLimitExceeded(world: World, request: LaunchRequest): CloudError {
-  if (request.spec.market === 'spot') {
-    return new CloudError('MaxSpotInstanceCountExceeded', 'Max spot instance count exceeded');
-  }
-  const message = `You have requested more vCPU capacity than your current vCPU limit of ${world.settings.vcpuLimit} allows for the instance bucket that the specified instance type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit.`;
-  return new CloudError('VcpuLimitExceeded', message);
 }

@@ -1,8 +1,7 @@
 import { CloudError } from '../errors.ts';
-import { readFilters, readPage, tagFilterValues } from '../filters.ts';
+import { readFilters, readPage, type Filters } from '../filters.ts';
 import { isCompleted, stateOf, type CloudSnapshot } from '../snapshots.ts';
 import type { World } from '../world.ts';
-import { wireTime } from '../xml.ts';
 import { tagSet, type Action } from './action.ts';
 import { readTagSpecifications } from './tags.ts';
 
@@ -49,10 +48,9 @@ export const describeSnapshots: Action = {
     }
     const named = ids.map((id) => findSnapshot(world, id));
     const owners = params.list('Owner');
-    const values = (snapshot: CloudSnapshot | undefined, name: string) => snapshotValues(world, snapshot, name);
     const found = (ids.length > 0 ? named : [...world.snapshots.values()])
       .filter(() => owners.length === 0 || owners.includes('self') || owners.includes(world.accountId))
-      .filter(readFilters<CloudSnapshot | undefined>(params, values, undefined));
+      .filter(readFilters(params, FILTERS, ({ id }) => world.tags.of(id)));
     const { page, nextToken } = readPage(params, found, ({ sequence }) => sequence, { least: 5, most: 1000 });
     confirm();
     return { snapshotSet: page.map((snapshot) => snapshotItem(world, snapshot)), nextToken };
@@ -95,28 +93,11 @@ function findSnapshot(world: World, id: string): CloudSnapshot {
   return snapshot;
 }
 
-function snapshotValues(
-  world: World,
-  snapshot: CloudSnapshot | undefined,
-  name: string,
-): readonly string[] | undefined {
-  const values: Readonly<Record<string, string | undefined>> = {
-    description: snapshot?.description,
-    encrypted: 'true',
-    'owner-alias': undefined,
-    'owner-id': world.accountId,
-    progress: snapshot && progressOf(snapshot),
-    'snapshot-id': snapshot?.id,
-    'start-time': snapshot && wireTime(new Date(snapshot.startedAt)),
-    status: snapshot && stateOf(snapshot),
-    'storage-tier': 'standard',
-    'volume-id': snapshot?.volumeId,
-    'volume-size': snapshot && String(snapshot.sizeGiB),
-  };
-  if (!Object.hasOwn(values, name)) return tagFilterValues(world.tags.of(snapshot?.id ?? ''), name);
-  const value = values[name];
-  return value === undefined ? [] : [value];
-}
+const FILTERS: Filters<CloudSnapshot> = {
+  'snapshot-id': ({ id }) => id,
+  status: stateOf,
+  'volume-id': ({ volumeId }) => volumeId,
+};
 
 function snapshotItem(world: World, snapshot: CloudSnapshot) {
   const state = stateOf(snapshot);
