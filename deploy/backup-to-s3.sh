@@ -4,15 +4,14 @@
 #
 #   BACKUP_URI=s3://<bucket>/backups/<stack>/<time>.dump deploy/backup-to-s3.sh
 set -eu
-umask 077
 cd "$(dirname "$0")/.."
+# shellcheck source=deploy/on-instance.sh
+. deploy/on-instance.sh
 
 if ! grep -q '^  postgres-data:' docker-compose.stack.yml; then
   echo 'backup: Postgres is not on this instance: RDS keeps backups itself' >&2
   exit 1
 fi
-# As terraform/user-data/user-data.sh has it.
-export COMPOSE='docker-compose --project-name scheduler -f docker-compose.yml -f docker-compose.agents.yml -f docker-compose.stack.yml'
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 sh deploy/backup.sh "$work/dump" >"$work/said"

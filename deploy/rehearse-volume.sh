@@ -5,17 +5,14 @@
 #
 #   VOLUME_ID=vol-… deploy/rehearse-volume.sh
 set -eu
-umask 077
 cd "$(dirname "$0")/.."
+# shellcheck source=deploy/on-instance.sh
+. deploy/on-instance.sh
 DEVICE_SECONDS=60
 RECOVERY_SECONDS=1200
 
 main() {
-  # One at a time, as restores.
-  exec 9>../restore.lock
-  flock -n 9 || fail 'another restore or rehearsal is under way on this instance: wait until it has ended'
-  # As terraform/user-data/user-data.sh has it.
-  export COMPOSE='docker-compose --project-name scheduler -f docker-compose.yml -f docker-compose.agents.yml -f docker-compose.stack.yml'
+  lock_restores
   # Docker has to see it as well: not in /tmp, which may be this service's own.
   work=$(mktemp -d "${PWD%/*}/rehearsal.XXXXXX")
   container=
@@ -66,11 +63,6 @@ take_volume_away() {
   if [ -n "$container" ]; then docker rm -f "$container" >/dev/null; fi
   container=
   if mountpoint -q "$work/volume"; then umount "$work/volume"; fi
-}
-
-fail() {
-  echo "restore: $*" >&2
-  exit 1
 }
 
 main

@@ -4,25 +4,22 @@
 #
 #   BACKUP_URL=https://… BACKUP_BYTES=31809 deploy/restore-from-s3.sh [--rehearse]
 set -eu
-umask 077
 cd "$(dirname "$0")/.."
+# shellcheck source=deploy/on-instance.sh
+. deploy/on-instance.sh
 READY_URL=${READY_URL:-http://127.0.0.1/health/ready}
 DOWNLOAD_SECONDS=1800
 READY_SECONDS=600
 
 main() {
   grep -q '^  postgres-data:' docker-compose.stack.yml || fail 'Postgres is not on this instance: restore it where it is'
-  # Kept open: another call is refused while it is locked, also where this one was killed and its restore goes on.
-  exec 9>../restore.lock
-  flock -n 9 || fail 'another restore or rehearsal is under way on this instance: wait until it has ended'
+  lock_restores
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   trap 'exit 1' HUP INT TERM
   name=${BACKUP_URL%%\?*}
   backup=$work/${name##*/}
   get_backup
-  # As terraform/user-data/user-data.sh has it.
-  export COMPOSE='docker-compose --project-name scheduler -f docker-compose.yml -f docker-compose.agents.yml -f docker-compose.stack.yml'
   sh deploy/restore.sh "$@" "$backup"
   [ -n "${1:-}" ] || wait_until_ready
 }
@@ -47,11 +44,6 @@ wait_until_ready() {
     sleep "${POLL_SECONDS:-1}"
   done
   echo 'restore: the API serves again'
-}
-
-fail() {
-  echo "restore: $*" >&2
-  exit 1
 }
 
 main "$@"

@@ -345,21 +345,9 @@ output "json" {
   value = jsonencode({
     Version = "2012-10-17"
     # Lists of differing objects: concat would have to unify their types.
-    Statement = [for text in concat(
-      [for s in local.fleet : jsonencode(s)],
-      [for s in local.unread : jsonencode(s)],
-      [for s in local.spot : jsonencode(s)],
-      [for s in local.profiles : jsonencode(s)],
-      [for s in local.storage : jsonencode(s)],
-      [for s in local.backups : jsonencode(s)],
-      [for s in local.kms : jsonencode(s)],
-      [for s in local.ebs_kms : jsonencode(s)],
-      [for s in local.ecr : jsonencode(s)],
-      [for s in local.hand_over : jsonencode(s)],
-      [for s in local.snapshots : jsonencode(s)],
-      [for s in local.address : jsonencode(s)],
-      [for s in local.dns : jsonencode(s)],
-      [for s in local.ssm : jsonencode(s)],
-    ) : jsondecode(text)]
+    Statement = flatten([
+      local.fleet, local.unread, local.spot, local.profiles, local.storage, local.backups, local.kms, local.ebs_kms, local.ecr,
+      local.hand_over, local.snapshots, local.address, local.dns, local.ssm,
+    ])
   })
 }
