@@ -1,9 +1,11 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { createWriteStream, readFileSync, rmSync, writeFileSync, type WriteStream } from 'node:fs';
+import { createWriteStream, rmSync, writeFileSync, type WriteStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { requireFreePort } from './ports.ts';
+import { endChild, endLeftOver } from './processes.ts';
 import { say, warn } from './say.ts';
+import { until } from './until.ts';
 
 export type ApiProcess = {
   /** Resolves when /health/ready answers 200. @throws Error when it does not in time, or the process never got up. */
@@ -33,7 +35,9 @@ const BAD_SETTINGS = 78;
 
 /** The API as its own process; started again whenever it ends. One that a killed run left behind is ended first. */
 export async function startApi(options: ApiOptions): Promise<ApiProcess> {
-  await endLeftOver(options.pidFile);
+  const leftOver = Number(await readFile(options.pidFile, 'utf8').catch(() => ''));
+  const isApi = (command: string) => /dist\/main\.js|nest\.js/.test(command);
+  if (leftOver > 1) await endLeftOver(-leftOver, isApi, { name: 'SIGTERM', limitMs: STOP_LIMIT_MS });
   await requireFreePort(Number(new URL(options.url).port), 'PORT');
   const log = options.logFile === undefined ? undefined : createWriteStream(options.logFile, { flags: 'a' });
   let child: ChildProcess | undefined;
@@ -106,60 +110,23 @@ function withoutAws(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 async function waitUntilReady(url: string, timeoutMs: number): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
   let last = 'no answer';
-  while (performance.now() < deadline) {
+  const isReady = async (): Promise<boolean> => {
     try {
       const response = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(2_000) });
-      if (response.ok) return;
       last = `${response.status} ${await response.text()}`;
+      return response.ok;
     } catch (error) {
       last = error instanceof Error ? error.message : String(error);
+      return false;
     }
-    await new Promise((done) => setTimeout(done, 100));
-  }
-  throw new Error(`the API is not ready after ${Math.round(timeoutMs / 1000)} s: ${last}`);
+  };
+  await until(isReady, timeoutMs, () => `the API is not ready after ${Math.round(timeoutMs / 1000)} s: ${last}`);
 }
 
 /** The whole group: with --watch the program is a grandchild. */
 async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
-  const ended = new Promise((done) => child.once('exit', done));
-  killGroup(child.pid, 'SIGTERM');
-  const pid = child.pid;
-  const killer = setTimeout(() => {
-    say('the API does not end, killing it');
-    killGroup(pid, 'SIGKILL');
-  }, STOP_LIMIT_MS);
-  await ended;
-  clearTimeout(killer);
-}
-
-async function endLeftOver(pidFile: string): Promise<void> {
-  const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''));
-  if (!(pid > 1) || !isApi(pid)) return;
-  killGroup(pid, 'SIGTERM');
-  const deadline = performance.now() + STOP_LIMIT_MS;
-  while (isApi(pid)) {
-    if (performance.now() > deadline) killGroup(pid, 'SIGKILL');
-    await new Promise((done) => setTimeout(done, 50));
-  }
-}
-
-/** The number alone may belong to another program by now. */
-function isApi(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return /dist\/main\.js|nest\.js/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
-
-function killGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // It ended in this moment.
-  }
+  if (child.pid === undefined) return;
+  const onLimit = () => say('the API does not end, killing it');
+  await endChild(child, -child.pid, { name: 'SIGTERM', limitMs: STOP_LIMIT_MS, onLimit });
 }

@@ -1,4 +1,15 @@
-import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+
+/** A port without a listener now; the kernel hands it out again late enough for a test. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
 
 /** @throws Error naming the port, and the variable that names another one */
 export async function requireFreePort(port: number, variable: string): Promise<void> {

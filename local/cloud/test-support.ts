@@ -2,6 +2,7 @@ import { EC2Client, RunInstancesCommand, type RunInstancesCommandInput } from '@
 import { S3Client } from '@aws-sdk/client-s3';
 import { startLocalCloud, type CloudOptions, type LocalCloud } from './local-cloud.ts';
 import type { BootedInstance, HaltReason, InstanceRuntime } from './runtime.ts';
+import { until as untilTrue } from '../until.ts';
 
 /** For specs: a cloud with a runtime that only records its calls, and real SDK clients without retries. */
 export type TestCloud = {
@@ -58,11 +59,7 @@ export async function startTestCloud(options: Partial<CloudOptions> = {}): Promi
 
 /** Waits for a state of the cloud that no event announces. */
 export async function until(condition: () => boolean, what: string, limitMs = 5000): Promise<void> {
-  const end = Date.now() + limitMs;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 3));
-  }
+  await untilTrue(condition, limitMs, () => `not within ${limitMs} ms: ${what}`);
 }
 
 const IMAGE_ID = 'resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id';

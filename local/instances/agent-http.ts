@@ -1,6 +1,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { pinnedAgent, WrongKey } from './pinned-tls.ts';
 
 export type HttpAnswer = { status: number; headers: http.IncomingHttpHeaders; body: Buffer };
@@ -55,13 +56,8 @@ export async function httpRequest(url: string, options: HttpRequest): Promise<Ht
       }, timeoutMs);
       request.on('error', reject);
       request.on('response', (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('error', reject);
-        response.on('end', () => {
-          const { statusCode: status = 0, headers: answered } = response;
-          resolve({ status, headers: answered, body: Buffer.concat(chunks) });
-        });
+        const { statusCode: status = 0, headers: answered } = response;
+        buffer(response).then((whole) => resolve({ status, headers: answered, body: whole }), reject);
       });
       if (stream) stream.on('error', () => request.destroy()).pipe(request);
       else request.end(body);

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import http from 'node:http';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 
 export type DockerEngine = { socket: string; version: string };
 
@@ -37,10 +38,7 @@ export function callEngine(
     const request = http.request({ socketPath: socket, method, path, headers: { host: 'docker', ...content }, signal });
     request.on('error', reject);
     request.on('response', (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
+      text(response).then((whole) => resolve({ status: response.statusCode ?? 0, text: whole }), reject);
     });
     request.end(json);
   });

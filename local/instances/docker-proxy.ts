@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { LONGEST_HEADERS } from './agent-http.ts';
 import { ownName, rewriteCreate, rule, type ContainerOwner } from './container-policy.ts';
 import { callEngine } from './docker-engine.ts';
@@ -70,7 +71,7 @@ async function answer(options: DockerProxyOptions, request: IncomingMessage, res
       await forward(options, request, response, { path: ruling.path });
       return;
     case 'create': {
-      const body = rewriteCreate(parse(await read(request)), options.owner);
+      const body = rewriteCreate(parse(await text(request)), options.owner);
       if (typeof body === 'string') {
         json(response, 403, body);
         return;
@@ -177,13 +178,7 @@ function hijack(options: DockerProxyOptions, request: IncomingMessage, socket: D
 
 async function whole(request: http.ClientRequest): Promise<{ status: number; text: string }> {
   const [reply] = (await once(request, 'response')) as [IncomingMessage];
-  return { status: reply.statusCode ?? 502, text: await read(reply) };
-}
-
-async function read(stream: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString();
+  return { status: reply.statusCode ?? 502, text: await text(reply) };
 }
 
 function parse(text: string): unknown {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { commandLine, signal } from '../processes.ts';
 
 export type GuestProcess = {
   freeze(): void;
@@ -41,10 +42,10 @@ export async function startGuest(userData: string, options: GuestOptions): Promi
   let timer: NodeJS.Timeout | undefined;
   let child = await run(interpreter, [file], options);
   const keepUp = (): void => {
-    child.once('exit', (code, signal) => {
+    child.once('exit', (code, killedBy) => {
       if (isOver) return;
       signalGroup(child, 'SIGKILL');
-      options.console(`local cloud: the process of this instance ended, ${signal ?? `code ${code ?? '?'}`}\n`);
+      options.console(`local cloud: the process of this instance ended, ${killedBy ?? `code ${code ?? '?'}`}\n`);
       const agent = join(options.folder, 'state', 'agent.sh');
       if (!existsSync(agent)) return;
       timer = setTimeout(() => {
@@ -77,12 +78,7 @@ export async function startGuest(userData: string, options: GuestOptions): Promi
 /** Ends what a killed run left in this folder. Nothing when the number now belongs to another process. */
 export async function killLeftOver(folder: string): Promise<void> {
   const pid = Number(await readFile(join(folder, PID_FILE), 'utf8').catch(() => ''));
-  if (!Number.isInteger(pid) || pid < 2 || !(await commandLine(pid)).includes(folder)) return;
-  try {
-    process.kill(-pid, 'SIGKILL');
-  } catch {
-    // It has ended meanwhile.
-  }
+  if (pid > 1 && (await commandLine(pid)).includes(folder)) signal(-pid, 'SIGKILL');
 }
 
 async function run(interpreter: string, args: string[], { folder, env, console }: GuestOptions): Promise<ChildProcess> {
@@ -94,21 +90,6 @@ async function run(interpreter: string, args: string[], { folder, env, console }
   return child;
 }
 
-function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // No process of the group is left.
-  }
-}
-
-async function commandLine(pid: number): Promise<string> {
-  const fromProc = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => undefined);
-  if (fromProc !== undefined) return fromProc;
-  const ps = spawn('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { stdio: ['ignore', 'pipe', 'ignore'] });
-  const chunks: Buffer[] = [];
-  ps.on('error', () => ps.stdout.destroy());
-  for await (const chunk of ps.stdout) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString();
+function signalGroup({ pid }: ChildProcess, name: NodeJS.Signals): void {
+  if (pid !== undefined) signal(-pid, name);
 }

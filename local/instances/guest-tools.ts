@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { delimiter, join } from 'node:path';
+import { text } from 'node:stream/consumers';
 
 /** The words of a command like `shutdown -h +15`, as the guest typed them. */
 export type CommandListener = (words: string[]) => void;
@@ -26,12 +27,13 @@ export async function installTools(folder: string, powerSocket: string): Promise
 /** Receives the commands that the shims send. @returns a function that closes it */
 export async function listenForCommands(socket: string, onCommand: CommandListener): Promise<() => Promise<void>> {
   const server = createServer((request, response) => {
-    const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => {
-      response.end();
-      onCommand(Buffer.concat(chunks).toString().trim().split(/\s+/));
-    });
+    text(request).then(
+      (command) => {
+        response.end();
+        onCommand(command.trim().split(/\s+/));
+      },
+      () => response.destroy(),
+    );
   });
   server.listen(socket);
   await once(server, 'listening');

@@ -53,7 +53,7 @@ export function createSimulatedRuntime({
     },
     async disturb(id, disturbance) {
       const machine = machines.get(id);
-      if (machine !== undefined) await disturb(machine, disturbance);
+      if (machine !== undefined) await DISTURB[disturbance](machine);
     },
     async close() {
       const left = [...machines.keys()];
@@ -81,42 +81,20 @@ const RESTART_MS = 2_000;
 /** A few in a row, so that what follows the first one is hit as well. */
 const DISTURBED_REQUESTS = 3;
 
-async function disturb(machine: Machine, disturbance: Disturbance): Promise<void> {
-  switch (disturbance) {
-    case 'kill-agent': {
-      machine.ending?.abort();
-      clearTimeout(machine.restart);
-      machine.restart = setTimeout(() => machine.startAgent?.(), RESTART_MS);
-      return;
-    }
-    case 'break-docker': {
-      machine.engine.break();
-      return;
-    }
-    case 'mend-docker': {
-      machine.engine.mend();
-      return;
-    }
-    case 'exhaust-memory':
-      return machine.engine.exhaustMemory();
-    case 'cut-off': {
-      machine.uplink.cut();
-      return;
-    }
-    case 'reconnect': {
-      machine.uplink.mend();
-      return;
-    }
-    case 'lose-answers': {
-      machine.uplink.loseAnswers(DISTURBED_REQUESTS);
-      return;
-    }
-    case 'repeat-requests': {
-      machine.uplink.repeat(DISTURBED_REQUESTS);
-      return;
-    }
-  }
-}
+const DISTURB: Readonly<Record<Disturbance, (machine: Machine) => void | Promise<void>>> = {
+  'kill-agent': (machine) => {
+    machine.ending?.abort();
+    clearTimeout(machine.restart);
+    machine.restart = setTimeout(() => machine.startAgent?.(), RESTART_MS);
+  },
+  'break-docker': ({ engine }) => engine.break(),
+  'mend-docker': ({ engine }) => engine.mend(),
+  'exhaust-memory': ({ engine }) => engine.exhaustMemory(),
+  'cut-off': ({ uplink }) => uplink.cut(),
+  reconnect: ({ uplink }) => uplink.mend(),
+  'lose-answers': ({ uplink }) => uplink.loseAnswers(DISTURBED_REQUESTS),
+  'repeat-requests': ({ uplink }) => uplink.repeat(DISTURBED_REQUESTS),
+};
 
 function newMachine(
   { id, privateIp, guest }: BootedInstance,

@@ -2,7 +2,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startLocalCloud, type LocalCloud } from '../../local/cloud/local-cloud.ts';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { freePort } from '../../local/postgres.ts';
+import { freePort } from '../../local/ports.ts';
 import { startBalancer } from './balancer.ts';
 import { ContainerRecords } from './container-records.ts';
 import { ChaosPostgres } from './database.ts';

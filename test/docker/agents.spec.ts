@@ -1,7 +1,7 @@
 // docker-compose.agents.yml: agents come by TLS to a listener of their own, with keys that are pinned in their user data.
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { freePort } from '../../local/postgres.ts';
+import { freePort } from '../../local/ports.ts';
 import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.js';
 import { describeWhen } from '../support/when.js';
 import { until } from '../support/until.js';

@@ -5,7 +5,7 @@ import { get } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { freePort } from '../../local/postgres.ts';
+import { freePort } from '../../local/ports.ts';
 import { Settings } from '../../src/config/settings.js';
 import {
   type Compose,

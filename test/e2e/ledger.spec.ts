@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { freePort } from '../../local/postgres.ts';
+import { freePort } from '../../local/ports.ts';
 import { alive, remove, settled } from '../support/lifecycle.js';
 import { startStack, type Stack } from '../support/stack.js';
 import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.js';

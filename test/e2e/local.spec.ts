@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { freePort } from '../../local/postgres.ts';
+import { freePort } from '../../local/ports.ts';
 import { until } from '../support/until.js';
 
 const children: ChildProcess[] = [];

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../local/postgres.ts';
+import { freePort } from '../../local/ports.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const IMAGES = ['node:24-bookworm-slim', 'nginx:1.28-alpine', 'postgres:18-alpine'];

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
+import { repeat } from './repeat.js';
 import { startStack, type Stack } from './stack.js';
 import { until } from './until.js';
 
@@ -226,24 +227,16 @@ async function greeting(url: string): Promise<string> {
 export function keepAsking(stack: Stack, job: string) {
   const answers: string[] = [];
   const failures: string[] = [];
-  const signal = { isStopped: false };
-  const loop = (async () => {
-    while (!signal.isStopped) {
-      const { endpoints } = await stack.call<Job>('GET', `/v1/jobs/${job}`);
-      try {
-        answers.push(await greeting(endpoints[0] ?? 'http://no-endpoint.invalid'));
-      } catch (error) {
-        failures.push(`${endpoints.join()}: ${String(error)}`);
-      }
-      await new Promise((done) => setTimeout(done, 20));
+  const asking = repeat(async () => {
+    const { endpoints } = await stack.call<Job>('GET', `/v1/jobs/${job}`);
+    try {
+      answers.push(await greeting(endpoints[0] ?? 'http://no-endpoint.invalid'));
+    } catch (error) {
+      failures.push(`${endpoints.join()}: ${String(error)}`);
     }
-  })();
+  }, 20);
   return {
     until: (answer: string) => until(() => answers.includes(answer)),
-    stop: async () => {
-      signal.isStopped = true;
-      await loop;
-      return { answers, failures };
-    },
+    stop: () => asking.stop().then(() => ({ answers, failures })),
   };
 }

@@ -1,5 +1,6 @@
 import { expect } from '@jest/globals';
 import type { Answer } from './rehearsal.js';
+import { repeat } from './repeat.js';
 
 /** Good, and what it was: a status, an error, the door it came by. */
 export type Outcome = { readonly isGood: boolean; readonly what: string };
@@ -47,23 +48,13 @@ export function putOnLoad(kinds: readonly Kind[]): { stop(): Promise<Answered[]>
 /** One user, who calls all kinds in turn and waits for each answer: no machine is too slow for that. */
 export function putOnOneUser(kinds: readonly Kind[]): { stop(): Promise<Answered[]> } {
   const answers: Answered[] = [];
-  const over = new AbortController();
-  const calling = (async () => {
-    while (!over.signal.aborted) {
-      for (const { name, call } of kinds) {
-        const from = performance.now();
-        answers.push({ kind: name, from, ...(await call()), to: performance.now() });
-      }
-      await new Promise((done) => setTimeout(done, PAUSE_MS));
+  const calling = repeat(async () => {
+    for (const { name, call } of kinds) {
+      const from = performance.now();
+      answers.push({ kind: name, from, ...(await call()), to: performance.now() });
     }
-  })();
-  return {
-    stop: async () => {
-      over.abort();
-      await calling;
-      return answers;
-    },
-  };
+  }, PAUSE_MS);
+  return { stop: () => calling.stop().then(() => answers) };
 }
 
 export function toOutcome({ status, text }: Answer): Outcome {

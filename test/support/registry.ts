@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { buffer } from 'node:stream/consumers';
 
 /** A Docker registry on loopback, as far as push and pull need one (OCI distribution specification). In memory. */
 export type Registry = {
@@ -28,7 +29,7 @@ export async function startRegistry(): Promise<Registry> {
     }
     const { method = 'GET' } = request;
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://registry');
-    const body = await read(request);
+    const body = await buffer(request);
     const [, name = '', kind = '', reference = ''] =
       /^\/v2\/(.+)\/(blobs\/uploads|blobs|manifests)\/(.*)$/.exec(pathname) ?? [];
     if (kind === 'manifests')
@@ -91,10 +92,4 @@ function send(request: IncomingMessage, response: ServerResponse, { status, head
   const length = body?.length ?? 0;
   response.writeHead(status, { ...headers, 'content-length': String(length) });
   response.end(request.method === 'HEAD' ? undefined : body);
-}
-
-async function read(request: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { HELLO_IMAGE } from './hello-image.js';
 import { EventSource } from './event-source.js';
 import type { Answer, Rehearsal } from './rehearsal.js';
+import { repeat } from './repeat.js';
 import { until } from './until.js';
 
 const MINUTES = 60_000;
@@ -95,26 +96,16 @@ async function untilNotBusy(call: () => Promise<Answer>): Promise<Answer> {
 export function watchContainers({ jobs }: Everything): { stop(): Promise<string[]> } {
   const urls = jobs.map(({ privateIp }) => `http://${privateIp}:8080/`);
   const failures: string[] = [];
-  const over = new AbortController();
-  const watching = (async () => {
-    while (!over.signal.aborted) {
-      for (const url of urls) {
-        const failure = await fetch(url, { signal: AbortSignal.timeout(10_000) }).then(
-          ({ ok, status, body }) => body?.cancel().then(() => (ok ? undefined : `${status}`)),
-          String,
-        );
-        if (failure !== undefined) failures.push(`${url}: ${failure}`);
-      }
-      await pause();
+  const watching = repeat(async () => {
+    for (const url of urls) {
+      const failure = await fetch(url, { signal: AbortSignal.timeout(10_000) }).then(
+        ({ ok, status, body }) => body?.cancel().then(() => (ok ? undefined : `${status}`)),
+        String,
+      );
+      if (failure !== undefined) failures.push(`${url}: ${failure}`);
     }
-  })();
-  return {
-    stop: async () => {
-      over.abort();
-      await watching;
-      return failures;
-    },
-  };
+  }, PAUSE_MS);
+  return { stop: () => watching.stop().then(() => failures) };
 }
 
 export type Follower = {
@@ -131,13 +122,12 @@ export type Follower = {
 export function followNumbers(aws: Rehearsal, job: string): Follower {
   const numbers: number[] = [];
   let returns = -1;
-  const over = new AbortController();
   let source: EventSource | undefined;
-  const follow = async (lastEventId: string | undefined): Promise<string | undefined> => {
+  let last: string | undefined;
+  const following = repeat(async () => {
     const { place } = aws;
     const headers = { authorization: `Bearer ${place.adminToken}`, host: place.apiName };
     const url = `http://${aws.publicAddress() ?? ''}/v1/jobs/${job}/logs?follow=true&tail=0`;
-    let last = lastEventId;
     try {
       source = await EventSource.open(url, { headers, ...(last !== undefined && { lastEventId: last }) });
       returns += 1;
@@ -149,15 +139,7 @@ export function followNumbers(aws: Rehearsal, job: string): Follower {
     } catch {
       // Broken off, or no answer: it tries again.
     }
-    return last;
-  };
-  const following = (async () => {
-    let last: string | undefined;
-    while (!over.signal.aborted) {
-      last = await follow(last);
-      await pause();
-    }
-  })();
+  }, PAUSE_MS);
   return {
     numbers,
     returns: () => returns,
@@ -166,9 +148,9 @@ export function followNumbers(aws: Rehearsal, job: string): Follower {
       await until(() => numbers.length >= wanted, MINUTES);
     },
     stop: async () => {
-      over.abort();
+      const stopped = following.stop();
       source?.close();
-      await following;
+      await stopped;
     },
   };
 }
@@ -191,8 +173,4 @@ export async function untilState(aws: Rehearsal, id: string, wanted: string, pat
   throw new Error(
     `${id} is "${state}" and not "${wanted}":\n${existsSync(file) ? readFileSync(file, 'utf8') : '(no log)'}`,
   );
-}
-
-async function pause(): Promise<void> {
-  await new Promise((done) => setTimeout(done, PAUSE_MS));
 }

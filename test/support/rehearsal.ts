@@ -10,7 +10,7 @@ import { createImages } from '../../local/cloud/images.ts';
 import { openKeys, type Keys } from '../../local/cloud/keys.ts';
 import type { CloudOptions } from '../../local/cloud/local-cloud.ts';
 import { INSTANCE_LABEL } from '../../local/instances/container-policy.ts';
-import { freePort } from '../../local/postgres.ts';
+import { freePort } from '../../local/ports.ts';
 import { checkOut, docker } from './compose.js';
 import { ownPlace, type Place } from './rehearsal-place.js';
 import { rehearsalShims } from './rehearsal-shims.js';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startLocalCloud, type CloudOptions, type LocalCloud } from '../../local/cloud/local-cloud.ts';
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
-import { freePort } from '../../local/postgres.ts';
+import { freePort } from '../../local/ports.ts';
 import { createEmptyDatabase, dropDatabase, queryDatabase } from './database.js';
 import { until } from './until.js';
 

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { renderUserData } from '../../../src/agent/user-data.ts';
 import { Gate } from '../gate.ts';
 import { LONGEST_HEADERS } from '../agent-http.ts';
@@ -12,7 +13,6 @@ import { runSimulatedAgent } from '../simulated-agent.ts';
 import { Uplink } from '../uplink.ts';
 import { SimulatedEngine, type EngineAnswer, type EngineRequest } from '../simulated-engine.ts';
 import { readUserData } from '../simulated-runtime.ts';
-import { read } from './fake-scheduler.ts';
 
 export type EngineCall = { method: string; path: string; headers: IncomingHttpHeaders };
 
@@ -184,8 +184,8 @@ export async function serveEngine(engine: SimulatedEngine, socket: string, calls
     const gone = new AbortController();
     response.on('close', () => gone.abort());
     calls.push({ method, path, headers });
-    void read(request)
-      .then((body) => engine.handle({ method, path, body: Buffer.from(body), signal: gone.signal }))
+    void buffer(request)
+      .then((body) => engine.handle({ method, path, body, signal: gone.signal }))
       .then((answer) => respond(response, answer))
       .catch(() => response.destroy());
   });

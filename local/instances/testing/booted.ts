@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
+import { buffer } from 'node:stream/consumers';
 import type { BootedInstance, InstanceRuntime } from '../../cloud/runtime.ts';
 import { Gate } from '../gate.ts';
 import { SimulatedEngine } from '../simulated-engine.ts';
 import { respond } from './agents-under-test.ts';
-import { read } from './fake-scheduler.ts';
 
 /** One instance, booted by hand instead of by the local cloud. */
 export class BootedByHand {
@@ -61,7 +61,7 @@ export async function serveSharedEngine(socket: string, instanceId: string, addr
     const gone = new AbortController();
     response.on('close', () => gone.abort());
     const answer = async () => {
-      const body = Buffer.from(await read(request));
+      const body = await buffer(request);
       const { method = '', url = '' } = request;
       const path = url.replaceAll(`${CLOUD_ID}-${instanceId}-job`, 'job');
       if (!path.startsWith('/containers/json')) return engine.handle({ method, path, body, signal: gone.signal });

@@ -2,6 +2,7 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Serv
 import type { AddressInfo, Socket } from 'node:net';
 import { EventEmitter, once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
+import { text } from 'node:stream/consumers';
 import type { Server } from 'node:net';
 import { FakeLogStore } from './fake-log-store.ts';
 
@@ -106,7 +107,7 @@ export class FakeScheduler {
       await this.logs.receive(shipped, request, response, () => this.#news.emit('news'));
       return;
     }
-    const body = await read(request);
+    const body = await text(request);
     const number = Number(/^\/agent\/v1\/orders\/(\d+)\/result$/.exec(url.pathname)?.[1]);
     if (url.pathname === '/agent/v1/register') {
       this.registrations.push(Object.fromEntries(new URLSearchParams(body)) as Registration);
@@ -126,7 +127,7 @@ export class FakeScheduler {
   async #receiveStream(number: number, url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const trouble = this.trouble.stream.shift();
     const type = request.headers['content-type'] ?? '';
-    const body = await read(request).catch(() => '');
+    const body = await text(request).catch(() => '');
     const since = url.searchParams.get('since') ?? '';
     const lines = body.split('\n').slice(0, -1);
     this.streams.push({ number, since, type, lines: trouble ? [] : lines });
@@ -154,12 +155,6 @@ export class FakeScheduler {
   #isKnown(request: IncomingMessage): boolean {
     return this.registrations.some(({ token }) => request.headers.authorization === `Bearer ${token}`);
   }
-}
-
-export async function read(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString();
 }
 
 function end(response: ServerResponse, { status, headers }: Trouble, body?: string): void {
