@@ -166,14 +166,8 @@ async function start(
   machine.process = await startGuest(userData, {
     folder,
     console: (text) => guest.console(text),
-    env: {
-      PATH: join(folder, 'bin'),
-      HOME: join(folder, 'home'),
-      TMPDIR: join(folder, 'home'),
-      AWS_EC2_METADATA_SERVICE_ENDPOINT: metadataEndpoint,
-      SCHEDULER_AGENT_DIR: join(folder, 'state'),
-      DOCKER_SOCKET: dockerSocket,
-    },
+    metadataEndpoint,
+    dockerSocket,
   });
 }
 

@@ -15,9 +15,10 @@ export type GuestProcess = {
 };
 
 export type GuestOptions = {
-  /** Working folder of the guest; the script is in it, and all it may write. */
+  /** Working folder of the guest; the script is in it, its tools in `bin`, and all it may write. */
   readonly folder: string;
-  readonly env: Readonly<Record<string, string>>;
+  readonly metadataEndpoint: string;
+  readonly dockerSocket: string;
   readonly console: (text: string) => void;
 };
 
@@ -81,7 +82,16 @@ export async function killLeftOver(folder: string): Promise<void> {
   if (pid > 1 && (await commandLine(pid)).includes(folder)) signal(-pid, 'SIGKILL');
 }
 
-async function run(interpreter: string, args: string[], { folder, env, console }: GuestOptions): Promise<ChildProcess> {
+async function run(interpreter: string, args: string[], options: GuestOptions): Promise<ChildProcess> {
+  const { folder, metadataEndpoint, dockerSocket, console } = options;
+  const env = {
+    PATH: join(folder, 'bin'),
+    HOME: join(folder, 'home'),
+    TMPDIR: join(folder, 'home'),
+    AWS_EC2_METADATA_SERVICE_ENDPOINT: metadataEndpoint,
+    SCHEDULER_AGENT_DIR: join(folder, 'state'),
+    DOCKER_SOCKET: dockerSocket,
+  };
   const child = spawn(interpreter, args, { cwd: folder, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   child.stdout.setEncoding('utf8').on('data', console);
   child.stderr.setEncoding('utf8').on('data', console);

@@ -54,14 +54,8 @@ async function start(instance: BootedInstance, folder: string): Promise<Machine>
   const process = await startGuest(userData, {
     folder,
     console: (text) => guest.console(text),
-    env: {
-      PATH: join(folder, 'bin'),
-      HOME: join(folder, 'home'),
-      TMPDIR: join(folder, 'home'),
-      AWS_EC2_METADATA_SERVICE_ENDPOINT: metadataEndpoint,
-      SCHEDULER_AGENT_DIR: join(folder, 'state'),
-      DOCKER_SOCKET: dockerSocket,
-    },
+    metadataEndpoint,
+    dockerSocket,
   });
   return {
     process,
