@@ -13,7 +13,11 @@ export type Rule = {
 export type Test = { readonly file: string; readonly only?: string };
 
 const HISTORIES: Test = { file: 'test/histories/histories.spec.ts' };
-const JOB: Test = { file: 'src/scheduler/plan/plan-job.spec.ts' };
+const ATTEMPT: Test = { file: 'src/scheduler/plan/plan-attempt.spec.ts' };
+const CANDIDATE: Test = { file: 'src/scheduler/plan/plan-candidate.spec.ts' };
+const ACTIVE: Test = { file: 'src/scheduler/plan/plan-active.spec.ts' };
+const HEALING: Test = { file: 'src/scheduler/plan/plan-healing.spec.ts' };
+const LEAVING: Test = { file: 'src/scheduler/plan/plan-leaving.spec.ts' };
 const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
 const MODEL_AND_SQL: Test = { file: 'test/integration/model-and-sql.spec.ts' };
 const FENCES: Test = { file: 'test/integration/fences.spec.ts' };
@@ -516,28 +520,28 @@ export const RULES: readonly Rule[] = [
     file: 'src/scheduler/plan/plan-job.ts',
     text: `if (candidate.cancelRequestedAt) return 'cancel-requested';`,
     broken: '',
-    caughtBy: [JOB, HISTORIES],
+    caughtBy: [LEAVING, HISTORIES],
   },
   {
     name: 'active-before-stable',
     file: 'src/scheduler/plan/plan-candidate.ts',
     text: 'if (stableAt && draft.now >= stableAt) activate(draft, deployment, current);',
     broken: 'if (stableAt) activate(draft, deployment, current);',
-    caughtBy: [JOB, HISTORIES],
+    caughtBy: [CANDIDATE, HISTORIES],
   },
   {
     name: 'active-retired-at-once',
     file: 'src/scheduler/plan/plan-leaving.ts',
     text: 'const isDue = isEnded(status) || isStopping || !deadlineAt || draft.now >= deadlineAt;',
     broken: `const isDue = status !== 'queued';`,
-    caughtBy: [JOB],
+    caughtBy: [CANDIDATE],
   },
   {
     name: 'two-heals-at-once',
     file: 'src/scheduler/plan/plan-active.ts',
     text: 'if (going) return `attempt',
     broken: 'if (going && waitsFor === going.id) return `attempt',
-    caughtBy: [JOB, HISTORIES],
+    caughtBy: [ACTIVE, HISTORIES],
   },
   {
     name: 'old-ones-stopped-while-the-new-one-ails',
@@ -545,21 +549,21 @@ export const RULES: readonly Rule[] = [
     text: 'if (good) return settle(draft, deployment, good);',
     broken: `for (const other of inService(draft, deployment)) if (other.id !== good?.id) release(draft, deployment, other, 'not-needed');
   if (good) return settle(draft, deployment, good);`,
-    caughtBy: [JOB],
+    caughtBy: [ACTIVE],
   },
   {
     name: 'our-troubles-count-against-the-job',
     file: 'src/scheduler/plan/plan-leaving.ts',
     text: `counted: reason !== 'agent-unresponsive'`,
     broken: 'counted: true',
-    caughtBy: [JOB],
+    caughtBy: [ATTEMPT],
   },
   {
     name: 'throttling-counts-as-no-capacity',
     file: 'src/scheduler/plan/plan-attempt.ts',
     text: 'BUSY_REASONS.has(verdict.reason)',
     broken: 'BUSY_REASONS.has(verdict.reason.toUpperCase())',
-    caughtBy: [JOB],
+    caughtBy: [ATTEMPT],
   },
   // Every state has a way out
   {
@@ -642,28 +646,28 @@ export const RULES: readonly Rule[] = [
     file: 'src/scheduler/plan/plan-leaving.ts',
     text: `if (!flush && latest(attempt, 'stop')?.answeredAt) {`,
     broken: `if (latest(attempt, 'stop')?.answeredAt) return draft.move(deployment, attempt, 'ended');\n  if (!flush) {`,
-    caughtBy: [JOB, HISTORIES],
+    caughtBy: [LEAVING, HISTORIES],
   },
   {
     name: 'a-failed-attempt-ends-without-its-logs',
     file: 'src/scheduler/plan/plan-leaving.ts',
     text: `if (hasStarted(attempt) || reason === 'deadline-exceeded')`,
     broken: `if (reason === 'health-check-failed' || reason === 'deadline-exceeded')`,
-    caughtBy: [JOB, HISTORIES],
+    caughtBy: [LEAVING, HISTORIES],
   },
   {
     name: 'untaken-orders-wait-for-ever',
     file: 'src/scheduler/plan/plan-attempt.ts',
     text: `if (now < deadline) return stay('assigned', deadline);`,
     broken: `if (now < deadline || deadline) return stay('assigned', deadline);`,
-    caughtBy: [JOB, HISTORIES],
+    caughtBy: [ATTEMPT, HISTORIES],
   },
   {
     name: 'a-missed-exit-is-final',
     file: 'src/scheduler/plan/plan-healing.ts',
     text: `(mayBeDown(attempt, wait) ? [docker('start', startRequest())] : [])`,
     broken: '[]',
-    caughtBy: [JOB],
+    caughtBy: [HEALING],
   },
 
   // Events
@@ -882,7 +886,7 @@ export const RULES: readonly Rule[] = [
     text: 'return after(later(orderedAt, after(listeningSince, AGENT_RETURN_SECONDS)), seconds);',
     broken: 'return after(orderedAt, seconds);',
     caughtBy: [
-      { file: 'src/scheduler/plan/plan-job.spec.ts', only: 'our own outage' },
+      { file: 'src/scheduler/plan/plan-attempt.spec.ts', only: 'our own outage' },
       { file: 'test/integration/job-pass.spec.ts', only: 'its own absence' },
       { file: 'test/histories/histories.spec.ts' },
     ],
@@ -994,21 +998,21 @@ export const RULES: readonly Rule[] = [
     file: 'src/scheduler/plan/plan-attempt.ts',
     text: 'if (!step.failure || !isOutOfMemory(look)) return step;',
     broken: 'if (!step.failure) return step;',
-    caughtBy: [JOB],
+    caughtBy: [ATTEMPT],
   },
   {
     name: 'a-busy-registry-is-asked-three-times',
     file: 'src/scheduler/plan/plan-pull.ts',
     text: `if (reason === 'registry-busy') return true;`,
     broken: `if (reason === 'registry-busy') return tries < TRIES;`,
-    caughtBy: [JOB],
+    caughtBy: [ATTEMPT],
   },
   {
     name: 'what-ends-well-is-tried-for-ever',
     file: 'src/scheduler/plan/plan-healing.ts',
     text: 'const backoff = looksLikeATask(tries, now)',
     broken: 'const backoff = tries.length < 0',
-    caughtBy: [{ file: 'src/scheduler/plan/plan-healing.spec.ts' }],
+    caughtBy: [HEALING],
   },
 
   // Every loop that costs money has pauses and an end
@@ -1017,14 +1021,14 @@ export const RULES: readonly Rule[] = [
     file: 'src/scheduler/plan/plan-candidate.ts',
     text: 'const beginsAt = nextAttemptAt(tries, draft.now);',
     broken: 'const beginsAt = nextAttemptAt(tries.slice(0, 1), draft.now);',
-    caughtBy: [JOB, HISTORIES],
+    caughtBy: [CANDIDATE, HISTORIES],
   },
   {
     name: 'instances-of-silent-agents-without-end',
     file: 'src/scheduler/plan/plan-candidate.ts',
     text: 'tries.length >= MAX_INSTANCES_BEFORE_ACTIVE ||',
     broken: '',
-    caughtBy: [JOB],
+    caughtBy: [CANDIDATE],
   },
   {
     name: 'instances-of-cancelled-deployments-are-not-counted',
@@ -1052,7 +1056,7 @@ export const RULES: readonly Rule[] = [
     file: 'src/scheduler/plan/plan-healing.ts',
     text: 'later(wait.answeredAt, paceOf(attempt))',
     broken: 'wait.answeredAt',
-    caughtBy: [{ file: 'src/scheduler/plan/plan-healing.spec.ts' }],
+    caughtBy: [HEALING],
   },
   {
     name: 'denied-terminations-twice-a-minute',
@@ -1211,7 +1215,7 @@ export const RULES: readonly Rule[] = [
     file: 'src/scheduler/plan/plan-healing.ts',
     text: 'spotNoticedAt(attempt) ?? attempt.stoppingAt',
     broken: 'attempt.stoppingAt',
-    caughtBy: [JOB],
+    caughtBy: [HEALING],
   },
   {
     name: 'the-model-loads-what-sql-does-not',

@@ -1,5 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import { PlannerWorld } from '../../../test/support/planner-world.js';
+import { itShowsItsReasons, note } from '../../../test/support/planner-reasons.js';
+import { active, deployed, HEALTH, order, purposes } from '../../../test/support/planner-steps.js';
+import { PlannerWorld, type WorldAttempt } from '../../../test/support/planner-world.js';
 import { nextAttemptAt, type Try } from './plan-healing.js';
 
 const NOW = new Date('2026-11-30T12:00:00Z');
@@ -88,3 +90,230 @@ describe('the watch for exits', () => {
     expect(world.openOrder(attempt, 'wait')).toBeDefined();
   });
 });
+
+describe('an active service', () => {
+  it('whose container calms down again is running as it was, and the fresh instance is not needed', () => {
+    const { world, deployment } = active(HEALTH);
+    const [first] = deployment.attempts;
+    // Docker's pauses have grown to a minute: it is not calm yet.
+    for (let exits = 0; exits < 8; exits++) {
+      world.answer(order(first!, 'wait'));
+      world.settle();
+      world.advance(61);
+      world.settle();
+      expect([exits, world.status]).toEqual([exits, exits < 4 ? 'running' : 'degraded']);
+    }
+    world.advance(30);
+    expect(world.status).toBe('running');
+    expect(first).toMatchObject({ phase: 'healthy' });
+    expect(deployment.attempts.slice(1)).toMatchObject([{ phase: 'ended', reason: 'not-needed' }]);
+    note(world);
+  });
+
+  it('that keeps crashing on every instance is moved with growing pauses, and says when', () => {
+    const { world, deployment } = active(HEALTH);
+    const beganAt: number[] = [];
+    for (let moves = 0; moves < 7; moves++) {
+      const attempt = deployment.attempts.at(-1)!;
+      for (let exits = 0; exits < 5; exits++) {
+        world.answer(order(attempt, 'wait'));
+        world.settle();
+      }
+      expect(world.status).toBe('degraded');
+      while (deployment.attempts.at(-1) === attempt) {
+        expect(deployment.message).toMatch(/attempt \d begins at 2026-.*Z$/);
+        // As it would: it goes on exiting.
+        world.answer(order(attempt, 'wait'));
+        world.advance(5);
+        world.settle();
+      }
+      beganAt.push(world.nowMs / 1000);
+      world.run(5);
+      expect(world.status).toBe('running');
+    }
+    const pauses = beganAt.slice(1).map((at, index) => at - (beganAt[index] ?? 0));
+    expect(pauses).toEqual([15, 25, 45, 85, 165, 305]);
+  });
+
+  it('whose fresh instance fails while the ailing one still runs waits longer each time, too', () => {
+    const { world, deployment } = active(HEALTH);
+    world.nowMs += 3_600_000;
+    world.probe(deployment.attempts[0]!, 'unhealthy');
+    const pauses: number[] = [];
+    for (let failures = 0; failures < 4; failures++) {
+      const before = world.nowMs;
+      world.settle();
+      while (deployment.attempts.at(-1)!.phase === 'ended' || deployment.attempts.length === 1) world.advance(1);
+      pauses.push((world.nowMs - before) / 1000);
+      world.assign(deployment.attempts.at(-1)!);
+      world.lose(deployment.attempts.at(-1)!);
+    }
+    expect(pauses).toEqual([0, 10, 20, 40]);
+    expect(deployment.attempts[0]).toMatchObject({ phase: 'healthy' });
+  });
+
+  it('whose earlier trouble is long over is healed at once', () => {
+    const { world, deployment } = active();
+    for (let failures = 0; failures < 3; failures++) {
+      world.nowMs += 1_000_000;
+      world.lose(deployment.attempts.at(-1)!);
+      world.settle();
+      expect(deployment.attempts).toHaveLength(failures + 2);
+      world.run(30);
+    }
+  });
+
+  it('on spot instances that have their notice as soon as they serve is moved with growing pauses, and says when', () => {
+    const { world, deployment } = deployed({ instance: { market: 'spot' } });
+    const notice = (attempt: WorldAttempt) => {
+      world.answer(order(attempt, 'watch-spot'), 200, '{"action":"terminate"}');
+      world.settle();
+      return world.nowMs;
+    };
+    const pauses: number[] = [];
+    const endings: { attempt: WorldAttempt; atMs: number }[] = [];
+    for (let notices = 0; notices < 8; notices++) {
+      const attempt = deployment.attempts.at(-1)!;
+      world.run(10);
+      expect([world.status, attempt.phase]).toEqual(['running', 'healthy']);
+      // Within the drainSeconds of the one before it.
+      const noticedAtMs = notice(attempt);
+      endings.push({ attempt, atMs: noticedAtMs + 120_000 });
+      while (deployment.attempts.at(-1) === attempt) {
+        expect(deployment).toMatchObject({
+          status: 'active',
+          reason: attempt.phase === 'healthy' ? 'spot-interrupted' : 'instance-terminated',
+          message: expect.stringMatching(/; attempt \d begins at 2026-.*Z$/),
+        });
+        world.advance(1);
+        for (const ending of endings.filter(({ atMs }) => atMs === world.nowMs)) world.lose(ending.attempt);
+        world.settle();
+      }
+      pauses.push((world.nowMs - noticedAtMs) / 1000);
+    }
+    expect(pauses).toEqual([0, 10, 20, 40, 80, 160, 300, 300]);
+    // Hours later it is as if nothing had been.
+    world.run(3 * 3600);
+    notice(deployment.attempts.at(-1)!);
+    expect(deployment.attempts.at(-1)).toMatchObject({ phase: 'waiting' });
+  });
+
+  it('whose container ends well on one fresh instance after the other is no service: it pauses, and says so', () => {
+    const { world, deployment } = active(HEALTH);
+    const pauses: number[] = [];
+    for (let instances = 0; instances < 8; instances++) {
+      const attempt = deployment.attempts.at(-1)!;
+      const count = deployment.attempts.length;
+      for (let exits = 0; exits < 5; exits++) {
+        world.answer(order(attempt, 'wait'), 200, '{"StatusCode":0}');
+        world.settle();
+        world.advance(1);
+      }
+      const since = world.nowMs;
+      // Docker goes on starting it again meanwhile.
+      for (let left = 200; deployment.attempts.length === count && left > 0; left--) {
+        world.advance(5);
+        const wait = world.openOrder(attempt, 'wait');
+        if (wait && left % 6 === 0) world.answer(wait, 200, '{"StatusCode":0}');
+        world.settle();
+      }
+      pauses.push((world.nowMs - since) / 1000);
+      note(world);
+      if (instances === 6) {
+        expect(deployment).toMatchObject({
+          status: 'active',
+          reason: 'exits-at-once',
+          message: expect.stringContaining('it looks like a task'),
+        });
+      }
+      // It starts, is stable, and the one before is retired.
+      world.run(30);
+      expect(deployment.attempts.at(-2)).toMatchObject({ phase: 'ended', reason: 'exits-at-once' });
+      expect(deployment).toMatchObject({ status: 'active', reason: null });
+    }
+    expect(Math.max(...pauses.slice(0, 5))).toBeLessThan(170);
+    // The pause is counted from when the last of them was retired.
+    for (const pause of pauses.slice(6)) expect(pause).toBeGreaterThan(250);
+  });
+
+  it('whose container ends with an error on one fresh instance after the other is said to be looping', () => {
+    const { world, deployment } = active(HEALTH);
+    for (let instances = 0; instances < 7; instances++) {
+      const attempt = deployment.attempts.at(-1)!;
+      const count = deployment.attempts.length;
+      for (let exits = 0; exits < 5; exits++) {
+        world.answer(order(attempt, 'wait'), 200, `{"StatusCode":${exits === 2 ? 1 : 0}}`);
+        world.settle();
+        world.advance(1);
+      }
+      expect(deployment.reason).toBe('crash-looping');
+      for (let left = 200; deployment.attempts.length === count && left > 0; left--) world.advance(5);
+      world.run(30);
+    }
+  });
+
+  it('whose attempts keep failing is retried with growing pauses and never given up', () => {
+    const { world, deployment } = active();
+    const pauses: number[] = [];
+    for (let failures = 0; failures < 8; failures++) {
+      const attempt = deployment.attempts.at(-1)!;
+      if (!attempt.instance) world.assign(attempt);
+      world.lose(attempt);
+      const lostAtMs = world.nowMs;
+      world.settle();
+      while (deployment.attempts.at(-1)!.phase === 'ended') world.advance(1);
+      pauses.push((world.nowMs - lostAtMs) / 1000);
+    }
+    expect(pauses).toEqual([0, 10, 20, 40, 80, 160, 300, 300]);
+    expect(deployment.status).toBe('active');
+  });
+
+  it('whose exit is told only after Docker keeps it up may have exited before that: it is started again', () => {
+    const { world, deployment, attempt } = deployed();
+    world.run(6);
+    world.advance(5);
+    expect(deployment.status).toBe('active');
+    // Both while the agent could not reach us; of the answers the later one is of the earlier event.
+    world.answer(order(attempt, 'restart-policy'));
+    world.nowMs += 5_000;
+    world.answer(order(attempt, 'wait'));
+    world.settle();
+    expect(purposes(attempt).slice(-2)).toEqual(['start', 'wait']);
+    world.answer(order(attempt, 'start'), 304);
+    world.settle();
+    expect([world.status, deployment.attempts.length]).toEqual(['running', 1]);
+    // From then on Docker starts it, not the API.
+    world.answer(order(attempt, 'wait'));
+    world.settle();
+    expect(purposes(attempt).slice(-2)).toEqual(['wait', 'wait']);
+  });
+
+  it('whose container Docker cannot start again moves to a fresh instance', () => {
+    const { world, deployment, attempt } = deployed();
+    world.run(6);
+    world.advance(5);
+    world.answer(order(attempt, 'restart-policy'));
+    world.nowMs += 5_000;
+    world.answer(order(attempt, 'wait'));
+    world.settle();
+    world.answer(order(attempt, 'start'), 500, '{"message":"no"}');
+    world.settle();
+    expect(world.status).toBe('degraded');
+    world.run(60);
+    expect([world.status, deployment.attempts.length]).toEqual(['running', 2]);
+  });
+
+  it('that calms down at the very moment of its pass does not wake itself without end', () => {
+    const { world, deployment } = active(HEALTH);
+    for (let exits = 0; exits < 5; exits++) {
+      world.answer(order(deployment.attempts[0]!, 'wait'));
+      world.settle();
+    }
+    expect(world.status).toBe('degraded');
+    world.nowMs += 90_000;
+    world.settle(3);
+    expect(world.status).toBe('running');
+  });
+});
+
+itShowsItsReasons('plan-healing');
