@@ -1,26 +1,6 @@
-import type { ExpiringRows } from '../database/expiring-rows.js';
+import { type ExpiringRows, expiringRows } from '../database/expiring-rows.js';
 import { columnsOf, statement, t } from '../database/statement.js';
 import { Shape } from './shape.entity.js';
-
-const INSTANCES = statement('retain-instances', { values: [t.bigintValue, t.int] })(`
-  DELETE FROM instances WHERE id IN (
-    SELECT i.id FROM instances i
-    WHERE i.terminated_at < clock_timestamp() - make_interval(days => $2)
-      AND NOT EXISTS (SELECT 1 FROM assignments s WHERE s.instance_id = i.id)
-    ORDER BY i.id LIMIT $1
-    FOR UPDATE SKIP LOCKED
-  )
-  RETURNING 1`);
-
-const LAUNCHES = statement('retain-launches', { values: [t.bigintValue, t.int] })(`
-  DELETE FROM launches WHERE id IN (
-    SELECT l.id FROM launches l
-    WHERE l.settled_at < clock_timestamp() - make_interval(days => $2)
-      AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.launch_id = l.id)
-    ORDER BY l.id LIMIT $1
-    FOR UPDATE SKIP LOCKED
-  )
-  RETURNING 1`);
 
 // Of a shape `s`. Attempts, launches and instances stay long after their end, and so does their shape.
 const IS_UNUSED = `s.warm = 0 AND s.next_pass_at IS NULL
@@ -39,15 +19,17 @@ const SHAPES = statement('retain-shapes', { values: [t.arrayOf(t.text)] })(
   `DELETE FROM shapes s WHERE s.key = ANY ($1::text[]) AND ${IS_UNUSED} RETURNING 1`,
 );
 
-export const EXPIRING_INSTANCES: ExpiringRows = {
-  name: 'instances',
-  deleteSome: (transaction, most, { days }) => transaction.run(INSTANCES, [most, days]),
-};
+export const EXPIRING_INSTANCES = expiringRows('instances', {
+  table: 'instances',
+  condition: `terminated_at < clock_timestamp() - make_interval(days => $2)
+      AND NOT EXISTS (SELECT 1 FROM assignments s WHERE s.instance_id = instances.id)`,
+});
 
-export const EXPIRING_LAUNCHES: ExpiringRows = {
-  name: 'launches',
-  deleteSome: (transaction, most, { days }) => transaction.run(LAUNCHES, [most, days]),
-};
+export const EXPIRING_LAUNCHES = expiringRows('launches', {
+  table: 'launches',
+  condition: `settled_at < clock_timestamp() - make_interval(days => $2)
+      AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.launch_id = launches.id)`,
+});
 
 export const EXPIRING_SHAPES: ExpiringRows = {
   name: 'shapes',

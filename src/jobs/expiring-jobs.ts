@@ -1,15 +1,5 @@
-import type { ExpiringRows } from '../database/expiring-rows.js';
+import { type ExpiringRows, expiringRows } from '../database/expiring-rows.js';
 import { statement, t } from '../database/statement.js';
-
-const JOBS = statement('retain-jobs', { values: [t.bigintValue, t.int] })(`
-  DELETE FROM jobs WHERE id IN (
-    SELECT id FROM jobs WHERE deleted_at < clock_timestamp() - make_interval(days => $2)
-      -- Only its rows refer to the objects with its log: those are deleted first.
-      AND NOT EXISTS (SELECT 1 FROM job_logs l WHERE l.job_id = jobs.id)
-    ORDER BY id LIMIT $1
-    FOR UPDATE SKIP LOCKED
-  )
-  RETURNING 1`);
 
 // A reference to a version is only ever copied from another one, under the lock of its job's row: one without a
 // reference now never gets one again.
@@ -24,10 +14,12 @@ const SECRETS = statement('retain-secrets', { values: [t.bigintValue] })(`
   )
   RETURNING 1`);
 
-export const EXPIRING_JOBS: ExpiringRows = {
-  name: 'jobs',
-  deleteSome: (transaction, most, { days }) => transaction.run(JOBS, [most, days]),
-};
+export const EXPIRING_JOBS = expiringRows('jobs', {
+  table: 'jobs',
+  // Only its rows refer to the objects with its log: those are deleted first.
+  condition: `deleted_at < clock_timestamp() - make_interval(days => $2)
+      AND NOT EXISTS (SELECT 1 FROM job_logs l WHERE l.job_id = jobs.id)`,
+});
 
 export const EXPIRING_SECRETS: ExpiringRows = {
   name: 'secrets',
