@@ -48,7 +48,7 @@ function watchOver(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFa
 
 /** @returns what it waits for, to be shown */
 function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): string | undefined {
-  const step = planAttempt(attempt, deployment, draft.job.cluster, draft.now, draft.listeningSince);
+  const step = planAttempt(attempt, deployment, draft);
   // A launch that EC2 refuses is no reason to give up a healing attempt: it stays in line.
   if (step.failure && attempt.instance) {
     const { reason, exitCode } = step.failure;

@@ -8,6 +8,7 @@ import {
 } from '../../docker/container-spec.js';
 import { isImageId, LOG_LINES } from '../../docker/order-answer.js';
 import { ATTEMPT_DEADLINE_SECONDS, ATTEMPT_PHASES, type AttemptPhase } from '../../deployments/attempt-status.js';
+import type { Moment } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts, InstanceFacts, OrderFacts } from './plan-facts.js';
 import { healthMessage } from './plan-health.js';
 import { digestOf, goneMessage, imageToPull, imageToRun } from './plan-image.js';
@@ -61,14 +62,8 @@ const VERDICT_CHECK_SECONDS = 30;
 const WAIT_SECONDS = 10 * 365 * 86_400;
 
 /** Decides the next thing to do for an attempt that should become or stay healthy. */
-export function planAttempt(
-  attempt: AttemptFacts,
-  deployment: DeploymentFacts,
-  cluster: string,
-  now: Date,
-  listeningSince: Date,
-): AttemptStep {
-  const { orders, ...rest } = planStep(attempt, deployment, cluster, now, listeningSince);
+export function planAttempt(attempt: AttemptFacts, deployment: DeploymentFacts, moment: Moment): AttemptStep {
+  const { orders, ...rest } = planStep(attempt, deployment, moment);
   const step = { ...rest, orders: [...orders, ...followLogs(attempt)] };
   // Answers may arrive in another order than that of their orders: a phase reached stays reached.
   const isBehind = ATTEMPT_PHASES.indexOf(step.phase) < ATTEMPT_PHASES.indexOf(attempt.phase);
@@ -105,28 +100,23 @@ export function healthySince(attempt: AttemptFacts): Date | null {
 }
 
 /** The first rule that applies wins. */
-function planStep(
-  attempt: AttemptFacts,
-  deployment: DeploymentFacts,
-  cluster: string,
-  now: Date,
-  listeningSince: Date,
-): AttemptStep {
+function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, moment: Moment): AttemptStep {
+  const { now } = moment;
   const { instance } = attempt;
   if (!instance) return planWaiting(attempt, deployment, now);
 
   const loss = lossOf(instance, attempt);
-  if (loss) return fail(attempt, loss.reason, loss.message);
+  if (loss) return fail(attempt.phase, loss);
 
   if (latest(attempt, 'create')) return planRunning(attempt, deployment, now);
   const pulls = attempt.orders.filter(({ purpose }) => purpose === 'pull');
   const pull = pulls.at(-1);
   if (!pull) return { phase: 'assigned', orders: firstOrders(deployment, instance, now), wakeAt: after(now, 15) };
-  if (!attempt.orders.some(({ takenAt }) => takenAt)) return planUntaken(attempt, instance, now, listeningSince);
+  if (!attempt.orders.some(({ takenAt }) => takenAt)) return planUntaken(attempt, instance, moment);
 
   if (!pull.answeredAt) return planPulling(attempt, pull, now);
   const pulled = planPull(attempt, deployment, pull, pulls.length);
-  if (pulled.kind === 'failed') return { ...stay('pulling'), failure: pulled };
+  if (pulled.kind === 'failed') return fail('pulling', pulled);
   if (pulled.kind === 'again' && now < pulled.at) {
     const { at, reason, message } = pulled;
     return {
@@ -136,7 +126,7 @@ function planStep(
   }
   if (pulled.kind === 'again') return { phase: 'pulling', orders: [pullOrder(deployment)], wakeAt: null };
 
-  return planContainer(attempt, deployment, instance, cluster);
+  return planContainer(attempt, deployment, instance, moment.job.cluster);
 }
 
 function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date): AttemptStep {
@@ -148,25 +138,17 @@ function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
       waiting: { reason: 'waiting-for-instance', message: REASONS['waiting-for-instance'].text },
     };
   }
+  const message = `${verdict.reason}: ${verdict.message}`;
   // An older verdict was about others: the fleet launches again for attempts that are newer than it.
   if (verdict.isFinal && verdict.at >= attempt.createdAt) {
-    return {
-      ...stay('waiting'),
-      failure: { reason: 'launch-refused', message: `${verdict.reason}: ${verdict.message}` },
-    };
+    return fail('waiting', { reason: 'launch-refused', message });
   }
   const { onCapacity } = deployment.definition;
   // The policy is about capacity: that EC2 is busy or throttles calls is over in seconds.
   const impatience = BUSY_REASONS.has(verdict.reason) || verdict.at < attempt.createdAt ? BUSY_PATIENCE_SECONDS : 0;
   const patienceSeconds = Math.max(impatience, onCapacity === 'fail' ? 0 : onCapacity.waitSeconds);
   const givenUpAt = after(attempt.createdAt, patienceSeconds);
-  if (now >= givenUpAt) {
-    return {
-      ...stay('waiting'),
-      failure: { reason: 'capacity-unavailable', message: `${verdict.reason}: ${verdict.message}` },
-    };
-  }
-  const message = `${verdict.reason}: ${verdict.message}`;
+  if (now >= givenUpAt) return fail('waiting', { reason: 'capacity-unavailable', message });
   return { ...stay('waiting', givenUpAt), waiting: { reason: 'waiting-for-capacity', message, until: givenUpAt } };
 }
 
@@ -196,18 +178,18 @@ function firstOrders(deployment: DeploymentFacts, { isAdopted }: InstanceFacts, 
   return [...orders, pullOrder(deployment)];
 }
 
-function planUntaken(attempt: AttemptFacts, instance: InstanceFacts, now: Date, listeningSince: Date): AttemptStep {
+function planUntaken(attempt: AttemptFacts, instance: InstanceFacts, { now, listeningSince }: Moment): AttemptStep {
   // Counted from the first order: a late pass of ours is not the agent's fault.
   const orderedAt = later(instance.assignedAt, attempt.orders[0]?.createdAt ?? null);
   const deadline = agentDeadline(orderedAt, ATTEMPT_DEADLINE_SECONDS.assigned ?? 0, listeningSince);
   if (now < deadline) return stay('assigned', deadline);
-  return fail(attempt, 'agent-unresponsive', `instance ${instance.id}: ${REASONS['agent-unresponsive'].text}`);
+  const message = `instance ${instance.id}: ${REASONS['agent-unresponsive'].text}`;
+  return fail(attempt.phase, { reason: 'agent-unresponsive', message });
 }
 
 function planPulling(attempt: AttemptFacts, pull: OrderFacts, now: Date): AttemptStep {
   const deadline = after(pull.createdAt, ATTEMPT_DEADLINE_SECONDS.pulling ?? 0);
-  if (now >= deadline)
-    return { ...stay('pulling'), failure: { reason: 'pull-timed-out', message: REASONS['pull-timed-out'].text } };
+  if (now >= deadline) return fail('pulling', { reason: 'pull-timed-out', message: REASONS['pull-timed-out'].text });
   return stay(attempt.phase === 'assigned' ? 'pulling' : attempt.phase, deadline);
 }
 
@@ -227,9 +209,9 @@ function planContainer(
   }
   if (!inspect.answeredAt) return stay('pulling');
   if (inspect.status === 404 && isImageId(imageToRun(deployment))) {
-    return { ...stay('pulling'), failure: { reason: 'image-not-found', message: goneMessage(deployment) } };
+    return fail('pulling', { reason: 'image-not-found', message: goneMessage(deployment) });
   }
-  if (inspect.status !== 200) return { ...stay('pulling'), failure: dockerUnavailable('inspect-image', inspect) };
+  if (inspect.status !== 200) return fail('pulling', dockerUnavailable('inspect-image', inspect));
 
   const digest = digestOf(deployment, inspect);
   const orders = containerOrders(attempt, deployment, instance, cluster);
@@ -266,11 +248,11 @@ function planRunning(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
   const create = latest(attempt, 'create');
   // 409: the agent was restarted between Docker's answer and its own report, and repeated the call.
   if (create?.answeredAt && create.status !== 201 && create.status !== 409) {
-    return { ...stay('starting'), failure: dockerFailure('container-create-failed', create) };
+    return fail('starting', dockerFailure('container-create-failed', create));
   }
   const start = latest(attempt, 'start');
   if (start?.answeredAt && start.status !== 204 && start.status !== 304) {
-    return { ...stay('starting'), failure: dockerFailure('container-start-failed', start) };
+    return fail('starting', dockerFailure('container-start-failed', start));
   }
   if (!start?.answeredAt) return stay('starting');
 
@@ -340,8 +322,8 @@ function pullOrder(deployment: DeploymentFacts): OrderDraft {
   });
 }
 
-function fail(attempt: AttemptFacts, reason: Reason, message: string): AttemptStep {
-  return { ...stay(attempt.phase), failure: { reason, message } };
+function fail(phase: AttemptPhase, failure: Failure): AttemptStep {
+  return { ...stay(phase), failure };
 }
 
 function stay(phase: AttemptPhase, wakeAt: Date | null = null): AttemptStep {

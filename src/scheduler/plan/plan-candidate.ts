@@ -50,7 +50,7 @@ export function acknowledgeOrders(deployment: DeploymentFacts): OrderDraft[] {
 
 /** @returns false when the attempt ended, and with it perhaps the deployment. */
 function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): boolean {
-  const step = planAttempt(attempt, deployment, draft.job.cluster, draft.now, draft.listeningSince);
+  const step = planAttempt(attempt, deployment, draft);
   draft.move(deployment, attempt, step.phase);
   if (step.failure) {
     const failed = draft.attempt(attempt);

@@ -18,6 +18,9 @@ import type { Reason } from './plan-reasons.js';
 type DeploymentChanges = Partial<Omit<DeploymentRow, 'id' | 'status'>> & { status?: DeploymentStatus };
 type AttemptChanges = Partial<Omit<AttemptRow, 'id' | 'phase' | 'reason'>> & { reason?: Reason };
 
+/** What the plan of an attempt needs of its job, and when it is made. */
+export type Moment = Pick<Draft, 'job' | 'now' | 'listeningSince'>;
+
 /** The working copy of one plan: facts as they change while it is made. Used only within planJob. */
 export class Draft {
   private deployments: DeploymentFacts[];
