@@ -1234,8 +1234,8 @@ export const RULES: readonly Rule[] = [
   {
     name: 'sql-writes-less-than-the-model',
     file: 'src/scheduler/apply-job-plans.ts',
-    text: 'active_at = p."activeAt", ended_at',
-    broken: 'ended_at',
+    text: `assignments(DEPLOYMENT, 'p')`,
+    broken: `assignments(DEPLOYMENT, 'p').replace('active_at = p."activeAt", ', '')`,
     caughtBy: [MODEL_AND_SQL],
   },
   {

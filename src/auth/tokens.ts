@@ -21,19 +21,12 @@ const MOST_IN_A_LOOK = 1_000;
 const ID = /^[0-9a-f]{8}$/;
 const TOKEN = /^sch_([0-9a-f]{8})_[0-9a-f]{64}$/;
 
-const COLUMNS = columnsOf(
-  Token,
-  'id',
-  'name',
-  'hash',
-  'role',
-  'scope',
-  'maxJobs',
-  'maxInstances',
-  'maxWebhooks',
-  'allow',
-  'requestsPerMinute',
-);
+/** What a token is, and what its caller may do. */
+export const CALLER = {
+  ...columnsOf(Token, 'id', 'name', 'role', 'scope', 'maxJobs', 'maxInstances', 'maxWebhooks', 'allow'),
+  ...columnsOf(Token, 'requestsPerMinute'),
+} as const;
+const COLUMNS = { ...CALLER, ...columnsOf(Token, 'hash') } as const;
 const ROW = { ...COLUMNS, hasEnded: t.bool } as const;
 
 type Row = RowOf<typeof ROW>;
@@ -93,20 +86,12 @@ export class Tokens implements BeforeApplicationShutdown {
     const id = TOKEN.exec(token)?.[1];
     if (id === undefined) return undefined;
     const row = await this.#find(id);
-    if (!row || !timingSafeEqual(digestOf(token), row.hash)) return undefined;
-    if (row.hasEnded) return 'ended';
+    if (!row) return undefined;
+    const { hash, hasEnded, ...caller } = row;
+    if (!timingSafeEqual(digestOf(token), hash)) return undefined;
+    if (hasEnded) return 'ended';
     this.#noteUse(id);
-    return {
-      id,
-      name: row.name,
-      role: row.role,
-      scope: row.scope,
-      maxJobs: row.maxJobs,
-      maxInstances: row.maxInstances,
-      maxWebhooks: row.maxWebhooks,
-      allow: row.allow,
-      requestsPerMinute: row.requestsPerMinute,
-    };
+    return caller;
   }
 
   /** Of these ids those that are of no token any more, or of one that was revoked or has expired. */

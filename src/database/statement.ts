@@ -127,10 +127,28 @@ const TYPES: Readonly<Record<string, string>> = {
 /** For SELECT or RETURNING: columns of entities, each named as its property. @param table alias of the table */
 export function selectList(columns: Columns, table?: string): string {
   const of = table === undefined ? '' : `${table}.`;
-  return Object.entries(columns)
-    .map(([name, { sqlName }]) => {
-      if (sqlName === undefined) throw new Error(`${name} is no column of an entity`);
-      return sqlName === name ? `${of}${name}` : `${of}${sqlName} AS "${name}"`;
-    })
+  return namesOf(columns)
+    .map(([name, sqlName]) => (sqlName === name ? `${of}${name}` : `${of}${sqlName} AS "${name}"`))
     .join(', ');
+}
+
+/** For FROM: rows in JSON, whose members are named as the columns. @param alias of the rows; their JSON is $1 */
+export function recordset(columns: Columns, alias: string): string {
+  const members = Object.entries(columns).map(([name, { type }]) => `"${name}" ${type}`);
+  return `jsonb_to_recordset($1::jsonb) AS ${alias}(${members.join(', ')})`;
+}
+
+/** For SET: columns of an entity, each to that of a recordset. */
+export function assignments(columns: Columns, recordsetAlias: string): string {
+  return namesOf(columns)
+    .map(([name, sqlName]) => `${sqlName} = ${recordsetAlias}."${name}"`)
+    .join(', ');
+}
+
+/** Of columns of entities: of each its property, and its name in SQL. */
+function namesOf(columns: Columns): [name: string, sqlName: string][] {
+  return Object.entries(columns).map(([name, { sqlName }]) => {
+    if (sqlName === undefined) throw new Error(`${name} is no column of an entity`);
+    return [name, sqlName];
+  });
 }

@@ -3,21 +3,10 @@ import { type Column, columnsOf, type RowOf, selectList, type Statement, stateme
 import type { JobDefinition } from '../jobs/job-definition.js';
 import type { LockedJob } from '../jobs/job-lock.js';
 import { definitionOf } from '../jobs/stored-definition.js';
+import { MADE_OF } from './deployment-columns.js';
 import { Deployment } from './deployment.entity.js';
 
-const ROW = columnsOf(
-  Deployment,
-  'id',
-  'number',
-  'image',
-  'imageDigest',
-  'imageId',
-  'definition',
-  'secretsVersion',
-  'secretNames',
-  'status',
-  'activeAt',
-);
+const ROW = { ...MADE_OF, ...columnsOf(Deployment, 'imageId', 'secretNames', 'status', 'activeAt') } as const;
 type SourceRow = RowOf<typeof ROW>;
 
 /** A deployment to copy or to check. */

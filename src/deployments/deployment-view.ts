@@ -3,35 +3,15 @@ import { INSTANCE_COLUMNS, INSTANCE_ROW, toInstance } from '../jobs/job-view.js'
 import { definitionOf } from '../jobs/stored-definition.js';
 import { Attempt } from './attempt.entity.js';
 import { ATTEMPT_PHASES, type AttemptPhase } from './attempt-status.js';
+import { MADE_OF, OUTCOME, PHASE_TIMES } from './deployment-columns.js';
 import { Deployment } from './deployment.entity.js';
 import type { DeploymentResponse } from './deployment.schema.js';
 
-const DEPLOYMENT_COLUMNS = columnsOf(
-  Deployment,
-  'id',
-  'number',
-  'image',
-  'imageDigest',
-  'definition',
-  'secretsVersion',
-  'secretNames',
-  'trigger',
-  'copiedFrom',
-  'status',
-  'reason',
-  'message',
-  'failedPhase',
-  'retryable',
-  'exitCode',
-  'lastLogLines',
-  'deadlineAt',
-  'cancelRequestedAt',
-  'createdAt',
-  'startedAt',
-  'activeAt',
-  'endedAt',
-);
-const PHASE_TIMES = columnsOf(Attempt, 'assignedAt', 'pullingAt', 'startingAt', 'healthyAt', 'stoppingAt');
+const DEPLOYMENT_COLUMNS = {
+  ...MADE_OF,
+  ...OUTCOME,
+  ...columnsOf(Deployment, 'secretNames', 'trigger', 'copiedFrom', 'cancelRequestedAt', 'createdAt'),
+} as const;
 
 /**
  * Deployments with their latest attempt and its instance.

@@ -10,16 +10,10 @@ import { definitionOf } from './stored-definition.js';
 export const CHANGEABLE_JOB = `
   name = $1 AND deleted_at IS NULL AND desired_state <> 'deleted' AND ($2::int[] IS NULL OR version = ANY ($2))`;
 
-const LOCKED_ROW = columnsOf(
-  Job,
-  'id',
-  'name',
-  'definition',
-  'desiredState',
-  'activeDeploymentId',
-  'secretsVersion',
-  'secretNames',
-);
+const LOCKED_ROW = {
+  ...columnsOf(Job, 'id', 'name', 'definition', 'desiredState', 'activeDeploymentId'),
+  ...columnsOf(Job, 'secretsVersion', 'secretNames'),
+} as const;
 
 export type LockedJob = Omit<RowOf<typeof LOCKED_ROW>, 'definition'> & { readonly definition: JobDefinition };
 

@@ -19,20 +19,10 @@ export const INSTANCE_ROW = {
   instanceType: t.nullable(t.text),
 } as const;
 
-const JOB_COLUMNS = columnsOf(
-  Job,
-  'id',
-  'name',
-  'kind',
-  'definition',
-  'desiredState',
-  'status',
-  'version',
-  'deploymentCount',
-  'secretNames',
-  'createdAt',
-  'updatedAt',
-);
+const JOB_COLUMNS = {
+  ...columnsOf(Job, 'id', 'name', 'kind', 'definition', 'desiredState', 'status', 'version', 'deploymentCount'),
+  ...columnsOf(Job, 'secretNames', 'createdAt', 'updatedAt'),
+} as const;
 
 /** Of `selectJobsFrom`. */
 export const JOB_ROW = {

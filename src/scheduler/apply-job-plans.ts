@@ -1,12 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../database/database.js';
-import { type Statement, statement, t } from '../database/statement.js';
+import { assignments, type Column, columnsOf, recordset, type Statement, statement, t } from '../database/statement.js';
 import { toJsonb } from '../database/to-jsonb.js';
+import { Attempt } from '../deployments/attempt.entity.js';
+import { OUTCOME, PHASE_TIMES } from '../deployments/deployment-columns.js';
+import { Deployment } from '../deployments/deployment.entity.js';
 import { shapeKeyOf } from '../deployments/shape-key.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
 import { appendEvents, type NewEvent } from '../events/append-events.js';
 import { eventsOf } from './plan/plan-events.js';
-import type { AttemptRow, DeploymentRow, JobFacts, JobPlan } from './plan/plan-facts.js';
+import type { JobFacts, JobPlan } from './plan/plan-facts.js';
 import { wakeRows } from '../database/wake.js';
 
 export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
@@ -34,8 +37,8 @@ export async function applyJobPlans(transaction: Queryable, planned: readonly Pl
   );
 
   await write(transaction, UPDATE_JOBS, planned.map(jobRow));
-  await write(transaction, UPDATE_DEPLOYMENTS, deployments.map(deploymentRow));
-  await write(transaction, UPDATE_ATTEMPTS, attempts.map(attemptRow));
+  await write(transaction, UPDATE_DEPLOYMENTS, deployments.map(only(DEPLOYMENT)));
+  await write(transaction, UPDATE_ATTEMPTS, attempts.map(only(ATTEMPT)));
   await insertShapes(transaction, newAttempts);
   await write(transaction, INSERT_ATTEMPTS, newAttempts);
   await write(
@@ -93,19 +96,10 @@ function jobRow({ job, plan }: Planned): object {
   return { id: job.id, status, activeDeploymentId, isGone, nextPassAt };
 }
 
-// Only the columns of the table: facts have more, and JSON of all of it would double the work.
-function deploymentRow(row: DeploymentRow): object {
-  const { id, imageDigest, imageId, status, reason, message, failedPhase, retryable, exitCode, lastLogLines } = row;
-  const { deadlineAt, startedAt, activeAt, endedAt } = row;
-  const outcome = { status, reason, message, failedPhase, retryable, exitCode, lastLogLines };
-  return { id, imageDigest, imageId, ...outcome, deadlineAt, startedAt, activeAt, endedAt };
-}
-
-function attemptRow(row: AttemptRow): object {
-  const { id, phase, reason, message, counted } = row;
-  const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt } = row;
-  const times = { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt };
-  return { id, phase, reason, message, counted, ...times };
+/** Only the columns of the table: facts have more, and JSON of all of it would double the work. */
+function only<Name extends string>(columns: Readonly<Record<Name, Column>>) {
+  const names = ['id', ...Object.keys(columns)] as ('id' | Name)[];
+  return (row: Readonly<Record<'id' | Name, unknown>>) => Object.fromEntries(names.map((name) => [name, row[name]]));
 }
 
 function isVisible({ job, plan }: Planned): boolean {
@@ -129,25 +123,18 @@ const DELETE_SECRETS = statement('delete-secrets', { values: [t.arrayOf(t.uuid)]
   `DELETE FROM job_secrets WHERE job_id = ANY($1)`,
 );
 
+const DEPLOYMENT = { ...columnsOf(Deployment, 'imageDigest', 'imageId'), ...OUTCOME } as const;
 const UPDATE_DEPLOYMENTS = statement('update-deployments', { values: [t.json] })(`
-  UPDATE deployments d SET image_digest = p."imageDigest", image_id = p."imageId", status = p.status, reason = p.reason,
-    message = p.message, failed_phase = p."failedPhase", retryable = p.retryable, exit_code = p."exitCode",
-    last_log_lines = p."lastLogLines", deadline_at = p."deadlineAt", started_at = p."startedAt",
-    active_at = p."activeAt", ended_at = p."endedAt"
-  FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, "imageDigest" text, "imageId" text, status text, reason text,
-    message text, "failedPhase" text, retryable boolean, "exitCode" int, "lastLogLines" jsonb,
-    "deadlineAt" timestamptz, "startedAt" timestamptz, "activeAt" timestamptz, "endedAt" timestamptz)
-  WHERE d.id = p.id`);
+  UPDATE deployments d SET ${assignments(DEPLOYMENT, 'p')}
+  FROM ${recordset({ id: t.uuid, ...DEPLOYMENT }, 'p')} WHERE d.id = p.id`);
 
+const ATTEMPT = {
+  ...columnsOf(Attempt, 'phase', 'reason', 'message', 'counted', 'endedAt', 'logsCompleteAt'),
+  ...PHASE_TIMES,
+} as const;
 const UPDATE_ATTEMPTS = statement('update-attempts', { values: [t.json] })(`
-  UPDATE attempts a SET phase = p.phase, reason = p.reason, message = p.message, counted = p.counted,
-    assigned_at = p."assignedAt", pulling_at = p."pullingAt", starting_at = p."startingAt",
-    healthy_at = p."healthyAt", stopping_at = p."stoppingAt", ended_at = p."endedAt",
-    logs_complete_at = p."logsCompleteAt"
-  FROM jsonb_to_recordset($1::jsonb) AS p(id uuid, phase text, reason text, message text, counted boolean,
-    "assignedAt" timestamptz, "pullingAt" timestamptz, "startingAt" timestamptz, "healthyAt" timestamptz,
-    "stoppingAt" timestamptz, "endedAt" timestamptz, "logsCompleteAt" timestamptz)
-  WHERE a.id = p.id`);
+  UPDATE attempts a SET ${assignments(ATTEMPT, 'p')}
+  FROM ${recordset({ id: t.uuid, ...ATTEMPT }, 'p')} WHERE a.id = p.id`);
 
 const INSERT_SHAPES = statement('insert-shapes', { values: [t.json] })(`
   INSERT INTO shapes (key, spec, next_pass_at)

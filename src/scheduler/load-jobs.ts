@@ -2,6 +2,7 @@ import { MOST_ANSWER_BYTES, NO_ANSWER, type OrderAnswer, readAnswer } from '../d
 import type { Queryable } from '../database/database.js';
 import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { Attempt } from '../deployments/attempt.entity.js';
+import { MADE_OF, OUTCOME, PHASE_TIMES } from '../deployments/deployment-columns.js';
 import { Deployment } from '../deployments/deployment.entity.js';
 import { Job } from '../jobs/job.entity.js';
 import { definitionOf } from '../jobs/stored-definition.js';
@@ -130,32 +131,11 @@ const JOBS = statement('load-jobs', {
   WHERE id = ANY($1)
   ORDER BY id`);
 
-const DEPLOYMENT_ROW = columnsOf(
-  Deployment,
-  'jobId',
-  'id',
-  'number',
-  'image',
-  'imageDigest',
-  'imageId',
-  'definition',
-  'trigger',
-  'origin',
-  'secretsVersion',
-  'status',
-  'reason',
-  'message',
-  'failedPhase',
-  'retryable',
-  'exitCode',
-  'lastLogLines',
-  'deadlineAt',
-  'cancelRequestedAt',
-  'createdAt',
-  'startedAt',
-  'activeAt',
-  'endedAt',
-);
+const DEPLOYMENT_ROW = {
+  ...MADE_OF,
+  ...OUTCOME,
+  ...columnsOf(Deployment, 'jobId', 'imageId', 'trigger', 'origin', 'cancelRequestedAt', 'createdAt'),
+} as const;
 const DEPLOYMENTS = statement('load-deployments', { values: [t.arrayOf(t.uuid)], row: DEPLOYMENT_ROW })(`
   SELECT ${selectList(DEPLOYMENT_ROW)}
   FROM deployments
@@ -167,25 +147,11 @@ const DEPLOYMENTS = statement('load-deployments', { values: [t.arrayOf(t.uuid)],
   )
   ORDER BY job_id, number`);
 
-const ATTEMPT_COLUMNS = columnsOf(
-  Attempt,
-  'deploymentId',
-  'id',
-  'number',
-  'shapeKey',
-  'phase',
-  'reason',
-  'message',
-  'counted',
-  'createdAt',
-  'assignedAt',
-  'pullingAt',
-  'startingAt',
-  'healthyAt',
-  'stoppingAt',
-  'endedAt',
-  'logsCompleteAt',
-);
+const ATTEMPT_COLUMNS = {
+  ...columnsOf(Attempt, 'deploymentId', 'id', 'number', 'shapeKey', 'phase', 'reason', 'message', 'counted'),
+  ...PHASE_TIMES,
+  ...columnsOf(Attempt, 'createdAt', 'endedAt', 'logsCompleteAt'),
+} as const;
 const ATTEMPTS = statement('load-attempts', {
   values: [t.arrayOf(t.uuid)],
   row: {
@@ -213,11 +179,7 @@ const ATTEMPTS = statement('load-attempts', {
 const ENDED_COLUMNS = columnsOf(Attempt, 'deploymentId', 'number', 'reason', 'message', 'counted', 'healthyAt');
 const ENDED = statement('load-ended', {
   values: [t.arrayOf(t.uuid), t.bigintValue],
-  row: {
-    ...ENDED_COLUMNS,
-    endedAt: t.timestamptz,
-    noticedAt: t.nullable(t.timestamptz),
-  },
+  row: { ...ENDED_COLUMNS, endedAt: t.timestamptz, noticedAt: t.nullable(t.timestamptz) },
 })(`
   SELECT e.* FROM unnest($1::uuid[]) AS d(id)
   CROSS JOIN LATERAL (

@@ -1,22 +1,11 @@
 import type { Ec2Snapshot } from '../aws/ec2-types.js';
+import type { Snapshot } from './snapshot.entity.js';
 
 // A snapshot costs money, and EC2 has no ClientToken for it: one is made only when no other is under way, and earlier
 // tries are read from rows, so that no restart or other owner begins again.
 
-export type SnapshotState = 'asked' | 'pending' | 'completed' | 'failed' | 'deleted';
-
 /** A row of ours. */
-export type KnownSnapshot = {
-  readonly id: string;
-  readonly volumeId: string;
-  readonly snapshotId: string | null;
-  readonly state: SnapshotState;
-  readonly askedAt: Date;
-  /** When an event reported its failure. */
-  readonly toldAt: Date | null;
-  readonly reason: string | null;
-  readonly message: string | null;
-};
+export type KnownSnapshot = Readonly<Omit<Snapshot, 'changedAt'>>;
 
 /** What EC2 shows, with the id of our row from its tag. */
 export type SeenSnapshot = Omit<Ec2Snapshot, 'tags'> & { readonly rowId: string };

@@ -1,5 +1,5 @@
 import type { Queryable } from '../database/database.js';
-import { columnsOf, selectList, statement, t } from '../database/statement.js';
+import { columnsOf, recordset, selectList, statement, t } from '../database/statement.js';
 import { toJsonb } from '../database/to-jsonb.js';
 import { appendEvents, type NewEvent } from '../events/append-events.js';
 import type { KnownSnapshot } from './plan-snapshots.js';
@@ -36,7 +36,6 @@ const KNOWN = statement('snapshots-known', { row: ROW })(`SELECT ${selectList(RO
 const WRITE = statement('snapshots-write', { values: [t.json] })(`
   INSERT INTO snapshots (id, volume_id, snapshot_id, state, asked_at, told_at, reason, message)
   SELECT r.id, r."volumeId", r."snapshotId", r.state, r."askedAt", r."toldAt", r.reason, r.message
-  FROM jsonb_to_recordset($1::jsonb) AS r(id uuid, "volumeId" text, "snapshotId" text, state text, "askedAt" timestamptz,
-    "toldAt" timestamptz, reason text, message text)
+  FROM ${recordset(ROW, 'r')}
   ON CONFLICT (id) DO UPDATE SET snapshot_id = excluded.snapshot_id, state = excluded.state, told_at = excluded.told_at,
     reason = excluded.reason, message = excluded.message, changed_at = clock_timestamp()`);

@@ -1,5 +1,6 @@
 import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
-import type { SnapshotState } from './plan-snapshots.js';
+
+export type SnapshotState = 'asked' | 'pending' | 'completed' | 'failed' | 'deleted';
 
 /** One CreateSnapshot call, stored before it is made, and its outcome. Its id is a tag of the snapshot. */
 @Entity('snapshots')

@@ -9,7 +9,7 @@ import { decodeCursor, type Page, pageColumns, pageSql, toPage } from '../http/p
 import { Problem } from '../http/problem.js';
 import type { CreateToken, ListTokens, NewTokenResponse, TokenResponse } from './token.schema.js';
 import { Token } from '../auth/token.entity.js';
-import { makeToken } from '../auth/tokens.js';
+import { CALLER, makeToken } from '../auth/tokens.js';
 import { insertEvents } from '../events/event-sql.js';
 
 /** An id is 32 random bits: that a second one is taken, too, is no coincidence. */
@@ -71,22 +71,7 @@ export class TokensService {
   }
 }
 
-const ROW = columnsOf(
-  Token,
-  'id',
-  'name',
-  'role',
-  'scope',
-  'maxJobs',
-  'maxInstances',
-  'maxWebhooks',
-  'allow',
-  'requestsPerMinute',
-  'createdAt',
-  'expiresAt',
-  'lastUsedAt',
-  'revokedAt',
-);
+const ROW = { ...CALLER, ...columnsOf(Token, 'createdAt', 'expiresAt', 'lastUsedAt', 'revokedAt') } as const;
 
 function toToken({ createdAt, expiresAt, lastUsedAt, revokedAt, ...row }: RowOf<typeof ROW>): TokenResponse {
   return {

@@ -111,22 +111,10 @@ function pingOf(webhookId: string) {
   };
 }
 
-const SHOWN = columnsOf(
-  WebhookDelivery,
-  'id',
-  'position',
-  'type',
-  'job',
-  'status',
-  'attempts',
-  'fault',
-  'answerStatus',
-  'latencyMs',
-  'attemptedAt',
-  'nextAttemptAt',
-  'createdAt',
-  'settledAt',
-);
+const SHOWN = {
+  ...columnsOf(WebhookDelivery, 'id', 'position', 'type', 'job', 'status', 'attempts', 'fault', 'answerStatus'),
+  ...columnsOf(WebhookDelivery, 'latencyMs', 'attemptedAt', 'nextAttemptAt', 'createdAt', 'settledAt'),
+} as const;
 const ROW = { ...SHOWN, exactCreatedAt: t.text } as const;
 
 type DeliveryRow = RowOf<typeof ROW>;

@@ -145,20 +145,10 @@ export async function holdWebhook(transaction: Queryable, id: string, caller: Ca
   return row ?? notFound();
 }
 
-const SHOWN = columnsOf(
-  Webhook,
-  'id',
-  'url',
-  'description',
-  'events',
-  'jobs',
-  'enabled',
-  'disabledReason',
-  'failingSince',
-  'version',
-  'createdAt',
-  'updatedAt',
-);
+const SHOWN = {
+  ...columnsOf(Webhook, 'id', 'url', 'description', 'events', 'jobs', 'enabled', 'disabledReason', 'failingSince'),
+  ...columnsOf(Webhook, 'version', 'createdAt', 'updatedAt'),
+} as const;
 const ROW = { ...SHOWN, previousUntil: t.nullable(t.timestamptz), exactCreatedAt: t.text } as const;
 
 type WebhookRow = RowOf<typeof ROW>;

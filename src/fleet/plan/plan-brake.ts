@@ -1,21 +1,15 @@
 import type { AwsErrorKind } from '../../aws/aws-error.js';
-import { type Offer, REFUSALS } from './plan-capacity.js';
+import { type LaunchView, type Offer, REFUSALS } from './plan-capacity.js';
 
 // Failed launches cost money, or at least calls, and EC2 would go on accepting them. The pauses are computed from the
 // rows of the launches themselves: a restart or another owner begins no new series, a restored older database at most
 // one.
 
 /** A settled launch of the last hour, and the state of its instances now. */
-export type RecentLaunch = {
+export type RecentLaunch = Pick<LaunchView, 'offer' | 'failure' | 'reason' | 'message' | 'rows'> & {
   /** Of its last call. */
   readonly at: Date;
-  readonly offer: Offer;
-  /** How EC2 refused it; null = it did not. */
-  readonly failure: AwsErrorKind | null;
-  readonly reason: string | null;
-  readonly message: string | null;
-  /** Instances it made; of them those that registered, and those that ended or were given up before they did. */
-  readonly rows: number;
+  /** Of the instances it made those that registered, and those that ended or were given up before they did. */
   readonly registered: number;
   readonly lost: number;
   /** EC2's code for why the last of them ended; null = EC2 gave none, or the fleet gave it up. */

@@ -1,3 +1,5 @@
+import type { Attempt } from '../../deployments/attempt.entity.js';
+import type { Instance } from '../instance.entity.js';
 import { type Brake, planBrake, type RecentLaunch } from './plan-brake.js';
 import {
   type CapacityState,
@@ -53,22 +55,11 @@ export type Demand = {
   /** The first in line; as many as there may be instances for. */
   readonly first: readonly WaitingAttempt[];
 };
-export type WaitingAttempt = {
-  readonly id: string;
-  readonly jobId: string;
-  /** 0 healing, 1 rollback, 2 api, 3 schedule: lower is served before attempts that are not LINE_SECONDS older. */
-  readonly priority: number;
-  readonly createdAt: Date;
-};
+export type WaitingAttempt = Readonly<Pick<Attempt, 'id' | 'jobId' | 'priority' | 'createdAt'>>;
 
 export type Adoption = { readonly attemptId: string; readonly jobId: string; readonly instanceId: string };
 
-export type Supply = {
-  readonly id: string;
-  readonly state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated' | 'gone';
-  readonly launchedAt: Date;
-  readonly registeredAt: Date | null;
-  readonly lastSeenAt: Date | null;
+export type Supply = Readonly<Pick<Instance, 'id' | 'state' | 'launchedAt' | 'registeredAt' | 'lastSeenAt'>> & {
   /** `adoption-failed`: it ended before it was healthy, on an instance that already ran its container. */
   readonly attempt: 'none' | 'ended' | 'adoption-failed';
 };
@@ -76,12 +67,7 @@ export type Supply = {
 export type Obstacle = { readonly reason: string; readonly message: string; readonly isFinal: boolean };
 
 /** What waiting attempts wait for when EC2 refuses. Final = waiting cannot help. */
-export type Verdict = {
-  readonly reason: string;
-  readonly message: string;
-  readonly isFinal: boolean;
-  readonly at: Date;
-};
+export type Verdict = Obstacle & { readonly at: Date };
 
 export type FleetPlan = {
   readonly assignments: readonly (Adoption & { readonly reason: 'first-in-line' | 'adopted' })[];
@@ -192,13 +178,8 @@ export function planFleet(input: FleetInput): FleetPlan {
 }
 
 type Registered = Supply & { readonly registeredAt: Date };
-type Blocked = {
-  readonly reason: string;
-  readonly message: string;
-  readonly isFinal: boolean;
-  /** The attempts covered by a final verdict already have this reason. */
-  readonly isOldNews?: boolean;
-};
+/** `isOldNews`: the attempts covered by a final verdict already have this reason. */
+type Blocked = Obstacle & { readonly isOldNews?: boolean };
 type LaunchStep = {
   readonly launch: FleetPlan['launch'];
   readonly blockedBy: Blocked | null;

@@ -45,17 +45,11 @@ export type SweepPlan = {
 };
 
 /** New values of a row. `isChange`: it has values that jobs may depend on, not only the time of the look. */
-export type InstanceUpdate = {
-  readonly id: string;
-  readonly state: InstanceState;
-  readonly stateReason: string | null;
-  readonly availabilityZone: string | null;
-  readonly instanceType: string | null;
-  readonly imageId: string | null;
-  readonly privateIp: string | null;
-  readonly publicIp: string | null;
+export type InstanceUpdate = Omit<
+  KnownInstance,
+  'launchedAt' | 'observedAt' | 'terminatedAt' | 'retireReason' | 'quarantined'
+> & {
   readonly observed: boolean;
-  readonly missingSince: Date | null;
   readonly isOver: boolean;
   readonly retireReason: 'stopped-outside' | 'reappeared' | null;
   readonly isChange: boolean;

@@ -1,23 +1,20 @@
 import type { OrderSpec } from '../../docker/order.js';
 import type { OrderAnswer } from '../../docker/order-answer.js';
-import type { AttemptPhase } from '../../deployments/attempt-status.js';
-import type { DeploymentStatus, DeploymentTrigger } from '../../deployments/deployment-status.js';
+import type { Attempt } from '../../deployments/attempt.entity.js';
+import type { Deployment } from '../../deployments/deployment.entity.js';
+import type { OUTCOME } from '../../deployments/deployment-columns.js';
+import type { DeploymentStatus } from '../../deployments/deployment-status.js';
 import type { LogLine } from '../../deployments/log-line.js';
 import type { ShapeSpec } from '../../deployments/shape-spec.js';
+import type { Job } from '../../jobs/job.entity.js';
 import type { JobDefinition } from '../../jobs/job-definition.js';
-import type { Origin } from '../../process/origin.js';
-import type { DesiredState, JobStatus } from '../../jobs/job-status.js';
+import type { JobStatus } from '../../jobs/job-status.js';
 
 // Input and output of the job planner. Facts are rows as loaded under the job row's lock; a plan is the rows' new
 // values.
 
-export type JobFacts = {
-  readonly id: string;
-  readonly name: string;
+export type JobFacts = Readonly<Pick<Job, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId'>> & {
   readonly cluster: string;
-  readonly desiredState: DesiredState;
-  readonly status: JobStatus;
-  readonly activeDeploymentId: string | null;
   /** Status of the latest deployment, also when it ended long ago; null = there was none. */
   readonly latestStatus: DeploymentStatus | null;
   /** Those not ended, and those with an attempt not ended; by number. */
@@ -26,64 +23,24 @@ export type JobFacts = {
   readonly lingeringInstances: number;
 };
 
-export type DeploymentFacts = {
-  readonly id: string;
-  readonly number: number;
-  readonly image: string;
-  readonly imageDigest: string | null;
-  readonly imageId: string | null;
+export type DeploymentFacts = Readonly<
+  Omit<Deployment, 'job' | 'jobId' | 'definition' | 'lastLogLines' | 'secretNames' | 'adopts' | 'copiedFrom'>
+> & {
   readonly definition: JobDefinition;
-  /** Version of the secrets that its containers get; null = no secrets. */
-  readonly secretsVersion: number | null;
-  readonly trigger: DeploymentTrigger;
-  readonly origin: Origin | null;
-  readonly status: DeploymentStatus;
-  readonly reason: string | null;
-  readonly message: string | null;
-  readonly failedPhase: AttemptPhase | null;
-  readonly retryable: boolean | null;
-  readonly exitCode: number | null;
   readonly lastLogLines: readonly LogLine[] | null;
-  readonly deadlineAt: Date | null;
-  readonly cancelRequestedAt: Date | null;
-  readonly createdAt: Date;
-  readonly startedAt: Date | null;
-  readonly activeAt: Date | null;
-  readonly endedAt: Date | null;
   /** Not ended; by number. */
   readonly attempts: readonly AttemptFacts[];
   /** Ended, the latest 20; by number. */
   readonly endedAttempts: readonly EndedAttemptFacts[];
 };
 
-export type EndedAttemptFacts = {
-  readonly number: number;
-  readonly reason: string | null;
-  readonly message: string | null;
-  readonly counted: boolean;
-  readonly healthyAt: Date | null;
+export type EndedAttemptFacts = Pick<AttemptFacts, 'number' | 'reason' | 'message' | 'counted' | 'healthyAt'> & {
   /** When EC2 gave notice that it takes its spot instance back; null = it did not. */
   readonly noticedAt: Date | null;
   readonly endedAt: Date;
 };
 
-export type AttemptFacts = {
-  readonly id: string;
-  readonly number: number;
-  readonly shapeKey: string;
-  readonly phase: AttemptPhase;
-  readonly reason: string | null;
-  readonly message: string | null;
-  readonly counted: boolean;
-  readonly createdAt: Date;
-  readonly assignedAt: Date | null;
-  readonly pullingAt: Date | null;
-  readonly startingAt: Date | null;
-  readonly healthyAt: Date | null;
-  readonly stoppingAt: Date | null;
-  readonly endedAt: Date | null;
-  /** When all lines of its container were stored; null = not yet. */
-  readonly logsCompleteAt: Date | null;
+export type AttemptFacts = Readonly<Omit<Attempt, 'jobId' | 'deployment' | 'deploymentId' | 'priority'>> & {
   /** Given by the fleet; null while waiting. */
   readonly instance: InstanceFacts | null;
   /** Orders of its instance; by number. */
@@ -162,19 +119,7 @@ export type JobPlan = {
   readonly orders: readonly NewOrder[];
 };
 
-export type DeploymentRow = Omit<
-  DeploymentFacts,
-  | 'number'
-  | 'image'
-  | 'definition'
-  | 'secretsVersion'
-  | 'trigger'
-  | 'origin'
-  | 'cancelRequestedAt'
-  | 'createdAt'
-  | 'attempts'
-  | 'endedAttempts'
->;
+export type DeploymentRow = Pick<DeploymentFacts, 'id' | 'imageDigest' | 'imageId' | keyof typeof OUTCOME>;
 
 export type AttemptRow = Omit<AttemptFacts, 'number' | 'createdAt' | 'instance' | 'orders' | 'verdict'>;
 
