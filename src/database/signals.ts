@@ -103,12 +103,11 @@ export class Signals {
   }
 
   /**
-   * Name and text for pg_notify inside a transaction, so that its commit notifies other processes for certain.
-   * Afterwards the method of the channel is to be called, for this process. Not for frequent transactions: it would
-   * serialise their commits.
+   * Name and text for pg_notify inside a transaction that numbers events, so that its commit notifies other processes
+   * for certain; `eventsNumbered` notifies this one. Not for frequent transactions: it would serialise their commits.
    */
-  notification(channel: Channel): readonly [name: string, text: string] {
-    return [CHANNEL, JSON.stringify([this.self, channel])];
+  notification(): readonly [name: string, text: string] {
+    return [CHANNEL, JSON.stringify([this.self, 'events' satisfies Channel])];
   }
 
   private send(channel: Channel, keys: Iterable<string> = []): void {

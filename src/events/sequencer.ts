@@ -35,7 +35,7 @@ export class Sequencer {
     return await this.database.transaction(async (transaction) => {
       await transaction.run(LOCK, []);
       // A statement of its own: it must see what was committed while we waited for the lock.
-      const [row] = await transaction.run(SEQUENCE, [BATCH, ...this.signals.notification('events')]);
+      const [row] = await transaction.run(SEQUENCE, [BATCH, ...this.signals.notification()]);
       return row?.count ?? 0;
     });
   }

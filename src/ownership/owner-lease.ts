@@ -119,9 +119,7 @@ export class OwnerLease {
 }
 
 const PREVIOUS_ROW = {
-  ...columnsOf(Owner, 'holder'),
-  epoch: t.text,
-  ...columnsOf(Owner, 'budgets'),
+  ...columnsOf(Owner, 'holder', 'budgets'),
   isFirst: t.bool,
   now: t.timestamptz,
   elapsedMs: t.nullable(t.double),
@@ -139,7 +137,7 @@ const INSERT = statement('owner-insert', { values: [t.text], isPrepared: false }
 );
 
 const PREVIOUS = statement('owner-previous', { values: [t.text, t.double], row: PREVIOUS_ROW, isPrepared: false })(`
-  SELECT holder, epoch::text, budgets, expires_at = '-infinity' AS "isFirst", clock_timestamp() AS now,
+  SELECT holder, budgets, expires_at = '-infinity' AS "isFirst", clock_timestamp() AS now,
     CASE WHEN expires_at > '-infinity' THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 * 1000 END AS "elapsedMs"
   FROM owner WHERE cluster = $1 AND (expires_at <= clock_timestamp()
     -- Longer than any lease lasts: the clock was set back, and the holder may be gone.

@@ -64,13 +64,8 @@ export const CreateWebhook = z
 export type CreateWebhook = z.infer<typeof CreateWebhook>;
 
 export const PatchWebhook = z
-  .strictObject({
-    url: url.optional(),
-    description: description.optional(),
-    events: events.optional(),
-    jobs: jobs.optional(),
-    enabled: enabled.optional(),
-  })
+  .strictObject({ url, description, events, jobs, enabled })
+  .partial()
   .meta({
     id: 'PatchWebhook',
     description: 'The fields to change. `enabled: true` also forgets that it was failing.',
