@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream';
 import { Body, Controller, Get, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -8,6 +7,7 @@ import { instanceIdOf } from './agent-access.js';
 import { OrderNumber, OrdersQuery, RegistrationForm, ResultHeaders, StreamQuery } from './agent.schema.js';
 import { OrderPolls } from './order-polls.js';
 import { OrderStreams } from './order-streams.js';
+import { streamOf } from './read-upload.js';
 import { RegistrationService } from './registration.service.js';
 import { ResultsService } from './results.service.js';
 
@@ -56,10 +56,8 @@ export class AgentController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    if (body !== undefined && body !== null && !(body instanceof Readable)) {
-      throw new Problem('unsupported-media-type', 'Send a stream as application/octet-stream.');
-    }
-    const next = await this.streams.store(instanceIdOf(request), number, since, body ?? Readable.from([]));
+    const stream = streamOf(body, 'Send a stream as application/octet-stream.');
+    const next = await this.streams.store(instanceIdOf(request), number, since, stream);
     void reply.header('stream-since', next);
   }
 
@@ -73,17 +71,13 @@ export class AgentController {
   ): Promise<void> {
     const headers = ResultHeaders.safeParse(request.headers);
     if (!headers.success) throw headerProblem(headers.error.issues);
-    // Without a body there is no Content-Type, and nothing is parsed.
-    if (body !== undefined && body !== null && !(body instanceof Readable)) {
-      throw new Problem('unsupported-media-type', 'Send the answer as application/octet-stream.');
-    }
     await this.results.store({
       instanceId: instanceIdOf(request),
       number,
       status: headers.data['result-status'],
       error: headers.data['result-error'] ?? null,
       probeState: headers.data['probe-state'] ?? null,
-      body: body ?? Readable.from([]),
+      body: streamOf(body, 'Send the answer as application/octet-stream.'),
     });
   }
 }

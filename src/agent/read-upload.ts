@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { Problem } from '../http/problem.js';
 import type { Shutdown } from '../process/shutdown.js';
 
@@ -40,4 +40,11 @@ export async function* readUpload(shutdown: Shutdown, body: Readable, mostMs = M
 /** The client has gone, and the log must not show this as a failure of the API. */
 function brokeOff(cause: unknown): never {
   throw new Problem('malformed-request', 'The upload broke off.', { cause });
+}
+
+/** A body that nothing parsed; empty where there was none. @throws Problem unsupported-media-type */
+export function streamOf(body: unknown, howToSend: string): Readable {
+  if (body instanceof Readable) return body;
+  if (body === undefined || body === null) return Readable.from([]);
+  throw new Problem('unsupported-media-type', howToSend);
 }

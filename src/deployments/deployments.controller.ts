@@ -26,6 +26,7 @@ import { DeploymentsService } from './deployments.service.js';
 
 @ApiTags('deployments')
 @Controller('/v1/jobs')
+@ApiParam(NAME)
 export class DeploymentsController {
   constructor(
     private readonly deployments: DeploymentsService,
@@ -34,7 +35,6 @@ export class DeploymentsController {
   ) {}
 
   @Post(':name/deployments')
-  @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
     operationId: 'Deployments_create',
@@ -62,7 +62,6 @@ export class DeploymentsController {
   }
 
   @Get(':name/deployments')
-  @ApiParam(NAME)
   @Endpoint({
     operationId: 'Deployments_list',
     access: 'viewer',
@@ -81,7 +80,6 @@ export class DeploymentsController {
   }
 
   @Get(':name/deployments/:number')
-  @ApiParam(NAME)
   @Endpoint({
     operationId: 'Deployments_get',
     access: 'viewer',
@@ -107,7 +105,6 @@ export class DeploymentsController {
   }
 
   @Post(':name/deployments/:number/cancel')
-  @ApiParam(NAME)
   @Endpoint({
     operationId: 'Deployments_cancel',
     access: 'deployer',
@@ -137,7 +134,6 @@ export class DeploymentsController {
   }
 
   @Post(':name/rollback')
-  @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
     operationId: 'Deployments_rollback',
@@ -170,7 +166,6 @@ export class DeploymentsController {
   }
 
   @Post(':name/adopt')
-  @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
     operationId: 'Deployments_adopt',
@@ -196,7 +191,6 @@ export class DeploymentsController {
   }
 
   @Post(':name/restart')
-  @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
     operationId: 'Deployments_restart',
@@ -221,7 +215,6 @@ export class DeploymentsController {
   }
 
   @Post(':name/start')
-  @ApiParam(NAME)
   @ApiHeader(IF_MATCH)
   @Endpoint({
     operationId: 'Deployments_start',

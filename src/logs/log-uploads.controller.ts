@@ -1,11 +1,10 @@
 import { Body, Controller, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Readable } from 'node:stream';
 import { instanceIdOf } from '../agent/agent-access.js';
 import { OrderNumber } from '../agent/agent.schema.js';
+import { streamOf } from '../agent/read-upload.js';
 import { Access } from '../auth/access.decorator.js';
-import { Problem } from '../http/problem.js';
 import { UploadQuery } from './log.schema.js';
 import { LogUploads } from './log-uploads.js';
 
@@ -26,11 +25,8 @@ export class LogUploadsController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    // Without a body nothing is parsed: there was nothing to send.
-    if (body !== undefined && body !== null && !(body instanceof Readable)) {
-      throw new Problem('unsupported-media-type', 'Send logs as application/vnd.docker.multiplexed-stream.');
-    }
-    const next = await this.uploads.store(instanceIdOf(request), number, since, body ?? Readable.from([]));
+    const stream = streamOf(body, 'Send logs as application/vnd.docker.multiplexed-stream.');
+    const next = await this.uploads.store(instanceIdOf(request), number, since, stream);
     void reply.header('logs-since', next);
   }
 }

@@ -22,11 +22,11 @@ const NEW_DELIVERY_EXAMPLE: DeliveryResponse = {
 
 @ApiTags('webhooks')
 @Controller('/v1/webhooks/:id')
+@ApiParam(ID)
 export class DeliveriesController {
   constructor(private readonly deliveries: DeliveriesService) {}
 
   @Post('ping')
-  @ApiParam(ID)
   @Endpoint({
     operationId: 'Deliveries_ping',
     access: 'deployer',
@@ -51,7 +51,6 @@ export class DeliveriesController {
   }
 
   @Get('deliveries')
-  @ApiParam(ID)
   @Endpoint({
     operationId: 'Deliveries_list',
     access: 'deployer',
@@ -72,7 +71,6 @@ export class DeliveriesController {
   }
 
   @Get('deliveries/:deliveryId')
-  @ApiParam(ID)
   @ApiParam(DELIVERY_ID)
   @Endpoint({
     operationId: 'Deliveries_get',
@@ -93,7 +91,6 @@ export class DeliveriesController {
   }
 
   @Post('deliveries/:deliveryId/redeliver')
-  @ApiParam(ID)
   @ApiParam(DELIVERY_ID)
   @Endpoint({
     operationId: 'Deliveries_redeliver',
