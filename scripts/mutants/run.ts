@@ -97,7 +97,7 @@ export class MutantRun {
       spent += took;
       const paths = batch.map(({ path }) => path);
       const args = ['--bail', '--maxWorkers', '2', '--silent', '--runTestsByPath', ...paths];
-      const { failed, names, isCut } = await this.jest(tree, args, 90 + 5 * took);
+      const { failed, names, isCut } = await this.jest(tree, args, 120 + 6 * took);
       if (failed.length > 0) return ['noticed', names[0] ?? failed[0] ?? ''];
       if (isCut) return ['timed out', paths.join(', ')];
     }

@@ -123,10 +123,11 @@ describe('tokens', () => {
   it('tell when they were last used, within seconds and without a statement per request', async () => {
     const { id, token } = await make({ role: 'viewer' });
     const writes = jest.spyOn(api.app.get(Tokens), 'flush');
+    const startedAt = performance.now();
     for (let n = 0; n < 20; n += 1) await as(token, 'GET', '/v1/jobs');
     await until(async () => (await read(id)).lastUsedAt !== null, 15_000);
     expect(Date.now() - Date.parse((await read(id)).lastUsedAt!)).toBeLessThan(15_000);
-    expect(writes.mock.calls.length).toBeLessThanOrEqual(2);
+    expect(writes.mock.calls.length).toBeLessThanOrEqual(2 + (performance.now() - startedAt) / 10_000);
   });
 
   it('are noted again when their use could not be written', async () => {
@@ -165,7 +166,8 @@ describe('tokens', () => {
     await test.database.query('UPDATE tokens SET expires_at = clock_timestamp() WHERE id = $1', [expired!.id]);
     expect(await Promise.all(streams.map((stream) => stream.next()))).toEqual([undefined, undefined, undefined]);
     expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual([401, 401, 401]);
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    // Five seconds of a machine that has time; they would wait for a minute.
+    expect(performance.now() - startedAt).toBeLessThan(30_000);
     // Others notice nothing.
     await test.database.query(`UPDATE jobs SET status = 'stopped' WHERE name = 'watched'`);
     test.signals.jobsChanged();
