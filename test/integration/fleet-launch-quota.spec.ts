@@ -1,47 +1,31 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Ec2 } from '../../src/aws/ec2.js';
+import { describe, expect, it } from '@jest/globals';
+import type { Ec2 } from '../../src/aws/ec2.js';
 import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.js';
 import { launchInput } from '../../src/fleet/launch-input.js';
-import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
+import { connect, SPEC, startFleetWorld } from '../support/fleet-world.js';
 
-// How large a launch is, and what it takes from EC2's quotas.
+// How large a launch is, and what it takes from EC2's quotas. Most of it is waiting: all at once, each in a world of its own.
 describe('a launch', () => {
-  let world: FleetWorld;
-  beforeEach(async () => {
-    world = await startFleetWorld();
-  });
-  afterEach(() => world.close());
-
-  const calls = () => world.cloud.ledger.calls('RunInstances');
-  const outcomes = () => calls().map(({ outcome }) => outcome);
-  const assigned = (count: number) =>
-    world.until(`${count} are assigned`, async () => (await world.assigned()).length === count);
-  const called = (times: number) => world.until(`called ${times} times`, () => calls().length >= times);
-  const isSettled = async () => {
-    const launches = await world.launches();
-    return launches.length > 0 && launches.every(({ status }) => status === 'done' || status === 'failed');
-  };
-  const settled = () => world.until('every launch is settled', isSettled);
-  const expire = () => world.rows(`UPDATE owner SET expires_at = clock_timestamp() - interval '1 second'`);
-
-  it.each([
+  for (const [code, failure] of [
     ['VcpuLimitExceeded', 'quota'],
     ['InsufficientFreeAddressesInSubnet', 'address'],
-  ])('halves its count after %s', async (code, failure) => {
-    world.cloud.faults.failNext('RunInstances', { code }, 2);
-    world.fleet().start();
-    await world.demand(8);
-    await assigned(8);
-    const launches = await world.launches();
-    expect(launches.slice(0, 3)).toMatchObject([
-      { count: 8, status: 'failed', failure },
-      { count: 4, status: 'failed', failure },
-      { count: 2, status: 'done' },
-    ]);
-    expect(world.cloud.ledger.instances()).toHaveLength(8);
-  });
+  ] as const) {
+    aLaunch(`halves its count after ${code}`, async ({ world, assigned }) => {
+      world.cloud.faults.failNext('RunInstances', { code }, 2);
+      world.fleet().start();
+      await world.demand(8);
+      await assigned(8);
+      const launches = await world.launches();
+      expect(launches.slice(0, 3)).toMatchObject([
+        { count: 8, status: 'failed', failure },
+        { count: 4, status: 'failed', failure },
+        { count: 2, status: 'done' },
+      ]);
+      expect(world.cloud.ledger.instances()).toHaveLength(8);
+    });
+  }
 
-  it('larger than what is wanted by now is not called: a smaller one is', async () => {
+  aLaunch('larger than what is wanted by now is not called: a smaller one is', async ({ world, assigned, called }) => {
     world.cloud.faults.throttle('RunInstances', 60_000);
     world.fleet().start();
     const attempts = await world.demand(5);
@@ -57,26 +41,30 @@ describe('a launch', () => {
     expect(world.cloud.ledger.instances()).toHaveLength(1);
   });
 
-  it('shares the account with others: refused by EC2, the fleet slows down, and still gets there', async () => {
-    const stranger = new Ec2({ region: 'us-west-2' });
-    const input = await inputOf(stranger);
-    // Two calls a second are all EC2 gives this account, and we think that most of them are ours.
-    const take = () => stranger.runInstances(input, 'stranger').catch(() => undefined);
-    const other = setInterval(() => void take(), 700);
-    await Promise.all([1, 2, 3, 4, 5].map(take));
-    world.fleet().start();
-    for (let shape = 0; shape < 6; shape += 1) await world.demand(1, { ...SPEC, diskGiB: 40 + shape });
-    await world.until('all are assigned', async () => (await world.assigned()).length === 6, 60_000);
-    clearInterval(other);
-    stranger.close();
-    const ours = calls().filter(({ clientToken }) => clientToken !== 'stranger');
-    const refused = ours.filter(({ outcome }) => outcome === 'RequestLimitExceeded');
-    expect(refused.length).toBeGreaterThan(0);
-    expect(refused.length).toBeLessThan(10);
-    expect(world.cloud.ledger.instances().filter(({ clientToken }) => clientToken !== 'stranger')).toHaveLength(6);
-  }, 90_000);
+  aLaunch(
+    'shares the account with others: refused by EC2, the fleet slows down, and still gets there',
+    async ({ world, calls }) => {
+      const stranger = await connect(world.cloud);
+      const input = await inputOf(stranger);
+      // Two calls a second are all EC2 gives this account, and we think that most of them are ours.
+      const take = () => stranger.runInstances(input, 'stranger').catch(() => undefined);
+      const other = setInterval(() => void take(), 700);
+      await Promise.all([1, 2, 3, 4, 5].map(take));
+      world.fleet().start();
+      for (let shape = 0; shape < 6; shape += 1) await world.demand(1, { ...SPEC, diskGiB: 40 + shape });
+      await world.until('all are assigned', async () => (await world.assigned()).length === 6, 60_000);
+      clearInterval(other);
+      stranger.close();
+      const ours = calls().filter(({ clientToken }) => clientToken !== 'stranger');
+      const refused = ours.filter(({ outcome }) => outcome === 'RequestLimitExceeded');
+      expect(refused.length).toBeGreaterThan(0);
+      expect(refused.length).toBeLessThan(10);
+      expect(world.cloud.ledger.instances().filter(({ clientToken }) => clientToken !== 'stranger')).toHaveLength(6);
+    },
+    90_000,
+  );
 
-  it('is not paid for twice: its repeat needs no instances of the quota', async () => {
+  aLaunch('is not paid for twice: its repeat needs no instances of the quota', async ({ world, outcomes, settled }) => {
     world.cloud.faults.loseAnswer('RunInstances');
     world.registers = false;
     // A bucket of 200 instances that fills by 0.4 a second: a second payment of 150 would take four minutes.
@@ -87,7 +75,7 @@ describe('a launch', () => {
     expect(world.cloud.ledger.instances()).toHaveLength(150);
   });
 
-  it('too large for what is left of the quota goes back for smaller ones', async () => {
+  aLaunch('too large for what is left of the quota goes back for smaller ones', async ({ world, called, expire }) => {
     world.cloud.faults.throttle('RunInstances', 60_000);
     const first = world.fleet();
     first.start();
@@ -105,6 +93,42 @@ describe('a launch', () => {
     expect(small.every(({ count }) => count < 10)).toBe(true);
   });
 });
+
+async function startWorld() {
+  const world = await startFleetWorld();
+  const calls = () => world.cloud.ledger.calls('RunInstances');
+  const isSettled = async () => {
+    const launches = await world.launches();
+    return launches.length > 0 && launches.every(({ status }) => status === 'done' || status === 'failed');
+  };
+  return {
+    world,
+    calls,
+    outcomes: () => calls().map(({ outcome }) => outcome),
+    assigned: (count: number) =>
+      world.until(`${count} are assigned`, async () => (await world.assigned()).length === count),
+    called: (times: number) => world.until(`called ${times} times`, () => calls().length >= times),
+    settled: () => world.until('every launch is settled', isSettled),
+    expire: () => world.rows(`UPDATE owner SET expires_at = clock_timestamp() - interval '1 second'`),
+  };
+}
+
+type World = Awaited<ReturnType<typeof startWorld>>;
+
+function aLaunch(name: string, test: (world: World) => Promise<void>, ms?: number): void {
+  it.concurrent(
+    name,
+    async () => {
+      const world = await startWorld();
+      try {
+        await test(world);
+      } finally {
+        await world.world.close();
+      }
+    },
+    ms,
+  );
+}
 
 async function inputOf(ec2: Ec2): Promise<RunInput> {
   const [subnetId = ''] = await ec2.findDefaultSubnets();

@@ -2,7 +2,7 @@ import { createHash, createSecretKey, randomBytes, randomUUID } from 'node:crypt
 import { readFile } from 'node:fs/promises';
 import { type CloudOptions, type LocalCloud, startLocalCloud } from '../../local/cloud/local-cloud.ts';
 import type { BootedInstance } from '../../local/cloud/runtime.ts';
-import { Ec2 } from '../../src/aws/ec2.js';
+import { Ec2, type Ec2Options } from '../../src/aws/ec2.js';
 import { shapeKeyOf } from '../../src/deployments/shape-key.js';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
 import { Fleet, type FleetOptions } from '../../src/fleet/fleet.js';
@@ -78,9 +78,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
     },
     ...options,
   });
-  // As an operator would point the SDK at another endpoint; read when a client makes its first call.
-  Object.assign(process.env, cloud.clientEnvironment);
-  const ec2 = new Ec2({ region: 'us-west-2', timeoutMs: 5_000 });
+  const ec2 = await connect(cloud, { timeoutMs: 5_000 });
   const agentScript = await readFile(new URL('../../src/agent/agent.sh', import.meta.url), 'utf8');
   const write =
     (level: LogLine['level']) =>
@@ -146,6 +144,25 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
       await test.close();
     },
   });
+}
+
+let lastConnection: Promise<unknown> = Promise.resolve();
+
+/**
+ * A client of this cloud. As an operator would, the environment points the SDK at it, which is read when a client makes its
+ * first call: there is one environment, so that worlds side by side take turns until that is made.
+ */
+export function connect(cloud: LocalCloud, options: Partial<Ec2Options> = {}): Promise<Ec2> {
+  const connection = lastConnection.then(async () => {
+    Object.assign(process.env, cloud.clientEnvironment);
+    const ec2 = new Ec2({ region: cloud.region, ...options });
+    // One call of each of its two clients. The second one is refused.
+    await ec2.findDefaultSubnets();
+    await ec2.createSnapshot('vol-00000000000000000', []).catch(() => undefined);
+    return ec2;
+  });
+  lastConnection = connection.catch(() => undefined);
+  return connection;
 }
 
 /** What POST /agent/v1/register does, for an instance that knows its launch secret from user-data. */
