@@ -38,6 +38,8 @@ export type Stack = {
   query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
   kill(replica: number, signal?: NodeJS.Signals): Promise<void>;
   restart(replica: number): Promise<void>;
+  /** As if so much time had passed since the owner was killed: the next one need not wait for the end of its lease. */
+  expireLease(): Promise<void>;
   /** What the processes logged. */
   logs(): string;
   stop(): Promise<void>;
@@ -131,6 +133,9 @@ export async function startStack({
     status: async (method, path, body) => (await send(urls, method, path, body)).status,
     kill,
     restart: start,
+    expireLease: async () => {
+      await queryDatabase(databaseUrl, 'UPDATE owner SET expires_at = clock_timestamp()');
+    },
     logs: () => log,
     stop,
   };
