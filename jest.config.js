@@ -29,6 +29,7 @@ export default {
   maxWorkers: 3,
   // A bound, no measure: machines of CI may be several times slower than this one.
   testTimeout: 60_000,
+  testSequencer: '<rootDir>/test/support/longest-first.js',
   reporters: ['default', '<rootDir>/test/support/skip-reporter.js'],
   projects: [
     { ...common, displayName: 'unit', testMatch: ['<rootDir>/{src,local,client,cli,test/histories}/**/*.spec.ts'] },
