@@ -119,7 +119,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
     },
     demand: (count: number, spec: ShapeSpec = SPEC) => demand(test, count, spec),
     end: (attemptIds: readonly string[]) => end(test, attemptIds),
-    until: (what: string, isTrue: () => boolean | Promise<boolean>, limitMs = 15_000) =>
+    until: (what: string, isTrue: () => boolean | Promise<boolean>, limitMs = 30_000) =>
       until(isTrue, limitMs, () => `did not happen in ${limitMs} ms: ${what}`),
     rows: <Row extends object>(sql: string, values: readonly unknown[] = []) =>
       test.database.query<Row & Record<string, unknown>>(sql, values),
