@@ -27,6 +27,9 @@ const withPostgres = {
 export default {
   // Most of a test is waiting, for timers and for other processes: one more than there are cores of the smallest machine.
   maxWorkers: 3,
+  // Tests of one file that run at once, each mostly waiting: with three workers nine stacks may be starting on two cores,
+  // for which test/support/stack.ts has the patience.
+  maxConcurrency: 3,
   // A bound, no measure: machines of CI may be several times slower than this one.
   testTimeout: 60_000,
   testSequencer: '<rootDir>/test/support/longest-first.js',

@@ -15,7 +15,7 @@ const WEB = {
 const MOST_AT_FIRST = 3;
 
 // What a deployment and a job that heals say, and cost, while EC2 ends or refuses whatever is launched. Most of it is
-// waiting: all at once, each on a stack of its own.
+// waiting: several at once, each on a stack of its own.
 describe('while launches come to nothing', () => {
   aStorm(
     'a deployment tells why and when the next try is, and comes up with it',

@@ -8,8 +8,8 @@ const NOT_FROM_EC2 = ['AbortError', 'TimeoutError', 'CredentialsProviderError'];
 const OTHERS = ['InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable', 'AuthFailure.SomethingNew', 'SomethingNew'];
 const CODES = [...KNOWN_CODES.filter((code) => !NOT_FROM_EC2.includes(code)), ...OTHERS];
 
-/** As many as Jest plays tests at once. */
-const WORLDS = 5;
+/** As many as Jest plays tests at once: `maxConcurrency` in jest.config.js. */
+const WORLDS = 3;
 
 // Each error code EC2 has for RunInstances, and what becomes of one waiting attempt. Most of it is waiting: several at once,
 // each in a world that it has for itself meanwhile.

@@ -4,7 +4,7 @@ import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.
 import { launchInput } from '../../src/fleet/launch-input.js';
 import { connect, SPEC, startFleetWorld } from '../support/fleet-world.js';
 
-// How large a launch is, and what it takes from EC2's quotas. Most of it is waiting: all at once, each in a world of its own.
+// How large a launch is, and what it takes from EC2's quotas. Most of it is waiting: several at once, each in a world of its own.
 describe('a launch', () => {
   for (const [code, failure] of [
     ['VcpuLimitExceeded', 'quota'],
