@@ -138,31 +138,111 @@ const SCENARIOS: Record<string, (around: Around) => Promise<void>> = {
     },
 };
 
+// What becomes of instances when nobody is left to end them: one after the other, on a stack of their own beside that of the
+// others. Real minutes pass: the shortest limit a job may set is one.
+const ALONE: Record<string, (stack: Stack) => Promise<void>> = {
+  'runs on while we are silent, unless its job limits the silence: then it ends itself, and is healed': async (
+    stack,
+  ) => {
+    const job = (name: string) => stack.call<Job>('GET', `/v1/jobs/${name}`);
+    const [patient, limited] = await Promise.all([
+      serveOn(stack, 'patient', {}),
+      serveOn(stack, 'limited', { maxSilenceSeconds: 60 }),
+    ]);
+    await until(async () => (await switchesOf(stack)).every(({ isSet }) => isSet));
+    expect(await switchesOf(stack)).toMatchObject([
+      { job: 'limited', minutes: 1, renews: true },
+      { job: 'patient', minutes: 0, renews: null },
+    ]);
+
+    await stack.kill(0);
+    await until(() => stack.cloud.instance(limited)?.state === 'terminated', 100_000);
+    expect(stack.cloud.instance(limited)?.stateReason?.code).toBe('Client.InstanceInitiatedShutdown');
+    expect(alive(stack)).toEqual([patient]);
+
+    await stack.restart(0);
+    await until(async () => {
+      const { status, instance } = await job('limited');
+      return status === 'running' && instance !== null && instance.id !== limited;
+    });
+    expect((await job('patient')).instance?.id).toBe(patient);
+    expect(alive(stack)).toHaveLength(2);
+  },
+
+  'has its switch on again before its container is told to stop': async (stack) => {
+    const job = (name: string) => stack.call<Job>('GET', `/v1/jobs/${name}`);
+    const { instance } = await job('patient');
+    await stack.call('POST', '/v1/jobs/patient/stop');
+    await until(async () => (await job('patient')).status === 'stopped');
+    const orders = await stack.query<{ purpose: string; minutes: number | null; status: number }>(
+      `SELECT purpose, (spec ->> 'minutes')::int AS minutes, result_status AS status FROM orders
+       WHERE instance_id = $1 ORDER BY number DESC LIMIT 3`,
+      [instance?.id],
+    );
+    expect(orders).toMatchObject([
+      { purpose: 'flush-logs', status: 200 },
+      { purpose: 'stop', status: 204 },
+      { purpose: 'dead-man', minutes: 16 },
+    ]);
+  },
+};
+
+const running = new Map<string, Promise<void>>();
+let stack: Stack;
+let stackOfAlone: Stack;
+
+beforeAll(async () => {
+  const runtime = createSimulatedRuntime;
+  [stack, stackOfAlone] = await Promise.all([
+    startStack({ runtime: runtime(), cloud: { quotas: 'none', statusCheckMs: 1_000 } }),
+    startStack({ runtime: runtime(), cloud: { quotas: 'none' } }),
+  ]);
+  const begin = (name: string, outcome: Promise<void>): Promise<void> => {
+    running.set(name, outcome);
+    return outcome.catch(() => undefined);
+  };
+  Object.entries(SCENARIOS).forEach(([name, scenario], index) => {
+    void begin(name, scenario(new Around(stack, `healing-${index}`)));
+  });
+  let before = Promise.resolve();
+  for (const [name, scenario] of Object.entries(ALONE)) {
+    before = begin(
+      name,
+      before.then(() => scenario(stackOfAlone)),
+    );
+  }
+}, 120_000);
+afterAll(() => Promise.all([stack.stop(), stackOfAlone.stop()]), 60_000);
+
 describe('an active service heals', () => {
-  let stack: Stack;
-  const running = new Map<string, Promise<void>>();
-
-  beforeAll(async () => {
-    stack = await startStack({
-      runtime: createSimulatedRuntime(),
-      cloud: { quotas: 'none', statusCheckMs: 1_000 },
-    });
-    Object.entries(SCENARIOS).forEach(([name, scenario], index) => {
-      const outcome = scenario(new Around(stack, `healing-${index}`));
-      outcome.catch(() => undefined);
-      running.set(name, outcome);
-    });
-  }, 60_000);
-  afterAll(() => stack.stop(), 60_000);
-
   it.each(Object.keys(SCENARIOS))('%s', (name) => running.get(name), PATIENCE_MS);
 
   it('and leaves nothing behind', async () => {
-    await Promise.allSettled(running.values());
+    await Promise.allSettled(Object.keys(SCENARIOS).map(async (name) => running.get(name)));
     await Promise.all(Object.keys(SCENARIOS).map((_, index) => remove(stack, `healing-${index}`)));
     expect(alive(stack)).toEqual([]);
   }, 90_000);
 });
+
+describe('an instance on its own', () => {
+  it.each(Object.keys(ALONE))('%s', (name) => running.get(name), 240_000);
+});
+
+async function serveOn(stack: Stack, name: string, definition: object): Promise<string> {
+  await stack.call('POST', '/v1/jobs', { name, image: 'hello-web:1', ...WEB, ...definition });
+  expect((await settled(stack, name, 1)).status).toBe('active');
+  return (await stack.call<Job>('GET', `/v1/jobs/${name}`)).instance?.id ?? '';
+}
+
+/** The latest dead-man order of each job that serves, and whether its agent has carried it out. */
+function switchesOf(stack: Stack) {
+  return stack.query<{ job: string; minutes: number; renews: boolean | null; isSet: boolean }>(
+    `SELECT DISTINCT ON (j.name) j.name AS job, (o.spec ->> 'minutes')::int AS minutes,
+         (o.spec ->> 'renews')::boolean AS renews, o.answered_at IS NOT NULL AS "isSet"
+       FROM orders o JOIN attempts a ON a.id = o.attempt_id JOIN jobs j ON j.id = a.job_id
+       WHERE o.purpose = 'dead-man' ORDER BY j.name, o.number DESC`,
+  );
+}
 
 type EndedAttempt = { reason: string | null; message: string | null };
 

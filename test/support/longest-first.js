@@ -11,7 +11,6 @@ const LONGEST = [
   'test/e2e/healing.spec.ts',
   'test/e2e/phases.spec.ts',
   'test/e2e/replicas.spec.ts',
-  'test/e2e/dead-man.spec.ts',
   'test/e2e/cli.spec.ts',
   'test/e2e/crash-points.spec.ts',
   'test/e2e/chaos.spec.ts',
