@@ -102,20 +102,23 @@ async function ask(stack: Stack, id: string): Promise<string> {
 
 /**
  * Every agent is heard again, and has been for 20 s: long enough for the fleet to have looked for silent ones, and for
- * every probe to have told of a change. Then EC2 was compared with the database at least twice.
+ * every probe to have told of a change. EC2 was compared with the database at least twice since the last one was heard.
  */
 async function atRest(stack: Stack): Promise<void> {
   const [now] = await stack.query<{ at: Date }>(`SELECT clock_timestamp() AS at`);
-  await until(async () => {
-    const [heard] = await stack.query<{ count: number }>(
-      `SELECT count(*)::int FROM instances WHERE last_seen_at > $1::timestamptz + interval '20 s'`,
-      [now?.at],
-    );
-    return heard?.count === JOBS;
-  }, 150_000);
-  const isSweep = () => stack.cloud.ledger.calls('DescribeInstances').length;
-  const sweeps = isSweep();
-  await until(() => isSweep() >= sweeps + 2, 90_000);
+  const areHeard = (seconds: number) =>
+    until(async () => {
+      const [heard] = await stack.query<{ count: number }>(
+        `SELECT count(*)::int FROM instances WHERE last_seen_at > $1::timestamptz + make_interval(secs => $2)`,
+        [now?.at, seconds],
+      );
+      return heard?.count === JOBS;
+    }, 150_000);
+  await areHeard(0);
+  const sweeps = () => stack.cloud.ledger.calls('DescribeInstances').length;
+  const before = sweeps();
+  await areHeard(20);
+  await until(() => sweeps() >= before + 2, 90_000);
   await until(async () => {
     const [due] = await stack.query<{ count: number }>(
       `SELECT count(*)::int FROM jobs WHERE next_pass_at < clock_timestamp() - interval '1 s'`,
