@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { expect, it } from '@jest/globals';
-import { packUserData } from '../../src/agent/packed-user-data.js';
-import { renderUserData } from '../../src/agent/user-data.js';
-import { partsOf, whyNoCloudInit } from '../support/cloud-init.js';
-import { describeWhen } from '../support/when.js';
+import { packUserData } from '../../src/agent/packed-user-data.ts';
+import { renderUserData } from '../../src/agent/user-data.ts';
+import { partsOf, whyNoCloudInit } from '../support/cloud-init.ts';
+import { describeWhen } from '../support/when.ts';
 
 const AGENT = join(import.meta.dirname, '../../src/agent/agent.sh');
 const reason = whyNoCloudInit();

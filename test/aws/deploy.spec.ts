@@ -1,10 +1,10 @@
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.js';
-import { partsOf, whyNoCloudInit } from '../support/cloud-init.js';
-import { unpackUserData } from '../support/user-data.js';
-import { describeWhen, itWhen } from '../support/when.js';
+import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.ts';
+import { partsOf, whyNoCloudInit } from '../support/cloud-init.ts';
+import { unpackUserData } from '../support/user-data.ts';
+import { describeWhen, itWhen } from '../support/when.ts';
 
 const MINUTES = 60_000;
 const reason = whyNoAccount();

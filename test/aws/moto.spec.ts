@@ -7,9 +7,9 @@ import {
   EC2Client,
   RevokeSecurityGroupEgressCommand,
 } from '@aws-sdk/client-ec2';
-import { startMoto, whyNoMoto } from '../support/moto.js';
-import { startStallingProxy } from '../support/stalling-proxy.js';
-import { describeWhen } from '../support/when.js';
+import { startMoto, whyNoMoto } from '../support/moto.ts';
+import { startStallingProxy } from '../support/stalling-proxy.ts';
+import { describeWhen } from '../support/when.ts';
 
 const MINUTE = 60_000;
 const EVERYTHING = { IpProtocol: '-1', IpRanges: [{ CidrIp: '0.0.0.0/0' }] };

@@ -9,11 +9,11 @@ import {
   askEverythingOfS3,
   provokeErrors,
   VOLUME,
-} from '../support/aws-calls.js';
-import { compareWithModels, type Comparison, whyNoModels } from '../support/aws-shapes.js';
-import { makeOurCalls, ourActions } from '../support/our-aws-calls.js';
-import { type RecordedCall, type RecordingProxy, startRecordingProxy } from '../support/recording-proxy.js';
-import { describeWhen } from '../support/when.js';
+} from '../support/aws-calls.ts';
+import { compareWithModels, type Comparison, whyNoModels } from '../support/aws-shapes.ts';
+import { makeOurCalls, ourActions } from '../support/our-aws-calls.ts';
+import { type RecordedCall, type RecordingProxy, startRecordingProxy } from '../support/recording-proxy.ts';
+import { describeWhen } from '../support/when.ts';
 
 const reason = whyNoModels();
 

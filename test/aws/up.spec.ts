@@ -4,8 +4,8 @@ import { DescribeVolumesCommand, RunInstancesCommand } from '@aws-sdk/client-ec2
 import { GetBucketLifecycleConfigurationCommand, GetBucketVersioningCommand } from '@aws-sdk/client-s3';
 import { GetPublicAccessBlockCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { type AwsAccount, startAccount, whyNoAccount } from '../support/aws-account.js';
-import { describeWhen } from '../support/when.js';
+import { type AwsAccount, startAccount, whyNoAccount } from '../support/aws-account.ts';
+import { describeWhen } from '../support/when.ts';
 
 const MINUTES = 60_000;
 const ME = '203.0.113.9';

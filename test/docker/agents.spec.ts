@@ -2,9 +2,9 @@
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { freePort } from '../../local/ports.ts';
-import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 const MINUTES = 60_000;
 const TOKEN = '0123456789abcdef0123456789abcdef';

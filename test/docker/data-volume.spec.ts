@@ -2,9 +2,9 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 const MINUTES = 60_000;
 const reason = whyNoCompose();

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { type Compose, docker, startCompose, whyNoCompose } from '../support/compose.js';
-import { describeWhen } from '../support/when.js';
+import { type Compose, docker, startCompose, whyNoCompose } from '../support/compose.ts';
+import { describeWhen } from '../support/when.ts';
 
 // What terraform and aws are told, and in which order: test/integration/terraform.spec.ts.
 const TERRAFORM = 'hashicorp/terraform:1.11';

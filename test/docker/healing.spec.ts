@@ -6,12 +6,12 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { callEngine } from '../../local/instances/docker-engine.ts';
 import { createDockerRuntime } from '../../local/instances/docker-runtime.ts';
-import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.js';
-import { type Deployment, HOST_PORT, type Job, remove, settled, WEB } from '../support/lifecycle.js';
-import { type Registry, startRegistry } from '../support/registry.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.ts';
+import { type Deployment, HOST_PORT, type Job, remove, settled, WEB } from '../support/lifecycle.ts';
+import { type Registry, startRegistry } from '../support/registry.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 const { engine, isReady, whyNot } = await findHelloEngine();
 const socket = engine?.socket ?? '';

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { beforeAll } from '@jest/globals';
 import { callEngine } from '../../local/instances/docker-engine.ts';
 import { createDockerRuntime } from '../../local/instances/docker-runtime.ts';
-import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.js';
-import { describeLifecycle } from '../support/lifecycle.js';
-import { describeWhen } from '../support/when.js';
+import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.ts';
+import { describeLifecycle } from '../support/lifecycle.ts';
+import { describeWhen } from '../support/when.ts';
 
 /** At once: one that serves first may have been healthy before it exits. */
 const EXITS = `console.log('there is no configuration'); process.exit(3)`;

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDockerRuntime } from '../../local/instances/docker-runtime.ts';
-import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.js';
-import { alive, type Job, remove, settled, WEB } from '../support/lifecycle.js';
-import { printedBy } from '../support/printed.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.ts';
+import { alive, type Job, remove, settled, WEB } from '../support/lifecycle.ts';
+import { printedBy } from '../support/printed.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 const { engine, isReady, whyNot } = await findHelloEngine();
 

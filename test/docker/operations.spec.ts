@@ -13,9 +13,9 @@ import {
   startCompose,
   whyNoCompose,
   writeSettings,
-} from '../support/compose.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+} from '../support/compose.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 const MINUTES = 60_000;
 const PORT = 8080;

@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createDockerRuntime } from '../../local/instances/docker-runtime.ts';
-import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.js';
-import { type Job, remove, settled, WEB } from '../support/lifecycle.js';
-import { type Registry, startRegistry } from '../support/registry.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { describeWhen } from '../support/when.js';
+import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.ts';
+import { type Job, remove, settled, WEB } from '../support/lifecycle.ts';
+import { type Registry, startRegistry } from '../support/registry.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { describeWhen } from '../support/when.ts';
 
 const { engine, isReady, whyNot } = await findHelloEngine();
 const PASSWORD = 'p"é\\ 8c1f';

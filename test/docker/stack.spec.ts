@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { freePort } from '../../local/ports.ts';
-import { Settings } from '../../src/config/settings.js';
+import { Settings } from '../../src/config/settings.ts';
 import {
   type Compose,
   docker,
@@ -14,11 +14,11 @@ import {
   startCompose,
   whyNoCompose,
   writeSettings,
-} from '../support/compose.js';
-import { EventSource } from '../support/event-source.js';
-import { spellingsOf, statusOf } from '../support/raw-paths.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+} from '../support/compose.ts';
+import { EventSource } from '../support/event-source.ts';
+import { spellingsOf, statusOf } from '../support/raw-paths.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 const TOKEN = '0123456789abcdef0123456789abcdef';
 const SETTINGS = {

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { startTestCloud, type TestCloud, until } from '../../local/cloud/test-support.ts';
 import { createDockerRuntime, findDockerEngine } from '../../local/instances/docker-runtime.ts';
-import { openHostileBrowser, whyNoBrowser } from '../support/hostile-pages.js';
-import { cloudTargets, metadataTargets } from '../support/hostile-targets.js';
-import { describeWhen } from '../support/when.js';
+import { openHostileBrowser, whyNoBrowser } from '../support/hostile-pages.ts';
+import { cloudTargets, metadataTargets } from '../support/hostile-targets.ts';
+import { describeWhen } from '../support/when.ts';
 
 const engine = await findDockerEngine();
 const reason = engine === undefined ? 'no Docker engine answers' : whyNoBrowser();

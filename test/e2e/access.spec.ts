@@ -2,10 +2,10 @@ import { METHOD_METADATA, PATH_METADATA } from '@nestjs/common/constants.js';
 import { ModulesContainer } from '@nestjs/core';
 import { FASTIFY_ROUTE_CONFIG_METADATA } from '@nestjs/platform-fastify/constants.js';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { RouteAccess } from '../../src/auth/access-rules.js';
-import { createDocument } from '../../src/configure-app.js';
-import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+import type { RouteAccess } from '../../src/auth/access-rules.ts';
+import { createDocument } from '../../src/configure-app.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH'];

@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { createDocument } from '../../src/configure-app.js';
-import { BODY_LIMITS } from '../../src/http/body-limits.js';
-import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
-import { findFreePort } from '../support/free-port.js';
-import { startMain } from '../support/process.js';
+import { createDocument } from '../../src/configure-app.ts';
+import { BODY_LIMITS } from '../../src/http/body-limits.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
+import { findFreePort } from '../support/free-port.ts';
+import { startMain } from '../support/process.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const MIB = 1024 * 1024;

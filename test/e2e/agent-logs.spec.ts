@@ -1,12 +1,12 @@
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { hasCurl } from '../../local/instances/testing/agents-under-test.ts';
-import { alive, type Job, remove, settled, WEB } from '../support/lifecycle.js';
-import { printedBy } from '../support/printed.js';
-import { createScriptRuntime } from '../support/script-runtime.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+import { alive, type Job, remove, settled, WEB } from '../support/lifecycle.ts';
+import { printedBy } from '../support/printed.ts';
+import { createScriptRuntime } from '../support/script-runtime.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 // Counted lines from a container to the API, whatever breaks on the way.
 const PRINTS = { name: 'counter', image: 'sim/print:50', ...WEB };

@@ -3,10 +3,10 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { OrderPolls } from '../../src/agent/order-polls.js';
-import { Database } from '../../src/database/database.js';
-import { Signals } from '../../src/database/signals.js';
-import { Shutdown } from '../../src/process/shutdown.js';
+import { OrderPolls } from '../../src/agent/order-polls.ts';
+import { Database } from '../../src/database/database.ts';
+import { Signals } from '../../src/database/signals.ts';
+import { Shutdown } from '../../src/process/shutdown.ts';
 import {
   documentOf,
   insertAgent,
@@ -16,11 +16,11 @@ import {
   makeInstanceId,
   makeSigner,
   signatureOf,
-} from '../support/agents.js';
-import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
-import { type DatabaseProxy, startDatabaseProxy } from '../support/database-proxy.js';
-import { until } from '../support/until.js';
+} from '../support/agents.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
+import { type DatabaseProxy, startDatabaseProxy } from '../support/database-proxy.ts';
+import { until } from '../support/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const signer = makeSigner();

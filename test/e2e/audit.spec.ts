@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { createDocument } from '../../src/configure-app.js';
-import type { EventType } from '../../src/events/event-types.js';
-import type { EventPage, EventResponse } from '../../src/events/event.schema.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from '../support/until.js';
+import { createDocument } from '../../src/configure-app.ts';
+import type { EventType } from '../../src/events/event-types.ts';
+import type { EventPage, EventResponse } from '../../src/events/event.schema.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { until } from '../support/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { findMarks, type Mark, markOf } from '../support/canary.js';
-import { WEB } from '../support/lifecycle.js';
-import { type Receiver, startReceiver } from '../support/receiver.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { unpackUserData } from '../support/user-data.js';
-import { until } from '../support/until.js';
+import { findMarks, type Mark, markOf } from '../support/canary.ts';
+import { WEB } from '../support/lifecycle.ts';
+import { type Receiver, startReceiver } from '../support/receiver.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { unpackUserData } from '../support/user-data.ts';
+import { until } from '../support/until.ts';
 
 // Quotes and the like, so that each way of writing it down is another text.
 const SECRET = 'canary-one "é\\/ +?&=%~ 4f1c9a7e';

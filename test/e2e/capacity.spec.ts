@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { remove, settled } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { until } from '../support/until.js';
+import { remove, settled } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 type Deployment = { status: string; reason: string | null; message: string | null };
 

@@ -7,10 +7,10 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { EXITS } from '../../cli/exit-codes.js';
-import { runCli } from '../support/cli.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { describeWhen } from '../support/when.js';
+import { EXITS } from '../../cli/exit-codes.ts';
+import { runCli } from '../support/cli.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { describeWhen } from '../support/when.ts';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../..');

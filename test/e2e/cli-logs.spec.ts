@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { insertAgent, insertOrder } from '../support/agents.js';
-import { type Api, startApi } from '../support/api.js';
-import { runCli, startCli } from '../support/cli.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { frame, openUpload, stampedAt } from '../support/logs.js';
+import { insertAgent, insertOrder } from '../support/agents.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { runCli, startCli } from '../support/cli.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { frame, openUpload, stampedAt } from '../support/logs.ts';
 
 describe('scheduler logs', () => {
   let test: TestDatabase;

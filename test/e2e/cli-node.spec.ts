@@ -7,7 +7,7 @@ import { access, constants, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
-import { describeWhen } from '../support/when.js';
+import { describeWhen } from '../support/when.ts';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../..');

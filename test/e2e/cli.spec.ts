@@ -6,10 +6,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { EXITS } from '../../cli/exit-codes.js';
-import { type CliOptions, type Ended, runCli, type RunningCli, startCli } from '../support/cli.js';
-import { findFreePort } from '../support/free-port.js';
-import { startStack, type Stack } from '../support/stack.js';
+import { EXITS } from '../../cli/exit-codes.ts';
+import { type CliOptions, type Ended, runCli, type RunningCli, startCli } from '../support/cli.ts';
+import { findFreePort } from '../support/free-port.ts';
+import { startStack, type Stack } from '../support/stack.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator-0123456789';
 const SECRET = 'hunter2-and-more';

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { connect } from '../../client/index.js';
-import { startStack, type Stack } from '../support/stack.js';
+import { connect } from '../../client/index.ts';
+import { startStack, type Stack } from '../support/stack.ts';
 
 const root = join(import.meta.dirname, '../..');
 

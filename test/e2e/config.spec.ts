@@ -5,10 +5,10 @@ import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { CreateBucketCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { startTestCloud } from '../../local/cloud/test-support.ts';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
-import { findFreePort } from '../support/free-port.js';
-import { type Started, startMain } from '../support/process.js';
-import { until } from '../support/until.js';
+import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
+import { findFreePort } from '../support/free-port.ts';
+import { type Started, startMain } from '../support/process.ts';
+import { until } from '../support/until.ts';
 
 const KEY = Buffer.alloc(32, 1).toString('base64');
 const OTHER_KEY = Buffer.alloc(32, 2).toString('base64');

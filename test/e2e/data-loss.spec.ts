@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import type { EventPage } from '../../src/events/event.schema.js';
-import { alive, HOST_PORT, remove, settled } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { until } from '../support/until.js';
+import type { EventPage } from '../../src/events/event.schema.ts';
+import { alive, HOST_PORT, remove, settled } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 type Job = { status: string; activeDeployment: number | null; instance: { id: string; privateIp: string } | null };
 type Fleet = { instances: Record<string, number>; demand: number };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { type EmbeddedPostgres, startPostgres } from '../../local/postgres.ts';
-import { startMain, type Started } from '../support/process.js';
+import { startMain, type Started } from '../support/process.ts';
 
 // As terraform/user-data/user-data.sh has it with RDS: TLS, and a server that the given authorities vouch for by its name.
 describe('a Postgres that is known by its certificate', () => {

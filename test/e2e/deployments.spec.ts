@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { DeploymentResponse } from '../../src/deployments/deployment.schema.js';
-import { Shutdown } from '../../src/process/shutdown.js';
-import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from '../support/until.js';
+import { DeploymentResponse } from '../../src/deployments/deployment.schema.ts';
+import { Shutdown } from '../../src/process/shutdown.ts';
+import { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { until } from '../support/until.ts';
 
 describe('deployments over HTTP', () => {
   let api: Api;

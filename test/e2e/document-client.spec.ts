@@ -2,9 +2,9 @@ import { execFile, execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
-import { describeWhen } from '../support/when.js';
+import { type Api, startApi } from '../support/api.ts';
+import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
+import { describeWhen } from '../support/when.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const root = join(import.meta.dirname, '../..');

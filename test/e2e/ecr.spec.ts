@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { type Deployment, WEB } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { until } from '../support/until.js';
+import { type Deployment, WEB } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 const ACCOUNT = '000000000000';
 const OWN = `${ACCOUNT}.dkr.ecr.us-west-2.amazonaws.com`;

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { ATTEMPT_PHASES } from '../../src/deployments/attempt-status.js';
-import type { EventResponse } from '../../src/events/event.schema.js';
-import { EventSource } from '../support/event-source.js';
-import { settled, WEB } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { until } from '../support/until.js';
+import { ATTEMPT_PHASES } from '../../src/deployments/attempt-status.ts';
+import type { EventResponse } from '../../src/events/event.schema.ts';
+import { EventSource } from '../support/event-source.ts';
+import { settled, WEB } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 const JOBS = 8;
 const QUICK = {

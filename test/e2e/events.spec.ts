@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Signals } from '../../src/database/signals.js';
-import { appendEvents, type NewEvent } from '../../src/events/append-events.js';
-import { EventFeed } from '../../src/events/event-feed.js';
-import type { EventPage, EventResponse } from '../../src/events/event.schema.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { startDatabaseProxy } from '../support/database-proxy.js';
-import { EventSource, type Received } from '../support/event-source.js';
-import { until } from '../support/until.js';
+import { Signals } from '../../src/database/signals.ts';
+import { appendEvents, type NewEvent } from '../../src/events/append-events.ts';
+import { EventFeed } from '../../src/events/event-feed.ts';
+import type { EventPage, EventResponse } from '../../src/events/event.schema.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { startDatabaseProxy } from '../support/database-proxy.ts';
+import { EventSource, type Received } from '../support/event-source.ts';
+import { until } from '../support/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const AS_ADMIN = { authorization: `Bearer ${ADMIN_TOKEN}` };

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { JOB_EXAMPLE } from '../../src/jobs/job.examples.js';
+import { JOB_EXAMPLE } from '../../src/jobs/job.examples.ts';
 import { readDocument } from '../fuzz/document.ts';
 import { checkAnswer } from '../fuzz/check-answer.ts';
 import { reportOf } from '../fuzz/report.ts';

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { EventPage } from '../../src/events/event.schema.js';
+import type { EventPage } from '../../src/events/event.schema.ts';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { alive, type Deployment, type Job, keepAsking, remove, settled, WEB } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { until } from '../support/until.js';
+import { alive, type Deployment, type Job, keepAsking, remove, settled, WEB } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 /** What a simulated web server tells of itself. */
 type Web = { hostname: string; startedAt: string; hello: string };

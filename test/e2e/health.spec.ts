@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Heartbeats } from '../../src/process/heartbeats.js';
-import { Shutdown } from '../../src/process/shutdown.js';
-import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+import { Heartbeats } from '../../src/process/heartbeats.ts';
+import { Shutdown } from '../../src/process/shutdown.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
 
 describe('health', () => {
   let api: Api;

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { startHostileAgents, type HostileAgents } from '../support/hostile-agents.js';
-import { settled, WEB } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { median } from '../support/median.js';
-import { until } from '../support/until.js';
+import { startHostileAgents, type HostileAgents } from '../support/hostile-agents.ts';
+import { settled, WEB } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { median } from '../support/median.ts';
+import { until } from '../support/until.ts';
 
 /** `HOSTILE_AGENTS=20 HOSTILE_ROUNDS=5` measures what the acceptance asks for; `npm test` looks whether anything stands still. */
 const AGENTS = Number(process.env['HOSTILE_AGENTS'] ?? 5);

@@ -1,10 +1,10 @@
 import { createHmac, createSecretKey, randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { IdempotencyKeys } from '../../src/api/idempotency-keys.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { startStack, type Stack } from '../support/stack.js';
+import { IdempotencyKeys } from '../../src/api/idempotency-keys.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { startStack, type Stack } from '../support/stack.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { alive, remove, settled } from '../support/lifecycle.js';
-import { startStack } from '../support/stack.js';
-import { until } from '../support/until.js';
+import { alive, remove, settled } from '../support/lifecycle.ts';
+import { startStack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 type Deployment = { status: string; reason: string | null; message: string | null };
 

@@ -2,10 +2,10 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { freePort } from '../../local/ports.ts';
-import { alive, remove, settled } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.js';
-import { until } from '../support/until.js';
+import { alive, remove, settled } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.ts';
+import { until } from '../support/until.ts';
 
 const DEFINITION = { kind: 'service', image: 'hello-web:1', rollout: { stableSeconds: 0, drainSeconds: 0 } };
 /** Any number nobody else locks. */

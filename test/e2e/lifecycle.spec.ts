@@ -1,5 +1,5 @@
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { describeLifecycle } from '../support/lifecycle.js';
+import { describeLifecycle } from '../support/lifecycle.ts';
 
 describeLifecycle('a service on simulated instances', {
   createRuntime: () => createSimulatedRuntime(),

@@ -1,17 +1,17 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { RateLimiter } from '../../src/auth/rate-limiter.js';
-import { MOST_BYTES_AT_ONCE, WriteBudget } from '../../src/auth/write-budget.js';
-import { Database, type Queryable } from '../../src/database/database.js';
-import { type Api, startApi } from '../support/api.js';
+import { RateLimiter } from '../../src/auth/rate-limiter.ts';
+import { MOST_BYTES_AT_ONCE, WriteBudget } from '../../src/auth/write-budget.ts';
+import { Database, type Queryable } from '../../src/database/database.ts';
+import { type Api, startApi } from '../support/api.ts';
 import {
   createEmptyDatabase,
   createTestDatabase,
   dropDatabase,
   queryDatabase,
   type TestDatabase,
-} from '../support/database.js';
-import { startStack, type Stack } from '../support/stack.js';
+} from '../support/database.ts';
+import { startStack, type Stack } from '../support/stack.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 

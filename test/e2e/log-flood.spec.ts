@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { LineWriter } from '../../src/logs/line-writer.js';
-import { LogUpload } from '../../src/logs/log-upload.js';
-import { findLogTarget } from '../../src/logs/upload-statements.js';
-import { insertAgent, insertOrder } from '../support/agents.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { frame, stampedAt } from '../support/logs.js';
+import { LineWriter } from '../../src/logs/line-writer.ts';
+import { LogUpload } from '../../src/logs/log-upload.ts';
+import { findLogTarget } from '../../src/logs/upload-statements.ts';
+import { insertAgent, insertOrder } from '../support/agents.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { frame, stampedAt } from '../support/logs.ts';
 
 const LINES = 24_000;
 const LINE_BYTES = 1_000;

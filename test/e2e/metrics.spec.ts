@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { findFreePort } from '../support/free-port.js';
-import { type LogLine, startMain } from '../support/process.js';
-import { until } from '../support/until.js';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { findFreePort } from '../support/free-port.ts';
+import { type LogLine, startMain } from '../support/process.ts';
+import { until } from '../support/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const ANONYMOUS = { headers: { authorization: undefined } };

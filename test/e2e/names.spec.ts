@@ -1,9 +1,9 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { SecretStore } from '../../src/secrets/secret-store.js';
-import { type Answer, type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { SecretStore } from '../../src/secrets/secret-store.ts';
+import { type Answer, type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 /** Names that JavaScript, JSON pointers, shells or Postgres might take for something else. */
 const SPECIAL = [

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { parse } from 'yaml';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { alive, settled } from '../support/lifecycle.js';
-import { findUnknown, readPromQl, readScrape } from '../support/promql.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { until } from '../support/until.js';
-import { describeWhen } from '../support/when.js';
+import { alive, settled } from '../support/lifecycle.ts';
+import { findUnknown, readPromQl, readScrape } from '../support/promql.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
+import { describeWhen } from '../support/when.ts';
 
 const SERVICE = {
   kind: 'service',

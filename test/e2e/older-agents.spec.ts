@@ -2,11 +2,11 @@ import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCurl } from '../../local/instances/testing/agents-under-test.ts';
-import { type Deployment, type Job, remove, settled, WEB } from '../support/lifecycle.js';
-import { createScriptRuntime } from '../support/script-runtime.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+import { type Deployment, type Job, remove, settled, WEB } from '../support/lifecycle.ts';
+import { createScriptRuntime } from '../support/script-runtime.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 // Instances live longer than API versions: each script we ever gave out works with the API of today.
 const FOLDER = join(import.meta.dirname, '../agents');

@@ -2,9 +2,9 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { format } from 'prettier';
-import { createDocument } from '../../src/configure-app.js';
-import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, dropDatabase } from '../support/database.js';
+import { createDocument } from '../../src/configure-app.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
 
 const FILE = join(import.meta.dirname, '../../docs/openapi.json');
 

@@ -1,10 +1,10 @@
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { encodeCursor as cursorOf } from '../../src/http/pagination.js';
-import { PROBLEMS } from '../../src/http/problem.js';
-import { type Api, startApi } from '../support/api.js';
-import { createEmptyDatabase, createTestDatabase, dropDatabase } from '../support/database.js';
+import { encodeCursor as cursorOf } from '../../src/http/pagination.ts';
+import { PROBLEMS } from '../../src/http/problem.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createEmptyDatabase, createTestDatabase, dropDatabase } from '../support/database.ts';
 
 describe('problems', () => {
   let api: Api;

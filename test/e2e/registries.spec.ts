@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { pullRequest } from '../../src/docker/container-spec.js';
-import { renderOrder } from '../../src/agent/order-headers.js';
-import { Registries } from '../../src/registries/registries.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { pullRequest } from '../../src/docker/container-spec.ts';
+import { renderOrder } from '../../src/agent/order-headers.ts';
+import { Registries } from '../../src/registries/registries.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const ADMIN_TOKEN = 'the-operators-own-token';
 

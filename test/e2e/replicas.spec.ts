@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { EC2_CALLS, EC2_INSTANCES, overdraft } from '../support/call-rates.js';
-import { alive, settled } from '../support/lifecycle.js';
-import { startStack, type Stack, type StackOptions } from '../support/stack.js';
-import { until } from '../support/until.js';
+import { EC2_CALLS, EC2_INSTANCES, overdraft } from '../support/call-rates.ts';
+import { alive, settled } from '../support/lifecycle.ts';
+import { startStack, type Stack, type StackOptions } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 const DEFINITION = {
   kind: 'service',

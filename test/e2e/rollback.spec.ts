@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { SimulatedRegistry } from '../../local/instances/simulated-images.ts';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { type Deployment, type Job, settled, WEB } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { until } from '../support/until.js';
+import { type Deployment, type Job, settled, WEB } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 /** What runs, by its own word and EC2's: the image's reference, an environment variable, the AMI. */
 type Running = { image: string; hello: string; ami: string | undefined };

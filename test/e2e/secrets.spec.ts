@@ -1,9 +1,9 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Retention } from '../../src/retention/retention.js';
-import { SecretStore } from '../../src/secrets/secret-store.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { Retention } from '../../src/retention/retention.ts';
+import { SecretStore } from '../../src/secrets/secret-store.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 /** As startApi has it. */
 const store = new SecretStore([createSecretKey(Buffer.alloc(32, 1))]);

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { Tokens } from '../../src/auth/tokens.js';
-import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { EventSource } from '../support/event-source.js';
-import { until } from '../support/until.js';
+import { Tokens } from '../../src/auth/tokens.ts';
+import { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { EventSource } from '../support/event-source.ts';
+import { until } from '../support/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 

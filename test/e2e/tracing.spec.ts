@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { type Collector, type ReceivedSpan, startCollector } from '../support/collector.js';
-import { createTestDatabase } from '../support/database.js';
-import { findFreePort } from '../support/free-port.js';
-import { settled } from '../support/lifecycle.js';
-import { startMain } from '../support/process.js';
-import { startStack, type Stack } from '../support/stack.js';
+import { type Collector, type ReceivedSpan, startCollector } from '../support/collector.ts';
+import { createTestDatabase } from '../support/database.ts';
+import { findFreePort } from '../support/free-port.ts';
+import { settled } from '../support/lifecycle.ts';
+import { startMain } from '../support/process.ts';
+import { startStack, type Stack } from '../support/stack.ts';
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
 const UNSAMPLED = 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa';

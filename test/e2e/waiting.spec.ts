@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Database } from '../../src/database/database.js';
-import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
-import type { JobStatus } from '../../src/jobs/job-status.js';
-import type { JobResponse } from '../../src/jobs/job.schema.js';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { Database } from '../../src/database/database.ts';
+import { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
+import type { JobStatus } from '../../src/jobs/job-status.ts';
+import type { JobResponse } from '../../src/jobs/job.schema.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 describe('waiting for a job, on two replicas', () => {
   let test: TestDatabase;

@@ -5,12 +5,12 @@ import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { DescribeInstancesCommand, EC2Client } from '@aws-sdk/client-ec2';
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { type HostileBrowser, openHostileBrowser, type Read, whyNoBrowser } from '../support/hostile-pages.js';
-import { apiTargets, cloudTargets, metadataTargets } from '../support/hostile-targets.js';
-import { WEB } from '../support/lifecycle.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { unpackUserData } from '../support/user-data.js';
-import { describeWhen } from '../support/when.js';
+import { type HostileBrowser, openHostileBrowser, type Read, whyNoBrowser } from '../support/hostile-pages.ts';
+import { apiTargets, cloudTargets, metadataTargets } from '../support/hostile-targets.ts';
+import { WEB } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { unpackUserData } from '../support/user-data.ts';
+import { describeWhen } from '../support/when.ts';
 
 const JOB = 'victim-of-pages';
 const VALUE = 'the value of a variable';

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
-import { type Received, type Receiver, startReceiver } from '../support/receiver.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { until } from '../support/until.js';
+import { type Received, type Receiver, startReceiver } from '../support/receiver.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 type Webhook = { id: string; secret: string };
 type Delivery = { id: string; status: string; attempts: number; fault: string | null; answerStatus: number | null };

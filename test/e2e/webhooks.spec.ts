@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { type Api, startApi } from '../support/api.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { blockedOnLock } from '../support/blocked-on-lock.js';
+import { type Api, startApi } from '../support/api.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { blockedOnLock } from '../support/blocked-on-lock.ts';
 
 const ADMIN_TOKEN = 'the-operators-own-token';
 const URL_OUT = 'https://example.com/hooks';

@@ -1,6 +1,6 @@
-import { goodBody, goodStatus } from '../support/planner-world.js';
-import type { OrderRow } from './rows.js';
-import type { Weather } from './weather.js';
+import { goodBody, goodStatus } from '../support/planner-world.ts';
+import type { OrderRow } from './rows.ts';
+import type { Weather } from './weather.ts';
 
 /** What an agent needs of the world around it. */
 export type AgentHost = {

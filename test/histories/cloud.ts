@@ -1,15 +1,15 @@
-import type { AwsErrorKind } from '../../src/aws/aws-error.js';
+import type { AwsErrorKind } from '../../src/aws/aws-error.ts';
 import {
   CLUSTER_TAG,
   type Ec2Health,
   type Ec2Instance,
   type Ec2InstanceState,
   LAUNCH_TAG,
-} from '../../src/aws/ec2-types.js';
-import type { Offer } from '../../src/fleet/plan/plan-capacity.js';
-import type { Refusal } from '../../src/fleet/plan/plan-launch.js';
-import type { Timeline } from './timeline.js';
-import type { Weather } from './weather.js';
+} from '../../src/aws/ec2-types.ts';
+import type { Offer } from '../../src/fleet/plan/plan-capacity.ts';
+import type { Refusal } from '../../src/fleet/plan/plan-launch.ts';
+import type { Timeline } from './timeline.ts';
+import type { Weather } from './weather.ts';
 
 export const CLUSTER = 'ours';
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
-import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
-import { CLUSTER } from './cloud.js';
-import type { RunFault, Weather } from './weather.js';
-import { World } from './world.js';
+import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.ts';
+import { CLUSTER } from './cloud.ts';
+import type { RunFault, Weather } from './weather.ts';
+import { World } from './world.ts';
 
 /** One thing that happens: a user sends a request, time passes, the weather turns, or something breaks. */
 export type Event =

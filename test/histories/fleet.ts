@@ -1,6 +1,6 @@
-import { CLUSTER_TAG, type Ec2Health, type Ec2Instance, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
-import { RECENT_SECONDS, type RecentLaunch } from '../../src/fleet/plan/plan-brake.js';
-import { type FleetPlan, LINE_SECONDS, planFleet, type Supply } from '../../src/fleet/plan/plan-fleet.js';
+import { CLUSTER_TAG, type Ec2Health, type Ec2Instance, LAUNCH_TAG } from '../../src/aws/ec2-types.ts';
+import { RECENT_SECONDS, type RecentLaunch } from '../../src/fleet/plan/plan-brake.ts';
+import { type FleetPlan, LINE_SECONDS, planFleet, type Supply } from '../../src/fleet/plan/plan-fleet.ts';
 import {
   type OpenLaunch,
   planNextStep,
@@ -8,13 +8,13 @@ import {
   settleLookUp,
   settleRefusal,
   settleWithdrawal,
-} from '../../src/fleet/plan/plan-launch.js';
-import { planSilence, SILENT_SECONDS, instancesToCheck } from '../../src/fleet/plan/plan-silence.js';
-import { isExpected, planSweep, type SweepPlan } from '../../src/fleet/plan/plan-sweep.js';
-import { CLUSTER } from './cloud.js';
-import type { FleetFacts } from './in-postgres.js';
-import { type AttemptRow, type InstanceRow, isOpen, type LaunchRow, type Rows, type ShapeRow } from './rows.js';
-import type { World } from './world.js';
+} from '../../src/fleet/plan/plan-launch.ts';
+import { planSilence, SILENT_SECONDS, instancesToCheck } from '../../src/fleet/plan/plan-silence.ts';
+import { isExpected, planSweep, type SweepPlan } from '../../src/fleet/plan/plan-sweep.ts';
+import { CLUSTER } from './cloud.ts';
+import type { FleetFacts } from './in-postgres.ts';
+import { type AttemptRow, type InstanceRow, isOpen, type LaunchRow, type Rows, type ShapeRow } from './rows.ts';
+import type { World } from './world.ts';
 
 const CLAIM_MS = 5_000;
 const ENDED_MS = 600_000;

@@ -1,18 +1,18 @@
-import { ATTEMPT_PHASES, ATTEMPT_TRANSITIONS, type AttemptPhase } from '../../src/deployments/attempt-status.js';
+import { ATTEMPT_PHASES, ATTEMPT_TRANSITIONS, type AttemptPhase } from '../../src/deployments/attempt-status.ts';
 import {
   DEPLOYMENT_TRANSITIONS,
   type DeploymentStatus,
   isEnded,
   mayBecome,
-} from '../../src/deployments/deployment-status.js';
-import { CEILING_SECONDS, ceilingOf, LONGEST_PAUSE_SECONDS } from '../../src/fleet/plan/plan-brake.js';
-import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan/plan-fleet.js';
-import { SILENT_SECONDS } from '../../src/fleet/plan/plan-silence.js';
-import { hasStarted, healthySince, isAcknowledged, lossOf } from '../../src/scheduler/plan/plan-attempt.js';
-import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.js';
-import { ailmentOf } from '../../src/scheduler/plan/plan-healing.js';
-import { type AttemptRow, type InstanceRow, isOpen, type JobRow, type LaunchRow, type ShapeRow } from './rows.js';
-import type { World } from './world.js';
+} from '../../src/deployments/deployment-status.ts';
+import { CEILING_SECONDS, ceilingOf, LONGEST_PAUSE_SECONDS } from '../../src/fleet/plan/plan-brake.ts';
+import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan/plan-fleet.ts';
+import { SILENT_SECONDS } from '../../src/fleet/plan/plan-silence.ts';
+import { hasStarted, healthySince, isAcknowledged, lossOf } from '../../src/scheduler/plan/plan-attempt.ts';
+import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.ts';
+import { ailmentOf } from '../../src/scheduler/plan/plan-healing.ts';
+import { type AttemptRow, type InstanceRow, isOpen, type JobRow, type LaunchRow, type ShapeRow } from './rows.ts';
+import type { World } from './world.ts';
 
 /** Logs are waited for so long after a deadline, from the pass that finds it over. */
 const LOGS_SECONDS = 10;

@@ -1,8 +1,8 @@
 import { describe, it } from '@jest/globals';
 import fc from 'fast-check';
-import { histories, play } from './events.js';
-import { fairWeather } from './weather.js';
-import { World } from './world.js';
+import { histories, play } from './events.ts';
+import { fairWeather } from './weather.ts';
+import { World } from './world.ts';
 
 // Random histories of scheduler and fleet together against a model of EC2 and of agents. `npm run test:histories` plays
 // 100,000; HISTORIES and SEED come from the environment, and a failure prints the seed that replays it;

@@ -1,12 +1,12 @@
-import type { Queryable } from '../../src/database/database.js';
-import { shapeKeyOf } from '../../src/deployments/shape-key.js';
-import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
-import type { LaunchRow as NewLaunchRow } from '../../src/fleet/apply-fleet-plans.js';
-import type { ShapeFacts } from '../../src/fleet/load-shapes.js';
-import type { CapacityState } from '../../src/fleet/plan/plan-capacity.js';
-import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.js';
-import type { JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.js';
-import type { AttemptRow, DeploymentRow, InstanceRow, JobRow, LaunchRow, OrderRow, Rows, ShapeRow } from './rows.js';
+import type { Queryable } from '../../src/database/database.ts';
+import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
+import type { LaunchRow as NewLaunchRow } from '../../src/fleet/apply-fleet-plans.ts';
+import type { ShapeFacts } from '../../src/fleet/load-shapes.ts';
+import type { CapacityState } from '../../src/fleet/plan/plan-capacity.ts';
+import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.ts';
+import type { JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.ts';
+import type { AttemptRow, DeploymentRow, InstanceRow, JobRow, LaunchRow, OrderRow, Rows, ShapeRow } from './rows.ts';
 
 // The model's rows as rows of Postgres, and back: in what form both sides are compared.
 

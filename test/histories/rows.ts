@@ -1,18 +1,18 @@
-import type { OrderSpec } from '../../src/docker/order.js';
-import { NO_ANSWER } from '../../src/docker/order-answer.js';
-import type { AwsErrorKind } from '../../src/aws/aws-error.js';
-import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
-import type { CapacityState, LaunchView, Offer } from '../../src/fleet/plan/plan-capacity.js';
-import type { Verdict } from '../../src/fleet/plan/plan-fleet.js';
-import type { KnownInstance } from '../../src/fleet/plan/plan-sweep.js';
+import type { OrderSpec } from '../../src/docker/order.ts';
+import { NO_ANSWER } from '../../src/docker/order-answer.ts';
+import type { AwsErrorKind } from '../../src/aws/aws-error.ts';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
+import type { CapacityState, LaunchView, Offer } from '../../src/fleet/plan/plan-capacity.ts';
+import type { Verdict } from '../../src/fleet/plan/plan-fleet.ts';
+import type { KnownInstance } from '../../src/fleet/plan/plan-sweep.ts';
 import type {
   AttemptFacts,
   DeploymentFacts,
   JobFacts,
   JobPlan,
   OrderFacts,
-} from '../../src/scheduler/plan/plan-facts.js';
-import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.js';
+} from '../../src/scheduler/plan/plan-facts.ts';
+import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.ts';
 
 // The tables, as far as planners read and write them. Each function here stands for one statement of
 // apply-job-plans.ts, apply-fleet-plans.ts, load-jobs.ts or load-shapes.ts, with the same conditions.

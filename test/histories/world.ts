@@ -1,14 +1,14 @@
-import { readAnswer } from '../../src/docker/order-answer.js';
-import { JobDefinition } from '../../src/jobs/job-definition.js';
-import { isCancellable, type DeploymentTrigger } from '../../src/deployments/deployment-status.js';
-import { planJob } from '../../src/scheduler/plan/plan-job.js';
-import { ModelAgent, type AgentHost } from './agent.js';
-import { type CloudInstance, ModelCloud } from './cloud.js';
-import { Fleet } from './fleet.js';
-import { Guard } from './guard.js';
-import { type DeploymentRow, type JobRow, Rows } from './rows.js';
-import { Timeline } from './timeline.js';
-import { fairWeather, type Weather } from './weather.js';
+import { readAnswer } from '../../src/docker/order-answer.ts';
+import { JobDefinition } from '../../src/jobs/job-definition.ts';
+import { isCancellable, type DeploymentTrigger } from '../../src/deployments/deployment-status.ts';
+import { planJob } from '../../src/scheduler/plan/plan-job.ts';
+import { ModelAgent, type AgentHost } from './agent.ts';
+import { type CloudInstance, ModelCloud } from './cloud.ts';
+import { Fleet } from './fleet.ts';
+import { Guard } from './guard.ts';
+import { type DeploymentRow, type JobRow, Rows } from './rows.ts';
+import { Timeline } from './timeline.ts';
+import { fairWeather, type Weather } from './weather.ts';
 
 /** What users request, in a few variants. Parsed once: a history has no time for it. */
 const DEFINITIONS = [

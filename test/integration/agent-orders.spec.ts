@@ -1,13 +1,13 @@
 import { EventEmitter, once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Agents } from '../../src/agent/agents.js';
-import { OrderPolls } from '../../src/agent/order-polls.js';
-import { Shutdown } from '../../src/process/shutdown.js';
-import { Signals } from '../../src/database/signals.js';
-import { insertAgent, insertOrder, makeHex } from '../support/agents.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import type { Statement } from '../../src/database/statement.js';
+import { Agents } from '../../src/agent/agents.ts';
+import { OrderPolls } from '../../src/agent/order-polls.ts';
+import { Shutdown } from '../../src/process/shutdown.ts';
+import { Signals } from '../../src/database/signals.ts';
+import { insertAgent, insertOrder, makeHex } from '../support/agents.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import type { Statement } from '../../src/database/statement.ts';
 
 let test: TestDatabase;
 beforeAll(async () => {

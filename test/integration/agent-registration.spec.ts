@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import { AgentLimits } from '../../src/agent/agent-limits.js';
-import { Agents } from '../../src/agent/agents.js';
-import type { RegistrationForm } from '../../src/agent/agent.schema.js';
-import { RegistrationService } from '../../src/agent/registration.service.js';
-import { loadConfig } from '../../src/config/config.js';
-import type { Problem } from '../../src/http/problem.js';
+import { AgentLimits } from '../../src/agent/agent-limits.ts';
+import { Agents } from '../../src/agent/agents.ts';
+import type { RegistrationForm } from '../../src/agent/agent.schema.ts';
+import { RegistrationService } from '../../src/agent/registration.service.ts';
+import { loadConfig } from '../../src/config/config.ts';
+import type { Problem } from '../../src/http/problem.ts';
 import {
   documentOf,
   IMAGE_ID,
@@ -17,8 +17,8 @@ import {
   makeSigner,
   REGION,
   signatureOf,
-} from '../support/agents.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+} from '../support/agents.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const signer = makeSigner();
 const ignore = (): void => undefined;

@@ -1,13 +1,13 @@
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import { AgentLimits } from '../../src/agent/agent-limits.js';
-import { type Result, ResultsService } from '../../src/agent/results.service.js';
-import type { Problem } from '../../src/http/problem.js';
-import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.js';
-import { insertAgent, insertOrder } from '../support/agents.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { blockedOnLock } from '../support/blocked-on-lock.js';
+import { AgentLimits } from '../../src/agent/agent-limits.ts';
+import { type Result, ResultsService } from '../../src/agent/results.service.ts';
+import type { Problem } from '../../src/http/problem.ts';
+import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.ts';
+import { insertAgent, insertOrder } from '../support/agents.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { blockedOnLock } from '../support/blocked-on-lock.ts';
 
 const PROBE = {
   kind: 'probe',

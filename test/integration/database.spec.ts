@@ -2,11 +2,11 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
-import { whileAway } from '../../src/database/connect.js';
-import { hasPendingMigrations, migrate } from '../../src/schema/migrate.js';
-import { Signals } from '../../src/database/signals.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from '../support/until.js';
+import { whileAway } from '../../src/database/connect.ts';
+import { hasPendingMigrations, migrate } from '../../src/schema/migrate.ts';
+import { Signals } from '../../src/database/signals.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { until } from '../support/until.ts';
 
 describe('the database', () => {
   let test: TestDatabase;

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { createDataSource } from '../../src/schema/data-source.js';
-import { Database } from '../../src/database/database.js';
-import { Signals } from '../../src/database/signals.js';
-import { appendEvents, type NewEvent } from '../../src/events/append-events.js';
-import { Sequencer } from '../../src/events/sequencer.js';
+import { createDataSource } from '../../src/schema/data-source.ts';
+import { Database } from '../../src/database/database.ts';
+import { Signals } from '../../src/database/signals.ts';
+import { appendEvents, type NewEvent } from '../../src/events/append-events.ts';
+import { Sequencer } from '../../src/events/sequencer.ts';
 import { createRandom } from '../../local/cloud/random.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const SEED = Number(process.env['SEED'] ?? 7);
 

@@ -1,20 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Queryable } from '../../src/database/database.js';
-import { applyFleetPlans } from '../../src/fleet/apply-fleet-plans.js';
-import { claimShapes, type ShapeRow } from '../../src/fleet/load-shapes.js';
-import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.js';
-import { JobDefinition } from '../../src/jobs/job-definition.js';
-import { shapeKeyOf } from '../../src/deployments/shape-key.js';
-import { shapeSpecOf } from '../../src/deployments/shape-spec.js';
-import { applyJobPlans } from '../../src/scheduler/apply-job-plans.js';
-import { JobPass } from '../../src/scheduler/job-pass.js';
-import { claimJobs } from '../../src/scheduler/load-jobs.js';
-import { planJob } from '../../src/scheduler/plan/plan-job.js';
-import { Retention } from '../../src/retention/retention.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from '../support/until.js';
-import { isBlockedOnLock } from '../support/blocked-on-lock.js';
+import type { Queryable } from '../../src/database/database.ts';
+import { applyFleetPlans } from '../../src/fleet/apply-fleet-plans.ts';
+import { claimShapes, type ShapeRow } from '../../src/fleet/load-shapes.ts';
+import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.ts';
+import { JobDefinition } from '../../src/jobs/job-definition.ts';
+import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
+import { shapeSpecOf } from '../../src/deployments/shape-spec.ts';
+import { applyJobPlans } from '../../src/scheduler/apply-job-plans.ts';
+import { JobPass } from '../../src/scheduler/job-pass.ts';
+import { claimJobs } from '../../src/scheduler/load-jobs.ts';
+import { planJob } from '../../src/scheduler/plan/plan-job.ts';
+import { Retention } from '../../src/retention/retention.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { until } from '../support/until.ts';
+import { isBlockedOnLock } from '../support/blocked-on-lock.ts';
 
 // What a pass has loaded may be old by the time it writes. Here the world changes in between, and the write must see it.
 describe('between the look and the write', () => {

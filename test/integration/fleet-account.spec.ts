@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
-import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
+import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 // What an operator mends once in an account; until then EC2 refuses each launch, or each of one market.
 describe('an account without the role for spot instances', () => {

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2';
-import { CLUSTER_TAG } from '../../src/aws/ec2-types.js';
-import { type Api, startApi } from '../support/api.js';
-import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+import { CLUSTER_TAG } from '../../src/aws/ec2-types.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { type FleetWorld, startFleetWorld } from '../support/fleet-world.ts';
 
 type Fleet = {
   instances: Record<string, number>;

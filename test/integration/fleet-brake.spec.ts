@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { SPEC, startFleetWorld } from '../support/fleet-world.js';
+import { SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 // Launches that come to nothing: EC2 takes them and ends the instances before they register, or refuses them. Time passes
 // by moving the rows back; what the fleet says is the next try is compared with the rows, and that it keeps to it as well. Several

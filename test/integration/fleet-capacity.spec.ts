@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
-import { shapeKeyOf } from '../../src/deployments/shape-key.js';
-import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
-import { LINE_SECONDS } from '../../src/fleet/plan/plan-fleet.js';
-import { SPEC, startFleetWorld } from '../support/fleet-world.js';
+import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
+import { LINE_SECONDS } from '../../src/fleet/plan/plan-fleet.ts';
+import { SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 const SPOT: ShapeSpec = { ...SPEC, market: 'spot', types: ['t3.small', 't3.medium'] };
 const SPOT_FIRST: ShapeSpec = { ...SPOT, fallbackMarket: 'on-demand' };

@@ -3,9 +3,9 @@ import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { type LocalCloud, startLocalCloud } from '../../local/cloud/local-cloud.ts';
-import { Ec2 } from '../../src/aws/ec2.js';
-import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.js';
-import { launchInput } from '../../src/fleet/launch-input.js';
+import { Ec2 } from '../../src/aws/ec2.ts';
+import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.ts';
+import { launchInput } from '../../src/fleet/launch-input.ts';
 
 describe('the EC2 adapter', () => {
   let cloud: LocalCloud;

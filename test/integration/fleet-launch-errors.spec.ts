@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { type AwsErrorKind, KNOWN_CODES, toAwsError } from '../../src/aws/aws-error.js';
-import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
+import { type AwsErrorKind, KNOWN_CODES, toAwsError } from '../../src/aws/aws-error.ts';
+import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 /** Made by the SDK or on our side of the wire: no server answers them. */
 const NOT_FROM_EC2 = ['AbortError', 'TimeoutError', 'CredentialsProviderError'];

@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
-import type { Ec2 } from '../../src/aws/ec2.js';
-import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.js';
-import { launchInput } from '../../src/fleet/launch-input.js';
-import { connect, SPEC, startFleetWorld } from '../support/fleet-world.js';
+import type { Ec2 } from '../../src/aws/ec2.ts';
+import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.ts';
+import { launchInput } from '../../src/fleet/launch-input.ts';
+import { connect, SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 // How large a launch is, and what it takes from EC2's quotas. Most of it is waiting: several at once, each in a world of its own.
 describe('a launch', () => {

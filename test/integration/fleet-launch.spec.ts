@@ -1,8 +1,8 @@
 import { createSecretKey } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
-import { seal, unseal } from '../../src/secrets/sealed.js';
-import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
-import { unpackUserData } from '../support/user-data.js';
+import { seal, unseal } from '../../src/secrets/sealed.ts';
+import { type FleetWorld, startFleetWorld } from '../support/fleet-world.ts';
+import { unpackUserData } from '../support/user-data.ts';
 
 // Every way to lose a launch, and what the cloud's own ledger shows at the end. Most of it is waiting: several at once, each
 // in a world of its own.

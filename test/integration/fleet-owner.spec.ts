@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { LeaseLost, OwnerLease } from '../../src/ownership/owner-lease.js';
-import { overdraft } from '../support/call-rates.js';
-import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+import { LeaseLost, OwnerLease } from '../../src/ownership/owner-lease.ts';
+import { overdraft } from '../support/call-rates.ts';
+import { type FleetWorld, startFleetWorld } from '../support/fleet-world.ts';
 
 describe('the owner', () => {
   let world: FleetWorld;

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { overdraft } from '../support/call-rates.js';
-import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+import { overdraft } from '../support/call-rates.ts';
+import { type FleetWorld, startFleetWorld } from '../support/fleet-world.ts';
 
 describe('an instance that is to end', () => {
   let world: FleetWorld;

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { CallBudget } from '../../src/aws/call-budget.js';
-import { Ec2 } from '../../src/aws/ec2.js';
-import { OwnerLease } from '../../src/ownership/owner-lease.js';
-import { Silence } from '../../src/fleet/silence.js';
-import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+import { CallBudget } from '../../src/aws/call-budget.ts';
+import { Ec2 } from '../../src/aws/ec2.ts';
+import { OwnerLease } from '../../src/ownership/owner-lease.ts';
+import { Silence } from '../../src/fleet/silence.ts';
+import { type FleetWorld, startFleetWorld } from '../support/fleet-world.ts';
 
 describe('silence', () => {
   let world: FleetWorld;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { EC2Client, RunInstancesCommand, StopInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
-import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
-import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
+import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.ts';
+import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 describe('the sweep', () => {
   let world: FleetWorld;

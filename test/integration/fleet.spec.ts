@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { createImages } from '../../local/cloud/images.ts';
-import { Ec2 } from '../../src/aws/ec2.js';
-import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.js';
-import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
-import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.js';
+import { Ec2 } from '../../src/aws/ec2.ts';
+import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.ts';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
+import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 const X86 = createImages().find(({ architecture }) => architecture === 'x86_64')?.id ?? '';
 

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { writeShims } from '../support/shims.js';
-import { until } from '../support/until.js';
+import { writeShims } from '../support/shims.ts';
+import { until } from '../support/until.ts';
 
 // The API's user data on two "instances" that share a "cloud" of files: what it does to EC2, S3 and Docker goes to
 // stand-ins on the PATH. Slow: the script itself looks once a second.

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { checkInstances } from '../../src/deployments/instance-limits.js';
-import { insertAgent } from '../support/agents.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { checkInstances } from '../../src/deployments/instance-limits.ts';
+import { insertAgent } from '../support/agents.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 describe('the ceiling of instances of a scope', () => {
   let test: TestDatabase;

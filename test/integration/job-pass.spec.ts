@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { AgentLimits } from '../../src/agent/agent-limits.js';
-import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.js';
-import { ResultsService } from '../../src/agent/results.service.js';
-import type { Database, Queryable } from '../../src/database/database.js';
-import { wakeRows } from '../../src/database/wake.js';
-import { JobDefinition } from '../../src/jobs/job-definition.js';
-import { JobPass } from '../../src/scheduler/job-pass.js';
-import { claimJobs, type ClaimedJob } from '../../src/scheduler/load-jobs.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { blockedOnLock } from '../support/blocked-on-lock.js';
+import { AgentLimits } from '../../src/agent/agent-limits.ts';
+import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.ts';
+import { ResultsService } from '../../src/agent/results.service.ts';
+import type { Database, Queryable } from '../../src/database/database.ts';
+import { wakeRows } from '../../src/database/wake.ts';
+import { JobDefinition } from '../../src/jobs/job-definition.ts';
+import { JobPass } from '../../src/scheduler/job-pass.ts';
+import { claimJobs, type ClaimedJob } from '../../src/scheduler/load-jobs.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { blockedOnLock } from '../support/blocked-on-lock.ts';
 
 describe('a job pass', () => {
   let test: TestDatabase;

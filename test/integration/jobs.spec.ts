@@ -1,19 +1,19 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { ANONYMOUS } from '../../src/http/caller.js';
-import { DeploymentIntents } from '../../src/deployments/deployment-intents.js';
-import type { CreateDeployment } from '../../src/deployments/deployment.schema.js';
-import { DeploymentsService } from '../../src/deployments/deployments.service.js';
-import { Problem } from '../../src/http/problem.js';
-import { SecretStore } from '../../src/secrets/secret-store.js';
-import { Shutdown } from '../../src/process/shutdown.js';
-import { ChangeWaiter } from '../../src/jobs/change-waiter.js';
-import { CreateJob } from '../../src/jobs/job.schema.js';
-import { JobsService } from '../../src/jobs/jobs.service.js';
-import { ContainerPrivileges1800000000013 } from '../../src/schema/migrations/0013-container-privileges.js';
-import { claimJobs } from '../../src/scheduler/load-jobs.js';
-import { blockedOnLock } from '../support/blocked-on-lock.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { ANONYMOUS } from '../../src/http/caller.ts';
+import { DeploymentIntents } from '../../src/deployments/deployment-intents.ts';
+import type { CreateDeployment } from '../../src/deployments/deployment.schema.ts';
+import { DeploymentsService } from '../../src/deployments/deployments.service.ts';
+import { Problem } from '../../src/http/problem.ts';
+import { SecretStore } from '../../src/secrets/secret-store.ts';
+import { Shutdown } from '../../src/process/shutdown.ts';
+import { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
+import { CreateJob } from '../../src/jobs/job.schema.ts';
+import { JobsService } from '../../src/jobs/jobs.service.ts';
+import { ContainerPrivileges1800000000013 } from '../../src/schema/migrations/0013-container-privileges.ts';
+import { claimJobs } from '../../src/scheduler/load-jobs.ts';
+import { blockedOnLock } from '../support/blocked-on-lock.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const HTTP = { publicUrl: 'http://127.0.0.1:3000' };
 const LISTS = {

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { CreateBucketCommand, HeadObjectCommand } from '@aws-sdk/client-s3';
 import { startTestCloud, type TestCloud } from '../../local/cloud/test-support.ts';
-import { ObjectStore } from '../../src/aws/s3.js';
-import { chunkKey, type ObjectFolder } from '../../src/logs/chunk-objects.js';
-import { DirectoryFolder } from '../../src/logs/directory-folder.js';
-import { S3Folder } from '../../src/logs/s3-folder.js';
+import { ObjectStore } from '../../src/aws/s3.ts';
+import { chunkKey, type ObjectFolder } from '../../src/logs/chunk-objects.ts';
+import { DirectoryFolder } from '../../src/logs/directory-folder.ts';
+import { S3Folder } from '../../src/logs/s3-folder.ts';
 
 describe('a folder of log objects', () => {
   let cloud: TestCloud;

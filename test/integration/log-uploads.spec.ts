@@ -1,17 +1,17 @@
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { CUT_MARK } from '../../src/docker/container-logs.js';
-import { Database } from '../../src/database/database.js';
-import { createDataSource } from '../../src/schema/data-source.js';
-import { LineWriter } from '../../src/logs/line-writer.js';
-import { LogUpload } from '../../src/logs/log-upload.js';
-import { LogUploads } from '../../src/logs/log-uploads.js';
-import { findLogTarget } from '../../src/logs/upload-statements.js';
-import { Shutdown } from '../../src/process/shutdown.js';
-import { type Api, startApi } from '../support/api.js';
-import { insertAgent, insertOrder } from '../support/agents.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { frame, openUpload, stampedAt } from '../support/logs.js';
+import { CUT_MARK } from '../../src/docker/container-logs.ts';
+import { Database } from '../../src/database/database.ts';
+import { createDataSource } from '../../src/schema/data-source.ts';
+import { LineWriter } from '../../src/logs/line-writer.ts';
+import { LogUpload } from '../../src/logs/log-upload.ts';
+import { LogUploads } from '../../src/logs/log-uploads.ts';
+import { findLogTarget } from '../../src/logs/upload-statements.ts';
+import { Shutdown } from '../../src/process/shutdown.ts';
+import { type Api, startApi } from '../support/api.ts';
+import { insertAgent, insertOrder } from '../support/agents.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { frame, openUpload, stampedAt } from '../support/logs.ts';
 
 const LOGS = { kind: 'logs', follow: true, timeoutSeconds: 60 } as const;
 

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import type { Queryable } from '../../src/database/database.js';
-import { applyFleetPlans } from '../../src/fleet/apply-fleet-plans.js';
-import { claimShapes, loadShapes } from '../../src/fleet/load-shapes.js';
-import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.js';
-import { applyJobPlans } from '../../src/scheduler/apply-job-plans.js';
-import { claimJobs } from '../../src/scheduler/load-jobs.js';
-import type { JobPlan } from '../../src/scheduler/plan/plan-facts.js';
-import { histories, play } from '../histories/events.js';
+import type { Queryable } from '../../src/database/database.ts';
+import { applyFleetPlans } from '../../src/fleet/apply-fleet-plans.ts';
+import { claimShapes, loadShapes } from '../../src/fleet/load-shapes.ts';
+import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.ts';
+import { applyJobPlans } from '../../src/scheduler/apply-job-plans.ts';
+import { claimJobs } from '../../src/scheduler/load-jobs.ts';
+import type { JobPlan } from '../../src/scheduler/plan/plan-facts.ts';
+import { histories, play } from '../histories/events.ts';
 import {
   freezeClock,
   insertTables,
@@ -26,9 +26,9 @@ import {
   translateJobFacts,
   translateJobPlan,
   uuidOf,
-} from '../histories/in-postgres.js';
-import { World } from '../histories/world.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+} from '../histories/in-postgres.ts';
+import { World } from '../histories/world.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const HISTORIES = 500;
 const SEED = Number(process.env['SEED'] ?? 1);

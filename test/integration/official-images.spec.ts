@@ -6,10 +6,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { linkTools, whyNoBusybox } from '../support/busybox.js';
-import { writeShims } from '../support/shims.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+import { linkTools, whyNoBusybox } from '../support/busybox.ts';
+import { writeShims } from '../support/shims.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 // Our scripts and checks as they run in the official images of nginx and Postgres, which have the shell and the tools of
 // busybox and the name lookup of musl. What else is in these images is a stand-in on the PATH, and nothing besides.

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { writeShims } from '../support/shims.js';
+import { writeShims } from '../support/shims.ts';
 
 // The commands of the deploy container for a stack that runs. The bucket is a folder, and `aws` a stand-in that records
 // how it was called; test/aws/operate.spec.ts has the AWS CLI and the container.

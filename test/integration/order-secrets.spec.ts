@@ -1,15 +1,15 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { DockerOrderSpec } from '../../src/docker/order.js';
-import { OrderPolls } from '../../src/agent/order-polls.js';
-import { Shutdown } from '../../src/process/shutdown.js';
-import { OrderFiller } from '../../src/agent/order-filler.js';
-import type { Keys } from '../../src/secrets/sealed.js';
-import { pullRequest } from '../../src/docker/container-spec.js';
-import { Registries } from '../../src/registries/registries.js';
-import { SecretStore } from '../../src/secrets/secret-store.js';
-import { insertAgent, insertOrder } from '../support/agents.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import type { DockerOrderSpec } from '../../src/docker/order.ts';
+import { OrderPolls } from '../../src/agent/order-polls.ts';
+import { Shutdown } from '../../src/process/shutdown.ts';
+import { OrderFiller } from '../../src/agent/order-filler.ts';
+import type { Keys } from '../../src/secrets/sealed.ts';
+import { pullRequest } from '../../src/docker/container-spec.ts';
+import { Registries } from '../../src/registries/registries.ts';
+import { SecretStore } from '../../src/secrets/secret-store.ts';
+import { insertAgent, insertOrder } from '../support/agents.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const KEYS: Keys = [createSecretKey(Buffer.alloc(32, 1))];
 const OTHER_KEYS: Keys = [createSecretKey(Buffer.alloc(32, 2))];

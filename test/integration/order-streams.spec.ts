@@ -1,9 +1,9 @@
 import { request } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { type Api, startApi } from '../support/api.js';
-import { insertAgent, insertOrder } from '../support/agents.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from '../support/until.js';
+import { type Api, startApi } from '../support/api.ts';
+import { insertAgent, insertOrder } from '../support/agents.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { until } from '../support/until.ts';
 
 const STREAM = { kind: 'stream', name: 'events', path: '/events', follow: true, timeoutSeconds: 60 } as const;
 const event = (second: number) => `{"Type":"container","timeNano":${second}000000001}\n`;

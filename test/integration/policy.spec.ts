@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { CLUSTER_TAG, LAUNCH_TAG, SNAPSHOT_TAG, STACK_TAG } from '../../src/aws/ec2-types.js';
-import { launchInput } from '../../src/fleet/launch-input.js';
-import { cliCallsIn, sdkCallsIn } from '../support/calls-in-code.js';
+import { CLUSTER_TAG, LAUNCH_TAG, SNAPSHOT_TAG, STACK_TAG } from '../../src/aws/ec2-types.ts';
+import { launchInput } from '../../src/fleet/launch-input.ts';
+import { cliCallsIn, sdkCallsIn } from '../support/calls-in-code.ts';
 import {
   type Access,
   type Context,
@@ -12,10 +12,10 @@ import {
   type Statement,
   withoutLimits,
   withoutPermissions,
-} from '../support/iam.js';
-import { faultsOf, faultsOfAccess, requiredTypesOf, typesOf } from '../support/iam-reference.js';
-import { evaluateModule, hasTerraform, TERRAFORM } from '../support/terraform.js';
-import { describeWhen } from '../support/when.js';
+} from '../support/iam.ts';
+import { faultsOf, faultsOfAccess, requiredTypesOf, typesOf } from '../support/iam-reference.ts';
+import { evaluateModule, hasTerraform, TERRAFORM } from '../support/terraform.ts';
+import { describeWhen } from '../support/when.ts';
 
 const SRC = join(import.meta.dirname, '..', '..', 'src');
 const ACCOUNT = '123456789012';

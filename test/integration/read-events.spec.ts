@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { EventResponse } from '../../src/events/event.schema.js';
-import { type EventFilter, fits, readBackward, readForward } from '../../src/events/read-events.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import type { EventResponse } from '../../src/events/event.schema.ts';
+import { type EventFilter, fits, readBackward, readForward } from '../../src/events/read-events.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const TOTAL = 45_000;
 const ALL: EventFilter = { job: null, deployment: null, types: null, scope: null };

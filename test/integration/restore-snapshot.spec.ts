@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { writeShims } from '../support/shims.js';
+import { writeShims } from '../support/shims.ts';
 
 // `scheduler-deploy restore snap-…`, ended after each thing it changes. Terraform and AWS are stand-ins with a memory of
 // volumes, of the state and of the instance.

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { JobDefinition } from '../../src/jobs/job-definition.js';
-import { appendEvents } from '../../src/events/append-events.js';
-import { Sequencer } from '../../src/events/sequencer.js';
-import { Retention } from '../../src/retention/retention.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { JobDefinition } from '../../src/jobs/job-definition.ts';
+import { appendEvents } from '../../src/events/append-events.ts';
+import { Sequencer } from '../../src/events/sequencer.ts';
+import { Retention } from '../../src/retention/retention.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 describe('retention', () => {
   let test: TestDatabase;

@@ -1,13 +1,13 @@
 import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { headerOf, type Keys, seal, unseal } from '../../src/secrets/sealed.js';
-import { Registries } from '../../src/registries/registries.js';
-import { rotateKeys } from '../../src/key-rotation/rotate-keys.js';
-import { SEALED_COLUMNS } from '../../src/key-rotation/sealed-columns.js';
-import { SecretStore } from '../../src/secrets/secret-store.js';
-import { openSecrets, sealSecret } from '../../src/webhooks/webhook-secrets.js';
-import { insertAgent } from '../support/agents.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { headerOf, type Keys, seal, unseal } from '../../src/secrets/sealed.ts';
+import { Registries } from '../../src/registries/registries.ts';
+import { rotateKeys } from '../../src/key-rotation/rotate-keys.ts';
+import { SEALED_COLUMNS } from '../../src/key-rotation/sealed-columns.ts';
+import { SecretStore } from '../../src/secrets/secret-store.ts';
+import { openSecrets, sealSecret } from '../../src/webhooks/webhook-secrets.ts';
+import { insertAgent } from '../support/agents.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const [first, second] = [1, 2].map((byte) => createSecretKey(Buffer.alloc(32, byte)));
 const OLD: Keys = [first!];

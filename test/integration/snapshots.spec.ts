@@ -1,14 +1,14 @@
 import { CreateSnapshotCommand, DeleteSnapshotCommand, DescribeSnapshotsCommand, EC2Client } from '@aws-sdk/client-ec2';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Registry } from 'prom-client';
-import { CallBudget } from '../../src/aws/call-budget.js';
-import { Ec2 } from '../../src/aws/ec2.js';
-import { SNAPSHOT_TAG, STACK_TAG } from '../../src/aws/ec2-types.js';
-import { OwnerLease } from '../../src/ownership/owner-lease.js';
-import { registerSnapshotMetrics } from '../../src/metrics/snapshot-metrics.js';
-import { registerStatusGauges } from '../../src/metrics/status-gauges.js';
-import { SnapshotKeeper } from '../../src/snapshots/snapshot-keeper.js';
-import { type FleetWorld, startFleetWorld } from '../support/fleet-world.js';
+import { CallBudget } from '../../src/aws/call-budget.ts';
+import { Ec2 } from '../../src/aws/ec2.ts';
+import { SNAPSHOT_TAG, STACK_TAG } from '../../src/aws/ec2-types.ts';
+import { OwnerLease } from '../../src/ownership/owner-lease.ts';
+import { registerSnapshotMetrics } from '../../src/metrics/snapshot-metrics.ts';
+import { registerStatusGauges } from '../../src/metrics/status-gauges.ts';
+import { SnapshotKeeper } from '../../src/snapshots/snapshot-keeper.ts';
+import { type FleetWorld, startFleetWorld } from '../support/fleet-world.ts';
 
 const VOLUME = 'vol-0123456789abcdef0';
 const snapshots = { volumeId: VOLUME, retentionDays: 14 };

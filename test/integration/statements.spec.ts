@@ -9,9 +9,9 @@ import {
   type Statement,
   statement,
   t,
-} from '../../src/database/statement.js';
-import { SCHEMA } from '../../src/schema/data-source.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+} from '../../src/database/statement.ts';
+import { SCHEMA } from '../../src/schema/data-source.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const SOURCE = join(import.meta.dirname, '../../src');
 

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { writeShims } from '../support/shims.js';
+import { writeShims } from '../support/shims.ts';
 
 // `scheduler-deploy down`, and `up` after one that was interrupted. Terraform and AWS are stand-ins; test/aws/up.spec.ts has
 // the real provider.

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { CLUSTER_TAG } from '../../src/aws/ec2-types.js';
-import { writeShims } from '../support/shims.js';
-import { evaluateModule, hasTerraform, terraform, TERRAFORM } from '../support/terraform.js';
-import { describeWhen } from '../support/when.js';
+import { CLUSTER_TAG } from '../../src/aws/ec2-types.ts';
+import { writeShims } from '../support/shims.ts';
+import { evaluateModule, hasTerraform, terraform, TERRAFORM } from '../support/terraform.ts';
+import { describeWhen } from '../support/when.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const DEPLOY = join(ROOT, 'deploy', 'terraform');

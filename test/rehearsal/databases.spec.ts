@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import type { Instance } from '@aws-sdk/client-ec2';
-import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.js';
-import type { Policy } from '../support/iam.js';
-import { unpackUserData } from '../support/user-data.js';
-import { describeWhen } from '../support/when.js';
+import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.ts';
+import type { Policy } from '../support/iam.ts';
+import { unpackUserData } from '../support/user-data.ts';
+import { describeWhen } from '../support/when.ts';
 
 const MINUTES = 60_000;
 

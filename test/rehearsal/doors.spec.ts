@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.js';
-import { describeWhen } from '../support/when.js';
+import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.ts';
+import { describeWhen } from '../support/when.ts';
 
 const MINUTES = 60_000;
 type Rule = {

@@ -1,7 +1,7 @@
 import { CreateTagsCommand, DescribeVolumesCommand, StopInstancesCommand, type Volume } from '@aws-sdk/client-ec2';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.js';
-import { describeWhen } from '../support/when.js';
+import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.ts';
+import { describeWhen } from '../support/when.ts';
 
 const MINUTES = 60_000;
 const YES = { DEPLOY_YES: '1' };

@@ -5,16 +5,16 @@ import { gunzipSync } from 'node:zlib';
 import { DescribeSecurityGroupRulesCommand } from '@aws-sdk/client-ec2';
 import { GetObjectCommand, paginateListObjectsV2 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { type AwsAccount, startAccount, whyNoAccount } from '../support/aws-account.js';
-import { type Balancer, HEALTH_CHECK, startBalancer } from '../support/balancer.js';
-import { docker, whyNoCompose, whyNotIn } from '../support/compose.js';
-import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.js';
-import { expectOneOutage, type Outcome, putOnLoad } from '../support/load.js';
-import { jobsOf, servicesOf, untilState, watchContainers } from '../support/rehearsal-jobs.js';
-import { placeOf } from '../support/rehearsal-place.js';
-import { type Answer, type Rehearsal, startRehearsal } from '../support/rehearsal.js';
-import { describeWhen } from '../support/when.js';
-import { until } from '../support/until.js';
+import { type AwsAccount, startAccount, whyNoAccount } from '../support/aws-account.ts';
+import { type Balancer, HEALTH_CHECK, startBalancer } from '../support/balancer.ts';
+import { docker, whyNoCompose, whyNotIn } from '../support/compose.ts';
+import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.ts';
+import { expectOneOutage, type Outcome, putOnLoad } from '../support/load.ts';
+import { jobsOf, servicesOf, untilState, watchContainers } from '../support/rehearsal-jobs.ts';
+import { placeOf } from '../support/rehearsal-place.ts';
+import { type Answer, type Rehearsal, startRehearsal } from '../support/rehearsal.ts';
+import { describeWhen } from '../support/when.ts';
+import { until } from '../support/until.ts';
 
 // A first evening on AWS, as far as it goes without AWS: `scheduler-deploy up` with Terraform's real provider makes the stack
 // in an account that moto plays, and what moto boots nothing of is booted here: the user data that EC2 was given, byte for

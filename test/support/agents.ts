@@ -1,6 +1,6 @@
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
-import type { Database } from '../../src/database/database.js';
-import type { OrderSpec } from '../../src/docker/order.js';
+import type { Database } from '../../src/database/database.ts';
+import type { OrderSpec } from '../../src/docker/order.ts';
 
 // What an agent of a real instance would bring along, and the rows the scheduler and the fleet would have written.
 

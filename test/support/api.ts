@@ -1,8 +1,8 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { type Config, type Environment, loadConfig } from '../../src/config/config.js';
-import { createApp } from '../../src/configure-app.js';
-import { Shutdown } from '../../src/process/shutdown.js';
-import { findFreePort } from './free-port.js';
+import { type Config, type Environment, loadConfig } from '../../src/config/config.ts';
+import { createApp } from '../../src/configure-app.ts';
+import { Shutdown } from '../../src/process/shutdown.ts';
+import { findFreePort } from './free-port.ts';
 
 export type ApiOptions = {
   databaseUrl: string;

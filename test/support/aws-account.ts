@@ -16,8 +16,8 @@ import {
   PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
-import { checkOut, docker } from './compose.js';
-import { startMoto, whyNoMoto } from './moto.js';
+import { checkOut, docker } from './compose.ts';
+import { startMoto, whyNoMoto } from './moto.ts';
 
 const PLUGINS = process.env['TERRAFORM_PLUGINS'] ?? '';
 const PROVIDERS = join(PLUGINS, 'registry.terraform.io/hashicorp/aws');

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import type { RecordedCall } from './recording-proxy.js';
+import type { RecordedCall } from './recording-proxy.ts';
 
 /** What AWS's own models say of a call: nothing, or what is wrong with its request or its answer. */
 export type Comparison = { readonly operation: string; readonly faults: readonly string[] };

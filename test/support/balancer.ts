@@ -5,7 +5,7 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensureAgentKeys } from '../../src/agent-keys/agent-keys.js';
+import { ensureAgentKeys } from '../../src/agent-keys/agent-keys.ts';
 
 /** As terraform/alb.tf sets it up. */
 export const HEALTH_CHECK = { path: '/health/ready', seconds: 5, timeoutSeconds: 4, healthy: 2, unhealthy: 2 };

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import type { DataSource } from 'typeorm';
-import { createDataSource } from '../../src/schema/data-source.js';
-import { Database } from '../../src/database/database.js';
-import { migrate } from '../../src/schema/migrate.js';
-import { Signals } from '../../src/database/signals.js';
+import { createDataSource } from '../../src/schema/data-source.ts';
+import { Database } from '../../src/database/database.ts';
+import { migrate } from '../../src/schema/migrate.ts';
+import { Signals } from '../../src/database/signals.ts';
 
 export type TestDatabase = {
   url: string;

@@ -2,12 +2,12 @@ import { createHash, createSecretKey, randomBytes, randomUUID } from 'node:crypt
 import { readFile } from 'node:fs/promises';
 import { type CloudOptions, type LocalCloud, startLocalCloud } from '../../local/cloud/local-cloud.ts';
 import type { BootedInstance } from '../../local/cloud/runtime.ts';
-import { Ec2, type Ec2Options } from '../../src/aws/ec2.js';
-import { shapeKeyOf } from '../../src/deployments/shape-key.js';
-import type { ShapeSpec } from '../../src/deployments/shape-spec.js';
-import { Fleet, type FleetOptions } from '../../src/fleet/fleet.js';
-import { createTestDatabase, type TestDatabase } from './database.js';
-import { until } from './until.js';
+import { Ec2, type Ec2Options } from '../../src/aws/ec2.ts';
+import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
+import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
+import { Fleet, type FleetOptions } from '../../src/fleet/fleet.ts';
+import { createTestDatabase, type TestDatabase } from './database.ts';
+import { until } from './until.ts';
 
 export const SPEC: ShapeSpec = {
   imageId: null,

@@ -1,4 +1,4 @@
-import type { Target } from './hostile-pages.js';
+import type { Target } from './hostile-pages.ts';
 
 // What a page would send to each service if it had its way.
 

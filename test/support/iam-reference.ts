@@ -14,7 +14,7 @@ import {
   type Policy,
   type Statement,
   unfold,
-} from './iam.js';
+} from './iam.ts';
 
 /** What AWS's service authorization reference has against a policy, statement by statement. */
 export async function faultsOf(policy: Policy): Promise<string[]> {

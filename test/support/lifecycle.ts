@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
-import { repeat } from './repeat.js';
-import { startStack, type Stack } from './stack.js';
-import { until } from './until.js';
+import { repeat } from './repeat.ts';
+import { startStack, type Stack } from './stack.ts';
+import { until } from './until.ts';
 
 export type LifecycleOptions = {
   createRuntime: () => InstanceRuntime;

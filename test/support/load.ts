@@ -1,6 +1,6 @@
 import { expect } from '@jest/globals';
-import type { Answer } from './rehearsal.js';
-import { repeat } from './repeat.js';
+import type { Answer } from './rehearsal.ts';
+import { repeat } from './repeat.ts';
 
 /** Good, and what it was: a status, an error, the door it came by. */
 export type Outcome = { readonly isGood: boolean; readonly what: string };

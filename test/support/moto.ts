@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findFreePort } from './free-port.js';
-import { until } from './until.js';
+import { findFreePort } from './free-port.ts';
+import { until } from './until.ts';
 
 const SERVER = join(import.meta.dirname, 'moto_server.py');
 const START_MS = 60_000;

@@ -2,13 +2,13 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CreateBucketCommand } from '@aws-sdk/client-s3';
 import type { TestCloud } from '../../local/cloud/test-support.ts';
-import { Ec2 } from '../../src/aws/ec2.js';
-import { CLUSTER_TAG, LAUNCH_TAG, SNAPSHOT_TAG, STACK_TAG } from '../../src/aws/ec2-types.js';
-import { Ecr } from '../../src/aws/ecr.js';
-import { ObjectStore } from '../../src/aws/s3.js';
-import { launchInput } from '../../src/fleet/launch-input.js';
-import { VOLUME } from './aws-calls.js';
-import { sdkCallsIn } from './calls-in-code.js';
+import { Ec2 } from '../../src/aws/ec2.ts';
+import { CLUSTER_TAG, LAUNCH_TAG, SNAPSHOT_TAG, STACK_TAG } from '../../src/aws/ec2-types.ts';
+import { Ecr } from '../../src/aws/ecr.ts';
+import { ObjectStore } from '../../src/aws/s3.ts';
+import { launchInput } from '../../src/fleet/launch-input.ts';
+import { VOLUME } from './aws-calls.ts';
+import { sdkCallsIn } from './calls-in-code.ts';
 
 /** Every action that src/aws calls, by its own text: one that is not checked would be missed otherwise. */
 export async function ourActions(): Promise<string[]> {

@@ -1,6 +1,6 @@
 import { expect, it } from '@jest/globals';
-import type { Reason } from '../../src/scheduler/plan/plan-reasons.js';
-import type { PlannerWorld } from './planner-world.js';
+import type { Reason } from '../../src/scheduler/plan/plan-reasons.ts';
+import type { PlannerWorld } from './planner-world.ts';
 
 /** Whose tests show the reason on a row. */
 const SHOWN_BY = {

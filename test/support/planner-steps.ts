@@ -1,5 +1,5 @@
 import { expect } from '@jest/globals';
-import { PlannerWorld, type WorldAttempt, type WorldDeployment } from './planner-world.js';
+import { PlannerWorld, type WorldAttempt, type WorldDeployment } from './planner-world.ts';
 
 export const HEALTH = { health: { path: '/', port: 80 }, ports: [{ container: 8080, host: 80 }] };
 

@@ -1,7 +1,7 @@
-import type { OrderSpec } from '../../src/docker/order.js';
-import { NO_ANSWER, readAnswer } from '../../src/docker/order-answer.js';
-import type { NewEvent } from '../../src/events/append-events.js';
-import { JobDefinition } from '../../src/jobs/job-definition.js';
+import type { OrderSpec } from '../../src/docker/order.ts';
+import { NO_ANSWER, readAnswer } from '../../src/docker/order-answer.ts';
+import type { NewEvent } from '../../src/events/append-events.ts';
+import { JobDefinition } from '../../src/jobs/job-definition.ts';
 import type {
   AttemptFacts,
   DeploymentFacts,
@@ -10,10 +10,10 @@ import type {
   JobPlan,
   OrderFacts,
   OrderPurpose,
-} from '../../src/scheduler/plan/plan-facts.js';
-import { eventsOf } from '../../src/scheduler/plan/plan-events.js';
-import { planJob } from '../../src/scheduler/plan/plan-job.js';
-import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.js';
+} from '../../src/scheduler/plan/plan-facts.ts';
+import { eventsOf } from '../../src/scheduler/plan/plan-events.ts';
+import { planJob } from '../../src/scheduler/plan/plan-job.ts';
+import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.ts';
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 export type WorldOrder = Mutable<OrderFacts> & { spec: OrderSpec };

@@ -1,4 +1,4 @@
-import type { Stack } from './stack.js';
+import type { Stack } from './stack.ts';
 
 /** All that is stored of what a job's containers printed, in its order; from the first process that answers. */
 export async function printedBy(stack: Stack, job: string, query: Record<string, string> = {}): Promise<string[]> {

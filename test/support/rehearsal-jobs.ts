@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { HELLO_IMAGE } from './hello-image.js';
-import { EventSource } from './event-source.js';
-import type { Answer, Rehearsal } from './rehearsal.js';
-import { repeat } from './repeat.js';
-import { until } from './until.js';
+import { HELLO_IMAGE } from './hello-image.ts';
+import { EventSource } from './event-source.ts';
+import type { Answer, Rehearsal } from './rehearsal.ts';
+import { repeat } from './repeat.ts';
+import { until } from './until.ts';
 
 const MINUTES = 60_000;
 const PAUSE_MS = 200;

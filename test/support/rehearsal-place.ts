@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensureAgentKeys } from '../../src/agent-keys/agent-keys.js';
+import { ensureAgentKeys } from '../../src/agent-keys/agent-keys.ts';
 
 /** What the user data of an instance speak of, and the rehearsal therefore has. */
 export type Place = {

@@ -1,4 +1,4 @@
-import type { Place } from './rehearsal-place.js';
+import type { Place } from './rehearsal-place.ts';
 
 /**
  * What an instance has that a container has not: systemd, disks, Amazon's agent, and two services of AWS that the local

@@ -11,11 +11,11 @@ import { openKeys, type Keys } from '../../local/cloud/keys.ts';
 import type { CloudOptions } from '../../local/cloud/local-cloud.ts';
 import { INSTANCE_LABEL } from '../../local/instances/container-policy.ts';
 import { freePort } from '../../local/ports.ts';
-import { checkOut, docker } from './compose.js';
-import { ownPlace, type Place } from './rehearsal-place.js';
-import { rehearsalShims } from './rehearsal-shims.js';
-import { writeShims } from './shims.js';
-import { until } from './until.js';
+import { checkOut, docker } from './compose.ts';
+import { ownPlace, type Place } from './rehearsal-place.ts';
+import { rehearsalShims } from './rehearsal-shims.ts';
+import { writeShims } from './shims.ts';
+import { until } from './until.ts';
 
 const IMAGE = 'scheduler-api-instance-test';
 /** Of the API, as instances build it: a tag for each rehearsal, so that none moves while another one starts containers. */

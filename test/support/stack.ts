@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { startLocalCloud, type CloudOptions, type LocalCloud } from '../../local/cloud/local-cloud.ts';
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { freePort } from '../../local/ports.ts';
-import { createEmptyDatabase, dropDatabase, queryDatabase } from './database.js';
-import { until } from './until.js';
+import { createEmptyDatabase, dropDatabase, queryDatabase } from './database.ts';
+import { until } from './until.ts';
 
 export type StackOptions = {
   runtime: InstanceRuntime;
