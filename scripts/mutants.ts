@@ -4,7 +4,7 @@
 //
 // Not StrykerJS: half of the logic is SQL, which it does not change, and much of it runs in programs that tests start.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,7 +13,7 @@ import { mutantsOf, type Mutant } from './mutants/draw.ts';
 import { EQUIVALENT } from './mutants/equivalent.list.ts';
 import { instrument, type Numbered } from './mutants/instrument.ts';
 import { draw } from './mutants/random.ts';
-import { MutantRun, type Verdict } from './mutants/run.ts';
+import { MutantRun, type Reach, type Verdict } from './mutants/run.ts';
 
 const FOLDERS = ['scheduler', 'fleet', 'agent', 'logs', 'events', 'webhooks', 'http', 'auth'];
 
@@ -26,6 +26,8 @@ const { values } = parseArgs({
     copies: { type: 'string', default: '2' },
     only: { type: 'string' },
     tests: { type: 'string' },
+    /** A file that keeps which tests reach which mutants, for the next run of the same draw. */
+    reach: { type: 'string' },
     /** Prints the draw and ends. */
     list: { type: 'boolean', default: false },
   },
@@ -55,17 +57,24 @@ try {
   instrument(tree, drawn);
   const run = new MutantRun(tree, postgres.url);
   run.build();
-  const reaching = values.tests === undefined ? await run.record(drawn) : run.fitting(drawn, values.tests);
+  const reach = values.tests === undefined ? await reachFrom(values.reach, run) : run.fitting(drawn, values.tests);
   const different = drawn.filter((mutant) => !EQUIVALENT.some((one) => isSame(mutant, one)));
   console.log(`${drawn.length - different.length} of them are named as equivalent`);
   const chosen = different.filter(({ id }) => wanted?.includes(id) ?? true);
-  const verdicts = await run.tryAll(chosen, reaching, Number(values.copies), (mutant, verdict, why) => {
+  const verdicts = await run.tryAll(chosen, reach, Number(values.copies), (mutant, verdict, why) => {
     console.log(`${verdict.padEnd(10)} ${describe(mutant)}${why && `\n           ${why}`}`);
   });
   report(verdicts);
 } finally {
   await postgres.stop();
   rmSync(folder, { recursive: true, force: true });
+}
+
+async function reachFrom(file: string | undefined, run: MutantRun): Promise<Reach> {
+  if (file !== undefined && existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Reach;
+  const reach = await run.record();
+  if (file !== undefined) writeFileSync(file, JSON.stringify(reach));
+  return reach;
 }
 
 function report(verdicts: ReadonlyMap<Numbered, Verdict>): void {

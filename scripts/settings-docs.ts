@@ -1,4 +1,5 @@
-// Writes the table of docs/settings.md (between its markers) and .env.example from the schema; --check only compares.
+// Writes the table of docs/settings.md (between its markers), .env.example and docs/reasons.md from src/; --check only
+// compares.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { join } from 'node:path';
@@ -14,6 +15,7 @@ if (isMain) {
   });
 }
 const { Settings } = await import('../src/config/settings.ts');
+const { REASONS } = await import('../src/scheduler/plan/plan-reasons.ts');
 
 const BEGIN = '<!-- settings -->';
 const END = '<!-- /settings -->';
@@ -35,6 +37,23 @@ export function renderEnvExample(): string {
     return `# ${meta.description}\n${meta.starter ? '' : '#'}${name}=${value}\n`;
   });
   return `# Generated from src/config/settings.ts by scripts/settings-docs.ts.\n\n${blocks.join('\n')}`;
+}
+
+export function renderReasons(): string {
+  const rows = Object.entries(REASONS).map(([code, { cause, text }]) => `| \`${code}\` | ${cause} | ${text} |`);
+  return `# Reasons
+
+Why a deployment, or an attempt of it, has its status: the \`reason\` of an answer and of an event. Generated from src/scheduler/plan/plan-reasons.ts by \`npm run settings\`.
+
+What decides before a deployment is active is the cause. \`user\`: the deployment fails. \`infrastructure\`: the attempt ends, and a fresh instance is tried, five times at most (ten where its agent took no order). \`request\`: somebody asked for it. \`progress\`: it goes on.
+A launch that waits or is refused has EC2's own reason, as [the API's page](api.md) says.
+
+<!-- prettier-ignore-start -->
+| reason | cause | meaning |
+| --- | --- | --- |
+${rows.join('\n')}
+<!-- prettier-ignore-end -->
+`;
 }
 
 /** The page with its table replaced; the markers stay. */
@@ -61,6 +80,7 @@ function run(isCheck: boolean): void {
   const isStale = [
     update('docs/settings.md', replaceTable, isCheck),
     update('.env.example', () => renderEnvExample(), isCheck),
+    update('docs/reasons.md', () => renderReasons(), isCheck),
   ].includes(true);
   if (isCheck && isStale) process.exitCode = 1;
 }
@@ -70,7 +90,7 @@ function update(file: string, render: (text: string) => string, isCheck: boolean
   const before = readText(path);
   const after = render(before);
   if (before === after) return false;
-  if (isCheck) console.error(`${file} is not what src/config/settings.ts says: run scripts/settings-docs.ts`);
+  if (isCheck) console.error(`${file} is not what src/ says: run npm run settings`);
   else writeFileSync(path, after);
   return true;
 }

@@ -1,25 +1,26 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Numbered } from './instrument.ts';
 
 export type Verdict = 'noticed' | 'timed out' | 'SURVIVED';
 
-/** A file of tests, and how long it took with every mutant asleep. */
-type Spec = { readonly path: string; readonly seconds: number };
+/** A file of tests, how long it took with every mutant asleep, and which mutants it reaches. */
+type Spec = { readonly path: string; readonly seconds: number; readonly ids: readonly number[] };
+export type Reach = readonly Spec[];
 type Report = (mutant: Numbered, verdict: Verdict, why: string) => void;
 
 /** Tried one after the other: what most mutants fail comes first. Seconds of tests. */
 const BATCH_SECONDS = 30;
-/** A mutant that survives this much of its tests counts as a survivor. */
-const MOST_SECONDS = 900;
+/** A mutant that survives this much of its tests counts as a survivor: those of e2e reach nearly everything. Seconds of tests. */
+const MOST_SECONDS = 400;
 const PROJECTS = ['unit', 'integration', 'e2e'];
 
 /** The tests on an instrumented tree. */
 export class MutantRun {
   private readonly tree: string;
   private readonly databaseUrl: string;
-  private readonly seconds = new Map<string, number>();
 
   constructor(tree: string, databaseUrl: string) {
     this.tree = tree;
@@ -36,36 +37,37 @@ export class MutantRun {
   }
 
   /** Runs every test once with all mutants asleep. @returns the tests that reach each mutant */
-  async record(mutants: readonly Numbered[]): Promise<ReadonlyMap<Numbered, readonly Spec[]>> {
+  async record(): Promise<Reach> {
     const hits = join(this.tree, '.mutants/hits');
     mkdirSync(hits);
-    const { failed } = await this.jest(this.tree, ['--maxWorkers', '3'], 3_600);
-    // Such a test says nothing about a mutant: it reads the sources, for example.
-    for (const path of failed) this.seconds.delete(path);
-    if (failed.length > 0) console.log(`left out, as they fail with no mutant awake: ${failed.join(', ')}`);
-    const reached = new Map(
-      readdirSync(hits).map((name) => [
-        name.replaceAll('~', '/'),
-        new Set(readFileSync(join(hits, name), 'utf8').split('\n').map(Number)),
-      ]),
-    );
+    const output = join(this.tree, '.mutants/result.json');
+    await this.jest(this.tree, ['--maxWorkers', '3', '--json', '--outputFile', output], 3_600);
+    const results = JSON.parse(readFileSync(output, 'utf8')) as { readonly testResults: readonly Result[] };
+    const reach = results.testResults.map(({ name, status, startTime, endTime }) => {
+      const path = name.slice(this.tree.length + 1);
+      // A test that fails with no mutant awake says nothing about one: it reads the sources, for example.
+      if (status === 'failed') console.log(`left out, as it fails with no mutant awake: ${path}`);
+      const file = join(hits, path.replaceAll('/', '~'));
+      const isOfUse = status !== 'failed' && existsSync(file);
+      const ids = isOfUse ? readFileSync(file, 'utf8').trim().split('\n').map(Number) : [];
+      return { path, seconds: (endTime - startTime) / 1_000, ids };
+    });
     rmSync(hits, { recursive: true });
-    return this.quickestFirst(mutants, (path, { id }) => reached.get(path)?.has(id) === true);
+    return reach;
   }
 
   /** Without a run before: the tests whose path fits are tried with every mutant. */
-  fitting(mutants: readonly Numbered[], pattern: string): ReadonlyMap<Numbered, readonly Spec[]> {
-    const listed = execFileSync(process.execPath, [...JEST, '--listTests', '--testPathPatterns', pattern], {
-      cwd: this.tree,
-    });
-    for (const path of listed.toString().trim().split('\n')) this.seconds.set(path.slice(this.tree.length + 1), 60);
-    return this.quickestFirst(mutants, () => true);
+  fitting(mutants: readonly Numbered[], pattern: string): Reach {
+    const args = [...JEST, '--listTests', '--testPathPatterns', pattern];
+    const listed = execFileSync(process.execPath, args, { cwd: this.tree }).toString().trim().split('\n');
+    const ids = mutants.map(({ id }) => id);
+    return listed.map((path) => ({ path: path.slice(this.tree.length + 1), seconds: 60, ids }));
   }
 
   /** Tries each with its tests in one of several copies of the tree. */
   async tryAll(
     mutants: readonly Numbered[],
-    reaching: ReadonlyMap<Numbered, readonly Spec[]>,
+    reach: Reach,
     copies: number,
     report: Report,
   ): Promise<ReadonlyMap<Numbered, Verdict>> {
@@ -73,7 +75,7 @@ export class MutantRun {
     const queue = [...mutants];
     const work = async (tree: string): Promise<void> => {
       for (let mutant = queue.shift(); mutant; mutant = queue.shift()) {
-        const specs = reaching.get(mutant) ?? [];
+        const specs = this.inOrder(mutant, reach);
         writeFileSync(join(tree, '.mutants/awake'), String(mutant.id));
         const [verdict, why] =
           specs.length === 0 ? (['SURVIVED', 'no test reaches it'] as const) : await this.attempt(tree, specs);
@@ -89,29 +91,28 @@ export class MutantRun {
     let spent = 0;
     while (specs.length > 0 && spent < MOST_SECONDS) {
       let seconds = 0;
-      const batch = specs.filter(
-        (spec, at) => at === 0 || (seconds += spec.seconds) + (specs[0]?.seconds ?? 0) < BATCH_SECONDS,
-      );
+      const batch = specs.filter((spec, at) => (seconds += spec.seconds) < BATCH_SECONDS || at === 0);
       specs = specs.slice(batch.length);
       const took = batch.reduce((sum, spec) => sum + spec.seconds, 0);
       spent += took;
       const paths = batch.map(({ path }) => path);
       const args = ['--bail', '--maxWorkers', '2', '--silent', '--runTestsByPath', ...paths];
-      const { failed, names, isCut } = await this.jest(tree, args, 120 + 6 * took);
-      if (failed.length > 0) return ['noticed', names[0] ?? failed[0] ?? ''];
+      const { failures, isCut } = await this.jest(tree, args, 120 + 6 * took);
+      if (failures.length > 0) return ['noticed', failures[0] ?? ''];
       if (isCut) return ['timed out', paths.join(', ')];
     }
     return ['SURVIVED', ''];
   }
 
-  private quickestFirst(
-    mutants: readonly Numbered[],
-    isReached: (path: string, mutant: Numbered) => boolean,
-  ): ReadonlyMap<Numbered, readonly Spec[]> {
-    const specs = [...this.seconds]
-      .map(([path, seconds]) => ({ path, seconds }))
-      .toSorted((a, b) => a.seconds - b.seconds);
-    return new Map(mutants.map((mutant) => [mutant, specs.filter(({ path }) => isReached(path, mutant))]));
+  /** Those that name the file first, as they are about it, and of each kind the quickest. */
+  private inOrder({ id, file }: Numbered, reach: Reach): Spec[] {
+    const name = file.replace(/\.ts$/, '').split('/').slice(-2).join('/');
+    const isAbout = ({ path }: Spec): boolean => {
+      const text = readFileSync(join(this.tree, path), 'utf8');
+      return path.startsWith(file.replace(/ts$/, '')) || text.includes(`${name}.`);
+    };
+    const specs = reach.filter(({ ids }) => ids.includes(id)).toSorted((a, b) => a.seconds - b.seconds);
+    return [...specs.filter(isAbout), ...specs.filter((spec) => !isAbout(spec))];
   }
 
   private copy(at: number): string {
@@ -122,37 +123,27 @@ export class MutantRun {
   }
 
   private async jest(tree: string, args: readonly string[], limitSeconds: number): Promise<Outcome> {
-    const output = join(tree, '.mutants/result.json');
-    rmSync(output, { force: true });
-    const report = ['--reporters', './test/support/skip-reporter.js', '--json', '--outputFile', output];
-    const child = spawn(process.execPath, [...JEST, ...report, ...args], {
+    const failures = join(tree, '.mutants/failures');
+    rmSync(failures, { force: true });
+    const child = spawn(process.execPath, [...JEST, '--reporters', './scripts/mutants/first-failure.js', ...args], {
       cwd: tree,
       env: { ...process.env, TEST_DATABASE_URL: this.databaseUrl },
       stdio: 'ignore',
       detached: true,
     });
     const timer = setTimeout(() => process.kill(-(child.pid ?? NaN), 'SIGKILL'), limitSeconds * 1_000);
-    await new Promise((done) => child.on('close', done));
+    const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
     clearTimeout(timer);
-    const results = resultsIn(output);
-    if (!results) return { failed: [], names: [], isCut: true };
-    for (const { name, startTime, endTime } of results)
-      this.seconds.set(name.slice(tree.length + 1), (endTime - startTime) / 1_000);
-    const failed = results.filter(({ status }) => status === 'failed');
-    const tests = failed.flatMap(({ assertionResults }) => assertionResults);
-    return {
-      failed: failed.map(({ name }) => name.slice(tree.length + 1)),
-      names: tests.filter(({ status }) => status === 'failed').map(({ fullName }) => fullName),
-      isCut: false,
-    };
+    const isCut = signal === 'SIGKILL';
+    const known = existsSync(failures) ? readFileSync(failures, 'utf8').trim().split('\n') : [];
+    return { isCut, failures: code === 0 || isCut || known.length > 0 ? known : [`Jest ends with ${code ?? '?'}`] };
   }
 }
 
 type Outcome = {
-  /** Paths of files. */
-  readonly failed: readonly string[];
-  /** Of tests. */
-  readonly names: readonly string[];
+  /** Names of tests. */
+  readonly failures: readonly string[];
+  /** Ended by force. */
   readonly isCut: boolean;
 };
 
@@ -162,7 +153,6 @@ type Result = {
   readonly status: string;
   readonly startTime: number;
   readonly endTime: number;
-  readonly assertionResults: readonly { readonly status: string; readonly fullName: string }[];
 };
 
 const JEST = [
@@ -172,11 +162,3 @@ const JEST = [
   '--selectProjects',
   ...PROJECTS,
 ];
-
-function resultsIn(output: string): readonly Result[] | undefined {
-  try {
-    return (JSON.parse(readFileSync(output, 'utf8')) as { testResults: readonly Result[] }).testResults;
-  } catch {
-    return undefined;
-  }
-}

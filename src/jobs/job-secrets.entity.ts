@@ -17,7 +17,7 @@ export class JobSecrets {
   @PrimaryColumn('int', { primaryKeyConstraintName: 'job_secrets_pkey' })
   version!: number;
 
-  /** JSON, name → value; see database/sealed.ts. */
+  /** JSON, name → value; see secrets/sealed.ts. */
   @Column('bytea')
   sealed!: Buffer;
 

@@ -1,12 +1,10 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { freePort } from '../../local/ports.ts';
-import { Settings } from '../../src/config/settings.ts';
 import {
   type Compose,
   docker,
@@ -35,16 +33,6 @@ type Job = { status: string; instance: { id: string } | null };
 const reason = whyNoCompose();
 const describeStack = (name: string, tests: () => void): void =>
   describeWhen(reason === undefined, reason ?? '', name, tests);
-
-describe('docker-compose.yml', () => {
-  it('passes every setting on to the scheduler', () => {
-    const text = readFileSync(join(import.meta.dirname, '../../docker-compose.yml'), 'utf8');
-    const scheduler = /^ {2}scheduler:\n(.*?)^ {2}nginx:/ms.exec(text)?.[1] ?? '';
-    const passed = [...scheduler.matchAll(/^ {6}([A-Z0-9_]+):/gm)].map(([, name]) => name);
-    // A file of settings would have to be inside the container.
-    expect(Object.keys(Settings.shape).filter((name) => name !== 'ENV_FILE' && !passed.includes(name))).toEqual([]);
-  });
-});
 
 describeStack('the stack without its settings', () => {
   let compose: Compose;

@@ -44,7 +44,7 @@ describe('the OpenAPI document', () => {
     await dropDatabase(databaseUrl);
   });
 
-  it('is the one that is committed: after a change run UPDATE_OPENAPI=1 npm run test:e2e -- openapi', async () => {
+  it('is the one that is committed: after a change run UPDATE_OPENAPI=1 npm run test:e2e -- --testPathPatterns e2e/openapi', async () => {
     const text = await format(JSON.stringify(document), { parser: 'json', printWidth: 120 });
     if (process.env['UPDATE_OPENAPI']) await writeFile(FILE, text);
     expect(text).toBe(await readFile(FILE, 'utf8'));

@@ -140,4 +140,5 @@ function activate(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFac
   draft.activeDeploymentId = deployment.id;
 }
 
+/** Place in line for an instance, by what asked for it: lower comes first, and each step is LINE_SECONDS of waiting (plan-fleet). 0: heals. */
 const PRIORITIES = { rollback: 1, api: 2, restart: 2, start: 2, adopt: 2, schedule: 3 } as const;
