@@ -4,11 +4,13 @@ import { getMetadataArgsStorage } from 'typeorm';
 export type Column<T = unknown> = {
   readonly type: string;
   readonly isNullable: boolean;
-  /** Of the table it is read from unchanged. */
-  readonly sqlName?: string;
   /** Only for the compiler. */
   readonly typeOnly?: T;
 };
+
+/** Read from a table unchanged. `sqlName`: its name there. */
+export type EntityColumn<T = unknown> = Column<T> & { readonly sqlName: string };
+export type EntityColumns = Readonly<Record<string, EntityColumn>>;
 
 /** The columns of a row, in the order in which the statement returns them. */
 export type Columns = Readonly<Record<string, Column>>;
@@ -98,7 +100,7 @@ function of<T>(type: string): Column<T> {
 export function columnsOf<Entity extends object, const Name extends keyof Entity & string>(
   entity: new () => Entity,
   ...names: readonly Name[]
-): { readonly [Key in Name]: Column<Entity[Key]> } {
+): { readonly [Key in Name]: EntityColumn<Entity[Key]> } {
   const declared = getMetadataArgsStorage().columns.filter(({ target }) => target === entity);
   const entries = names.map((name) => {
     const found = declared.find(({ propertyName }) => propertyName === name);
@@ -107,16 +109,16 @@ export function columnsOf<Entity extends object, const Name extends keyof Entity
     const ofOne = TYPES[String(type)] ?? String(type);
     return [name, { type: array === true ? `${ofOne}[]` : ofOne, isNullable, sqlName }];
   });
-  return Object.fromEntries(entries) as { readonly [Key in Name]: Column<Entity[Key]> };
+  return Object.fromEntries(entries) as { readonly [Key in Name]: EntityColumn<Entity[Key]> };
 }
 
 /** The columns of a table that a LEFT JOIN may have no row of. */
-export function outerJoined<C extends Columns>(
-  columns: C,
-): { readonly [Name in keyof C]: Column<TypeOf<C[Name]> | null> } {
-  const entries = Object.entries(columns).map(([name, column]) => [name, t.nullable(column)]);
-  return Object.fromEntries(entries) as { readonly [Name in keyof C]: Column<TypeOf<C[Name]> | null> };
+export function outerJoined<C extends EntityColumns>(columns: C): OuterJoined<C> {
+  const entries = Object.entries(columns).map(([name, column]) => [name, { ...column, isNullable: true }]);
+  return Object.fromEntries(entries) as OuterJoined<C>;
 }
+
+type OuterJoined<C extends EntityColumns> = { readonly [Name in keyof C]: EntityColumn<TypeOf<C[Name]> | null> };
 
 /** Abbreviations that entities use. */
 const TYPES: Readonly<Record<string, string>> = {
@@ -125,10 +127,10 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** For SELECT or RETURNING: columns of entities, each named as its property. @param table alias of the table */
-export function selectList(columns: Columns, table?: string): string {
+export function selectList(columns: EntityColumns, table?: string): string {
   const of = table === undefined ? '' : `${table}.`;
-  return namesOf(columns)
-    .map(([name, sqlName]) => (sqlName === name ? `${of}${name}` : `${of}${sqlName} AS "${name}"`))
+  return Object.entries(columns)
+    .map(([name, { sqlName }]) => (sqlName === name ? `${of}${name}` : `${of}${sqlName} AS "${name}"`))
     .join(', ');
 }
 
@@ -139,16 +141,8 @@ export function recordset(columns: Columns, alias: string): string {
 }
 
 /** For SET: columns of an entity, each to that of a recordset. */
-export function assignments(columns: Columns, recordsetAlias: string): string {
-  return namesOf(columns)
-    .map(([name, sqlName]) => `${sqlName} = ${recordsetAlias}."${name}"`)
+export function assignments(columns: EntityColumns, recordsetAlias: string): string {
+  return Object.entries(columns)
+    .map(([name, { sqlName }]) => `${sqlName} = ${recordsetAlias}."${name}"`)
     .join(', ');
-}
-
-/** Of columns of entities: of each its property, and its name in SQL. */
-function namesOf(columns: Columns): [name: string, sqlName: string][] {
-  return Object.entries(columns).map(([name, { sqlName }]) => {
-    if (sqlName === undefined) throw new Error(`${name} is no column of an entity`);
-    return [name, sqlName];
-  });
 }
