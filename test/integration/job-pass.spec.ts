@@ -110,9 +110,10 @@ describe('a job pass', () => {
       await test.database.query('TRUNCATE jobs, shapes CASCADE');
     }
     const order = keys.toSorted();
-    // Claimed in the order of insertion: the highest key first.
-    for (const key of order.toReversed())
-      await insertDeployment(await insertJob(key.slice(0, 20)), 1, { definition: definitions[keys.indexOf(key)] });
+    // The first job that is claimed, and the first by its id, has the highest key.
+    const ids = await Promise.all(order.map((key) => insertJob(key.slice(0, 20))));
+    for (const [at, id] of ids.toSorted().entries())
+      await insertDeployment(id, 1, { definition: definitions[keys.indexOf(order.at(-1 - at)!)] });
     let pass: Promise<unknown> | undefined;
     await test.database.transaction(async (other) => {
       const insert = (key: string) =>
