@@ -8,7 +8,7 @@ import { Problem } from '../http/problem.js';
 import { AgentLimits } from './agent-limits.js';
 import { answerBytesOf, bodyToStore, readAnswer } from '../docker/order-answer.js';
 import { Order } from './order.entity.js';
-import { readEnd } from './read-end.js';
+import { readEnd } from './read-last-bytes.js';
 import { dueNow } from '../database/wake.js';
 
 export type Result = {

@@ -2,7 +2,7 @@ import { type CallHandler, type ExecutionContext, Injectable, type NestIntercept
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 import { findCaller } from '../http/caller.js';
-import { isChanging } from '../http/changing.js';
+import { isChanging } from '../http/is-changing.js';
 import { IdempotencyKeys, type KeptAnswer } from './idempotency-keys.js';
 import { Problem } from '../http/problem.js';
 

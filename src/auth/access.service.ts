@@ -2,7 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '../config/config.js';
 import { Setting } from '../config/setting.decorator.js';
-import { isChanging } from '../http/changing.js';
+import { isChanging } from '../http/is-changing.js';
 import { Problem } from '../http/problem.js';
 import { LogThrottle } from '../process/log-throttle.js';
 import { checkAccess, type RouteAccess } from './access-rules.js';

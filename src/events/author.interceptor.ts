@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 import { findCaller } from '../http/caller.js';
 import { Signals } from '../database/signals.js';
-import { isChanging } from '../http/changing.js';
+import { isChanging } from '../http/is-changing.js';
 import { ownIdOf } from '../http/request-id.js';
 import { actorOf, inNameOf } from './author.js';
 

@@ -17,7 +17,7 @@ import { registerLoopMetrics } from './loop-metrics.js';
 import { registerPostgresMetrics } from './postgres-metrics.js';
 import { registerSnapshotMetrics } from './snapshot-metrics.js';
 import { registerStatusGauges } from './status-gauges.js';
-import type { Gathered, Snapshot } from './snapshot.js';
+import type { Gathered, Snapshot } from './process-counts.js';
 import { registerWebhookMetrics } from './webhook-metrics.js';
 
 /** Metrics for Prometheus. Not in prom-client's global registry: tests have several applications in a process. */

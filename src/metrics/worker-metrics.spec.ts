@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { Gathered, Snapshot } from './snapshot.js';
+import type { Gathered, Snapshot } from './process-counts.js';
 import { WorkerEnd, WorkerMetrics } from './worker-metrics.js';
 
 /** A worker with metrics of its own, joined to the first process by calls instead of a pipe. */

@@ -1,4 +1,4 @@
-import { addCounters, countersOf, type Gathered, type Snapshot } from './snapshot.js';
+import { addCounters, countersOf, type Gathered, type Snapshot } from './process-counts.js';
 
 // A scrape reaches one API worker and must show all of them. That worker sends a request to the first process, which
 // collects from every worker, keeps each one's last report, and returns all. Messages go over node:cluster's own pipe.

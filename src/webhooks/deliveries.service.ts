@@ -9,7 +9,7 @@ import type { EventType } from '../events/event-types.js';
 import { decodeCursor, exactTimeSql, type Page, pageColumns, pageSql, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
-import { sightOf, sightTypes } from './sight.js';
+import { sightOf, sightTypes } from './visible-to-caller.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { MAY_BE_SENT, mayReceiveSql, PING_TYPE } from './delivery-statements.js';
 import { findWebhook, holdWebhook, UUID } from './webhooks.service.js';

@@ -15,7 +15,7 @@ import { type Allowed, faultOfUrl, parseAllowed } from './address-rules.js';
 import { CANCEL_DELIVERIES, CANCEL_FOREIGN_DELIVERIES } from './delivery-statements.js';
 import { makeSecret } from './signature.js';
 import { sealSecret } from './webhook-secrets.js';
-import { sightOf, sightTypes } from './sight.js';
+import { sightOf, sightTypes } from './visible-to-caller.js';
 import { Webhook } from './webhook.entity.js';
 import type {
   CreateWebhook,
