@@ -87,10 +87,10 @@ function report(verdicts: ReadonlyMap<Numbered, Verdict>): void {
   for (const [mutant, verdict] of verdicts) if (verdict === 'SURVIVED') console.log(describe(mutant));
 }
 
-type Place = Pick<Mutant, 'file' | 'original' | 'mutated'>;
+type Place = Pick<Mutant, 'file' | 'on' | 'original' | 'mutated'>;
 
 function isSame(a: Place, b: Place): boolean {
-  return a.file === b.file && a.original === b.original && a.mutated === b.mutated;
+  return a.file === b.file && a.on === b.on && a.original === b.original && a.mutated === b.mutated;
 }
 
 function describe({ id, file, line, original, mutated }: Numbered): string {

@@ -7,6 +7,8 @@ import { changesOfSql } from './sql.ts';
 export type Mutant = {
   readonly file: string;
   readonly line: number;
+  /** The text of that line, without the blanks around it. */
+  readonly on: string;
   /** Of the text that is replaced. */
   readonly start: number;
   readonly end: number;
@@ -21,18 +23,22 @@ export function mutantsOf(root: string, file: string): Mutant[] {
   const text = readFileSync(join(root, file), 'utf8');
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.ES2024, true);
   const found: Mutant[] = [];
-  const lineOf = (position: number): number => source.getLineAndCharacterOfPosition(position).line + 1;
+  const lines = text.split('\n');
+  const place = (position: number) => {
+    const { line } = source.getLineAndCharacterOfPosition(position);
+    return { file, line: line + 1, on: lines[line]?.trim() ?? '' };
+  };
 
   const visit = (node: ts.Node, isInFunction: boolean): void => {
     if (ts.isTypeNode(node) || ts.isImportDeclaration(node) || ts.isDecorator(node)) return;
     for (const { start, end, mutated } of isTemplate(node) ? changesOfSql(node.getText(), node.getStart()) : []) {
-      found.push({ file, line: lineOf(start), start, end, original: text.slice(start, end), mutated, kind: 'sql' });
+      found.push({ ...place(start), start, end, original: text.slice(start, end), mutated, kind: 'sql' });
     }
     // What stands outside of functions is declared once, mostly schemas and limits: the logic is inside.
     for (const mutated of isInFunction ? [...changesOf(node), ...decisions(node)] : []) {
       const [start, end] = [node.getStart(), node.getEnd()];
       const kind = ts.isExpressionStatement(node) ? 'statement' : 'expression';
-      found.push({ file, line: lineOf(start), start, end, original: node.getText(), mutated, kind });
+      found.push({ ...place(start), start, end, original: node.getText(), mutated, kind });
     }
     ts.forEachChild(node, (child) => visit(child, isInFunction || ts.isFunctionLike(node)));
   };
