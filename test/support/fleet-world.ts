@@ -158,7 +158,7 @@ export function connect(cloud: LocalCloud, options: Partial<Ec2Options> = {}): P
     const ec2 = new Ec2({ region: cloud.region, ...options });
     // One call of each of its two clients. The second one is refused.
     await ec2.findDefaultSubnets();
-    await ec2.createSnapshot('vol-00000000000000000', []).catch(() => undefined);
+    await ec2.createTags(['i-00000000000000000'], []).catch(() => undefined);
     return ec2;
   });
   lastConnection = connection.catch(() => undefined);
