@@ -1,7 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll } from '@jest/globals';
+import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { callEngine } from '../../local/instances/docker-engine.ts';
 import { createDockerRuntime } from '../../local/instances/docker-runtime.ts';
 import { findHelloEngine, HELLO_IMAGE } from '../support/hello-image.ts';
@@ -16,12 +16,19 @@ describeWhen(isReady, whyNot, 'docker mode', () => {
   const socket = engine?.socket ?? '';
   const folder = mkdtempSync(join(tmpdir(), 'lifecycle-'));
 
-  // Somebody else's, on an engine that is shared.
-  const othersBefore: string[] = [];
-  beforeAll(async () => void othersBefore.push(...(await containers(socket))));
+  // The engine is shared with other tests, whose containers have another cloud's id.
+  let cloudId = '';
+  const createRuntime = (): InstanceRuntime => {
+    const runtime = createDockerRuntime({ engineSocket: socket, folder });
+    const open: InstanceRuntime['open'] = async (cloud) => {
+      cloudId = cloud.id;
+      await runtime.open?.(cloud);
+    };
+    return { ...runtime, open };
+  };
 
   describeLifecycle('a service on real containers', {
-    createRuntime: () => createDockerRuntime({ engineSocket: socket, folder }),
+    createRuntime,
     webImage: HELLO_IMAGE,
     failures: {
       missing: { image: 'scheduler-api.invalid/no-such-image:1' },
@@ -31,13 +38,11 @@ describeWhen(isReady, whyNot, 'docker mode', () => {
         definition: { health: { path: '/fail', port: 8080, intervalSeconds: 1, startPeriodSeconds: 3 } },
       },
     },
-    leftOvers: async () => (await containers(socket)).filter((name) => !othersBefore.includes(name)),
+    leftOvers: async () => (await containers(socket)).filter((name) => name.startsWith(`/${cloudId}-`)),
   });
 });
 
-/** Names of the containers that run our image, or ran it. */
 async function containers(socket: string): Promise<string[]> {
   const { text } = await callEngine(socket, { path: '/containers/json?all=1' });
-  const all = JSON.parse(text) as { Names: string[]; Image: string }[];
-  return all.filter(({ Image }) => Image === HELLO_IMAGE).flatMap(({ Names }) => Names);
+  return (JSON.parse(text) as { Names: string[] }[]).flatMap(({ Names }) => Names);
 }
