@@ -9,7 +9,7 @@ import pg from 'pg';
 import { freePort } from '../local/ports.ts';
 import { startPostgres } from '../local/postgres.ts';
 import { median } from '../test/support/median.ts';
-import { until } from '../test/support/until.ts';
+import { until } from '../local/until.ts';
 import { processorMs } from './processor-time.ts';
 import type { Row } from './table.ts';
 

@@ -1,11 +1,12 @@
 // Breaks one rule of the program at a time, in a copy of the tree, and runs the tests that must notice: `npm run
 // test:broken-rules`, or with names (`-- cancel-not-kept …`) only those. A rule that no test defends, or a text that is no
 // longer there, is an error: so the list stays true. With --texts only the texts are looked for, as `npm run lint` does.
-import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { RULES, type Rule, type Test } from './broken-rules.list.ts';
+import { copySources } from './source-tree.ts';
 
 const root = join(import.meta.dirname, '..');
 /** Enough that each rule the histories defend is noticed within a fraction of them. */
@@ -22,8 +23,9 @@ if (stale.length > 0)
   throw new Error(`these rules or their tests are not there as the list has them:\n${stale.join('\n')}`);
 if (names.includes('--texts')) process.exit();
 const rules = names.length > 0 ? RULES.filter(({ name }) => names.includes(name)) : RULES;
-const copy = copyTree();
+const copy = mkdtempSync(join(tmpdir(), 'broken-rules-'));
 try {
+  copySources(copy);
   await checkUnbroken(rules);
   const verdicts: Verdict[] = [];
   for (const rule of rules) {
@@ -45,18 +47,6 @@ try {
 function isThere({ file, text, caughtBy }: Rule): boolean {
   const read = (path: string): string => (existsSync(join(root, path)) ? readFileSync(join(root, path), 'utf8') : '');
   return read(file).split(text).length === 2 && caughtBy.every((test) => read(test.file).includes(test.only ?? 'it'));
-}
-
-/** What git knows or would add, so that a change not yet committed is tested as well; packages are only pointed to. */
-function copyTree(): string {
-  const target = mkdtempSync(join(tmpdir(), 'broken-rules-'));
-  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root });
-  for (const path of listed.toString().split('\0').filter(Boolean)) {
-    mkdirSync(join(target, dirname(path)), { recursive: true });
-    cpSync(join(root, path), join(target, path), { force: true });
-  }
-  symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'));
-  return target;
 }
 
 async function checkUnbroken(checked: readonly Rule[]): Promise<void> {

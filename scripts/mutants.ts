@@ -3,10 +3,9 @@
 // 3,17 --tests 'sealer|log-'` some of the same draw are tried again with the tests whose path fits.
 //
 // Not StrykerJS: half of the logic is SQL, which it does not change, and much of it runs in programs that tests start.
-import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startPostgres } from '../local/postgres.ts';
 import { mutantsOf, type Mutant } from './mutants/draw.ts';
@@ -14,6 +13,7 @@ import { EQUIVALENT } from './mutants/equivalent.list.ts';
 import { instrument, type Numbered } from './mutants/instrument.ts';
 import { draw } from './mutants/random.ts';
 import { MutantRun, type Reach, type Verdict } from './mutants/run.ts';
+import { copySources, listSources } from './source-tree.ts';
 
 const FOLDERS = ['scheduler', 'fleet', 'agent', 'logs', 'events', 'webhooks', 'http', 'auth'];
 
@@ -35,7 +35,7 @@ const { values } = parseArgs({
 
 const root = join(import.meta.dirname, '..');
 const patterns = values.folders.split(',').map((folder) => `src/${folder}/**.ts`);
-const files = list('--', ...patterns).filter((file) => !file.endsWith('.spec.ts') && !file.includes('.module.'));
+const files = listSources(...patterns).filter((file) => !file.endsWith('.spec.ts') && !file.includes('.module.'));
 const all = files.flatMap((file) => mutantsOf(root, file));
 const drawn = draw(all, Number(values.count), Number(values.seed)).map((mutant, at) => ({ ...mutant, id: at + 1 }));
 const stale = EQUIVALENT.filter((one) => !all.some((mutant) => isSame(mutant, one))).map(
@@ -53,7 +53,7 @@ const folder = mkdtempSync(join(tmpdir(), 'mutants-'));
 const postgres = await startPostgres({ directory: join(folder, 'postgres'), isDisposable: true });
 try {
   const tree = join(folder, 'tree');
-  copyTree(tree);
+  copySources(tree);
   instrument(tree, drawn);
   const run = new MutantRun(tree, postgres.url);
   run.build();
@@ -99,20 +99,4 @@ function describe({ id, file, line, original, mutated }: Numbered): string {
     return oneLine.length > 90 ? `${oneLine.slice(0, 60)} … ${oneLine.slice(-25)}` : oneLine;
   };
   return `#${id} ${file}:${line}  ${short(original) || 'nothing'}  →  ${short(mutated) || 'nothing'}`;
-}
-
-/** What git knows or would add. */
-function list(...args: string[]): string[] {
-  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard', ...args], {
-    cwd: root,
-  });
-  return listed.toString().split('\0').filter(Boolean);
-}
-
-function copyTree(target: string): void {
-  for (const path of list()) {
-    mkdirSync(join(target, dirname(path)), { recursive: true });
-    cpSync(join(root, path), join(target, path));
-  }
-  symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'));
 }

@@ -59,7 +59,9 @@ export class MutantRun {
   /** Without a run before: the tests whose path fits are tried with every mutant. */
   fitting(mutants: readonly Numbered[], pattern: string): Reach {
     const args = [...JEST, '--listTests', '--testPathPatterns', pattern];
-    const listed = execFileSync(process.execPath, args, { cwd: this.tree }).toString().trim().split('\n');
+    // Jest says before what it runs.
+    const said = execFileSync(process.execPath, args, { cwd: this.tree }).toString().split('\n');
+    const listed = said.filter((line) => line.startsWith(this.tree));
     const ids = mutants.map(({ id }) => id);
     return listed.map((path) => ({ path: path.slice(this.tree.length + 1), seconds: 60, ids }));
   }
@@ -112,7 +114,8 @@ export class MutantRun {
       return path.startsWith(file.replace(/ts$/, '')) || text.includes(`${name}.`);
     };
     const specs = reach.filter(({ ids }) => ids.includes(id)).toSorted((a, b) => a.seconds - b.seconds);
-    return [...specs.filter(isAbout), ...specs.filter((spec) => !isAbout(spec))];
+    const { true: about = [], false: others = [] } = Object.groupBy(specs, (spec) => `${isAbout(spec)}` as const);
+    return [...about, ...others];
   }
 
   private copy(at: number): string {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { freePort } from '../../local/ports.ts';
 import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const MINUTES = 60_000;
 const TOKEN = '0123456789abcdef0123456789abcdef';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const MINUTES = 60_000;
 const reason = whyNoCompose();

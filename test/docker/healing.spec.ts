@@ -11,7 +11,7 @@ import { type Deployment, HOST_PORT, type Job, remove, settled, WEB } from '../s
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const { engine, isReady, whyNot } = await findHelloEngine();
 const socket = engine?.socket ?? '';

@@ -8,7 +8,7 @@ import { alive, type Job, remove, settled, WEB } from '../support/lifecycle.ts';
 import { printedBy } from '../support/printed.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const { engine, isReady, whyNot } = await findHelloEngine();
 

@@ -15,7 +15,7 @@ import {
   writeSettings,
 } from '../support/compose.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const MINUTES = 60_000;
 const PORT = 8080;

@@ -16,7 +16,7 @@ import {
 import { EventSource } from '../support/event-source.ts';
 import { spellingsOf, statusOf } from '../support/raw-paths.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const TOKEN = '0123456789abcdef0123456789abcdef';
 const SETTINGS = {

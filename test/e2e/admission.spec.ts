@@ -5,7 +5,7 @@ import { createDocument } from '../../src/configure-app.ts';
 import { BODY_LIMITS } from '../../src/http/body-limits.ts';
 import { type Api, startApi } from '../support/api.ts';
 import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
-import { findFreePort } from '../support/free-port.ts';
+import { freePort } from '../../local/ports.ts';
 import { startMain } from '../support/process.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
@@ -174,7 +174,7 @@ function changingRoutes(api: Api): [method: string, path: string, isDefinition: 
 describe('lines of the log', () => {
   it('that anybody can bring about are one a second of a kind, with the count of the others', async () => {
     const databaseUrl = await createEmptyDatabase();
-    const port = await findFreePort();
+    const port = await freePort();
     const ENCRYPTION_KEY = Buffer.alloc(32, 1).toString('base64');
     const env = { DATABASE_URL: databaseUrl, ENCRYPTION_KEY, PORT: String(port), ADMIN_TOKEN, ROLE: 'api' };
     const program = startMain(env);

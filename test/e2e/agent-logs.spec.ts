@@ -6,7 +6,7 @@ import { printedBy } from '../support/printed.ts';
 import { createScriptRuntime } from '../support/script-runtime.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 // Counted lines from a container to the API, whatever breaks on the way.
 const PRINTS = { name: 'counter', image: 'sim/print:50', ...WEB };

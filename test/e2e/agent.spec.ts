@@ -20,7 +20,7 @@ import {
 import { type Api, startApi } from '../support/api.ts';
 import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
 import { type DatabaseProxy, startDatabaseProxy } from '../support/database-proxy.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const signer = makeSigner();

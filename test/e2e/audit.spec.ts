@@ -5,7 +5,7 @@ import type { EventType } from '../../src/events/event-types.ts';
 import type { EventPage, EventResponse } from '../../src/events/event.schema.ts';
 import { type Api, startApi } from '../support/api.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

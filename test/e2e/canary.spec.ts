@@ -7,7 +7,7 @@ import { WEB } from '../support/lifecycle.ts';
 import { type Receiver, startReceiver } from '../support/receiver.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 import { unpackUserData } from '../support/user-data.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 // Quotes and the like, so that each way of writing it down is another text.
 const SECRET = 'canary-one "é\\/ +?&=%~ 4f1c9a7e';

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { remove, settled } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 type Deployment = { status: string; reason: string | null; message: string | null };
 

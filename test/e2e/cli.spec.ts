@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { EXITS } from '../../cli/exit-codes.ts';
 import { type CliOptions, type Ended, runCli, type RunningCli, startCli } from '../support/cli.ts';
-import { findFreePort } from '../support/free-port.ts';
+import { freePort } from '../../local/ports.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator-0123456789';
@@ -287,7 +287,7 @@ describe('the command scheduler', () => {
     ['not-found', 'Job not found', ['rollback', 'nowhere']],
     ['unreachable', 'no answer: connect ECONNREFUSED', ['jobs', '--url', 'CLOSED', '--retry-for', '0']],
   ])('exits as %s: %s', async (exit, message, args) => {
-    const closed = `http://127.0.0.1:${await findFreePort()}`;
+    const closed = `http://127.0.0.1:${await freePort()}`;
     const { code, stdout, stderr } = await scheduler(...args.map((arg) => (arg === 'CLOSED' ? closed : arg)));
     expect({ code, stdout, stderr }).toEqual({
       code: EXITS[exit].code,

@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { CreateBucketCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { startTestCloud } from '../../local/cloud/test-support.ts';
 import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
-import { findFreePort } from '../support/free-port.ts';
+import { freePort } from '../../local/ports.ts';
 import { type Started, startMain } from '../support/process.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const KEY = Buffer.alloc(32, 1).toString('base64');
 const OTHER_KEY = Buffer.alloc(32, 2).toString('base64');
@@ -29,7 +29,7 @@ describe('the program', () => {
   beforeEach(async () => {
     started = [];
     databaseUrl = await createEmptyDatabase();
-    port = await findFreePort();
+    port = await freePort();
   });
 
   afterEach(async () => {

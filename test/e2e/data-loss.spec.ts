@@ -4,7 +4,7 @@ import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.
 import type { EventPage } from '../../src/events/event.schema.ts';
 import { alive, HOST_PORT, remove, settled } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 type Job = { status: string; activeDeployment: number | null; instance: { id: string; privateIp: string } | null };
 type Fleet = { instances: Record<string, number>; demand: number };

@@ -4,7 +4,7 @@ import { Shutdown } from '../../src/process/shutdown.ts';
 import { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
 import { type Api, startApi } from '../support/api.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 describe('deployments over HTTP', () => {
   let api: Api;

@@ -5,7 +5,7 @@ import type { EventResponse } from '../../src/events/event.schema.ts';
 import { EventSource } from '../support/event-source.ts';
 import { settled, WEB } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const JOBS = 8;
 const QUICK = {

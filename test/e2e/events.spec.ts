@@ -7,7 +7,7 @@ import { type Api, startApi } from '../support/api.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { startDatabaseProxy } from '../support/database-proxy.ts';
 import { EventSource, type Received } from '../support/event-source.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const AS_ADMIN = { authorization: `Bearer ${ADMIN_TOKEN}` };

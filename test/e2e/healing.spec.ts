@@ -3,7 +3,7 @@ import type { EventPage } from '../../src/events/event.schema.ts';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { alive, type Deployment, type Job, keepAsking, remove, settled, WEB } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 /** What a simulated web server tells of itself. */
 type Web = { hostname: string; startedAt: string; hello: string };

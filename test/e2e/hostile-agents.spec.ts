@@ -4,7 +4,7 @@ import { startHostileAgents, type HostileAgents } from '../support/hostile-agent
 import { settled, WEB } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 import { median } from '../support/median.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 /** `HOSTILE_AGENTS=20 HOSTILE_ROUNDS=5` measures what the acceptance asks for; `npm test` looks whether anything stands still. */
 const AGENTS = Number(process.env['HOSTILE_AGENTS'] ?? 5);

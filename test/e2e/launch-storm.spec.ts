@@ -1,8 +1,9 @@
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { alive, remove, settled } from '../support/lifecycle.ts';
+import { sideBySide } from '../support/side-by-side.ts';
 import { startStack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 type Deployment = { status: string; reason: string | null; message: string | null };
 
@@ -13,6 +14,9 @@ const WEB = {
 };
 /** What is asked for as EC2 ends each instance it launches: with the pauses there are three of a shape in the first seconds. */
 const MOST_AT_FIRST = 3;
+
+// Sweeps, boots and a restart take a while on a busy machine.
+const aStorm = sideBySide(startStorm, ({ stack }) => stack.stop(), 240_000);
 
 // What a deployment and a job that heals say, and cost, while EC2 ends or refuses whatever is launched. Most of it is
 // waiting: several at once, each on a stack of its own.
@@ -119,22 +123,4 @@ async function startStorm() {
         [seconds],
       ),
   };
-}
-
-type Storm = Awaited<ReturnType<typeof startStorm>>;
-
-function aStorm(name: string, test: (storm: Storm) => Promise<void>): void {
-  it.concurrent(
-    name,
-    async () => {
-      const storm = await startStorm();
-      try {
-        await test(storm);
-      } finally {
-        await storm.stack.stop();
-      }
-    },
-    // Sweeps, boots and a restart take a while on a busy machine.
-    240_000,
-  );
 }

@@ -5,7 +5,7 @@ import { freePort } from '../../local/ports.ts';
 import { alive, remove, settled } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 import { type StallingProxy, startStallingProxy } from '../support/stalling-proxy.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const DEFINITION = { kind: 'service', image: 'hello-web:1', rollout: { stableSeconds: 0, drainSeconds: 0 } };
 /** Any number nobody else locks. */

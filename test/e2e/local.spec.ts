@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { freePort } from '../../local/ports.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const children: ChildProcess[] = [];
 const ROOT = join(import.meta.dirname, '../..');

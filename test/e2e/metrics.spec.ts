@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type Api, startApi } from '../support/api.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { findFreePort } from '../support/free-port.ts';
+import { freePort } from '../../local/ports.ts';
 import { type LogLine, startMain } from '../support/process.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 const ANONYMOUS = { headers: { authorization: undefined } };
@@ -152,7 +152,7 @@ describe('/metrics', () => {
 describe('/metrics of a process with workers', () => {
   it('answers for all of them, whichever is asked, and no counter drops when one is killed', async () => {
     const test = await createTestDatabase();
-    const port = await findFreePort();
+    const port = await freePort();
     const program = startMain({
       DATABASE_URL: test.url,
       ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),

@@ -8,7 +8,7 @@ import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.
 import { alive, settled } from '../support/lifecycle.ts';
 import { findUnknown, readPromQl, readScrape } from '../support/promql.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 import { describeWhen } from '../support/when.ts';
 
 const SERVICE = {

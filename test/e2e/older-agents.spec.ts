@@ -6,7 +6,7 @@ import { type Deployment, type Job, remove, settled, WEB } from '../support/life
 import { createScriptRuntime } from '../support/script-runtime.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 // Instances live longer than API versions: each script we ever gave out works with the API of today.
 const FOLDER = join(import.meta.dirname, '../agents');

@@ -7,7 +7,7 @@ import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.
 import { type EmbeddedPostgres, startPostgres } from '../../local/postgres.ts';
 import { alive, HOST_PORT, type Job, settled, WEB } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 /** The acceptance asks for 200 and 60; how long Postgres is away decides how long `npm test` takes. */
 const JOBS = Number(process.env['OUTAGE_JOBS'] ?? 200);

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { alive, type Deployment, type Job, remove, WEB } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 // Every request in every status and phase. All cells run at once on one stack, each with a job and an instance type (and
 // so a shape) of its own: nobody gets another one's instance, and capacity can be taken away from one alone.

@@ -4,7 +4,7 @@ import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.
 import { EC2_CALLS, EC2_INSTANCES, overdraft } from '../support/call-rates.ts';
 import { alive, settled } from '../support/lifecycle.ts';
 import { startStack, type Stack, type StackOptions } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const DEFINITION = {
   kind: 'service',

@@ -3,7 +3,7 @@ import { SimulatedRegistry } from '../../local/instances/simulated-images.ts';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { type Deployment, type Job, settled, WEB } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 /** What runs, by its own word and EC2's: the image's reference, an environment variable, the AMI. */
 type Running = { image: string; hello: string; ami: string | undefined };

@@ -4,7 +4,7 @@ import { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
 import { type Api, startApi } from '../support/api.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { EventSource } from '../support/event-source.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const ADMIN_TOKEN = 'the-token-of-the-operator';
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { type Collector, type ReceivedSpan, startCollector } from '../support/collector.ts';
 import { createTestDatabase } from '../support/database.ts';
-import { findFreePort } from '../support/free-port.ts';
+import { freePort } from '../../local/ports.ts';
 import { settled } from '../support/lifecycle.ts';
 import { startMain } from '../support/process.ts';
 import { startStack, type Stack } from '../support/stack.ts';
@@ -138,13 +138,13 @@ describe('traces', () => {
 describe('traces nobody collects', () => {
   it('are told of in the log, and neither stop the API nor its end', async () => {
     const test = await createTestDatabase();
-    const port = await findFreePort();
+    const port = await freePort();
     const program = startMain({
       DATABASE_URL: test.url,
       ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
       PORT: String(port),
       ROLE: 'api',
-      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${await findFreePort()}`,
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${await freePort()}`,
       OTEL_EXPORTER_OTLP_TIMEOUT: '500',
     });
     try {

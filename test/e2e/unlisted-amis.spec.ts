@@ -6,7 +6,7 @@ import { createImages } from '../../local/cloud/images.ts';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { alive, type Job, remove, settled, WEB } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 describe('what serves on an AMI that is not allowed any more', () => {
   const ami = createImages().find(({ rootDevice }) => rootDevice === '/dev/sda1')?.id;

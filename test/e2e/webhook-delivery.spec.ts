@@ -6,7 +6,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/gl
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { type Received, type Receiver, startReceiver } from '../support/receiver.ts';
 import { startStack, type Stack } from '../support/stack.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 type Webhook = { id: string; secret: string };
 type Delivery = { id: string; status: string; attempts: number; fault: string | null; answerStatus: number | null };

@@ -6,7 +6,7 @@ import { whileAway } from '../../src/database/connect.ts';
 import { hasPendingMigrations, migrate } from '../../src/schema/migrate.ts';
 import { Signals } from '../../src/database/signals.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 describe('the database', () => {
   let test: TestDatabase;

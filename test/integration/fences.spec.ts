@@ -13,7 +13,7 @@ import { claimJobs } from '../../src/scheduler/load-jobs.ts';
 import { planJob } from '../../src/scheduler/plan/plan-job.ts';
 import { Retention } from '../../src/retention/retention.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 import { isBlockedOnLock } from '../support/blocked-on-lock.ts';
 
 // What a pass has loaded may be old by the time it writes. Here the world changes in between, and the write must see it.

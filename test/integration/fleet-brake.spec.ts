@@ -1,9 +1,12 @@
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect } from '@jest/globals';
 import { SPEC, startFleetWorld } from '../support/fleet-world.ts';
+import { sideBySide } from '../support/side-by-side.ts';
 
 // Launches that come to nothing: EC2 takes them and ends the instances before they register, or refuses them. Time passes
 // by moving the rows back; what the fleet says is the next try is compared with the rows, and that it keeps to it as well. Several
 // at once, each in a world of its own: most of it is waiting.
+const launches = sideBySide(startWorld, ({ world }) => world.close());
+
 describe('launches that come to nothing', () => {
   launches(
     'are held up from the second on, over a change of the owner, and follow once instances live',
@@ -117,7 +120,7 @@ describe('launches that come to nothing', () => {
   launches(
     'are no more than MAX_LAUNCHES_PER_MINUTE for all shapes, and the rest follows',
     async ({ world, calls, pass }) => {
-      world.fleet({ fleet: { ...LIMITS, maxLaunchesPerMinute: 2 } }).start();
+      world.fleet({ fleet: { maxLaunchesPerMinute: 2 } }).start();
       for (const diskGiB of [31, 32, 33, 34]) await world.demand(1, { ...SPEC, diskGiB });
       await world.until('two are served, and the others told', async () => {
         const rows = await world.rows(`SELECT 1 FROM shapes WHERE verdict_reason = 'launches-per-minute-reached'`);
@@ -133,7 +136,7 @@ describe('launches that come to nothing', () => {
   launches(
     'leave some of a minute to who heals or has waited, whatever somebody deploys and cancels in a loop',
     async ({ world, calls }) => {
-      world.fleet({ fleet: { ...LIMITS, maxLaunchesPerMinute: 8 } }).start();
+      world.fleet({ fleet: { maxLaunchesPerMinute: 8 } }).start();
       const cancelled = async (diskGiB: number) => {
         const before = calls().length;
         const ids = await world.demand(1, { ...SPEC, diskGiB });
@@ -182,7 +185,7 @@ describe('launches that come to nothing', () => {
     });
 
     launches('are again no more than MAX_LAUNCHES_PER_MINUTE for all shapes', async ({ world, calls, forget }) => {
-      const limits = { fleet: { ...LIMITS, maxLaunchesPerMinute: 2 } };
+      const limits = { fleet: { maxLaunchesPerMinute: 2 } };
       const before = world.fleet(limits);
       before.start();
       for (const diskGiB of [31, 32, 33, 34]) await world.demand(1, { ...SPEC, diskGiB });
@@ -204,7 +207,7 @@ describe('launches that come to nothing', () => {
     launches(
       'are none beyond MAX_INSTANCES with those that EC2 has and nobody knows any more',
       async ({ world, verdict, forget }) => {
-        const limits = { fleet: { ...LIMITS, maxInstances: 2 } };
+        const limits = { fleet: { maxInstances: 2 } };
         const before = world.fleet(limits);
         before.start();
         await world.demand(2);
@@ -223,14 +226,6 @@ describe('launches that come to nothing', () => {
     );
   });
 });
-
-const LIMITS = {
-  defaultAmi: 'ecs-al2023',
-  allowedSubnets: [],
-  allowedSecurityGroups: [],
-  allowedProfiles: [],
-  maxLaunchesPerMinute: 10_000,
-} as const;
 
 async function startWorld() {
   const world = await startFleetWorld();
@@ -275,21 +270,4 @@ async function startWorld() {
     await world.rows('UPDATE shapes SET next_pass_at = clock_timestamp()');
   };
   return { world, calls, verdict, holds, pass, called, forget };
-}
-
-type World = Awaited<ReturnType<typeof startWorld>>;
-
-function launches(name: string, test: (world: World) => Promise<void>, ms?: number): void {
-  it.concurrent(
-    name,
-    async () => {
-      const world = await startWorld();
-      try {
-        await test(world);
-      } finally {
-        await world.world.close();
-      }
-    },
-    ms,
-  );
 }

@@ -1,22 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect } from '@jest/globals';
 import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
 import { shareRoom } from '../../src/fleet/load-shapes.ts';
 import { LINE_SECONDS } from '../../src/fleet/plan/plan-fleet.ts';
 import { SPEC, startFleetWorld } from '../support/fleet-world.ts';
+import { sideBySide } from '../support/side-by-side.ts';
 
 const SPOT: ShapeSpec = { ...SPEC, market: 'spot', types: ['t3.small', 't3.medium'] };
 const SPOT_FIRST: ShapeSpec = { ...SPOT, fallbackMarket: 'on-demand' };
-const LIMITS = {
-  defaultAmi: 'ecs-al2023',
-  allowedSubnets: [],
-  allowedSecurityGroups: [],
-  allowedProfiles: [],
-  maxLaunchesPerMinute: 60,
-};
+const LIMITS = { maxLaunchesPerMinute: 60 };
 
 // Several at once, each in a world of its own: most of it is waiting.
+const inAWorld = sideBySide(startWorld, ({ world }) => world.close());
+
 describe('capacity', () => {
   inAWorld(
     'launches where a type is offered, and does not ask the zones again that do not have it',
@@ -244,21 +241,4 @@ async function startWorld() {
       [ids, priority, secondsAgo],
     );
   return { world, launched, isAssigned, verdict, retime };
-}
-
-type World = Awaited<ReturnType<typeof startWorld>>;
-
-function inAWorld(name: string, test: (world: World) => Promise<void>, ms?: number): void {
-  it.concurrent(
-    name,
-    async () => {
-      const world = await startWorld();
-      try {
-        await test(world);
-      } finally {
-        await world.world.close();
-      }
-    },
-    ms,
-  );
 }

@@ -1,10 +1,13 @@
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect } from '@jest/globals';
 import type { Ec2 } from '../../src/aws/ec2.ts';
 import { CLUSTER_TAG, LAUNCH_TAG, type RunInput } from '../../src/aws/ec2-types.ts';
 import { launchInput } from '../../src/fleet/launch-input.ts';
 import { connect, SPEC, startFleetWorld } from '../support/fleet-world.ts';
+import { sideBySide } from '../support/side-by-side.ts';
 
 // How large a launch is, and what it takes from EC2's quotas. Most of it is waiting: several at once, each in a world of its own.
+const aLaunch = sideBySide(startWorld, ({ world }) => world.close());
+
 describe('a launch', () => {
   for (const [code, failure] of [
     ['VcpuLimitExceeded', 'quota'],
@@ -111,23 +114,6 @@ async function startWorld() {
     settled: () => world.until('every launch is settled', isSettled),
     expire: () => world.rows(`UPDATE owner SET expires_at = clock_timestamp() - interval '1 second'`),
   };
-}
-
-type World = Awaited<ReturnType<typeof startWorld>>;
-
-function aLaunch(name: string, test: (world: World) => Promise<void>, ms?: number): void {
-  it.concurrent(
-    name,
-    async () => {
-      const world = await startWorld();
-      try {
-        await test(world);
-      } finally {
-        await world.world.close();
-      }
-    },
-    ms,
-  );
 }
 
 async function inputOf(ec2: Ec2): Promise<RunInput> {

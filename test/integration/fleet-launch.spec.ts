@@ -1,11 +1,14 @@
 import { createSecretKey } from 'node:crypto';
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect } from '@jest/globals';
 import { seal, unseal } from '../../src/secrets/sealed.ts';
 import { type FleetWorld, startFleetWorld } from '../support/fleet-world.ts';
 import { unpackUserData } from '../support/user-data.ts';
+import { sideBySide } from '../support/side-by-side.ts';
 
 // Every way to lose a launch, and what the cloud's own ledger shows at the end. Most of it is waiting: several at once, each
 // in a world of its own.
+const aLaunch = sideBySide(startWorld, ({ world }) => world.close());
+
 describe('a launch', () => {
   aLaunch(
     'whose answer is lost is repeated with its token until the answer comes',
@@ -36,7 +39,7 @@ describe('a launch', () => {
       const upgraded = world.fleet(
         {
           agents: { url: 'http://127.0.0.1:4000', pins: [] },
-          fleet: { ...fleet, allowedSecurityGroups: [], allowedProfiles: [], maxLaunchesPerMinute: 60 },
+          fleet: { ...fleet, maxLaunchesPerMinute: 60 },
         },
         '#!/bin/sh\n# agent 2\n',
       );
@@ -355,23 +358,6 @@ async function startWorld() {
       return rows.map(({ status }) => status).filter((status, at, all) => status !== all[at - 1]);
     },
   };
-}
-
-type World = Awaited<ReturnType<typeof startWorld>>;
-
-function aLaunch(name: string, test: (world: World) => Promise<void>, ms?: number): void {
-  it.concurrent(
-    name,
-    async () => {
-      const world = await startWorld();
-      try {
-        await test(world);
-      } finally {
-        await world.world.close();
-      }
-    },
-    ms,
-  );
 }
 
 /** As a restored backup, or a fault of ours, would have it: the row no longer says what was called. */

@@ -253,8 +253,7 @@ describe('the fleet', () => {
   });
 
   it('has never more instances than MAX_INSTANCES', async () => {
-    const fleet = { defaultAmi: 'ecs-al2023', allowedSubnets: [], allowedSecurityGroups: [], allowedProfiles: [] };
-    world.fleet({ fleet: { ...fleet, maxInstances: 3, maxLaunchesPerMinute: 60 } }).start();
+    world.fleet({ fleet: { maxInstances: 3, maxLaunchesPerMinute: 60 } }).start();
     await world.demand(5);
     await world.until('the rest is told', async () => {
       const [shape] = await world.rows<{ verdict_reason: string | null }>('SELECT verdict_reason FROM shapes');

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { writeShims } from '../support/shims.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 // The API's user data on two "instances" that share a "cloud" of files: what it does to EC2, S3 and Docker goes to
 // stand-ins on the PATH. Slow: the script itself looks once a second.

@@ -6,6 +6,8 @@ import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.ts';
 import { ResultsService } from '../../src/agent/results.service.ts';
 import type { Database, Queryable } from '../../src/database/database.ts';
 import { wakeRows } from '../../src/database/wake.ts';
+import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
+import { shapeSpecOf } from '../../src/deployments/shape-spec.ts';
 import { JobDefinition } from '../../src/jobs/job-definition.ts';
 import { JobPass } from '../../src/scheduler/job-pass.ts';
 import { claimJobs, type ClaimedJob } from '../../src/scheduler/load-jobs.ts';
@@ -99,21 +101,18 @@ describe('a job pass', () => {
   });
 
   it('writes new shapes in the order of their keys, so that two passes never wait for each other in a circle', async () => {
-    const definitions = ['t3.nano', 't3.micro', 't3.small', 't3.medium'].map((type) => ({
-      instance: { types: [type] },
-    }));
-    const keys: string[] = [];
-    for (const definition of definitions) {
-      await insertDeployment(await insertJob('probe'), 1, { definition });
-      await newPass().run();
-      keys.push((await test.database.query<{ key: string }>('SELECT key FROM shapes'))[0]!.key);
-      await test.database.query('TRUNCATE jobs, shapes CASCADE');
-    }
-    const order = keys.toSorted();
+    const types = ['t3.nano', 't3.micro', 't3.small', 't3.medium'];
+    const definitions = new Map(
+      types.map((type) => {
+        const definition = { instance: { types: [type] } };
+        return [shapeKeyOf(shapeSpecOf(JobDefinition.parse(definition))), definition];
+      }),
+    );
+    const order = [...definitions.keys()].toSorted();
     // The first job that is claimed, and the first by its id, has the highest key.
     const ids = await Promise.all(order.map((key) => insertJob(key.slice(0, 20))));
     for (const [at, id] of ids.toSorted().entries())
-      await insertDeployment(id, 1, { definition: definitions[keys.indexOf(order.at(-1 - at)!)] });
+      await insertDeployment(id, 1, { definition: definitions.get(order.at(-1 - at)!) });
     let pass: Promise<unknown> | undefined;
     await test.database.transaction(async (other) => {
       const insert = (key: string) =>

@@ -35,7 +35,7 @@ import { TokensService } from '../../src/tokens/tokens.service.ts';
 import { TracingModule } from '../../src/tracing/tracing.module.ts';
 import { WebhooksModule } from '../../src/webhooks/webhooks.module.ts';
 import { createEmptyDatabase, dropDatabase, queryDatabase } from '../support/database.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const FEATURES: readonly Type[] = [
   AgentModule,

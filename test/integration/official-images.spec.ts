@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { linkTools, whyNoBusybox } from '../support/busybox.ts';
 import { writeShims } from '../support/shims.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 // Our scripts and checks as they run in the official images of nginx and Postgres, which have the shell and the tools of
 // busybox and the name lookup of musl. What else is in these images is a stand-in on the PATH, and nothing besides.

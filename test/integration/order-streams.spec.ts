@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { type Api, startApi } from '../support/api.ts';
 import { insertAgent, insertOrder } from '../support/agents.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 const STREAM = { kind: 'stream', name: 'events', path: '/events', follow: true, timeoutSeconds: 60 } as const;
 const event = (second: number) => `{"Type":"container","timeNano":${second}000000001}\n`;

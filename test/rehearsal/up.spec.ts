@@ -14,7 +14,7 @@ import { jobsOf, servicesOf, untilState, watchContainers } from '../support/rehe
 import { placeOf } from '../support/rehearsal-place.ts';
 import { type Answer, type Rehearsal, startRehearsal } from '../support/rehearsal.ts';
 import { describeWhen } from '../support/when.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../local/until.ts';
 
 // A first evening on AWS, as far as it goes without AWS: `scheduler-deploy up` with Terraform's real provider makes the stack
 // in an account that moto plays, and what moto boots nothing of is booted here: the user data that EC2 was given, byte for

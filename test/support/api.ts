@@ -2,7 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { type Config, type Environment, loadConfig } from '../../src/config/config.ts';
 import { createApp } from '../../src/configure-app.ts';
 import { Shutdown } from '../../src/process/shutdown.ts';
-import { findFreePort } from './free-port.ts';
+import { freePort } from '../../local/ports.ts';
 
 export type ApiOptions = {
   databaseUrl: string;
@@ -33,7 +33,7 @@ export async function startApi({ databaseUrl, env = {} }: ApiOptions): Promise<A
   const config = loadConfig({
     DATABASE_URL: databaseUrl,
     ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
-    PORT: String(await findFreePort()),
+    PORT: String(await freePort()),
     LOG_LEVEL: 'error',
     ...env,
   });

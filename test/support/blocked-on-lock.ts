@@ -1,5 +1,5 @@
 import type { Queryable } from '../../src/database/database.ts';
-import { until } from './until.ts';
+import { until } from '../../local/until.ts';
 
 const BLOCKED = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
 

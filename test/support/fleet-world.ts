@@ -7,7 +7,7 @@ import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
 import { Fleet, type FleetOptions } from '../../src/fleet/fleet.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
-import { until } from './until.ts';
+import { until } from '../../local/until.ts';
 
 export const SPEC: ShapeSpec = {
   imageId: null,
@@ -42,7 +42,7 @@ export type FleetWorld = {
   /** What the health page says of instances that EC2 does not end. */
   terminationTrouble: string | null;
   /** A fleet that is not started. Stopped by `close`. */
-  fleet(overrides?: Partial<FleetOptions['config']>, agentScript?: string): Fleet;
+  fleet(overrides?: FleetOverrides, agentScript?: string): Fleet;
   /** Waiting attempts of new jobs, as the job pass inserts them. */
   demand(count: number, spec?: ShapeSpec): Promise<string[]>;
   end(attemptIds: readonly string[]): Promise<void>;
@@ -56,6 +56,9 @@ export type FleetWorld = {
   alive(): string[];
   close(): Promise<void>;
 };
+
+type Settings = FleetOptions['config'];
+type FleetOverrides = Partial<Omit<Settings, 'fleet'>> & { readonly fleet?: Partial<Settings['fleet']> };
 
 /** Real Postgres, the local cloud with EC2's quotas, and instances that register the moment they run. */
 export async function startFleetWorld(options: Partial<CloudOptions> = {}): Promise<FleetWorld> {
@@ -89,7 +92,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
     test,
     cloud,
     log,
-    fleet: (overrides: Partial<FleetOptions['config']> = {}, script = agentScript) => {
+    fleet: ({ fleet: limits, ...overrides }: FleetOverrides = {}, script = agentScript) => {
       const fleet = new Fleet({
         database: test.database,
         signals: test.signals,
@@ -105,6 +108,7 @@ export async function startFleetWorld(options: Partial<CloudOptions> = {}): Prom
             allowedSecurityGroups: [],
             allowedProfiles: [],
             maxLaunchesPerMinute: 10_000,
+            ...limits,
           },
           ...overrides,
         },

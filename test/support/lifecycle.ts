@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { repeat } from './repeat.ts';
 import { startStack, type Stack } from './stack.ts';
-import { until } from './until.ts';
+import { until } from '../../local/until.ts';
 
 export type LifecycleOptions = {
   createRuntime: () => InstanceRuntime;

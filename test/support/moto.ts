@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findFreePort } from './free-port.ts';
-import { until } from './until.ts';
+import { freePort } from '../../local/ports.ts';
+import { until } from '../../local/until.ts';
 
 const SERVER = join(import.meta.dirname, 'moto_server.py');
 const START_MS = 60_000;
@@ -50,7 +50,7 @@ export function whyNoMoto(): string | undefined {
 }
 
 export async function startMoto(region = 'us-west-2'): Promise<Moto> {
-  const port = await findFreePort();
+  const port = await freePort();
   const endpoint = `http://127.0.0.1:${port}`;
   // Its own metadata lookups and proxies of this machine must not decide anything.
   const { PATH = '', HOME = '/tmp' } = process.env;

@@ -4,7 +4,7 @@ import { HELLO_IMAGE } from './hello-image.ts';
 import { EventSource } from './event-source.ts';
 import type { Answer, Rehearsal } from './rehearsal.ts';
 import { repeat } from './repeat.ts';
-import { until } from './until.ts';
+import { until } from '../../local/until.ts';
 
 const MINUTES = 60_000;
 const PAUSE_MS = 200;

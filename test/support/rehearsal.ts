@@ -15,7 +15,7 @@ import { checkOut, docker } from './compose.ts';
 import { ownPlace, type Place } from './rehearsal-place.ts';
 import { rehearsalShims } from './rehearsal-shims.ts';
 import { writeShims } from './shims.ts';
-import { until } from './until.ts';
+import { until } from '../../local/until.ts';
 
 const IMAGE = 'scheduler-api-instance-test';
 /** Of the API, as instances build it: a tag for each rehearsal, so that none moves while another one starts containers. */

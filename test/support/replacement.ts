@@ -9,7 +9,7 @@ import { COUNTING, followNumbers, jobsOf, servicesOf, untilState, watchContainer
 import { ownUserData } from './rehearsal-place.ts';
 import { type Answer, type Rehearsal, startRehearsal } from './rehearsal.ts';
 import { describeWhen } from './when.ts';
-import { until } from './until.ts';
+import { until } from '../../local/until.ts';
 
 const MINUTES = 60_000;
 const JOBS = ['web', 'other'];

@@ -7,7 +7,7 @@ import { startLocalCloud, type CloudOptions, type LocalCloud } from '../../local
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { freePort } from '../../local/ports.ts';
 import { createEmptyDatabase, dropDatabase, queryDatabase } from './database.ts';
-import { until } from './until.ts';
+import { until } from '../../local/until.ts';
 
 export type StackOptions = {
   runtime: InstanceRuntime;

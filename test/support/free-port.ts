@@ -1,1 +1,0 @@
-export { freePort as findFreePort } from '../../local/ports.ts';
