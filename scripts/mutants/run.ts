@@ -139,7 +139,10 @@ export class MutantRun {
     clearTimeout(timer);
     const isCut = signal === 'SIGKILL';
     const known = existsSync(failures) ? readFileSync(failures, 'utf8').trim().split('\n') : [];
-    return { isCut, failures: code === 0 || isCut || known.length > 0 ? known : [`Jest ends with ${code ?? '?'}`] };
+    return {
+      isCut,
+      failures: code === 0 || isCut || known.length > 0 ? known : [`Jest ends with ${code ?? signal ?? ''}`],
+    };
   }
 }
 
