@@ -77,7 +77,7 @@ module.exports = {
     ),
     only(
       's3-users',
-      'Secrets at start, log segments later.',
+      'Secrets at start, chunks of logs later.',
       { path: '^src', pathNot: '^src/(aws|config|fleet|logs|health|app\\.module)' },
       '^src/aws/s3\\.ts',
     ),

@@ -255,20 +255,20 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'one-architecture-for-all-types',
-    file: 'src/fleet/resolver.ts',
+    file: 'src/fleet/shape-resolver.ts',
     text: "'ecs-al2023': (architecture) => ({ name: 'al2023-ami-ecs-hvm-2023*', architecture }),",
     broken: "'ecs-al2023': () => ({ name: 'al2023-ami-ecs-hvm-2023*', architecture: 'x86_64' }),",
     caughtBy: [
-      { file: 'src/fleet/resolver.spec.ts' },
+      { file: 'src/fleet/shape-resolver.spec.ts' },
       { file: 'test/integration/fleet.spec.ts', only: 'the alias follows the type' },
     ],
   },
   {
     name: 'a-pinned-ami-for-any-architecture',
-    file: 'src/fleet/resolver.ts',
+    file: 'src/fleet/shape-resolver.ts',
     text: 'return isOther && unpinnedImageId !== undefined',
     broken: 'return !isOther && unpinnedImageId !== undefined',
-    caughtBy: [{ file: 'src/fleet/resolver.spec.ts' }],
+    caughtBy: [{ file: 'src/fleet/shape-resolver.spec.ts' }],
   },
   {
     name: 'snapshots-without-a-ceiling',
@@ -773,7 +773,7 @@ export const RULES: readonly Rule[] = [
   {
     name: 'webhooks-in-no-order',
     file: 'src/webhooks/webhooks.service.ts',
-    text: 'await transaction.run(TAKE_TURN, [TURN]);',
+    text: 'await transaction.run(LOCK_LIMITS, [ADVISORY_LOCKS.webhookLimits]);',
     broken: '',
     caughtBy: [{ file: 'test/e2e/webhooks.spec.ts', only: 'may be ten of a scope' }],
   },
@@ -894,8 +894,8 @@ export const RULES: readonly Rule[] = [
   {
     name: 'a-gap-of-ours-is-blamed-on-agents',
     file: 'src/scheduler/job-pass.ts',
-    text: 'nowMs() - this.lastEndedMs > GAP_MS;',
-    broken: 'nowMs() - this.lastEndedMs > Infinity;',
+    text: 'nowMs() - this.#lastEndedMs > GAP_MS;',
+    broken: 'nowMs() - this.#lastEndedMs > Infinity;',
     caughtBy: [{ file: 'test/integration/job-pass.spec.ts', only: 'its own absence' }],
   },
   {
@@ -952,7 +952,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'open-streams-outlive-their-token',
-    file: 'src/auth/stream-ends.ts',
+    file: 'src/auth/open-answers.ts',
     text: 'for (const id of ended) this.#end(id);',
     broken: 'void ended;',
     caughtBy: [{ file: 'test/e2e/tokens.spec.ts', only: 'where the signal was lost: streams' }],
@@ -1039,7 +1039,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'streams-of-a-token-without-end',
-    file: 'src/auth/stream-ends.ts',
+    file: 'src/auth/open-answers.ts',
     text: 'if (count < MOST_AT_ONCE[kind]) return;',
     broken: 'if (count < 1_000_000) return;',
     caughtBy: [{ file: 'test/e2e/tokens.spec.ts', only: 'follow 64 streams' }],
@@ -1102,11 +1102,11 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'disks-smaller-than-the-ami-are-asked-for',
-    file: 'src/fleet/resolver.ts',
+    file: 'src/fleet/shape-resolver.ts',
     text: 'if (rootGiB === undefined || diskGiB >= rootGiB) return null;',
     broken: 'if (rootGiB !== -1) return null;',
     caughtBy: [
-      { file: 'src/fleet/resolver.spec.ts' },
+      { file: 'src/fleet/shape-resolver.spec.ts' },
       { file: 'test/integration/fleet.spec.ts', only: 'refuses a disk smaller' },
     ],
   },
@@ -1285,7 +1285,7 @@ export const RULES: readonly Rule[] = [
   {
     name: 'polls-stay-when-their-agent-hangs-up',
     file: 'src/agent/agent.controller.ts',
-    text: "reply.raw.once('close', () => this.desk.leave(poll));",
+    text: "reply.raw.once('close', () => this.polls.leave(poll));",
     broken: '',
     caughtBy: [{ file: 'test/e2e/agent.spec.ts', only: 'hung up' }],
   },

@@ -1168,7 +1168,7 @@ export type Instance = {
      */
     deployment: number | null;
     /**
-     * The RunInstances call it came from; null when quarantined.
+     * The RunInstances call it came from; null where none is known: in quarantine, and after an adoption.
      */
     launchId: string | null;
     /**

@@ -17,7 +17,7 @@ import { ResultsService } from './results.service.js';
 export class AgentController {
   constructor(
     private readonly registration: RegistrationService,
-    private readonly desk: OrderPolls,
+    private readonly polls: OrderPolls,
     private readonly results: ResultsService,
     private readonly streams: OrderStreams,
   ) {}
@@ -37,8 +37,8 @@ export class AgentController {
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const poll = this.desk.poll(instanceIdOf(request), after);
-    reply.raw.once('close', () => this.desk.leave(poll));
+    const poll = this.polls.poll(instanceIdOf(request), after);
+    reply.raw.once('close', () => this.polls.leave(poll));
     const order = await poll.answer;
     void reply.header('cache-control', 'no-store');
     if (order) void reply.code(200).headers(order.headers).type('application/json').send(order.body);

@@ -122,7 +122,7 @@ resume() {
   done
 }
 
-# All but 200 and 204 is silence: it starts and stops nothing. 401: the rows of us may be lost, and an operator adopt us.
+# All but 200 and 204 is silence: it starts and stops nothing. 401: the API may have lost its rows of this instance, until an operator adopts it.
 poll_for_ever() {
   wait=1 quick=0 asked=0 said=''
   while :; do

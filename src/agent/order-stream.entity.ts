@@ -1,7 +1,7 @@
 import { Column, Entity, JoinColumn, OneToOne, PrimaryColumn } from 'typeorm';
 import { Order } from './order.entity.js';
 
-/** The newest lines of a stream that an order requested, for the planner. */
+/** The newest lines of a stream that an order requested. No plan makes such orders yet. */
 @Entity('order_streams')
 export class OrderStream {
   @PrimaryColumn('text', { name: 'instance_id', primaryKeyConstraintName: 'order_streams_pkey' })

@@ -7,7 +7,7 @@ import { MOST_ANSWER_BYTES } from '../docker/order-answer.js';
  * as the next request follows on the same connection.
  * @throws Problem payload-too-large, malformed-request: it broke off
  */
-export async function readEnd(body: Readable, most: number): Promise<Uint8Array> {
+export async function readLastBytes(body: Readable, most: number): Promise<Uint8Array> {
   const end = new Uint8Array(most);
   let length = 0;
   let read = 0;

@@ -1,3 +1,4 @@
+import { ADVISORY_LOCKS } from '../database/advisory-locks.js';
 import type { Database } from '../database/database.js';
 import { type RowOf, statement, t } from '../database/statement.js';
 import type { Identity } from './identity.js';
@@ -41,7 +42,7 @@ export async function admit(
   try {
     return await database.transaction(async (transaction) => {
       // One registration of a launch at a time, so that their count holds. Not the launch's row: the fleet locks it too.
-      await transaction.run(LOCK, [ADVISORY_CLASS, launchId]);
+      await transaction.run(LOCK, [ADVISORY_LOCKS.registration, launchId]);
       const admitted = await transaction.run(ADMIT, [
         identity.instanceId,
         launchId,
@@ -84,9 +85,6 @@ export async function admitAdopted(
 function isTokenInUse(error: unknown): boolean {
   return error instanceof Error && 'constraint' in error && error.constraint === 'instances_token';
 }
-
-/** Any number that no other advisory lock of this program uses. */
-const ADVISORY_CLASS = 7_246_012;
 
 const FACTS_ROW = {
   now: t.timestamptz,

@@ -8,7 +8,7 @@ import { Problem } from '../http/problem.js';
 import { AgentLimits } from './agent-limits.js';
 import { answerBytesOf, bodyToStore, readAnswer } from '../docker/order-answer.js';
 import { Order } from './order.entity.js';
-import { readEnd } from './read-last-bytes.js';
+import { readLastBytes } from './read-last-bytes.js';
 import { dueNow } from '../database/wake.js';
 
 export type Result = {
@@ -40,7 +40,7 @@ export class ResultsService {
    */
   async store({ instanceId, number, status, error, probeState, body }: Result): Promise<void> {
     const [order] = await this.database.run(FIND, [instanceId, number, probeState]);
-    const bytes = await readEnd(body, order?.isNews ? answerBytesOf(order.purpose) : 0);
+    const bytes = await readLastBytes(body, order?.isNews ? answerBytesOf(order.purpose) : 0);
     if (!order) throw notFound(number);
     if (!order.isNews) return;
     if (order.isChange) this.#countChange(instanceId);

@@ -1,3 +1,5 @@
+import { AGENT_PIN, AGENT_URL } from '../config/agent-url.js';
+
 export type UserDataInput = {
   /** Text of agent.sh. */
   script: string;
@@ -10,7 +12,7 @@ export type UserDataInput = {
   cluster: string;
 };
 
-/** EC2's limit is 16 KB before base64 (EC2 User Guide, "instance user data"); RunInstances refuses more. */
+/** EC2's limit is 16 KB before base64; RunInstances refuses more. */
 export const USER_DATA_LIMIT_BYTES = 16_384;
 
 /**
@@ -21,8 +23,9 @@ export const USER_DATA_LIMIT_BYTES = 16_384;
  */
 export function renderUserData({ script, apiUrl, pins = [], launchSecret, cluster }: UserDataInput): string {
   // The shell script has the values in single quotes, which these patterns keep out of the values.
-  if (!PLAIN_URL.test(apiUrl)) throw new Error('apiUrl: must be a plain http(s) URL without query, user or fragment');
-  if (!pins.every((pin) => PIN.test(pin))) throw new Error('pins: must each be sha256//<43 characters of base64>=');
+  if (!AGENT_URL.test(apiUrl)) throw new Error('apiUrl: must be a plain http(s) URL without query, user or fragment');
+  if (!pins.every((pin) => AGENT_PIN.test(pin)))
+    throw new Error('pins: must each be sha256//<43 characters of base64>=');
   if (pins.length > 0 && !apiUrl.startsWith('https:')) throw new Error('apiUrl: must begin with https:// for pins');
   if (!/^[0-9a-f]{64}$/.test(launchSecret)) throw new Error('launchSecret: must be 64 lower-case hex characters');
   if (!/^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(cluster)) {
@@ -47,11 +50,6 @@ ${END_OF_SCRIPT}
 set +e
 ${INSTALL}`;
 }
-
-const PLAIN_URL =
-  /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]*)?$/;
-
-const PIN = /^sha256\/\/[A-Za-z0-9+/]{43}=$/;
 
 const END_OF_SCRIPT = 'END_OF_AGENT_SCRIPT';
 

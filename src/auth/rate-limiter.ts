@@ -37,7 +37,8 @@ type Slice = {
 
 /**
  * Requests per minute and caller, for all processes together: each takes a slice of the caller's bucket in Postgres and
- * counts it down in memory. Never more than the limit; up to a slice per process less at a time. See docs/adr/0009.
+ * counts it down in memory. Never more than the limit; up to a slice per process less at a time. See
+ * docs/adr/0009-rate-limit-in-slices.md.
  */
 @Injectable()
 export class RateLimiter {

@@ -1,6 +1,8 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { ECR_HOST } from './ecr-host.js';
+import { AGENT_PIN, AGENT_URL } from './agent-url.js';
+import { awsSettings } from './aws-settings.js';
+import { list, url, wholeNumber } from './setting-values.js';
 import { tracingSettings } from './tracing-settings.js';
 
 // All settings. The table of docs/settings.md and .env.example are generated from this file (scripts/settings-docs.ts),
@@ -23,34 +25,12 @@ const PROXY = /^(loopback|linklocal|uniquelocal|[0-9.]+(\/\d{1,2})?|[0-9A-Fa-f:.
 
 const NETWORK_OR_HOST = /^[A-Za-z0-9.:_-]{1,255}(\/\d{1,3})?$/;
 
-const wholeNumber = (min: number, max: number) =>
-  z
-    .string()
-    .regex(/^\d{1,15}$/, `must be a whole number from ${min} to ${max}`)
-    .transform(Number)
-    .refine((n) => n >= min && n <= max, `must be a whole number from ${min} to ${max}`);
-
-const url = (...protocols: string[]) =>
-  z.string().refine(
-    (text) => {
-      const parsed = URL.parse(text);
-      return parsed !== null && protocols.includes(parsed.protocol);
-    },
-    `must be a URL beginning with ${protocols.map((p) => `${p}//`).join(' or ')}`,
+const plainUrl = z
+  .string()
+  .refine(
+    (text) => AGENT_URL.test(text) && URL.canParse(text),
+    'must be a URL beginning with http:// or https://: a host, perhaps a port and a path, and nothing else',
   );
-
-/** A shell script on each instance has it: no user, query, fragment, escapes or space. As user-data.ts accepts it. */
-const PLAIN_URL =
-  /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:\/[A-Za-z0-9._~/-]{0,255})?$/;
-
-/** Pin of the TLS key for agents, as curl's --pinnedpubkey accepts it. */
-const PIN = /^sha256\/\/[A-Za-z0-9+/]{43}=$/;
-
-const list = (item: Pick<RegExp, 'test'>, what: string) =>
-  z
-    .string()
-    .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
-    .refine((items) => items.every((text) => item.test(text)), `must be a comma-separated list of ${what}`);
 
 const databaseUrl = url('postgres:', 'postgresql:');
 
@@ -60,31 +40,17 @@ export const Settings = z.object({
     example: '127.0.0.1',
   }),
   PORT: wholeNumber(1, 65_535).prefault('3000').meta({ description: 'Port to listen on.', example: '3000' }),
-  PUBLIC_URL: z
-    .string()
-    .refine(
-      (text) => PLAIN_URL.test(text) && URL.canParse(text),
-      'must be a URL beginning with http:// or https://: a host, perhaps a port and a path, and nothing else',
-    )
-    .optional()
-    .meta({
-      description:
-        'Where callers reach this API, agents on the instances included. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
-      example: 'https://scheduler.example.com',
-    }),
-  AGENT_URL: z
-    .string()
-    .refine(
-      (text) => PLAIN_URL.test(text) && URL.canParse(text),
-      'must be a URL beginning with http:// or https://: a host, perhaps a port and a path, and nothing else',
-    )
-    .optional()
-    .meta({
-      description:
-        'Where agents reach this API, if not at PUBLIC_URL: by `https://`, since an agent obeys the server that answers there. Instances keep the URL they were launched with.',
-      example: 'https://10.0.0.10:8443',
-    }),
-  AGENT_PINS: list(PIN, 'pins like sha256//<43 characters of base64>=')
+  PUBLIC_URL: plainUrl.optional().meta({
+    description:
+      'Where callers reach this API, agents on the instances included. Required unless HOST is loopback. Default: `http://HOST:PORT`.',
+    example: 'https://scheduler.example.com',
+  }),
+  AGENT_URL: plainUrl.optional().meta({
+    description:
+      'Where agents reach this API, if not at PUBLIC_URL: by `https://`, since an agent obeys the server that answers there. Instances keep the URL they were launched with.',
+    example: 'https://10.0.0.10:8443',
+  }),
+  AGENT_PINS: list(AGENT_PIN, 'pins like sha256//<43 characters of base64>=')
     .refine((pins) => pins.length <= 4, 'must be 4 pins at most')
     .prefault('')
     .meta({
@@ -204,77 +170,7 @@ export const Settings = z.object({
     .meta({ description: 'Postgres host.', example: 'localhost' }),
   POSTGRES_PORT: wholeNumber(1, 65_535).prefault('5432').meta({ description: 'Postgres port.', example: '5432' }),
   POSTGRES_DB: z.string().prefault('scheduler').meta({ description: 'Postgres database.', example: 'scheduler' }),
-  AWS_REGION: z
-    .string()
-    .regex(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'must be a region like us-west-2')
-    .prefault('us-west-2')
-    .meta({ description: 'Region of the instances.', example: 'us-west-2' }),
-  AWS_ACCOUNT_ID: z
-    .string()
-    .regex(/^\d{12}$/, 'must be 12 digits')
-    .optional()
-    .meta({
-      description:
-        'Account the instances must belong to. Default: that of the credentials, as EC2’s answers to launches show it.',
-      example: '123456789012',
-    }),
-  AWS_ENDPOINT_URL: url('http:', 'https:').optional().meta({
-    description: 'Other endpoint for EC2 and S3, read by the AWS SDK itself, as are AWS_ACCESS_KEY_ID and its kin.',
-    example: 'http://127.0.0.1:4566',
-  }),
-  EC2_QUOTA_SHARE: z
-    .string()
-    .refine((text) => Number(text) > 0 && Number(text) <= 1, 'must be a number above 0 and at most 1')
-    .transform(Number)
-    .prefault('0.8')
-    .meta({ description: 'Share of EC2’s published call quotas this fleet may use.', example: '0.8' }),
-  DEFAULT_AMI: z
-    .string()
-    .regex(
-      /^(ami-[0-9a-f]{8,17}|ecs-al2023(-arm64)?)$/,
-      'must be an AMI id or the alias ecs-al2023 or ecs-al2023-arm64',
-    )
-    .prefault('ecs-al2023')
-    .meta({
-      description:
-        'AMI of jobs that name none: an id, or the alias of Amazon’s newest ECS-optimised AL2023, of the architecture of each type.',
-      example: 'ecs-al2023',
-    }),
-  ALLOWED_AMIS: list(
-    /^(ami-[0-9a-f]{8,17}|ecs-al2023(-arm64)?)$/,
-    'AMI ids and the aliases ecs-al2023 and ecs-al2023-arm64',
-  )
-    .prefault('ecs-al2023,ecs-al2023-arm64')
-    .meta({
-      description:
-        'AMIs jobs may name in addition to DEFAULT_AMI. The maker of an AMI is root on its instances, and gets the secrets and registry passwords sent there.',
-      example: 'ecs-al2023,ecs-al2023-arm64,ami-0123456789abcdef0',
-    }),
-  ALLOWED_SUBNETS: list(/^subnet-[0-9a-f]{8,17}$/, 'subnet ids')
-    .prefault('')
-    .meta({
-      description: 'Subnets jobs may name; jobs that name none run in any of them. Default: those of the default VPC.',
-      example: 'subnet-0123456789abcdef0',
-    }),
-  ALLOWED_SECURITY_GROUPS: list(/^sg-[0-9a-f]{8,17}$/, 'security group ids')
-    .prefault('')
-    .meta({
-      description: 'Security groups jobs may name, and those of jobs that name none. Default: the VPC’s default group.',
-      example: 'sg-0123456789abcdef0',
-    }),
-  ALLOWED_PROFILES: list(/^[\w+=,.@-]{1,128}$/, 'instance profile names')
-    .prefault('')
-    .meta({ description: 'Instance profiles jobs may name.', example: 'job-reader' }),
-  ECR_REGISTRIES: list(
-    { test: (host) => host === 'own' || host === 'none' || ECR_HOST.test(host) },
-    '`own`, `none` or hosts like 123456789012.dkr.ecr.us-west-2.amazonaws.com',
-  )
-    .prefault('own')
-    .meta({
-      description:
-        'Registries of ECR that jobs’ images are pulled from with tokens of the API’s own role: hosts, or `own`, that of its account in AWS_REGION. `none`: no tokens.',
-      example: 'own,123456789012.dkr.ecr.eu-central-1.amazonaws.com',
-    }),
+  ...awsSettings,
   MAX_INSTANCES: wholeNumber(1, 1_000_000).optional().meta({
     description: 'Instances this fleet may have at once; deployments wait beyond it. Default: what EC2 allows.',
     example: '100',

@@ -29,14 +29,14 @@ export function notifySql(name: string, text: string): string {
  * transaction would serialise commits (measured on two cores: 7,000/s → 1,900/s).
  */
 export class Signals {
-  private readonly self = randomUUID().slice(0, 8);
-  private readonly listeners = new Map<Channel, Set<Listener>>();
-  private readonly reconnectListeners = new Set<() => void>();
-  private readonly pending = new Map<Channel, Set<string>>();
-  private timer: NodeJS.Timeout | undefined;
-  private client: pg.Client | undefined;
-  private isStopped = false;
-  private isListening = false;
+  readonly #self = randomUUID().slice(0, 8);
+  readonly #listeners = new Map<Channel, Set<Listener>>();
+  readonly #reconnectListeners = new Set<() => void>();
+  readonly #pending = new Map<Channel, Set<string>>();
+  #timer: NodeJS.Timeout | undefined;
+  #client: pg.Client | undefined;
+  #isStopped = false;
+  #isListening = false;
 
   constructor(
     private readonly database: Database,
@@ -46,60 +46,60 @@ export class Signals {
   ) {}
 
   async start(): Promise<void> {
-    await this.listen();
+    await this.#listen();
   }
 
   async stop(): Promise<void> {
-    this.isStopped = true;
-    clearTimeout(this.timer);
-    await this.flush();
-    await this.client?.end().catch(() => undefined);
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    await this.#flush();
+    await this.#client?.end().catch(() => undefined);
   }
 
   // To be called after the commit; within a unit of work they wait for it by themselves.
 
   /** Rows of `jobs` were made due. */
   jobsDue(): void {
-    this.send('jobs');
+    this.#send('jobs');
   }
 
   /** Rows of `shapes` were made due. */
   shapesDue(): void {
-    this.send('shapes');
+    this.#send('shapes');
   }
 
   /** Instances have new orders. Without ids: any of them may. */
   ordersWritten(instanceIds: Iterable<string> = []): void {
-    this.send('orders', instanceIds);
+    this.#send('orders', instanceIds);
   }
 
   /** The state of jobs changed, or of their deployments. Without ids: of any. */
   jobsChanged(jobIds: Iterable<string> = []): void {
-    this.send('changes', jobIds);
+    this.#send('changes', jobIds);
   }
 
   /** Log lines of jobs were stored. Without ids: of any. */
   linesStored(jobIds: Iterable<string> = []): void {
-    this.send('logs', jobIds);
+    this.#send('logs', jobIds);
   }
 
   tokenRevoked(id: string): void {
-    this.send('tokens', [id]);
+    this.#send('tokens', [id]);
   }
 
   /** Webhooks have deliveries to queue. */
   deliveriesWritten(): void {
-    this.send('webhooks');
+    this.#send('webhooks');
   }
 
   /** Events were written: this process, which knows of them first, gives them their positions. */
   eventsWritten(): void {
-    this.sendHere('new-events');
+    this.#sendHere('new-events');
   }
 
   /** Events have got their positions. */
   eventsNumbered(): void {
-    this.sendHere('events');
+    this.#sendHere('events');
   }
 
   /**
@@ -107,56 +107,56 @@ export class Signals {
    * for certain; `eventsNumbered` notifies this one. Not for frequent transactions: it would serialise their commits.
    */
   notification(): readonly [name: string, text: string] {
-    return [CHANNEL, JSON.stringify([this.self, 'events' satisfies Channel])];
+    return [CHANNEL, JSON.stringify([this.#self, 'events' satisfies Channel])];
   }
 
-  private send(channel: Channel, keys: Iterable<string> = []): void {
+  #send(channel: Channel, keys: Iterable<string> = []): void {
     const list = [...keys];
-    this.database.afterCommit(() => this.sendNow(channel, list));
+    this.database.afterCommit(() => this.#sendNow(channel, list));
   }
 
   /** As `send`, for listeners of this process only. */
-  private sendHere(channel: Channel): void {
-    this.database.afterCommit(() => this.emit(channel, []));
+  #sendHere(channel: Channel): void {
+    this.database.afterCommit(() => this.#emit(channel, []));
   }
 
-  private sendNow(channel: Channel, list: readonly string[]): void {
-    this.emit(channel, list);
-    const pending = this.pending.get(channel) ?? new Set();
+  #sendNow(channel: Channel, list: readonly string[]): void {
+    this.#emit(channel, list);
+    const pending = this.#pending.get(channel) ?? new Set();
     for (const key of list) pending.add(key);
-    this.pending.set(channel, pending);
-    if (!this.isStopped) this.timer ??= setTimeout(() => void this.flush(), COALESCE_MS);
+    this.#pending.set(channel, pending);
+    if (!this.#isStopped) this.#timer ??= setTimeout(() => void this.#flush(), COALESCE_MS);
   }
 
   on(channel: Channel, listener: Listener): () => void {
-    const set = this.listeners.get(channel) ?? new Set();
-    this.listeners.set(channel, set.add(listener));
+    const set = this.#listeners.get(channel) ?? new Set();
+    this.#listeners.set(channel, set.add(listener));
     return () => set.delete(listener);
   }
 
   /** Fires when LISTEN was interrupted: signals may have been missed, so caches that rely on them start over. */
   onReconnect(listener: () => void): () => void {
-    this.reconnectListeners.add(listener);
-    return () => this.reconnectListeners.delete(listener);
+    this.#reconnectListeners.add(listener);
+    return () => this.#reconnectListeners.delete(listener);
   }
 
   /** False while the LISTEN connection is down: then no cache may rely on signals. */
   get isConnected(): boolean {
-    return this.isListening;
+    return this.#isListening;
   }
 
-  private emit(channel: Channel, keys: readonly string[]): void {
-    for (const listener of this.listeners.get(channel) ?? []) {
+  #emit(channel: Channel, keys: readonly string[]): void {
+    for (const listener of this.#listeners.get(channel) ?? []) {
       // Not within the sender's stack: a listener that throws must not fail a request that was committed.
       setImmediate(() => listener(keys));
     }
   }
 
-  private async flush(): Promise<void> {
-    clearTimeout(this.timer);
-    this.timer = undefined;
-    const messages = [...this.pending].flatMap(([channel, keys]) => this.messagesOf(channel, [...keys]));
-    this.pending.clear();
+  async #flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const messages = [...this.#pending].flatMap(([channel, keys]) => this.#messagesOf(channel, [...keys]));
+    this.#pending.clear();
     if (messages.length === 0) return;
     try {
       await this.database.query('SELECT pg_notify($1, message) FROM unnest($2::text[]) AS message', [
@@ -168,15 +168,15 @@ export class Signals {
     }
   }
 
-  private messagesOf(channel: Channel, keys: readonly string[]): string[] {
+  #messagesOf(channel: Channel, keys: readonly string[]): string[] {
     const chunks = [keys.slice(0, KEYS_PER_MESSAGE)];
     for (let at = KEYS_PER_MESSAGE; at < keys.length; at += KEYS_PER_MESSAGE) {
       chunks.push(keys.slice(at, at + KEYS_PER_MESSAGE));
     }
-    return chunks.map((chunk) => JSON.stringify([this.self, channel, ...chunk]));
+    return chunks.map((chunk) => JSON.stringify([this.#self, channel, ...chunk]));
   }
 
-  private async listen(): Promise<void> {
+  async #listen(): Promise<void> {
     const client = new pg.Client({
       connectionString: this.listenUrl,
       connectionTimeoutMillis: 5_000,
@@ -187,40 +187,40 @@ export class Signals {
     const link = { isLost: false };
     const lose = (): void => {
       link.isLost = true;
-      this.reconnect(client);
+      this.#reconnect(client);
     };
-    client.on('notification', ({ payload }) => this.receive(payload ?? ''));
+    client.on('notification', ({ payload }) => this.#receive(payload ?? ''));
     client.on('error', lose);
     client.once('end', lose);
     try {
       await client.connect();
       await client.query(`LISTEN ${CHANNEL}`);
-      if (link.isLost || this.isStopped) throw new Error('the connection is closed already');
+      if (link.isLost || this.#isStopped) throw new Error('the connection is closed already');
     } catch (error) {
       void client.end().catch(() => undefined);
       throw error;
     }
     // Set only now: the `end` of a connection that was never established must not start a second series of tries.
-    this.client = client;
-    this.isListening = true;
+    this.#client = client;
+    this.#isListening = true;
   }
 
-  private receive(payload: string): void {
+  #receive(payload: string): void {
     const [sender, channel, ...keys] = JSON.parse(payload) as [string, Channel, ...string[]];
-    if (sender !== this.self) this.emit(channel, keys);
+    if (sender !== this.#self) this.#emit(channel, keys);
   }
 
-  private reconnect(lost: pg.Client): void {
-    if (this.client !== lost || this.isStopped) return;
-    this.client = undefined;
-    this.isListening = false;
+  #reconnect(lost: pg.Client): void {
+    if (this.#client !== lost || this.#isStopped) return;
+    this.#client = undefined;
+    this.#isListening = false;
     void lost.end().catch(() => undefined);
     const again = (): void => {
-      if (this.isStopped) return;
-      this.listen().then(
-        () => this.reconnectListeners.forEach((listener) => listener()),
+      if (this.#isStopped) return;
+      this.#listen().then(
+        () => this.#reconnectListeners.forEach((listener) => listener()),
         (error: unknown) => {
-          if (this.isStopped) return;
+          if (this.#isStopped) return;
           this.log(`LISTEN connection is away: ${String(error)}`);
           setTimeout(again, RECONNECT_PAUSE_MS).unref();
         },

@@ -34,7 +34,3 @@ export const ATTEMPT_DEADLINE_SECONDS: Readonly<Record<AttemptPhase, number | nu
  * would blame agents for our own outage, and each such verdict costs an instance.
  */
 export const AGENT_RETURN_SECONDS = 25;
-
-export function isLive(phase: AttemptPhase): boolean {
-  return phase !== 'ended';
-}

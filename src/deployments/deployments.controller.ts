@@ -3,13 +3,14 @@ import { ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { StreamEnds } from '../auth/stream-ends.js';
+import { OpenAnswers } from '../auth/open-answers.js';
 import { Endpoint } from '../api/endpoint.decorator.js';
+import { BODY_PROBLEMS, LOCATION } from '../api/endpoint-docs.js';
 import type { Page } from '../http/pagination.js';
 import { versionsOf } from '../http/etag.js';
 import { withFormerNames } from '../jobs/former-names.js';
 import { JobNamePipe } from '../jobs/job-name.pipe.js';
-import { BODY_PROBLEMS, CHANGE_PROBLEMS, IF_MATCH, LOCATION, NAME } from '../jobs/job-docs.js';
+import { CHANGE_PROBLEMS, IF_MATCH, NAME } from '../jobs/job-docs.js';
 import { DeploymentIntents } from './deployment-intents.js';
 import { DEPLOYMENT_EXAMPLE, NEW_DEPLOYMENT_EXAMPLE } from './deployment.examples.js';
 import {
@@ -31,7 +32,7 @@ export class DeploymentsController {
   constructor(
     private readonly deployments: DeploymentsService,
     private readonly intents: DeploymentIntents,
-    private readonly streams: StreamEnds,
+    private readonly streams: OpenAnswers,
   ) {}
 
   @Post(':name/deployments')

@@ -1,14 +1,12 @@
 import { inScopeSql, scopeType } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
+import { ADVISORY_LOCKS } from '../database/advisory-locks.js';
 import type { Queryable } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
 
 /** Instances the jobs of a scope may have, the requested one included. */
 export type InstanceLimit = { readonly scope: Scope; readonly most: number };
-
-/** Any number no other advisory lock of ours uses. */
-const LOCK = 7_246_014;
 
 /** The caller's own; null = none. The fleet applies MAX_INSTANCES: beyond it deployments wait. */
 export function instanceLimitOf({ scope, maxInstances }: Pick<Caller, 'scope' | 'maxInstances'>): InstanceLimit | null {
@@ -20,7 +18,7 @@ export function instanceLimitOf({ scope, maxInstances }: Pick<Caller, 'scope' | 
  * any job's row is locked: every caller locks in this order.
  */
 export async function lockLimits(transaction: Queryable): Promise<void> {
-  await transaction.run(LOCK_LIMITS, [LOCK]);
+  await transaction.run(LOCK_LIMITS, [ADVISORY_LOCKS.instanceLimits]);
 }
 
 /**

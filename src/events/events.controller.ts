@@ -3,7 +3,7 @@ import { ApiHeader, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { StreamEnds } from '../auth/stream-ends.js';
+import { OpenAnswers } from '../auth/open-answers.js';
 import { Endpoint } from '../api/endpoint.decorator.js';
 import { EVENT_STREAM_HEADERS, eventStreamOf } from '../http/event-stream.js';
 import { Problem } from '../http/problem.js';
@@ -17,7 +17,7 @@ const EVENT_STREAM = 'text/event-stream';
 export class EventsController {
   constructor(
     private readonly events: EventsService,
-    private readonly streams: StreamEnds,
+    private readonly streams: OpenAnswers,
   ) {}
 
   @Get()

@@ -16,47 +16,47 @@ const COALESCE_MS = 5;
 /** Sequences events when this process committed some; processes with the loops look for those of dead ones as well. */
 @Injectable()
 export class SequencerService implements OnApplicationBootstrap, OnApplicationShutdown {
-  private readonly logger = new Logger('Events');
-  private readonly sequencer: Sequencer;
-  private readonly loop: Loop;
-  private readonly pauseMs: number;
-  private timer: NodeJS.Timeout | undefined;
-  private leaveSignals: () => void = () => undefined;
+  readonly #logger = new Logger('Events');
+  readonly #sequencer: Sequencer;
+  readonly #loop: Loop;
+  readonly #pauseMs: number;
+  #timer: NodeJS.Timeout | undefined;
+  #leaveSignals: () => void = () => undefined;
 
   constructor(
     database: Database,
     private readonly signals: Signals,
     @Setting('role') role: Config['role'],
   ) {
-    this.sequencer = new Sequencer(database, signals);
-    this.pauseMs = role === 'api' ? IDLE_MS : POLL_MS;
-    this.loop = new Loop({
+    this.#sequencer = new Sequencer(database, signals);
+    this.#pauseMs = role === 'api' ? IDLE_MS : POLL_MS;
+    this.#loop = new Loop({
       name: 'events',
-      run: () => this.run(),
+      run: () => this.#run(),
       onError: (name, error, nextTryMs) =>
-        this.logger.error({ message: `${name} could not be sequenced`, error: String(error), nextTryMs }),
+        this.#logger.error({ message: `${name} could not be sequenced`, error: String(error), nextTryMs }),
     });
   }
 
   onApplicationBootstrap(): void {
-    this.leaveSignals = this.signals.on('new-events', () => {
-      this.timer ??= setTimeout(() => {
-        this.timer = undefined;
-        this.loop.wake();
+    this.#leaveSignals = this.signals.on('new-events', () => {
+      this.#timer ??= setTimeout(() => {
+        this.#timer = undefined;
+        this.#loop.wake();
       }, COALESCE_MS);
     });
-    this.loop.start();
+    this.#loop.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
-    this.leaveSignals();
-    clearTimeout(this.timer);
-    await this.loop.stop();
+    this.#leaveSignals();
+    clearTimeout(this.#timer);
+    await this.#loop.stop();
   }
 
-  private async run(): Promise<number> {
+  async #run(): Promise<number> {
     // Another process may have done it: then this one need not wait for the lock.
-    if (await this.sequencer.hasWork()) await this.sequencer.run();
-    return this.pauseMs;
+    if (await this.#sequencer.hasWork()) await this.#sequencer.run();
+    return this.#pauseMs;
   }
 }

@@ -22,7 +22,7 @@ import type { Log } from '../process/log.js';
 import type { OwnerLease, Tenure } from '../ownership/owner-lease.js';
 import { keptLaunches } from './plan/plan-brake.js';
 import { type FleetPlan, placeInLine, planFleet } from './plan/plan-fleet.js';
-import type { Resolution, Resolver } from './resolver.js';
+import type { Resolution, ShapeResolver } from './shape-resolver.js';
 import { type Keys, seal } from '../secrets/sealed.js';
 
 export type FleetPassOptions = {
@@ -31,7 +31,7 @@ export type FleetPassOptions = {
   readonly lease: OwnerLease;
   readonly tenure: Tenure;
   readonly budget: CallBudget;
-  readonly resolver: Resolver;
+  readonly resolver: ShapeResolver;
   readonly log: Log;
   readonly apiUrl: string;
   readonly pins: readonly string[];
@@ -82,7 +82,7 @@ export class FleetPass {
         const share = shares.get(shape.key) ?? 0;
         const kept = keptLaunches(maxLaunchesPerMinute, known.demand.first, now);
         const spentUntil = launchesLeft > kept ? null : minute.until;
-        const one = this.tryPlan(shape, known, resolution, {
+        const one = this.#tryPlan(shape, known, resolution, {
           room: share + spare,
           burst,
           launchesSpentUntil: spentUntil,
@@ -117,16 +117,16 @@ export class FleetPass {
   }
 
   /** A shape whose plan throws is a bug of ours: the others go on, and it is planned again when its claim expires. */
-  private tryPlan(...[shape, ...rest]: Parameters<FleetPass['plan']>): PlannedShape | null {
+  #tryPlan(shape: ShapeRow, ...rest: readonly [ShapeFacts, Resolution, Limits]): PlannedShape | null {
     try {
-      return this.plan(shape, ...rest);
+      return this.#plan(shape, ...rest);
     } catch (error) {
       this.options.log.error('shape could not be planned', { shapeKey: shape.key, error: String(error) });
       return null;
     }
   }
 
-  private plan(shape: ShapeRow, facts: ShapeFacts, resolution: Resolution, limits: Limits): PlannedShape {
+  #plan(shape: ShapeRow, facts: ShapeFacts, resolution: Resolution, limits: Limits): PlannedShape {
     const { amis, obstacle } = resolution;
     const plan = planFleet({
       ...facts,
@@ -141,11 +141,11 @@ export class FleetPass {
       nextLaunchId: randomUUID(),
     });
     const isLaunching = plan.launch !== null && resolution.obstacle === null;
-    return { shape, plan, launch: isLaunching ? this.writeLaunch(shape, plan.launch, resolution) : null };
+    return { shape, plan, launch: isLaunching ? this.#writeLaunch(shape, plan.launch, resolution) : null };
   }
 
   /** The complete call, secret and script included, so that a repeat is the same call, whatever has changed. */
-  private writeLaunch(shape: ShapeRow, launch: NonNullable<FleetPlan['launch']>, resolution: Resolved): LaunchRow {
+  #writeLaunch(shape: ShapeRow, launch: NonNullable<FleetPlan['launch']>, resolution: Resolved): LaunchRow {
     const { agentScript, apiUrl, pins, encryptionKeys, lease, tenure } = this.options;
     const { id, count, offer } = launch;
     const { amis, securityGroupIds } = resolution;

@@ -33,7 +33,10 @@ export const InstanceResponse = z
     publicIp: z.string().nullable(),
     job: z.string().nullable().meta({ description: 'The job it was given to, for life; null = none yet.' }),
     deployment: z.int().nullable().meta({ description: 'Number of the deployment it was given to.' }),
-    launchId: z.string().nullable().meta({ description: 'The RunInstances call it came from; null when quarantined.' }),
+    launchId: z.string().nullable().meta({
+      description:
+        'The RunInstances call it came from; null where none is known: in quarantine, and after an adoption.',
+    }),
     quarantined: z.boolean().meta({ description: 'It carries our tag, but no launch of ours: left alone.' }),
     launchedAt: time,
     registeredAt: time.nullable(),

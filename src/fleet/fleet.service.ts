@@ -16,9 +16,9 @@ const TERMINATIONS = 'terminations';
 /** Runs the fleet in processes with the loops. */
 @Injectable()
 export class FleetService implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  private readonly logger = new Logger('Fleet');
-  private readonly config: FleetOptions['config'];
-  private running: Promise<Fleet> | undefined;
+  readonly #logger = new Logger('Fleet');
+  readonly #config: FleetOptions['config'];
+  #running: Promise<Fleet> | undefined;
 
   constructor(
     private readonly database: Database,
@@ -32,46 +32,46 @@ export class FleetService implements OnApplicationBootstrap, BeforeApplicationSh
     @Setting('encryptionKeys') encryptionKeys: Config['encryptionKeys'],
     @Setting('snapshots') snapshots: Config['snapshots'],
   ) {
-    this.config = { cluster, fleet, aws, agents, encryptionKeys, snapshots };
+    this.#config = { cluster, fleet, aws, agents, encryptionKeys, snapshots };
   }
 
   onApplicationBootstrap(): void {
     if (this.role === 'api') return;
     this.heartbeats.expect(HEARTBEAT, HEARTBEAT_MAX_AGE_MS);
-    this.running = this.start();
+    this.#running = this.#start();
   }
 
   // Before the connections are closed: the last writes and the release of the lease need Postgres.
   async beforeApplicationShutdown(): Promise<void> {
-    const fleet = await this.running;
+    const fleet = await this.#running;
     await fleet?.stop();
     this.heartbeats.forget(HEARTBEAT);
   }
 
   /** Concurrent with the start of the server: EC2's client needs 400 ms to load, and an API process never uses it. */
-  private async start(): Promise<Fleet> {
+  async #start(): Promise<Fleet> {
     const { Ec2 } = await import('../aws/ec2.js');
     const { Fleet } = await import('./fleet.js');
     const fleet = new Fleet({
       database: this.database,
       signals: this.signals,
       ec2: new Ec2({ region: this.aws.region }),
-      config: this.config,
+      config: this.#config,
       agentScript: await readFile(new URL('../agent/agent.sh', import.meta.url), 'utf8'),
       log: {
-        info: (message, fields) => this.logger.log({ message, ...fields }),
-        warn: (message, fields) => this.logger.warn({ message, ...fields }),
-        error: (message, fields) => this.logger.error({ message, ...fields }),
+        info: (message, fields) => this.#logger.log({ message, ...fields }),
+        warn: (message, fields) => this.#logger.warn({ message, ...fields }),
+        error: (message, fields) => this.#logger.error({ message, ...fields }),
       },
       onBeat: () => this.heartbeats.beat(HEARTBEAT),
-      onAwsTrouble: (trouble) => this.report(AWS, trouble),
-      onTerminationTrouble: (trouble) => this.report(TERMINATIONS, trouble),
+      onAwsTrouble: (trouble) => this.#report(AWS, trouble),
+      onTerminationTrouble: (trouble) => this.#report(TERMINATIONS, trouble),
     });
     fleet.start();
     return fleet;
   }
 
-  private report(name: Trouble, trouble: string | null): void {
+  #report(name: Trouble, trouble: string | null): void {
     if (trouble === null) this.heartbeats.recover(name);
     else this.heartbeats.degrade(name, trouble);
   }

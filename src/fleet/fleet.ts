@@ -9,12 +9,12 @@ import { Launcher } from './launcher.js';
 import type { Log } from '../process/log.js';
 import { Loop } from '../process/loop.js';
 import { LeaseLost, OwnerLease, RENEW_MS, type Tenure } from '../ownership/owner-lease.js';
-import { Resolver } from './resolver.js';
+import { ShapeResolver } from './shape-resolver.js';
 import { Retirer } from './retirer.js';
 import { Silence } from './silence.js';
 import { SnapshotKeeper } from '../snapshots/snapshot-keeper.js';
 import { Sweep } from './sweep.js';
-import { Tagger } from './tagger.js';
+import { InstanceTagger } from './instance-tagger.js';
 
 export type FleetOptions = {
   readonly database: Database;
@@ -127,14 +127,14 @@ function startTenure(options: FleetOptions, lease: OwnerLease, tenure: Tenure): 
     start: tenure.budgets,
   });
   const common = { database, signals, ec2, lease, budget, log };
-  const tagger = new Tagger(common);
+  const tagger = new InstanceTagger(common);
   const retirer = new Retirer({ ...common, onTrouble: onTerminationTrouble });
   const sweep = new Sweep({ ...common, onAwsTrouble });
   const silence = new Silence({ ...common, since: tenure.since });
   const pass = new FleetPass({
     ...common,
     tenure,
-    resolver: new Resolver({ ec2, budget, ...config.fleet }),
+    resolver: new ShapeResolver({ ec2, budget, ...config.fleet }),
     apiUrl: config.agents.url,
     pins: config.agents.pins,
     encryptionKeys: config.encryptionKeys,

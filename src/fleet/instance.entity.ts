@@ -18,7 +18,7 @@ export class Instance {
   @PrimaryColumn('text', { primaryKeyConstraintName: 'instances_pkey' })
   id!: string;
 
-  /** Null only when quarantined: it has our tag in EC2, but no launch of ours. */
+  /** Null when no launch of ours is known: in quarantine (it has our tag in EC2), and after its adoption. */
   @Column('uuid', { name: 'launch_id', nullable: true })
   launchId!: string | null;
 

@@ -51,12 +51,12 @@ export class Retirer {
   ) {}
 
   async run(): Promise<Retired> {
-    const retired = await this.retire();
-    await this.reportTrouble();
+    const retired = await this.#retire();
+    await this.#reportTrouble();
     return retired;
   }
 
-  private async retire(): Promise<Retired> {
+  async #retire(): Promise<Retired> {
     const { database, budget, lease } = this.options;
     const backoff = this.#notBeforeMs - this.now();
     if (backoff > 0) return { pauseMs: backoff, isWatchNeeded: false };
@@ -64,7 +64,7 @@ export class Retirer {
     if (due.length === 0 || !lease.isHeld) return { pauseMs: LONGEST_PAUSE_MS, isWatchNeeded: false };
     const waitMs = budget.take('TerminateInstances', due.length);
     if (waitMs > 0) return { pauseMs: Math.min(waitMs, LONGEST_PAUSE_MS), isWatchNeeded: false };
-    const isHeard = await this.terminate(due.map(({ id }) => id));
+    const isHeard = await this.#terminate(due.map(({ id }) => id));
     this.#failures = isHeard ? 0 : this.#failures + 1;
     if (!isHeard) {
       const pauseMs = backoffMs(this.#failures, Math.random());
@@ -78,7 +78,7 @@ export class Retirer {
    * Splits a batch that EC2 refuses for one id: the others must not wait for it.
    * @returns false when EC2 did not read the ids at all, or may not have: then the call is repeated soon
    */
-  private async terminate(ids: readonly string[]): Promise<boolean> {
+  async #terminate(ids: readonly string[]): Promise<boolean> {
     const { ec2, budget, lease, log } = this.options;
     if (!lease.isHeld) return true;
     try {
@@ -91,26 +91,26 @@ export class Retirer {
       const { reason, message } = error;
       log.warn('instances could not be terminated yet', { instanceIds: ids, reason, message });
       if (error.kind === 'throttled' || error.kind === 'unknown-outcome') return false;
-      if (isAboutOne(error) && ids.length > 1) return this.terminateHalves(ids);
+      if (isAboutOne(error) && ids.length > 1) return this.#terminateHalves(ids);
       // An id that EC2 does not know is left to the sweep.
       if (error.kind !== 'not-found') for (const id of ids) this.#refused.set(id, `${reason}: ${message}`);
     }
-    await this.markCalled(ids);
+    await this.#markCalled(ids);
     return true;
   }
 
-  private async terminateHalves(ids: readonly string[]): Promise<boolean> {
+  async #terminateHalves(ids: readonly string[]): Promise<boolean> {
     const middle = Math.ceil(ids.length / 2);
     let isHeard = true;
     for (const half of [ids.slice(0, middle), ids.slice(middle)]) {
       // A refusal of all of them must not cost a call for each: those beyond the budget wait for the repeat.
-      if (this.options.budget.take('TerminateInstances', half.length) > 0) await this.markCalled(half);
-      else if (!(await this.terminate(half))) isHeard = false;
+      if (this.options.budget.take('TerminateInstances', half.length) > 0) await this.#markCalled(half);
+      else if (!(await this.#terminate(half))) isHeard = false;
     }
     return isHeard;
   }
 
-  private async reportTrouble(): Promise<void> {
+  async #reportTrouble(): Promise<void> {
     if (this.#refused.size > 0) {
       const ids = [...this.#refused.keys()];
       const left = await this.options.database.run(LEFT, [ids]);
@@ -124,7 +124,7 @@ export class Retirer {
   }
 
   /** Also when it failed: it is repeated after a while, and an id that EC2 does not know is left to the sweep. */
-  private async markCalled(ids: readonly string[]): Promise<void> {
+  async #markCalled(ids: readonly string[]): Promise<void> {
     await this.options.lease.transaction((transaction) => transaction.run(CALLED, [ids]));
   }
 }

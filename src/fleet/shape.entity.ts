@@ -34,7 +34,7 @@ export class Shape {
   @Column('boolean', { name: 'verdict_is_final', default: false })
   verdictIsFinal!: boolean;
 
-  /** Registered spares kept ready; set by the operator. */
+  /** Registered spares kept ready. An operator sets it by SQL: no route does. */
   @Column('int', { default: 0 })
   warm!: number;
 }

@@ -4,8 +4,6 @@ import type { ProblemCode } from '../http/problem.js';
 
 export const ETAG = { ETag: 'Version of the definition and the desired state, for If-Match.' };
 
-export const LOCATION = { Location: 'Where it can be read.' };
-
 export const IF_MATCH = {
   name: 'If-Match',
   required: false,
@@ -19,14 +17,6 @@ export const NAME = {
   schema: { type: 'string' },
   example: 'web',
 } as const;
-
-/** Of routes with a body. */
-export const BODY_PROBLEMS = [
-  'malformed-request',
-  'payload-too-large',
-  'unsupported-media-type',
-  'invalid-request',
-] as const satisfies readonly ProblemCode[];
 
 /** Of routes that change a job, at the version of If-Match. */
 export const CHANGE_PROBLEMS = [

@@ -3,13 +3,14 @@ import { ApiConsumes, ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { StreamEnds } from '../auth/stream-ends.js';
+import { OpenAnswers } from '../auth/open-answers.js';
 import { Endpoint } from '../api/endpoint.decorator.js';
+import { BODY_PROBLEMS } from '../api/endpoint-docs.js';
 import type { Page } from '../http/pagination.js';
 import { etagOf, isKnown, readEtagOf, versionsOf } from '../http/etag.js';
 import { withFormerNames } from './former-names.js';
 import { JobNamePipe } from './job-name.pipe.js';
-import { BODY_PROBLEMS, CHANGE_PROBLEMS, ETAG, IF_MATCH, NAME } from './job-docs.js';
+import { CHANGE_PROBLEMS, ETAG, IF_MATCH, NAME } from './job-docs.js';
 import { JOB_EXAMPLE } from './job.examples.js';
 import { JobPage, JobPatch, JobResponse, ListJobs, WatchJob } from './job.schema.js';
 import { JobsService, type VersionedJob } from './jobs.service.js';
@@ -19,7 +20,7 @@ import { JobsService, type VersionedJob } from './jobs.service.js';
 export class JobsController {
   constructor(
     private readonly jobs: JobsService,
-    private readonly streams: StreamEnds,
+    private readonly streams: OpenAnswers,
   ) {}
 
   @Get()

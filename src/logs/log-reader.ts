@@ -26,7 +26,7 @@ const BATCH_LINES = 500;
 /** Of one query with content: so many rows, and so many bytes, and the row that exceeds them. A follower holds them. */
 const CHUNKS = 64;
 const LOOK_BYTES = 131_072;
-/** Of one query without. */
+/** Of one query without content. */
 const INDEX_CHUNKS = 500;
 
 /** Reads the log of a job in the order of its lines, wherever they are. */

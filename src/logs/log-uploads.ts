@@ -41,7 +41,8 @@ export class LogUploads {
     let silentMs: number;
     try {
       silentMs = await this.#takeIn(upload, body);
-      // The container has stopped. Had the agent cut a flush, that would be longer.
+      // An order without `follow` comes when the container has stopped. An agent that cuts sends CUT_BYTES at least: below
+      // them this is the end of the log.
       upload.end(!target.isFollowing && upload.bytes < CUT_BYTES);
     } finally {
       // Also of an upload that broke off: whole lines are worth keeping, and the next upload has less to send.

@@ -72,7 +72,7 @@ export class LogWaiter implements OnApplicationBootstrap, OnApplicationShutdown 
 }
 
 // What wakes a follower: a line, or the end of an attempt, of a deployment or of the job.
-const FOLLOWED = statement('logs-net', { values: [t.arrayOf(t.uuid)], row: { id: t.uuid, seen: t.text } })(`
+const FOLLOWED = statement('logs-fallback', { values: [t.arrayOf(t.uuid)], row: { id: t.uuid, seen: t.text } })(`
   SELECT j.id, concat_ws(' ', l.last_line, j.deployment_count, j.deleted_at IS NULL,
     (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.phase <> 'ended'),
     (SELECT count(*) FROM deployments d WHERE d.job_id = j.id AND d.status IN ('queued', 'deploying', 'active', 'draining'))

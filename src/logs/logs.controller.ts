@@ -5,7 +5,7 @@ import { ApiHeader, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
-import { StreamEnds } from '../auth/stream-ends.js';
+import { OpenAnswers } from '../auth/open-answers.js';
 import { Endpoint } from '../api/endpoint.decorator.js';
 import { EVENT_STREAM_HEADERS, eventStreamOf, type ServerSentEvent } from '../http/event-stream.js';
 import type { Page } from '../http/pagination.js';
@@ -29,7 +29,7 @@ const LINE_EXAMPLE = {
 export class LogsController {
   constructor(
     private readonly logs: LogsService,
-    private readonly streams: StreamEnds,
+    private readonly streams: OpenAnswers,
   ) {}
 
   @Get(':name/logs')

@@ -5,7 +5,7 @@ import { settingToken } from '../config/setting.decorator.js';
 import { type ObjectFolder, OBJECTS } from './chunk-objects.js';
 import { DirectoryFolder } from './directory-folder.js';
 import { LineWriter } from './line-writer.js';
-import { LogKeeper } from './log-keeper.js';
+import { LogLoopsService } from './log-loops.service.js';
 import { LogReader } from './log-reader.js';
 import { LogRetention } from './log-retention.js';
 import { LogUploadsController } from './log-uploads.controller.js';
@@ -21,7 +21,7 @@ import { Sealer } from './sealer.js';
   controllers: [LogUploadsController, LogsController],
   providers: [
     LineWriter,
-    LogKeeper,
+    LogLoopsService,
     LogReader,
     LogRetention,
     LogUploads,

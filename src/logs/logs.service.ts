@@ -10,7 +10,7 @@ import type { LogBatch } from './log-batch.js';
 import { type Followed, type LogRead, LogReader } from './log-reader.js';
 import { formatCursor, type LogCursor, type LogLineResponse, type ReadLogs } from './log.schema.js';
 import { LogWaiter } from './log-waiter.js';
-import { onceAnswered } from './once-answered.js';
+import { retryWhileUnavailable } from './retry-while-unavailable.js';
 
 /** A log that was found, and the place in it where reading begins. */
 export type OpenLog = {
@@ -116,7 +116,7 @@ export class LogsService {
     let read: LogRead | undefined;
     while (!signal.aborted) {
       await this.waiter.wait(log.jobId, LONGEST_WAIT_MS, signal, async () => {
-        read = await onceAnswered(() => this.#next(log, after), signal);
+        read = await retryWhileUnavailable(() => this.#next(log, after), signal);
         return read === undefined || !read.isEmpty || read.isOver;
       });
       if (read && (!read.isEmpty || read.isOver)) return read;

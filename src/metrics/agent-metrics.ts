@@ -3,7 +3,7 @@ import type { OrderPolls } from '../agent/order-polls.js';
 import { registrations } from '../agent/registration.service.js';
 
 /** @returns a function that unsubscribes */
-export function registerAgentMetrics(registry: Registry, desk: Pick<OrderPolls, 'parkedCount'>): () => void {
+export function registerAgentMetrics(registry: Registry, polls: Pick<OrderPolls, 'parkedCount'>): () => void {
   const registers = [registry];
   const total = new Counter({
     name: 'scheduler_agent_registrations_total',
@@ -16,7 +16,7 @@ export function registerAgentMetrics(registry: Registry, desk: Pick<OrderPolls, 
     help: 'Agents whose poll is parked until there is an order for them.',
     registers,
     collect() {
-      this.set(desk.parkedCount);
+      this.set(polls.parkedCount);
     },
   });
   return registrations.subscribe(({ outcome }) => total.inc({ outcome }));

@@ -38,7 +38,7 @@ export class Metrics implements OnApplicationShutdown {
     signals: Signals,
     heartbeats: Heartbeats,
     fleet: FleetOverview,
-    desk: OrderPolls,
+    polls: OrderPolls,
   ) {
     // By role, as the loops' memory and event loop are another matter than those of the API workers.
     collectDefaultMetrics({ register: this.#own, labels: { role } });
@@ -48,7 +48,7 @@ export class Metrics implements OnApplicationShutdown {
       registerEc2Metrics(this.#own),
       registerLoopMetrics(this.#own, heartbeats),
       registerDeploymentMetrics(this.#own),
-      registerAgentMetrics(this.#own, desk),
+      registerAgentMetrics(this.#own, polls),
       registerLogMetrics(this.#own),
       registerWebhookMetrics(this.#own),
       registerSnapshotMetrics(this.#own),

@@ -10,9 +10,9 @@ const EVERY_MS = 10 * 60_000;
 /** Deletes expired rows, every ten minutes. */
 @Injectable()
 export class RetentionService implements OnApplicationBootstrap, OnApplicationShutdown {
-  private readonly logger = new Logger('Retention');
-  private readonly retention: Retention;
-  private readonly loop: Loop;
+  readonly #logger = new Logger('Retention');
+  readonly #retention: Retention;
+  readonly #loop: Loop;
 
   constructor(
     database: Database,
@@ -20,23 +20,24 @@ export class RetentionService implements OnApplicationBootstrap, OnApplicationSh
     @Setting('retentionDays') days: Config['retentionDays'],
     @Setting('eventsRetentionDays') eventsDays: Config['eventsRetentionDays'],
   ) {
-    this.retention = new Retention(database, days, eventsDays);
+    this.#retention = new Retention(database, days, eventsDays);
     const onError = (name: string, error: unknown, pauseMs: number): void =>
-      this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
-    this.loop = new Loop({ name: 'retention', run: () => this.clean(), onError });
+      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
+    this.#loop = new Loop({ name: 'retention', run: () => this.#clean(), onError });
   }
 
   onApplicationBootstrap(): void {
-    if (this.role !== 'api') this.loop.start();
+    if (this.role !== 'api') this.#loop.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.loop.stop();
+    await this.#loop.stop();
   }
 
-  private async clean(): Promise<number> {
-    const deleted = await this.retention.run();
-    if (Object.values(deleted).some((count) => count > 0)) this.logger.log({ message: 'old rows deleted', ...deleted });
+  async #clean(): Promise<number> {
+    const deleted = await this.#retention.run();
+    if (Object.values(deleted).some((count) => count > 0))
+      this.#logger.log({ message: 'old rows deleted', ...deleted });
     return EVERY_MS;
   }
 }

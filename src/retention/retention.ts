@@ -1,6 +1,7 @@
 import { EXPIRING_ORDERS } from '../agent/expiring-orders.js';
 import { EXPIRING_ANSWERS } from '../api/expiring-answers.js';
 import { EXPIRING_RATE_LIMITS, EXPIRING_TOKENS } from '../auth/expiring-tokens.js';
+import { ADVISORY_LOCKS } from '../database/advisory-locks.js';
 import type { Database, Queryable } from '../database/database.js';
 import type { ExpiringRows, RetentionDays } from '../database/expiring-rows.js';
 import { statement, t } from '../database/statement.js';
@@ -35,43 +36,40 @@ const EXPIRING: readonly ExpiringRows[] = [
 const BATCH = 500;
 /** At most this many batches a table and run: the rest is deleted in the next. */
 const MAX_BATCHES = 200;
-/** Any number that no other advisory lock of ours uses. */
-const LOCK = 7_246_013;
-
 /** How many rows were deleted, by the names of `ExpiringRows`. */
 export type Deleted = Readonly<Record<string, number>>;
 
 /** Deletes expired rows, in small batches; any number of processes may try, one at a time does. */
 export class Retention {
-  private readonly days: RetentionDays;
+  readonly #days: RetentionDays;
 
   constructor(
     private readonly database: Database,
     days: number,
     eventsDays = days,
   ) {
-    this.days = { days, eventsDays };
+    this.#days = { days, eventsDays };
   }
 
   async run(): Promise<Deleted> {
     const deleted: Record<string, number> = {};
-    for (const rows of EXPIRING) deleted[rows.name] = await this.deleteAll(rows);
+    for (const rows of EXPIRING) deleted[rows.name] = await this.#deleteAll(rows);
     return deleted;
   }
 
-  private async deleteAll(rows: ExpiringRows): Promise<number> {
+  async #deleteAll(rows: ExpiringRows): Promise<number> {
     let total = 0;
     for (let batch = 0; batch < MAX_BATCHES; batch += 1) {
-      const deleted = await this.database.transaction((transaction) => this.deleteBatch(transaction, rows));
+      const deleted = await this.database.transaction((transaction) => this.#deleteBatch(transaction, rows));
       total += deleted;
       if (deleted < BATCH) break;
     }
     return total;
   }
 
-  private async deleteBatch(transaction: Queryable, { deleteSome }: ExpiringRows): Promise<number> {
-    const [lock] = await transaction.run(HOLD, [LOCK]);
-    return lock?.isHeld ? (await deleteSome(transaction, BATCH, this.days)).length : 0;
+  async #deleteBatch(transaction: Queryable, { deleteSome }: ExpiringRows): Promise<number> {
+    const [lock] = await transaction.run(HOLD, [ADVISORY_LOCKS.retention]);
+    return lock?.isHeld ? (await deleteSome(transaction, BATCH, this.#days)).length : 0;
   }
 }
 

@@ -48,9 +48,9 @@ const GAP_MS = 5_000;
 
 /** One claim → load → plan → apply over a batch of due jobs, in one transaction without a network call in it. */
 export class JobPass {
-  private lastEndedMs: number | null = null;
+  #lastEndedMs: number | null = null;
   /** By the database's clock. */
-  private listeningSince = new Date(0);
+  #listeningSince = new Date(0);
 
   constructor(
     private readonly database: Database,
@@ -62,50 +62,50 @@ export class JobPass {
   async run(limit = BATCH_SIZE): Promise<PassResult> {
     const claimed: ClaimedJob[] = [];
     try {
-      return await this.runBatch(limit, null, (jobs) => claimed.push(...jobs));
+      return await this.#runBatch(limit, null, (jobs) => claimed.push(...jobs));
     } catch (error) {
       if (claimed.length === 0 || !mayBeOneJobs(error)) throw error;
-      await this.runInHalves(claimed, error, performance.now() + LONGEST_SEARCH_MS);
+      await this.#runInHalves(claimed, error, performance.now() + LONGEST_SEARCH_MS);
       return { jobs: claimed.length, nextPassAt: null, now: new Date(0) };
     }
   }
 
   /** A single job that fails a whole batch must not stop the others: it is found, and put off alone. */
-  private async runInHalves(jobs: readonly ClaimedJob[], error: unknown, giveUpAtMs: number): Promise<void> {
+  async #runInHalves(jobs: readonly ClaimedJob[], error: unknown, giveUpAtMs: number): Promise<void> {
     const [job] = jobs;
     if (job && jobs.length === 1) {
-      await this.postpone(job, error);
+      await this.#postpone(job, error);
       return;
     }
     const middle = Math.ceil(jobs.length / 2);
     for (const half of [jobs.slice(0, middle), jobs.slice(middle)]) {
       try {
         const ids = half.map(({ id }) => id);
-        await this.runBatch(half.length, ids);
+        await this.#runBatch(half.length, ids);
       } catch (failure) {
         if (!mayBeOneJobs(failure) || performance.now() > giveUpAtMs) throw failure;
-        await this.runInHalves(half, failure, giveUpAtMs);
+        await this.#runInHalves(half, failure, giveUpAtMs);
       }
     }
   }
 
-  private async runBatch(
+  async #runBatch(
     limit: number,
     among: readonly string[] | null,
     onClaimed?: (jobs: readonly ClaimedJob[]) => void,
   ): Promise<PassResult> {
     const startedAt = performance.now();
     const { nowMs = () => performance.now() } = this.options;
-    const isAfterGap = this.lastEndedMs === null || nowMs() - this.lastEndedMs > GAP_MS;
+    const isAfterGap = this.#lastEndedMs === null || nowMs() - this.#lastEndedMs > GAP_MS;
     const { now, lagsMs, planned, left, applied } = await this.database.transaction(async (transaction) => {
       const claimed = await claimJobs(transaction, this.cluster, limit, { among, ...(onClaimed && { onClaimed }) });
-      if (isAfterGap) this.listeningSince = claimed.now;
-      const planned = this.planAll(claimed.jobs, claimed.now);
+      if (isAfterGap) this.#listeningSince = claimed.now;
+      const planned = this.#planAll(claimed.jobs, claimed.now);
       const applied = planned.length > 0 ? await applyJobPlans(transaction, planned) : undefined;
       const left = claimed.jobs.length - planned.length;
       return { now: claimed.now, lagsMs: claimed.lagsMs, planned, left, applied };
     });
-    this.lastEndedMs = nowMs();
+    this.#lastEndedMs = nowMs();
     if (planned.length > 0) {
       const durationMs = performance.now() - startedAt;
       passes.publish({ pass: 'job', durationMs, lagsMs });
@@ -121,27 +121,27 @@ export class JobPass {
     return { jobs: planned.length, nextPassAt: left > 0 ? now : earliest(planned), now };
   }
 
-  private planAll(jobs: readonly JobFacts[], now: Date): Planned[] {
+  #planAll(jobs: readonly JobFacts[], now: Date): Planned[] {
     const { usedMs = threadMs } = this.options;
     const endMs = usedMs() + PASS_BUDGET_MS;
     const planned: Planned[] = [];
     for (const job of jobs) {
-      planned.push(this.plan(job, now));
+      planned.push(this.#plan(job, now));
       if (usedMs() >= endMs) break;
     }
     return planned;
   }
 
-  private async postpone(job: ClaimedJob, error: unknown): Promise<void> {
+  async #postpone(job: ClaimedJob, error: unknown): Promise<void> {
     this.options.onPlanError(job, error);
     await this.database.run(POSTPONE, [job.id, POISONED_PAUSE_SECONDS]);
   }
 
-  private plan(job: JobFacts, now: Date): Planned {
+  #plan(job: JobFacts, now: Date): Planned {
     try {
       const { usedMs = threadMs } = this.options;
       const beganMs = usedMs();
-      const plan = planJob(job, now, this.listeningSince);
+      const plan = planJob(job, now, this.#listeningSince);
       const tookMs = usedMs() - beganMs;
       if (tookMs <= PLAN_BUDGET_MS) return { job, plan };
       throw new Error(`its plan took ${Math.round(tookMs)} ms of the processor, ${PLAN_BUDGET_MS} ms are allowed`);

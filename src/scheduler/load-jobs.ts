@@ -14,11 +14,14 @@ import {
   type OrderPurpose,
   type VerdictFacts,
 } from './plan/plan-facts.js';
+import { EXITS_AT_ONCE } from './plan/plan-healing.js';
 
-const WAITS = 8;
-/** Orders that are repeated while a container runs: only the latest count. */
+/** Orders that are repeated while a container runs: only the latest WAITS of each count. */
 const REPEATED: readonly OrderPurpose[] = ['wait', 'inspect-container', 'inspect-exit'];
+/** As many as plan-healing.ts looks back over. */
+const WAITS = EXITS_AT_ONCE;
 const PURPOSES = ORDER_PURPOSES.filter((purpose) => !REPEATED.includes(purpose));
+/** Enough for every ceiling and pause that counts attempts; more would make a pass of a long troubled job slow. */
 const ENDED_ATTEMPTS = 20;
 
 // Inside a JSON object Postgres writes times as text.

@@ -17,10 +17,10 @@ const HEARTBEAT_MAX_AGE_MS = 45_000;
 /** Runs job passes, woken by signals, by the next known wake-up, and once a second. */
 @Injectable()
 export class SchedulerService implements OnApplicationBootstrap, OnApplicationShutdown {
-  private readonly logger = new Logger('Scheduler');
-  private readonly pass: JobPass;
-  private readonly passes: Loop;
-  private leaveSignals: () => void = () => undefined;
+  readonly #logger = new Logger('Scheduler');
+  readonly #pass: JobPass;
+  readonly #passes: Loop;
+  #leaveSignals: () => void = () => undefined;
 
   constructor(
     database: Database,
@@ -30,36 +30,36 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     @Setting('cluster') cluster: Config['cluster'],
     @Setting('fleet') fleet: Config['fleet'],
   ) {
-    this.pass = new JobPass(database, signals, cluster, {
+    this.#pass = new JobPass(database, signals, cluster, {
       onPlanError: (job, error) =>
-        this.logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
+        this.#logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
       onChanged: (planned, events) => {
         this.heartbeats.beat(HEARTBEAT);
-        for (const line of linesOf(planned, events)) this.logger.log(line);
-        for (const line of warningsOf(planned, fleet)) this.logger.warn(line);
+        for (const line of linesOf(planned, events)) this.#logger.log(line);
+        for (const line of warningsOf(planned, fleet)) this.#logger.warn(line);
       },
     });
     const onError = (name: string, error: unknown, pauseMs: number): void =>
-      this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
-    this.passes = new Loop({ name: 'job-pass', run: () => this.runPass(), onError });
+      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
+    this.#passes = new Loop({ name: 'job-pass', run: () => this.#runPass(), onError });
   }
 
   onApplicationBootstrap(): void {
     if (this.role === 'api') return;
     this.heartbeats.expect(HEARTBEAT, HEARTBEAT_MAX_AGE_MS);
-    this.leaveSignals = this.signals.on('jobs', () => this.passes.wake());
-    this.passes.start();
+    this.#leaveSignals = this.signals.on('jobs', () => this.#passes.wake());
+    this.#passes.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
-    this.leaveSignals();
-    await this.passes.stop();
+    this.#leaveSignals();
+    await this.#passes.stop();
     this.heartbeats.forget(HEARTBEAT);
   }
 
   /** @returns milliseconds until the next pass at the latest */
-  private async runPass(): Promise<number> {
-    const { jobs, nextPassAt, now } = await this.pass.run();
+  async #runPass(): Promise<number> {
+    const { jobs, nextPassAt, now } = await this.#pass.run();
     this.heartbeats.beat(HEARTBEAT);
     if (jobs === BATCH_SIZE) return 0;
     return nextPassAt ? Math.min(POLL_MS, Math.max(0, nextPassAt.getTime() - now.getTime())) : POLL_MS;

@@ -2,9 +2,7 @@ import type { DataSource } from 'typeorm';
 import pg from 'pg';
 import { installQueue } from '../webhooks/delivery-queue.js';
 import { SCHEMA } from './data-source.js';
-
-// Any number, the same in every version: the process that migrates holds this advisory lock, others wait for it.
-const MIGRATION_LOCK = 7_246_011;
+import { ADVISORY_LOCKS } from '../database/advisory-locks.js';
 
 /** Applies what is missing, under an advisory lock so that several starting processes do it once. */
 export async function migrate(dataSource: DataSource): Promise<string[]> {
@@ -31,7 +29,7 @@ async function holdLock(dataSource: DataSource): Promise<pg.Client> {
   client.on('error', () => undefined);
   try {
     await client.connect();
-    await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    await client.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCKS.migration]);
     return client;
   } catch (error) {
     await client.end();

@@ -5,7 +5,7 @@ import type { Caller } from '../http/caller.js';
 import { CurrentCaller } from '../auth/caller.decorator.js';
 import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
-import { LOCATION } from '../jobs/job-docs.js';
+import { LOCATION } from '../api/endpoint-docs.js';
 import { DeliveriesService } from './deliveries.service.js';
 import { DELIVERY_EXAMPLE, DeliveryPage, DeliveryResponse, ListDeliveries } from './delivery.schema.js';
 import { DELIVERY_ID, ID } from './webhook-docs.js';

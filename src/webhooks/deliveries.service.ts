@@ -9,7 +9,7 @@ import type { EventType } from '../events/event-types.js';
 import { decodeCursor, exactTimeSql, type Page, pageColumns, pageSql, TimeCursor, toPage } from '../http/pagination.js';
 import { Problem } from '../http/problem.js';
 import type { DeliveryResponse, ListDeliveries } from './delivery.schema.js';
-import { sightOf, sightTypes } from './visible-to-caller.js';
+import { visibilityValues, visibilityTypes } from './visibility.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
 import { MAY_BE_SENT, mayReceiveSql, PING_TYPE } from './delivery-statements.js';
 import { findWebhook, holdWebhook, UUID } from './webhooks.service.js';
@@ -34,14 +34,14 @@ export class DeliveriesService {
     const { limit, cursor, status = null } = query;
     await findWebhook(this.database, webhookId, caller);
     const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
-    const rows = await this.database.run(LIST, [webhookId, ...sightOf(caller), status, before, id, limit + 1]);
+    const rows = await this.database.run(LIST, [webhookId, ...visibilityValues(caller), status, before, id, limit + 1]);
     return toPage(rows, limit, (row) => [row.exactCreatedAt, row.id], toDelivery);
   }
 
   /** @throws Problem webhook-not-found, delivery-not-found */
   async get(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     await findWebhook(this.database, webhookId, caller);
-    const [row] = UUID.test(id) ? await this.database.run(GET, [webhookId, ...sightOf(caller), id]) : [];
+    const [row] = UUID.test(id) ? await this.database.run(GET, [webhookId, ...visibilityValues(caller), id]) : [];
     return toDelivery(row ?? notFound());
   }
 
@@ -67,7 +67,7 @@ export class DeliveriesService {
   /** The same id and body once more; one that is on its way already stays so. @throws Problem */
   async redeliver(webhookId: string, id: string, caller: Caller): Promise<DeliveryResponse> {
     return await this.#send(webhookId, caller, async (transaction) => {
-      const values = [webhookId, ...sightOf(caller), id] as const;
+      const values = [webhookId, ...visibilityValues(caller), id] as const;
       const [row] = UUID.test(id) ? await transaction.run(REDELIVER, values) : [];
       if (!row && UUID.test(id) && (await transaction.run(GET, values)).length > 0) {
         throw new Problem('conflict', 'The webhook is not for this event any more, so it is not sent again.');
@@ -143,11 +143,18 @@ function notFound(): never {
 
 const COLUMNS = `${selectList(SHOWN)}, ${exactTimeSql('created_at')} AS "exactCreatedAt"`;
 
-// $2 and $3 are those of `sightOf`.
+// $2 and $3 are those of `visibilityValues`.
 const VISIBLE = mayReceiveSql('$2', '$3::boolean');
 
 const LIST = statement('webhook-delivery-list', {
-  values: [t.uuid, ...sightTypes, t.nullable(t.text), t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
+  values: [
+    t.uuid,
+    ...visibilityTypes,
+    t.nullable(t.text),
+    t.nullable(t.timestamptzText),
+    t.nullable(t.uuid),
+    t.bigintValue,
+  ],
   row: { ...ROW, ...pageColumns },
   isPrepared: false,
 })(
@@ -160,9 +167,11 @@ const LIST = statement('webhook-delivery-list', {
   ),
 );
 
-const GET = statement('webhook-delivery-get', { values: [t.uuid, ...sightTypes, t.uuid], row: ROW, isPrepared: false })(
-  `SELECT ${COLUMNS} FROM webhook_deliveries d WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4`,
-);
+const GET = statement('webhook-delivery-get', {
+  values: [t.uuid, ...visibilityTypes, t.uuid],
+  row: ROW,
+  isPrepared: false,
+})(`SELECT ${COLUMNS} FROM webhook_deliveries d WHERE webhook_id = $1 AND ${VISIBLE} AND id = $4`);
 
 const PING = statement('webhook-delivery-ping', {
   values: [t.uuid, t.text, t.bigintValue, t.double],
@@ -178,7 +187,7 @@ const PING = statement('webhook-delivery-ping', {
   RETURNING ${COLUMNS}`);
 
 const REDELIVER = statement('webhook-delivery-redeliver', {
-  values: [t.uuid, ...sightTypes, t.uuid],
+  values: [t.uuid, ...visibilityTypes, t.uuid],
   row: ROW,
   isPrepared: false,
 })(`

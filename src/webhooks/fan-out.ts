@@ -6,7 +6,7 @@ import { type EventFilter, readForward } from '../events/read-events.js';
 import type { DeliveryQueue } from './delivery-queue.js';
 import { WebhookDelivery } from './webhook-delivery.entity.js';
 
-/** Times the webhooks there may be, this many rows a transaction. */
+/** Read in one transaction; each makes a row for each webhook that wants it. */
 const EVENTS = 200;
 const DELIVERIES = 1_000;
 

@@ -6,7 +6,7 @@ import { CurrentCaller } from '../auth/caller.decorator.js';
 import { Endpoint } from '../api/endpoint.decorator.js';
 import type { Page } from '../http/pagination.js';
 import { etagOf, versionsOf } from '../http/etag.js';
-import { BODY_PROBLEMS, LOCATION } from '../jobs/job-docs.js';
+import { BODY_PROBLEMS, LOCATION } from '../api/endpoint-docs.js';
 import { ETAG, ID, IF_MATCH } from './webhook-docs.js';
 import {
   CreateWebhook,

@@ -4,6 +4,7 @@ import { isInScope, scopeType } from '../auth/access-rules.js';
 import type { Caller, Scope } from '../http/caller.js';
 import type { Config } from '../config/config.js';
 import { Setting } from '../config/setting.decorator.js';
+import { ADVISORY_LOCKS } from '../database/advisory-locks.js';
 import { Database, type Queryable } from '../database/database.js';
 import { columnsOf, type RowOf, selectList, statement, t } from '../database/statement.js';
 import { appendEvents } from '../events/append-events.js';
@@ -15,7 +16,7 @@ import { type Allowed, faultOfUrl, parseAllowed } from './address-rules.js';
 import { CANCEL_DELIVERIES, CANCEL_FOREIGN_DELIVERIES } from './delivery-statements.js';
 import { makeSecret } from './signature.js';
 import { sealSecret } from './webhook-secrets.js';
-import { sightOf, sightTypes } from './visible-to-caller.js';
+import { visibilityValues, visibilityTypes } from './visibility.js';
 import { Webhook } from './webhook.entity.js';
 import type {
   CreateWebhook,
@@ -30,22 +31,19 @@ import type {
 const MOST_WEBHOOKS = 100;
 /** Unless the token has its own number: no scope must use up what all of them share. */
 const MOST_OF_A_SCOPE = 10;
-/** Any number that no other advisory lock of this program uses. */
-const TURN = 7_246_015;
-
 export type Versioned<T> = { readonly webhook: T; readonly version: number };
 
 /** Webhooks as clients see and change them. For a caller with a scope there are only those for jobs of that scope. */
 @Injectable()
 export class WebhooksService {
-  private readonly allowed: Allowed;
+  readonly #allowed: Allowed;
 
   constructor(
     private readonly database: Database,
     @Setting('webhooks') { allowedNetworks }: Config['webhooks'],
     @Setting('encryptionKeys') private readonly keys: Config['encryptionKeys'],
   ) {
-    this.allowed = parseAllowed(allowedNetworks);
+    this.#allowed = parseAllowed(allowedNetworks);
   }
 
   /** @throws Problem invalid-request, forbidden, webhook-limit-reached */
@@ -70,7 +68,7 @@ export class WebhooksService {
   /** The newest first. */
   async list({ limit, cursor }: ListWebhooks, caller: Caller): Promise<Page<WebhookResponse>> {
     const [before, id] = cursor === undefined ? [null, null] : decodeCursor(cursor, TimeCursor);
-    const rows = await this.database.run(LIST, [...sightOf(caller), before, id, limit + 1]);
+    const rows = await this.database.run(LIST, [...visibilityValues(caller), before, id, limit + 1]);
     return toPage(rows, limit, (row) => [row.exactCreatedAt, row.id], toWebhook);
   }
 
@@ -128,20 +126,20 @@ export class WebhooksService {
   }
 
   #checkUrl(url: string): void {
-    const fault = faultOfUrl(url, this.allowed);
+    const fault = faultOfUrl(url, this.#allowed);
     if (fault !== undefined) throw invalid('invalid-request', { pointer: '#/url', detail: fault });
   }
 }
 
 /** A webhook the caller may see. @throws Problem webhook-not-found */
 export async function findWebhook(queryable: Queryable, id: string, caller: Caller): Promise<WebhookRow> {
-  const [row] = UUID.test(id) ? await queryable.run(GET, [...sightOf(caller), id]) : [];
+  const [row] = UUID.test(id) ? await queryable.run(GET, [...visibilityValues(caller), id]) : [];
   return row ?? notFound();
 }
 
 /** The same, and until the transaction ends it is neither deleted nor changed. @throws Problem webhook-not-found */
 export async function holdWebhook(transaction: Queryable, id: string, caller: Caller): Promise<WebhookRow> {
-  const [row] = UUID.test(id) ? await transaction.run(HOLD, [...sightOf(caller), id]) : [];
+  const [row] = UUID.test(id) ? await transaction.run(HOLD, [...visibilityValues(caller), id]) : [];
   return row ?? notFound();
 }
 
@@ -159,7 +157,7 @@ async function lock(
   caller: Caller,
   versions: number[] | null,
 ): Promise<WebhookRow> {
-  const [row] = UUID.test(id) ? await transaction.run(LOCK, [...sightOf(caller), id]) : [];
+  const [row] = UUID.test(id) ? await transaction.run(LOCK, [...visibilityValues(caller), id]) : [];
   if (!row) return notFound();
   if (versions === null || versions.includes(row.version)) return row;
   throw new Problem('precondition-failed', 'The webhook has been changed since.');
@@ -167,7 +165,7 @@ async function lock(
 
 /** From here to the end of the transaction no other transaction makes one. @throws Problem webhook-limit-reached */
 async function checkLimits(transaction: Queryable, { scope, maxWebhooks }: Caller): Promise<void> {
-  await transaction.run(TAKE_TURN, [TURN]);
+  await transaction.run(LOCK_LIMITS, [ADVISORY_LOCKS.webhookLimits]);
   const [count] = await transaction.run(COUNT, [scope]);
   const own = maxWebhooks ?? (scope === null ? MOST_WEBHOOKS : MOST_OF_A_SCOPE);
   if (count && count.all < MOST_WEBHOOKS && count.own < own) return;
@@ -240,10 +238,10 @@ const OF_SCOPE = `
   ($1::text[] IS NULL OR (jobs IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM unnest(jobs) AS job
     WHERE NOT EXISTS (SELECT 1 FROM unnest($1::text[]) AS prefix WHERE starts_with(job, prefix)))))`;
-// $1 and $2 are those of `sightOf`.
+// $1 and $2 are those of `visibilityValues`.
 const VISIBLE = `($2::boolean OR NOT is_for_admins OR jobs IS NOT NULL) AND ${OF_SCOPE}`;
 
-const TAKE_TURN = statement('webhook-take-turn', { values: [t.bigintValue], isPrepared: false })(
+const LOCK_LIMITS = statement('webhook-lock-limits', { values: [t.bigintValue], isPrepared: false })(
   'SELECT pg_advisory_xact_lock($1)',
 );
 
@@ -261,7 +259,7 @@ const INSERT = statement('webhook-insert', {
   RETURNING ${COLUMNS}`);
 
 const LIST = statement('webhook-list', {
-  values: [...sightTypes, t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
+  values: [...visibilityTypes, t.nullable(t.timestamptzText), t.nullable(t.uuid), t.bigintValue],
   row: { ...ROW, ...pageColumns },
   isPrepared: false,
 })(
@@ -274,7 +272,7 @@ const LIST = statement('webhook-list', {
 );
 
 const one = (name: string, locked: '' | 'FOR SHARE' | 'FOR UPDATE') =>
-  statement(name, { values: [...sightTypes, t.uuid], row: ROW, isPrepared: false })(
+  statement(name, { values: [...visibilityTypes, t.uuid], row: ROW, isPrepared: false })(
     `SELECT ${COLUMNS} FROM webhooks WHERE ${VISIBLE} AND id = $3 ${locked}`,
   );
 const GET = one('webhook-get', '');

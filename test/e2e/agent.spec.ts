@@ -334,7 +334,7 @@ describe('the agents’ endpoints', () => {
   }
 
   async function untilParked(count = 1): Promise<void> {
-    const desk = api.app.get(OrderPolls, { strict: false });
-    await until(() => desk.parkedCount === count);
+    const polls = api.app.get(OrderPolls, { strict: false });
+    await until(() => polls.parkedCount === count);
   }
 });

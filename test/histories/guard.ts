@@ -8,7 +8,7 @@ import {
 import { CEILING_SECONDS, ceilingOf, LONGEST_PAUSE_SECONDS } from '../../src/fleet/plan/plan-brake.ts';
 import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan/plan-fleet.ts';
 import { SILENT_SECONDS } from '../../src/fleet/plan/plan-silence.ts';
-import { hasStarted, healthySince, isAcknowledged, lossOf } from '../../src/scheduler/plan/plan-attempt.ts';
+import { hasStarted, healthySince, isInService, lossOf } from '../../src/scheduler/plan/plan-attempt.ts';
 import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.ts';
 import { ailmentOf } from '../../src/scheduler/plan/plan-healing.ts';
 import { type AttemptRow, type InstanceRow, isOpen, type JobRow, type LaunchRow, type ShapeRow } from './rows.ts';
@@ -110,10 +110,10 @@ export class Guard {
       facts.deployments.some((one) => one.attempts.includes(attempt) && !ailmentOf(attempt, one, now));
     const isKept = ({ id, phase }: AttemptFacts) => !['stopping', 'ended'].includes(after.get(id) ?? phase);
     const isThereAnother = all.some(
-      (other) => isKept(other) && serves(other) && (isAcknowledged(other) || ordered.has(other.id)),
+      (other) => isKept(other) && serves(other) && (isInService(other) || ordered.has(other.id)),
     );
     for (const attempt of all) {
-      if (isKept(attempt) || !isAcknowledged(attempt) || !serves(attempt)) continue;
+      if (isKept(attempt) || !isInService(attempt) || !serves(attempt)) continue;
       claim(isThereAnother, `${attempt.id}: it served, and nothing else does`);
     }
   }

@@ -15,20 +15,20 @@ beforeAll(async () => {
 });
 afterAll(() => test.close());
 
-describe('the order desk', () => {
+describe('polls for orders', () => {
   /** Far beyond a test: what wakes a poll is then known. */
   const NEVER_MS = 3_600_000;
   let agent: Awaited<ReturnType<typeof insertAgent>>;
-  let desk: OrderPolls;
+  let polls: OrderPolls;
   /** Names of those that ended. */
   let statements: string[];
   const looks = new EventEmitter();
 
   beforeEach(async () => {
     agent = await insertAgent(test.database);
-    desk = open({ fallbackEveryMs: NEVER_MS });
+    polls = open({ fallbackEveryMs: NEVER_MS });
   });
-  afterEach(() => desk.close());
+  afterEach(() => polls.close());
 
   it('hands out the lowest order the agent does not have', async () => {
     await insertOrder(test.database, agent, 1);
@@ -46,9 +46,9 @@ describe('the order desk', () => {
   it('hands out nothing of an attempt that has ended meanwhile', async () => {
     await insertOrder(test.database, agent, 1);
     await test.database.query(`UPDATE attempts SET phase = 'ended' WHERE id = $1`, [agent.attemptId]);
-    const parked = desk.poll(agent.instanceId, 0);
+    const parked = polls.poll(agent.instanceId, 0);
     await quiet();
-    desk.close();
+    polls.close();
     expect(await parked.answer).toBeUndefined();
   });
 
@@ -56,7 +56,7 @@ describe('the order desk', () => {
     const other = new Signals(test.database, test.url);
     await other.start();
     for (const [index, signals] of [test.signals, other].entries()) {
-      const parked = desk.poll(agent.instanceId, index);
+      const parked = polls.poll(agent.instanceId, index);
       await quiet();
       await insertOrder(test.database, agent, index + 1);
       signals.ordersWritten([agent.instanceId]);
@@ -67,42 +67,42 @@ describe('the order desk', () => {
 
   it('wakes every poll by a signal without keys', async () => {
     const second = await insertAgent(test.database);
-    const polls = [agent, second].map(({ instanceId }) => desk.poll(instanceId, 0));
+    const both = [agent, second].map(({ instanceId }) => polls.poll(instanceId, 0));
     await quiet();
     await insertOrder(test.database, agent, 1);
     await insertOrder(test.database, second, 1);
     test.signals.ordersWritten();
-    expect((await Promise.all(polls.map(({ answer }) => answer))).map((order) => order?.number)).toEqual([1, 1]);
+    expect((await Promise.all(both.map(({ answer }) => answer))).map((order) => order?.number)).toEqual([1, 1]);
   });
 
   it('finds by its net what no signal told', async () => {
-    desk.close();
-    desk = open({ fallbackEveryMs: 20 });
-    const parked = desk.poll(agent.instanceId, 0);
+    polls.close();
+    polls = open({ fallbackEveryMs: 20 });
+    const parked = polls.poll(agent.instanceId, 0);
     await insertOrder(test.database, agent, 1);
     expect((await parked.answer)?.number).toBe(1);
   });
 
   it('costs no statement while there is nothing to do', async () => {
     let begun = 0;
-    desk.close();
-    desk = open({ fallbackEveryMs: NEVER_MS, during: () => (begun += 1) });
-    const parked = desk.poll(agent.instanceId, 0);
+    polls.close();
+    polls = open({ fallbackEveryMs: NEVER_MS, during: () => (begun += 1) });
+    const parked = polls.poll(agent.instanceId, 0);
     await quiet();
     expect([begun, statements]).toEqual([1, ['agent-find-orders']]);
-    const again = desk.poll(agent.instanceId, 0);
+    const again = polls.poll(agent.instanceId, 0);
     expect(await parked.answer).toBeUndefined();
     // A look would have begun.
     await turn();
     await turn();
     expect(begun).toBe(1);
-    desk.leave(again);
+    polls.leave(again);
   });
 
   it('looks again after a signal that came while no poll was parked', async () => {
-    const parked = desk.poll(agent.instanceId, 0);
+    const parked = polls.poll(agent.instanceId, 0);
     await quiet();
-    desk.leave(parked);
+    polls.leave(parked);
     const heard = new Promise((done) => test.signals.on('orders', done));
     await insertOrder(test.database, agent, 1);
     test.signals.ordersWritten([agent.instanceId]);
@@ -111,7 +111,7 @@ describe('the order desk', () => {
   });
 
   it('looks again after LISTEN was away', async () => {
-    const parked = desk.poll(agent.instanceId, 0);
+    const parked = polls.poll(agent.instanceId, 0);
     await quiet();
     await insertOrder(test.database, agent, 1);
     await test.database.query(
@@ -122,27 +122,27 @@ describe('the order desk', () => {
   });
 
   it('looks for a thousand polls in one statement', async () => {
-    for (let n = 0; n < 1_001; n += 1) desk.poll(makeInstanceId(), 0);
+    for (let n = 0; n < 1_001; n += 1) polls.poll(makeInstanceId(), 0);
     await quiet();
     while (statements.length < 2) await once(looks, 'look');
     await turn();
     expect(statements).toEqual(['agent-find-orders', 'agent-find-orders']);
-    expect(desk.parkedCount).toBe(1_001);
+    expect(polls.parkedCount).toBe(1_001);
   });
 
   it('looks at once for a poll that came while it was looking', async () => {
     const second = await insertAgent(test.database);
     await insertOrder(test.database, second, 1);
     let late: Promise<unknown> | undefined;
-    desk.close();
-    desk = open({
+    polls.close();
+    polls = open({
       fallbackEveryMs: NEVER_MS,
-      during: () => (late ??= desk.poll(second.instanceId, 0).answer),
+      during: () => (late ??= polls.poll(second.instanceId, 0).answer),
     });
-    const first = desk.poll(agent.instanceId, 0);
+    const first = polls.poll(agent.instanceId, 0);
     await quiet();
     expect(await late).toMatchObject({ number: 1 });
-    desk.leave(first);
+    polls.leave(first);
   });
 
   it('marks what the agent has as taken, and makes the job due', async () => {
@@ -169,8 +169,8 @@ describe('the order desk', () => {
   });
 
   it('ends an older poll of the same instance', async () => {
-    const older = desk.poll(agent.instanceId, 0);
-    const newer = desk.poll(agent.instanceId, 0);
+    const older = polls.poll(agent.instanceId, 0);
+    const newer = polls.poll(agent.instanceId, 0);
     expect(await older.answer).toBeUndefined();
     await insertOrder(test.database, agent, 1);
     test.signals.ordersWritten([agent.instanceId]);
@@ -178,29 +178,29 @@ describe('the order desk', () => {
   });
 
   it('lets nobody end the poll that came after his own', () => {
-    const older = desk.poll(agent.instanceId, 0);
-    desk.poll(agent.instanceId, 0);
-    desk.leave(older);
-    expect(desk.parkedCount).toBe(1);
+    const older = polls.poll(agent.instanceId, 0);
+    polls.poll(agent.instanceId, 0);
+    polls.leave(older);
+    expect(polls.parkedCount).toBe(1);
   });
 
   it('ends a poll when its time is over', async () => {
-    desk.close();
-    desk = open({ fallbackEveryMs: NEVER_MS, parkMs: 100 });
+    polls.close();
+    polls = open({ fallbackEveryMs: NEVER_MS, parkMs: 100 });
     expect(await poll(0)).toBeUndefined();
-    expect(desk.parkedCount).toBe(0);
+    expect(polls.parkedCount).toBe(0);
   });
 
   it('answers everybody when it closes, and refuses whoever comes later', async () => {
-    const parked = desk.poll(agent.instanceId, 0);
-    desk.close();
+    const parked = polls.poll(agent.instanceId, 0);
+    polls.close();
     expect(await parked.answer).toBeUndefined();
-    expect(() => desk.poll(agent.instanceId, 0)).toThrow('Send the request again.');
+    expect(() => polls.poll(agent.instanceId, 0)).toThrow('Send the request again.');
   });
 
   it('refuses polls it cannot look up', async () => {
     await test.database.query(`ALTER TABLE orders RENAME TO away`);
-    const refused = desk.poll(agent.instanceId, 0).answer;
+    const refused = polls.poll(agent.instanceId, 0).answer;
     await expect(refused).rejects.toThrow('relation "orders" does not exist');
     await test.database.query(`ALTER TABLE away RENAME TO orders`);
     await insertOrder(test.database, agent, 1);
@@ -211,13 +211,13 @@ describe('the order desk', () => {
     const second = await insertAgent(test.database);
     await insertOrder(test.database, agent, 1, { kind: 'dead-man', minutes: -1 });
     await insertOrder(test.database, second, 1);
-    const [bad, good] = [desk.poll(agent.instanceId, 0), desk.poll(second.instanceId, 0)];
+    const [bad, good] = [polls.poll(agent.instanceId, 0), polls.poll(second.instanceId, 0)];
     await expect(bad.answer).rejects.toThrow('minutes: must be a whole number');
     expect((await good.answer)?.number).toBe(1);
   });
 
   async function poll(after: number) {
-    return await desk.poll(agent.instanceId, after).answer;
+    return await polls.poll(agent.instanceId, after).answer;
   }
 
   /** Until the first look has ended, and what it found is known. */

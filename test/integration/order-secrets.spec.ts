@@ -67,9 +67,9 @@ describe('an order that is filled with secrets', () => {
 
   it('is refused by a process that could not fill it', async () => {
     const agent = await withSecrets({ A: 'hush' });
-    const desk = new OrderPolls(test.database, test.signals, new Shutdown(), undefined);
-    await expect(desk.poll(agent.instanceId, 0).answer).rejects.toThrow('cannot be filled');
-    desk.close();
+    const polls = new OrderPolls(test.database, test.signals, new Shutdown(), undefined);
+    await expect(polls.poll(agent.instanceId, 0).answer).rejects.toThrow('cannot be filled');
+    polls.close();
   });
 
   it('is a pull with the credentials of its registry, if there are any', async () => {
@@ -111,11 +111,11 @@ describe('an order that is filled with secrets', () => {
 
   async function handOut(instanceId: string, keys = KEYS) {
     const filler = new OrderFiller(test.database, new SecretStore(keys), new Registries(test.database, keys));
-    const desk = new OrderPolls(test.database, test.signals, new Shutdown(), filler);
+    const polls = new OrderPolls(test.database, test.signals, new Shutdown(), filler);
     try {
-      return await desk.poll(instanceId, 0).answer;
+      return await polls.poll(instanceId, 0).answer;
     } finally {
-      desk.close();
+      polls.close();
     }
   }
 });

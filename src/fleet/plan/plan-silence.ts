@@ -20,7 +20,10 @@ export type SilencePlan = {
   readonly unreachable: readonly { instanceId: string; reason: 'checks-impaired' | 'silent-too-long' }[];
 };
 
-/** Several polls and their backoff (25 s + 15 s) missed, and the 10 s between two writes of who was seen (agent/agents.ts). */
+/**
+ * Several polls and their backoff (25 s + 15 s) missed, and the 10 s between two writes of who was seen (agent/agents.ts).
+ * The alert about silent agents (deploy/prometheus/alerts.yml) has this number too, and FEW and SHARE below.
+ */
 export const SILENT_SECONDS = 90;
 /** While EC2's checks pass, the container most likely runs: so long, replacing it costs more than a dead agent. */
 export const SILENT_TOO_LONG_SECONDS = 1800;

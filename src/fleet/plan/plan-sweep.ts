@@ -122,7 +122,6 @@ function updateMissing(row: KnownInstance, { startedAt, now }: SweepInput): Inst
   if (!isGone && row.missingSince !== null) return null;
   return {
     ...row,
-    // An instance that the fleet ended and EC2 no longer shows was terminated.
     state: isGone ? 'gone' : row.state,
     observed: false,
     missingSince: row.missingSince ?? now,

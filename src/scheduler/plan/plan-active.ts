@@ -1,5 +1,5 @@
-import { acknowledgeOrders, stableAtOf } from './plan-candidate.js';
-import { isAcknowledged, lossOf, planAttempt } from './plan-attempt.js';
+import { inServiceOrders, stableAtOf } from './plan-candidate.js';
+import { isInService, lossOf, planAttempt } from './plan-attempt.js';
 import { after, latest } from './plan-order.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
@@ -27,10 +27,10 @@ export function goodAttempt(draft: Draft, deployment: DeploymentFacts): AttemptF
 }
 
 function inService(draft: Draft, deployment: DeploymentFacts): AttemptFacts[] {
-  const acknowledged = draft.acknowledgedIds();
+  const inService = draft.inServiceIds();
   return draft
     .liveAttempts(deployment)
-    .filter((attempt) => attempt.phase !== 'stopping' && (isAcknowledged(attempt) || acknowledged.has(attempt.id)));
+    .filter((attempt) => attempt.phase !== 'stopping' && (isInService(attempt) || inService.has(attempt.id)));
 }
 
 function inProgress(draft: Draft, deployment: DeploymentFacts): AttemptFacts[] {
@@ -70,7 +70,7 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
 
   const moved = draft.attempt(attempt);
   const stableAt = stableAtOf(deployment, moved);
-  if (stableAt && draft.now >= stableAt) draft.acknowledge(moved, acknowledgeOrders(deployment));
+  if (stableAt && draft.now >= stableAt) draft.putInService(moved, inServiceOrders(deployment));
   else draft.wakeAt(stableAt);
   return step.failure?.message ?? step.waiting?.message;
 }
@@ -79,7 +79,7 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
 function settle(draft: Draft, deployment: DeploymentFacts, good: AttemptFacts): void {
   for (const attempt of draft.liveAttempts(deployment)) {
     if (attempt.id === good.id) continue;
-    const ailment = isAcknowledged(attempt) ? ailmentOf(attempt, deployment, draft.now) : null;
+    const ailment = isInService(attempt) ? ailmentOf(attempt, deployment, draft.now) : null;
     const drainedAt = after(servingSince(draft, good), deployment.definition.rollout.drainSeconds);
     // It serves well until EC2 ends it: like any predecessor it gets time for its callers to move on.
     if (ailment?.reason === 'spot-interrupted' && attempt.phase !== 'stopping' && draft.now < drainedAt) {

@@ -87,7 +87,7 @@ export function followLogs(attempt: AttemptFacts): OrderDraft[] {
 }
 
 /** Whether it was stable once and Docker keeps its container up since: exits and failed probes are then ailments. */
-export function isAcknowledged(attempt: AttemptFacts): boolean {
+export function isInService(attempt: AttemptFacts): boolean {
   return latest(attempt, 'restart-policy') !== undefined;
 }
 
@@ -162,7 +162,7 @@ export function lossOf(instance: InstanceFacts, attempt: AttemptFacts): { reason
   if (instance.unreachableAt) return lost('instance-unreachable');
   if (instance.retireReason) return lost('instance-terminated');
   // An attempt that serves goes on until EC2 ends it: its notice is an ailment (plan-healing.ts).
-  if (spotNoticedAt(attempt) && !isAcknowledged(attempt)) return lost('spot-interrupted');
+  if (spotNoticedAt(attempt) && !isInService(attempt)) return lost('spot-interrupted');
   return null;
 }
 
@@ -256,7 +256,7 @@ function planRunning(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
   }
   if (!start?.answeredAt) return stay('starting');
 
-  const isServing = isAcknowledged(attempt);
+  const isServing = isInService(attempt);
   const exit = isServing ? undefined : exitOf(attempt);
   if (exit) return planExit(attempt, deployment, now, exit);
 

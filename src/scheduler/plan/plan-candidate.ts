@@ -39,7 +39,7 @@ export function stableAtOf(deployment: DeploymentFacts, attempt: AttemptFacts): 
 }
 
 /** From here on Docker keeps the container up, and the instance runs on without contact to the API. */
-export function acknowledgeOrders(deployment: DeploymentFacts): OrderDraft[] {
+export function inServiceOrders(deployment: DeploymentFacts): OrderDraft[] {
   const { maxSilenceSeconds } = deployment.definition;
   const minutes = maxSilenceSeconds === undefined ? 0 : Math.ceil(maxSilenceSeconds / 60);
   return [
@@ -136,9 +136,9 @@ function activate(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFac
     deadlineAt: null,
     imageId: deployment.imageId ?? attempt.instance?.imageId ?? null,
   });
-  draft.acknowledge(attempt, acknowledgeOrders(deployment));
+  draft.putInService(attempt, inServiceOrders(deployment));
   draft.activeDeploymentId = deployment.id;
 }
 
-/** Place in line for an instance, by what asked for it: lower comes first, and each step is LINE_SECONDS of waiting (plan-fleet). 0: heals. */
+/** Place in line for an instance, by what asked for it: lower comes first, and each step is LINE_SECONDS of waiting (plan-fleet.ts). Who heals comes first of all, with 0. */
 const PRIORITIES = { rollback: 1, api: 2, restart: 2, start: 2, adopt: 2, schedule: 3 } as const;

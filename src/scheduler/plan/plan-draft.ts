@@ -23,13 +23,13 @@ export type Moment = Pick<Draft, 'job' | 'now' | 'listeningSince'>;
 
 /** The working copy of one plan: facts as they change while it is made. Used only within planJob. */
 export class Draft {
-  private deployments: DeploymentFacts[];
-  private readonly changedDeployments = new Set<string>();
-  private readonly changedAttempts = new Set<string>();
-  private readonly newAttempts: NewAttempt[] = [];
-  private readonly orders: NewOrder[] = [];
-  private readonly acknowledged = new Set<string>();
-  private nextPassAt: Date | null = null;
+  #deployments: DeploymentFacts[];
+  readonly #changedDeployments = new Set<string>();
+  readonly #changedAttempts = new Set<string>();
+  readonly #newAttempts: NewAttempt[] = [];
+  readonly #orders: NewOrder[] = [];
+  readonly #inService = new Set<string>();
+  #nextPassAt: Date | null = null;
   activeDeploymentId: string | null;
 
   constructor(
@@ -37,25 +37,25 @@ export class Draft {
     readonly now: Date,
     readonly listeningSince: Date,
   ) {
-    this.deployments = [...job.deployments];
+    this.#deployments = [...job.deployments];
     this.activeDeploymentId = job.activeDeploymentId;
   }
 
   /** Deployments in their present state in this draft; oldest first. */
   all(): readonly DeploymentFacts[] {
-    return this.deployments;
+    return this.#deployments;
   }
 
   withStatus(...statuses: DeploymentStatus[]): DeploymentFacts[] {
-    return this.deployments.filter(({ status }) => statuses.includes(status));
+    return this.#deployments.filter(({ status }) => statuses.includes(status));
   }
 
   current(deployment: DeploymentFacts): DeploymentFacts {
-    return this.deployments.find(({ id }) => id === deployment.id) ?? deployment;
+    return this.#deployments.find(({ id }) => id === deployment.id) ?? deployment;
   }
 
   attempt(attempt: AttemptFacts): AttemptFacts {
-    const all = this.deployments.flatMap(({ attempts }) => attempts);
+    const all = this.#deployments.flatMap(({ attempts }) => attempts);
     return all.find(({ id }) => id === attempt.id) ?? attempt;
   }
 
@@ -75,8 +75,8 @@ export class Draft {
       ...(isEnded(to) && { endedAt: before.endedAt ?? this.now, deadlineAt: null }),
     };
     if (isSame(before, after)) return before;
-    this.changedDeployments.add(before.id);
-    return this.replace(after);
+    this.#changedDeployments.add(before.id);
+    return this.#replace(after);
   }
 
   /** Moves an attempt on, through every phase on the way so that each has its time. */
@@ -85,9 +85,9 @@ export class Draft {
     const times = Object.fromEntries(path.flatMap((step) => (step === 'waiting' ? [] : [[`${step}At`, this.now]])));
     const after = { ...attempt, ...times, ...changes, phase };
     if (isSame(attempt, after)) return;
-    this.changedAttempts.add(attempt.id);
+    this.#changedAttempts.add(attempt.id);
     const current = this.current(deployment);
-    this.replace({
+    this.#replace({
       ...current,
       attempts: current.attempts.map((other) => (other.id === attempt.id ? after : other)),
       ...(phase === 'ended' && {
@@ -110,11 +110,11 @@ export class Draft {
   order(attempt: AttemptFacts, drafts: readonly OrderDraft[]): void {
     const { instance } = attempt;
     if (!instance) return;
-    const taken = this.orders.filter(({ instanceId }) => instanceId === instance.id).length;
+    const taken = this.#orders.filter(({ instanceId }) => instanceId === instance.id).length;
     const last = Math.max(attempt.orders.at(-1)?.number ?? 0, instance.ordersAfter ?? 0);
     const first = last + taken + 1;
     drafts.forEach((draft, index) => {
-      this.orders.push({ instanceId: instance.id, attemptId: attempt.id, number: first + index, ...draft });
+      this.#orders.push({ instanceId: instance.id, attemptId: attempt.id, number: first + index, ...draft });
     });
   }
 
@@ -122,21 +122,21 @@ export class Draft {
     const { id, attempts, endedAttempts, definition, imageId } = this.current(deployment);
     const numbers = [...attempts, ...endedAttempts].map(({ number }) => number);
     const spec = shapeSpecOf(definition, imageId);
-    this.newAttempts.push({ deploymentId: id, number: Math.max(0, ...numbers) + 1, spec, priority, reason });
+    this.#newAttempts.push({ deploymentId: id, number: Math.max(0, ...numbers) + 1, spec, priority, reason });
   }
 
   /** The attempt serves from here on, although its orders are only now being written. */
-  acknowledge(attempt: AttemptFacts, orders: readonly OrderDraft[]): void {
+  putInService(attempt: AttemptFacts, orders: readonly OrderDraft[]): void {
     this.order(attempt, orders);
-    this.acknowledged.add(attempt.id);
+    this.#inService.add(attempt.id);
   }
 
-  acknowledgedIds(): ReadonlySet<string> {
-    return this.acknowledged;
+  inServiceIds(): ReadonlySet<string> {
+    return this.#inService;
   }
 
   wakeAt(at: Date | null): void {
-    if (at && (!this.nextPassAt || at < this.nextPassAt)) this.nextPassAt = at;
+    if (at && (!this.#nextPassAt || at < this.#nextPassAt)) this.#nextPassAt = at;
   }
 
   finish(status: JobStatus, isGone: boolean): JobPlan {
@@ -144,16 +144,16 @@ export class Draft {
       status,
       isGone,
       activeDeploymentId: this.activeDeploymentId,
-      nextPassAt: isGone ? null : this.nextPassAt,
-      deployments: this.deployments.filter(({ id }) => this.changedDeployments.has(id)),
-      attempts: this.deployments.flatMap(({ attempts }) => attempts.filter(({ id }) => this.changedAttempts.has(id))),
-      newAttempts: this.newAttempts,
-      orders: this.orders,
+      nextPassAt: isGone ? null : this.#nextPassAt,
+      deployments: this.#deployments.filter(({ id }) => this.#changedDeployments.has(id)),
+      attempts: this.#deployments.flatMap(({ attempts }) => attempts.filter(({ id }) => this.#changedAttempts.has(id))),
+      newAttempts: this.#newAttempts,
+      orders: this.#orders,
     };
   }
 
-  private replace(deployment: DeploymentFacts): DeploymentFacts {
-    this.deployments = this.deployments.map((other) => (other.id === deployment.id ? deployment : other));
+  #replace(deployment: DeploymentFacts): DeploymentFacts {
+    this.#deployments = this.#deployments.map((other) => (other.id === deployment.id ? deployment : other));
     return deployment;
   }
 }

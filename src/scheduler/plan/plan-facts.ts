@@ -127,7 +127,7 @@ export type NewAttempt = {
   readonly deploymentId: string;
   readonly number: number;
   readonly spec: ShapeSpec;
-  /** 0 healing, 1 rollback, 2 api, 3 schedule: lower is served first. */
+  /** Lower is served first: HEALING_PRIORITY of plan-active.ts, then PRIORITIES of plan-candidate.ts. */
   readonly priority: number;
   readonly reason: string;
 };

@@ -1,5 +1,5 @@
 import { inspectRequest, startRequest, waitRequest } from '../../docker/container-spec.js';
-import { followLogs, isAcknowledged } from './plan-attempt.js';
+import { followLogs, isInService } from './plan-attempt.js';
 import { healthMessage } from './plan-health.js';
 import {
   after,
@@ -28,8 +28,8 @@ const CALM_SECONDS = 90;
  * Docker's pauses begin at a tenth of a second and double: with the time it takes to start, few honest containers exit
  * eight times within half a minute, and an agent that lies may report thirty exits a second, two rows each.
  */
-const EXITS_AT_ONCE = 8;
-const EXITS_AT_ONCE_SECONDS = 30;
+export const EXITS_AT_ONCE = 8;
+export const EXITS_AT_ONCE_SECONDS = 30;
 const DOCKER_FAILURES_TO_REPLACE = 3;
 const RETRY_WATCH_SECONDS = 10;
 /** 128 + SIGKILL. */
@@ -153,7 +153,7 @@ const NOTHING: Watch = { orders: [], wakeAt: null };
 
 /** Watches an attempt that serves: for the next exit, and after the last one whether it runs again. */
 export function planWatch(attempt: AttemptFacts, now: Date): Watch {
-  if (!isAcknowledged(attempt)) return NOTHING;
+  if (!isInService(attempt)) return NOTHING;
   const [wait, look] = [planWait(attempt, now), planLook(attempt, now)];
   const kill = lookAtKill(attempt);
   const wakes = [wait.wakeAt, look.wakeAt].filter((at) => at !== null);

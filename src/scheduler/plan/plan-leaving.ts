@@ -1,7 +1,7 @@
 import { stopRequest } from '../../docker/container-spec.js';
 import { ATTEMPT_DEADLINE_SECONDS } from '../../deployments/attempt-status.js';
 import { isEnded } from '../../deployments/deployment-status.js';
-import { DEAD_MAN_SLACK_MINUTES, hasStarted, isAcknowledged, lossOf, mayHaveStarted } from './plan-attempt.js';
+import { DEAD_MAN_SLACK_MINUTES, hasStarted, isInService, lossOf, mayHaveStarted } from './plan-attempt.js';
 import { after, agentDeadline, docker, latest, type Failure, type OrderDraft } from './plan-order.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
@@ -26,7 +26,7 @@ export function release(
 
   const grace = deployment.definition.rollout.stopGraceSeconds;
   draft.order(attempt, [
-    ...(isAcknowledged(attempt) ? [rearm(grace)] : []),
+    ...(isInService(attempt) ? [rearm(grace)] : []),
     docker('stop', stopRequest(grace), { mode: 'background', timeoutSeconds: grace + STOP_SLACK_SECONDS }),
   ]);
   draft.move(deployment, attempt, 'stopping', { reason, message });
@@ -77,7 +77,7 @@ export function planLeaving(draft: Draft, deployment: DeploymentFacts): void {
 
   for (const attempt of draft.liveAttempts(deployment)) {
     if (attempt.phase === 'stopping') continue;
-    if (isDue || !isAcknowledged(attempt)) release(draft, deployment, attempt, (reason ?? 'not-needed') as Reason);
+    if (isDue || !isInService(attempt)) release(draft, deployment, attempt, (reason ?? 'not-needed') as Reason);
     else endIfLost(draft, deployment, attempt);
   }
   if (status === 'draining' && draft.liveAttempts(deployment).length === 0) {

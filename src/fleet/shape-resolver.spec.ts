@@ -3,7 +3,7 @@ import { toAwsError } from '../aws/aws-error.js';
 import { CallBudget } from '../aws/call-budget.js';
 import type { Ec2 } from '../aws/ec2.js';
 import type { ShapeSpec } from '../deployments/shape-spec.js';
-import { Resolver, type ResolverOptions } from './resolver.js';
+import { ShapeResolver, type ShapeResolverOptions } from './shape-resolver.js';
 
 const SPEC: ShapeSpec = {
   imageId: null,
@@ -17,7 +17,7 @@ const SPEC: ShapeSpec = {
 };
 
 /** The part of EC2 that the resolver calls; the test sets answers and failures. */
-function world(options: Partial<ResolverOptions> = {}) {
+function world(options: Partial<ShapeResolverOptions> = {}) {
   const state = {
     now: 0,
     asked: [] as string[],
@@ -36,7 +36,7 @@ function world(options: Partial<ResolverOptions> = {}) {
     describeImage: (id: string) => ask(id, () => amiOf('x86_64')),
     findDefaultSubnets: () => ask('subnets', () => ['subnet-a', 'subnet-b']),
   } as unknown as Ec2;
-  const resolver = new Resolver({
+  const resolver = new ShapeResolver({
     ec2,
     budget: new CallBudget({ share: 1, now: () => state.now, start: { kind: 'full' } }),
     defaultAmi: 'ecs-al2023',
@@ -51,7 +51,7 @@ function world(options: Partial<ResolverOptions> = {}) {
   return { state, resolve, amiIdOf };
 }
 
-describe('Resolver', () => {
+describe('ShapeResolver', () => {
   it('asks for the newest image and the default subnets, once an hour', async () => {
     const { state, resolve, amiIdOf } = world();
     expect(await resolve()).toEqual({

@@ -27,7 +27,7 @@ type Holder = Pick<Caller, 'id' | 'role'>;
  * that is open in this process finds it.
  */
 @Injectable()
-export class StreamEnds {
+export class OpenAnswers {
   readonly #logger = new Logger('Access');
   readonly #held = new Map<string, Set<Held>>();
   #timer: NodeJS.Timeout | undefined;

@@ -6,7 +6,7 @@ import { statement, t } from '../database/statement.js';
 import type { Log } from '../process/log.js';
 import type { OwnerLease } from '../ownership/owner-lease.js';
 
-export type TaggerOptions = {
+export type InstanceTaggerOptions = {
   readonly database: Database;
   readonly ec2: Ec2;
   readonly lease: OwnerLease;
@@ -19,10 +19,10 @@ const MOST_WAITING = 2_000;
 const LONGEST_PAUSE_MS = 60_000;
 
 /** Best effort: tags the instance with its job. Nothing reads these tags, so a failure is only logged. */
-export class Tagger {
+export class InstanceTagger {
   #waiting: string[] = [];
 
-  constructor(private readonly options: TaggerOptions) {}
+  constructor(private readonly options: InstanceTaggerOptions) {}
 
   add(instanceIds: readonly string[]): void {
     this.#waiting = [...this.#waiting, ...instanceIds].slice(-MOST_WAITING);

@@ -21,14 +21,14 @@ const GIVE_UP_EVERY_MS = 60_000;
 
 /** Turns events into deliveries and delivers them, in processes with the loops. */
 @Injectable()
-export class DeliveryService implements OnApplicationBootstrap, OnApplicationShutdown {
-  private readonly logger = new Logger('Webhooks');
-  private readonly queue: DeliveryQueue;
-  private readonly fanOut: FanOut;
-  private readonly deliverer: Deliverer;
-  private readonly loops: { readonly fanOut: Loop; readonly deliver: Loop; readonly giveUp: Loop };
-  private leaveSignals: (() => void)[] = [];
-  private hasStarted = false;
+export class WebhookLoopsService implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #logger = new Logger('Webhooks');
+  readonly #queue: DeliveryQueue;
+  readonly #fanOut: FanOut;
+  readonly #deliverer: Deliverer;
+  readonly #loops: { readonly fanOut: Loop; readonly deliver: Loop; readonly giveUp: Loop };
+  #leaveSignals: (() => void)[] = [];
+  #hasStarted = false;
 
   constructor(
     private readonly database: Database,
@@ -40,61 +40,61 @@ export class DeliveryService implements OnApplicationBootstrap, OnApplicationShu
   ) {
     const allowed = parseAllowed(allowedNetworks);
     const post = createPost({ allowed, resolve: createResolve() });
-    this.queue = new DeliveryQueue(url, (message, error) => this.logger.warn({ message, error: String(error) }));
-    this.fanOut = new FanOut(database, this.queue);
-    this.deliverer = new Deliverer(database, this.queue, keys, post, (message, deliveryId, error) =>
-      this.logger.warn({ message, deliveryId, error: String(error) }),
+    this.#queue = new DeliveryQueue(url, (message, error) => this.#logger.warn({ message, error: String(error) }));
+    this.#fanOut = new FanOut(database, this.#queue);
+    this.#deliverer = new Deliverer(database, this.#queue, keys, post, (message, deliveryId, error) =>
+      this.#logger.warn({ message, deliveryId, error: String(error) }),
     );
     const onError = (name: string, error: unknown, pauseMs: number): void =>
-      this.logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
-    this.loops = {
-      fanOut: new Loop({ name: 'webhook fan-out', run: () => this.runFanOut(), onError }),
-      deliver: new Loop({ name: 'webhook delivery', run: () => this.deliver(), onError }),
-      giveUp: new Loop({ name: 'webhook giving up', run: () => this.giveUp(), onError }),
+      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
+    this.#loops = {
+      fanOut: new Loop({ name: 'webhook fan-out', run: () => this.#runFanOut(), onError }),
+      deliver: new Loop({ name: 'webhook delivery', run: () => this.#deliver(), onError }),
+      giveUp: new Loop({ name: 'webhook giving up', run: () => this.#giveUp(), onError }),
     };
   }
 
   async onApplicationBootstrap(): Promise<void> {
     if (this.role === 'api') return;
     await whileAway(
-      () => this.queue.start(),
-      (message) => this.logger.warn(message),
+      () => this.#queue.start(),
+      (message) => this.#logger.warn(message),
     );
-    this.hasStarted = true;
-    const wake = (): void => this.loops.fanOut.wake();
-    this.leaveSignals = [this.signals.on('events', wake), this.signals.on('webhooks', wake)];
-    for (const loop of Object.values(this.loops)) loop.start();
+    this.#hasStarted = true;
+    const wake = (): void => this.#loops.fanOut.wake();
+    this.#leaveSignals = [this.signals.on('events', wake), this.signals.on('webhooks', wake)];
+    for (const loop of Object.values(this.#loops)) loop.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
-    if (!this.hasStarted) return;
-    for (const leave of this.leaveSignals) leave();
-    await Promise.all(Object.values(this.loops).map((loop) => loop.stop()));
-    await this.deliverer.drain();
-    await this.queue.stop();
+    if (!this.#hasStarted) return;
+    for (const leave of this.#leaveSignals) leave();
+    await Promise.all(Object.values(this.#loops).map((loop) => loop.stop()));
+    await this.#deliverer.drain();
+    await this.#queue.stop();
   }
 
-  private async runFanOut(): Promise<number> {
-    if ((await this.fanOut.run()) > 0) this.loops.deliver.wake();
+  async #runFanOut(): Promise<number> {
+    if ((await this.#fanOut.run()) > 0) this.#loops.deliver.wake();
     return FAN_OUT_EVERY_MS;
   }
 
-  private async deliver(): Promise<number> {
-    await this.deliverer.run(() => this.loops.deliver.wake());
+  async #deliver(): Promise<number> {
+    await this.#deliverer.run(() => this.#loops.deliver.wake());
     return DELIVER_EVERY_MS;
   }
 
-  private async giveUp(): Promise<number> {
+  async #giveUp(): Promise<number> {
     // Right after a start, too: claims of the process before need not wait for the queue's own interval.
-    await this.queue.supervise();
-    await this.queue.takeGivenUp(async (ids) => {
+    await this.#queue.supervise();
+    await this.#queue.takeGivenUp(async (ids) => {
       await this.database.run(GIVE_UP, [ids]);
     });
     return GIVE_UP_EVERY_MS;
   }
 }
 
-// Of most it is known already; of the others the process died in the last try.
+// Most are `failed` already; of the others the process died in its last try.
 const GIVE_UP = statement('webhook-delivery-give-up', { values: [t.arrayOf(t.uuid)], isPrepared: false })(`
   UPDATE webhook_deliveries SET
     status = 'failed', fault = 'interrupted', next_attempt_at = NULL, settled_at = clock_timestamp()

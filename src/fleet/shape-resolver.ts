@@ -6,7 +6,7 @@ import { type Architecture, architectureOf } from '../deployments/architecture.j
 import type { ShapeSpec } from '../deployments/shape-spec.js';
 import type { Obstacle } from './plan/plan-fleet.js';
 
-export type ResolverOptions = {
+export type ShapeResolverOptions = {
   readonly ec2: Ec2;
   readonly budget: CallBudget;
   readonly defaultAmi: string;
@@ -45,12 +45,12 @@ const ALIASES: Readonly<Record<string, (type: Architecture) => ImageQuery>> = {
 };
 
 /** Resolves a shape's wishes to ids: an image alias, the default VPC's subnets. Caches answers for an hour. */
-export class Resolver {
+export class ShapeResolver {
   readonly #known = new Map<string, { readonly value: readonly unknown[]; readonly at: number }>();
   readonly #failed = new Map<string, { readonly error: AwsError; readonly at: number }>();
   readonly #now: () => number;
 
-  constructor(private readonly options: ResolverOptions) {
+  constructor(private readonly options: ShapeResolverOptions) {
     this.#now = options.now ?? (() => performance.now());
   }
 
@@ -162,7 +162,7 @@ export class Resolver {
 }
 
 /** HTTP rejects this as well; but the lists may have become shorter since. */
-function findForbidden(spec: ShapeSpec, options: ResolverOptions): Obstacle | null {
+function findForbidden(spec: ShapeSpec, options: ShapeResolverOptions): Obstacle | null {
   const { allowedSubnets, allowedSecurityGroups, allowedProfiles } = options;
   const refuse = (what: string, setting: string, id: string): Obstacle => ({
     reason: `${what}-not-allowed`,

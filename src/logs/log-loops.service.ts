@@ -11,7 +11,7 @@ const TROUBLE = 'log-store';
 
 /** Moves what was printed a while ago into the object store, and drops what is too old or too much. */
 @Injectable()
-export class LogKeeper implements OnApplicationBootstrap, OnApplicationShutdown {
+export class LogLoopsService implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #logger = new Logger('Logs');
   readonly #loops: readonly Loop[];
   #isReported = false;

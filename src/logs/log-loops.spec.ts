@@ -2,7 +2,7 @@ import { afterEach, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import type { Database } from '../database/database.js';
 import { Heartbeats } from '../process/heartbeats.js';
-import { LogKeeper } from './log-keeper.js';
+import { LogLoopsService } from './log-loops.service.js';
 import { type DroppedLogs, LogRetention } from './log-retention.js';
 import { type Sealed, Sealer } from './sealer.js';
 
@@ -21,7 +21,7 @@ it('tells once that lines cannot be sealed, and once that they are again; the he
     [refused, refused, { ...refused, error: new Error('SlowDown') }, sealed],
     heartbeats,
   );
-  const keeper = new LogKeeper(sealer, new IdleRetention(), heartbeats, 'all');
+  const keeper = new LogLoopsService(sealer, new IdleRetention(), heartbeats, 'all');
   keeper.onApplicationBootstrap();
   await sealer.isDone.promise;
   await keeper.onApplicationShutdown();

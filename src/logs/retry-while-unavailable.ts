@@ -8,7 +8,7 @@ const RETRY_MS = 2_000;
  * Else its connection would break, and not every client reconnects by itself.
  * @returns undefined when `signal` aborted
  */
-export async function onceAnswered<T>(read: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+export async function retryWhileUnavailable<T>(read: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
   while (!signal.aborted) {
     try {
       return await read();
