@@ -127,7 +127,8 @@ describe('rewriteCreate', () => {
       ...{ command: ['a'], entrypoint: ['b'], env: { A: 'b' }, ports: [{ container: 80, host: 8080 }] },
       ...{ memoryMiB: 64, cpus: 1, init: true, noNewPrivileges: true },
     });
-    const { body: made } = createRequest(definition, 'web:1', { cluster: 'c', job: 'web', deployment: 1 });
+    const labelled = { cluster: 'c', job: 'web', deploymentId: 'd', deployment: 1, attempt: 1 };
+    const { body: made } = createRequest(definition, 'web:1', labelled);
     const PortBindings = { '80/tcp': [{ HostIp: '127.1.2.3', HostPort: '8080' }] };
     expect(rewriteCreate(made, owner)).toMatchObject({ Image: 'web:1', HostConfig: { PortBindings } });
   });

@@ -12,7 +12,7 @@ import {
 
 const HEX = 'a'.repeat(64);
 const DIGEST = `sha256:${HEX}`;
-const owner = { cluster: 'test', job: 'web', deployment: 3 };
+const owner = { cluster: 'test', job: 'web', deploymentId: 'd-3', deployment: 3, attempt: 2 };
 
 describe('requests', () => {
   it('pull by tag and by digest', () => {
@@ -49,7 +49,7 @@ describe('requests', () => {
       noNewPrivileges: true,
       rollout: { stopGraceSeconds: 7 },
     });
-    expect(createRequest(definition, `nginx@${DIGEST}`, { ...owner, attempt: 2 })).toEqual({
+    expect(createRequest(definition, `nginx@${DIGEST}`, owner)).toEqual({
       method: 'POST',
       path: '/containers/create?name=job',
       body: {
@@ -62,6 +62,7 @@ describe('requests', () => {
           'scheduler.cluster': 'test',
           'scheduler.job': 'web',
           'scheduler.deployment': '3',
+          'scheduler.deployment-id': 'd-3',
           'scheduler.attempt': '2',
         },
         StopTimeout: 7,

@@ -4,7 +4,16 @@ import type { JobDefinition } from '../jobs/job-definition.js';
 /** A Docker Engine API call: unversioned, percent-encoded path; body = its JSON. docs.docker.com/reference/api/engine */
 export type DockerRequest = { method: 'GET' | 'POST' | 'DELETE'; path: string; body?: Record<string, unknown> };
 
-export type ContainerOwner = { cluster: string; job: string; deployment: number | string; attempt?: number | string };
+/** Whose container it is: labels, for people and their tools on the instance. */
+export type ContainerOwner = {
+  readonly cluster: string;
+  /** Name. */
+  readonly job: string;
+  /** A name that is free again starts its numbers over: only the id is unique. */
+  readonly deploymentId: string;
+  readonly deployment: number;
+  readonly attempt: number;
+};
 
 /** An instance runs one container in its life; the fixed name is how a restarted agent or API finds it again. */
 export const CONTAINER_NAME = 'job';
@@ -96,11 +105,12 @@ export function stopRequest(graceSeconds: number): DockerRequest {
   return { method: 'POST', path: `/containers/${CONTAINER_NAME}/stop?t=${graceSeconds}` };
 }
 
-function labels({ cluster, job, deployment, attempt }: ContainerOwner): Record<string, string> {
+function labels({ cluster, job, deploymentId, deployment, attempt }: ContainerOwner): Record<string, string> {
   return {
     'scheduler.cluster': cluster,
     'scheduler.job': job,
     'scheduler.deployment': String(deployment),
-    ...(attempt !== undefined && { 'scheduler.attempt': String(attempt) }),
+    'scheduler.deployment-id': deploymentId,
+    'scheduler.attempt': String(attempt),
   };
 }

@@ -25,7 +25,7 @@ export class ContainerRecords {
       instanceId,
       image,
       greeting: env.find((entry) => entry.startsWith('GREETING='))?.slice('GREETING='.length) ?? '',
-      attempt: `${labels['scheduler.job'] ?? '?'}/${labels['scheduler.attempt'] ?? '?'}`,
+      attempt: `${labels['scheduler.deployment-id'] ?? '?'}/${labels['scheduler.attempt'] ?? '?'}`,
       startedAtMs: Date.now(),
     };
     this.#started.push(ran);

@@ -410,6 +410,22 @@ describe('an attempt is lost by a cause of the infrastructure', () => {
   });
 });
 
+it('a container says on its labels whose it is, by the names that people know', () => {
+  const { world, attempt } = deployed();
+  start(world, attempt);
+  expect(order(attempt, 'create').spec).toMatchObject({
+    body: {
+      Labels: {
+        'scheduler.cluster': 'test',
+        'scheduler.job': 'web',
+        'scheduler.deployment': '1',
+        'scheduler.deployment-id': 'd1',
+        'scheduler.attempt': '1',
+      },
+    },
+  });
+});
+
 itShowsItsReasons('plan-attempt');
 
 /** @returns how often it was tried */

@@ -9,7 +9,7 @@ import {
 import { isImageId, LOG_LINES } from '../../docker/order-answer.js';
 import { ATTEMPT_DEADLINE_SECONDS, ATTEMPT_PHASES, type AttemptPhase } from '../../deployments/attempt-status.js';
 import type { Moment } from './plan-draft.js';
-import type { AttemptFacts, DeploymentFacts, InstanceFacts, OrderFacts } from './plan-facts.js';
+import type { AttemptFacts, DeploymentFacts, InstanceFacts, JobFacts, OrderFacts } from './plan-facts.js';
 import { healthMessage } from './plan-health.js';
 import { digestOf, goneMessage, imageToPull, imageToRun } from './plan-image.js';
 import {
@@ -126,7 +126,7 @@ function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, moment: Mo
   }
   if (pulled.kind === 'again') return { phase: 'pulling', orders: [pullOrder(deployment)], wakeAt: null };
 
-  return planContainer(attempt, deployment, instance, moment.job.cluster);
+  return planContainer(attempt, deployment, instance, moment.job);
 }
 
 function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date): AttemptStep {
@@ -197,7 +197,7 @@ function planContainer(
   attempt: AttemptFacts,
   deployment: DeploymentFacts,
   instance: InstanceFacts,
-  cluster: string,
+  job: JobFacts,
 ): AttemptStep {
   const inspect = latest(attempt, 'inspect-image');
   if (!inspect) {
@@ -214,7 +214,7 @@ function planContainer(
   if (inspect.status !== 200) return fail('pulling', dockerUnavailable('inspect-image', inspect));
 
   const digest = digestOf(deployment, inspect);
-  const orders = containerOrders(attempt, deployment, instance, cluster);
+  const orders = containerOrders(attempt, deployment, instance, job);
   return { phase: 'starting', orders, wakeAt: null, ...(digest !== null && { imageDigest: digest }) };
 }
 
@@ -223,10 +223,10 @@ function containerOrders(
   attempt: AttemptFacts,
   deployment: DeploymentFacts,
   instance: InstanceFacts,
-  cluster: string,
+  { name, cluster }: JobFacts,
 ): OrderDraft[] {
-  const { definition, number, secretsVersion } = deployment;
-  const owner = { cluster, job: deployment.id, deployment: number, attempt: attempt.number };
+  const { id, definition, number, secretsVersion } = deployment;
+  const owner = { cluster, job: name, deploymentId: id, deployment: number, attempt: attempt.number };
   const orders = [
     docker('create', createRequest(definition, imageToRun(deployment), owner), {
       ...(secretsVersion !== null && { fill: 'secrets' }),
