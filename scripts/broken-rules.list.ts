@@ -850,7 +850,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'an-upload-is-read-in-one',
-    file: 'src/logs/log-uploads.ts',
+    file: 'src/agent/read-upload.ts',
     text: 'const PIECE_BYTES = 8_192;',
     broken: 'const PIECE_BYTES = 8_388_608;',
     caughtBy: [{ file: 'test/integration/log-uploads.spec.ts', only: 'line ends and nothing else' }],

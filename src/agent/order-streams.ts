@@ -1,17 +1,13 @@
 import type { Readable } from 'node:stream';
-import { setImmediate as othersTurn } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
 import { columnsOf, statement, t } from '../database/statement.js';
-import { BODY_LIMITS } from '../http/body-limits.js';
 import { Problem } from '../http/problem.js';
 import { Shutdown } from '../process/shutdown.js';
 import { OrderStream } from './order-stream.entity.js';
 import { readUpload } from './read-upload.js';
 import { StreamTail } from './stream-tail.js';
 
-/** Parsed at once: an instance may send line ends and nothing else. */
-const PIECE_BYTES = 8_192;
 /** Lines that arrive meanwhile are stored together. */
 const STORE_EVERY_MS = 1_000;
 
@@ -55,15 +51,9 @@ export class OrderStreams {
 
   /** Waits for the database: meanwhile nothing more is read. */
   async #takeIn(tail: StreamTail, body: Readable, store: () => Promise<void>): Promise<void> {
-    let bytes = 0;
     let storedAtMs = -Infinity;
-    for await (const read of readUpload(this.shutdown, body)) {
-      bytes += read.length;
-      if (bytes > BODY_LIMITS.log) throw new Problem('payload-too-large', 'An upload may have 8 MiB.');
-      for (let at = 0; at < read.length; at += PIECE_BYTES) {
-        if (at > 0) await othersTurn();
-        tail.add(read.subarray(at, at + PIECE_BYTES));
-      }
+    for await (const piece of readUpload(this.shutdown, body)) {
+      tail.add(piece);
       if (performance.now() - storedAtMs < STORE_EVERY_MS) continue;
       await store();
       storedAtMs = performance.now();

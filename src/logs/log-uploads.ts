@@ -1,10 +1,8 @@
 import type { Readable } from 'node:stream';
-import { setImmediate as othersTurn } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { BrokenFrames } from '../docker/container-logs.js';
 import { readUpload } from '../agent/read-upload.js';
 import { Database } from '../database/database.js';
-import { BODY_LIMITS } from '../http/body-limits.js';
 import { Problem } from '../http/problem.js';
 import { Shutdown } from '../process/shutdown.js';
 import { LineWriter } from './line-writer.js';
@@ -13,9 +11,6 @@ import { findLogTarget } from './upload-statements.js';
 
 /** Where agents end an upload, about. */
 const CUT_BYTES = 8 * 1_048_576;
-
-/** Parsed at once: a container may print line ends and nothing else, and each is a line. */
-const PIECE_BYTES = 8_192;
 
 /** Receives what containers print, as agents send it. */
 @Injectable()
@@ -54,11 +49,8 @@ export class LogUploads {
   /** @returns milliseconds of silence before its end */
   async #takeIn(upload: LogUpload, body: Readable): Promise<number> {
     let readAtMs = performance.now();
-    for await (const bytes of readUpload(this.shutdown, body)) {
-      for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
-        if (at > 0) await othersTurn();
-        await this.#takePiece(upload, bytes.subarray(at, at + PIECE_BYTES));
-      }
+    for await (const piece of readUpload(this.shutdown, body)) {
+      await this.#takePiece(upload, piece);
       // What waits for room is not silent.
       readAtMs = performance.now();
     }
@@ -72,7 +64,6 @@ export class LogUploads {
       if (error instanceof BrokenFrames) throw new Problem('malformed-request', `The log is broken: ${error.message}.`);
       throw error;
     }
-    if (upload.bytes > BODY_LIMITS.log) throw new Problem('payload-too-large', 'An upload may have 8 MiB.');
     await this.writer.write(upload);
   }
 }
