@@ -7,6 +7,8 @@ import {
 } from './registration-rules.js';
 
 const NOW = new Date('2026-11-23T12:00:00Z');
+/** In minutes. */
+const MILLISECOND = 1 / 60_000;
 const TOKEN = Buffer.alloc(32, 1);
 const OTHER_TOKEN = Buffer.alloc(32, 2);
 
@@ -31,9 +33,9 @@ describe('checkRegistration', () => {
     ['the last of its launch', { launch: { ...launch, registered: 2 } }],
     ['a known one of a settled launch', { launch: { ...launch, isSettled: true } }],
     ['one of the account', { settings: { region: 'us-west-2', accountId: '123456789012' } }],
-    ['one that took fourteen minutes', { identity: identity(14), launch: { ...launch, createdAt: minutesAgo(15) } }],
+    ['one that took fifteen minutes', { identity: identity(15), launch: { ...launch, createdAt: minutesAgo(16) } }],
     ['one whose clock is ahead of ours', { identity: identity(-4) }],
-    ['one that EC2’s clock puts before its launch', { identity: identity(6) }],
+    ['one that EC2’s clock puts five minutes before its launch', { identity: identity(7) }],
   ])('admits %s', (_what, facts) => {
     expect(check(facts)).toEqual({ kind: 'admit', launchId: 'launch' });
   });
@@ -89,8 +91,12 @@ describe('checkRegistration', () => {
     ['instance-retired', false, { instance: { ...pending, isRetired: true } }],
     ['instance-retired', false, { instance: { ...registered, isRetired: true } }],
     ['other-image', true, { launch: { ...launch, imageId: 'ami-2' } }],
-    ['older-than-launch', true, { identity: identity(8) }],
-    ['secret-expired', false, { identity: identity(16), launch: { ...launch, createdAt: minutesAgo(17) } }],
+    ['older-than-launch', true, { identity: identity(7 + MILLISECOND) }],
+    [
+      'secret-expired',
+      false,
+      { identity: identity(15 + MILLISECOND), launch: { ...launch, createdAt: minutesAgo(17) } },
+    ],
     ['unknown-instance', true, { instance: null, launch: { ...launch, isSettled: true } }],
     ['launch-full', true, { launch: { ...launch, registered: 3 } }],
   ])('refuses: %s (alarm: %s)', (reason, isAlarm, facts) => {

@@ -2,9 +2,11 @@ import { EventEmitter, once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Agents } from '../../src/agent/agents.ts';
+import { findOrders } from '../../src/agent/order-statements.ts';
 import { OrderPolls } from '../../src/agent/order-polls.ts';
 import { Shutdown } from '../../src/process/shutdown.ts';
 import { Signals } from '../../src/database/signals.ts';
+import { createRandom } from '../../local/cloud/random.ts';
 import { insertAgent, insertOrder, makeHex, makeInstanceId } from '../support/agents.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import type { Statement } from '../../src/database/statement.ts';
@@ -202,6 +204,7 @@ describe('polls for orders', () => {
     await test.database.query(`ALTER TABLE orders RENAME TO away`);
     const refused = polls.poll(agent.instanceId, 0).answer;
     await expect(refused).rejects.toThrow('relation "orders" does not exist');
+    expect(desk.parkedCount).toBe(0);
     await test.database.query(`ALTER TABLE away RENAME TO orders`);
     await insertOrder(test.database, agent, 1);
     expect((await poll(0))?.number).toBe(1);
@@ -214,6 +217,7 @@ describe('polls for orders', () => {
     const [bad, good] = [polls.poll(agent.instanceId, 0), polls.poll(second.instanceId, 0)];
     await expect(bad.answer).rejects.toThrow('minutes: must be a whole number');
     expect((await good.answer)?.number).toBe(1);
+    expect(desk.parkedCount).toBe(0);
   });
 
   async function poll(after: number) {
@@ -251,6 +255,42 @@ describe('polls for orders', () => {
     opened.onApplicationBootstrap();
     return opened;
   }
+});
+
+describe('what is found for positions of agents', () => {
+  it('is the next order of a living attempt, and whether one that the agent has is not marked as taken', async () => {
+    const random = createRandom(1);
+    const agents = await Promise.all([1, 2, 3].map(() => insertAgent(test.database)));
+    const orders = agents.flatMap((agent) => [1, 2, 3, 4].map((number) => ({ agent, number, isTaken: false })));
+    for (const { agent, number } of orders) await insertOrder(test.database, agent, number);
+    for (let round = 0; round < 60; round += 1) {
+      for (const order of orders) order.isTaken = random.fraction() < 0.7;
+      const ended = agents.filter(() => random.fraction() < 0.2);
+      const taken = orders.map(({ isTaken }) => isTaken);
+      await test.database.query(
+        `UPDATE orders SET taken_at = CASE WHEN given.taken THEN clock_timestamp() END
+         FROM unnest($1::text[], $2::int[], $3::bool[]) AS given (id, number, taken)
+         WHERE orders.instance_id = given.id AND orders.number = given.number`,
+        [orders.map(({ agent }) => agent.instanceId), orders.map(({ number }) => number), taken],
+      );
+      await test.database.query(
+        `UPDATE attempts SET phase = CASE WHEN id = ANY ($1::uuid[]) THEN 'ended' ELSE 'healthy' END`,
+        [ended.map(({ attemptId }) => attemptId)],
+      );
+      const positions = agents.map(({ instanceId }) => ({ instanceId, after: random.between(0, 4) })).slice(round % 3);
+      const expected = positions.flatMap(({ instanceId, after }) => {
+        const own = orders.filter(({ agent }) => agent.instanceId === instanceId);
+        const isEnded = ended.some((agent) => agent.instanceId === instanceId);
+        const next = isEnded ? undefined : own.find(({ number }) => number > after)?.number;
+        const hasUntaken = own.some(({ number, isTaken }) => number <= after && !isTaken);
+        return next === undefined && !hasUntaken ? [] : [[instanceId, next, hasUntaken]];
+      });
+      const found = [...(await findOrders(test.database, positions))];
+      expect(found.map(([id, { order, hasUntaken }]) => [id, order?.number, hasUntaken]).toSorted()).toEqual(
+        expected.toSorted(),
+      );
+    }
+  });
 });
 
 describe('agents', () => {

@@ -1,16 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { AgentLimits } from '../../src/agent/agent-limits.ts';
 import { Agents } from '../../src/agent/agents.ts';
 import type { RegistrationForm } from '../../src/agent/agent.schema.ts';
 import { RegistrationService } from '../../src/agent/registration.service.ts';
-import { loadConfig } from '../../src/config/config.ts';
+import { launchSecretOf } from '../../src/agent/launch-secret.ts';
+import { type Config, loadConfig } from '../../src/config/config.ts';
 import type { Problem } from '../../src/http/problem.ts';
 import {
   documentOf,
   IMAGE_ID,
+  insertAgent,
   insertLaunch,
   makeHex,
   makeInstanceId,
@@ -28,24 +30,26 @@ describe('a registration', () => {
   let agents: Agents;
   let service: RegistrationService;
   let instanceId: string;
+  let encryptionKeys: Config['encryptionKeys'];
   let warnings: unknown[][];
 
   beforeAll(async () => {
     Logger.overrideLogger({ log: ignore, error: ignore, warn: (...parts: unknown[]) => warnings.push(parts) });
     test = await createTestDatabase();
     agents = new Agents(test.database);
-    const { aws, encryptionKeys } = loadConfig({
+    const { aws, encryptionKeys: keys } = loadConfig({
       DATABASE_URL: test.url,
       ENCRYPTION_KEY: Buffer.alloc(32).toString('base64'),
       AWS_ACCOUNT_ID: '123456789012',
     });
+    encryptionKeys = keys;
     service = new RegistrationService(
       test.database,
       test.signals,
       agents,
       new AgentLimits(),
       [signer.publicKey],
-      encryptionKeys,
+      keys,
       aws,
     );
   });
@@ -202,6 +206,31 @@ describe('a registration', () => {
     expect(await readInstance()).toBeUndefined();
   });
 
+  it('of an instance in quarantine waits for an operator, then makes it known and wakes the fleet', async () => {
+    const launchId = randomUUID();
+    const again = form({ secret: launchSecretOf(encryptionKeys[0]!, launchId), after: 7 });
+    await insertQuarantined(launchId);
+    expect(await problemOf(again)).toBe('forbidden');
+    const { jobId } = await insertAgent(test.database);
+    await test.database.query(`UPDATE deployments SET adopts = $2, status = 'deploying' WHERE job_id = $1`, [
+      jobId,
+      instanceId,
+    ]);
+    const woken = new Promise((done) => test.signals.on('shapes', done));
+    await service.register(again);
+    await woken;
+    expect(await readInstance()).toMatchObject({ launch_id: null, orders_after: 7, registered_at: expect.any(Date) });
+    const [shape] = await test.database.query(
+      `SELECT next_pass_at IS NOT NULL AS is_due FROM shapes JOIN attempts ON shape_key = key WHERE job_id = $1`,
+      [jobId],
+    );
+    expect(shape).toEqual({ is_due: true });
+    const before = await readInstance();
+    await test.database.query(`UPDATE deployments SET status = 'active' WHERE job_id = $1`, [jobId]);
+    await service.register(again);
+    expect(await readInstance()).toEqual(before);
+  });
+
   it('of another launch’s instance is refused, whatever the secret', async () => {
     const own = await insertLaunch(test.database, { status: 'done' });
     const other = await insertLaunch(test.database);
@@ -248,6 +277,14 @@ describe('a registration', () => {
   async function readInstance(): Promise<Record<string, unknown> | undefined> {
     const [row] = await test.database.query(`SELECT * FROM instances WHERE id = $1`, [instanceId]);
     return row;
+  }
+
+  /** As the sweep finds it: it has our tag, and its launch has no row. */
+  async function insertQuarantined(launchTag: string): Promise<void> {
+    await test.database.query(
+      `INSERT INTO instances (id, launch_tag, quarantined, state) VALUES ($1, $2, true, 'running')`,
+      [instanceId, launchTag],
+    );
   }
 
   async function insertInstance(launchId: string, shapeKey: string): Promise<void> {
