@@ -15,6 +15,9 @@ describe('wrong tokens', () => {
     expect(attempts.secondsToWait('192.0.2.1')).toBe(1);
     now = 60_000;
     expect(attempts.secondsToWait('192.0.2.1')).toBe(0);
+    expect(attempts.isKnown('192.0.2.1', 'token-0')).toBe(false);
+    expect(guess(attempts, '192.0.2.1', 20).indexOf(true)).toBe(19);
+    expect(attempts.secondsToWait('192.0.2.1')).toBe(60);
   });
 
   it('count once each: a client with an old token shuts out nobody', () => {

@@ -3,6 +3,9 @@ import { createImages } from '../../local/cloud/images.ts';
 import { Ec2 } from '../../src/aws/ec2.ts';
 import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.ts';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
+import { applyFleetPlans } from '../../src/fleet/apply-fleet-plans.ts';
+import type { ShapeRow } from '../../src/fleet/load-shapes.ts';
+import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.ts';
 import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 const X86 = createImages().find(({ architecture }) => architecture === 'x86_64')?.id ?? '';
@@ -45,6 +48,13 @@ describe('the fleet', () => {
     expect(await world.rows(`SELECT retire_reason FROM instances WHERE retire_reason IS NOT NULL`)).toEqual([
       { retire_reason: 'attempt-ended' },
     ]);
+    // The event names the job of that instance, and no other.
+    expect(await world.rows(`SELECT job, deployment, attempt FROM events WHERE type = 'instance.retiring'`)).toEqual(
+      await world.rows(
+        `SELECT j.name AS job, 1 AS deployment, 1 AS attempt FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE a.id = $1`,
+        [attempts[0]],
+      ),
+    );
   });
 
   it('repeats a launch whose answer was lost, and pays for one instance', async () => {
@@ -260,6 +270,58 @@ describe('the fleet', () => {
       return shape?.verdict_reason === 'instance-limit-reached' && (await world.assigned()).length === 3;
     });
     expect(world.cloud.ledger.instances()).toHaveLength(3);
+  });
+
+  it('launches first, where it may not launch for all, for who is first in line, whatever its shape', async () => {
+    world.fleet({ fleet: { maxInstances: 1, maxLaunchesPerMinute: 60 } }).start();
+    const specs = [SPEC, { ...SPEC, types: ['t3.micro'] }, { ...SPEC, types: ['t3.nano'] }];
+    for (const first of specs) {
+      const [attemptId] = await world.test.database.transaction(async () => {
+        const attempts = [];
+        for (const spec of specs) attempts.push(...(await world.demand(1, spec)));
+        const urgent = attempts[specs.indexOf(first)];
+        await world.rows(`UPDATE attempts SET priority = 0 WHERE id = $1`, [urgent]);
+        return [urgent, ...attempts];
+      });
+      await world.until('one is assigned', async () => (await world.assigned()).length > 0);
+      expect(await world.assigned()).toMatchObject([{ attemptId }]);
+      // As when EC2 has ended it: there is room for one again.
+      await world.rows(`UPDATE attempts SET phase = 'ended', ended_at = clock_timestamp()`);
+      await world.rows(`UPDATE instances SET state = 'terminated', terminated_at = clock_timestamp()`);
+      await world.rows('DELETE FROM assignments');
+    }
+  });
+
+  it('skips an assignment that another pass was quicker with, when its claim ran out', async () => {
+    world.fleet().start();
+    const [attemptId = ''] = await world.demand(1);
+    await world.until('it is assigned', async () => (await world.assigned()).length === 1);
+    const [before] = await world.assigned();
+    const [spare] = await world.rows<{ instanceId: string; jobId: string }>(
+      `INSERT INTO instances (id, state, registered_at) SELECT 'i-0123456789abcdef0', 'running', clock_timestamp()
+       RETURNING id AS "instanceId", (SELECT job_id FROM attempts) AS "jobId"`,
+    );
+    const late: FleetPlan = {
+      assignments: [{ ...spare!, attemptId, reason: 'first-in-line' }],
+      launch: null,
+      retirements: [],
+      quarantines: [],
+      verdict: null,
+      isVerdictNews: false,
+      capacity: {},
+      recheckAt: null,
+    };
+    const [shape] = await world.rows<ShapeRow>(
+      `SELECT key, '-infinity'::timestamptz::text AS "claimedUntil" FROM shapes`,
+    );
+    const { assigned } = await world.test.database.transaction((transaction) =>
+      applyFleetPlans(transaction, [{ shape: shape!, plan: late, launch: null }]),
+    );
+    expect(assigned).toEqual([]);
+    expect(await world.assigned()).toEqual([before]);
+    expect(await world.rows(`SELECT assigned FROM instances WHERE id = $1`, [spare!.instanceId])).toEqual([
+      { assigned: false },
+    ]);
   });
 
   it('puts its tags on what it launches, and the name of the job on what it assigns', async () => {
