@@ -204,7 +204,7 @@ describe('polls for orders', () => {
     await test.database.query(`ALTER TABLE orders RENAME TO away`);
     const refused = polls.poll(agent.instanceId, 0).answer;
     await expect(refused).rejects.toThrow('relation "orders" does not exist');
-    expect(desk.parkedCount).toBe(0);
+    expect(polls.parkedCount).toBe(0);
     await test.database.query(`ALTER TABLE away RENAME TO orders`);
     await insertOrder(test.database, agent, 1);
     expect((await poll(0))?.number).toBe(1);
@@ -217,7 +217,7 @@ describe('polls for orders', () => {
     const [bad, good] = [polls.poll(agent.instanceId, 0), polls.poll(second.instanceId, 0)];
     await expect(bad.answer).rejects.toThrow('minutes: must be a whole number');
     expect((await good.answer)?.number).toBe(1);
-    expect(desk.parkedCount).toBe(0);
+    expect(polls.parkedCount).toBe(0);
   });
 
   async function poll(after: number) {
