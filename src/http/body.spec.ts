@@ -24,6 +24,7 @@ describe('a body of JSON', () => {
   it.each([
     ['names', `{${many(100_000, (index) => `"k${index}":0`)}}`],
     ['numbers', `[${many(500_000, () => '0')}]`],
+    ['numbers, by one', `[${many(10_001, () => '0')}]`],
     ['lists', `[${many(300_000, () => '[]')}]`],
     ['lists within lists', `[${many(2_000, () => '[[[[[]]]]]')}]`],
     ['objects', `{"ports":[${many(10_000, () => '{}')}]}`],
@@ -34,7 +35,7 @@ describe('a body of JSON', () => {
 
   it.each([
     ['nothing', '', undefined],
-    ['as many values as it may', `[${many(9_999, () => '0')}]`, Array(9_999).fill(0)],
+    ['as many values as it may', `[${many(10_000, () => '0')}]`, Array(10_000).fill(0)],
     [
       'text of any kind',
       JSON.stringify({ A: ',[{'.repeat(50_000), '",': '\\' }),
