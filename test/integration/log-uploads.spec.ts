@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { CUT_MARK } from '../../src/docker/container-logs.ts';
 import { Database } from '../../src/database/database.ts';
 import { createDataSource } from '../../src/schema/data-source.ts';
-import { LineWriter } from '../../src/logs/line-writer.ts';
+import { LineWriter, linesStored } from '../../src/logs/line-writer.ts';
 import { LogUpload } from '../../src/logs/log-upload.ts';
 import { LogUploads } from '../../src/logs/log-uploads.ts';
 import { findLogTarget } from '../../src/logs/upload-statements.ts';
@@ -34,10 +34,15 @@ describe('an upload of logs', () => {
   });
 
   it('is stored line by line, and answered with where the next one is to begin', async () => {
+    const counted: object[] = [];
+    const leave = linesStored.subscribe((count) => counted.push(count));
     const answer = await upload(1, '0', frame(1, `${stampedAt(5)} one\n`), frame(2, `${stampedAt(5, 7)} two\n`));
     expect(answer).toEqual({ status: 200, since: '1767607203.000000007' });
-    expect(await stored()).toBe(`${stampedAt(5)} 1.1 stdout one\n${stampedAt(5, 7)} 1.1 stderr two\n`);
+    const text = `${stampedAt(5)} 1.1 stdout one\n${stampedAt(5, 7)} 1.1 stderr two\n`;
+    expect(await stored()).toBe(text);
     expect(await upload(1, answer.since!)).toEqual(answer);
+    leave();
+    expect(counted).toEqual([{ lines: 2, bytes: text.length }]);
   });
 
   it('keeps what is no text as well as text can, and cuts lines at 64 KiB', async () => {
