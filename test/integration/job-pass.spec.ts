@@ -63,10 +63,15 @@ describe('a job pass', () => {
     await newPass().run();
     await assign(jobId, 'i-1');
     const ordered = heard('orders');
+    let shapesDue = 0;
+    const leave = test.signals.on('shapes', () => (shapesDue += 1));
 
     await newPass().run();
 
     expect(await ordered).toEqual(['i-1']);
+    // Nothing is for the fleet.
+    leave();
+    expect(shapesDue).toBe(0);
     const orders = await test.database.query<{ purpose: string; number: number }>(
       'SELECT number, purpose FROM orders ORDER BY number',
     );
@@ -80,7 +85,7 @@ describe('a job pass', () => {
   it('does not blame agents for its own absence: they have time to come back from its start, and after each gap', async () => {
     const jobId = await insertJob('web');
     await insertDeployment(jobId, 1);
-    let nowMs = 0;
+    let nowMs = 1_000_000;
     const pass = new JobPass(test.database, test.signals, 'test', { onPlanError: noteError, nowMs: () => nowMs });
     await pass.run();
     await assign(jobId, 'i-1');
@@ -94,9 +99,9 @@ describe('a job pass', () => {
       return nextPassAt!.getTime();
     };
     const first = await dueAgain();
-    nowMs = 1_000;
+    nowMs += 1_000;
     expect(await dueAgain()).toBe(first);
-    nowMs = 60_000;
+    nowMs += 60_000;
     expect(await dueAgain()).toBeGreaterThan(first);
   });
 

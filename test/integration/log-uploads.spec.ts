@@ -124,7 +124,9 @@ describe('an upload of logs', () => {
     const dataSource = createDataSource({ url: test.url, poolSize: 2 });
     await dataSource.initialize();
     const databases = [test.database, new Database(dataSource)];
-    const writers = databases.map((database) => new LineWriter(database, { linesStored: () => undefined }, 1));
+    const notified: string[][] = [];
+    const signals = { linesStored: (jobIds: Iterable<string> = []) => void notified.push([...jobIds]) };
+    const writers = databases.map((database) => new LineWriter(database, signals, 1));
     const uploads = await Promise.all(
       [0, 1, 0, 1].map(async (of) => ({
         writer: writers[of]!,
@@ -140,6 +142,8 @@ describe('an upload of logs', () => {
     }
     await Promise.all(uploads.map(({ writer, upload: one }) => writer.flush(one)));
     await dataSource.destroy();
+    // Without a job it would wake the readers of all.
+    expect(notified.every((jobIds) => jobIds[0] === agent.jobId)).toBe(true);
     const lines = (await stored()).split('\n').slice(0, -1);
     for (const stream of ['stdout', 'stderr']) {
       const texts = lines.filter((line) => line.includes(` ${stream} `)).map((line) => Number(line.split('line ')[1]));
