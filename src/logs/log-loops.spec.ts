@@ -10,7 +10,7 @@ afterEach(() => {
   Logger.overrideLogger(true);
 });
 
-it('tells once that lines cannot be sealed, and once that they are again; the health page tells it meanwhile', async () => {
+it('tells once each time that lines cannot be sealed, and once that they are again; the health page tells it meanwhile', async () => {
   const logged: string[] = [];
   const note = ({ message }: { message: string }): void => void logged.push(message);
   Logger.overrideLogger({ log: note, error: note, warn: note });
@@ -18,7 +18,7 @@ it('tells once that lines cannot be sealed, and once that they are again; the he
   const sealed: Sealed = { sealed: 1, failed: 0, pauseMs: 0 };
   const heartbeats = new Heartbeats();
   const sealer = new ScriptedSealer(
-    [refused, refused, { ...refused, error: new Error('SlowDown') }, sealed],
+    [refused, refused, { ...refused, error: new Error('SlowDown') }, sealed, sealed, refused, sealed],
     heartbeats,
   );
   const keeper = new LogLoopsService(sealer, new IdleRetention(), heartbeats, 'all');
@@ -26,9 +26,19 @@ it('tells once that lines cannot be sealed, and once that they are again; the he
   await sealer.isDone.promise;
   await keeper.onApplicationShutdown();
 
-  expect(logged).toEqual(['logs could not be sealed', 'logs are sealed again']);
+  const [ill, well] = ['logs could not be sealed', 'logs are sealed again'];
+  expect(logged).toEqual([ill, well, ill, well]);
   const trouble = (error: string) => ({ 'log-store': `log lines stay in the database: Error: ${error}` });
-  expect(sealer.troubles).toEqual([{}, trouble('AccessDenied'), trouble('AccessDenied'), trouble('SlowDown'), {}]);
+  expect(sealer.troubles).toEqual([
+    {},
+    trouble('AccessDenied'),
+    trouble('AccessDenied'),
+    trouble('SlowDown'),
+    {},
+    {},
+    trouble('AccessDenied'),
+    {},
+  ]);
 });
 
 /** Postgres is not queried. */
