@@ -290,6 +290,20 @@ describe('delivering webhooks', () => {
     await slow.close();
   });
 
+  it('has 32 tries under way at most, whatever is due', async () => {
+    const receivers = await Promise.all([1, 2, 3, 4, 5, 6].map(() => startReceiver()));
+    for (const slow of receivers) {
+      slow.answer(() => 'never');
+      await insertWebhook({ url: slow.url });
+    }
+    await append(...Array.from({ length: 8 }, (): NewEvent => ({ type: 'job.changed', actor: 'admin', job: 'web' })));
+    expect(await processes[0]!.fanOut.run()).toBe(48);
+    await processes[0]!.deliverer.run(() => undefined);
+    await processes[0]!.deliverer.drain();
+    expect(receivers.reduce((sum, { received }) => sum + received.length, 0)).toBe(32);
+    for (const slow of receivers) await slow.close();
+  });
+
   it('fans 5,000 events out in transactions of bounded size', async () => {
     await insertWebhook({});
     await insertWebhook({ events: ['job.deleted'] });
