@@ -35,7 +35,6 @@ export class LogWaiter implements OnApplicationBootstrap, OnApplicationShutdown 
 
   onApplicationShutdown(): void {
     clearInterval(this.#timer);
-    this.#timer = undefined;
   }
 
   /** Logs that are waited for now. */
