@@ -203,6 +203,21 @@ describe('a job pass', () => {
       expect(await row(DUE)).toEqual({ due: 0 });
     });
 
+    it.each([
+      ['a value too large for our code', () => new RangeError('Invalid string length')],
+      ['an answer of Postgres that does not come', () => new Error('Query read timeout')],
+    ])('(%s) puts off that one, too', async (_what, fault) => {
+      for (let n = 0; n < 9; n++) await insertDeployment(await insertJob(n === 4 ? 'poisoned' : `job-${n}`), 1);
+      const database = watched(undefined, (name, rows) => {
+        if (name !== 'claim-jobs' && rows.some((one) => (one as { name?: string }).name === 'poisoned')) throw fault();
+      });
+      expect((await new JobPass(database, test.signals, 'test', { onPlanError: noteError }).run()).jobs).toBe(9);
+      expect(errors.map(({ job }) => job.name)).toEqual(['poisoned']);
+      expect(await row(`SELECT count(*)::int AS planned FROM deployments WHERE status = 'deploying'`)).toEqual({
+        planned: 8,
+      });
+    });
+
     it('is not what a lock or a lost connection tells: the batch is tried again as it is', async () => {
       await insertDeployment(await insertJob('web'), 1);
       await test.database.query(`

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { itShowsItsReasons, note } from '../../../test/support/planner-reasons.js';
-import { active, deployed, HEALTH, order, purposes } from '../../../test/support/planner-steps.js';
+import { active, deployed, HEALTH, order, purposes, start } from '../../../test/support/planner-steps.js';
 
 describe('an active service', () => {
   it('that loses its instance stays active, degraded, and is healed at once', () => {
@@ -123,6 +123,39 @@ describe('an active service', () => {
     expect(attempt).toMatchObject({ phase: 'ended', reason: 'spot-interrupted' });
     expect(world.status).toBe('running');
     note(world);
+  });
+
+  it('on a spot instance with notice, while its predecessor still drains, hands back to that and begins anew', () => {
+    const { world, deployment: first } = active({ rollout: { drainSeconds: 600 } });
+    const second = world.deploy({ instance: { market: 'spot' }, rollout: { drainSeconds: 600 } });
+    world.run(12);
+    expect([first.status, second.status]).toEqual(['draining', 'active']);
+    world.answer(order(second.attempts[0]!, 'watch-spot'), 200, '{"action":"terminate"}');
+    world.settle();
+    expect(first).toMatchObject({ status: 'active', reason: 'successor-lost' });
+    expect(second).toMatchObject({ status: 'deploying', reason: 'predecessor-serves' });
+    expect(second.attempts[0]).toMatchObject({ phase: 'stopping' });
+    world.run(60);
+    expect(second.attempts[0]).toMatchObject({ phase: 'ended', reason: 'predecessor-serves' });
+    expect([first.status, second.status, second.attempts.length]).toEqual(['draining', 'active', 2]);
+  });
+
+  it.each([
+    [0, 'exits-at-once'],
+    [3, 'container-exited'],
+  ])('whose fresh container exits with %d before it was stable says so: %s', (code, reason) => {
+    const { world, deployment } = active(HEALTH);
+    world.lose(deployment.attempts[0]!);
+    world.settle();
+    const healing = deployment.attempts[1]!;
+    world.assign(healing);
+    world.settle();
+    start(world, healing);
+    world.answer(order(healing, 'wait'), 200, `{"StatusCode":${code}}`);
+    world.settle();
+    world.advance(10);
+    world.run(5);
+    expect(healing).toMatchObject({ reason });
   });
 
   it('on a spot instance whose older agent cannot watch for notices is left alone', () => {

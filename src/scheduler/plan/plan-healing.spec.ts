@@ -303,6 +303,21 @@ describe('an active service', () => {
     expect([world.status, deployment.attempts.length]).toEqual(['running', 2]);
   });
 
+  it('whose container ran out of memory, and that Docker cannot start again, says so', () => {
+    const { world, deployment, attempt } = deployed();
+    world.run(6);
+    world.advance(5);
+    world.answer(order(attempt, 'restart-policy'));
+    world.nowMs += 5_000;
+    world.answer(order(attempt, 'wait'), 200, '{"StatusCode":137}');
+    world.settle();
+    world.answer(order(attempt, 'inspect-exit'), 200, '{"Id":"c","State":{"OOMKilled":true}}');
+    world.settle();
+    world.answer(order(attempt, 'start'), 500, '{"message":"no"}');
+    world.settle();
+    expect(deployment).toMatchObject({ status: 'active', reason: 'out-of-memory' });
+  });
+
   it('that calms down at the very moment of its pass does not wake itself without end', () => {
     const { world, deployment } = active(HEALTH);
     for (let exits = 0; exits < 5; exits++) {

@@ -180,6 +180,8 @@ describe('requests', () => {
     world.settle();
     expect(deployment).toMatchObject({ status: 'draining', reason: 'stop-requested' });
     expect(deployment.attempts[0]!.phase).toBe('stopping');
+    // Its container still runs.
+    expect(world.status).toBe('running');
     world.cooperate();
     expect(deployment.status).toBe('stopped');
     expect(world).toMatchObject({ status: 'stopped', activeDeploymentId: null });
