@@ -1,3 +1,4 @@
+import { Signals } from '../../src/database/signals.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { type Api, startApi } from '../support/api.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -211,6 +212,8 @@ describe('webhooks', () => {
       await api.request('PATCH', path, { body: { jobs: ['team-a-'] } });
       const team = await tokenOf('deployer', ['team-a-']);
       expect(namesOf(await deliveriesOf(team))).toEqual(['deployment.active team-a-web', 'webhook.ping -']);
+      let notified = 0;
+      const leave = api.app.get(Signals, { strict: false }).on('webhooks', () => (notified += 1));
       const deployer = await tokenOf('deployer');
       expect(namesOf(await deliveriesOf(deployer))).toEqual(
         namesOf(all.filter(({ type }) => type !== 'token.created')),
@@ -220,12 +223,16 @@ describe('webhooks', () => {
         const headers = auth(team);
         const read = await api.request('GET', `${path}/deliveries/${delivery.id}`, { headers });
         expect([delivery.type, read.status]).toEqual([delivery.type, isOwn ? 200 : 404]);
+        const before = notified;
         const again = await api.request('POST', `${path}/deliveries/${delivery.id}/redeliver`, { headers });
         expect([delivery.type, again.status]).toEqual([delivery.type, isOwn ? 202 : 404]);
+        // It does not wait for the next look.
+        expect(notified - before).toBe(isOwn ? 1 : 0);
         // An admin sees them all; but who receives them now is not an admin.
         const byAdmin = await api.request('POST', `${path}/deliveries/${delivery.id}/redeliver`);
         expect([delivery.type, byAdmin.status]).toEqual([delivery.type, isOwn ? 202 : 409]);
       }
+      leave();
     });
 
     it('send what is under way to nobody else: the team may have named another URL', async () => {
