@@ -59,6 +59,22 @@ describe('webhooks', () => {
     });
   });
 
+  it('start their failures over when they are enabled again, and not by another change', async () => {
+    const { webhook } = await create({});
+    const path = `/v1/webhooks/${webhook.id}`;
+    const since = new Date('2026-01-01T00:00:00Z');
+    await test.database.query(
+      `UPDATE webhooks SET enabled = false, disabled_reason = 'failing', failing_since = $2 WHERE id = $1`,
+      [webhook.id, since],
+    );
+    const failing = { enabled: false, disabledReason: 'failing', failingSince: since.toISOString() };
+    expect((await api.request('PATCH', path, { body: { description: 'x' } })).body).toMatchObject(failing);
+    expect((await api.request('PATCH', path, { body: { enabled: false } })).body).toMatchObject(failing);
+    const well = { enabled: true, disabledReason: null, failingSince: null };
+    expect((await api.request('PATCH', path, { body: { enabled: true } })).body).toMatchObject(well);
+    expect((await api.request('GET', path)).body).toMatchObject(well);
+  });
+
   it('leave events of what was done to them, without their URL and secret', async () => {
     const { webhook } = await create({ url: `${URL_OUT}?key=hush` });
     const path = `/v1/webhooks/${webhook.id}`;
