@@ -208,7 +208,7 @@ describe('a registration', () => {
 
   it('of an instance in quarantine waits for an operator, then makes it known and wakes the fleet', async () => {
     const launchId = randomUUID();
-    const again = form({ secret: launchSecretOf(encryptionKeys[0]!, launchId), after: 7 });
+    const again = form({ secret: launchSecretOf(encryptionKeys[0], launchId), after: 7 });
     await insertQuarantined(launchId);
     expect(await problemOf(again)).toBe('forbidden');
     const { jobId } = await insertAgent(test.database);

@@ -272,24 +272,19 @@ describe('the fleet', () => {
     expect(world.cloud.ledger.instances()).toHaveLength(3);
   });
 
-  it('launches first, where it may not launch for all, for who is first in line, whatever its shape', async () => {
-    world.fleet({ fleet: { maxInstances: 1, maxLaunchesPerMinute: 60 } }).start();
-    const specs = [SPEC, { ...SPEC, types: ['t3.micro'] }, { ...SPEC, types: ['t3.nano'] }];
-    for (const first of specs) {
-      const [attemptId] = await world.test.database.transaction(async () => {
-        const attempts = [];
-        for (const spec of specs) attempts.push(...(await world.demand(1, spec)));
-        const urgent = attempts[specs.indexOf(first)];
-        await world.rows(`UPDATE attempts SET priority = 0 WHERE id = $1`, [urgent]);
-        return [urgent, ...attempts];
-      });
-      await world.until('one is assigned', async () => (await world.assigned()).length > 0);
-      expect(await world.assigned()).toMatchObject([{ attemptId }]);
-      // As when EC2 has ended it: there is room for one again.
-      await world.rows(`UPDATE attempts SET phase = 'ended', ended_at = clock_timestamp()`);
-      await world.rows(`UPDATE instances SET state = 'terminated', terminated_at = clock_timestamp()`);
-      await world.rows('DELETE FROM assignments');
-    }
+  it.each([
+    [0, 'the shape that was due first'],
+    [1, 'the other shape'],
+  ])('launches first, where it may not launch for all, for who is first in line (%d: %s)', async (index) => {
+    const attempts = await world.test.database.transaction(async () => {
+      const own = await world.demand(1);
+      const other = await world.demand(1, { ...SPEC, types: ['t3.micro'] });
+      await world.rows(`UPDATE attempts SET priority = 1 WHERE id = $1`, [[...own, ...other][index]]);
+      return [...own, ...other];
+    });
+    world.fleet({ fleet: { maxLaunchesPerMinute: 1 } }).start();
+    await world.until('one is assigned', async () => (await world.assigned()).length > 0);
+    expect(await world.assigned()).toMatchObject([{ attemptId: attempts[index] }]);
   });
 
   it('skips an assignment that another pass was quicker with, when its claim ran out', async () => {

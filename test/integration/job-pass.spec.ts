@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { AgentLimits } from '../../src/agent/agent-limits.ts';
 import { MOST_ANSWER_BYTES } from '../../src/docker/order-answer.ts';
@@ -69,7 +70,8 @@ describe('a job pass', () => {
     await newPass().run();
 
     expect(await ordered).toEqual(['i-1']);
-    // Nothing is for the fleet.
+    // Nothing is for the fleet. Signals arrive a turn later, one after the other.
+    await turn();
     leave();
     expect(shapesDue).toBe(0);
     const orders = await test.database.query<{ purpose: string; number: number }>(
