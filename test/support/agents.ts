@@ -49,13 +49,15 @@ export function makeInstanceId(): string {
   return `i-0${randomBytes(8).toString('hex')}`;
 }
 
+export type Launched = { readonly launchId: string; readonly secret: string; readonly shapeKey: string };
+
 export type LaunchOptions = { count?: number; status?: 'planned' | 'unknown' | 'done' | 'failed'; imageId?: string };
 
 /** A launch as the fleet writes it; returns its id, its secret and its shape. */
 export async function insertLaunch(
   database: Database,
   { count = 1, status = 'planned', imageId = IMAGE_ID }: LaunchOptions = {},
-): Promise<{ launchId: string; secret: string; shapeKey: string }> {
+): Promise<Launched> {
   const secret = makeHex();
   const shapeKey = makeHex();
   await database.query(`INSERT INTO shapes (key, spec) VALUES ($1, '{}')`, [shapeKey]);
