@@ -12,7 +12,7 @@ import { mutantsOf, type Mutant } from './mutants/draw.ts';
 import { EQUIVALENT } from './mutants/equivalent.list.ts';
 import { instrument, type Numbered } from './mutants/instrument.ts';
 import { draw } from './mutants/random.ts';
-import { MutantRun, type Reach, type Verdict } from './mutants/run.ts';
+import { MOST_SECONDS, MutantRun, type Reach, type Verdict } from './mutants/run.ts';
 import { copySources, listSources } from './source-tree.ts';
 
 const FOLDERS = ['scheduler', 'fleet', 'agent', 'logs', 'events', 'webhooks', 'http', 'auth'];
@@ -61,7 +61,9 @@ try {
   const different = drawn.filter((mutant) => !EQUIVALENT.some((one) => isSame(mutant, one)));
   console.log(`${drawn.length - different.length} of them are named as equivalent`);
   const chosen = different.filter(({ id }) => wanted?.includes(id) ?? true);
-  const verdicts = await run.tryAll(chosen, reach, Number(values.copies), (mutant, verdict, why) => {
+  // Tests that were named are all tried.
+  const bounds = { copies: Number(values.copies), mostSeconds: values.tests === undefined ? MOST_SECONDS : Infinity };
+  const verdicts = await run.tryAll(chosen, reach, bounds, (mutant, verdict, why) => {
     console.log(`${verdict.padEnd(10)} ${describe(mutant)}${why && `\n           ${why}`}`);
   });
   report(verdicts);

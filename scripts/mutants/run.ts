@@ -14,7 +14,7 @@ type Report = (mutant: Numbered, verdict: Verdict, why: string) => void;
 /** Tried one after the other: what most mutants fail comes first. Seconds of tests. */
 const BATCH_SECONDS = 40;
 /** A mutant that survives this much of its tests counts as a survivor: those of e2e reach nearly everything. Seconds of tests. */
-const MOST_SECONDS = 150;
+export const MOST_SECONDS = 150;
 const PROJECTS = ['unit', 'integration', 'e2e'];
 
 /** The tests on an instrumented tree. */
@@ -66,11 +66,11 @@ export class MutantRun {
     return listed.map((path) => ({ path: path.slice(this.tree.length + 1), seconds: 60, ids }));
   }
 
-  /** Tries each with its tests in one of several copies of the tree. */
+  /** Tries each with its tests, for so many seconds at most, in one of several copies of the tree. */
   async tryAll(
     mutants: readonly Numbered[],
     reach: Reach,
-    copies: number,
+    { copies, mostSeconds }: { readonly copies: number; readonly mostSeconds: number },
     report: Report,
   ): Promise<ReadonlyMap<Numbered, Verdict>> {
     const verdicts = new Map<Numbered, Verdict>();
@@ -80,7 +80,9 @@ export class MutantRun {
         const specs = this.inOrder(mutant, reach);
         writeFileSync(join(tree, '.mutants/awake'), String(mutant.id));
         const [verdict, why] =
-          specs.length === 0 ? (['SURVIVED', 'no test reaches it'] as const) : await this.attempt(tree, specs);
+          specs.length === 0
+            ? (['SURVIVED', 'no test reaches it'] as const)
+            : await this.attempt(tree, specs, mostSeconds);
         verdicts.set(mutant, verdict);
         report(mutant, verdict, why);
       }
@@ -89,9 +91,13 @@ export class MutantRun {
     return new Map(mutants.map((mutant) => [mutant, verdicts.get(mutant) ?? 'SURVIVED']));
   }
 
-  private async attempt(tree: string, specs: readonly Spec[]): Promise<readonly [Verdict, string]> {
+  private async attempt(
+    tree: string,
+    specs: readonly Spec[],
+    mostSeconds: number,
+  ): Promise<readonly [Verdict, string]> {
     let spent = 0;
-    while (specs.length > 0 && spent < MOST_SECONDS) {
+    while (specs.length > 0 && spent < mostSeconds) {
       let seconds = 0;
       const batch = specs.filter((spec, at) => (seconds += spec.seconds) < BATCH_SECONDS || at === 0);
       specs = specs.slice(batch.length);
