@@ -20,34 +20,35 @@ type Unit = { readonly transaction: Queryable; readonly afterCommit: (() => void
 /** Plain SQL over TypeORM's own pool: for hot reads and set-based passes, where hydration costs twice the time. */
 @Injectable()
 export class Database implements Queryable {
-  readonly #pool: Pool;
-  readonly #units = new AsyncLocalStorage<Unit>();
+  // `private`, as tests put objects of their own in front of this one, and those have no `#` names.
+  private readonly pool: Pool;
+  private readonly units = new AsyncLocalStorage<Unit>();
 
   constructor(readonly dataSource: DataSource) {
-    this.#pool = (dataSource.driver as unknown as { master: Pool }).master;
+    this.pool = (dataSource.driver as unknown as { master: Pool }).master;
   }
 
   async run<Values extends readonly unknown[], Row>(statement: Statement<Values, Row>, values: Values): Promise<Row[]> {
-    const unit = this.#unit();
-    return unit ? await unit.transaction.run(statement, values) : await runOn(this.#pool, statement, values);
+    const unit = this.unit();
+    return unit ? await unit.transaction.run(statement, values) : await runOn(this.pool, statement, values);
   }
 
   async query<Row extends QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
-    const unit = this.#unit();
-    return unit ? await unit.transaction.query(text, values) : await queryOn(this.#pool, text, values);
+    const unit = this.unit();
+    return unit ? await unit.transaction.query(text, values) : await queryOn(this.pool, text, values);
   }
 
   /** Use of this process's pool. `waiting`: calls that wait for a connection. */
   get poolUse(): { readonly max: number; readonly total: number; readonly idle: number; readonly waiting: number } {
-    const { options, totalCount, idleCount, waitingCount } = this.#pool;
+    const { options, totalCount, idleCount, waitingCount } = this.pool;
     return { max: options.max, total: totalCount, idle: idleCount, waiting: waitingCount };
   }
 
   /** Runs `work` in one transaction. No network call belongs inside: it would hold row locks for its length. */
   async transaction<T>(work: (transaction: Queryable) => Promise<T>): Promise<T> {
-    const unit = this.#unit();
+    const unit = this.unit();
     if (unit) return await work(unit.transaction);
-    const client = await this.#pool.connect();
+    const client = await this.pool.connect();
     let isBroken = false;
     let lostBy: Error | undefined;
     // The pool listens only to idle connections. Without a listener a connection lost in here would end the process,
@@ -81,7 +82,7 @@ export class Database implements Queryable {
     const result = await this.transaction(async (transaction) => {
       const unit: Unit = { transaction, afterCommit, isOpen: true };
       try {
-        return await this.#units.run(unit, () => work(transaction));
+        return await this.units.run(unit, () => work(transaction));
       } finally {
         // Statements of `work` that come later use connections of their own.
         unit.isOpen = false;
@@ -93,13 +94,13 @@ export class Database implements Queryable {
 
   /** Runs `task` once all statements so far are committed: now, or after the unit of work that is open. */
   afterCommit(task: () => void): void {
-    const unit = this.#unit();
+    const unit = this.unit();
     if (unit) unit.afterCommit.push(task);
     else task();
   }
 
-  #unit(): Unit | undefined {
-    const unit = this.#units.getStore();
+  private unit(): Unit | undefined {
+    const unit = this.units.getStore();
     return unit?.isOpen ? unit : undefined;
   }
 }
