@@ -32,10 +32,11 @@ export async function* readUpload(shutdown: Shutdown, body: Readable, mostMs = M
       const read = next.value;
       for (let at = 0; at < read.length; at += PIECE_BYTES) {
         if (at > 0) await othersTurn();
-        yield read.subarray(at, at + PIECE_BYTES);
+        const piece = read.subarray(at, at + PIECE_BYTES);
+        bytes += piece.length;
+        if (bytes > BODY_LIMITS.log) throw new Problem('payload-too-large', 'An upload may have 8 MiB.');
+        yield piece;
       }
-      bytes += read.length;
-      if (bytes > BODY_LIMITS.log) throw new Problem('payload-too-large', 'An upload may have 8 MiB.');
     }
   } finally {
     leave();

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { problemOfError } from '../../src/http/error-problem.ts';
 import { LineWriter } from '../../src/logs/line-writer.ts';
 import { LogUpload } from '../../src/logs/log-upload.ts';
+import { retryWhileUnavailable } from '../../src/logs/retry-while-unavailable.ts';
 import { findLogTarget } from '../../src/logs/upload-statements.ts';
 import { insertAgent, insertOrder } from '../support/agents.ts';
 import { type Api, startApi } from '../support/api.ts';
@@ -42,12 +42,14 @@ describe('followers who do not read', () => {
     answers.push(reading);
     const all = readLines(reading);
 
+    // As an agent does, whose upload is refused while the database has no connection left for five seconds.
+    const sendAgain = (send: () => Promise<void>) => retryWhileUnavailable(send, new AbortController().signal);
     const before = process.memoryUsage.rss();
     for (let n = 1; n <= LINES; n += 1) {
       upload.add(frame(1, `${stampedAt(n)} ${String(n).padEnd(LINE_BYTES, 'x')}\n`));
-      if (n % 50 === 0) await untilTaken(() => writer.write(upload));
+      if (n % 50 === 0) await sendAgain(() => writer.write(upload));
     }
-    await untilTaken(() => writer.flush(upload));
+    await sendAgain(() => writer.flush(upload));
     // By the time one has all of it, the others have had their chance.
     expect(await all).toEqual(numbers());
     const grownMiB = (process.memoryUsage.rss() - before) / 1_048_576;
@@ -56,18 +58,6 @@ describe('followers who do not read', () => {
     expect(await readLines(answers[1]!)).toEqual(numbers());
     // A bound, no measure: 20 s alone, more than a minute where other tests took most of the machine.
   }, 180_000);
-
-  /** As an agent does, whose upload is refused while the database has no connection left for five seconds. */
-  async function untilTaken(send: () => Promise<void>): Promise<void> {
-    for (let tries = 1; ; tries += 1) {
-      try {
-        await send();
-        return;
-      } catch (error) {
-        if (tries === 10 || problemOfError(error)?.code !== 'unavailable') throw error;
-      }
-    }
-  }
 
   async function follow(path: string, accept: string): Promise<IncomingMessage> {
     const request = get(`${api.url}${path}`, { agent: false, headers: { accept } });

@@ -87,6 +87,16 @@ describe('between the look and the write', () => {
       expect(await apply({ assignments: [assignment(attemptId, jobId, 'i-1')] })).toEqual([]);
       expect(await test.database.query('SELECT 1 FROM assignments')).toEqual([]);
     });
+
+    it('is left out when another pass, after the claim of this one ran out, gave the attempt an instance', async () => {
+      const { attemptId, jobId } = await insertWaiting();
+      await insertInstance('i-1');
+      await insertInstance('i-2');
+      await apply({ assignments: [assignment(attemptId, jobId, 'i-1')] });
+      expect(await apply({ assignments: [assignment(attemptId, jobId, 'i-2')] })).toEqual([]);
+      expect(await test.database.query('SELECT instance_id FROM assignments')).toEqual([{ instance_id: 'i-1' }]);
+      expect(await test.database.query('SELECT id FROM instances WHERE assigned')).toEqual([{ id: 'i-1' }]);
+    });
   });
 
   describe('a retirement', () => {

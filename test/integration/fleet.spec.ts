@@ -3,9 +3,6 @@ import { createImages } from '../../local/cloud/images.ts';
 import { Ec2 } from '../../src/aws/ec2.ts';
 import { CLUSTER_TAG, LAUNCH_TAG } from '../../src/aws/ec2-types.ts';
 import type { ShapeSpec } from '../../src/deployments/shape-spec.ts';
-import { applyFleetPlans } from '../../src/fleet/apply-fleet-plans.ts';
-import type { ShapeRow } from '../../src/fleet/load-shapes.ts';
-import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.ts';
 import { type FleetWorld, SPEC, startFleetWorld } from '../support/fleet-world.ts';
 
 const X86 = createImages().find(({ architecture }) => architecture === 'x86_64')?.id ?? '';
@@ -285,38 +282,6 @@ describe('the fleet', () => {
     world.fleet({ fleet: { maxLaunchesPerMinute: 1 } }).start();
     await world.until('one is assigned', async () => (await world.assigned()).length > 0);
     expect(await world.assigned()).toMatchObject([{ attemptId: attempts[index] }]);
-  });
-
-  it('skips an assignment that another pass was quicker with, when its claim ran out', async () => {
-    world.fleet().start();
-    const [attemptId = ''] = await world.demand(1);
-    await world.until('it is assigned', async () => (await world.assigned()).length === 1);
-    const [before] = await world.assigned();
-    const [spare] = await world.rows<{ instanceId: string; jobId: string }>(
-      `INSERT INTO instances (id, state, registered_at) SELECT 'i-0123456789abcdef0', 'running', clock_timestamp()
-       RETURNING id AS "instanceId", (SELECT job_id FROM attempts) AS "jobId"`,
-    );
-    const late: FleetPlan = {
-      assignments: [{ ...spare!, attemptId, reason: 'first-in-line' }],
-      launch: null,
-      retirements: [],
-      quarantines: [],
-      verdict: null,
-      isVerdictNews: false,
-      capacity: {},
-      recheckAt: null,
-    };
-    const [shape] = await world.rows<ShapeRow>(
-      `SELECT key, '-infinity'::timestamptz::text AS "claimedUntil" FROM shapes`,
-    );
-    const { assigned } = await world.test.database.transaction((transaction) =>
-      applyFleetPlans(transaction, [{ shape: shape!, plan: late, launch: null }]),
-    );
-    expect(assigned).toEqual([]);
-    expect(await world.assigned()).toEqual([before]);
-    expect(await world.rows(`SELECT assigned FROM instances WHERE id = $1`, [spare!.instanceId])).toEqual([
-      { assigned: false },
-    ]);
   });
 
   it('puts its tags on what it launches, and the name of the job on what it assigns', async () => {

@@ -25,14 +25,14 @@ describe('who waits for a log', () => {
     const looks = new Map<string, number>();
     const signal = new AbortController().signal;
     const isDone = new Set<string>();
-    const waited = [lines!, end!, row!].map(({ jobId }) =>
+    const jobIds = [lines!, end!, row!].map(({ jobId }) => jobId);
+    const waited = jobIds.map((jobId) =>
       waiter.wait(jobId, MINUTE_MS, signal, () => {
         looks.set(jobId, (looks.get(jobId) ?? 0) + 1);
         return Promise.resolve(isDone.has(jobId));
       }),
     );
     // The first query finds all of them new; from then on only what changes is looked at.
-    const jobIds = [lines!, end!, row!].map(({ jobId }) => jobId);
     await until(() => Promise.resolve(jobIds.every((jobId) => (looks.get(jobId) ?? 0) > 1)), 10_000);
     const before = new Map(looks);
     const { jobId } = lines!;
