@@ -1,18 +1,21 @@
 // Changes the program at places drawn at random and says which changes no test notices: `npm run test:mutants -- --count
 // 150 --seed 7`. Each mutant is tried with the tests that reach it, the quickest first, until one fails. With `--only
-// 3,17 --tests 'sealer|log-'` some of the same draw are tried again with the tests whose path fits.
+// 3,17 --tests 'sealer|log-'` some of the same draw are tried again with the tests whose path fits. `--of
+// 'src/fleet/plan/**'` tries every mutant of some files, in one process.
 //
 // Not StrykerJS: half of the logic is SQL, which it does not change, and much of it runs in programs that tests start.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startPostgres } from '../local/postgres.ts';
 import { mutantsOf, type Mutant } from './mutants/draw.ts';
 import { EQUIVALENT } from './mutants/equivalent.list.ts';
+import { InProcess } from './mutants/in-process.ts';
 import { instrument, type Numbered } from './mutants/instrument.ts';
 import { draw } from './mutants/random.ts';
-import { MOST_SECONDS, MutantRun, type Reach, type Verdict } from './mutants/run.ts';
+import { readReach, writeReach, type Reach } from './mutants/reach.ts';
+import { MOST_SECONDS, MutantRun, type Verdict } from './mutants/run.ts';
 import { copySources, listSources } from './source-tree.ts';
 
 const FOLDERS = ['scheduler', 'fleet', 'agent', 'logs', 'events', 'webhooks', 'http', 'auth'];
@@ -26,8 +29,10 @@ const { values } = parseArgs({
     copies: { type: 'string', default: '2' },
     only: { type: 'string' },
     tests: { type: 'string' },
-    /** A file that keeps which tests reach which mutants, for the next run of the same draw. */
+    /** A file that keeps which tests reach which mutants, of all that can be drawn: the next run records what is new. */
     reach: { type: 'string' },
+    /** Every mutant of these files instead of a draw, in one process, see in-process.ts; with tests of integration by `--tests`. */
+    of: { type: 'string' },
     /** Prints the draw and ends. */
     list: { type: 'boolean', default: false },
   },
@@ -36,13 +41,12 @@ const { values } = parseArgs({
 const root = join(import.meta.dirname, '..');
 const patterns = values.folders.split(',').map((folder) => `src/${folder}/**.ts`);
 const files = listSources(...patterns).filter((file) => !file.endsWith('.spec.ts') && !file.includes('.module.'));
-const all = files.flatMap((file) => mutantsOf(root, file));
-const drawn = draw(all, Number(values.count), Number(values.seed)).map((mutant, at) => ({ ...mutant, id: at + 1 }));
+const all = files.flatMap((file) => mutantsOf(root, file)).map((mutant, at) => ({ ...mutant, id: at + 1 }));
+const drawn = draw(all, Number(values.count), Number(values.seed));
 const stale = EQUIVALENT.filter((one) => !all.some((mutant) => isSame(mutant, one))).map(
   ({ file, original }) => `${file}: ${original}`,
 );
 if (stale.length > 0) throw new Error(`the list of equivalent changes names what is not there:\n${stale.join('\n')}`);
-const wanted = values.only?.split(',').map(Number);
 console.log(`${drawn.length} of ${all.length} mutants in ${files.length} files, seed ${values.seed}`);
 if (values.list) {
   for (const mutant of drawn) console.log(describe(mutant));
@@ -52,14 +56,23 @@ if (values.list) {
 const folder = mkdtempSync(join(tmpdir(), 'mutants-'));
 const postgres = await startPostgres({ directory: join(folder, 'postgres'), isDisposable: true });
 try {
-  const tree = join(folder, 'tree');
-  copySources(tree);
-  instrument(tree, drawn);
-  const run = new MutantRun(tree, postgres.url);
-  run.build();
-  const reach = values.tests === undefined ? await reachFrom(values.reach, run) : run.fitting(drawn, values.tests);
-  const different = drawn.filter((mutant) => !EQUIVALENT.some((one) => isSame(mutant, one)));
+  if (values.of === undefined) await tryDraw();
+  else tryFiles(listSources(...values.of.split(',')));
+} finally {
+  await postgres.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function tryDraw(): Promise<void> {
+  const run = prepare('drawn', drawn);
+  const ids = drawn.map(({ id }) => id);
+  const reach =
+    values.tests === undefined
+      ? await reachFrom(values.reach)
+      : run.list(values.tests).map((path) => ({ path, seconds: 60, ids }));
+  const different = drawn.filter(isNoEquivalent);
   console.log(`${drawn.length - different.length} of them are named as equivalent`);
+  const wanted = values.only?.split(',').map(Number);
   const chosen = different.filter(({ id }) => wanted?.includes(id) ?? true);
   // Tests that were named are all tried.
   const bounds = { copies: Number(values.copies), mostSeconds: values.tests === undefined ? MOST_SECONDS : Infinity };
@@ -67,15 +80,37 @@ try {
     console.log(`${verdict.padEnd(10)} ${describe(mutant)}${why && `\n           ${why}`}`);
   });
   report(verdicts);
-} finally {
-  await postgres.stop();
-  rmSync(folder, { recursive: true, force: true });
 }
 
-async function reachFrom(file: string | undefined, run: MutantRun): Promise<Reach> {
-  if (file !== undefined && existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Reach;
-  const reach = await run.record();
-  if (file !== undefined) writeFileSync(file, JSON.stringify(reach));
+function tryFiles(paths: readonly string[]): void {
+  const mutants = all.filter((mutant) => paths.includes(mutant.file) && isNoEquivalent(mutant));
+  const tree = join(folder, 'tree');
+  copySources(tree);
+  const run = new InProcess(tree, postgres.url, mutants, values.tests);
+  for (const [file, ofFile] of Map.groupBy(mutants, (mutant) => mutant.file)) {
+    const survivors = run.tryAll(file, ofFile);
+    console.log(`${file}: ${ofFile.length - survivors.length} of ${ofFile.length} noticed`);
+    for (const survivor of survivors) console.log(`  ${describe(survivor)}`);
+  }
+}
+
+/** A copy of the tree with these mutants in it, asleep. */
+function prepare(name: string, mutants: readonly Numbered[]): MutantRun {
+  const tree = join(folder, name);
+  copySources(tree);
+  instrument(tree, mutants);
+  const run = new MutantRun(tree, postgres.url);
+  run.build();
+  return run;
+}
+
+async function reachFrom(file: string | undefined): Promise<Reach> {
+  const known = file === undefined ? [] : readReach(file, root, all);
+  const run = prepare('all', all);
+  const unknown = run.list('').filter((path) => !known.some((spec) => spec.path === path));
+  console.log(`${unknown.length} files of tests are run to see what they reach`);
+  const reach = unknown.length === 0 ? known : [...known, ...(await run.record(unknown))];
+  if (file !== undefined) writeReach(file, root, all, reach);
   return reach;
 }
 
@@ -87,6 +122,10 @@ function report(verdicts: ReadonlyMap<Numbered, Verdict>): void {
     `\n${verdicts.size} mutants: ${noticed + late} noticed (${share} %), ${late} of them by time; ${survived} survived`,
   );
   for (const [mutant, verdict] of verdicts) if (verdict === 'SURVIVED') console.log(describe(mutant));
+}
+
+function isNoEquivalent(mutant: Mutant): boolean {
+  return !EQUIVALENT.some((one) => isSame(mutant, one));
 }
 
 type Place = Pick<Mutant, 'file' | 'on' | 'original' | 'mutated'>;

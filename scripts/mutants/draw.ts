@@ -109,7 +109,9 @@ const OTHER_METHODS = new Map([
 const REDUCERS = new Set(['filter', 'slice', 'toSorted', 'sort', 'toReversed']);
 
 function changesOfCall(node: ts.CallExpression): string[] {
-  const { expression } = node;
+  const { expression, parent } = node;
+  // Taken out of its chain, `a?.b().c` would read the `c` of nothing.
+  if (ts.isOptionalChain(node) && ts.isOptionalChain(parent) && parent.expression === node) return [];
   if (!ts.isPropertyAccessExpression(expression)) return [];
   const [of, method] = [expression.expression.getText(), expression.name.text];
   const args = node.arguments.map((argument) => argument.getText()).join(', ');

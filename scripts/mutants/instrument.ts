@@ -36,7 +36,8 @@ function rewrite(text: string, from: number, to: number, mutants: readonly Numbe
 }
 
 function switchOf({ id, kind, mutated }: Numbered, original: string): string {
-  if (kind === 'sql') return `\${sqlOf(${id}, ${JSON.stringify(original)}, ${JSON.stringify(mutated)})}`;
+  // As a template, as the original may hold other switches.
+  if (kind === 'sql') return `\${sqlOf(${id}, \`${original}\`, ${JSON.stringify(mutated)})}`;
   if (kind === 'statement') return `if (isMutant(${id})) {} else { ${original} }`;
   return `(isMutant(${id}) ? (${mutated}) : (${original}))`;
 }

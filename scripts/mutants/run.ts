@@ -3,12 +3,10 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, write
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Numbered } from './instrument.ts';
+import type { Reach, Spec } from './reach.ts';
 
 export type Verdict = 'noticed' | 'timed out' | 'SURVIVED';
 
-/** A file of tests, how long it took with every mutant asleep, and which mutants it reaches. */
-type Spec = { readonly path: string; readonly seconds: number; readonly ids: readonly number[] };
-export type Reach = readonly Spec[];
 type Report = (mutant: Numbered, verdict: Verdict, why: string) => void;
 
 /** Tried one after the other: what most mutants fail comes first. Seconds of tests. */
@@ -36,34 +34,32 @@ export class MutantRun {
     execFileSync(process.execPath, ['scripts/build.mjs'], { cwd: this.tree, stdio: 'inherit' });
   }
 
-  /** Runs every test once with all mutants asleep. @returns the tests that reach each mutant */
-  async record(): Promise<Reach> {
+  /** Runs files of tests once with all mutants asleep. @returns of those that pass, which mutants they reach */
+  async record(paths: readonly string[]): Promise<Reach> {
     const hits = join(this.tree, '.mutants/hits');
     mkdirSync(hits);
     const output = join(this.tree, '.mutants/result.json');
-    await this.jest(this.tree, ['--maxWorkers', '3', '--json', '--outputFile', output], 3_600);
+    const args = ['--maxWorkers', '3', '--json', '--outputFile', output, '--runTestsByPath', ...paths];
+    await this.jest(this.tree, args, 3_600);
     const results = JSON.parse(readFileSync(output, 'utf8')) as { readonly testResults: readonly Result[] };
-    const reach = results.testResults.map(({ name, status, startTime, endTime }) => {
+    const reach = results.testResults.flatMap(({ name, status, startTime, endTime }) => {
       const path = name.slice(this.tree.length + 1);
       // A test that fails with no mutant awake says nothing about one: it reads the sources, for example.
       if (status === 'failed') console.log(`left out, as it fails with no mutant awake: ${path}`);
       const file = join(hits, path.replaceAll('/', '~'));
-      const isOfUse = status !== 'failed' && existsSync(file);
-      const ids = isOfUse ? readFileSync(file, 'utf8').trim().split('\n').map(Number) : [];
-      return { path, seconds: (endTime - startTime) / 1_000, ids };
+      const ids = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').map(Number) : [];
+      return status === 'failed' ? [] : [{ path, seconds: (endTime - startTime) / 1_000, ids }];
     });
     rmSync(hits, { recursive: true });
     return reach;
   }
 
-  /** Without a run before: the tests whose path fits are tried with every mutant. */
-  fitting(mutants: readonly Numbered[], pattern: string): Reach {
+  /** Paths of the files of tests that fit. */
+  list(pattern: string): string[] {
     const args = [...JEST, '--listTests', '--testPathPatterns', pattern];
     // Jest says before what it runs.
     const said = execFileSync(process.execPath, args, { cwd: this.tree }).toString().split('\n');
-    const listed = said.filter((line) => line.startsWith(this.tree));
-    const ids = mutants.map(({ id }) => id);
-    return listed.map((path) => ({ path: path.slice(this.tree.length + 1), seconds: 60, ids }));
+    return said.filter((line) => line.startsWith(this.tree)).map((path) => path.slice(this.tree.length + 1));
   }
 
   /** Tries each with its tests, for so many seconds at most, in one of several copies of the tree. */

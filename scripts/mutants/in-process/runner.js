@@ -1,0 +1,39 @@
+// In an instrumented tree: `node runner.js SPEC,… ID,… VERDICTS` wakes one mutant after the other and writes the verdicts.
+import './sources.js';
+import { appendFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { clearTimeout, setTimeout } from 'node:timers';
+import { pathToFileURL } from 'node:url';
+
+const MOST_MS = 30_000;
+const [specs = '', ids = '', verdicts = ''] = process.argv.slice(2);
+const { runUntilOneFails } = await import('./jest.js');
+// A mutant may fail where no test waits for it.
+process.on('uncaughtException', () => undefined);
+process.on('unhandledRejection', () => undefined);
+let runs = 0;
+const load = async () => {
+  runs += 1;
+  for (const spec of specs.split(',')) await import(`${pathToFileURL(resolve(spec)).href}?run=${runs}`);
+};
+
+globalThis.awakeMutant = 0;
+// Twice, as what a run leaves behind must not fail the next.
+const failure = (await runUntilOneFails(load)) ?? (await runUntilOneFails(load));
+if (failure) {
+  console.log(`fails with no mutant awake: ${failure.name}: ${String(failure.error?.message).slice(0, 500)}`);
+  process.exit(1);
+}
+for (const id of ids.split(',').map(Number)) {
+  // Without another line, the mutant has ended the process.
+  appendFileSync(verdicts, `noticed ${id} it ends the process\n`);
+  globalThis.awakeMutant = id;
+  let timer;
+  const late = new Promise((done) => (timer = setTimeout(() => done('late'), MOST_MS)));
+  const result = await Promise.race([runUntilOneFails(load), late]);
+  clearTimeout(timer);
+  appendFileSync(verdicts, result ? `noticed ${id} ${result.name ?? 'late'}\n` : `SURVIVED ${id}\n`);
+  // What it is still at would disturb the next one.
+  if (result === 'late') break;
+}
+process.exit();
