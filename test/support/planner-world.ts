@@ -41,6 +41,8 @@ export class PlannerWorld {
   status: JobFacts['status'] = 'idle';
   activeDeploymentId: string | null = null;
   isGone = false;
+  /** As the sweep of EC2 sees them. */
+  lingeringInstances = 0;
   nextPassAt: Date | null = new Date(START);
   deployments: WorldDeployment[] = [];
   lastPlan: JobPlan | undefined;
@@ -200,7 +202,7 @@ export class PlannerWorld {
       status: this.status,
       activeDeploymentId: this.activeDeploymentId,
       latestStatus: this.deployments.at(-1)?.status ?? null,
-      lingeringInstances: 0,
+      lingeringInstances: this.lingeringInstances,
       deployments: this.deployments
         .filter(({ endedAt, attempts }) => !endedAt || attempts.some(({ phase }) => phase !== 'ended'))
         .map((deployment) => ({

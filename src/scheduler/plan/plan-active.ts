@@ -145,9 +145,12 @@ function heal(draft: Draft, deployment: DeploymentFacts, waitsFor: string | unde
     draft.wakeAt(ailment.passesAt ?? null);
   }
   const tries = triesOf(draft.current(deployment));
-  const lost = draft.current(deployment).endedAttempts.at(-1);
+  // One whose container was told to stop is lost already, and has the reason.
+  const stopping = draft.liveAttempts(deployment).findLast(({ phase }) => phase === 'stopping');
+  const lost = stopping ?? tries.findLast(({ endedAt }) => endedAt);
   const isTask = looksLikeATask(tries, draft.now);
-  const cause = isTask ? TASK : (ailing.at(-1)?.ailment ?? causeOfLoss(lost));
+  const alive = ailing.findLast(({ ailment }) => !ailment.isDead);
+  const cause = isTask ? TASK : (alive?.ailment ?? causeOfLoss(lost));
   draft.change(deployment, {
     reason: cause.reason,
     message: `${cause.message}; ${planNext(draft, deployment, tries, waitsFor)}`,

@@ -91,12 +91,14 @@ export function isInService(attempt: AttemptFacts): boolean {
   return latest(attempt, 'restart-policy') !== undefined;
 }
 
-/** Since when the attempt has been healthy without a break; null = it is not. */
+/** Since when an attempt that does not serve yet has been healthy without a break; null = it is not. */
 export function healthySince(attempt: AttemptFacts): Date | null {
-  if (attempt.phase !== 'healthy' || !attempt.healthyAt) return null;
+  const { phase, healthyAt } = attempt;
+  // Its container may have exited, and only its last lines are waited for.
+  if (phase !== 'healthy' || exitOf(attempt)) return null;
   const probe = latest(attempt, 'probe');
-  if (!probe) return attempt.healthyAt;
-  return probe.probeState === 'healthy' ? later(attempt.healthyAt, probe.answeredAt) : null;
+  if (!probe) return healthyAt;
+  return healthyAt && probe.probeState === 'healthy' ? later(healthyAt, probe.answeredAt) : null;
 }
 
 /** The first rule that applies wins. */
@@ -124,7 +126,10 @@ function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, moment: Mo
       waiting: { reason, message: `${message}; the next pull is at ${at.toISOString()}` },
     };
   }
-  if (pulled.kind === 'again') return { phase: 'pulling', orders: [pullOrder(deployment)], wakeAt: null };
+  if (pulled.kind === 'again') {
+    const wakeAt = after(now, ATTEMPT_DEADLINE_SECONDS.pulling);
+    return { phase: 'pulling', orders: [pullOrder(deployment)], wakeAt };
+  }
 
   return planContainer(attempt, deployment, instance, moment.job);
 }

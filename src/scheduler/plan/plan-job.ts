@@ -1,3 +1,4 @@
+import { isEnded } from '../../deployments/deployment-status.js';
 import type { JobStatus } from '../../jobs/job-status.js';
 import { goodAttempt, planActive } from './plan-active.js';
 import { after } from './plan-order.js';
@@ -86,6 +87,7 @@ function statusOf(draft: Draft): JobStatus {
   if (active && !isServed) return 'degraded';
   if (draft.withStatus('queued', 'deploying').length > 0) return 'deploying';
   if (active) return 'running';
-  const latest = draft.all().at(-1)?.status ?? latestStatus;
+  // One that has ended is no longer among them, where an older one may still stop.
+  const latest = latestStatus && isEnded(latestStatus) ? latestStatus : draft.all().at(-1)?.status;
   return latest === 'failed' ? 'failed' : 'idle';
 }
