@@ -51,6 +51,26 @@ describe('the pause before a fresh instance', () => {
   });
 });
 
+describe('the attempts in a row that a pause counts', () => {
+  it.each([
+    [900, 4, 40],
+    [901, 2, 10],
+  ])('begin anew behind %d s in which none ended: of two and two it counts %d', (seconds, count, pause) => {
+    const recent = ended(2, 'container-exited').map((one) => ({ ...one, number: one.number + 2 }));
+    const old = ended(2, 'container-exited').map((one) => {
+      const endedAt = new Date(one.endedAt!.getTime() - (seconds + 60) * 1000);
+      return { ...one, endedAt, healthyAt: null };
+    });
+    expect(pauseAfter([...old, ...recent])).toBe(pause);
+    expect(pauseAfter(ended(count, 'container-exited'))).toBe(pause);
+  });
+
+  it('reach back over many that were never healthy, and the pause is never longer than five minutes', () => {
+    const tries = ended(21, 'agent-unresponsive').map((one) => ({ ...one, healthyAt: null }));
+    expect(pauseAfter(tries)).toBe(300);
+  });
+});
+
 describe('the watch for exits', () => {
   const active = (): PlannerWorld => {
     const world = new PlannerWorld();

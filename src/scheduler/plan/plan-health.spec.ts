@@ -22,6 +22,10 @@ describe('a health check that does not pass', () => {
     expect(healthMessage(detail, JOB)).toMatch(message);
   });
 
+  it('says what the agent saw where the job has no health check', () => {
+    expect(healthMessage('HTTP 500', { health: undefined, ports: [] })).toBe('HTTP 500');
+  });
+
   it('names the port of the instance where no container port is mapped to it', () => {
     expect(healthMessage('connection refused (curl 7)', { ...JOB, ports: [] })).toContain(
       'nothing answers on port 8080 of the instance',

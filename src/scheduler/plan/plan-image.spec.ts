@@ -52,6 +52,23 @@ describe('the image of a deployment', () => {
     expect(specOf(deployment, 'create', 1)).toMatchObject({ body: { Image: ID } });
   });
 
+  it('stays the digest that was recorded first, whatever other instances know its name by', () => {
+    const { world, deployment } = inspected('web:1', { Id: ID, RepoDigests: [`web@${DIGEST}`] });
+    world.run(30);
+    world.lose(deployment.attempts[0]!);
+    world.settle();
+    const attempt = deployment.attempts[1]!;
+    world.assign(attempt);
+    world.settle();
+    world.answer(world.openOrder(attempt, 'pull')!);
+    world.settle();
+    const RepoDigests = [`web@${OTHER}`, `web@${DIGEST}`];
+    world.answer(world.openOrder(attempt, 'inspect-image')!, 200, JSON.stringify({ Id: OTHER, RepoDigests }));
+    world.settle();
+    expect(deployment.imageDigest).toBe(`web@${DIGEST}`);
+    expect(specOf(deployment, 'create', 1)).toMatchObject({ body: { Image: `web@${DIGEST}` } });
+  });
+
   it('known by its id only fails where it is not any more, and says so', () => {
     const world = new PlannerWorld();
     const deployment = world.deploy({}, 'web:1');
