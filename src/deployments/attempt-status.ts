@@ -17,7 +17,7 @@ export const ATTEMPT_TRANSITIONS: Readonly<Record<AttemptPhase, readonly Attempt
  * Longest time in a phase, in seconds, after which the attempt is given up. `null`: bounded by the deployment's own
  * deadline (waiting, starting) or meant to last (healthy). Too short costs a fresh instance, too long a stuck job.
  */
-export const ATTEMPT_DEADLINE_SECONDS: Readonly<Record<AttemptPhase, number | null>> = {
+export const ATTEMPT_DEADLINE_SECONDS = {
   waiting: null,
   // An agent with a parked poll takes an order within milliseconds; 15 s leave time for a poll that was lost.
   assigned: 15,
@@ -27,7 +27,7 @@ export const ATTEMPT_DEADLINE_SECONDS: Readonly<Record<AttemptPhase, number | nu
   // In addition to the job's stopGraceSeconds: time for the agent's report.
   stopping: 30,
   ended: null,
-};
+} as const satisfies Readonly<Record<AttemptPhase, number | null>>;
 
 /**
  * An agent that could not reach the API tries again after 22.5 s at the latest (`back_off` in agent.sh); a shorter time

@@ -8,8 +8,7 @@ export type EventLine = { readonly message: string; readonly [field: string]: un
 export function linesOf(planned: readonly Planned[], events: readonly NewEvent[]): EventLine[] {
   const jobs = new Map(planned.map(({ job }) => [job.id, job]));
   return events.map(({ type, jobId = null, job, deployment, attempt, instance, cause, data }) => {
-    const known = jobId === null ? undefined : jobs.get(jobId);
-    const facts = known?.deployments.find(({ number }) => number === deployment);
+    const facts = jobs.get(jobId ?? '')?.deployments.find(({ number }) => number === deployment);
     return {
       message: type,
       ...(facts?.origin && fieldsOf(facts.origin)),

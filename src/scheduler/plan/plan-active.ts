@@ -95,9 +95,8 @@ function servingSince(draft: Draft, attempt: AttemptFacts): Date {
   return latest(attempt, 'restart-policy')?.createdAt ?? draft.now;
 }
 
-/** A draining predecessor whose container was not ordered to stop yet. */
+/** A draining predecessor whose container was not ordered to stop yet, as a request to stop does at once. */
 function isStillServing(draft: Draft, deployment: DeploymentFacts): boolean {
-  if (deployment.reason !== 'superseded-by-newer') return false;
   return inService(draft, deployment).some(
     (attempt) => attempt.instance && !lossOf(attempt.instance, attempt) && !ailmentOf(attempt, deployment, draft.now),
   );
@@ -110,7 +109,7 @@ function isStillServing(draft: Draft, deployment: DeploymentFacts): boolean {
 function handBack(draft: Draft, deployment: DeploymentFacts, predecessor: DeploymentFacts): void {
   const ailing = inService(draft, deployment).at(-1);
   const ailment = ailing && ailmentOf(ailing, deployment, draft.now);
-  if (ailing && ailment && causeOf(ailment.reason) === 'user') {
+  if (ailment && causeOf(ailment.reason) === 'user') {
     failDeployment(draft, deployment, ailing, {
       reason: ailment.reason,
       message: `${ailment.message} (while its predecessor drained)`,
@@ -171,7 +170,7 @@ function planNext(
 ): string {
   const going = inProgress(draft, deployment).at(-1);
   if (going) return `attempt ${going.number} is ${going.phase}${waitsFor === undefined ? '' : `: ${waitsFor}`}`;
-  const number = Math.max(0, ...tries.map((one) => one.number)) + 1;
+  const number = draft.nextNumber(deployment);
   const beginsAt = nextAttemptAt(tries, draft.now);
   if (draft.now < beginsAt) {
     draft.wakeAt(beginsAt);

@@ -59,7 +59,8 @@ const BUSY_REASONS: ReadonlySet<string> = new Set([
 ]);
 const BUSY_PATIENCE_SECONDS = 120;
 const VERDICT_CHECK_SECONDS = 30;
-const WAIT_SECONDS = 10 * 365 * 86_400;
+/** Without end. */
+export const WAIT_SECONDS = 10 * 365 * 86_400;
 
 /** Decides the next thing to do for an attempt that should become or stay healthy. */
 export function planAttempt(attempt: AttemptFacts, deployment: DeploymentFacts, moment: Moment): AttemptStep {
@@ -116,7 +117,7 @@ function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, moment: Mo
   if (!pull) return { phase: 'assigned', orders: firstOrders(deployment, instance, now), wakeAt: after(now, 15) };
   if (!attempt.orders.some(({ takenAt }) => takenAt)) return planUntaken(attempt, instance, moment);
 
-  if (!pull.answeredAt) return planPulling(attempt, pull, now);
+  if (!pull.answeredAt) return planPulling(pull, now);
   const pulled = planPull(attempt, deployment, pull, pulls.length);
   if (pulled.kind === 'failed') return fail('pulling', pulled);
   if (pulled.kind === 'again' && now < pulled.at) {
@@ -173,8 +174,7 @@ export function lossOf(instance: InstanceFacts, attempt: AttemptFacts): { reason
 
 function firstOrders(deployment: DeploymentFacts, { isAdopted }: InstanceFacts, now: Date): OrderDraft[] {
   const deadline = deployment.deadlineAt ?? after(now, deployment.definition.rollout.deadlineSeconds);
-  const untilDeadlineMs = Math.max(0, deadline.getTime() - now.getTime());
-  const minutes = Math.ceil(untilDeadlineMs / 60_000) + DEAD_MAN_SLACK_MINUTES;
+  const minutes = Math.ceil((deadline.getTime() - now.getTime()) / 60_000) + DEAD_MAN_SLACK_MINUTES;
   // An adopted container that already serves must not end because its adoption fails.
   const orders: OrderDraft[] = isAdopted ? [] : [{ purpose: 'dead-man', spec: { kind: 'dead-man', minutes } }];
   if (deployment.definition.instance.market === 'spot') {
@@ -186,16 +186,16 @@ function firstOrders(deployment: DeploymentFacts, { isAdopted }: InstanceFacts, 
 function planUntaken(attempt: AttemptFacts, instance: InstanceFacts, { now, listeningSince }: Moment): AttemptStep {
   // Counted from the first order: a late pass of ours is not the agent's fault.
   const orderedAt = later(instance.assignedAt, attempt.orders[0]?.createdAt ?? null);
-  const deadline = agentDeadline(orderedAt, ATTEMPT_DEADLINE_SECONDS.assigned ?? 0, listeningSince);
+  const deadline = agentDeadline(orderedAt, ATTEMPT_DEADLINE_SECONDS.assigned, listeningSince);
   if (now < deadline) return stay('assigned', deadline);
   const message = `instance ${instance.id}: ${REASONS['agent-unresponsive'].text}`;
   return fail(attempt.phase, { reason: 'agent-unresponsive', message });
 }
 
-function planPulling(attempt: AttemptFacts, pull: OrderFacts, now: Date): AttemptStep {
-  const deadline = after(pull.createdAt, ATTEMPT_DEADLINE_SECONDS.pulling ?? 0);
+function planPulling(pull: OrderFacts, now: Date): AttemptStep {
+  const deadline = after(pull.createdAt, ATTEMPT_DEADLINE_SECONDS.pulling);
   if (now >= deadline) return fail('pulling', { reason: 'pull-timed-out', message: REASONS['pull-timed-out'].text });
-  return stay(attempt.phase === 'assigned' ? 'pulling' : attempt.phase, deadline);
+  return stay('pulling', deadline);
 }
 
 function planContainer(
@@ -261,8 +261,7 @@ function planRunning(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
   }
   if (!start?.answeredAt) return stay('starting');
 
-  const isServing = isInService(attempt);
-  const exit = isServing ? undefined : exitOf(attempt);
+  const exit = exitOf(attempt);
   if (exit) return planExit(attempt, deployment, now, exit);
 
   const probe = latest(attempt, 'probe');
@@ -271,14 +270,14 @@ function planRunning(attempt: AttemptFacts, deployment: DeploymentFacts, now: Da
     return now >= healthyAt ? stay('healthy') : stay('starting', healthyAt);
   }
   if (probe.probeState === 'healthy') return stay('healthy');
-  if (probe.probeState === 'unhealthy' && !isServing) {
+  if (probe.probeState === 'unhealthy') {
     const detail = healthMessage(probe.answer.message ?? 'no answer', deployment.definition);
     return withLogs(attempt, now, {
       reason: 'health-check-failed',
       message: `${REASONS['health-check-failed'].text}: ${detail}`,
     });
   }
-  return stay(attempt.phase === 'healthy' ? 'healthy' : 'starting');
+  return stay('starting');
 }
 
 function exitOf(attempt: AttemptFacts): Failure | undefined {
@@ -319,7 +318,7 @@ export function withLogs(attempt: AttemptFacts, now: Date, failure: Failure): At
 }
 
 function pullOrder(deployment: DeploymentFacts): OrderDraft {
-  const timeoutSeconds = ATTEMPT_DEADLINE_SECONDS.pulling ?? 0;
+  const timeoutSeconds = ATTEMPT_DEADLINE_SECONDS.pulling;
   return docker('pull', pullRequest(imageToPull(deployment)), {
     mode: 'background',
     timeoutSeconds,

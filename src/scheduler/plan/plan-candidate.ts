@@ -24,8 +24,7 @@ export function planCandidate(draft: Draft, queued: DeploymentFacts): void {
   draft.wakeAt(deadlineAt);
   if (!attempt) return planFreshAttempt(draft, deployment);
 
-  const isGoingOn = advance(draft, deployment, attempt);
-  if (!isGoingOn) return;
+  advance(draft, deployment, attempt);
   const current = draft.attempt(attempt);
   const stableAt = stableAtOf(deployment, current);
   if (stableAt && draft.now >= stableAt) activate(draft, deployment, current);
@@ -48,19 +47,16 @@ export function inServiceOrders(deployment: DeploymentFacts): OrderDraft[] {
   ];
 }
 
-/** @returns false when the attempt ended, and with it perhaps the deployment. */
-function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): boolean {
+function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
   const step = planAttempt(attempt, deployment, draft);
   draft.move(deployment, attempt, step.phase);
   if (step.failure) {
     const failed = draft.attempt(attempt);
     if (causeOf(step.failure.reason) !== 'infrastructure') {
-      failDeployment(draft, deployment, failed, step.failure);
-    } else {
-      endFailed(draft, deployment, failed, step.failure);
-      planFreshAttempt(draft, deployment);
+      return failDeployment(draft, deployment, failed, step.failure);
     }
-    return false;
+    endFailed(draft, deployment, failed, step.failure);
+    return planFreshAttempt(draft, deployment);
   }
   draft.order(attempt, step.orders);
   draft.wakeAt(step.wakeAt);
@@ -70,7 +66,6 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
     message: until ? `${message} (waiting until ${until.toISOString()})` : message,
     ...(step.imageDigest !== undefined && { imageDigest: step.imageDigest }),
   });
-  return true;
 }
 
 /** Each attempt costs an instance: after the second lost one there is a pause, and their number is bounded. */
@@ -81,7 +76,7 @@ function planFreshAttempt(draft: Draft, deployment: DeploymentFacts): void {
     tries.length >= MAX_INSTANCES_BEFORE_ACTIVE ||
     tries.filter(({ counted }) => counted).length >= MAX_ATTEMPTS_BEFORE_ACTIVE;
   const beginsAt = nextAttemptAt(tries, draft.now);
-  const isTooLate = draft.now < beginsAt && deadlineAt !== null && deadlineAt <= beginsAt;
+  const isTooLate = deadlineAt !== null && deadlineAt <= beginsAt;
   const last = tries.at(-1);
   if (isSpent || isTooLate) {
     const lost = `${tries.length} attempts, the last one ended with ${last?.reason ?? 'unknown'}`;
@@ -91,7 +86,7 @@ function planFreshAttempt(draft: Draft, deployment: DeploymentFacts): void {
   }
   if (draft.now < beginsAt) {
     const cause = causeOfLoss(last);
-    const next = `attempt ${(last?.number ?? 0) + 1} begins at ${beginsAt.toISOString()}`;
+    const next = `attempt ${draft.nextNumber(deployment)} begins at ${beginsAt.toISOString()}`;
     draft.change(deployment, { reason: cause.reason, message: `${cause.message}; ${next}` });
     return draft.wakeAt(beginsAt);
   }
@@ -126,7 +121,6 @@ function activate(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFac
       message: `deployment ${deployment.number} is active`,
       deadlineAt: after(draft.now, drainSeconds),
     });
-    draft.wakeAt(after(draft.now, drainSeconds));
   }
   draft.change(deployment, {
     status: 'active',

@@ -82,7 +82,7 @@ export class Draft {
   /** Moves an attempt on, through every phase on the way so that each has its time. */
   move(deployment: DeploymentFacts, attempt: AttemptFacts, phase: AttemptPhase, changes: AttemptChanges = {}): void {
     const path = pathBetween(attempt.phase, phase);
-    const times = Object.fromEntries(path.flatMap((step) => (step === 'waiting' ? [] : [[`${step}At`, this.now]])));
+    const times = Object.fromEntries(path.map((step) => [`${step}At`, this.now]));
     const after = { ...attempt, ...times, ...changes, phase };
     if (isSame(attempt, after)) return;
     this.#changedAttempts.add(attempt.id);
@@ -118,11 +118,16 @@ export class Draft {
     });
   }
 
+  /** Of the attempt that begins next. */
+  nextNumber(deployment: DeploymentFacts): number {
+    const { attempts, endedAttempts } = this.current(deployment);
+    return Math.max(0, ...[...attempts, ...endedAttempts].map(({ number }) => number)) + 1;
+  }
+
   newAttempt(deployment: DeploymentFacts, priority: number, reason: Reason): void {
-    const { id, attempts, endedAttempts, definition, imageId } = this.current(deployment);
-    const numbers = [...attempts, ...endedAttempts].map(({ number }) => number);
+    const { id, definition, imageId } = this.current(deployment);
     const spec = shapeSpecOf(definition, imageId);
-    this.#newAttempts.push({ deploymentId: id, number: Math.max(0, ...numbers) + 1, spec, priority, reason });
+    this.#newAttempts.push({ deploymentId: id, number: this.nextNumber(deployment), spec, priority, reason });
   }
 
   /** The attempt serves from here on, although its orders are only now being written. */
@@ -144,7 +149,7 @@ export class Draft {
       status,
       isGone,
       activeDeploymentId: this.activeDeploymentId,
-      nextPassAt: isGone ? null : this.#nextPassAt,
+      nextPassAt: this.#nextPassAt,
       deployments: this.#deployments.filter(({ id }) => this.#changedDeployments.has(id)),
       attempts: this.#deployments.flatMap(({ attempts }) => attempts.filter(({ id }) => this.#changedAttempts.has(id))),
       newAttempts: this.#newAttempts,

@@ -1,5 +1,5 @@
 import { inspectRequest, startRequest, waitRequest } from '../../docker/container-spec.js';
-import { followLogs, isInService } from './plan-attempt.js';
+import { followLogs, isInService, WAIT_SECONDS } from './plan-attempt.js';
 import { healthMessage } from './plan-health.js';
 import {
   after,
@@ -13,7 +13,7 @@ import {
   spotNoticedAt,
 } from './plan-order.js';
 import type { AttemptFacts, DeploymentFacts, EndedAttemptFacts, OrderFacts } from './plan-facts.js';
-import { REASONS, type Reason } from './plan-reasons.js';
+import { isReason, REASONS, type Reason } from './plan-reasons.js';
 
 /** Instances lost before a deployment fails; each costs about a minute, so five are a pattern. */
 export const MAX_ATTEMPTS_BEFORE_ACTIVE = 5;
@@ -192,7 +192,7 @@ function planWait(attempt: AttemptFacts, now: Date): Watch {
   const dueAt =
     wait.status === 200 ? later(wait.answeredAt, paceOf(attempt)) : after(wait.answeredAt, RETRY_WATCH_SECONDS);
   if (now < dueAt) return { orders: [], wakeAt: dueAt };
-  const order = docker('wait', waitRequest('next-exit'), { mode: 'background', timeoutSeconds: 10 * 365 * 86_400 });
+  const order = docker('wait', waitRequest('next-exit'), { mode: 'background', timeoutSeconds: WAIT_SECONDS });
   return { orders: [...(mayBeDown(attempt, wait) ? [docker('start', startRequest())] : []), order], wakeAt: null };
 }
 
@@ -235,8 +235,7 @@ export function triesOf({ endedAttempts, attempts }: DeploymentFacts): Try[] {
 export function causeOfLoss(lost: Pick<Try, 'reason' | 'message'> | undefined): { reason: string; message: string } {
   const reason = lost?.reason ?? 'healing';
   // A newer version of this program may have written a reason that is not in the table.
-  const { text } = Object.entries(REASONS).find(([code]) => code === reason)?.[1] ?? { text: reason };
-  return { reason, message: lost?.message ?? text };
+  return { reason, message: lost?.message ?? (isReason(reason) ? REASONS[reason].text : reason) };
 }
 
 /** After this many fresh instances on which the container ended with code 0 it is no service. */
@@ -254,9 +253,7 @@ export function nextAttemptAt(tries: readonly Try[], now: Date): Date {
   const inARow = countInARow(tries, now);
   const ends = tries.flatMap(({ endedAt }) => (endedAt ? [endedAt.getTime()] : []));
   if (inARow <= 1 || ends.length === 0) return now;
-  const backoff = looksLikeATask(tries, now)
-    ? LONGEST_BACKOFF_SECONDS
-    : FIRST_BACKOFF_SECONDS * 2 ** Math.min(inARow - 2, 16);
+  const backoff = looksLikeATask(tries, now) ? LONGEST_BACKOFF_SECONDS : FIRST_BACKOFF_SECONDS * 2 ** (inARow - 2);
   return after(new Date(Math.max(...ends)), Math.min(backoff, LONGEST_BACKOFF_SECONDS));
 }
 

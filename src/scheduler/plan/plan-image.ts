@@ -21,7 +21,7 @@ export function goneMessage(deployment: DeploymentFacts): string {
 /** The digest by the deployed name, and by no other name of the image; null when the answer has nothing of use. */
 export function digestOf(deployment: DeploymentFacts, inspect: OrderFacts): string | null {
   const { imageDigest, image } = deployment;
-  if (imageDigest !== null && imageDigest === imageToRun(deployment)) return imageDigest;
+  if (imageDigest === imageToRun(deployment)) return imageDigest;
   const { name, digest } = parseImageReference(image);
   if (digest !== undefined) return formatImageReference({ name, digest });
   const { id, digests = [] } = inspect.answer.image ?? {};

@@ -64,8 +64,8 @@ export function failDeployment(
     exitCode: exitCode ?? null,
     lastLogLines: lastLogLines ?? null,
   });
+  // Its other attempts go in the same pass, as those of every deployment that has ended.
   if (attempt) endFailed(draft, deployment, attempt, failure);
-  for (const other of draft.liveAttempts(deployment)) release(draft, deployment, other, reason);
 }
 
 /** Draining deployments keep serving until their time, then stop; attempts of ended ones go at once. */
@@ -76,7 +76,6 @@ export function planLeaving(draft: Draft, deployment: DeploymentFacts): void {
   if (!isDue) draft.wakeAt(deadlineAt);
 
   for (const attempt of draft.liveAttempts(deployment)) {
-    if (attempt.phase === 'stopping') continue;
     if (isDue || !isInService(attempt)) release(draft, deployment, attempt, (reason ?? 'not-needed') as Reason);
     else endIfLost(draft, deployment, attempt);
   }
@@ -120,7 +119,7 @@ const FLUSH_LOGS: OrderDraft = {
   spec: { kind: 'logs', follow: false, timeoutSeconds: FLUSH_SECONDS },
 };
 
-const STOP_SLACK_SECONDS = ATTEMPT_DEADLINE_SECONDS.stopping ?? 0;
+const STOP_SLACK_SECONDS = ATTEMPT_DEADLINE_SECONDS.stopping;
 
 const RETRYABLE: ReadonlySet<Reason> = new Set([
   'capacity-unavailable',
