@@ -54,7 +54,6 @@ describe('the image of a deployment', () => {
 
   it('stays the digest that was recorded first, whatever other instances know its name by', () => {
     const { world, deployment } = inspected('web:1', { Id: ID, RepoDigests: [`web@${DIGEST}`] });
-    world.run(30);
     world.lose(deployment.attempts[0]!);
     world.settle();
     const attempt = deployment.attempts[1]!;
