@@ -107,6 +107,28 @@ describe('a pull that is made again', () => {
 
 describe('the orders for a container', () => {
   it.each([
+    ['with a health check', HEALTH, ['probe']],
+    ['without one', {}, []],
+  ])('%s are each waited for: a pass while one of them has no answer decides nothing', (_, definition, last) => {
+    const { world, attempt } = assigned(definition);
+    for (const purpose of ['dead-man', 'pull', 'inspect-image', 'create', 'start', ...last]) {
+      order(attempt, purpose).takenAt = world.now;
+      world.wake();
+      world.settle();
+      world.nowMs += 1_000;
+      world.wake();
+      expect(world.pass()).toMatchObject({ deployments: [], attempts: [], newAttempts: [], orders: [] });
+      if (purpose !== 'probe') world.answer(order(attempt, purpose));
+      world.settle();
+    }
+    expect(attempt.phase).toBe('starting');
+    if (last.length > 0) world.probe(attempt, 'healthy');
+    world.settle();
+    world.advance(5);
+    expect(attempt.phase).toBe('healthy');
+  });
+
+  it.each([
     ['with secrets has the agent fill them in', 3, { fill: 'secrets' }],
     ['without secrets has nothing to fill in', null, {}],
   ])('%s', (_, secretsVersion, fill) => {

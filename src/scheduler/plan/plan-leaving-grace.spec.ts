@@ -92,6 +92,8 @@ describe('a container that is told to stop', () => {
         timeoutSeconds: seconds,
       });
       expect(order(attempt, 'dead-man').spec).toEqual({ kind: 'dead-man', minutes });
+      // No pass comes for nothing before.
+      expect(world.nextPassAt).toEqual(new Date(world.nowMs + seconds * 1000));
       world.nowMs += seconds * 1000 - 1;
       world.wake();
       world.settle();
