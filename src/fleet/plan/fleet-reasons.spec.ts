@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { ago, fleetInput, NOW } from '../../../test/support/fleet-input.js';
 import type { AwsErrorKind } from '../../aws/aws-error.js';
 import type { Ec2Instance } from '../../aws/ec2-types.js';
 import type { RecentLaunch } from './plan-brake.js';
@@ -18,9 +19,6 @@ import { type InstanceUpdate, type KnownInstance, planSweep, type SweepInput } f
 // A row for every reason of every fleet planner. The tables are records over the unions: a reason without a row does
 // not compile, and a row whose planner gives another reason fails. The other plan-*.spec.ts files have the cases around
 // each.
-
-const NOW = new Date('2026-03-01T12:00:00.000Z');
-const ago = (seconds: number) => new Date(NOW.getTime() - seconds * 1000);
 
 const spare: Supply = {
   id: 'i-1',
@@ -61,25 +59,7 @@ const lostLaunch: RecentLaunch = {
 };
 const lastLaunch = { id: 'launch-1', at: ago(9).toISOString(), isSettled: false };
 const fleet = (overrides: Partial<FleetInput>): FleetPlan =>
-  planFleet({
-    spec: { types: ['t3.small'], market: 'on-demand' },
-    subnetIds: ['subnet-a'],
-    obstacle: null,
-    demand: { count: 0, doomed: 0, newestAt: null, first: [] },
-    supply: [],
-    launches: [],
-    recent: [],
-    warm: 0,
-    capacity: {},
-    verdict: null,
-    room: Infinity,
-    burst: 1000,
-    launchesSpentUntil: null,
-    listeningSince: ago(3600),
-    nextLaunchId: 'next',
-    now: NOW,
-    ...overrides,
-  });
+  planFleet(fleetInput({ spec: { types: ['t3.small'], market: 'on-demand' }, subnetIds: ['subnet-a'], ...overrides }));
 
 describe('planFleet', () => {
   const retirements: Record<FleetPlan['retirements'][number]['reason'], Partial<Supply>> = {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
+import { ago, fleetInput, NOW } from '../../../test/support/fleet-input.js';
 import {
   type BrakeInput,
   CEILING_SECONDS,
@@ -12,8 +13,6 @@ import {
 import type { CapacityState } from './plan-capacity.js';
 import { type FleetInput, planFleet, type Supply } from './plan-fleet.js';
 
-const NOW = new Date('2026-03-01T12:00:00.000Z');
-const ago = (seconds: number) => new Date(NOW.getTime() - seconds * 1000);
 const offer = { type: 't3.small', subnetId: 'subnet-a', market: 'on-demand' } as const;
 
 const launch = (seconds: number, overrides: Partial<RecentLaunch> = {}): RecentLaunch => ({
@@ -176,27 +175,24 @@ class Storm {
     }
     const now = this.now();
     const waiting = this.wanted - this.running;
-    const plan = planFleet({
-      spec: { types: this.wishes.types, market: 'on-demand' },
-      subnetIds: this.wishes.subnetIds,
-      obstacle: null,
-      demand: { count: waiting, doomed: 0, newestAt: this.at(0), first: [] },
-      supply: this.supply(),
-      launches: this.launches.slice(-1).map((last) => {
-        const of = last.failure === null ? DONE : ({ status: 'failed', rows: 0 } as const);
-        return { ...last, ...of, count: 1, tries: 1, id: `${this.launches.length - 1}` };
+    const plan = planFleet(
+      fleetInput({
+        spec: { types: this.wishes.types, market: 'on-demand' },
+        subnetIds: this.wishes.subnetIds,
+        demand: { count: waiting, doomed: 0, newestAt: this.at(0), first: [] },
+        supply: this.supply(),
+        launches: this.launches.slice(-1).map((last) => {
+          const of = last.failure === null ? DONE : ({ status: 'failed', rows: 0 } as const);
+          return { ...last, ...of, count: 1, tries: 1, id: `${this.launches.length - 1}` };
+        }),
+        recent: this.recent(),
+        capacity: this.capacity,
+        verdict: this.verdict,
+        listeningSince: this.at(0),
+        nextLaunchId: `${this.launches.length}`,
+        now,
       }),
-      recent: this.recent(),
-      warm: 0,
-      capacity: this.capacity,
-      verdict: this.verdict,
-      room: Infinity,
-      burst: 1000,
-      launchesSpentUntil: null,
-      listeningSince: this.at(0),
-      nextLaunchId: `${this.launches.length}`,
-      now,
-    });
+    );
     this.capacity = plan.capacity;
     this.verdict = plan.verdict;
     if (!plan.launch) return;

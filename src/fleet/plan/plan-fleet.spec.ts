@@ -1,9 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
+import { ago, fleetInput as fleet, NOW } from '../../../test/support/fleet-input.js';
 import type { LaunchView } from './plan-capacity.js';
 import { type FleetInput, type FleetPlan, planFleet, type Supply, type WaitingAttempt } from './plan-fleet.js';
 
-const NOW = new Date('2026-03-01T12:00:00.000Z');
-const ago = (seconds: number) => new Date(NOW.getTime() - seconds * 1000);
 const hence = (seconds: number) => ago(-seconds);
 
 const attempt = (id: string, overrides: Partial<WaitingAttempt> = {}): WaitingAttempt => ({
@@ -39,26 +38,6 @@ const launch = (overrides: Partial<LaunchView> = {}): LaunchView => ({
   ...overrides,
 });
 const settledBefore = { lastLaunch: { id: 'launch-1', at: ago(20).toISOString(), isSettled: false } };
-
-const fleet = (overrides: Partial<FleetInput> = {}): FleetInput => ({
-  spec: { types: ['t3.small', 't3.medium'], market: 'on-demand' },
-  subnetIds: ['subnet-a', 'subnet-b'],
-  obstacle: null,
-  demand: { count: 0, doomed: 0, newestAt: null, first: [] },
-  supply: [],
-  launches: [],
-  recent: [],
-  warm: 0,
-  capacity: {},
-  verdict: null,
-  room: Infinity,
-  burst: 1000,
-  launchesSpentUntil: null,
-  listeningSince: ago(3600),
-  nextLaunchId: 'next-launch',
-  now: NOW,
-  ...overrides,
-});
 
 const assigned = ({ assignments }: FleetPlan) =>
   assignments.map(({ attemptId, instanceId }) => [attemptId, instanceId]);
