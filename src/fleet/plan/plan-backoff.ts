@@ -8,5 +8,5 @@ const LONGEST_MS = 30_000;
  * @param dice 0 … 1
  */
 export function backoffMs(tries: number, dice: number): number {
-  return Math.ceil(FIRST_MS / 2 + dice * Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(tries, 10)));
+  return Math.ceil(FIRST_MS / 2 + dice * Math.min(LONGEST_MS, FIRST_MS * 2 ** tries));
 }

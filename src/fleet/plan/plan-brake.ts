@@ -160,7 +160,7 @@ function whenFree(recent: readonly RecentLaunch[], count: number, now: Date): Da
 function pauseAfter(inARow: readonly RecentLaunch[]): Date | null {
   const [last] = inARow;
   if (!last || inARow.length < 2) return null;
-  const seconds = FIRST_PAUSE_SECONDS * 2 ** Math.min(inARow.length - 2, 10);
+  const seconds = FIRST_PAUSE_SECONDS * 2 ** (inARow.length - 2);
   return after(last.at, Math.min(seconds, LONGEST_PAUSE_SECONDS));
 }
 
