@@ -8,6 +8,8 @@ import {
   REPEAT_MS,
   settleLookUp,
   settleRefusal,
+  settleUnreadable,
+  settleWithdrawal,
   VISIBILITY_MS,
 } from './plan-launch.js';
 
@@ -36,6 +38,7 @@ describe('planNextStep', () => {
     ['repeats what is more than is wanted: it may be there already', { ...unknown, wanted: 1 }, 'call'],
     ['only looks for what nobody wants and EC2 may have done', { ...unknown, wanted: 0 }, 'look-up'],
     ['does not repeat what was refused for certain', refused, 'look-up'],
+    ['repeats it for five minutes', { ...unknown, ageMs: REPEAT_MS - 1 }, 'call'],
     ['gives up repeating: each repeat may take effect itself', { ...unknown, ageMs: REPEAT_MS }, 'look-up'],
   ])('%s', (_, launch, step) => {
     expect(planNextStep(launch)).toBe(step);
@@ -50,7 +53,8 @@ describe('the quota', () => {
 
   it.each([
     ['it would wait for minutes', planned, { waitMs: 60_000, burst: 1 }, true],
-    ['it is its turn soon', planned, { waitMs: 4_000, burst: 1 }, false],
+    ['it is its turn in five seconds', planned, { waitMs: 5_000, burst: 1 }, false],
+    ['it is its turn after five seconds', { ...planned, count: 2 }, { waitMs: 5_001, burst: 1 }, true],
     ['it waits for a call, not for instances', planned, { waitMs: 60_000, burst: 3 }, false],
     ['there is no smaller one', { ...planned, count: 1 }, { waitMs: 60_000, burst: 0 }, false],
     ['EC2 may have done it already', unknown, { waitMs: 60_000, burst: 0 }, false],
@@ -118,8 +122,14 @@ describe('settleLookUp', () => {
   it.each([
     ['nothing is visible yet', unknown, 0, { to: 'unknown' }],
     ['a part is visible yet', unknown, 2, { to: 'unknown' }],
-    ['never more became visible', invisible, 2, { to: 'done' }],
-    ['nothing became visible', invisible, 0, { to: 'failed', failure: 'unknown-outcome', reason: 'outcome-unknown' }],
+    ['two minutes are not over', { ...unknown, calledMsAgo: VISIBILITY_MS - 1 }, 0, { to: 'unknown', failure: null }],
+    ['never more than one became visible', invisible, 1, { to: 'done' }],
+    [
+      'nothing became visible',
+      { ...invisible, wanted: 1 },
+      0,
+      { to: 'failed', failure: 'unknown-outcome', reason: 'outcome-unknown' },
+    ],
     ['nothing became visible of what nobody wants', unwanted, 0, { to: 'failed', failure: null, reason: 'not-needed' }],
   ])('%s', (_, launch, found, expected) => {
     expect(settleLookUp(launch, found)).toMatchObject(expected);
@@ -146,5 +156,20 @@ describe('settleLookUp', () => {
       failure: 'token-spent',
       reason: 'token-spent',
     });
+  });
+});
+
+describe('a launch that is never called again', () => {
+  const lost = { reason: 'launch-unreadable', message: 'the launch was written with another ENCRYPTION_KEY' };
+  it('is closed where it cannot be read any more and was not called, and looked for where it may have been', () => {
+    expect(settleUnreadable(planned)).toEqual({ to: 'failed', failure: 'token-mismatch', ...lost });
+    expect(settleUnreadable(unknown)).toMatchObject({ to: 'unknown', againMs: 0, failure: 'token-mismatch', ...lost });
+  });
+
+  it.each([
+    ['fewer wait than it would launch', 'not-needed', null, 'not-needed'],
+    ['EC2’s quota gives fewer now', 'too-large', 'throttled', 'ec2-throttled'],
+  ] as const)('tells operators that it was withdrawn as %s', (_, because, failure, reason) => {
+    expect(settleWithdrawal(because)).toMatchObject({ to: 'failed', failure, reason });
   });
 });

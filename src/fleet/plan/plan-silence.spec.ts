@@ -18,6 +18,8 @@ describe('planSilence', () => {
     ['does not take a failed describe for a reason', { silent: silent(1, 9_999), health: new Map() }, []],
     ['does not take a boot for a reason', { health: health('initializing') }, []],
     ['does not heal yet', { silent: silent(1, 89), health: health('impaired') }, []],
+    ['heals from a minute and a half on', { silent: silent(1, 90), health: health('impaired') }, ['checks-impaired']],
+    ['does not heal within half an hour', { silent: silent(1, 1799) }, []],
     ['heals after half an hour whatever EC2 says', { silent: silent(1, 1800) }, ['silent-too-long']],
     ['heals nobody for that when nobody at all is heard', { silent: silent(1, 9_999), total: 1 }, []],
     ['heals the only one when EC2 calls it impaired', { total: 1, health: health('impaired') }, ['checks-impaired']],

@@ -88,7 +88,7 @@ describe('planSweep: EC2 → database', () => {
   });
 
   it('notes now and then that it is still there, which is no change', () => {
-    const [update] = sweep({ observed: [seen()], known: [row({ observedAt: ago(601) })] }).updates;
+    const [update] = sweep({ observed: [seen()], known: [row({ observedAt: ago(600) })] }).updates;
     expect(update).toMatchObject({ observed: true, isChange: false });
   });
 
@@ -96,6 +96,8 @@ describe('planSweep: EC2 → database', () => {
     ['running', 'terminated', 'terminated', true],
     ['running', 'shutting-down', 'shutting-down', false],
     ['pending', 'running', 'running', false],
+    ['shutting-down', 'terminated', 'terminated', true],
+    ['stopped', 'pending', 'pending', false],
     ['gone', 'terminated', 'terminated', true],
   ] as const)('%s seen as %s is %s', (from, to, state, isOver) => {
     const terminatedAt = from === 'gone' ? ago(9) : null;
@@ -108,15 +110,39 @@ describe('planSweep: EC2 → database', () => {
     ['terminated', 'shutting-down'],
     ['shutting-down', 'running'],
     ['running', 'pending'],
+    ['stopping', 'pending'],
   ] as const)('never goes back from %s to %s: an older copy of EC2’s index answered', (from, to) => {
-    const terminatedAt = from === 'terminated' ? ago(9) : null;
-    expect(sweep({ observed: [seen({ state: to })], known: [row({ state: from, terminatedAt })] }).updates).toEqual([]);
+    const known = row({
+      state: from,
+      terminatedAt: from === 'terminated' ? ago(9) : null,
+      retireReason: from === 'stopping' ? 'stopped-outside' : null,
+    });
+    expect(sweep({ observed: [seen({ state: to })], known: [known] }).updates).toEqual([]);
   });
 
   it('keeps the addresses of what has ended', () => {
     const observed = [seen({ state: 'terminated', privateIp: null, stateReason: 'Client.UserInitiatedShutdown' })];
     const [update] = sweep({ observed, known: [row()] }).updates;
     expect(update).toMatchObject({ privateIp: '10.0.0.1', stateReason: 'Client.UserInitiatedShutdown' });
+  });
+
+  it('keeps what EC2 leaves out of an answer, and takes over what it says', () => {
+    const columns = {
+      stateReason: 'Client.UserInitiatedShutdown',
+      availabilityZone: 'us-west-2a',
+      instanceType: 't3.small',
+      imageId: 'ami-1',
+      privateIp: '10.0.0.1',
+      publicIp: '203.0.113.9',
+    };
+    const none = { stateReason: null, availabilityZone: null, imageId: null, privateIp: null, publicIp: null };
+    const { instanceType: type, ...others } = columns;
+    const other = { ...columns, availabilityZone: 'us-west-2b', instanceType: 't3.medium', imageId: 'ami-2' };
+    const update = (observed: Partial<Ec2Instance>, known: Partial<KnownInstance>) =>
+      sweep({ observed: [seen({ state: 'terminated', ...observed })], known: [row(known)] }).updates;
+    expect(update({ ...none, type: null }, columns)).toMatchObject([columns]);
+    expect(update({ ...others, type }, { ...none, instanceType: null })).toMatchObject([columns]);
+    expect(update({ ...others, type }, other)).toMatchObject([columns]);
   });
 
   it.each(['stopping', 'stopped'] as const)('retires what is %s, unless it is retired already', (state) => {
@@ -140,10 +166,19 @@ describe('planSweep: database → EC2', () => {
   const absent = new Set(['i-1']);
 
   it.each<[string, Partial<KnownInstance>, object | null]>([
-    ['misses it the first time', {}, { state: 'running', missingSince: NOW, isOver: false, isChange: false }],
+    [
+      'misses it the first time',
+      {},
+      { state: 'running', missingSince: NOW, observed: false, isOver: false, isChange: false },
+    ],
     ['waits for a second time', { missingSince: ago(59) }, null],
-    ['calls it gone then', { missingSince: ago(60) }, { state: 'gone', isOver: true, isChange: true }],
+    [
+      'calls it gone then',
+      { missingSince: ago(60), launchedAt: ago(600) },
+      { state: 'gone', missingSince: ago(60), observed: false, isOver: true, isChange: true },
+    ],
     ['waits when it is young', { missingSince: ago(60), launchedAt: ago(599) }, null],
+    ['expects what was launched more than two minutes ago', { launchedAt: ago(121) }, { missingSince: NOW }],
     ['does not expect what was just launched', { launchedAt: ago(120) }, null],
     ['has nothing to say of what has ended', { state: 'terminated', terminatedAt: ago(99) }, null],
   ])('%s', (_, overrides, expected) => {
