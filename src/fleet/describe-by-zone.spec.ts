@@ -28,7 +28,7 @@ const idsOf = (instances: readonly { readonly id: string }[]) => instances.map((
 
 describe('a describe zone by zone', () => {
   it('tells of all zones but the one that is out, in calls of 200 ids at most', async () => {
-    const [a, b] = [located('a', 450), located('b', 3)];
+    const [a, b] = [located('a', 800), located('b', 3)];
     const { ask, asked } = ec2([...a, ...b], ['b']);
     const { observed, unanswered } = await describeByZone([...a, ...b], ask, OUTAGE);
     expect(idsOf(observed)).toEqual(idsOf(a));

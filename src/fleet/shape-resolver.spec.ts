@@ -23,22 +23,28 @@ function world(options: Partial<ShapeResolverOptions> = {}) {
     asked: [] as string[],
     image: 'ami-new' as string | null,
     rootGiB: 30,
+    subnets: ['subnet-a', 'subnet-b'],
     failure: null as Error | null,
+    /** What it fails to answer; null = anything. */
+    failing: null as string | null,
   };
   const ask = <T>(what: string, answer: () => T): Promise<T> => {
     state.asked.push(what);
-    return state.failure ? Promise.reject(toAwsError(what, state.failure)) : Promise.resolve(answer());
+    if (!state.failure || (state.failing !== null && state.failing !== what)) return Promise.resolve(answer());
+    if (state.failure instanceof TypeError) return Promise.reject(state.failure);
+    return Promise.reject(toAwsError(what === 'subnets' ? 'DescribeSubnets' : 'DescribeImages', state.failure));
   };
-  const amiOf = (architecture: string) =>
+  const amiOf = (architecture: string | null) =>
     state.image === null ? null : { id: state.image, rootDevice: '/dev/xvda', rootGiB: state.rootGiB, architecture };
   const ec2 = {
     findImage: ({ architecture }: { architecture: string }) => ask(`image ${architecture}`, () => amiOf(architecture)),
-    describeImage: (id: string) => ask(id, () => amiOf('x86_64')),
-    findDefaultSubnets: () => ask('subnets', () => ['subnet-a', 'subnet-b']),
+    describeImage: (id: string) => ask(id, () => amiOf(id === 'ami-untold' ? null : 'x86_64')),
+    findDefaultSubnets: () => ask('subnets', () => state.subnets),
   } as unknown as Ec2;
+  const budget = new CallBudget({ share: 1, now: () => state.now, start: { kind: 'full' } });
   const resolver = new ShapeResolver({
     ec2,
-    budget: new CallBudget({ share: 1, now: () => state.now, start: { kind: 'full' } }),
+    budget,
     defaultAmi: 'ecs-al2023',
     allowedSubnets: [],
     allowedSecurityGroups: [],
@@ -48,7 +54,7 @@ function world(options: Partial<ShapeResolverOptions> = {}) {
   });
   const resolve = (spec: Partial<ShapeSpec> = {}) => resolver.resolve({ ...SPEC, ...spec });
   const amiIdOf = async (type = 't3.small'): Promise<string | undefined> => (await resolve()).amis.get(type)?.id;
-  return { state, resolve, amiIdOf };
+  return { state, budget, resolve, amiIdOf };
 }
 
 describe('ShapeResolver', () => {
@@ -65,6 +71,11 @@ describe('ShapeResolver', () => {
     expect(state.asked).toEqual(['image x86_64', 'subnets']);
     state.now = 3_600_000;
     expect(await amiIdOf()).toBe('ami-newer');
+    state.image = 'ami-newest';
+    state.now = 7_199_999;
+    expect(await amiIdOf()).toBe('ami-newer');
+    state.now = 7_200_000;
+    expect(await amiIdOf()).toBe('ami-newest');
   });
 
   it('goes on with what it knows when EC2 does not answer', async () => {
@@ -81,8 +92,10 @@ describe('ShapeResolver', () => {
     for (let shape = 0; shape < 100; shape += 1) {
       expect((await resolve()).obstacle).toMatchObject({ reason: 'ec2-unreachable', isFinal: false });
     }
-    expect(state.asked).toEqual(['image x86_64']);
     state.failure = null;
+    state.now = 4_999;
+    expect((await resolve()).obstacle).toMatchObject({ reason: 'ec2-unreachable' });
+    expect(state.asked).toEqual(['image x86_64']);
     state.now = 5_000;
     expect((await resolve()).obstacle).toBeNull();
   });
@@ -129,9 +142,25 @@ describe('ShapeResolver', () => {
     });
   });
 
-  it('takes the operator’s subnets where a job names none', async () => {
-    const { resolve } = world({ allowedSubnets: ['subnet-8', 'subnet-9'] });
-    expect((await resolve()).subnetIds).toEqual(['subnet-8', 'subnet-9']);
+  it.each<[operators: string[], jobs: string[], subnetIds: string[]]>([
+    [['subnet-8', 'subnet-9'], [], ['subnet-8', 'subnet-9']],
+    [['subnet-8'], [], ['subnet-8']],
+    [['subnet-8', 'subnet-9'], ['subnet-9'], ['subnet-9']],
+    [[], [], ['subnet-a', 'subnet-b']],
+  ])(
+    'takes the operator’s subnets where a job names none, and EC2’s where neither does: %j, %j',
+    async (allowedSubnets, jobs, subnetIds) => {
+      const { resolve } = world({ allowedSubnets });
+      expect((await resolve({ subnetIds: jobs })).subnetIds).toEqual(subnetIds);
+    },
+  );
+
+  it('refuses for good where the region has no default subnets, and asks again the next time', async () => {
+    const { state, resolve } = world();
+    state.subnets = [];
+    expect(await resolve()).toMatchObject({ obstacle: { reason: 'no-subnet', isFinal: true }, subnetIds: [] });
+    state.subnets = ['subnet-a'];
+    expect(await resolve()).toMatchObject({ obstacle: null, subnetIds: ['subnet-a'] });
   });
 
   it('takes the operator’s security groups where a job names none, as many as EC2 takes', async () => {
@@ -154,7 +183,11 @@ describe('ShapeResolver', () => {
   it('says for good that there is no such image, and asks again the next time', async () => {
     const { state, resolve } = world();
     state.image = null;
-    expect((await resolve()).obstacle).toMatchObject({ reason: 'image-not-found', isFinal: true });
+    expect((await resolve()).obstacle).toEqual({
+      reason: 'image-not-found',
+      message: 'Amazon offers no image of that kind for x86_64 here',
+      isFinal: true,
+    });
     state.image = 'ami-new';
     expect((await resolve()).obstacle).toBeNull();
   });
@@ -181,6 +214,60 @@ describe('ShapeResolver', () => {
     expect(await architectures({ ...spec, unpinnedImageId: null })).toEqual(['x86_64', 'arm64']);
     // An AMI that the job names is used for every type: EC2 refuses a wrong one.
     expect(await architectures(spec)).toEqual(['x86_64', 'x86_64']);
+  });
+
+  it('keeps to a pinned AMI whose architecture EC2 does not tell, and to one that is gone', async () => {
+    const { state, resolve } = world();
+    state.image = 'ami-untold';
+    const untold = await resolve({ imageId: 'ami-untold', unpinnedImageId: null });
+    expect([untold.obstacle, untold.amis.get('t3.small')?.architecture]).toEqual([null, null]);
+    expect(state.asked).toEqual(['ami-untold', 'subnets']);
+    state.image = null;
+    const { obstacle } = await resolve({ imageId: 'ami-gone', unpinnedImageId: 'ecs-al2023' });
+    expect(obstacle).toMatchObject({ message: 'ami-gone does not exist here' });
+  });
+
+  it.each<[string, types: string[], failing: string | null, failure: string, reason: string]>([
+    [
+      'may pass, where the other type is refused',
+      ['t3.small', 't4g.small'],
+      'image x86_64',
+      'InternalError',
+      'ec2-unavailable',
+    ],
+    ['may pass, whichever type it is', ['t3.small', 't4g.small'], 'image arm64', 'InternalError', 'ec2-unavailable'],
+    [
+      'is of the first type, where all are refused',
+      ['t3.small', 't4g.small'],
+      'image arm64',
+      'UnauthorizedOperation',
+      'image-not-found',
+    ],
+    [
+      'is of the first type, where all are refused',
+      ['t4g.small', 't3.small'],
+      'image arm64',
+      'UnauthorizedOperation',
+      'permission-denied',
+    ],
+  ])('tells of an obstacle that %s', async (_, types, failing, failure, reason) => {
+    const { state, resolve } = world();
+    Object.assign(state, { image: null, failing, failure: Object.assign(new Error('no'), { name: failure }) });
+    expect((await resolve({ types })).obstacle).toMatchObject({ reason });
+  });
+
+  it('tells of the first type’s obstacle where all may pass', async () => {
+    const { state, resolve } = world();
+    state.failure = Object.assign(new Error('no'), { name: 'InternalError' });
+    state.failing = 'image x86_64';
+    await resolve();
+    state.failing = null;
+    state.failure = Object.assign(new Error('no'), { name: 'OptInRequired' });
+    // What failed is not asked for again at once.
+    expect((await resolve({ types: ['t3.small', 't4g.small'] })).obstacle).toMatchObject({ reason: 'ec2-unavailable' });
+    expect((await resolve({ types: ['t4g.small', 't3.small'] })).obstacle).toMatchObject({
+      reason: 'account-not-enabled',
+    });
   });
 
   it('leaves out the types there is no AMI for, as long as there is one for others', async () => {
@@ -215,5 +302,28 @@ describe('ShapeResolver', () => {
     const { state, resolve } = world();
     state.failure = Object.assign(new Error('no'), { name: code });
     expect((await resolve()).obstacle).toMatchObject({ reason, isFinal });
+  });
+
+  it.each([1, 500])('asks nothing while our share of EC2’s quota is spent for %d ms more', async (waitMs) => {
+    const budget = { take: () => waitMs, recordFailure: () => undefined } as unknown as CallBudget;
+    const { state, resolve } = world({ budget });
+    expect((await resolve()).obstacle).toMatchObject({ reason: 'quota-share-spent', isFinal: false });
+    expect(state.asked).toEqual([]);
+  });
+
+  it('calls EC2 less often after EC2 has throttled a look-up', async () => {
+    const { state, budget, resolve } = world();
+    state.failure = Object.assign(new Error('no'), { name: 'RequestLimitExceeded' });
+    await resolve();
+    expect(budget.take('DescribeImages')).toBeGreaterThan(0);
+    expect(budget.take('DescribeSubnets')).toBe(0);
+  });
+
+  it('takes a fault of our own for none of EC2’s, and asks again the next time', async () => {
+    const { state, resolve } = world();
+    state.failure = new TypeError('a fault of ours');
+    await expect(resolve()).rejects.toBe(state.failure);
+    state.failure = null;
+    expect((await resolve()).obstacle).toBeNull();
   });
 });
