@@ -52,6 +52,7 @@ describe('planBrake', () => {
     ['nothing was lost', [good(1), good(2), good(3)], null],
     ['a single loss is replaced at once', [launch(1)], null],
     ['after the second there are ten seconds', [launch(1), launch(2)], 9],
+    ['and no more than ten', [launch(10), launch(11)], null],
     ['twenty after the third', [launch(1), launch(20), launch(21)], 19],
     ['each is twice as long, but the longest', [1, 320, 640, 960, 1280, 1600, 1920, 2240].map((s) => launch(s)), 299],
     ['what registered ends the series', [launch(1), good(2), launch(3), launch(4)], null],
@@ -61,6 +62,20 @@ describe('planBrake', () => {
     ['the account lacks something for the fourth time', [1, 61, 121, 181].map((s) => notEnabled(s)), 39],
     ['quotas are spent of three types', [1, 2, 3].map((seconds) => short(seconds)), null],
     ['quotas are spent of four', [1, 2, 3, 4].map((seconds) => short(seconds)), 14],
+    ['quotas are spent and the account refuses, for longer', [refused(1), ...[2, 3, 4, 5].map(short), refused(6)], 13],
+    [
+      'the account refuses and quotas are spent, for less long',
+      [...[1, 2, 3, 4].map(short), ...[5, 6, 7, 8].map(refused)],
+      35,
+    ],
+    ['EC2 refuses longer than losses hold it up', [refused(1), refused(2), launch(3), launch(4)], 9],
+    ['losses hold it up longer than EC2’s refusals', [refused(1), refused(2), launch(3), launch(4), launch(5)], 17],
+    ['quotas are spent longer than losses hold it up', [...[1, 2, 3, 4].map(short), launch(5), launch(6)], 14],
+    [
+      'losses hold it up longer than spent quotas',
+      [...[1, 2, 3, 4].map(short), ...[5, 6, 7, 8].map((s) => launch(s))],
+      35,
+    ],
     ['EC2 refused, but took the one after', [good(1), refused(2), refused(3)], null],
   ])('%s', (_, recent, until) => {
     const hold = brake(recent, { wanted: 9 }).until;
@@ -71,16 +86,22 @@ describe('planBrake', () => {
     const lost = launch(5, { rows: 20, lost: 20 });
     expect(brake([lost], { wanted: 20 }).most).toBe(1);
     expect(brake([lost, lost], { wanted: 20, now: ago(-60) }).most).toBe(1);
+    const some = [launch(15, { rows: 4 }), launch(30, { rows: 4 })];
+    expect(brake(some, { wanted: 20 })).toMatchObject({ most: 1, until: null });
   });
 
   it('replaces some of many at once, up to the ceiling', () => {
     const some = launch(5, { rows: 20, lost: 3 });
     expect(brake([some], { wanted: 20 }).most).toBe(ceilingOf(20) - 20);
+    expect(brake([launch(5, { rows: 3 })]).most).toBe(ceilingOf(1) - 3);
+    expect(brake([launch(300, { rows: 4 })])).toMatchObject({ most: 1, until: null });
   });
 
   it('does not wait for what was launched before the loss, nor for what is slow', () => {
     expect(brake([launch(5), booting(20)])).toMatchObject({ most: 1, until: null });
-    expect(brake([booting(95), launch(100)])).toMatchObject({ most: 1, until: null });
+    expect(brake([booting(90), launch(100)])).toMatchObject({ most: 1, until: null });
+    expect(brake([booting(89), launch(100)])).toMatchObject({ most: 0, until: null });
+    expect(brake([short(5), launch(100)])).toMatchObject({ most: 1, until: null });
   });
 
   it('waits for the one that is tried', () => {
@@ -94,12 +115,21 @@ describe('planBrake', () => {
   it('keeps the last that the ceiling allows for the longest pause', () => {
     const three = [launch(30), launch(200), launch(210)];
     expect(brake(three).until).toEqual(ago(30 - LONGEST_PAUSE_SECONDS));
+    // What EC2 has refused since then is no try.
+    expect(brake([short(5), ...three]).until).toEqual(ago(30 - LONGEST_PAUSE_SECONDS));
+    expect(brake([launch(30), launch(200, { rows: 2, lost: 2 })]).until).toEqual(ago(30 - LONGEST_PAUSE_SECONDS));
     expect(brake(three, { wanted: 2 }).until).toBeNull();
+    expect(brake([...three, launch(220)], { wanted: 2 }).until).toEqual(ago(30 - 40));
   });
 
   it('tries again when the oldest are longer ago than the ceiling looks back, or after the longest pause', () => {
     const four = [launch(100), launch(400), launch(590), launch(595)];
     expect(brake(four, { wanted: 1 }).until).toEqual(ago(590 - CEILING_SECONDS));
+    expect(brake([launch(100), launch(590), launch(595), launch(600)]).until).toEqual(ago(595 - CEILING_SECONDS));
+    const some = launch(595, { rows: 2, registered: 1 });
+    expect(brake([launch(100, { rows: 3, lost: 3 }), launch(590, { rows: 2, lost: 2 }), some]).until).toEqual(
+      ago(590 - CEILING_SECONDS),
+    );
     const atOnce = [launch(10), launch(20), launch(30), launch(40)];
     expect(brake(atOnce, { wanted: 1 }).until).toEqual(ago(10 - LONGEST_PAUSE_SECONDS));
   });
@@ -129,6 +159,22 @@ describe('planBrake', () => {
     ['refusals', [refused(1), refused(2)], 'no; the next try is at 2026-03-01T12:00:09.000Z'],
   ])('tells of %s', (_, recent, message) => {
     expect(brake(recent).trouble?.message).toBe(message);
+  });
+
+  it.each([
+    [
+      'EC2’s reason',
+      refused(1),
+      { reason: 'permission-denied', message: 'no; the next try is at 2026-03-01T12:00:09.000Z' },
+    ],
+    [
+      'a refusal without one',
+      launch(1, { rows: 0, lost: 0, failure: 'invalid' }),
+      { reason: 'request-refused', message: 'EC2 refused; the next try is at 2026-03-01T12:00:09.000Z' },
+    ],
+  ])('gives those who wait %s', (_, last, trouble) => {
+    expect(brake([last, refused(2)]).trouble).toEqual(trouble);
+    expect(brake([last]).trouble).toBeNull();
   });
 
   it('counts losses by offer', () => {

@@ -118,7 +118,8 @@ function isAnotherBooting({ recent, bootSeconds, now }: BrakeInput, lost: readon
     0,
     recent.findIndex((launch) => launch === lost[0]),
   );
-  return later.some((one) => one.rows > one.registered + one.lost && now < after(one.at, bootSeconds));
+  // None of these has registered or ended.
+  return later.some((one) => one.rows > 0 && now < after(one.at, bootSeconds));
 }
 
 function holdOf(input: BrakeInput, lost: readonly RecentLaunch[]): Date | null {
