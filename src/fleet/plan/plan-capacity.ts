@@ -109,14 +109,13 @@ export function nextOffer(
   capacity: CapacityState,
   wishes: Wishes,
   subnetIds: readonly string[],
-  lossesOf: (offer: Offer) => number = () => 0,
+  lossesOf: (offer: Offer) => number,
 ): Offer | null {
   const after = subnetIds.indexOf(capacity.lastSubnetId ?? '') + 1;
   const inTurn = [...subnetIds.slice(after), ...subnetIds.slice(0, after)];
   let best: { readonly offer: Offer; readonly losses: number } | null = null;
   for (const offer of offersOf(wishes, inTurn)) {
     const losses = failuresOf(capacity, offer).length > 0 ? Infinity : lossesOf(offer);
-    if (losses === 0) return offer;
     if (losses < (best?.losses ?? Infinity)) best = { offer, losses };
   }
   return best?.offer ?? null;
@@ -146,7 +145,7 @@ function learnFromFailure(
     case 'quota':
     case 'address':
       if (launch.count > 1) {
-        const countLimit = Math.max(1, Math.floor(launch.count / 2));
+        const countLimit = Math.floor(launch.count / 2);
         return { capacity: { ...capacity, countLimit }, outcome: tried };
       }
       return { capacity: withFailed(capacity, launch, secondsOf(capacity, launch), now), outcome: tried };
