@@ -150,7 +150,7 @@ export function planFleet(input: FleetInput): FleetPlan {
   const booting = usable.filter(({ registeredAt }) => registeredAt === null);
   const young = booting.filter(({ launchedAt }) => isWithin(launchedAt, SOFT_BOOT_SECONDS, now)).length;
 
-  const needed = waiting + warm - onHand - countOnTheWay(booting.length, young, input.launches, waiting);
+  const needed = waiting + warm - onHand - countOnTheWay(booting.length, young, waiting);
   // The attempts that wait now are about to get the final verdict.
   const isRefused = outcome.kind === 'refused-for-good';
   const brake = planBrake({ recent: input.recent, wanted: waiting + warm, bootSeconds: SOFT_BOOT_SECONDS, now });
@@ -200,11 +200,11 @@ function retireReasonOf(instance: Supply, input: FleetInput): RetireReason | nul
   return isWithin(heardAt(instance, input), IDLE_SILENT_SECONDS, now) ? null : 'idle-silent';
 }
 
-function countOnTheWay(booting: number, young: number, launches: readonly LaunchView[], waiting: number): number {
-  const open = launches.filter(isOpen).reduce((sum, { count, rows }) => sum + Math.max(0, count - rows), 0);
+/** Besides what an open launch may bring: no other is planned beside it. */
+function countOnTheWay(booting: number, young: number, waiting: number): number {
   // One slow wave is replaced. When the replacement is slow as well, agents cannot reach the API, and those of a third
   // could not either.
-  return open + young + Math.max(0, booting - young - waiting);
+  return young + Math.max(0, booting - young - waiting);
 }
 
 function planLaunch(
