@@ -1,5 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
 import { ago, fleetInput as fleet, NOW } from '../../../test/support/fleet-input.js';
+import type { RecentLaunch } from './plan-brake.js';
 import type { LaunchView } from './plan-capacity.js';
 import { type FleetInput, type FleetPlan, planFleet, type Supply, type WaitingAttempt } from './plan-fleet.js';
 
@@ -37,8 +39,17 @@ const launch = (overrides: Partial<LaunchView> = {}): LaunchView => ({
   message: null,
   ...overrides,
 });
+const bootingFor = (seconds: number, count: number) =>
+  Array.from({ length: count }, (_, n) => instance(`i-${n}`, { launchedAt: ago(seconds) }));
+const lost = (seconds: number, overrides: Partial<RecentLaunch> = {}): RecentLaunch => ({
+  ...{ at: ago(seconds), offer: launch().offer, failure: null, reason: null, message: null },
+  ...{ rows: 1, registered: 0, lost: 1, stateReason: null },
+  ...overrides,
+});
 const settledBefore = { lastLaunch: { id: 'launch-1', at: ago(20).toISOString(), isSettled: false } };
 
+const byText = <T>(all: readonly T[], textOf: (one: T) => string) =>
+  all.toSorted((a, b) => (textOf(a) < textOf(b) ? -1 : 1));
 const assigned = ({ assignments }: FleetPlan) =>
   assignments.map(({ attemptId, instanceId }) => [attemptId, instanceId]);
 const retired = ({ retirements }: FleetPlan) => retirements.map(({ instanceId, reason }) => [instanceId, reason]);
@@ -110,6 +121,30 @@ describe('planFleet: late binding', () => {
     expect(plan.assignments).toEqual([]);
   });
 
+  it('serves attempts in line, with instances in the order of their registration, and equal ones by their ids', () => {
+    const among = (most: number) => fc.integer({ min: 0, max: most });
+    const attempts = fc.uniqueArray(fc.tuple(among(20), among(3), among(2)), { selector: ([n]) => n, maxLength: 6 });
+    const instances = fc.uniqueArray(fc.tuple(among(20), among(2)), { selector: ([n]) => n, maxLength: 6 });
+    fc.assert(
+      fc.property(attempts, instances, (waits, spares) => {
+        // One step of priority is five minutes of waiting.
+        const line = waits
+          .map(([n, priority, steps]) => ({ id: `a-${n}`, priority, createdAt: ago(700 - 300 * steps) }))
+          .map((one) => ({
+            one,
+            place: `${700 + one.priority * 300 - (NOW.getTime() - one.createdAt.getTime()) / 1000}`,
+          }))
+          .map(({ one, place }) => ({ one, key: `${place.padStart(6, '0')} ${one.id}` }));
+        const supply = spares.map(([n, seconds]) => registered(`i-${n}`, { registeredAt: ago(9 - seconds) }));
+        const plan = planFleet(fleet({ demand: waiting(...line.map(({ one }) => attempt(one.id, one))), supply }));
+        const inLine = line.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ one }) => one.id);
+        const inTurn = byText(supply, ({ registeredAt, id }) => `${registeredAt?.toISOString()} ${id}`);
+        const served = Math.min(inLine.length, inTurn.length);
+        expect(assigned(plan)).toEqual(inLine.slice(0, served).map((id, n) => [id, inTurn[n]?.id]));
+      }),
+    );
+  });
+
   it('uses an instance that registered before EC2 called it running', () => {
     const plan = planFleet(fleet({ demand: waiting(attempt('a')), supply: [registered('i-1', { state: 'pending' })] }));
     expect(assigned(plan)).toEqual([['a', 'i-1']]);
@@ -125,6 +160,11 @@ describe('planFleet: adoption', () => {
     expect(plan.launch).toBeNull();
   });
 
+  it('gives back only the one that failed', () => {
+    const supply = [registered('i-1'), registered('i-lost', { attempt: 'adoption-failed' })];
+    expect(planFleet(fleet({ supply })).quarantines).toEqual(['i-lost']);
+  });
+
   it.each(['running', 'stopped'] as const)(
     'gives a %s instance back to quarantine when it failed, and never out',
     (state) => {
@@ -136,6 +176,13 @@ describe('planFleet: adoption', () => {
 });
 
 describe('planFleet: launches', () => {
+  it.each([
+    [many(1), 'attempts-waiting'],
+    [many(0), 'spares-wanted'],
+  ] as const)('says for whom it launches', (demand, reason) => {
+    expect(planFleet(fleet({ demand, warm: 1 })).launch?.reason).toBe(reason);
+  });
+
   it('launches for those waiting at once, and remembers it', () => {
     const plan = planFleet(fleet({ demand: many(3) }));
     expect(plan.launch).toEqual({
@@ -152,6 +199,7 @@ describe('planFleet: launches', () => {
 
   it.each<[string, Partial<FleetInput>, number | null]>([
     ['counts what boots', { supply: [instance('i-1'), instance('i-2')] }, 3],
+    ['counts once what boots, though it is most of what is wanted', { supply: bootingFor(30, 3) }, 2],
     ['counts spares on hand', { supply: [registered('i-1', { lastSeenAt: ago(60) })], listeningSince: ago(5) }, 4],
     ['does not count what boots too slowly', { supply: [instance('i-1', { launchedAt: ago(91) })] }, 5],
     [
@@ -163,6 +211,9 @@ describe('planFleet: launches', () => {
     ['takes no more than EC2’s own quota has left', { burst: 2 }, 2],
     ['takes one even when the quota has nothing left: it will wait', { burst: 0 }, 1],
     ['takes no more than MAX_INSTANCES leaves', { room: 4 }, 4],
+    ['takes the last one that MAX_INSTANCES leaves', { room: 1 }, 1],
+    ['takes one after a whole launch was lost', { recent: [lost(5)] }, 1],
+    ['launches nothing right after two losses', { recent: [lost(5), lost(20)] }, null],
     ['takes half after a quota error', { capacity: { countLimit: 2 } }, 2],
     ['adds the spares that are wanted', { warm: 2 }, 7],
     ['launches nothing while a launch is planned', { launches: [launch()] }, null],
@@ -190,6 +241,25 @@ describe('planFleet: launches', () => {
   it('looks again when the second is over', () => {
     const capacity = { lastLaunch: { id: 'l', at: ago(0.4).toISOString(), isSettled: true } };
     expect(planFleet(fleet({ demand: many(1), capacity })).recheckAt).toEqual(hence(0.6));
+  });
+
+  it('looks again when the pause after losses is over', () => {
+    const plan = planFleet(fleet({ demand: many(1), recent: [lost(5), lost(20)] }));
+    expect(plan).toMatchObject({ recheckAt: hence(5), verdict: { reason: 'instances-do-not-register' } });
+  });
+
+  it.each([
+    [89, 1],
+    [90, 510],
+    [100, 500],
+    [599, 1],
+  ])('looks at what boots for %d seconds again after %d', (seconds, next) => {
+    expect(planFleet(fleet({ supply: bootingFor(seconds, 1) })).recheckAt).toEqual(hence(next));
+  });
+
+  it('looks again while attempts that a final verdict covers are about to end', () => {
+    const demand = { count: 0, doomed: 1, newestAt: null, first: [] };
+    expect(planFleet(fleet({ demand })).recheckAt).toEqual(hence(10));
   });
 
   it('looks again when what boots stops counting', () => {
@@ -297,6 +367,53 @@ describe('planFleet: offers', () => {
     expect(later).toMatchObject({ isVerdictNews: true, verdict: { at: NOW } });
   });
 
+  it('says it to those who came at the very moment', () => {
+    const capacity = { failedOffers: [failed({})] };
+    const verdict = planFleet(fleet({ demand: many(1), capacity })).verdict;
+    const at = ago(10);
+    const again = (newestAt: Date) =>
+      planFleet(fleet({ demand: { ...many(1), newestAt }, capacity, verdict: verdict && { ...verdict, at } }));
+    expect([again(ago(10.001)), again(at)].map(({ isVerdictNews }) => isVerdictNews)).toEqual([false, true]);
+  });
+
+  it.each<[told: string, offers: [reason: string, isRefused: boolean][]]>([
+    [
+      'full',
+      [
+        ['full', false],
+        ['refused', true],
+      ],
+    ],
+    [
+      'full',
+      [
+        ['refused', true],
+        ['full', false],
+      ],
+    ],
+    [
+      'short',
+      [
+        ['full', false],
+        ['short', false],
+        ['refused', true],
+      ],
+    ],
+    [
+      'not-permitted',
+      [
+        ['refused', true],
+        ['not-permitted', true],
+      ],
+    ],
+  ])('tells those waiting what they wait for, %s, not what is refused for good: %j', (reason, offers) => {
+    const failedOffers = offers.map(([why, isRefused]) => failed({ reason: why, ...(isRefused && { isFinal: true }) }));
+    expect(planFleet(fleet({ demand: many(1), capacity: { failedOffers } })).verdict).toMatchObject({
+      reason,
+      isFinal: false,
+    });
+  });
+
   it('takes it back when nothing stands in the way any more', () => {
     const verdict = { reason: 'r', message: 'm', isFinal: false, at: ago(5) };
     expect(planFleet(fleet({ demand: many(1), verdict }))).toMatchObject({ verdict: null, isVerdictNews: true });
@@ -368,6 +485,19 @@ describe('planFleet: what a settled launch teaches', () => {
     expect(planFleet(fleet({ verdict }))).toMatchObject({ verdict: null, isVerdictNews: true });
   });
 
+  it('keeps a final verdict also of a single attempt, while EC2 goes on refusing', () => {
+    const verdict = { reason: 'nope', message: 'no', isFinal: true, at: ago(5) };
+    const refused = { rows: 0, lost: 0, failure: 'permission', reason: 'nope' } as const;
+    const recent = [lost(1, refused), lost(3, refused)];
+    const facts = { verdict, demand: { ...many(1), doomed: 1 }, recent };
+    expect(planFleet(fleet(facts))).toMatchObject({ launch: null, verdict, isVerdictNews: false });
+    // What stands in the way of the next launch is news.
+    expect(planFleet(fleet({ ...facts, recent: [], room: 0 }))).toMatchObject({
+      verdict: { reason: 'instance-limit-reached', isFinal: false },
+      isVerdictNews: true,
+    });
+  });
+
   it('learns from a launch once', () => {
     const { capacity } = after({ failure: 'quota', count: 8 });
     const again = planFleet(
@@ -397,11 +527,20 @@ describe('planFleet: what those waiting are told', () => {
       { launches: [launch({ status: 'unknown', tries: 3, reason: 'ec2-unavailable' })] },
       'ec2-unavailable',
     ],
+    ['that instances end before they register', { recent: [lost(5, { stateReason: 'X' })] }, 'instances-end-at-launch'],
+    ['that launches of this minute are used up', { launchesSpentUntil: hence(9) }, 'launches-per-minute-reached'],
     ['that the fleet is full', { room: 0 }, 'instance-limit-reached'],
     [
       'what keeps the launch from being written',
       { obstacle: { reason: 'image-not-found', message: '', isFinal: true } },
       'image-not-found',
+    ],
+    ['nothing while instances boot', { supply: bootingFor(30, 4) }, null],
+    ['nothing while the replacements boot', { demand: many(2), supply: bootingFor(100, 3) }, null],
+    [
+      'that replacements do not find the way back either',
+      { demand: many(2), supply: bootingFor(100, 4) },
+      'instances-do-not-register',
     ],
     [
       'that instances do not find the way back',
@@ -409,11 +548,41 @@ describe('planFleet: what those waiting are told', () => {
       'instances-do-not-register',
     ],
   ])('%s', (_, overrides, reason) => {
-    expect(planFleet(fleet({ demand: many(1), ...overrides })).verdict?.reason ?? null).toBe(reason);
+    const { verdict } = planFleet(fleet({ demand: many(1), ...overrides }));
+    const isFinal = reason === 'image-not-found';
+    expect(verdict && { reason: verdict.reason, isFinal: verdict.isFinal }).toEqual(reason && { reason, isFinal });
+  });
+});
+
+describe('planFleet: what EC2 said', () => {
+  it.each(['EC2 does not answer', null])('is told to those who wait for it: %s', (message) => {
+    const open = launch({ status: 'unknown', tries: 3, reason: 'ec2-unavailable', message });
+    const { verdict } = planFleet(fleet({ demand: many(1), launches: [open] }));
+    expect(verdict).toEqual({ reason: 'ec2-unavailable', message: message ?? '', isFinal: false, at: NOW });
   });
 });
 
 describe('planFleet: retirements', () => {
+  it('retires of the surplus the longest silent, of equal ones the first that registered, and then by their ids', () => {
+    const among = (most: number) => fc.integer({ min: 0, max: most });
+    const spares = fc.uniqueArray(fc.tuple(among(30), among(2), among(2)), { selector: ([n]) => n, maxLength: 8 });
+    fc.assert(
+      fc.property(spares, among(8), (all, warm) => {
+        const supply = all.map(([n, seen, seconds]) =>
+          // Never seen since it registered: the longest silent.
+          registered(`i-${n}`, { registeredAt: ago(20 + seconds), lastSeenAt: seen === 0 ? null : ago(10 + seen) }),
+        );
+        const inTurn = byText(
+          supply,
+          ({ id, registeredAt, lastSeenAt }) =>
+            `${lastSeenAt?.toISOString() ?? ''} ${registeredAt?.toISOString()} ${id}`,
+        );
+        const surplus = inTurn.slice(0, Math.max(0, supply.length - warm)).map(({ id }) => [id, 'idle-surplus']);
+        expect(retired(planFleet(fleet({ supply, warm })))).toEqual(surplus);
+      }),
+    );
+  });
+
   it.each<[string, Supply[], Partial<FleetInput>, [string, string][]]>([
     ['the attempt ended', [registered('i-1', { attempt: 'ended' })], {}, [['i-1', 'attempt-ended']]],
     ['it was stopped', [registered('i-1', { state: 'stopped' })], {}, [['i-1', 'stopped-outside']]],
@@ -433,6 +602,27 @@ describe('planFleet: retirements', () => {
       'not: it is we who were away',
       [registered('i-1', { registeredAt: ago(900), lastSeenAt: ago(600) })],
       { warm: 1, listeningSince: ago(5) },
+      [],
+    ],
+    [
+      'it never registered, and EC2 never called it running',
+      bootingFor(600, 1).map((one) => ({ ...one, state: 'pending' })),
+      {},
+      [['i-0', 'never-registered']],
+    ],
+    [
+      'not: it ends without having registered',
+      bootingFor(700, 1).map((one) => ({ ...one, state: 'shutting-down' })),
+      {},
+      [],
+    ],
+    [
+      'not: it may be heard again, and no more are on hand than wanted',
+      [
+        registered('i-1', { registeredAt: ago(60) }),
+        registered('i-2', { registeredAt: ago(120), lastSeenAt: ago(60) }),
+      ],
+      { warm: 1 },
       [],
     ],
     ['not again: it is ending', [registered('i-1', { state: 'shutting-down' })], {}, []],
