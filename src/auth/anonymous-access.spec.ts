@@ -15,6 +15,7 @@ it.each([
   ['localhost:3000', 'localhost', { origin: 'http://localhost:3000' }],
   ['127.0.0.1:3000', 'scheduler.test', { origin: 'https://scheduler.test', 'x-forwarded-host': 'scheduler.test' }],
   ['127.0.0.1:3000', '127.0.0.1', { origin: 'https://scheduler.test' }],
+  ['127.0.0.1:3000', 'localhost', { origin: 'http://localhost:8080', 'x-forwarded-host': 'localhost:8080' }],
 ])('Host %s, by proxies %s, %j: is answered', (host, hostname, headers) => {
   expect(refusalOfAnonymous({ headers: { host, ...headers }, hostname }, PUBLIC)).toBeUndefined();
 });
@@ -36,6 +37,7 @@ it.each([
   ['localhost:3000', 'localhost', { origin: 'http://page.test' }],
   ['localhost:3000', 'localhost', { origin: 'http://localhost:8080' }],
   ['localhost:3000', 'localhost', { origin: 'null' }],
+  ['127.0.0.1:3000', 'localhost', { origin: 'http://page.test:8080', 'x-forwarded-host': 'localhost:8080' }],
 ])('Host %s, by proxies %s, %j: is refused', (host, hostname, headers) => {
   const given = { ...(host !== undefined && { host }), ...headers };
   expect(refusalOfAnonymous({ headers: given, hostname }, PUBLIC)).toMatch(/^Without tokens/);

@@ -36,6 +36,19 @@ describe('wrong tokens', () => {
     expect(attempts.isKnown('10.0.0.0', 'x')).toBe(false);
     expect(attempts.isKnown('10.0.46.223', 'x')).toBe(true);
   });
+
+  it('are forgotten first of those who guessed first, however often they did before', () => {
+    let now = 0;
+    const attempts = new FailedAttempts(() => now);
+    attempts.note('192.0.2.1', 'x');
+    now = 1;
+    attempts.note('192.0.2.2', 'x');
+    now = 60_000;
+    attempts.note('192.0.2.1', 'x');
+    for (let n = 0; n < 9_999; n += 1) attempts.note(`10.0.${n >> 8}.${n & 255}`, 'x');
+    expect(attempts.isKnown('192.0.2.2', 'x')).toBe(false);
+    expect(attempts.isKnown('192.0.2.1', 'x')).toBe(true);
+  });
 });
 
 describe('networkOf', () => {
@@ -47,6 +60,14 @@ describe('networkOf', () => {
     ['2001:0db8::1', '2001:db8:0:0'],
     ['fe80::1%eth0', 'fe80:0:0:0'],
     ['::1', '0:0:0:0'],
+    ['::', '0:0:0:0'],
+    ['::2:3:4:5:6:7:8', '0:2:3:4'],
+    ['1::3:4:5:6:7:8', '1:0:3:4'],
+    ['1::4:5:6:7:8', '1:0:0:4'],
+    ['1:2:3::8', '1:2:3:0'],
+    ['1:2:3:4:5:6:7::', '1:2:3:4'],
+    ['64:ff9b::192.0.2.1', '64:ff9b:0:0'],
+    ['not an address', 'not an address'],
   ])('%s: %s', (address, network) => {
     expect(networkOf(address)).toBe(network);
   });

@@ -53,8 +53,8 @@ export class FailedAttempts {
   }
 
   #dropOldest(): void {
-    const [oldest] = this.#guesses.keys();
-    if (oldest !== undefined) this.#guesses.delete(oldest);
+    const [oldest = ''] = this.#guesses.keys();
+    this.#guesses.delete(oldest);
   }
 }
 
@@ -63,13 +63,15 @@ export function networkOf(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return mapped;
   if (!isIPv6(address)) return address;
-  const [before = '', after] = (address.split('%')[0] ?? '').split('::');
-  const head = before === '' ? [] : before.split(':');
-  const tail = after === undefined || after === '' ? [] : after.split(':');
-  const zeros = Array<string>(Math.max(0, 8 - head.length - tail.length)).fill('0');
+  // An end that `::` is at is one of the groups of zeros.
+  const [head = [], tail = []] = address
+    .replace(/%.*/, '')
+    .split('::')
+    .map((part) => part.split(':'));
+  const zeros = Array<string>(8 - head.length - tail.length).fill('0');
   return [...head, ...zeros, ...tail]
     .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
+    .map((group) => Number.parseInt(`0${group}`, 16).toString(16))
     .join(':');
 }
 

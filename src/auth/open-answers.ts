@@ -80,7 +80,7 @@ export class OpenAnswers {
     this.#timer ??= setInterval(() => void this.#look(), LOOK_EVERY_MS).unref();
     reply.raw.once('close', () => {
       others.delete(held);
-      if (others.size === 0 && this.#held.get(id) === others) this.#held.delete(id);
+      if (others.size === 0) this.#held.delete(id);
       if (this.#held.size === 0) this.#rest();
       held.controller.abort();
     });

@@ -31,6 +31,11 @@ export class WriteBudget {
     this.#buckets.set(caller, bucket);
   }
 
+  /** Callers remembered. */
+  get size(): number {
+    return this.#buckets.size;
+  }
+
   #forgetIdle(now: number): void {
     for (const [caller, bucket] of this.#buckets) if (bucket.isFull(now)) this.#buckets.delete(caller);
   }
