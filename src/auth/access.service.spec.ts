@@ -69,7 +69,7 @@ describe('the access of a request', () => {
 
   function exchange({ token, ip = '192.0.2.1', method = 'GET', name, headers: others, hostname = 'api.test' }: Sent) {
     const headers = { ...(token !== undefined && { authorization: `Bearer ${token}` }), ...others };
-    const socket = { bytesRead: 1_000 };
+    const socket = { bytesRead: 100 * MIB };
     const request = { ip, method, headers, hostname, params: { name }, raw: { headers, socket } };
     const answered: Record<string, unknown> = {};
     const raw = Object.assign(new EventEmitter(), { statusCode: 200 });
@@ -134,7 +134,9 @@ describe('the access of a request', () => {
       // Others behind the same address go on.
       expect(await admit(access, { token: 'deployer' })).toBe(DEPLOYER);
       expect(await admit(access, { token: 'ended' })).toMatchObject({ code: 'unauthorized' });
-      await clock.pass(30_000);
+      await clock.pass(29_500);
+      expect(await guess(access, 21)).toMatchObject({ code: 'too-many-requests', headers: { 'retry-after': '1' } });
+      await clock.pass(500);
       expect(await guess(access, 22)).toMatchObject({ code: 'unauthorized' });
     });
 
@@ -155,14 +157,14 @@ describe('the access of a request', () => {
 
     it('is logged with its address, once a second and with how many others there were', async () => {
       const access = service();
-      for (const ip of ['192.0.2.1', '192.0.2.2', '192.0.2.3']) {
+      for (const ip of ['192.0.2.1', '192.0.2.2']) {
         for (let n = 0; n < 20; n += 1) await guess(access, n, ip);
       }
       expect(warnings).toEqual([['too many wrong tokens', { address: '192.0.2.1' }, 'Access']]);
       await clock.pass(1_000);
       for (let n = 0; n < 20; n += 1) await guess(access, n, '192.0.2.4');
       expect(warnings.slice(1)).toEqual([
-        ['too many wrong tokens', { address: '192.0.2.4', othersBefore: 2 }, 'Access'],
+        ['too many wrong tokens', { address: '192.0.2.4', othersBefore: 1 }, 'Access'],
       ]);
     });
   });
@@ -209,6 +211,13 @@ describe('the access of a request', () => {
         'that shows more than its scope',
         scoped,
         { who: 'viewer', scope: 'whole' },
+        undefined,
+        { code: 'forbidden', headers: { 'www-authenticate': 'Bearer error="insufficient_scope", scope="viewer"' } },
+      ],
+      [
+        'of metrics with a scope',
+        scoped,
+        { who: 'metrics', scope: 'whole' },
         undefined,
         { code: 'forbidden', headers: { 'www-authenticate': 'Bearer error="insufficient_scope", scope="viewer"' } },
       ],
@@ -290,6 +299,18 @@ describe('the access of a request', () => {
       ['a length that is none as nothing', { sent: NaN, read: 8 * MIB }, 8],
     ])('counts of a change %s', async (_what, how, cost) => {
       expect(await costOf(how)).toBe(cost);
+    });
+
+    it.each<[string, Parameters<typeof change>[1]]>([
+      ['nothing at all', {}],
+      ['no length', { sent: NaN }],
+      ['no length, and is kept', { isKeyed: true }],
+    ])('counts of a change with %s what its rows take, to the byte', async (_what, how) => {
+      const access = service();
+      await change(access, { sent: MOST_BYTES_AT_ONCE - 2 * 1_024 - 1 });
+      expect(await change(access, how)).toBeUndefined();
+      expect(await change(access, how)).toBeUndefined();
+      expect(await change(access, how)).toMatchObject({ code: 'too-many-requests' });
     });
 
     it.each<[string, Parameters<typeof change>[1]]>([

@@ -88,7 +88,7 @@ describe('an answer that stays open', () => {
   it('ends with the signal that its token was revoked: a stream, and a request that waits; others stay', async () => {
     const [own, others] = [stream(), stream(OTHER)];
     const [waiting, othersWait] = [wait(), wait(OTHER)];
-    revoke(['00000003', ONE.id]);
+    revoke([ONE.id]);
     await settled();
     expect([own.signal.aborted, others.signal.aborted]).toEqual([true, false]);
     expect(waiting.outcome).toMatchObject({

@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from '@jest/globals';
+import { settled } from '../../test/support/hand-clock.js';
 import { answerClientError } from './client-error.js';
 
 describe('answerClientError', () => {
@@ -16,5 +17,16 @@ describe('answerClientError', () => {
     const socket = new PassThrough();
     answerClientError(Object.assign(new Error('reset'), { code: 'ECONNRESET' }), socket);
     expect(socket.readableLength).toBe(0);
+  });
+
+  it('closes a connection that takes no answer any more', async () => {
+    const socket = new PassThrough();
+    const errors: unknown[] = [];
+    socket.on('error', (error) => errors.push(error));
+    socket.end();
+    answerClientError(Object.assign(new Error('late'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket);
+    expect(socket.destroyed).toBe(true);
+    await settled();
+    expect(errors).toEqual([]);
   });
 });

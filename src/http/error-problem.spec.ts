@@ -1,6 +1,6 @@
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
-import { problemOfError } from './error-problem.js';
+import { problemOfError, problemOfStatus } from './error-problem.js';
 import { Problem } from './problem.js';
 
 const withCode = (code: string): Error => Object.assign(new Error('no'), { code });
@@ -36,8 +36,28 @@ describe('problemOfError', () => {
     expect(problemOfError(error)).toBeUndefined();
   });
 
+  const ofRouter = (statusCode: unknown, name = 'FastifyError') => Object.assign(new Error('no'), { name, statusCode });
+
+  it.each<[string, unknown, string | undefined]>([
+    ['a URL that is too long', ofRouter(414), 'uri-too-long'],
+    ['a URL that cannot be decoded', ofRouter(400), 'malformed-request'],
+    ['a status without a row', ofRouter(499), undefined],
+    ['a bug', ofRouter(500), undefined],
+    ['no status', ofRouter(undefined), undefined],
+    ['an error of another part', ofRouter(400, 'Error'), undefined],
+    ['what is no error', { name: 'FastifyError', statusCode: 400, message: 'no' }, undefined],
+  ])('of the router’s own rejections %s is %s', (_what, error, code) => {
+    expect(problemOfError(error)?.code).toBe(code);
+  });
+
   it('leaves a problem as it is', () => {
     const problem = new Problem('job-not-found', 'x');
     expect(problemOfError(problem)).toBe(problem);
+  });
+
+  it('has a problem for a status that has a row, with the words and the cause of the error', () => {
+    const error = new Error('Cannot GET /x');
+    expect(problemOfStatus(404, error)).toMatchObject({ code: 'not-found', detail: 'Cannot GET /x', cause: error });
+    expect(problemOfStatus(418, error)).toBeUndefined();
   });
 });

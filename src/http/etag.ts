@@ -37,7 +37,7 @@ const TAG = /(?:W\/)?"([\x21\x23-\x7e]*)"/g;
 const LIST = /^\s*(W\/)?"[\x21\x23-\x7e]*"(\s*,\s*(W\/)?"[\x21\x23-\x7e]*")*\s*$/;
 
 /** Versions are Postgres integers: a larger number would make the statement fail instead of not match. */
-function toVersion(tag: string | undefined): number[] {
-  const version = tag === undefined ? undefined : /^([1-9]\d{0,8})(\.[\w-]{16})?$/.exec(tag)?.[1];
+function toVersion(tag = ''): number[] {
+  const version = /^([1-9]\d{0,8})(\.[\w-]{16})?$/.exec(tag)?.[1];
   return version === undefined ? [] : [Number(version)];
 }

@@ -1,8 +1,9 @@
-import { describe, expect, it } from '@jest/globals';
-import { once } from 'node:events';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { getEventListeners, once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setImmediate as turn } from 'node:timers/promises';
+import { HandClock, settled } from '../../test/support/hand-clock.js';
 import { eventStreamOf, type ServerSentEvent } from './event-stream.js';
 
 describe('a stream of events', () => {
@@ -35,25 +36,73 @@ describe('a stream of events', () => {
     stream.destroy();
   });
 
-  it('sends a comment where nothing happens, and loses no event by it', async () => {
-    const source = new Source();
-    const stream = eventStreamOf(source, { keepAliveMs: 5 });
-    for (let comments = 0; comments < 3; comments += 1) expect(await chunkOf(stream)).toBe(':\n\n');
-    source.give({ data: 'late' });
-    let chunk = ':\n\n';
-    while (chunk === ':\n\n') chunk = await chunkOf(stream);
-    expect(chunk).toBe('data: late\n\n');
-    stream.destroy();
-  });
+  describe('that waits', () => {
+    let clock: HandClock;
+    beforeEach(() => {
+      clock = new HandClock();
+    });
+    afterEach(() => clock.restore());
 
-  it('tells the events when the client leaves, though they are waiting', async () => {
-    const source = new Source();
-    const stream = eventStreamOf(source);
-    await chunkOf(stream);
-    stream.read();
-    stream.destroy();
-    await once(stream, 'close');
-    expect(source.wasReturned).toBe(true);
+    /** What a client has got that reads all the time. */
+    function read(stream: Readable) {
+      const got = { chunks: [] as string[], errors: [] as unknown[] };
+      stream.on('data', (chunk) => got.chunks.push(String(chunk))).on('error', (error) => got.errors.push(error));
+      return got;
+    }
+
+    it('sends a comment where nothing happens for fifteen seconds, and loses no event by it', async () => {
+      const source = new Source();
+      const stream = eventStreamOf(source);
+      const { chunks } = read(stream);
+      await clock.pass(14_999);
+      expect(chunks).toEqual([':\n\n']);
+      await clock.pass(15_001);
+      expect(chunks).toEqual([':\n\n', ':\n\n', ':\n\n']);
+      await clock.pass(10_000);
+      source.give({ data: 'late' });
+      await clock.pass(14_999);
+      expect(chunks.slice(3)).toEqual(['data: late\n\n']);
+      await clock.pass(1);
+      source.give({ data: 'later' });
+      await settled();
+      expect(chunks.slice(4)).toEqual([':\n\n', 'data: later\n\n']);
+      expect(source.mostAtOnce).toBe(1);
+      stream.destroy();
+    });
+
+    it('is over at the signal, though its client takes nothing, and what comes later is nothing of it', async () => {
+      const source = new Source();
+      const controller = new AbortController();
+      const stream = eventStreamOf(source, { signal: controller.signal });
+      const errors: unknown[] = [];
+      stream.on('error', (error) => errors.push(error));
+      await chunkOf(stream);
+      stream.read();
+      await settled();
+      controller.abort();
+      expect([source.returns, clock.timers]).toEqual([1, 0]);
+      expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
+      source.give({ data: 'late' });
+      await settled();
+      expect(await text(stream)).toBe('');
+      stream.destroy();
+      await settled();
+      expect([source.returns, errors]).toEqual([1, []]);
+    });
+
+    it('leaves nothing behind where its client leaves', async () => {
+      const source = new Source();
+      const { signal } = new AbortController();
+      const stream = eventStreamOf(source, { signal });
+      const { chunks, errors } = read(stream);
+      await settled();
+      stream.destroy();
+      await settled();
+      expect([source.returns, clock.timers, getEventListeners(signal, 'abort').length]).toEqual([1, 0, 0]);
+      source.give({ data: 'late' });
+      await clock.pass(60_000);
+      expect([chunks, errors]).toEqual([[':\n\n'], []]);
+    });
   });
 
   it('ends in order at the signal, also where that came before', async () => {
@@ -64,7 +113,7 @@ describe('a stream of events', () => {
     await turn();
     controller.abort();
     expect(await ended).toBe(':\n\ndata: one\n\n');
-    expect(source.wasReturned).toBe(true);
+    expect(source.returns).toBe(1);
     expect(await text(eventStreamOf(new Source(), { signal: AbortSignal.abort() }))).toBe(':\n\n');
   });
 
@@ -88,29 +137,37 @@ async function* numbers(onAsked: (number: number) => void): AsyncGenerator<Serve
   }
 }
 
-/** Emits one event on demand. */
+/** Emits events on demand. */
 class Source implements AsyncIterableIterator<ServerSentEvent> {
-  wasReturned = false;
-  readonly #given = Promise.withResolvers<IteratorResult<ServerSentEvent>>();
-  #wasGiven = false;
+  returns = 0;
+  /** Requests for an event that waited at the same time. */
+  mostAtOnce = 0;
+  readonly #given: ServerSentEvent[] = [];
+  readonly #waiting: ((event: ServerSentEvent) => void)[] = [];
 
   give(event: ServerSentEvent): void {
-    this.#given.resolve({ done: false, value: event });
+    const waiting = this.#waiting.shift();
+    if (waiting) waiting(event);
+    else this.#given.push(event);
   }
 
-  next(): Promise<IteratorResult<ServerSentEvent>> {
-    if (this.#wasGiven) return new Promise(() => undefined);
-    this.#wasGiven = true;
-    return this.#given.promise;
+  async next(): Promise<IteratorResult<ServerSentEvent>> {
+    const value = this.#given.shift() ?? (await new Promise<ServerSentEvent>((done) => this.#wait(done)));
+    return { done: false, value };
   }
 
   return(): Promise<IteratorResult<ServerSentEvent>> {
-    this.wasReturned = true;
+    this.returns += 1;
     return Promise.resolve({ done: true, value: undefined });
   }
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  #wait(done: (event: ServerSentEvent) => void): void {
+    this.#waiting.push(done);
+    this.mostAtOnce = Math.max(this.mostAtOnce, this.#waiting.length);
   }
 }
 

@@ -52,7 +52,6 @@ class EventStream extends Readable {
   }
 
   override _read(): void {
-    if (this.#hasEnded) return;
     this.#keepAlive ??= setTimeout(() => this.#send(COMMENT), this.keepAliveMs);
     if (this.#isRequested) return;
     this.#isRequested = true;

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { ConsoleLogger } from '@nestjs/common';
+import { withOrigin } from '../process/origin.js';
 import { createLogger } from './logger.js';
 
 describe('createLogger', () => {
@@ -33,6 +34,21 @@ describe('createLogger', () => {
     expect(linesOf(use)).toEqual([
       expect.objectContaining({ level: 'log', message: 'launched', count: 2, context: 'Fleet' }),
     ]);
+  });
+
+  it('names the request that a line belongs to, beside its details', () => {
+    const [line, other] = linesOf((logger) => {
+      withOrigin({ requestId: 'x', traceparent: '00-trace-span-01' }, () => logger.log('sent', { count: 2 }));
+      logger.log('sent', { count: 3 });
+    });
+    expect(line).toMatchObject({ message: 'sent', requestId: 'x', traceId: 'trace', count: 2 });
+    expect(other).toMatchObject({ message: 'sent', count: 3 });
+    expect(other).not.toHaveProperty('requestId');
+  });
+
+  it('takes only a text for the message of an object', () => {
+    const [line] = linesOf((logger) => logger.log({ message: 7, count: 2 }));
+    expect(line).toMatchObject({ message: { message: 7, count: 2 } });
   });
 
   it('writes an error with its cause', () => {

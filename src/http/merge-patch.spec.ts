@@ -1,5 +1,6 @@
-import { describe, expect, it } from '@jest/globals';
+import { beforeAll, describe, expect, it } from '@jest/globals';
 import { z } from 'zod';
+import * as mini from 'zod/mini';
 import { definitionFields, JobDefinition } from '../jobs/job-definition.js';
 import { mergePatch, mergePatchOf } from './merge-patch.js';
 
@@ -43,7 +44,10 @@ describe('mergePatch', () => {
 });
 
 describe('the schema of a patch', () => {
-  const Patch = mergePatchOf(z.object(definitionFields));
+  let Patch: ReturnType<typeof mergePatchOf>;
+  beforeAll(() => {
+    Patch = mergePatchOf(z.object(definitionFields));
+  });
 
   it.each([
     [{}],
@@ -70,5 +74,55 @@ describe('the schema of a patch', () => {
     const stored = JobDefinition.parse({ env: { A: 'a' }, rollout: { drainSeconds: 1 } });
     const patched = JobDefinition.parse(mergePatch(stored, Patch.parse({ env: null, rollout: null })));
     expect(patched).toEqual(JobDefinition.parse({}));
+  });
+
+  it('has no default, however it is wrapped, and takes null for each field', () => {
+    const inner = z.object({ a: z.int().default(1), b: z.string().optional() });
+    const Wrapped = mergePatchOf(
+      z.object({
+        plain: z.int(),
+        defaulted: z.int().default(1),
+        prefaulted: z.int().prefault(1),
+        optional: z.int().optional(),
+        both: z.int().optional().default(1),
+        object: inner,
+        objects: inner.prefault({}),
+        map: z.record(z.string(), z.int()).default({}),
+      }),
+    );
+    expect(Wrapped.parse({})).toEqual({});
+    expect(Wrapped.parse({ object: {}, objects: { b: 'x' } })).toEqual({ object: {}, objects: { b: 'x' } });
+    const names = ['plain', 'defaulted', 'prefaulted', 'optional', 'both', 'object', 'objects', 'map'];
+    const removal = Object.fromEntries(names.map((name) => [name, null]));
+    expect(Wrapped.parse(removal)).toEqual(removal);
+    expect(Wrapped.parse({ object: { a: null, b: null }, map: { x: null, y: 1 } })).toBeTruthy();
+    for (const name of names) expect(Wrapped.safeParse({ [name]: 'x' }).success).toBe(false);
+    expect(Wrapped.safeParse({ object: { c: 1 } }).success).toBe(false);
+    expect(Wrapped.safeParse({ map: { x: 'y' } }).success).toBe(false);
+  });
+
+  it('is described as its fields are, inside or outside of a default, and is no component by itself', () => {
+    const described = { description: 'inner', examples: [1] };
+    const fields = z.object({
+      plain: z.int().meta(described),
+      inside: z.int().meta(described).default(1),
+      both: z.int().meta(described).optional().meta({ description: 'outer' }),
+      prefaulted: z.int().meta(described).prefault(1),
+      named: z.int().meta({ id: 'ANumberOfMergePatch', description: 'named' }),
+      undescribed: z.int(),
+    });
+    const metas = Object.entries(mergePatchOf(fields).shape).map(([name, field]) => [name, field.meta()]);
+    expect(Object.fromEntries(metas)).toEqual({
+      plain: described,
+      inside: described,
+      both: { description: 'outer', examples: [1] },
+      prefaulted: described,
+      named: { description: 'named' },
+      undescribed: undefined,
+    });
+  });
+
+  it('cannot be made of what another builder made', () => {
+    expect(() => mergePatchOf(z.object({ a: mini.string() as never }))).toThrow(TypeError);
   });
 });

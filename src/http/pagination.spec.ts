@@ -46,6 +46,15 @@ describe('toPage', () => {
 });
 
 describe('withinPageBytes', () => {
+  it('ends before what comes when it has 1 MiB, to the byte', () => {
+    // As a text, with its quotes.
+    const ofBytes = (bytes: number): string => 'x'.repeat(bytes - 2);
+    expect(withinPageBytes([ofBytes(1_048_576), 'next'])).toHaveLength(1);
+    expect(withinPageBytes([ofBytes(1_048_575), 'next'])).toHaveLength(2);
+    expect(withinPageBytes([ofBytes(1_000_000), ofBytes(48_575), ofBytes(9), 'next'])).toHaveLength(3);
+    expect(withinPageBytes([])).toEqual([]);
+  });
+
   it('ends with the item that passes 1 MiB', () => {
     const items = Array.from({ length: 20 }, (_, n) => ({ n, text: 'x'.repeat(100_000) }));
     expect(withinPageBytes(items)).toEqual(items.slice(0, 11));

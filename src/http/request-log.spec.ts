@@ -95,6 +95,13 @@ describe('the log line of a request', () => {
     expect(levelOf(await exchangeOf(method, path))).toBe(level);
   });
 
+  it('is of a failure from status 400 on', async () => {
+    const exchange = await exchangeOf('GET', '/v1/jobs', {});
+    const at = (status: number) => ({ ...exchange, status });
+    expect([399, 400].map((status) => levelOf(at(status)))).toEqual(['debug', 'info']);
+    expect([399, 400].map((status) => isUnauthenticatedFailure(at(status)))).toEqual([false, true]);
+  });
+
   it('counts as a failure that anybody can cause only without a known caller', async () => {
     expect(isUnauthenticatedFailure(await exchangeOf('GET', '/v1/fails', {}))).toBe(true);
     expect(isUnauthenticatedFailure(await exchangeOf('GET', '/v1/fails'))).toBe(false);

@@ -55,6 +55,58 @@ describe('bodyErrors', () => {
   });
 });
 
+describe('an issue', () => {
+  const message = 'Invalid input';
+  const inside = { message: 'must be 1', path: ['a'] };
+  const outside = { message: 'must be a string' };
+
+  it.each<[string, Issue, readonly (readonly [pointer: string, detail: string])[]]>([
+    ['of another library', { message: 'no' }, [['#', 'no']]],
+    ['with a path of segments', { message: 'no', path: ['a', { key: 'b' }, 0] }, [['#/a/b/0', 'no']]],
+    ['of unknown fields that names none', { message: 'no', code: 'unrecognized_keys' }, [['#', 'no']]],
+    ['of another kind that has keys', { message: 'no', code: 'custom', keys: ['a'] }, [['#', 'no']]],
+    ['of a name that says no more', { message: 'no', code: 'invalid_key' }, [['#', 'no']]],
+    ['of another kind that has issues', { message: 'no', code: 'custom', issues: [outside] }, [['#', 'no']]],
+    ['of a union that says no more', { message: 'no', code: 'invalid_union' }, [['#', 'no']]],
+    ['of another kind that has alternatives', { message: 'no', code: 'custom', errors: [[outside]] }, [['#', 'no']]],
+    [
+      'of a union is that of the alternative that got further',
+      { message, code: 'invalid_union', path: ['x'], errors: [[outside], [outside, inside], [inside]] },
+      [
+        ['#/x', 'must be a string'],
+        ['#/x/a', 'must be 1'],
+      ],
+    ],
+    [
+      'of a union with an unknown field in one of its alternatives',
+      { message, code: 'invalid_union', errors: [[outside], [{ message, code: 'unrecognized_keys', keys: ['b'] }]] },
+      [['#/b', 'is not a known field']],
+    ],
+    [
+      'of a union where none got further',
+      {
+        message,
+        code: 'invalid_union',
+        errors: [[outside, { message: 'must not be empty' }], [{ message: 'must be 7', path: [] }]],
+      },
+      [['#', 'must be a string, or must be 7']],
+    ],
+    [
+      'of a union with words of its own',
+      { message: 'must be short', code: 'invalid_union', errors: [[outside]] },
+      [['#', 'must be short']],
+    ],
+    ['of a union without alternatives', { message, code: 'invalid_union', errors: [] }, [['#', message]]],
+    [
+      'of a union with an empty one',
+      { message, code: 'invalid_union', errors: [[], [outside]] },
+      [['#', 'must be a string']],
+    ],
+  ])('%s', (_what, issue, errors) => {
+    expect(bodyErrors([issue])).toEqual(errors.map(([pointer, detail]) => ({ pointer, detail })));
+  });
+});
+
 describe('parameterErrors', () => {
   it('names the parameter of a query', () => {
     const Query = z.strictObject({ limit: z.coerce.number().max(200).optional() });
@@ -78,5 +130,7 @@ describe('summarize', () => {
         { parameter: 'x', detail: 'y' },
       ]),
     ).toBe('limit: is high (and 1 more)');
+    expect(summarize([{ header: 'If-Match', detail: 'is odd' }])).toBe('If-Match: is odd');
+    expect(summarize([])).toBe('The request is not valid.');
   });
 });

@@ -23,6 +23,7 @@ describe('the words for what is wrong with a field', () => {
     [z.enum(['on-demand', 'spot']), 'spotty', 'must be one of "on-demand", "spot"'],
     [z.enum(['viewer', 'admin']), undefined, 'is required, and must be one of "viewer", "admin"'],
     [z.literal('fail'), 'wait', 'must be "fail"'],
+    [z.literal([7, null]), 8, 'must be one of 7, null'],
     [z.union([z.literal('fail'), z.strictObject({})]), 'wait', 'must be "fail", or must be an object'],
     [z.string('must be a word'), 1, 'must be a word'],
   ])('%#: are those of the schemas', (schema, value, detail) => {
