@@ -84,6 +84,6 @@ describe('a body of another type', () => {
     const request = { headers: { 'content-type': type }, routeOptions: { url } } as unknown as FastifyRequest;
     const outcomes: unknown[] = [];
     acceptOnlyJson(request, {} as FastifyReply, (error) => outcomes.push(error));
-    expect(outcomes).toEqual([isAccepted ? undefined : expect.objectContaining({ code: 'unsupported-media-type' })]);
+    expect(outcomes).toStrictEqual([isAccepted ? undefined : expect.objectContaining({ code: 'unsupported-media-type' })]);
   });
 });

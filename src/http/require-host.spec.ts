@@ -11,5 +11,5 @@ it.each([
   const outcomes: unknown[] = [];
   const request = { raw: { httpVersion, headers: { host } } } as unknown as FastifyRequest;
   requireHost(request, {} as FastifyReply, (error) => outcomes.push(error));
-  expect(outcomes).toEqual([isServed ? undefined : expect.objectContaining({ code: 'malformed-request' })]);
+  expect(outcomes).toStrictEqual([isServed ? undefined : expect.objectContaining({ code: 'malformed-request' })]);
 });

@@ -69,6 +69,9 @@ describe('mayReach', () => {
     for (const address of ['10.21.0.1', '127.0.0.2', 'fd12:0:0:1::1', '169.254.169.254']) {
       expect(mayReach(HTTPS, [address], allowed)).toBe(false);
     }
+    const address = parseAllowed(['fd12::1']);
+    expect(mayReach(HTTPS, ['fd12::1'], address)).toBe(true);
+    expect(mayReach(HTTPS, ['fd12::2'], address)).toBe(false);
     expect(mayReach(new URL('http://hooks.internal./'), ['192.168.7.7'], allowed)).toBe(true);
     expect(mayReach(new URL('http://x.hooks.internal/'), ['192.168.7.7'], allowed)).toBe(false);
   });
@@ -115,6 +118,9 @@ describe('faultOfUrl', () => {
     const allowed = parseAllowed(['127.0.0.0/8', 'hooks.internal']);
     expect(faultOfUrl('http://127.0.0.1:9000/', allowed)).toBeUndefined();
     expect(faultOfUrl('http://hooks.internal/', allowed)).toBeUndefined();
+    const named = parseAllowed(['hooks.internal', 'localhost']);
+    for (const url of ['http://hooks.internal/', 'https://localhost/']) expect(faultOfUrl(url, named)).toBeUndefined();
+    expect(faultOfUrl('https://x.localhost/', named)).toMatch(/must not lead to/);
     expect(faultOfUrl('http://10.0.0.1/', allowed)).toMatch(/must not lead to/);
   });
 });
