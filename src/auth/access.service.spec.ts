@@ -43,7 +43,7 @@ describe('the access of a request', () => {
     Logger.overrideLogger(true);
   });
 
-  function service(http: Partial<Config['http']> = {}): AccessService {
+  function service(http: { auth?: 'none'; adminToken?: undefined; metrics?: 'public' } = {}): AccessService {
     const tokens = {
       identify: (token: string) => {
         lookedUp.push(token);
@@ -56,7 +56,7 @@ describe('the access of a request', () => {
         return Promise.resolve(standing);
       },
     };
-    const settings = { auth: 'token', adminToken: 'root', publicUrl: 'https://api.test', metrics: 'viewer', ...http };
+    const settings = { auth: 'token', adminToken: 'root', publicUrl: 'https://api.test', metrics: 'token', ...http };
     return new AccessService(
       tokens as unknown as Tokens,
       limiter as unknown as RateLimiter,

@@ -84,6 +84,8 @@ describe('a body of another type', () => {
     const request = { headers: { 'content-type': type }, routeOptions: { url } } as unknown as FastifyRequest;
     const outcomes: unknown[] = [];
     acceptOnlyJson(request, {} as FastifyReply, (error) => outcomes.push(error));
-    expect(outcomes).toStrictEqual([isAccepted ? undefined : expect.objectContaining({ code: 'unsupported-media-type' })]);
+    expect(outcomes).toStrictEqual([
+      isAccepted ? undefined : expect.objectContaining({ code: 'unsupported-media-type' }),
+    ]);
   });
 });

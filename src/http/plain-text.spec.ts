@@ -9,7 +9,7 @@ describe('text on one line', () => {
     expect(plainText(z.string()).safeParse(text).data).toBe(text);
   });
 
-  it.each(['\n', 'a\0', '\x1f', '\x7f', '\x9f', HALF, `a${HALF}b`])('is not %j', (text) => {
+  it.each(['\n', 'a\0', '\x1f', '\x7f', '\x9f', HALF, `a${HALF}b`, `\n${HALF}`])('is not %j', (text) => {
     const issues = plainText(z.string()).safeParse(text).error?.issues ?? [];
     expect(issues.map(({ message }) => message)).toEqual(['must not contain control characters']);
   });
@@ -20,7 +20,7 @@ describe('text without spaces', () => {
     expect(unspacedText(z.string()).safeParse(text).data).toBe(text);
   });
 
-  it.each(['a b', ' ', '\n', '\x7f', '\u00a0', '\u2003', '\ufeff', HALF])('is not %j', (text) => {
+  it.each(['a b', ' ', '\n', '\x7f', '\u00a0', '\u2003', '\ufeff', HALF, ` ${HALF}`])('is not %j', (text) => {
     const issues = unspacedText(z.string()).safeParse(text).error?.issues ?? [];
     expect(issues.map(({ message }) => message)).toEqual(['must not contain spaces or control characters']);
   });

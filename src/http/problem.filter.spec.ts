@@ -76,6 +76,8 @@ describe('the answer to an error', () => {
     const answer = answerTo(error);
     expect(answer).toMatchObject({ status, body: { status, type } });
     expect(JSON.stringify(answer.body)).not.toContain('undefined');
+    // The operator learns of what is no fault of a client's.
+    expect(logged).toHaveLength(status >= 500 ? 1 : 0);
   });
 
   it('has the title of its status', () => {
@@ -109,10 +111,12 @@ describe('the answer to an error', () => {
     const bug = new Error('bug');
     for (let n = 0; n < 3; n += 1) answerTo(bug);
     answerTo(bug, exchange({ url: '/x', route: null }));
+    answerTo(bug, exchange({ url: '/v1/events', route: '/v1/events' }));
     const fields = { requestId: 'x', method: 'GET', path: '/v1/jobs' };
     expect(logged.splice(0)).toEqual([
       ['error', 'request failed', fields, bug, 'Http'],
       ['error', 'request failed', { ...fields, path: '/x' }, bug, 'Http'],
+      ['error', 'request failed', { ...fields, path: '/v1/events' }, bug, 'Http'],
     ]);
     await clock.pass(1_000);
     answerTo(bug);

@@ -23,10 +23,14 @@ class World {
   webhook: { enabled: boolean; isFailingLong: boolean } | undefined = { enabled: true, isFailingLong: false };
   /** What the queue says of another try. */
   next: Date | null | undefined = NEXT;
-  outcome: Outcome | Promise<Outcome> = DELIVERED;
+  outcome: Outcome = DELIVERED;
+  /** Tries that are under way until they are answered. */
+  waiting: Map<string, (outcome: Outcome) => void> | undefined;
   readonly sent: { url: string; headers: Readonly<Record<string, string>>; body: string }[] = [];
   readonly finished: string[] = [];
   readonly settledAs = new Map<string, readonly unknown[]>();
+  /** As it is noted at the webhook. */
+  hasSucceeded: unknown;
   disabledFor: unknown;
   isCancelled = false;
   readonly events: unknown[] = [];
@@ -39,14 +43,18 @@ class World {
       transaction: (work: (transaction: Queryable) => unknown) => work(this as unknown as Queryable),
     } as unknown as Database,
     {
-      claim: (limit) => Promise.resolve(this.due.splice(0, limit).map((deliveryId) => ({ deliveryId }) as Claim)),
+      claim: (limit) => {
+        if (limit < 1) throw new Error('pg-boss claims one at least');
+        return Promise.resolve(this.due.splice(0, limit).map((deliveryId) => ({ deliveryId }) as Claim));
+      },
       finish: (_transaction, { deliveryId }) => Promise.resolve(void this.finished.push(deliveryId)),
       retry: () => Promise.resolve(this.next),
     },
     KEYS,
     async (url, headers, body) => {
       this.sent.push({ url, headers, body });
-      return await this.outcome;
+      const { waiting } = this;
+      return waiting ? await new Promise((done) => waiting.set(headers['webhook-id']!, done)) : this.outcome;
     },
     (message, deliveryId) => this.logged.push(`${message}: ${deliveryId}`),
   );
@@ -54,7 +62,10 @@ class World {
   run({ name }: { readonly name: string }, values: readonly unknown[]): Promise<unknown[]> {
     const [id, ...rest] = values as [string, ...unknown[]];
     if (name === 'webhook-delivery') return Promise.resolve(this.gone.has(id) ? [] : [this.#rowOf(id)]);
-    if (name === 'webhook-tried') return Promise.resolve(this.webhook ? [this.webhook] : []);
+    if (name === 'webhook-tried') {
+      this.hasSucceeded = rest[0];
+      return Promise.resolve(this.webhook ? [this.webhook] : []);
+    }
     if (name === 'webhook-settle') this.settledAs.set(id, rest);
     if (name === 'webhook-disable') this.disabledFor = rest[0];
     if (name === 'webhook-cancel-deliveries') this.isCancelled = true;
@@ -157,6 +168,7 @@ describe('a delivery that is due', () => {
     expect(world.settledAs).toEqual(new Map([['one', settledAs]]));
     expect(world.finished).toEqual(isFinished ? ['one'] : []);
     expect(outcomes).toEqual([{ outcome: told, latencyMs: settledAs[3] }]);
+    expect(world.hasSucceeded).toBe(told === 'delivered');
     expect([world.disabledFor, world.isCancelled]).toEqual([disabledFor, disabledFor !== undefined]);
     expect(world.events).toEqual(
       disabledFor === undefined
@@ -207,21 +219,29 @@ describe('a delivery that is due', () => {
   });
 
   it('waits while 32 tries are under way, and each that ends makes room', async () => {
-    const { promise, resolve } = Promise.withResolvers<Outcome>();
-    world.outcome = promise;
+    const waiting = new Map<string, (outcome: Outcome) => void>();
+    world.waiting = waiting;
     world.due = Array.from({ length: 40 }, (_, n) => `d${n}`);
-    await world.deliverer.run(() => (world.ends += 1));
-    await settled();
-    expect([world.sent.length, world.due.length]).toEqual([32, 8]);
-    await world.deliverer.run(() => undefined);
+    const run = async (): Promise<void> => {
+      await world.deliverer.run(() => (world.ends += 1));
+      await settled();
+    };
+    await run();
+    expect([waiting.size, world.due.length]).toEqual([32, 8]);
+    await run();
     expect(world.due).toHaveLength(8);
+    waiting.get('d0')!(DELIVERED);
+    await settled();
+    await run();
+    expect([waiting.size, world.due.length, world.ends]).toEqual([33, 7, 1]);
     let hasDrained = false;
     const draining = world.deliverer.drain().then(() => (hasDrained = true));
     await settled();
     expect(hasDrained).toBe(false);
-    resolve(DELIVERED);
+    for (const answer of waiting.values()) answer(DELIVERED);
     await draining;
-    expect(world.ends).toBe(32);
+    expect(world.ends).toBe(33);
+    world.waiting = undefined;
     await world.deliver();
     expect([world.due, world.settledAs.size]).toEqual([[], 40]);
   });
