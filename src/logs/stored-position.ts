@@ -41,10 +41,10 @@ export class LinePlaces {
 
   place({ stream, time, line }: ContainerLogLine): PlacedLine {
     const before = this.#latest[stream];
-    const stamp = time === undefined ? undefined : normalizeTime(time);
+    const stamp = normalizeTime(time ?? '');
     const at = stamp !== undefined && stamp > (before?.at ?? '') ? stamp : (before?.at ?? EPOCH);
     const isFurther = before?.at === at;
-    const low = stamp !== undefined && stamp < at ? stamp : at;
+    const low = stamp ?? at;
     const latest = {
       at,
       nth: isFurther ? before.nth + 1 : 1,
@@ -88,14 +88,13 @@ export function nextSince({ since, latest, isQuiet, middle, open }: UploadExtent
   if (positions.length > 0) {
     next = greatest(positions.map(({ at }) => nanosecondsOf(at))) + (isQuiet ? 1n : -OVERLAP);
     for (const { at, low } of positions) {
-      const isSetBack = low < at && nanosecondsOf(at) + OVERLAP >= next;
-      if (isSetBack && nanosecondsOf(low) - OVERLAP < next) next = nanosecondsOf(low) - OVERLAP;
+      if (low < at && nanosecondsOf(at) + OVERLAP >= next) next = least([next, nanosecondsOf(low) - OVERLAP]);
     }
   }
   // Docker stamps all pieces of a line alike: from a later time on it sends none of them.
-  for (const at of open) if (nanosecondsOf(at) < next) next = nanosecondsOf(at);
+  next = least([next, ...open.map(nanosecondsOf)]);
   if (middle !== undefined) next = greatest([next, earliestNext(since, middle)]);
-  return formatSince(next < 0n ? 0n : next);
+  return formatSince(greatest([0n, next]));
 }
 
 /** Whether the upload behind one that began at `since` and is this long begins too late for a line stamped `at`. */
@@ -132,7 +131,7 @@ export function normalizeTime(time: string): string | undefined {
   const ms = Date.parse(`${seconds}${zone}`);
   if (Number.isNaN(ms)) return undefined;
   const utc = new Date(ms).toISOString().slice(0, SECONDS_END);
-  return utc.length === SECONDS_END && /^\d{4}-/.test(utc) ? `${utc}.${fraction.padEnd(9, '0')}Z` : undefined;
+  return /^\d{4}-/.test(utc) ? `${utc}.${fraction.padEnd(9, '0')}Z` : undefined;
 }
 
 function nanosecondsOf(at: string): bigint {
@@ -150,4 +149,8 @@ function formatSince(nanoseconds: bigint): string {
 
 function greatest(values: readonly bigint[]): bigint {
   return values.reduce((max, value) => (value > max ? value : max));
+}
+
+function least(values: readonly bigint[]): bigint {
+  return values.reduce((min, value) => (value < min ? value : min));
 }
