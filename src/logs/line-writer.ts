@@ -39,10 +39,12 @@ export class LineWriter {
   #isStoring = false;
   #storedAtMs = -Infinity;
 
+  /** @param now milliseconds on a clock that never jumps */
   constructor(
     private readonly database: Database,
     @Inject(Signals) private readonly signals: Pick<Signals, 'linesStored'>,
     @Optional() private readonly storeEveryMs = STORE_EVERY_MS,
+    @Optional() private readonly now: () => number = () => performance.now(),
   ) {}
 
   /**
@@ -79,14 +81,14 @@ export class LineWriter {
 
   #schedule(): void {
     if (this.#isStoring || this.#timer !== undefined || this.#writing.size === 0) return;
-    const waitMs = Math.max(0, this.#storedAtMs + this.storeEveryMs - performance.now());
+    const waitMs = Math.max(0, this.#storedAtMs + this.storeEveryMs - this.now());
     this.#timer = setTimeout(() => void this.#store(), waitMs);
   }
 
   async #store(): Promise<void> {
     this.#timer = undefined;
     this.#isStoring = true;
-    this.#storedAtMs = performance.now();
+    this.#storedAtMs = this.now();
     const batch = this.#nextBatch();
     try {
       await this.#storeBatch(batch);
