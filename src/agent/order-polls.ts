@@ -21,6 +21,8 @@ export type OrderPollsOptions = {
   readonly parkMs?: number;
   /** How often the fallback query finds orders whose signal was lost. Default 2 s. */
   readonly fallbackEveryMs?: number;
+  /** Milliseconds on a clock that never jumps. */
+  readonly now?: () => number;
 };
 
 /** A poll that waits for an order. `answer`: the order, or undefined for none; rejects when the query failed. */
@@ -63,7 +65,8 @@ export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShut
   #isAcknowledging = false;
   #isQueryingMissed = false;
   #isClosed = false;
-  #missedQueriedMs = performance.now();
+  readonly #now: () => number;
+  #missedQueriedMs: number;
 
   /** @param filler fetches what an order is filled with. It may be slow; the agent gets its rejection as the answer */
   constructor(
@@ -72,7 +75,10 @@ export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShut
     private readonly shutdown: Shutdown,
     @Inject(OrderFiller) private readonly filler: Pick<OrderFiller, 'fill'> | undefined,
     @Optional() private readonly options: OrderPollsOptions = {},
-  ) {}
+  ) {
+    this.#now = options.now ?? (() => performance.now());
+    this.#missedQueriedMs = this.#now();
+  }
 
   onApplicationBootstrap(): void {
     const { fallbackEveryMs = FALLBACK_EVERY_MS } = this.options;
@@ -109,7 +115,7 @@ export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShut
     if (this.#isClosed) throw new Problem('shutting-down', 'Send the request again.', { retryAfterSeconds: 1 });
     const older = this.#parked.get(instanceId);
     if (older) this.#end(older, undefined);
-    const parked = new Parked(instanceId, after, performance.now() + (this.options.parkMs ?? PARK_MS));
+    const parked = new Parked(instanceId, after, this.#now() + (this.options.parkMs ?? PARK_MS));
     this.#parked.set(instanceId, parked);
     if (!this.#isClean(instanceId, after)) this.#look(instanceId);
     return parked;
@@ -128,7 +134,7 @@ export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShut
   #isClean(instanceId: string, after: number): boolean {
     const clean = this.#clean.get(instanceId);
     if (!clean || !this.signals.isConnected) return false;
-    return clean.after <= after && performance.now() - clean.atMs < CLEAN_MS;
+    return clean.after <= after && this.#now() - clean.atMs < CLEAN_MS;
   }
 
   /** @param instanceIds none = any instance may have an order */
@@ -176,7 +182,7 @@ export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   #settle(batch: readonly Parked[], found: ReadonlyMap<string, FoundOrders>): void {
-    const now = performance.now();
+    const now = this.#now();
     for (const parked of batch) {
       const { instanceId, after } = parked;
       const { order, hasUntaken } = found.get(instanceId) ?? NOTHING;
@@ -241,7 +247,7 @@ export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShut
   async #queryMissed(): Promise<void> {
     if (this.#isQueryingMissed || (this.#parked.size === 0 && this.#clean.size === 0)) return;
     this.#isQueryingMissed = true;
-    const now = performance.now();
+    const now = this.#now();
     try {
       if (now - this.#missedQueriedMs > LONGEST_FALLBACK_GAP_MS) this.#clean.clear();
       const instanceIds = await findRecentUntaken(this.database);
@@ -260,7 +266,7 @@ export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   #expire(): void {
-    const now = performance.now();
+    const now = this.#now();
     for (const parked of this.#parked.values()) {
       if (parked.untilMs > now) break;
       this.#end(parked, undefined);
