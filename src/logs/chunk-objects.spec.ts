@@ -14,6 +14,11 @@ it.each([
   expect(chunkKey(range).startsWith(jobPrefix(JOB))).toBe(true);
 });
 
+it('the same lines have the same name as ever', () => {
+  const key = chunkKey({ jobId: JOB, firstLine: 501, lastLine: 1_000 });
+  expect(key).toBe(`${JOB}/000000000501-000000001000.log.gz`);
+});
+
 it('names are in the order of the lines', () => {
   const keys = [1, 9, 10, 99_999, 100_000].map((firstLine) => chunkKey({ jobId: JOB, firstLine, lastLine: firstLine }));
   expect(keys.toSorted()).toEqual(keys);

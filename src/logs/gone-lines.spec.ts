@@ -30,6 +30,12 @@ describe('lines that are gone', () => {
     ]);
   });
 
+  it('are of the latest attempt that has one, if it is a single one', () => {
+    const counts = { '1.1': [98, 0], '2.1': [1, 0], '3.1': [0, 1] } as const;
+    const [line] = goneLines({ ...CHUNK, counts }, 0, { ...EVERYTHING, stream: 'stdout' }).lines;
+    expect(line).toMatchObject({ deployment: 2, attempt: 1, stream: 'stdout' });
+  });
+
   it('are no more than those behind where it is read on from', () => {
     expect(goneLines(CHUNK, 199, EVERYTHING).lines[0]?.text).toMatch(/: a line is missing here,.* held it\]$/);
     expect(goneLines(CHUNK, 150, EVERYTHING).gone).toBe(50);
@@ -37,6 +43,8 @@ describe('lines that are gone', () => {
 
   it('count as the line that tells of them where a time cuts the chunk in two', () => {
     expect(goneLines(CHUNK, 0, { ...EVERYTHING, since: '2026-05-04T09:30:00.000000000Z' }).gone).toBe(1);
-    expect(goneLines(CHUNK, 0, { ...EVERYTHING, since: '2026-05-04T08:30:00.000000000Z' }).gone).toBe(100);
+    // Of the lines of its first millisecond some may have been printed before.
+    expect(goneLines(CHUNK, 0, { ...EVERYTHING, since: '2026-05-04T09:00:00.000000001Z' }).gone).toBe(1);
+    expect(goneLines(CHUNK, 0, { ...EVERYTHING, since: '2026-05-04T08:59:59.999999999Z' }).gone).toBe(100);
   });
 });

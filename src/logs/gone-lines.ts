@@ -10,10 +10,11 @@ export function goneText(lines: number): string {
 
 /** One line reports them to the reader, where the last of them was. */
 export function goneLines(chunk: IndexRow, after: number, filter: LogFilter): LogBatch {
-  const { counts, firstLine, lastLine, firstAtMs, lastAtMs } = chunk;
-  const gone = Math.min(countWanted(counts, filter), lastLine - Math.max(after, firstLine - 1));
-  const last = Object.keys(counts).filter((key) => countWanted({ [key]: counts[key] ?? [0, 0] }, filter) > 0);
-  const [deployment = 1, attempt = 1] = (last.at(-1) ?? '').split('.').map(Number);
+  const { counts, lastLine, firstAtMs, lastAtMs } = chunk;
+  const gone = Math.min(countWanted(counts, filter), lastLine - after);
+  const [last = ''] =
+    Object.entries(counts).findLast(([key, count]) => countWanted({ [key]: count }, filter) > 0) ?? [];
+  const [deployment = 1, attempt = 1] = last.split('.').map(Number);
   // As chunks have it: nine digits.
   const at = new Date(lastAtMs).toISOString().replace('Z', '000000Z');
   const text = goneText(gone);

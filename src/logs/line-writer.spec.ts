@@ -87,21 +87,50 @@ describe('the writer of lines', () => {
     expect(rows.textOf('further')).toBe(formatted(1) + formatted(2));
   });
 
-  it('lets an upload wait as long as it has too much pending, whatever of it was stored meanwhile', async () => {
+  it.each([
+    ['as much as it may have', ROOM, false],
+    ['a byte more', ROOM + 1, true],
+  ])(
+    'lets an upload wait until it has no more than that pending, whatever was stored: %s',
+    async (_what, bytes, isWaiting) => {
+      const rows = new Rows();
+      const { writer } = start(rows);
+      const upload = rows.openSized('a', ROOM + 1);
+      const open = rows.hold();
+      const written = settlingOf(writer.write(upload));
+      await rows.asked();
+      upload.pendingBytes += bytes;
+      const openAgain = rows.hold();
+      open();
+      await rows.asked();
+      expect([await written(), upload.pendingBytes]).toEqual([!isWaiting, bytes]);
+      upload.pendingBytes += ROOM;
+      const writtenAgain = settlingOf(writer.write(upload));
+      expect(await writtenAgain()).toBe(false);
+      openAgain();
+      await writer.flush(upload);
+      expect([await written(), await writtenAgain()]).toEqual([true, true]);
+    },
+  );
+
+  it('stores with one statement at a time, and of two uploads of an attempt the first one first', async () => {
     const rows = new Rows();
     const { writer } = start(rows);
-    const upload = rows.openSized('a', ROOM + 1);
+    const [first, second, other] = [rows.openSized('a', 100), rows.openSized('a', 200), rows.openSized('b', 100)];
     const open = rows.hold();
-    const written = settlingOf(writer.write(upload));
+    const flushed = writer.flush(first);
+    const others = Promise.all([writer.flush(second), writer.write(other)]);
     await rows.asked();
-    upload.pendingBytes += ROOM + 1;
-    const openAgain = rows.hold();
+    other.pendingBytes += 100;
+    await writer.write(other);
+    await nextTimers();
+    await nextTimers();
+    expect(rows.statements).toBe(1);
     open();
-    await rows.asked();
-    expect([await written(), upload.pendingBytes]).toEqual([false, ROOM + 1]);
-    openAgain();
-    await writer.flush(upload);
-    expect(await written()).toBe(true);
+    await flushed;
+    expect([first.pendingBytes, second.pendingBytes]).toEqual([0, 200]);
+    await others;
+    await writer.flush(other);
   });
 
   it.each([
@@ -327,6 +356,10 @@ class SizedUpload {
   stored(): void {
     this.#version += 1;
     this.pendingBytes -= this.#offered;
+  }
+
+  rebase({ version }: StoredState): void {
+    this.#version = version;
   }
 }
 

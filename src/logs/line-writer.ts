@@ -117,10 +117,10 @@ export class LineWriter {
   async #storeBatch(batch: readonly Writing[]): Promise<void> {
     const offered = batch.flatMap(({ upload }) => upload.offer() ?? []);
     const jobIds = await storeLines(this.database, offered);
-    const refused: LogUpload[] = [];
-    for (const { upload } of batch) {
-      if (jobIds.has(upload.target.attemptId)) upload.stored();
-      else refused.push(upload);
+    const refused: Writing[] = [];
+    for (const writing of batch) {
+      if (jobIds.has(writing.upload.target.attemptId)) writing.upload.stored();
+      else refused.push(writing);
     }
     if (linesStored.hasSubscribers)
       linesStored.publish(sumOf(offered.filter(({ attemptId }) => jobIds.has(attemptId))));
@@ -128,15 +128,15 @@ export class LineWriter {
     if (refused.length > 0) await this.#rebase(refused);
   }
 
-  async #rebase(refused: readonly LogUpload[]): Promise<void> {
+  async #rebase(refused: readonly Writing[]): Promise<void> {
     const states = await findStates(
       this.database,
-      refused.map(({ target }) => target.attemptId),
+      refused.map(({ upload }) => upload.target.attemptId),
     );
-    for (const upload of refused) {
-      const state = states.get(upload.target.attemptId);
-      if (state) upload.rebase(state);
-      else this.#failUpload(upload, new Problem('order-not-found', 'The attempt does not exist any more.'));
+    for (const writing of refused) {
+      const state = states.get(writing.upload.target.attemptId);
+      if (state) writing.upload.rebase(state);
+      else this.#fail(writing, new Problem('order-not-found', 'The attempt does not exist any more.'));
     }
   }
 
@@ -153,11 +153,6 @@ export class LineWriter {
     }
     this.#writing.delete(upload);
     stored.resolve(undefined);
-  }
-
-  #failUpload(upload: LogUpload, error: unknown): void {
-    const writing = this.#writing.get(upload);
-    if (writing) this.#fail(writing, error);
   }
 
   #fail({ upload, room, stored }: Writing, error: unknown): void {
