@@ -36,12 +36,16 @@ describe('what an instance may ask', () => {
     const { limits, enter } = start();
     const uploads = Array.from({ length: 2_000 }, () => enter(true));
     expect(uploads.filter(({ isAllowed }) => isAllowed)).toHaveLength(4);
+    expect(uploads[4]).toMatchObject({ isAllowed: false, retryAfterSeconds: 1 });
     const others = Array.from({ length: 2_000 }, () => enter());
     expect(others.filter(({ isAllowed }) => isAllowed)).toHaveLength(20);
     expect(enter()).toMatchObject({ isAllowed: false, retryAfterSeconds: 1 });
     expect(limits.enter('i-2', true).isAllowed).toBe(true);
-    for (const entry of uploads) if (entry.isAllowed) entry.leave(0);
-    expect(enter(true).isAllowed).toBe(true);
+    for (const entry of [...uploads, ...others]) if (entry.isAllowed) entry.leave(0);
+    // None of the others counts as a log, neither when it begins nor when it ends.
+    const few = Array.from({ length: 6 }, () => enter());
+    expect(Array.from({ length: 5 }, () => enter(true).isAllowed)).toEqual([true, true, true, true, false]);
+    expect(few.every(({ isAllowed }) => isAllowed)).toBe(true);
   });
 
   it('is so many requests a minute, and says when to come again', () => {
@@ -62,6 +66,54 @@ describe('what an instance may ask', () => {
     clock.now += 60_000;
     expect(once(2_000 * MIB)).toBe(true);
     expect(enter()).toMatchObject({ isAllowed: false, retryAfterSeconds: 128 });
+  });
+
+  it('is a change of its probe every ten seconds, twenty at once; one that is too early does not count', () => {
+    const { clock, limits } = start();
+    const change = () => limits.takeChange('i-1');
+    expect(Array.from({ length: 20 }, change)).toEqual(Array(20).fill(0));
+    expect([change(), change()]).toEqual([10_000, 10_000]);
+    expect(limits.takeChange('i-2')).toBe(0);
+    clock.now += 9_999;
+    expect(change()).toBeCloseTo(1);
+    clock.now += 1;
+    expect([change(), change()]).toEqual([0, 10_000]);
+  });
+
+  it.each<[string, (limits: AgentLimits) => unknown, (limits: AgentLimits) => unknown]>([
+    [
+      'what is under way',
+      (limits) => Array.from({ length: 4 }, () => limits.enter('i-1', true)),
+      (limits) => limits.enter('i-1', true).isAllowed,
+    ],
+    [
+      'bytes that have to come in first',
+      (limits) => {
+        const entry = limits.enter('i-1', false);
+        if (entry.isAllowed) entry.leave(2_000 * MIB);
+      },
+      (limits) => limits.enter('i-1', false).isAllowed,
+    ],
+    [
+      'changes of a probe',
+      (limits) => Array.from({ length: 20 }, () => limits.takeChange('i-1')),
+      (limits) => limits.takeChange('i-1') === 0,
+    ],
+  ])('remembers %s, however many instances ask', (_what, begin, isAllowed) => {
+    const { clock, limits } = start();
+    begin(limits);
+    clock.now += 5_000;
+    for (let n = 0; n < 10_001; n += 1) limits.takeChange(`other-${n}`);
+    expect(isAllowed(limits)).toBe(false);
+  });
+
+  it('forgets those that ask for nothing, once they are many', () => {
+    const { clock, limits } = start();
+    for (let n = 0; n < 10_000; n += 1) limits.takeChange(`i-${n}`);
+    expect(limits.size).toBe(10_000);
+    clock.now += 10_000;
+    limits.takeChange('one more');
+    expect(limits.size).toBe(1);
   });
 
   it('takes a bounded memory', () => {

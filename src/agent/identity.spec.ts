@@ -66,6 +66,9 @@ describe('identityKeysOf', () => {
 
   it('says what is wrong', () => {
     expect(() => identityKeysOf('hello')).toThrow('holds no PEM certificate or public key');
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
+    expect(() => identityKeysOf(`${signer.pem}${pem}`)).toThrow('holds a key of type ec, not RSA');
   });
 });
 

@@ -69,6 +69,18 @@ describe('renderOrder', () => {
       },
     ],
     [
+      { kind: 'stream', name: 'events', path: '/events', follow: false, timeoutSeconds: 999_999_999 },
+      {
+        'order-kind': 'stream',
+        'order-mode': 'background',
+        'order-timeout': '999999999',
+        'stream-name': 'events',
+        'stream-follow': 'no',
+        'stream-content-type': 'application/octet-stream',
+        'docker-path': '/events',
+      },
+    ],
+    [
       { kind: 'dead-man', minutes: 0 },
       { 'order-kind': 'dead-man', 'order-mode': 'foreground', 'order-timeout': '30', 'dead-man-minutes': '0' },
     ],
@@ -108,6 +120,17 @@ describe('renderOrder', () => {
     expect(body.Env).toEqual(['A=a']);
   });
 
+  it('has the credentials of a registry with the pull, and refuses what no header may hold', () => {
+    const most = 'x'.repeat(98_304);
+    const { headers, body } = renderOrder(1, docker, { registryAuth: most });
+    expect([headers['docker-registry-auth'], body]).toEqual([most, '']);
+    for (const registryAuth of ['', 'a b', 'a\r\nOrder-Kind: shutdown', 'ü', `${most}x`]) {
+      expect(() => renderOrder(7, docker, { registryAuth })).toThrow(
+        'order 7: docker-registry-auth is not visible ASCII',
+      );
+    }
+  });
+
   it('never asks for more of an answer than a result may have', () => {
     expect(renderOrder(1, { ...docker, maxBytes: 1024 }).headers['docker-max-bytes']).toBe('1024');
     const { headers } = renderOrder(1, { ...docker, maxBytes: 2 * MOST_ANSWER_BYTES });
@@ -121,7 +144,7 @@ describe('renderOrder', () => {
     ['path', { ...docker, path: '/contäiners' }],
     ['timeoutSeconds', { ...docker, timeoutSeconds: 0 }],
     ['timeoutSeconds', { ...docker, timeoutSeconds: 1.5 }],
-    ['timeoutSeconds', { ...docker, timeoutSeconds: 1e10 }],
+    ['timeoutSeconds', { ...docker, timeoutSeconds: 1e9 }],
     ['maxBytes', { ...docker, maxBytes: -1 }],
     ['url', { ...probe, url: 'https://127.0.0.1/' }],
     ['url', { ...probe, url: 'http://127.0.0.1/ x' }],

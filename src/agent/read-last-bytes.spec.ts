@@ -1,4 +1,5 @@
-import { Readable } from 'node:stream';
+import { once } from 'node:events';
+import { PassThrough, Readable } from 'node:stream';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { readLastBytes } from './read-last-bytes.js';
@@ -23,6 +24,17 @@ describe('the last bytes of an answer', () => {
     expect(await readLastBytes(Readable.from([half, half]), 3)).toEqual(new Uint8Array(Buffer.from('xxx')));
     const tooMuch = Readable.from([half, half, Buffer.from('x')]);
     await expect(readLastBytes(tooMuch, 3)).rejects.toMatchObject({ code: 'payload-too-large' });
+  });
+
+  it('are read on to the end of one that is too large: the next request follows it', async () => {
+    const body = new PassThrough();
+    const isRead = once(body, 'end');
+    const refused = readLastBytes(body, 3);
+    body.write(Buffer.alloc(ANSWER_BYTES + 1));
+    await expect(refused).rejects.toMatchObject({ code: 'payload-too-large' });
+    body.end(Buffer.alloc(ANSWER_BYTES));
+    await isRead;
+    expect([body.readableEnded, body.errored]).toEqual([true, null]);
   });
 
   it('of an answer that breaks off are none', async () => {

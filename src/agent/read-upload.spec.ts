@@ -47,7 +47,7 @@ describe('an upload', () => {
     const reading = piecesOf(readUpload(shutdown, open));
     open.write('a');
     shutdown.begin();
-    await expect(reading).rejects.toMatchObject({ code: 'shutting-down' });
+    await expect(reading).rejects.toMatchObject({ code: 'shutting-down', headers: { 'retry-after': '1' } });
     await expect(piecesOf(readUpload(new Shutdown(), new PassThrough(), 20))).rejects.toMatchObject({
       code: 'malformed-request',
       message: expect.stringContaining('0.02 s'),
@@ -55,6 +55,21 @@ describe('an upload', () => {
     const ended = new Promise((done) => open.once('end', done));
     open.end('b');
     await ended;
+  });
+
+  it('leaves nothing behind, neither a listener nor a timer', async () => {
+    const listeners = new Set<() => void>();
+    const onBegin = (listener: () => void) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    };
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = timers();
+    const reading = readUpload({ onBegin } as unknown as Shutdown, Readable.from([Buffer.alloc(1)]));
+    await reading.next();
+    expect([listeners.size, timers()]).toEqual([1, before + 1]);
+    await reading.next();
+    expect([listeners.size, timers()]).toEqual([0, before]);
   });
 
   it('that breaks off is no failure of the API', async () => {
