@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { Injectable } from '@nestjs/common';
+import { Injectable, Optional } from '@nestjs/common';
 import { Database } from '../database/database.js';
 import { columnsOf, statement, t } from '../database/statement.js';
 import { Problem } from '../http/problem.js';
@@ -14,9 +14,11 @@ const STORE_EVERY_MS = 1_000;
 /** Receives a stream that Docker sends for an order, and keeps its newest lines with the order. */
 @Injectable()
 export class OrderStreams {
+  /** @param now milliseconds on a clock that never jumps */
   constructor(
     private readonly database: Database,
     private readonly shutdown: Shutdown,
+    @Optional() private readonly now: () => number = () => performance.now(),
   ) {}
 
   /**
@@ -54,9 +56,9 @@ export class OrderStreams {
     let storedAtMs = -Infinity;
     for await (const piece of readUpload(this.shutdown, body)) {
       tail.add(piece);
-      if (performance.now() - storedAtMs < STORE_EVERY_MS) continue;
+      if (this.now() - storedAtMs < STORE_EVERY_MS) continue;
       await store();
-      storedAtMs = performance.now();
+      storedAtMs = this.now();
     }
   }
 }

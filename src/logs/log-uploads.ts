@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { Injectable } from '@nestjs/common';
+import { Injectable, Optional } from '@nestjs/common';
 import { BrokenFrames } from '../docker/container-logs.js';
 import { readUpload } from '../agent/read-upload.js';
 import { Database } from '../database/database.js';
@@ -15,10 +15,12 @@ const CUT_BYTES = 8 * 1_048_576;
 /** Receives what containers print, as agents send it. */
 @Injectable()
 export class LogUploads {
+  /** @param now milliseconds on a clock that never jumps */
   constructor(
     private readonly database: Database,
     private readonly writer: LineWriter,
     private readonly shutdown: Shutdown,
+    @Optional() private readonly now: () => number = () => performance.now(),
   ) {}
 
   /**
@@ -48,13 +50,13 @@ export class LogUploads {
 
   /** @returns milliseconds of silence before its end */
   async #takeIn(upload: LogUpload, body: Readable): Promise<number> {
-    let readAtMs = performance.now();
+    let readAtMs = this.now();
     for await (const piece of readUpload(this.shutdown, body)) {
       await this.#takePiece(upload, piece);
       // What waits for room is not silent.
-      readAtMs = performance.now();
+      readAtMs = this.now();
     }
-    return performance.now() - readAtMs;
+    return this.now() - readAtMs;
   }
 
   async #takePiece(upload: LogUpload, piece: Uint8Array): Promise<void> {
