@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { setImmediate as othersTurn } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import type { Database } from '../database/database.js';
@@ -38,8 +39,49 @@ describe('the sender of a token', () => {
     expect(instances.looks).toEqual([3]);
     await senders(...tokens);
     expect(instances.looks).toEqual([3]);
-    expect(await senders('another')).toEqual([{ kind: 'unknown' }]);
+    // Also while the statement is under way.
+    const letGo = instances.hold();
+    const both = [agents.identify('another')];
+    await othersTurn();
+    await othersTurn();
+    both.push(agents.identify('another'));
+    letGo();
+    expect(await Promise.all(both)).toEqual([{ kind: 'unknown' }, { kind: 'unknown' }]);
     expect(instances.looks).toEqual([3, 1]);
+  });
+
+  it('of a token that was replaced does not come back, whatever is flushed while it is looked up', async () => {
+    await senders('token of i-1');
+    instances.add('i-1', 'another token of i-1');
+    clock.now += KNOWN_MS + 1;
+    const letGo = instances.hold();
+    const sender = agents.identify('token of i-1');
+    await othersTurn();
+    await othersTurn();
+    const flushed = agents.flush();
+    letGo();
+    await flushed;
+    expect(await sender).toEqual({ kind: 'unknown' });
+    clock.now += 1_000;
+    expect(await senders('token of i-1')).toEqual([{ kind: 'unknown' }]);
+  });
+
+  it('is forgotten when nobody has sent it for long', async () => {
+    instances.add('i-2', 'token of i-2');
+    await senders('token of i-1', 'token of i-2', 'guessed');
+    expect(agents.size).toBe(3);
+    clock.now += 999;
+    await agents.flush();
+    expect(agents.size).toBe(3);
+    clock.now += 1;
+    await agents.flush();
+    expect(agents.size).toBe(2);
+    // Not what is still to be written.
+    instances.locked.add('i-2');
+    await senders('token of i-2');
+    clock.now += KNOWN_MS;
+    await agents.flush();
+    expect(agents.size).toBe(1);
   });
 
   it.each<[string, number, () => unknown, boolean]>([
@@ -47,8 +89,10 @@ describe('the sender of a token', () => {
     ['that is known is afterwards', KNOWN_MS + 1, () => undefined, true],
     ['that is known is when somebody says that it may have changed', 0, () => agents.forget('token of i-1'), true],
     ['that is known is not, whatever is flushed', KNOWN_MS, () => agents.flush(), false],
+    ['that is known is not, whoever else is looked up', KNOWN_MS, () => senders('another'), false],
   ])('%s: %s ms', async (_what, ms, happens, isLookedUp) => {
     await senders('token of i-1');
+    await agents.flush();
     instances.rows.clear();
     clock.now += ms;
     await happens();
@@ -62,6 +106,7 @@ describe('the sender of a token', () => {
     ['that is unknown is afterwards', 1_000, () => undefined, true],
     ['that is unknown is when somebody says that it may have changed', 0, () => agents.forget('token of i-2'), true],
     ['that is unknown is not, whatever is flushed', 999, () => agents.flush(), false],
+    ['that is unknown is not, whoever else is looked up', 999, () => senders('another'), false],
   ])('%s: %s ms', async (_what, ms, happens, isLookedUp) => {
     await senders('token of i-2');
     instances.add('i-2', 'token of i-2');
@@ -174,6 +219,17 @@ class Instances {
   /** Of each flush, how many seconds ago each agent was seen. */
   readonly seen: Record<string, number>[] = [];
   failure: Error | undefined;
+  #held: Promise<unknown> = Promise.resolve();
+
+  /** Statements from now on wait. @returns a function that lets them go on */
+  hold(): () => void {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#held = promise;
+    return () => {
+      this.#held = Promise.resolve();
+      resolve(undefined);
+    };
+  }
 
   add(id: string, token: string, { isRetired = false } = {}): void {
     this.rows.set(id, { id, tokenHash: hash('sha256', token, 'buffer'), isRetired });
@@ -185,7 +241,7 @@ class Instances {
         name === 'agents-load'
           ? this.#load(values as [readonly Buffer[]])
           : this.#flush(values as [readonly string[], readonly number[]]);
-      await Promise.resolve();
+      await this.#held;
       if (this.failure) throw this.failure;
       return found;
     };

@@ -61,7 +61,6 @@ export class Agents implements OnApplicationBootstrap, BeforeApplicationShutdown
 
   async beforeApplicationShutdown(): Promise<void> {
     clearInterval(this.#timer);
-    this.#timer = undefined;
     await this.#flushQuietly();
   }
 
@@ -82,6 +81,11 @@ export class Agents implements OnApplicationBootstrap, BeforeApplicationShutdown
     entry.seenAtMs = this.now();
     this.#seen.add(entry);
     return { kind: 'agent', instanceId: entry.instanceId };
+  }
+
+  /** Tokens remembered, known or not. */
+  get size(): number {
+    return this.#known.size + this.#unknown.size;
   }
 
   /** What is known of this token may have changed: the next request reads it again. */
