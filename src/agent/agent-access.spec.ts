@@ -17,7 +17,11 @@ beforeEach(() => {
     [TOKEN, { kind: 'agent', instanceId: 'i-1' }],
     [OF_RETIRED, { kind: 'retired', instanceId: 'i-2' }],
   ]);
-  const identify = (token: string) => Promise.resolve(senders.get(token) ?? { kind: 'unknown' });
+  const identify = (token: string) => {
+    // Of a user’s token nothing is looked up.
+    expect(token).toMatch(/^[0-9a-f]{64}$/);
+    return Promise.resolve(senders.get(token) ?? { kind: 'unknown' });
+  };
   access = new AgentAccess({ identify } as unknown as Agents, limits);
 });
 

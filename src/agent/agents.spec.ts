@@ -67,15 +67,15 @@ describe('the sender of a token', () => {
   });
 
   it('is forgotten when nobody has sent it for long', async () => {
-    instances.add('i-2', 'token of i-2');
-    await senders('token of i-1', 'token of i-2', 'guessed');
-    expect(agents.size).toBe(3);
+    for (const n of [2, 3]) instances.add(`i-${n}`, `token of i-${n}`);
+    await senders('token of i-1', 'token of i-2', 'token of i-3', 'guessed');
+    expect(agents.size).toBe(4);
     clock.now += 999;
     await agents.flush();
-    expect(agents.size).toBe(3);
+    expect(agents.size).toBe(4);
     clock.now += 1;
     await agents.flush();
-    expect(agents.size).toBe(2);
+    expect(agents.size).toBe(3);
     // Not what is still to be written.
     instances.locked.add('i-2');
     await senders('token of i-2');

@@ -44,10 +44,10 @@ describe('an upload of a log', () => {
     clock.now += 60_000;
     body.write(line(10));
     await quiet();
+    expect(text).toBe(`${stampedAt(10)} 1.1 stdout line\n`);
     clock.now += silentMs;
     body.end();
     expect(await stored).toBe(since);
-    expect(text).toBe(`${stampedAt(10)} 1.1 stdout line\n`);
   });
 
   it('is not silent while it waits for room', async () => {
