@@ -50,7 +50,7 @@ const PAUSE_SECONDS = 15;
  */
 @Injectable()
 export class Sealer {
-  /** Runs in a row in which the object store accepted nothing, and refused something. */
+  /** Runs in which the object store refused something, since the last in which it only accepted. */
   #failures = 0;
 
   constructor(
@@ -75,7 +75,7 @@ export class Sealer {
     await Promise.all(Array.from({ length: JOBS_AT_ONCE }, work));
     const failures = outcomes.filter((outcome) => typeof outcome !== 'number');
     const sealed = outcomes.reduce<number>((sum, outcome) => sum + (typeof outcome === 'number' ? outcome : 0), 0);
-    if (isRefused()) this.#failures = sealed > 0 ? 1 : this.#failures + 1;
+    if (isRefused()) this.#failures += 1;
     else if (sealed > 0) this.#failures = 0;
     for (const { jobId } of queue) await this.database.run(RELEASE, [jobId, 0]);
     if (jobs.length > 0) sealings.publish({ sealed, failed: failures.length });
