@@ -45,6 +45,22 @@ describe('chunks of new lines', () => {
       }),
     );
   });
+
+  it('end with the line that fills them, to the last character', () => {
+    const line = (length: number) =>
+      ({
+        stream: 'stdout',
+        at: stampedAt(1),
+        nth: 1,
+        low: stampedAt(1),
+        isAfterGap: false,
+        text: 'x'.repeat(length),
+      }) as const;
+    const overhead = chunksOf([line(0)], 3, 2)[0]!.content.length;
+    const linesOf = (...lengths: number[]) => chunksOf([...lengths.map(line), line(0)], 3, 2).map(({ lines }) => lines);
+    expect(linesOf(0, 65_536 - 2 * overhead)).toEqual([2, 1]);
+    expect(linesOf(0, 65_535 - 2 * overhead)).toEqual([3]);
+  });
 });
 
 /** Of what is stored: a gap has the stamp of the line behind it. */

@@ -1,6 +1,21 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { JOINED_BYTES, planSealing, type RecentChunk, SEALED_BYTES } from './plan-sealing.js';
+import { JOINED_BYTES, pauseAfter, planSealing, type RecentChunk, SEALED_BYTES } from './plan-sealing.js';
+
+/** Such chunks are not joined. */
+const LARGE_BYTES = 32_768;
+
+describe('the store that refuses', () => {
+  it.each([
+    [1, 15],
+    [2, 30],
+    [5, 240],
+    [6, 300],
+    [100_000, 300],
+  ])('is tried again, after %d times, in %d s', (failures, seconds) => {
+    expect(pauseAfter(failures)).toBe(seconds);
+  });
+});
 
 describe('planSealing', () => {
   it.each([
@@ -8,8 +23,26 @@ describe('planSealing', () => {
     ['a few lines until it is time', [10, 20], false, []],
     ['a few lines when it is', [10, 20], true, [[true, 2]]],
     ['what fills an object, and leaves the rest', [200_000, 200_000, 200_000, 5], false, [[true, 2]]],
+    ['what fills an object to the last byte', [SEALED_BYTES - 10, 10], false, [[true, 2]]],
+    ['nothing that is a byte short of it', [SEALED_BYTES - 10, 9], false, []],
     ['one chunk that is larger than an object', [SEALED_BYTES + 1, 5], false, [[true, 1]]],
+    [
+      'what fills two, and what is left when it is time',
+      [SEALED_BYTES, SEALED_BYTES, 5],
+      true,
+      [
+        [true, 1],
+        [true, 1],
+        [true, 1],
+      ],
+    ],
     ['many small ones, in the database', Array<number>(16).fill(10), false, [[false, 16]]],
+    ['not fewer of them than that', Array<number>(15).fill(10), false, []],
+    ['one that is nearly large', [LARGE_BYTES - 1, ...Array<number>(15).fill(10)], false, [[false, 16]]],
+    ['none that is large, but those behind it', [LARGE_BYTES, ...Array<number>(16).fill(10)], false, [[false, 16]]],
+    ['none that is large, but those before it', [...Array<number>(16).fill(10), LARGE_BYTES], false, [[false, 16]]],
+    ['as many as fit to the last byte', Array<number>(17).fill(JOINED_BYTES / 16), false, [[false, 16]]],
+    ['none of those of which too few fit', Array<number>(17).fill(JOINED_BYTES / 16 + 1), false, []],
     ['no large ones, nor what is too little beside them', [40_000, ...Array<number>(15).fill(10), 40_000], false, []],
   ])('joins %s', (_what, sizes, isDue, expected) => {
     const planned = planSealing(chunksOf(sizes), isDue);
