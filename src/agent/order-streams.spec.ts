@@ -16,7 +16,7 @@ let written: string[];
 let clock: { now: number };
 let streams: OrderStreams;
 beforeEach(() => {
-  [rows, written, clock] = [new Map(), [], { now: 5_000 }];
+  [rows, written, clock] = [new Map<number, Row>(), [], { now: 5_000 }];
   order = { hasEnded: false, isReplaced: false };
   const run = async ({ name }: { name: string }, values: readonly unknown[]) => {
     await Promise.resolve();

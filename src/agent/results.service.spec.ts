@@ -29,7 +29,9 @@ beforeEach(() => {
   const signals = { jobsDue: () => void (areJobsDue = true) } as unknown as Signals;
   results = new ResultsService({ run } as unknown as Database, signals, new AgentLimits(() => 0));
 });
-afterEach(() => Logger.overrideLogger(true));
+afterEach(() => {
+  Logger.overrideLogger(true);
+});
 
 describe('the result of an order', () => {
   it('is stored, and its job looked after', async () => {

@@ -34,7 +34,7 @@ describe('the writer of lines', () => {
         for (const { of, lines, turns, action } of steps) {
           const one = sent[of]!;
           for (let n = 0; n < lines; n += 1) one.upload.add(line((one.lines += 1)));
-          writes.push(one.writer[action as 'write' | 'flush'](one.upload));
+          writes.push(one.writer[action](one.upload));
           for (let turn = 0; turn < turns; turn += 1) await othersTurn();
         }
         await Promise.all(writes);

@@ -13,8 +13,12 @@ import { timeOf } from './stored-position.js';
 const JOB = '6f1c2c5e-3d0b-4f6e-9a53-0f6f8f3a7c11';
 const EVERYTHING: LogFilter = { fromDeployment: 1, toDeployment: null, attempt: null, stream: null, since: null };
 
-beforeEach(() => Logger.overrideLogger(false));
-afterEach(() => Logger.overrideLogger(true));
+beforeEach(() => {
+  Logger.overrideLogger(false);
+});
+afterEach(() => {
+  Logger.overrideLogger(true);
+});
 
 describe('the log of a job', () => {
   /** A few milliseconds, of which each has some nanoseconds: chunks begin and end within one. */

@@ -17,6 +17,8 @@ describe('a run of the sealer', () => {
     const leave = sealings.subscribe((facts) => told.push(facts));
     expect(await new Sealer(rows.connect(), store).run()).toEqual({ sealed: 2, failed: 0, pauseMs: 5_000 });
     expect(await new Sealer(rows.connect(), store).run()).toEqual({ sealed: 0, failed: 0, pauseMs: 5_000 });
+    rows.add('c', { lines: 1 });
+    await new Sealer(rows.connect(), store).run();
     leave();
     expect(rows.chunks.get('a')).toEqual([
       {
@@ -35,9 +37,15 @@ describe('a run of the sealer', () => {
     expect([...rows.pauses]).toEqual([
       ['a', 0],
       ['b', 0],
+      ['c', 0],
     ]);
+    // What the rows of the jobs say of them was counted again.
+    expect(rows.counted).toEqual(new Map(Object.entries({ a: 0, b: 0, c: 0 })));
     // Runs that had nothing to do are not worth telling.
-    expect(told).toEqual([{ sealed: 2, failed: 0 }]);
+    expect(told).toEqual([
+      { sealed: 2, failed: 0 },
+      { sealed: 1, failed: 0 },
+    ]);
   });
 
   it('joins small rows in the database where it is not time for an object', async () => {
@@ -84,6 +92,11 @@ describe('a run of the sealer', () => {
     expect(await run()).toEqual([0, 4, 15]);
     expect(await run()).toEqual([0, 1, 30]);
     expect(await run()).toEqual([0, 1, 60]);
+    // A run in which no job is due says nothing of the store.
+    rows.areDue = false;
+    expect(await run()).toEqual([0, 0, 5]);
+    rows.areDue = true;
+    expect(await run()).toEqual([0, 1, 120]);
     store.refusal = undefined;
     expect(await run()).toEqual([1, 0, 0]);
     expect(await run()).toEqual([5, 0, 5]);
@@ -156,7 +169,10 @@ class Rows {
   readonly chunks = new Map<string, Chunk[]>();
   /** For how many seconds nobody is to try a job. */
   readonly pauses = new Map<string, number>();
+  /** Recent chunks of each job, as they were counted last. */
+  readonly counted = new Map<string, number>();
   isDue = true;
+  areDue = true;
   /** A job whose rows the database does not change. */
   fails: string | undefined;
   before: (statement: string) => unknown = () => undefined;
@@ -214,7 +230,7 @@ class Rows {
   #run(name: string, values: readonly unknown[]): unknown[] {
     const [jobId, some] = values as [string, readonly number[]];
     if (name === 'logs-claim') {
-      const due = [...this.chunks].filter(([, chunks]) => chunks.some(({ content }) => content));
+      const due = [...(this.areDue ? this.chunks : [])].filter(([, chunks]) => chunks.some(({ content }) => content));
       return due.slice(0, values[4] as number).map(([job]) => ({ jobId: job, isDue: this.isDue }));
     }
     const own = this.chunks.get(jobId) ?? [];
@@ -224,6 +240,7 @@ class Rows {
     if (name === 'logs-recent')
       return recent.map((row) => ({ ...row, firstLine: `${row.firstLine}`, lastLine: `${row.lastLine}` }));
     if (name === 'logs-contents') return named;
+    if (name === 'logs-recount') this.counted.set(jobId, recent.length);
     if (name === 'logs-hold' && jobId === this.fails) throw new Error('deadlock detected');
     if (name === 'logs-put-in') this.#putIn(values as PutIn);
     if (name !== 'logs-take-out') return [];
