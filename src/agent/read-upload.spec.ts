@@ -57,6 +57,18 @@ describe('an upload', () => {
     await ended;
   });
 
+  it('is ended by the shutdown at its next piece, where that begins while a piece is dealt with', async () => {
+    const shutdown = new Shutdown();
+    const reading = readUpload(shutdown, Readable.from([Buffer.alloc(PIECE * 3)]));
+    await reading.next();
+    shutdown.begin();
+    await new Promise(setImmediate);
+    // What was read already is whole.
+    expect((await reading.next()).value).toHaveLength(PIECE);
+    expect((await reading.next()).value).toHaveLength(PIECE);
+    await expect(reading.next()).rejects.toMatchObject({ code: 'shutting-down' });
+  });
+
   it('leaves nothing behind, neither a listener nor a timer', async () => {
     const listeners = new Set<() => void>();
     const onBegin = (listener: () => void) => {
