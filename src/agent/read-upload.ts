@@ -16,7 +16,6 @@ const PIECE_BYTES = 8_192;
  */
 export async function* readUpload(shutdown: Shutdown, body: Readable, mostMs = MOST_MS): AsyncGenerator<Uint8Array> {
   const { promise: end, reject } = Promise.withResolvers<never>();
-  end.catch(() => undefined);
   const leave = shutdown.onBegin(() =>
     reject(new Problem('shutting-down', 'Send it again.', { retryAfterSeconds: 1 })),
   );

@@ -171,7 +171,19 @@ describe('a registration', () => {
     expect(logged).toEqual([['registration refused', { reason: 'forged-document', alarm: true }]]);
   });
 
-  it('counts with all other requests of its instance, and with its size', async () => {
+  it('counts with its size, and not as a log', async () => {
+    const taken: [number, boolean][] = [];
+    const enter = (_instanceId: string, isUpload: boolean) => ({
+      isAllowed: true,
+      leave: (bytes: number) => void taken.push([bytes, isUpload]),
+    });
+    service = open(undefined, { enter } as unknown as AgentLimits);
+    const { document, signature, ...rest } = form();
+    await service.register({ document, signature, ...rest });
+    expect(taken).toEqual([[document.length + signature.length, false]]);
+  });
+
+  it('counts with all other requests of its instance', async () => {
     const limits = new AgentLimits(() => 0);
     service = open(undefined, limits);
     const others = Array.from({ length: 23 }, () => limits.enter('i-0123456789abcdef0', false));
