@@ -530,6 +530,13 @@ export const RULES: readonly Rule[] = [
     caughtBy: [CANDIDATE, HISTORIES],
   },
   {
+    name: 'active-after-its-container-exited',
+    file: 'src/scheduler/plan/plan-attempt.ts',
+    text: `if (phase !== 'healthy' || exitOf(attempt)) return null;`,
+    broken: `if (phase !== 'healthy') return null;`,
+    caughtBy: [{ file: 'src/scheduler/plan/plan-attempt-limits.spec.ts' }],
+  },
+  {
     name: 'active-retired-at-once',
     file: 'src/scheduler/plan/plan-leaving.ts',
     text: 'const isDue = isEnded(status) || isStopping || !deadlineAt || draft.now >= deadlineAt;',

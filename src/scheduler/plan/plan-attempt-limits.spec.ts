@@ -291,6 +291,21 @@ describe('a container before it is stable', () => {
 });
 
 describe('EC2 without capacity', () => {
+  it('that has some again is not what a deployment says any more', () => {
+    const world = new PlannerWorld();
+    const deployment = world.deploy();
+    world.settle();
+    const attempt = deployment.attempts[0]!;
+    attempt.verdict = { reason: 'insufficient-capacity', message: 'none', at: world.now, isFinal: false };
+    world.wake();
+    world.settle();
+    expect(deployment.reason).toBe('waiting-for-capacity');
+    attempt.verdict = null;
+    world.wake();
+    world.settle();
+    expect(deployment).toMatchObject({ reason: 'waiting-for-instance', message: 'an instance is on its way' });
+  });
+
   it.each([
     ['60 s from its beginning, where it waits for so long', { waitSeconds: 60 }, 'insufficient-capacity', 0, 60],
     ['two minutes, where EC2 only is busy', 'fail', 'ec2-busy', 0, 120],

@@ -61,9 +61,10 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
   draft.order(attempt, step.orders);
   draft.wakeAt(step.wakeAt);
   const { reason = null, message = null, until } = step.waiting ?? {};
+  // One that was handed back says so until its next instance is there.
+  const isTold = deployment.reason === 'predecessor-serves' && reason === 'waiting-for-instance';
   draft.change(deployment, {
-    reason,
-    message: until ? `${message} (waiting until ${until.toISOString()})` : message,
+    ...(!isTold && { reason, message: until ? `${message} (waiting until ${until.toISOString()})` : message }),
     ...(step.imageDigest !== undefined && { imageDigest: step.imageDigest }),
   });
 }

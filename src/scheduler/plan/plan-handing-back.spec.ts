@@ -52,6 +52,25 @@ describe('a service that loses its new deployment while the old one drains', () 
     expect([first.status, second.status, world.activeDeploymentId]).toEqual(['active', 'deploying', first.id]);
   });
 
+  it('says of the new one that its predecessor serves until that has its next instance', () => {
+    const { world, second, fresh } = draining();
+    world.lose(fresh);
+    world.settle();
+    const said = { reason: 'predecessor-serves', message: 'it was lost while its predecessor still served' };
+    world.advance(30);
+    expect(serves(second)).toEqual(['deploying', 'ended', 'waiting']);
+    expect(second).toMatchObject(said);
+    const [, next] = second.attempts;
+    next!.verdict = { reason: 'insufficient-capacity', message: 'none', at: world.now, isFinal: false };
+    world.wake();
+    world.settle();
+    expect(second.reason).toBe('waiting-for-capacity');
+    next!.verdict = null;
+    world.assign(next!);
+    world.settle();
+    expect(second).toMatchObject({ reason: null, message: null });
+  });
+
   it('ends what healed the new one, too, where the fault is its own', () => {
     const { world, first, second, old, fresh } = draining();
     world.probe(old, 'unhealthy');
