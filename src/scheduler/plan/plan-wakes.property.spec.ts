@@ -79,7 +79,7 @@ describe('a job over random histories', () => {
       }),
       RUNS,
     );
-  });
+  }, 600_000);
 });
 
 function check(world: PlannerWorld): void {
