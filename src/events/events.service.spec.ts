@@ -56,6 +56,14 @@ describe('a page of events', () => {
     expect(await list({ ...rare, limit: 2, order: 'newest' })).toMatchObject({ positions: [3 * WINDOW, WINDOW + 5] });
   });
 
+  it('has no more than its limit, however many it finds in the end', async () => {
+    for (const position of [5, WINDOW + 6, WINDOW + 7, WINDOW + 8]) log.appendAt(position, { type: 'job.deleted' });
+    expect(await list({ type: 'job.deleted', limit: 2 })).toMatchObject({
+      positions: [5, WINDOW + 6],
+      nextCursor: String(WINDOW + 6),
+    });
+  });
+
   it('is what was found in two seconds, and shows where to go on', async () => {
     log.appendAt(5, { type: 'job.deleted' });
     log.appendAt(9 * WINDOW, { type: 'job.deleted' });

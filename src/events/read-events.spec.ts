@@ -81,6 +81,7 @@ describe('reading events', () => {
     expect(await readForward(log.database, ALL, 0, 5)).toMatchObject({ reached: 4, isAtEnd: true });
     expect(await readForward(log.database, ALL, 0, 3)).toMatchObject({ reached: 3, isAtEnd: false });
     expect(await readBackward(log.database, ALL, null, 4)).toMatchObject({ reached: 1, isAtEnd: true });
+    expect(await readBackward(log.database, ALL, null, 5)).toMatchObject({ reached: 1, isAtEnd: true });
     expect(await readBackward(log.database, ALL, null, 3)).toMatchObject({ reached: 2, isAtEnd: false });
     log.deleteThrough(1);
     expect(await readBackward(log.database, ALL, null, 3)).toMatchObject({ reached: 2, isAtEnd: true });

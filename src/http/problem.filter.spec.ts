@@ -25,7 +25,9 @@ describe('the answer to an error', () => {
     Logger.overrideLogger(true);
   });
 
-  function exchange({ url = '/v1/jobs?token=secret', route = '/v1/jobs' as string | null } = {}) {
+  type Called = { readonly url?: string; readonly route?: string | null };
+
+  function exchange({ url = '/v1/jobs?token=secret', route = '/v1/jobs' }: Called = {}) {
     const request = {
       id: 'x',
       method: 'GET',
@@ -86,9 +88,13 @@ describe('the answer to an error', () => {
   });
 
   it('breaks off where a part of another is sent already', () => {
-    for (const state of [{ sent: true }, { raw: { headersSent: true } }]) {
+    for (const [sent, headersSent] of [
+      [true, false],
+      [false, true],
+    ]) {
       const one = exchange();
-      Object.assign(one.reply, state, { raw: { ...one.reply.raw, ...state.raw } });
+      Object.assign(one.reply, { sent });
+      Object.assign(one.reply.raw, { headersSent });
       expect(answerTo(new Error('late'), one)).toMatchObject({ status: 0, body: undefined, isCutOff: true });
     }
   });

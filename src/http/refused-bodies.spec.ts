@@ -20,9 +20,9 @@ describe('an answer before the body has come in', () => {
   afterEach(() => clock.restore());
 
   /** A request whose body is sent by the test. */
-  function request(length: number | undefined = 64 * MIB) {
+  function request(length: number | null = 64 * MIB) {
     const body = Object.assign(new Readable({ read: () => undefined, highWaterMark: 0 }), {
-      headers: length === undefined ? {} : { 'content-length': String(length) },
+      headers: length === null ? {} : { 'content-length': String(length) },
       complete: false,
     });
     const headers: Record<string, unknown> = {};
@@ -64,7 +64,7 @@ describe('an answer before the body has come in', () => {
     ['leaves', (body) => body.destroy()],
     ['is cut off', (body) => body.destroy(new Error('reset'))],
   ])('ends with a client that %s', async (_what, leave) => {
-    const one = request(undefined);
+    const one = request(null);
     const { state } = follow(answer(one, Buffer.from('no')));
     leave(one.body);
     await settled();

@@ -208,11 +208,11 @@ describe('a delivery that is due', () => {
   });
 
   it('holds up no other where its outcome could not be stored', async () => {
-    const { run } = World.prototype;
+    const run = world.run.bind(world);
     world.run = (statement, values) =>
       statement.name === 'webhook-settle' && values[0] === 'one'
         ? Promise.reject(new Error('away'))
-        : run.call(world, statement, values);
+        : run(statement, values);
     await world.deliver('one', 'two');
     expect(world.logged).toEqual(['try failed: one']);
     expect([[...world.settledAs.keys()], world.ends]).toEqual([['two'], 2]);

@@ -8,7 +8,7 @@ import { DeliveriesService } from './deliveries.service.js';
 const WEBHOOK = '00000000-0000-4000-8000-000000000001';
 const ID = '00000000-0000-4000-8000-000000000002';
 const AT = new Date('2026-05-04T09:31:07.000Z');
-const ROW = {
+const PLAIN = {
   id: ID,
   position: '1042' as string | null,
   type: 'job.created',
@@ -22,8 +22,8 @@ const ROW = {
   nextAttemptAt: null as Date | null,
   createdAt: AT,
   settledAt: null as Date | null,
-  exactCreatedAt: '2026-05-04T09:31:07.000123Z',
 };
+const ROW = { ...PLAIN, exactCreatedAt: '2026-05-04T09:31:07.000123Z' };
 
 /** A webhook and its deliveries, by the statement that reads each. */
 class Table {
@@ -59,13 +59,12 @@ describe('deliveries of a webhook', () => {
 
   it('are shown with all their times and their number, or without', async () => {
     const at = AT.toISOString();
-    const { exactCreatedAt: _exact, ...plain } = ROW;
     rowsOf('get', ROW);
-    expect(await deliveries.get(WEBHOOK, ID, ADMIN)).toEqual({ ...plain, position: 1042, createdAt: at });
+    expect(await deliveries.get(WEBHOOK, ID, ADMIN)).toEqual({ ...PLAIN, position: 1042, createdAt: at });
     const settled = { attemptedAt: AT, nextAttemptAt: AT, settledAt: AT };
     rowsOf('get', { ...ROW, ...settled, position: null });
     expect(await deliveries.get(WEBHOOK, ID, ADMIN)).toEqual({
-      ...plain,
+      ...PLAIN,
       position: null,
       createdAt: at,
       attemptedAt: at,

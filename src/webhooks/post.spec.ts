@@ -1,11 +1,20 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer as createHttpServer } from 'node:http';
+import {
+  createServer,
+  getDefaultAutoSelectFamily,
+  setDefaultAutoSelectFamily,
+  type AddressInfo,
+  type Server,
+} from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { writeCertificate } from '../agent-keys/certificate.js';
 import { parseAllowed } from './address-rules.js';
 import { createPost, type PostOptions } from './post.js';
 import { createResolve } from './resolve-name.js';
+import { HandClock } from '../../test/support/hand-clock.js';
 import { startNameServer } from '../../test/support/name-server.js';
 import { startReceiver } from '../../test/support/receiver.js';
 
@@ -13,7 +22,7 @@ const LOOPBACK = parseAllowed(['127.0.0.1']);
 const HEADERS = { 'webhook-id': 'one', 'content-type': 'application/json' };
 
 describe('posting a webhook', () => {
-  const undo: (() => Promise<void>)[] = [];
+  const undo: (() => Promise<void> | void)[] = [];
   afterEach(async () => {
     for (const step of undo.splice(0).reverse()) await step();
   });
@@ -40,13 +49,39 @@ describe('posting a webhook', () => {
     expect(target.received).toMatchObject([{ path: '/hooks?a=1', body: '{"type":"x"}', id: 'one' }]);
   });
 
+  it.each([200, 299])('takes a %i for a delivery', async (status) => {
+    const target = await receiver();
+    target.answer(() => status);
+    expect(await post(target.url)).toMatchObject({ status, fault: null });
+  });
+
+  it('tells how long it took, from the look for its address on', async () => {
+    const clock = new HandClock();
+    undo.push(() => clock.restore());
+    await clock.pass(1_000);
+    const resolve = async () => {
+      await clock.pass(250);
+      return await Promise.reject(new Error('ENOTFOUND'));
+    };
+    expect(await post('https://nowhere.example/', { resolve })).toMatchObject({ latencyMs: 250 });
+  });
+
+  it('reaches a name also where Node tries one address only', async () => {
+    const before = getDefaultAutoSelectFamily();
+    setDefaultAutoSelectFamily(false);
+    undo.push(() => setDefaultAutoSelectFamily(before));
+    const target = await receiver();
+    const resolve = () => Promise.resolve(['127.0.0.1']);
+    expect(await post(`http://hooks.example:${target.port}/`, { resolve })).toMatchObject({ status: 204, fault: null });
+  });
+
   it.each([400, 404, 410, 429, 500, 503])('tells of a %i', async (status) => {
     const target = await receiver();
     target.answer(() => status);
     expect(await post(target.url)).toMatchObject({ status, fault: 'answered' });
   });
 
-  it.each([301, 302, 303, 307, 308])('follows no %i, wherever it leads', async (status) => {
+  it.each([300, 301, 302, 303, 307, 308, 399])('follows no %i, wherever it leads', async (status) => {
     const [target, inner] = [await receiver(), await receiver({ host: '127.0.0.2' })];
     for (const location of [inner.url, `${target.url}/again`, 'http://169.254.169.254/latest/meta-data/']) {
       target.answer(() => ({ status, headers: { location } }));
@@ -140,14 +175,46 @@ describe('posting a webhook', () => {
         socket.write('HTTP/1.1 200 OK\r\n\r\n');
         more();
       });
-    }).listen(0, '127.0.0.1');
-    undo.push(async () => {
-      await once(server.close(), 'close');
     });
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    expect(await post(`http://127.0.0.1:${port}/`)).toMatchObject({ status: 200, fault: null });
+    const url = await listen(server);
+    // Not by the time that a try may take.
+    expect(await post(url, { timeoutMs: 3_600_000 })).toMatchObject({ status: 200, fault: null });
     // What fits into the buffers of both ends.
     expect(await closed).toBeLessThan(50_000_000);
   });
+
+  it('cuts off nobody who sends a short answer in pieces', async () => {
+    const { promise: isWhole, resolve: end } = Promise.withResolvers<boolean>();
+    const server = createHttpServer((request, response) => {
+      response.once('close', () => end(response.writableFinished));
+      request.resume().once('end', () => void sendInPieces());
+      const sendInPieces = async (): Promise<void> => {
+        for (let piece = 0; piece < 15; piece += 1) {
+          response.write(Buffer.alloc(1_024));
+          for (let turns = 0; turns < 20; turns += 1) await turn();
+        }
+        response.end();
+      };
+    });
+    expect(await post(await listen(server))).toMatchObject({ status: 200, fault: null });
+    expect(await isWhole).toBe(true);
+  });
+
+  it('has delivered what was answered, though the connection is cut in the middle of the answer', async () => {
+    const server = createServer((socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf', () => socket.destroy());
+      });
+    });
+    expect(await post(await listen(server))).toMatchObject({ status: 200, fault: null });
+  });
+
+  async function listen(server: Server): Promise<string> {
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    undo.push(async () => {
+      await once(server.close(), 'close');
+    });
+    const { port } = server.address() as AddressInfo;
+    return `http://127.0.0.1:${port}/`;
+  }
 });

@@ -68,10 +68,9 @@ class NameNotResolved extends Error {}
 /** Node calls this instead of DNS. It does not call it for a host that is an address: that was checked itself. */
 function lookupOf(addresses: readonly string[]): LookupFunction {
   const checked = addresses.map((address) => ({ address, family: isIP(address) }));
-  return (_hostname, { all, family }, answer) => {
-    const fitting = checked.filter((one) => !family || one.family === family || family === `IPv${one.family}`);
-    const [first = checked[0]] = fitting;
-    if (all) answer(null, fitting);
+  const [first] = checked;
+  return (_hostname, { all }, answer) => {
+    if (all) answer(null, checked);
     else answer(null, first?.address ?? '', first?.family);
   };
 }

@@ -30,6 +30,7 @@ const ROW = {
 class Table {
   row: typeof ROW | undefined = { ...ROW };
   count = { all: 0, own: 0 };
+  listed: object[] = [];
   /** What was written, by the name of its statement. */
   readonly written = new Map<string, readonly unknown[]>();
   readonly events: { type: string; data: unknown }[] = [];
@@ -37,7 +38,9 @@ class Table {
   run({ name }: { readonly name: string }, values: readonly unknown[]): Promise<unknown[]> {
     if (name === 'append-events') this.events.push(...(JSON.parse(values[0] as string) as typeof this.events));
     else this.written.set(name, values);
-    if (name === 'webhook-count') return Promise.resolve([this.count]);
+    // Whoever counts must be the only one, until the webhook is there.
+    if (name === 'webhook-count' && this.written.has('webhook-lock-limits')) return Promise.resolve([this.count]);
+    if (name === 'webhook-list') return Promise.resolve(this.listed);
     if (name === 'webhook-insert') return Promise.resolve([{ ...ROW, ...this.#fieldsOf(values) }]);
     if (name === 'webhook-update') return Promise.resolve(this.row ? [{ ...this.row, ...this.#fieldsOf(values) }] : []);
     if (['webhook-get', 'webhook-hold', 'webhook-lock', 'webhook-rotate-secret'].includes(name))
@@ -170,6 +173,20 @@ describe('webhooks', () => {
     expect(table.written.has('webhook-delete')).toBe(isDone);
   });
 
+  it('are listed page by page', async () => {
+    const ids = [0, 1, 2].map((n) => `${ID.slice(0, -1)}${n}`);
+    table.listed = ids.map((id) => ({ ...ROW, id, pageRows: 3, pageBytesBefore: '0' }));
+    const page = await webhooks.list({ limit: 2 }, TEAM);
+    expect(page.items.map(({ id }) => id)).toEqual(ids.slice(0, 2));
+    expect(table.written.get('webhook-list')).toEqual([TEAM.scope, false, null, null, 3]);
+    await webhooks.list({ limit: 2, cursor: page.nextCursor! }, ADMIN);
+    expect(table.written.get('webhook-list')).toEqual([null, true, ROW.exactCreatedAt, ids[1], 3]);
+  });
+
+  it('are held for a delivery that a client requests', async () => {
+    expect(await holdWebhook(table.database, ID, ADMIN)).toMatchObject({ id: ID, version: 3 });
+  });
+
   it('have a new secret that is sealed for them', async () => {
     const { webhook } = await webhooks.rotateSecret(ID, { graceSeconds: 60 }, ADMIN);
     const [id, sealed, grace] = table.written.get('webhook-rotate-secret')!;
@@ -181,9 +198,10 @@ describe('webhooks', () => {
     const shown = { ...ROW, failingSince: AT, previousUntil: AT, disabledReason: 'gone', enabled: false };
     table.row = shown;
     const { webhook, version } = await webhooks.get(ID, ADMIN);
-    const { version: _version, previousUntil: _until, exactCreatedAt: _exact, ...fields } = shown;
     const at = AT.toISOString();
     const times = { failingSince: at, previousSecretUntil: at, createdAt: at, updatedAt: at };
+    const { id, url, description, events, jobs, enabled, disabledReason } = shown;
+    const fields = { id, url, description, events, jobs, enabled, disabledReason };
     expect([webhook, version]).toEqual([{ ...fields, ...times }, 3]);
     table.row = { ...ROW };
     expect(await webhooks.get(ID, ADMIN)).toMatchObject({ webhook: { failingSince: null, previousSecretUntil: null } });
