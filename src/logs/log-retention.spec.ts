@@ -10,20 +10,24 @@ type Job = { isGone: boolean; through: number | null; chunks: Chunk[]; bytesOf: 
 let jobs: Map<string, Job>;
 let objects: Set<string>;
 let isStoreAway: boolean;
-/** How often the store was asked. */
+/** How often the store was asked, and how many pages of names it gave. */
 let asked: number;
+let pages: number;
 /** A job whose rows the database does not change. */
 let fails: string | undefined;
 let retention: LogRetention;
 beforeEach(() => {
-  [jobs, objects, isStoreAway, asked, fails] = [new Map(), new Set(), false, 0, undefined];
+  [jobs, objects, isStoreAway, asked, pages, fails] = [new Map(), new Set(), false, 0, 0, undefined];
   const store = {
     list: async function* (prefix: string) {
       await Promise.resolve();
       asked += 1;
       if (isStoreAway) throw new Error('SlowDown');
       const keys = [...objects].filter((key) => key.startsWith(prefix)).toSorted();
-      for (let at = 0; at < keys.length; at += 2) yield keys.slice(at, at + 2);
+      for (let at = 0; at < keys.length; at += 2) {
+        pages += 1;
+        yield keys.slice(at, at + 2);
+      }
     },
     delete: (keys: readonly string[]) => Promise.resolve(keys.forEach((key) => objects.delete(key))),
   };
@@ -33,17 +37,25 @@ beforeEach(() => {
 describe('what is too old or too much of a log', () => {
   it('goes, rows and objects with it, and nothing else; the job is looked at again in a minute', async () => {
     add('a', { through: 300 }, 400);
-    expect(await retention.run()).toEqual({ jobs: 1, failed: 0, hasMore: false });
+    add('b', { through: 100 }, 200);
+    expect(await retention.run()).toStrictEqual({ jobs: 2, failed: 0, hasMore: false });
     expect([lastLines('a'), linesOfObjects('a')]).toEqual([[400], [400]]);
     // What its row says of the chunks was counted again.
-    expect(jobs.get('a')).toMatchObject({ pauseSeconds: 60, bytesOf: 1 });
+    for (const job of ['a', 'b']) expect(jobs.get(job)).toMatchObject({ pauseSeconds: 60, bytesOf: 1 });
+  });
+
+  it('is looked for among the objects no further than it reaches', async () => {
+    add('a', { through: 100 }, 600);
+    await retention.run();
+    expect([linesOfObjects('a'), pages]).toEqual([[200, 300, 400], 1]);
   });
 
   it('is nothing where nothing is too old any more', async () => {
     add('a', { through: null }, 200);
+    jobs.get('a')!.chunks.unshift({ lastLine: 1, isRecent: false });
     expect(await retention.run()).toEqual({ jobs: 1, failed: 0, hasMore: false });
     expect([lastLines('a'), linesOfObjects('a')]).toEqual([
-      [100, 200],
+      [1, 100, 200],
       [100, 200],
     ]);
     expect(jobs.get('a')).toMatchObject({ pauseSeconds: 60, bytesOf: 0 });

@@ -96,7 +96,7 @@ export class LogRetention {
   async #deleteObjects(jobId: string, through: number): Promise<void> {
     for await (const keys of this.objects.list(jobPrefix(jobId))) {
       const old = keys.filter((key) => (parseChunkKey(key)?.lastLine ?? 0) <= through);
-      if (old.length > 0) await this.objects.delete(old);
+      await this.objects.delete(old);
       // In the order of their lines: after one that stays, all stay.
       if (old.length < keys.length) return;
     }
