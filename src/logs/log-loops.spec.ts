@@ -41,6 +41,52 @@ it('tells once each time that lines cannot be sealed, and once that they are aga
   ]);
 });
 
+it('goes on telling of the trouble while nothing is sealed, until the process ends', async () => {
+  Logger.overrideLogger(false);
+  const refused: Sealed = { sealed: 0, failed: 1, error: new Error('AccessDenied'), pauseMs: 0 };
+  const heartbeats = new Heartbeats();
+  const sealer = new ScriptedSealer([refused, { sealed: 0, failed: 0, pauseMs: 0 }], heartbeats);
+  const keeper = new LogLoopsService(sealer, new IdleRetention(), heartbeats, 'all');
+  keeper.onApplicationBootstrap();
+  await sealer.isDone.promise;
+  const trouble = { 'log-store': 'log lines stay in the database: Error: AccessDenied' };
+  expect([...sealer.troubles.slice(1), heartbeats.troubles()]).toEqual([trouble, trouble, trouble]);
+  await keeper.onApplicationShutdown();
+  expect(heartbeats.troubles()).toEqual({});
+});
+
+it('drops lines again at once while there are more, else later; it tells of jobs, and of failures as an alarm', async () => {
+  const logged: object[] = [];
+  const note = (what: object): void => void logged.push(what);
+  Logger.overrideLogger({ log: note, error: note, warn: note });
+  const retention = new IdleRetention([
+    { jobs: 1, failed: 0, hasMore: true },
+    { jobs: 0, failed: 1, error: new Error('AccessDenied'), hasMore: true },
+    { jobs: 0, failed: 0, hasMore: false },
+    { jobs: 5, failed: 0, hasMore: false },
+  ]);
+  const heartbeats = new Heartbeats();
+  const sealer = new ScriptedSealer([], heartbeats);
+  const keeper = new LogLoopsService(sealer, retention, heartbeats, 'all');
+  keeper.onApplicationBootstrap();
+  while (retention.outcomes.length > 1) await new Promise((done) => setTimeout(done));
+  for (let turn = 0; turn < 10; turn += 1) await new Promise((done) => setTimeout(done));
+  await keeper.onApplicationShutdown();
+  // Nothing runs any more.
+  expect(retention.outcomes).toHaveLength(1);
+  const failed = { message: 'old log lines could not be dropped', alarm: true, jobs: 1, error: 'Error: AccessDenied' };
+  expect(logged).toEqual([{ message: 'old log lines dropped', jobs: 1 }, failed]);
+});
+
+it('is no work of a process that only answers requests', async () => {
+  const sealer = new ScriptedSealer([], new Heartbeats());
+  const keeper = new LogLoopsService(sealer, new IdleRetention(), new Heartbeats(), 'api');
+  keeper.onApplicationBootstrap();
+  for (let turn = 0; turn < 10; turn += 1) await new Promise((done) => setTimeout(done));
+  await keeper.onApplicationShutdown();
+  expect(sealer.troubles).toEqual([]);
+});
+
 /** Postgres is not queried. */
 const DATABASE = undefined as unknown as Database;
 
@@ -65,12 +111,12 @@ class ScriptedSealer extends Sealer {
 }
 
 class IdleRetention extends LogRetention {
-  constructor() {
+  constructor(readonly outcomes: DroppedLogs[] = []) {
     const objects = { list: async function* () {}, delete: () => Promise.resolve() };
     super(DATABASE, objects, { maxBytes: 1, retentionDays: 1 }, 1);
   }
 
   override run(): Promise<DroppedLogs> {
-    return Promise.resolve({ jobs: 0, failed: 0, hasMore: false });
+    return Promise.resolve(this.outcomes.shift() ?? { jobs: 0, failed: 0, hasMore: false });
   }
 }

@@ -82,7 +82,7 @@ export class LogsController {
     const batches = await begun(this.logs.read(log, signal), log.isFollowed);
     if (form === 'events') {
       void reply.headers(EVENT_STREAM_HEADERS);
-      return new StreamableFile(eventStreamOf(eventsOf(log, batches, signal), { signal }));
+      return new StreamableFile(eventStreamOf(eventsOf(log, batches), { signal }));
     }
     void reply.headers({ 'content-type': 'text/plain; charset=utf-8', 'x-accel-buffering': 'no' });
     // Else headers are sent with the first line, and the client of a silent job would not learn that it has access.
@@ -150,18 +150,16 @@ async function* textOf(
   if (log.isFollowed) signal.throwIfAborted();
 }
 
+/** For a stream that sends nothing more once it was broken off: its client is to reconnect then. */
 async function* eventsOf(
   { filter: { fromDeployment }, isFollowed, followed }: OpenLog,
   batches: AsyncIterable<LogBatch>,
-  signal: AbortSignal,
 ): AsyncGenerator<ServerSentEvent> {
   for await (const { lines } of batches) {
     for (const { line, ...data } of lines) {
       yield { id: formatCursor({ fromDeployment, line }), event: 'line', data: JSON.stringify(data) };
     }
   }
-  // The stream was broken off, and the client is to reconnect.
-  if (signal.aborted) return;
   const ended = followed === null ? 'job-deleted' : followed.attempt === null ? 'deployment-ended' : 'attempt-ended';
   yield { event: 'end', data: JSON.stringify({ reason: isFollowed ? ended : 'no-more-lines' }) };
 }
