@@ -103,7 +103,6 @@ export class OrderPolls implements OnApplicationBootstrap, BeforeApplicationShut
     this.#isClosed = true;
     for (const undo of this.#undo.splice(0)) undo();
     for (const parked of [...this.#parked.values()]) this.#end(parked, undefined);
-    this.#clean.clear();
   }
 
   /**
