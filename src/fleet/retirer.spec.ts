@@ -32,7 +32,7 @@ function world(count: number, tokens = { TerminateInstances: 100, 'TerminateInst
     marked: new Set<string>(),
     reports: [] as (string | null)[],
     log: [] as object[],
-    onCall: () => undefined as void,
+    onCall: (): void => undefined,
   };
   const run = ({ name }: { name: string }, values: unknown[]) => {
     const rows = (found: string[]) => Promise.resolve(found.map((id) => ({ id })));
@@ -179,7 +179,9 @@ describe('the retirer', () => {
   ])('asks again soon where EC2 has not read the call for one half: %s', async (lost, unknown) => {
     const { state, run } = world(4);
     state.faults = new Map([[unknown, UNKNOWN_ID]]);
-    state.onCall = () => void (state.calls.length > 1 && state.faults.set(lost, failed('unknown-outcome')));
+    state.onCall = () => {
+      if (state.calls.length > 1) state.faults.set(lost, failed('unknown-outcome'));
+    };
     expect(await run()).toEqual({ pauseMs: 1_250, isWatchNeeded: true });
     expect([state.marked.has(unknown), state.marked.has(lost)]).toEqual([true, false]);
   });
