@@ -372,8 +372,8 @@ export const RULES: readonly Rule[] = [
   {
     name: 'boots-do-not-count',
     file: 'src/fleet/plan/plan-fleet.ts',
-    text: 'return open + young + Math.max(0, booting - young - waiting);',
-    broken: 'return open;',
+    text: 'return young + Math.max(0, booting - young - waiting);',
+    broken: 'return 0;',
     caughtBy: [{ file: 'src/fleet/plan/plan-fleet.spec.ts' }, HISTORIES],
   },
   {
