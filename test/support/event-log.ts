@@ -4,6 +4,9 @@ import type { EventResponse } from '../../src/events/event.schema.js';
 /** Positions that one statement scans where it reads events of all jobs. */
 export const WINDOW = 20_000;
 
+/** More than any test needs: who reads without a pause fails instead of going on for ever. */
+const MOST_STATEMENTS = 2_000;
+
 type Values = readonly [
   from: number | null,
   limit: number,
@@ -21,6 +24,7 @@ export class EventLog {
   readonly asked: { readonly name: string; readonly limit: number }[] = [];
   #events: EventResponse[] = [];
   #held: Promise<void> | undefined;
+  #statements = 0;
 
   /** Committed, with positions. */
   append(count: number, of: Partial<EventResponse> = {}): void {
@@ -67,6 +71,8 @@ export class EventLog {
 
   async run({ name }: { readonly name: string }, values: Values): Promise<unknown[]> {
     this.asked.push({ name, limit: values[1] });
+    this.#statements += 1;
+    if (this.#statements > MOST_STATEMENTS) throw new Error('it is read without an end');
     const rows = name === 'events-last' ? [{ last: this.last }] : this.#read(name, values);
     await this.#held;
     if (this.isAway) throw new Error('away');
