@@ -210,8 +210,10 @@ describe('the events that clients follow', () => {
     await settled();
     expect([leaving.end, feed.size]).toEqual(['left', 1]);
     expect(getEventListeners(leaving.controller.signal, 'abort')).toEqual([]);
+    asked();
     await write(1);
     expect([leaving.positions.length, staying.positions.length]).toEqual([3, 4]);
+    expect(asked()).toEqual(['events-forward']);
     // And for one that has left before.
     const late = new Follower(ALL, 0);
     late.leave();
@@ -261,6 +263,8 @@ describe('the events that clients follow', () => {
     expect(follower.gaps).toEqual([{ reason: 'beyond-the-end', after: 10, resumesAfter: 4 }]);
     await write(2);
     expect(follower.positions).toEqual([...range(1, 10), 5, 6]);
+    // What was there before the restore is not handed to others either.
+    expect((await follow(ALL, 2)).positions).toEqual([3, 4, 5, 6]);
   });
 
   it('are not taken from what was read before a restore', async () => {
