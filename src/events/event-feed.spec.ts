@@ -125,6 +125,12 @@ describe('the events that clients follow', () => {
     expect(feed.size).toBe(1);
   });
 
+  it('are not read from their beginning for the first client', async () => {
+    log.append(5);
+    await follow(ALL, 5);
+    expect(asked().filter((name) => name === 'events-forward')).toHaveLength(1);
+  });
+
   it('are the thousand latest for a client that is behind, without the table', async () => {
     const [fast, slow, slower] = [await follow(ALL, 0), await follow(ALL, 0), await follow(ALL, 0)];
     slow.pause();
@@ -199,6 +205,34 @@ describe('the events that clients follow', () => {
     expect(asked()).toContain('events-forward');
   });
 
+  it('are not taken for known that were read as the last client left', async () => {
+    for (const times of [1, 2]) {
+      begin();
+      const first = await follow(ALL, 0);
+      const release = log.hold();
+      for (let n = 0; n < times; n += 1) signal();
+      await settled();
+      signal();
+      first.leave();
+      release();
+      await settled();
+      await settled();
+      await write(1);
+      expect((await follow(ALL, 0)).positions).toEqual([1]);
+    }
+  });
+
+  it('are those that are asked for, though others were kept for clients of before', async () => {
+    const first = await follow(ALL, 0);
+    for (let n = 0; n < 5; n += 1) await write(200);
+    first.leave();
+    await settled();
+    await write(500);
+    await follow(ALL, 1_500);
+    await write(1);
+    expect((await follow(ALL, 1_200)).positions).toEqual(range(1_201, 1_501));
+  });
+
   it('end for a client that leaves, and nothing of it is left behind', async () => {
     const staying = await follow(ALL, 0);
     const leaving = await follow(ALL, 0);
@@ -223,13 +257,14 @@ describe('the events that clients follow', () => {
 
   it('end for a client that left while its events were read', async () => {
     log.append(3);
+    const staying = await follow(ALL, 3);
     const release = log.hold();
     const follower = await follow({ ...ALL, job: 'other' }, 0);
     follower.leave();
     release();
     await settled();
     await settled();
-    expect([follower.end, feed.size]).toEqual(['left', 0]);
+    expect([follower.end, staying.end, feed.size]).toEqual(['left', undefined, 1]);
   });
 
   it('are read again a second after they could not be', async () => {
