@@ -52,7 +52,7 @@ describe('a poll', () => {
     orders.add('i-2', 1);
     signals.orders('i-2');
     expect(await answers(other)).toEqual([1]);
-    expect([await isParked(one), polls.parkedCount]).toEqual([true, 1]);
+    expect([await isParked(one), polls.parkedCount, signals.areJobsDue]).toEqual([true, 1, false]);
     orders.add('i-1', 1);
     signals.orders('i-1');
     expect(await answers(one)).toEqual([1]);
@@ -105,6 +105,18 @@ describe('a poll', () => {
     for (const id of ids) orders.add(id, 1);
     expect(await answers(...ids.map((id) => poll(0, id)))).toEqual(ids.map(() => 1));
     expect(orders.looks).toEqual([1_000, 1]);
+  });
+
+  it('is looked for in the next statement with all that come while one is under way', async () => {
+    const letGo = orders.hold();
+    for (const id of ['i-1', 'i-2', 'i-3']) {
+      poll(0, id);
+      await quiet();
+    }
+    expect(orders.looks).toEqual([1]);
+    letGo();
+    await quiet();
+    expect(orders.looks).toEqual([1, 2]);
   });
 
   it('is refused when it cannot be looked for, with all that were looked for with it; later ones are not', async () => {

@@ -45,7 +45,7 @@ export class StreamTail {
     let from = 0;
     for (let end = piece.indexOf(NEWLINE); end !== -1; end = piece.indexOf(NEWLINE, from)) {
       this.#append(piece.subarray(from, end));
-      if (!this.#isTooLong) this.#take(this.#open.toString());
+      this.#take(this.#open.toString());
       this.#open = Buffer.alloc(0);
       this.#isTooLong = false;
       from = end + 1;
@@ -56,7 +56,7 @@ export class StreamTail {
   #append(bytes: Uint8Array): void {
     this.#isTooLong ||= this.#open.length + bytes.length > LONGEST_LINE;
     if (this.#isTooLong) this.#open = Buffer.alloc(0);
-    else if (bytes.length > 0) this.#open = Buffer.concat([this.#open, bytes]);
+    else this.#open = Buffer.concat([this.#open, bytes]);
   }
 
   #take(text: string): void {

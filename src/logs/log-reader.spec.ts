@@ -158,6 +158,18 @@ describe('the log of a job', () => {
     expect(await log.read(0, { ...EVERYTHING, since: stampedAt(9) })).toEqual([]);
   });
 
+  it('is begun without a look into chunks that are older than what is wanted, whatever the clock was between', async () => {
+    const log = new Log();
+    const [line] = linesOf(1);
+    await log.add([{ ...line!, at: stampedAt(9) }], 'here');
+    await log.add([{ ...line!, at: stampedAt(1) }], 'sealed');
+    await log.add([{ ...line!, at: stampedAt(9) }], 'here');
+    log.isStoreAway = true;
+    const wanted = { ...EVERYTHING, since: stampedAt(5) };
+    expect(await log.reader.findStart(JOB, 3, wanted, 2)).toEqual({ after: 0, skip: 0 });
+    expect(await log.reader.findStart(JOB, 3, wanted, 1)).toEqual({ after: 2, skip: 0 });
+  });
+
   it('tells how many lines are gone with an object that somebody deleted', async () => {
     const log = new Log();
     await log.add(linesOf(3), 'gone');
