@@ -121,6 +121,8 @@ describe('a poll', () => {
 
   it('is refused when it cannot be looked for, with all that were looked for with it; later ones are not', async () => {
     orders.failure = new Error('connection terminated');
+    // For the third nobody waits any more.
+    poll(0, 'i-3');
     const refused = await Promise.allSettled([poll(0).answer, poll(0, 'i-2').answer]);
     expect(refused).toEqual(Array(2).fill({ status: 'rejected', reason: orders.failure }));
     expect(polls.parkedCount).toBe(0);
@@ -159,6 +161,25 @@ describe('an order that is filled when it is handed out', () => {
     polls = open({}, { fill: (instanceId, number) => Promise.resolve({ env: [`OF=${instanceId} ${number}`] }) });
     const order = await poll(0).answer;
     expect(JSON.parse(order!.body)).toEqual({ Env: ['A=a', 'OF=i-1 7'] });
+  });
+
+  it('that has nothing to be filled with is handed out as it is', async () => {
+    orders.rows.push({ instanceId: 'i-2', number: 1, spec: { ...FILLED, fill: undefined } as OrderSpec });
+    expect(await answers(poll(0, 'i-2'))).toEqual([1]);
+  });
+
+  it.each([
+    ['filled', (fill: PromiseWithResolvers<object>) => fill.resolve({ env: [] })],
+    ['refused', (fill: PromiseWithResolvers<object>) => fill.reject(new Error('no such secret'))],
+  ])('leaves the poll that came meanwhile parked, once it is %s', async (_what, end) => {
+    const filling = Promise.withResolvers<object>();
+    polls = open({}, { fill: () => filling.promise });
+    const older = poll(0);
+    await quiet();
+    const newer = poll(7);
+    await quiet();
+    end(filling);
+    expect([await answers(older), await isParked(newer), polls.parkedCount]).toEqual([[undefined], true, 1]);
   });
 
   it('is refused where it cannot be filled', async () => {

@@ -17,7 +17,7 @@ let pages: number;
 let fails: string | undefined;
 let retention: LogRetention;
 beforeEach(() => {
-  [jobs, objects, isStoreAway, asked, pages, fails] = [new Map(), new Set(), false, 0, 0, undefined];
+  [jobs, objects, isStoreAway, asked, pages, fails] = [new Map<string, Job>(), new Set(), false, 0, 0, undefined];
   const store = {
     list: async function* (prefix: string) {
       await Promise.resolve();
@@ -29,7 +29,10 @@ beforeEach(() => {
         yield keys.slice(at, at + 2);
       }
     },
-    delete: (keys: readonly string[]) => Promise.resolve(keys.forEach((key) => objects.delete(key))),
+    delete: async (keys: readonly string[]) => {
+      await Promise.resolve();
+      for (const key of keys) objects.delete(key);
+    },
   };
   retention = new LogRetention(database(), store, { maxBytes: 1_000, retentionDays: 14 }, 30);
 });
