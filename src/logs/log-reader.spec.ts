@@ -66,6 +66,7 @@ describe('the log of a job', () => {
         ]);
         expect(found).toEqual(expected);
       }),
+      { seed: 1 },
     );
   });
 
@@ -80,6 +81,7 @@ describe('the log of a job', () => {
         const found = (await log.read(after, wanted)).slice(skip);
         expect(found).toEqual(count === null ? all : all.slice(Math.max(0, all.length - count)));
       }),
+      { seed: 1 },
     );
   });
 
