@@ -62,7 +62,14 @@ export class InProcess {
       const ids = left.map(({ id }) => id).join();
       const run = spawnSync(
         process.execPath,
-        ['--no-warnings', 'scripts/mutants/in-process/runner.js', specs.join(), ids, verdicts],
+        [
+          '--no-warnings',
+          '--max-old-space-size=1000',
+          'scripts/mutants/in-process/runner.js',
+          specs.join(),
+          ids,
+          verdicts,
+        ],
         {
           cwd: this.tree,
           encoding: 'utf8',

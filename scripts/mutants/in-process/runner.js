@@ -4,13 +4,23 @@ import { appendFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { clearTimeout, setTimeout } from 'node:timers';
 import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
 
 const MOST_MS = 30_000;
+/** Ends the process where a mutant never lets anything else have its turn. */
+const WATCHDOG = `
+  const { parentPort } = require('node:worker_threads');
+  let timer;
+  parentPort.on('message', () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${2 * MOST_MS});
+  });`;
 const [specs = '', ids = '', verdicts = ''] = process.argv.slice(2);
 const { runUntilOneFails } = await import('./jest.js');
 // A mutant may fail where no test waits for it.
 process.on('uncaughtException', () => undefined);
 process.on('unhandledRejection', () => undefined);
+const watchdog = new Worker(WATCHDOG, { eval: true });
 let runs = 0;
 const load = async () => {
   runs += 1;
@@ -27,6 +37,7 @@ if (failure) {
 for (const id of ids.split(',').map(Number)) {
   // Without another line, the mutant has ended the process.
   appendFileSync(verdicts, `noticed ${id} it ends the process\n`);
+  watchdog.postMessage('another');
   globalThis.awakeMutant = id;
   let timer;
   const late = new Promise((done) => (timer = setTimeout(() => done('late'), MOST_MS)));
