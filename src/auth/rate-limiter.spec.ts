@@ -9,6 +9,8 @@ type Bucket = { available: number; updatedAtMs: number };
 /** Buckets as Postgres keeps them, for any number of processes, and the time. */
 class World {
   nowMs = 0;
+  /** What a statement takes: in no time at all the last hair of a request would never flow in. */
+  tickMs = 0;
   isAway = false;
   /** What each statement was given, and what it granted. */
   readonly taken: { readonly id: string; readonly slice: number; readonly returned: number }[] = [];
@@ -21,6 +23,7 @@ class World {
   async run(_statement: unknown, values: readonly [string, number, number, number, number]): Promise<unknown[]> {
     const [id, limit, slice, windowSeconds, returned] = values;
     this.taken.push({ id, slice, returned });
+    this.nowMs += this.tickMs;
     const { nowMs } = this;
     await settled();
     if (this.isAway) throw new Error('away');
@@ -49,6 +52,7 @@ describe('the requests of a caller', () => {
     );
     const play = async (limit: number, played: readonly { process: number; count: number; pauseMs: number }[]) => {
       const world = new World();
+      world.tickMs = 0.01;
       const processes = [0, 1, 2].map(() => world.process(limit));
       const allowedAt: number[] = [];
       for (const { process, count, pauseMs } of played) {
