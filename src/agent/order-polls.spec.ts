@@ -68,6 +68,12 @@ describe('a poll', () => {
     expect([await answers(newer), await isParked(other), polls.parkedCount]).toEqual([[undefined], true, 1]);
   });
 
+  it('is looked for, although another one that was to be looked for with it was ended', async () => {
+    orders.add('i-1', 1);
+    polls.leave(poll(0, 'i-2'));
+    expect(await answers(poll(0))).toEqual([1]);
+  });
+
   it('that was ended while it was looked for takes nothing from the one in its place', async () => {
     const letGo = orders.hold();
     const older = poll(0);
