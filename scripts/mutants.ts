@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startPostgres } from '../local/postgres.ts';
 import { mutantsOf, type Mutant } from './mutants/draw.ts';
-import { EQUIVALENT } from './mutants/equivalent.list.ts';
+import { EQUIVALENT } from './mutants/equivalent/equivalent.ts';
 import { InProcess } from './mutants/in-process.ts';
 import { instrument, type Numbered } from './mutants/instrument.ts';
 import { draw } from './mutants/random.ts';
