@@ -9,15 +9,15 @@ import type { OrderFiller } from './order-filler.js';
 import { OrderPolls, type OrderPollsOptions, type ParkedPoll } from './order-polls.js';
 
 const SHUTDOWN: OrderSpec = { kind: 'shutdown' };
-const FILLED: OrderSpec = {
+const UNFILLED: OrderSpec = {
   kind: 'docker',
   mode: 'foreground',
   method: 'POST',
   path: '/containers/create',
   timeoutSeconds: 30,
   body: { Env: ['A=a'] },
-  fill: 'secrets',
 };
+const FILLED: OrderSpec = { ...UNFILLED, fill: 'secrets' };
 /** For so long an instance without orders is not looked up again. */
 const CLEAN_MS = 300_000;
 /** A fallback query that is later than this may have missed an order. */
@@ -170,7 +170,7 @@ describe('an order that is filled when it is handed out', () => {
   });
 
   it('that has nothing to be filled with is handed out as it is', async () => {
-    orders.rows.push({ instanceId: 'i-2', number: 1, spec: { ...FILLED, fill: undefined } as OrderSpec });
+    orders.rows.push({ instanceId: 'i-2', number: 1, spec: UNFILLED });
     expect(await answers(poll(0, 'i-2'))).toEqual([1]);
   });
 
