@@ -63,35 +63,60 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
+/** First what takes seconds, then what that leaves. */
 async function tryDraw(): Promise<void> {
-  const run = prepare('drawn', drawn);
-  const ids = drawn.map(({ id }) => id);
-  const reach =
-    values.tests === undefined
-      ? await reachFrom(values.reach)
-      : run.list(values.tests).map((path) => ({ path, seconds: 60, ids }));
   const different = drawn.filter(isNoEquivalent);
   console.log(`${drawn.length - different.length} of them are named as equivalent`);
   const wanted = values.only?.split(',').map(Number);
   const chosen = different.filter(({ id }) => wanted?.includes(id) ?? true);
+  const left = values.tests === undefined ? tryInProcess(chosen, say) : chosen;
+  const verdicts = await tryInJest(left);
+  report(new Map(chosen.map((mutant) => [mutant, verdicts.get(mutant) ?? 'noticed'])));
+}
+
+async function tryInJest(mutants: readonly Numbered[]): Promise<ReadonlyMap<Numbered, Verdict>> {
+  const run = prepare('drawn', mutants);
+  const ids = mutants.map(({ id }) => id);
+  const reach =
+    values.tests === undefined
+      ? await reachFrom(values.reach)
+      : run.list(values.tests).map((path) => ({ path, seconds: 60, ids }));
   // Tests that were named are all tried.
   const bounds = { copies: Number(values.copies), mostSeconds: values.tests === undefined ? MOST_SECONDS : Infinity };
-  const verdicts = await run.tryAll(chosen, reach, bounds, (mutant, verdict, why) => {
-    console.log(`${verdict.padEnd(10)} ${describe(mutant)}${why && `\n           ${why}`}`);
-  });
-  report(verdicts);
+  return await run.tryAll(mutants, reach, bounds, say);
 }
 
 function tryFiles(paths: readonly string[]): void {
   const mutants = all.filter((mutant) => paths.includes(mutant.file) && isNoEquivalent(mutant));
-  const tree = join(folder, 'tree');
+  const survivors = Map.groupBy(
+    tryInProcess(mutants, () => undefined),
+    ({ file }) => file,
+  );
+  for (const [file, ofFile] of Map.groupBy(mutants, (mutant) => mutant.file)) {
+    const left = survivors.get(file) ?? [];
+    console.log(`${file}: ${ofFile.length - left.length} of ${ofFile.length} noticed`);
+    for (const mutant of left) console.log(`  ${describe(mutant)}`);
+  }
+}
+
+/** @returns the survivors */
+function tryInProcess(
+  mutants: readonly Numbered[],
+  sayNoticed: (mutant: Numbered, verdict: Verdict, why: string) => void,
+): readonly Numbered[] {
+  const tree = join(folder, 'in-process');
   copySources(tree);
   const run = new InProcess(tree, postgres.url, mutants, values.tests);
-  for (const [file, ofFile] of Map.groupBy(mutants, (mutant) => mutant.file)) {
-    const survivors = run.tryAll(file, ofFile);
-    console.log(`${file}: ${ofFile.length - survivors.length} of ${ofFile.length} noticed`);
-    for (const survivor of survivors) console.log(`  ${describe(survivor)}`);
-  }
+  return [...Map.groupBy(mutants, ({ file }) => file)].flatMap(([file, ofFile]) =>
+    run.tryAll(file, ofFile, (what, noticed) => {
+      if (noticed) sayNoticed(noticed, 'noticed', what);
+      else console.log(what);
+    }),
+  );
+}
+
+function say(mutant: Numbered, verdict: Verdict, why: string): void {
+  console.log(`${verdict.padEnd(10)} ${describe(mutant)}${why && `\n           ${why}`}`);
 }
 
 /** A copy of the tree with these mutants in it, asleep. */

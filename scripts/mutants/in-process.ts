@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { listSources } from '../source-tree.ts';
 import { instrument, type Numbered } from './instrument.ts';
 
+type Report = (what: string, noticed?: Numbered) => void;
+
 /**
  * Tries every mutant of some files in one process a file, with the unit tests that stand beside the file or import it, and
  * those of integration whose path fits `pattern`. Seconds where Jest would take minutes; but a mutant of what runs while a
@@ -27,16 +29,15 @@ export class InProcess {
     writeFileSync(path, `import { wakeSql } from '../mutant.js';\n${text}`);
   }
 
-  /** @returns the survivors */
-  tryAll(file: string, mutants: readonly Numbered[]): readonly Numbered[] {
-    const [properties, others] = [
-      this.specsOf(file).filter(isProperty),
-      this.specsOf(file).filter((s) => !isProperty(s)),
-    ];
+  /** @returns the survivors. @param report hears of each that a test noticed, and of files whose tests cannot be run here */
+  tryAll(file: string, mutants: readonly Numbered[], report: Report): readonly Numbered[] {
+    const { properties = [], others = [] } = Object.groupBy(this.specsOf(file), (spec) =>
+      spec.includes('.property.') ? 'properties' : 'others',
+    );
     // Properties take longer: only what the others leave.
     return [others, properties]
       .filter((specs) => specs.length > 0)
-      .reduce((left, specs) => this.survivorsOf(left, specs), mutants);
+      .reduce((left, specs) => this.survivorsOf(left, specs, report), mutants);
   }
 
   private specsOf(file: string): string[] {
@@ -54,37 +55,38 @@ export class InProcess {
     );
   }
 
-  private survivorsOf(mutants: readonly Numbered[], specs: readonly string[]): Numbered[] {
+  private survivorsOf(mutants: readonly Numbered[], specs: readonly string[], report: Report): readonly Numbered[] {
     const verdicts = join(this.tree, 'verdicts');
-    const known = new Map<number, string>();
-    for (let left = mutants; left.length > 0; left = mutants.filter(({ id }) => !known.has(id))) {
+    const survivors = new Set(mutants);
+    for (let left = mutants; left.length > 0;) {
       writeFileSync(verdicts, '');
       const ids = left.map(({ id }) => id).join();
-      const run = spawnSync(
-        process.execPath,
-        [
-          '--no-warnings',
-          '--max-old-space-size=1000',
-          'scripts/mutants/in-process/runner.js',
-          specs.join(),
-          ids,
-          verdicts,
-        ],
-        {
-          cwd: this.tree,
-          encoding: 'utf8',
-          timeout: 1_800_000,
-          env: { ...process.env, TEST_DATABASE_URL: this.databaseUrl },
-        },
-      );
+      const run = spawnSync(process.execPath, [...NODE, RUNNER, specs.join(), ids, verdicts], {
+        cwd: this.tree,
+        encoding: 'utf8',
+        timeout: 1_800_000,
+        env: { ...process.env, TEST_DATABASE_URL: this.databaseUrl },
+      });
+      // The last line about a mutant counts.
       const lines = readFileSync(verdicts, 'utf8').trim().split('\n').filter(Boolean);
-      if (lines.length === 0) throw new Error(`${specs.join()}: ${run.stdout}${run.stderr}`);
-      for (const line of lines) known.set(Number(line.split(' ')[1]), line.split(' ')[0] ?? '');
+      const known = new Map(lines.map((line) => [Number.parseInt(line), line.slice(line.indexOf(' ') + 1)]));
+      if (known.size === 0) {
+        report(`${specs.join(' ')} cannot be run in one process: ${run.stdout}${run.stderr}`);
+        return mutants;
+      }
+      for (const mutant of left) {
+        const verdict = known.get(mutant.id);
+        if (verdict === undefined || verdict === SURVIVED) continue;
+        survivors.delete(mutant);
+        report(verdict, mutant);
+      }
+      left = left.filter(({ id }) => !known.has(id));
     }
-    return mutants.filter(({ id }) => known.get(id) === 'SURVIVED');
+    return [...survivors];
   }
 }
 
-function isProperty(spec: string): boolean {
-  return spec.includes('.property.');
-}
+const RUNNER = 'scripts/mutants/in-process/runner.js';
+const NODE = ['--no-warnings', '--max-old-space-size=1000'];
+/** As the runner writes it. */
+const SURVIVED = 'survived';

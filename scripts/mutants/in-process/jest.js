@@ -35,11 +35,13 @@ export const beforeEach = (hook) => levels.at(-1).beforeEach.push(hook);
 export const afterEach = (hook) => levels.at(-1).afterEach.push(hook);
 export const afterAll = (hook) => levels.at(-1).afterAll.push(hook);
 
-/** Runs the tests of files until one fails. `load` imports them anew: what they keep in variables is of one run. */
-export async function runUntilOneFails(load) {
-  levels = [levelOf('')];
+/** Runs the tests of files until one fails. `load` imports a file anew: what it keeps in variables is of one run. */
+export async function runUntilOneFails(files, load) {
   tests = [];
-  await load();
+  for (const file of files) {
+    levels = [levelOf('')];
+    await load(file);
+  }
   const place = ({ name }) => (failed.includes(name) ? failed.indexOf(name) : failed.length);
   const result = await run(tests.toSorted((a, b) => place(a) - place(b)));
   if (result) failed = [result.name, ...failed.filter((name) => name !== result.name)];

@@ -22,28 +22,31 @@ process.on('uncaughtException', () => undefined);
 process.on('unhandledRejection', () => undefined);
 const watchdog = new Worker(WATCHDOG, { eval: true });
 let runs = 0;
-const load = async () => {
+const run = async () => {
   runs += 1;
-  for (const spec of specs.split(',')) await import(`${pathToFileURL(resolve(spec)).href}?run=${runs}`);
+  return await runUntilOneFails(
+    specs.split(','),
+    async (spec) => await import(`${pathToFileURL(resolve(spec)).href}?run=${runs}`),
+  );
 };
 
 globalThis.awakeMutant = 0;
 // Twice, as what a run leaves behind must not fail the next.
-const failure = (await runUntilOneFails(load)) ?? (await runUntilOneFails(load));
+const failure = (await run()) ?? (await run());
 if (failure) {
   console.log(`fails with no mutant awake: ${failure.name}: ${String(failure.error?.message).slice(0, 500)}`);
   process.exit(1);
 }
 for (const id of ids.split(',').map(Number)) {
   // Without another line, the mutant has ended the process.
-  appendFileSync(verdicts, `noticed ${id} it ends the process\n`);
+  appendFileSync(verdicts, `${id} it ends the process\n`);
   watchdog.postMessage('another');
   globalThis.awakeMutant = id;
   let timer;
   const late = new Promise((done) => (timer = setTimeout(() => done('late'), MOST_MS)));
-  const result = await Promise.race([runUntilOneFails(load), late]);
+  const result = await Promise.race([run(), late]);
   clearTimeout(timer);
-  appendFileSync(verdicts, result ? `noticed ${id} ${result.name ?? 'late'}\n` : `SURVIVED ${id}\n`);
+  appendFileSync(verdicts, `${id} ${result ? (result.name ?? 'late') : 'survived'}\n`);
   // What it is still at would disturb the next one.
   if (result === 'late') break;
 }
