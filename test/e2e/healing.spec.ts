@@ -263,7 +263,9 @@ class Around {
       return policy?.status === 200;
     });
     const { instance } = await this.job();
-    const web = await this.ask();
+    // One that keeps exiting may be down for a moment.
+    let web: Awaited<ReturnType<typeof this.ask>>;
+    await until(async () => (web = await this.ask()) !== undefined);
     if (!instance || !web) throw new Error(`${name} does not serve`);
     return { stack, job: name, id: instance.id, web };
   }
