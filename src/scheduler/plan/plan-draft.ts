@@ -149,7 +149,7 @@ export class Draft {
       status,
       isGone,
       activeDeploymentId: this.activeDeploymentId,
-      nextPassAt: this.#nextPassAt,
+      nextPassAt: isGone ? null : this.#nextPassAt,
       deployments: this.#deployments.filter(({ id }) => this.#changedDeployments.has(id)),
       attempts: this.#deployments.flatMap(({ attempts }) => attempts.filter(({ id }) => this.#changedAttempts.has(id))),
       newAttempts: this.#newAttempts,

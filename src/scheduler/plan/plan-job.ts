@@ -74,7 +74,7 @@ function isLeaving({ status }: DeploymentFacts): boolean {
 function isAllGone(draft: Draft): boolean {
   const { desiredState, lingeringInstances } = draft.job;
   if (desiredState !== 'deleted' || lingeringInstances > 0) return false;
-  return draft.all().every((deployment) => draft.liveAttempts(deployment).length === 0);
+  return draft.all().every((deployment) => deployment.endedAt !== null && draft.liveAttempts(deployment).length === 0);
 }
 
 function statusOf(draft: Draft): JobStatus {

@@ -215,6 +215,26 @@ describe('requests', () => {
     expect(world.deployments.map(({ status }) => status)).toEqual(['stopped', 'cancelled']);
     note(world);
   });
+
+  it('no pass comes to a job that is gone, whatever its deployments waited for', () => {
+    const { world, deployment } = active();
+    const second = world.deploy({ rollout: { drainSeconds: 600 } });
+    for (let passes = 0; second.status !== 'active'; passes += 1) {
+      expect(passes).toBeLessThan(60);
+      world.cooperate();
+      world.advance(1);
+    }
+    expect(deployment.status).toBe('draining');
+    world.desiredState = 'deleted';
+    world.wake();
+    world.settle();
+    // The predecessor is the last to go, long before its time to drain is over.
+    world.lose(second.attempts[0]!);
+    world.settle();
+    expect([deployment.status, second.status, world.isGone]).toEqual(['draining', 'stopped', false]);
+    world.run(60);
+    expect(world).toMatchObject({ isGone: true, nextPassAt: null });
+  });
 });
 
 itShowsItsReasons('plan-leaving');
