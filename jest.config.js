@@ -1,5 +1,5 @@
 // ESM under Jest: the npm scripts set --experimental-vm-modules. TypeScript is transformed by swc with decorator metadata.
-const swc = {
+export const swc = {
   swcrc: false,
   jsc: {
     target: 'es2024',

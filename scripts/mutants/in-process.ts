@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { listSources } from '../source-tree.ts';
 import { instrument, type Numbered } from './instrument.ts';
+import { isAbout } from './reach.ts';
 
 type Report = (what: string, noticed?: Numbered) => void;
 
@@ -41,18 +42,15 @@ export class InProcess {
   }
 
   private specsOf(file: string): string[] {
-    const name = file.replace(/\.ts$/, '').split('/').slice(-2).join('/');
-    const last = name.split('/').at(-1) ?? '';
-    const own = this.specs.filter((spec) => {
-      if (!spec.startsWith('src/')) return this.pattern?.test(spec) ?? false;
-      if (spec.startsWith(file.replace(/ts$/, ''))) return true;
-      const text = readFileSync(join(this.tree, spec), 'utf8');
-      const isPlanner = file.includes('/plan/') && spec.startsWith(file.slice(0, file.lastIndexOf('/')));
-      return isPlanner || text.includes(`'./${last}.js'`) || text.includes(`/${name}.js'`);
-    });
-    return own.toSorted(
-      (a, b) => Number(b.startsWith(file.replace(/ts$/, ''))) - Number(a.startsWith(file.replace(/ts$/, ''))),
-    );
+    const own = file.replace(/ts$/, '');
+    return this.specs
+      .filter((spec) => {
+        if (!spec.startsWith('src/')) return this.pattern?.test(spec) ?? false;
+        // Those of a planner's parts play whole histories.
+        const isOfPlanner = file.includes('/plan/') && dirname(spec) === dirname(file);
+        return isOfPlanner || isAbout(this.tree, file, spec);
+      })
+      .toSorted((a, b) => Number(b.startsWith(own)) - Number(a.startsWith(own)));
   }
 
   private survivorsOf(mutants: readonly Numbered[], specs: readonly string[], report: Report): readonly Numbered[] {

@@ -1,12 +1,21 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Mutant } from './draw.ts';
 import type { Numbered } from './instrument.ts';
 
 /** A file of tests, how long it took with every mutant asleep, and which mutants it reaches. */
 export type Spec = { readonly path: string; readonly seconds: number; readonly ids: readonly number[] };
 export type Reach = readonly Spec[];
+
+/** Whether a file of tests in the tree at `root` stands beside a source or imports it. */
+export function isAbout(root: string, file: string, spec: string): boolean {
+  const base = file.replace(/\.ts$/, '');
+  if (spec.startsWith(`${base}.`)) return true;
+  const text = readFileSync(join(root, spec), 'utf8');
+  const name = base.split('/').slice(-2).join('/');
+  return text.includes(`${name}.`) || (dirname(spec) === dirname(file) && text.includes(`'./${basename(base)}.js'`));
+}
 
 /** Mutants by their texts, as numbers and lines move; `ids` are places in `mutants`. */
 type Kept = { readonly mutants: readonly string[]; readonly specs: readonly (Spec & { readonly hash: string })[] };

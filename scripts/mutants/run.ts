@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, write
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Numbered } from './instrument.ts';
-import type { Reach, Spec } from './reach.ts';
+import { isAbout, type Reach, type Spec } from './reach.ts';
 
 export type Verdict = 'noticed' | 'timed out' | 'SURVIVED';
 
@@ -110,13 +110,11 @@ export class MutantRun {
 
   /** Those that name the file first, as they are about it, and of each kind the quickest. */
   private inOrder({ id, file }: Numbered, reach: Reach): Spec[] {
-    const name = file.replace(/\.ts$/, '').split('/').slice(-2).join('/');
-    const isAbout = ({ path }: Spec): boolean => {
-      const text = readFileSync(join(this.tree, path), 'utf8');
-      return path.startsWith(file.replace(/ts$/, '')) || text.includes(`${name}.`);
-    };
     const specs = reach.filter(({ ids }) => ids.includes(id)).toSorted((a, b) => a.seconds - b.seconds);
-    const { true: about = [], false: others = [] } = Object.groupBy(specs, (spec) => `${isAbout(spec)}` as const);
+    const { true: about = [], false: others = [] } = Object.groupBy(
+      specs,
+      ({ path }) => `${isAbout(this.tree, file, path)}` as const,
+    );
     return [...about, ...others];
   }
 
