@@ -1,6 +1,7 @@
 import { setImmediate as othersTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { settled } from '../../test/support/hand-clock.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import type { OrderSpec } from '../docker/order.js';
@@ -48,7 +49,7 @@ describe('a poll', () => {
 
   it('waits for an order of its instance, whoever else gets one, and is answered with it at once', async () => {
     const [one, other] = [poll(0), poll(0, 'i-2')];
-    await quiet();
+    await settled(12);
     orders.add('i-2', 1);
     signals.orders('i-2');
     expect(await answers(other)).toEqual([1]);
@@ -99,7 +100,7 @@ describe('a poll', () => {
     ['the application is closed', () => polls.beforeApplicationShutdown()],
   ])('is ended when %s; later ones are sent elsewhere, and nothing is looked for any more', async (_what, end) => {
     const [one, other] = [poll(0), poll(0, 'i-2')];
-    await quiet();
+    await settled(12);
     end();
     expect(await answers(one, other)).toEqual([undefined, undefined]);
     expect(() => poll(0)).toThrow(expect.objectContaining({ code: 'shutting-down', headers: { 'retry-after': '1' } }));
@@ -117,11 +118,11 @@ describe('a poll', () => {
     const letGo = orders.hold();
     for (const id of ['i-1', 'i-2', 'i-3']) {
       poll(0, id);
-      await quiet();
+      await settled(12);
     }
     expect(orders.looks).toEqual([1]);
     letGo();
-    await quiet();
+    await settled(12);
     expect(orders.looks).toEqual([1, 2]);
   });
 
@@ -181,9 +182,9 @@ describe('an order that is filled when it is handed out', () => {
     const filling = Promise.withResolvers<object>();
     polls = open({}, { fill: () => filling.promise });
     const older = poll(0);
-    await quiet();
+    await settled(12);
     const newer = poll(7);
-    await quiet();
+    await settled(12);
     end(filling);
     expect([await answers(older), await isParked(newer), polls.parkedCount]).toEqual([[undefined], true, 1]);
   });
@@ -202,7 +203,7 @@ describe('what an agent has', () => {
     orders.add('i-2', 1);
     const parked = poll(1, 'i-2');
     expect(await answers(poll(2))).toEqual([3]);
-    await quiet();
+    await settled(12);
     expect(orders.taken()).toEqual(['i-1 1', 'i-1 2', 'i-2 1']);
     expect([signals.areJobsDue, await isParked(parked)]).toEqual([true, true]);
   });
@@ -211,12 +212,12 @@ describe('what an agent has', () => {
     orders.add('i-1', 1);
     orders.transactionFailure = new Error('deadlock detected');
     const parked = poll(1);
-    await quiet();
+    await settled(12);
     expect([orders.taken(), signals.areJobsDue, await isParked(parked)]).toEqual([[], false, true]);
     orders.transactionFailure = undefined;
     // It does not count as an instance without orders, which would not be looked up.
     poll(1);
-    await quiet();
+    await settled(12);
     expect([orders.taken(), signals.areJobsDue]).toEqual([['i-1 1'], true]);
   });
 
@@ -225,10 +226,10 @@ describe('what an agent has', () => {
     const letGo = orders.holdTransactions();
     for (const after of [1, 3, 2]) {
       poll(after);
-      await quiet();
+      await settled(12);
     }
     letGo();
-    await quiet();
+    await settled(12);
     expect(orders.taken()).toEqual(['i-1 1', 'i-1 2', 'i-1 3']);
     expect(orders.mostTransactionsAtOnce).toBe(1);
   });
@@ -248,7 +249,7 @@ describe('an instance that had no order', () => {
     await cleanAfter(3);
     orders.add('i-1', 4);
     happens();
-    await quiet();
+    await settled(12);
     expect(await isParked(poll(3))).toBe(!isLookedUp);
   });
 
@@ -284,7 +285,7 @@ describe('an instance that had no order', () => {
   it('gets what it waits for where signals were missed, or one names nobody', async () => {
     for (const [index, happens] of [() => signals.reconnect(), () => signals.orders()].entries()) {
       const both = [poll(index), poll(index, 'i-2')];
-      await quiet();
+      await settled(12);
       for (const id of ['i-1', 'i-2']) orders.add(id, index + 1);
       happens();
       expect(await answers(...both)).toEqual([index + 1, index + 1]);
@@ -293,7 +294,7 @@ describe('an instance that had no order', () => {
 
   async function cleanAfter(after: number): Promise<void> {
     const parked = poll(after);
-    await quiet();
+    await settled(12);
     polls.leave(parked);
   }
 });
@@ -306,7 +307,7 @@ describe('the fallback query', () => {
 
   it('finds for who waits, and for who did, what no signal told of', async () => {
     const [parked, left] = [poll(0), poll(0, 'i-2')];
-    await quiet();
+    await settled(12);
     polls.leave(left);
     orders.add('i-2', 1);
     orders.add('i-1', 1);
@@ -336,7 +337,7 @@ describe('the fallback query', () => {
     expect(await answers(poll(0))).toEqual([1]);
     orders.fallbackFailure = undefined;
     const parked = poll(1);
-    await quiet();
+    await settled(12);
     orders.areOld = false;
     orders.add('i-1', 2);
     expect(await answers(parked)).toEqual([2]);
@@ -347,7 +348,7 @@ describe('the fallback query', () => {
     expect(orders.fallbacks).toBe(0);
     const letGo = orders.holdFallbacks();
     const parked = poll(0);
-    await quiet();
+    await settled(12);
     await nextTimers();
     expect(orders.fallbacks).toBe(1);
     letGo();
@@ -358,12 +359,12 @@ describe('the fallback query', () => {
     };
     await minutes(4);
     const other = poll(0, 'i-2');
-    await quiet();
+    await settled(12);
     polls.leave(other);
     await minutes(4);
     clock.now += LONGEST_GAP_MS;
     await orders.nextFallback();
-    await quiet();
+    await settled(12);
     const { fallbacks } = orders;
     await nextTimers();
     expect(orders.fallbacks).toBe(fallbacks);
@@ -378,17 +379,17 @@ describe('the fallback query', () => {
 
   async function parkedAndQuiet(after = 0): Promise<ParkedPoll> {
     const parked = poll(after);
-    await quiet();
+    await settled(12);
     return parked;
   }
 
   /** @param before the query that is awaited, and behind the one before it */
   async function nextFallback(before: () => void = () => undefined): Promise<void> {
     await orders.nextFallback();
-    await quiet();
+    await settled(12);
     before();
     await orders.nextFallback();
-    await quiet();
+    await settled(12);
   }
 });
 
@@ -408,14 +409,11 @@ async function answers(...all: ParkedPoll[]): Promise<(number | undefined)[]> {
 }
 
 /** Until all had their turn that wait for nothing but the database. */
-async function quiet(): Promise<void> {
-  for (let turn = 0; turn < 12; turn += 1) await othersTurn();
-}
 
 async function isParked(parked: ParkedPoll): Promise<boolean> {
   let isAnswered = false;
   void parked.answer.then(() => (isAnswered = true));
-  await quiet();
+  await settled(12);
   return !isAnswered;
 }
 

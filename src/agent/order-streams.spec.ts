@@ -1,6 +1,6 @@
 import { PassThrough, Readable } from 'node:stream';
-import { setImmediate as othersTurn } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from '@jest/globals';
+import { settled } from '../../test/support/hand-clock.js';
 import type { Database } from '../database/database.js';
 import { Shutdown } from '../process/shutdown.js';
 import { OrderStreams } from './order-streams.js';
@@ -38,7 +38,7 @@ describe('a stream of an order', () => {
     const send = async (second: number, afterMs: number) => {
       clock.now += afterMs;
       body.write(event(second));
-      await quiet();
+      await settled(10);
       return rows.get(1)?.content;
     };
     expect(await send(1, 0)).toBe(events(1));
@@ -70,7 +70,7 @@ describe('a stream of an order', () => {
     const stored = streams.store('i-1', 1, '0', body);
     for (const second of [1, 2]) {
       body.write(event(second));
-      await quiet();
+      await settled(10);
     }
     body.destroy(new Error('aborted'));
     await expect(stored).rejects.toMatchObject({ code: 'malformed-request' });
@@ -81,7 +81,7 @@ describe('a stream of an order', () => {
     const body = new PassThrough();
     const stored = streams.store('i-1', 1, '0', body);
     body.write(event(1));
-    await quiet();
+    await settled(10);
     rows.set(1, { content: events(1, 2), since: '2.000000002' });
     body.end(event(2));
     await expect(stored).rejects.toMatchObject({ code: 'unavailable', headers: { 'retry-after': '1' } });
@@ -98,7 +98,3 @@ describe('a stream of an order', () => {
     expect(written).toEqual([]);
   });
 });
-
-async function quiet(): Promise<void> {
-  for (let turn = 0; turn < 10; turn += 1) await othersTurn();
-}

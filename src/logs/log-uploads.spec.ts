@@ -1,6 +1,6 @@
 import { PassThrough, Readable } from 'node:stream';
-import { setImmediate as othersTurn } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from '@jest/globals';
+import { settled } from '../../test/support/hand-clock.js';
 import { frame, stampedAt } from '../../test/support/logs.js';
 import type { Database } from '../database/database.js';
 import { Shutdown } from '../process/shutdown.js';
@@ -43,7 +43,7 @@ describe('an upload of a log', () => {
     const stored = uploads.store('i-1', 1, '0', body);
     clock.now += 60_000;
     body.write(line(10));
-    await quiet();
+    await settled(10);
     expect(text).toBe(`${stampedAt(10)} 1.1 stdout line\n`);
     clock.now += silentMs;
     body.end();
@@ -76,7 +76,7 @@ describe('an upload of a log', () => {
     const body = new PassThrough();
     const stored = uploads.store('i-1', 1, '0', body);
     body.write(line(10));
-    await quiet();
+    await settled(10);
     end(body);
     await expect(stored).rejects.toMatchObject({ code: 'malformed-request' });
     expect(text).toBe(`${stampedAt(10)} 1.1 stdout line\n`);
@@ -95,8 +95,4 @@ describe('an upload of a log', () => {
 
 function line(second: number): Buffer {
   return frame(1, `${stampedAt(second)} line\n`);
-}
-
-async function quiet(): Promise<void> {
-  for (let turn = 0; turn < 10; turn += 1) await othersTurn();
 }

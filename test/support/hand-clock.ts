@@ -66,7 +66,7 @@ export class HandClock {
   }
 }
 
-/** Whatever only waited for what is known already has gone on. */
-export async function settled(): Promise<void> {
-  for (let turns = 0; turns < 3; turns += 1) await turn();
+/** Whatever only waited for what is known already has gone on, in so many turns of the event loop. */
+export async function settled(turns = 3): Promise<void> {
+  for (let left = turns; left > 0; left -= 1) await turn();
 }
