@@ -10,7 +10,8 @@ const MIB = 1_048_576;
 
 describe('an answer before the body has come in', () => {
   let clock: HandClock;
-  let beginMs = 0;
+  // Later than what the module saw when it was loaded: a process of Jest may be minutes old by then.
+  let beginMs = performance.now();
   beforeEach(async () => {
     clock = new HandClock();
     // What may be read of all of them, of the test before as well, is there again.
@@ -54,7 +55,7 @@ describe('an answer before the body has come in', () => {
     await settled();
     expect(state.hasEnded).toBe(false);
     one.body.push(null);
-    for (let turns = 0; turns < 100 && !state.hasEnded; turns += 1) await settled();
+    await settled();
     expect([state.hasEnded, clock.timers]).toEqual([true, 0]);
     expect(await read).toBe('näin');
   });
@@ -66,7 +67,7 @@ describe('an answer before the body has come in', () => {
     const one = request(null);
     const { state } = follow(answer(one, Buffer.from('no')));
     leave(one.body);
-    for (let turns = 0; turns < 100 && !state.hasEnded; turns += 1) await settled();
+    await settled();
     expect([state.hasEnded, clock.timers]).toEqual([true, 0]);
   });
 
