@@ -24,8 +24,7 @@ export class OrderFiller {
   async fill(instanceId: string, number: number, { fill, path }: DockerOrderSpec): Promise<OrderFilling> {
     try {
       if (fill === 'secrets') return { env: await this.#environment(instanceId, number) };
-      const registryAuth = await this.registries.authOf(registryOfPull(path));
-      return registryAuth === undefined ? {} : { registryAuth };
+      return { registryAuth: await this.registries.authOf(registryOfPull(path)) };
     } catch (error) {
       const cause = new Error(`order ${number} of ${instanceId} is not handed out: ${String(error)}`, { cause: error });
       throw new Problem('unavailable', 'The secrets or credentials of this order cannot be read now.', {

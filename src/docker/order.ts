@@ -53,6 +53,6 @@ export type DockerOrderSpec = Extract<OrderSpec, { kind: 'docker' }>;
 export type OrderFilling = {
   /** `NAME=value`, added to the container's Env. */
   readonly env?: readonly string[];
-  /** For Docker's X-Registry-Auth. */
-  readonly registryAuth?: string;
+  /** For Docker's X-Registry-Auth; undefined = its registry needs none. */
+  readonly registryAuth?: string | undefined;
 };

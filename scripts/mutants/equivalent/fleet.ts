@@ -9,6 +9,13 @@ export const FLEET: readonly Equivalent[] = [
     why: 'What is no AwsError has no kind that counts below, and is thrown at the end as well.',
   },
   {
+    file: 'src/fleet/fleet-pass.ts',
+    on: 'if (dueMs === null || dueMs > 0) return { ...NOTHING, nextDueMs: dueMs };',
+    original: '0',
+    mutated: '1',
+    why: 'It saves a transaction: in the last millisecond that finds no shape due, and says the same.',
+  },
+  {
     file: 'src/fleet/plan/plan-brake.ts',
     on: 'if (!newest) return null;',
     original: '!newest',
