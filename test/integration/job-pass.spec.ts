@@ -435,6 +435,36 @@ describe('a job pass', () => {
     }
   });
 
+  it('loads when EC2 gave notice of an attempt that has ended, and takes no other answer for one', async () => {
+    const jobId = await insertJob('web');
+    await insertDeployment(jobId, 1);
+    await newPass().run();
+    await test.database.query(`UPDATE deployments SET status = 'active', active_at = clock_timestamp()`);
+    const notices = [200, 500];
+    for (const [index, status] of notices.entries()) {
+      if (index > 0) await newPass().run();
+      await assign(jobId, `i-${index + 1}`);
+      await test.database.query(
+        `INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec, answered_at, result_status)
+         SELECT $1, o.number, a.id, o.purpose, 'docker', '{}', timestamptz '2026-01-01' + o.number * interval '1 min', o.status
+         FROM attempts a, (VALUES (1, 'watch-spot', $2::int), (2, 'wait', 200), (3, 'inspect-exit', 404)) o (number, purpose, status)
+         WHERE a.number = $3`,
+        [`i-${index + 1}`, status, index + 1],
+      );
+      await test.database.query(
+        `UPDATE attempts SET phase = 'ended', ended_at = clock_timestamp() - interval '1 hour' WHERE number = $1`,
+        [index + 1],
+      );
+      await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+    }
+    const { jobs } = await test.database.transaction((transaction) => claimJobs(transaction, 'test', 1));
+    const ended = jobs[0]?.deployments[0]?.endedAttempts ?? [];
+    expect(ended.map(({ number, noticedAt }) => [number, noticedAt])).toEqual([
+      [1, new Date('2026-01-01T00:01:00Z')],
+      [2, null],
+    ]);
+  });
+
   it('frees the name of a deleted job when its last instance is terminated, not before', async () => {
     const jobId = await insertJob('web');
     await insertDeployment(jobId, 1);

@@ -65,6 +65,13 @@ export const WEBHOOKS: readonly Equivalent[] = [
     why: 'As above: what connections and names fail with is an error.',
   },
   {
+    file: 'src/webhooks/resolve-name.ts',
+    on: "signal.addEventListener('abort', () => resolver.cancel(), { once: true });",
+    original: 'true',
+    mutated: 'false',
+    why: 'A signal aborts once.',
+  },
+  {
     file: 'src/webhooks/webhooks.service.ts',
     on: "if (!row) throw new Error('a webhook was not written');",
     original: '!row',
