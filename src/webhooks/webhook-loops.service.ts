@@ -28,7 +28,6 @@ export class WebhookLoopsService implements OnApplicationBootstrap, OnApplicatio
   readonly #deliverer: Deliverer;
   readonly #loops: { readonly fanOut: Loop; readonly deliver: Loop; readonly giveUp: Loop };
   #leaveSignals: (() => void)[] = [];
-  #hasStarted = false;
 
   constructor(
     private readonly database: Database,
@@ -60,14 +59,12 @@ export class WebhookLoopsService implements OnApplicationBootstrap, OnApplicatio
       () => this.#queue.start(),
       (message) => this.#logger.warn(message),
     );
-    this.#hasStarted = true;
     const wake = (): void => this.#loops.fanOut.wake();
     this.#leaveSignals = [this.signals.on('events', wake), this.signals.on('webhooks', wake)];
     for (const loop of Object.values(this.#loops)) loop.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
-    if (!this.#hasStarted) return;
     for (const leave of this.#leaveSignals) leave();
     await Promise.all(Object.values(this.#loops).map((loop) => loop.stop()));
     await this.#deliverer.drain();
