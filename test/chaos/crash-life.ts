@@ -65,7 +65,7 @@ export class CrashHouse {
       child?.off('message', listener);
       if (this.#replica.process === child) child?.send({ arm: null } satisfies CrashMessage);
     }
-    findings.push(...this.#check(name, this.#house.cloud.ledger.instances().length - before));
+    findings.push(...(await this.#check(name, this.#house.cloud.ledger.instances().length - before)));
     return {
       point,
       passed,
@@ -118,21 +118,32 @@ export class CrashHouse {
     return (await this.#call('GET', `/v1/jobs/${name}/deployments/${number}`)).body as DeploymentView | undefined;
   }
 
-  #check(name: string, launched: number): Finding[] {
+  async #check(name: string, launched: number): Promise<Finding[]> {
     const findings = [...checkLedger(this.#house, [], { throttled: [] }).findings];
     const find = (invariant: string, isTrue: boolean, detail: string): void => {
       if (!isTrue) findings.push({ invariant, subject: name, detail });
     };
     find('nothing alive that is not needed', this.#alive().length === 0, this.#alive().join());
-    find('a crash costs no instance', launched === 2, `${launched} were launched for two deployments`);
+    const cost = `${launched} were launched for two deployments`;
+    if (launched !== 2) find('a crash costs no instance', false, `${cost}: ${await this.#historyOf(name)}`);
     return findings;
+  }
+
+  async #historyOf(name: string): Promise<string> {
+    const rows = await this.#house.postgres.query<{ line: string }>(
+      `SELECT concat_ws(' ', to_char(at, 'MI:SS.MS'), type, deployment, attempt, instance, cause ->> 'reason', data ->> 'message') AS line
+       FROM events WHERE job = $1 ORDER BY id`,
+      [name],
+    );
+    return rows.map(({ line }) => line).join('; ');
   }
 
   /** A shape of its own for each life, so that shapes are made in each. */
   #definition() {
     return {
       ports: [{ container: 8080, host: 8080 }],
-      health: { path: '/', port: 8080, intervalSeconds: 1, timeoutSeconds: 1, startPeriodSeconds: 20 },
+      // A probe that finds this machine too busy would cost an instance as well, and no crash would be the reason.
+      health: { path: '/', port: 8080, intervalSeconds: 1, timeoutSeconds: 10, retries: 10, startPeriodSeconds: 20 },
       rollout: { stableSeconds: 0, drainSeconds: 0, stopGraceSeconds: 2, deadlineSeconds: 300 },
       instance: { diskGiB: 30 + this.#lives },
     };
