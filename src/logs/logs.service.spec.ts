@@ -1,10 +1,10 @@
+import { Readable } from 'node:stream';
 import { describe, expect, it } from '@jest/globals';
 import { settled } from '../../test/support/hand-clock.js';
 import type { Database } from '../database/database.js';
 import type { Signals } from '../database/signals.js';
 import { ChangeWaiter } from '../jobs/change-waiter.js';
 import { Shutdown } from '../process/shutdown.js';
-import type { LogBatch } from './log-batch.js';
 import type { LogRead, LogReader } from './log-reader.js';
 import type { LogWaiter } from './log-waiter.js';
 import { LogsService, type OpenLog } from './logs.service.js';
@@ -25,11 +25,8 @@ describe('a log that is followed', () => {
     const next = (_jobId: string, after: number): Promise<LogRead> => {
       log.looks += 1;
       const isEmpty = log.lines <= after;
-      const batch = { lines: [], through: log.lines } as unknown as LogBatch;
-      async function* batches(): AsyncGenerator<LogBatch> {
-        yield await Promise.resolve({ ...batch, lines: [{ text: String(batch.through) }] } as unknown as LogBatch);
-      }
-      return Promise.resolve({ isEmpty, isOver: log.isOver, batches: batches() });
+      const batches = Readable.from([{ lines: [{ text: 'a line' }], through: log.lines }]);
+      return Promise.resolve({ isEmpty, isOver: log.isOver, batches });
     };
     const logs = new LogsService(
       {} as unknown as Database,
