@@ -280,7 +280,6 @@ describe('webhooks', () => {
       return ((await api.request('POST', '/v1/tokens', { body })).body as { token: string }).token;
     };
     const greedy = await limited(['greedy-']);
-    // All at once: no two take the last place.
     expect(await make(14, greedy)).toEqual([...Array<number>(10).fill(201), ...Array<number>(4).fill(409)]);
     expect(await make(1, await limited(['greedy-x-']), ['greedy-x-'])).toEqual([201]);
     expect(await make(1, await limited(['greedy-'], 12))).toEqual([201]);
@@ -291,6 +290,19 @@ describe('webhooks', () => {
       type: '/problems/webhook-limit-reached',
       detail: 'There may be 10 webhooks for jobs whose names begin with greedy-: delete one.',
     });
+  });
+
+  it('may be ten of a scope also when they are made at once: no two take the last place', async () => {
+    const body = { name: 't', role: 'deployer', scope: ['few-'], maxJobs: 0, maxWebhooks: 1 };
+    const { token } = (await api.request('POST', '/v1/tokens', { body })).body as { token: string };
+    const made = await test.database.transaction(async (transaction) => {
+      // What has counted cannot insert.
+      await transaction.query('LOCK TABLE webhooks IN SHARE MODE');
+      const both = [create({}, token), create({}, token)];
+      await blockedOnLock(test.database, 2);
+      return both;
+    });
+    expect((await Promise.all(made)).map(({ status }) => status).toSorted()).toEqual([201, 409]);
   });
 
   it('are pinged ten times a minute at most', async () => {

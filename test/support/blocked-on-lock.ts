@@ -8,7 +8,7 @@ export async function isBlockedOnLock(database: Queryable): Promise<boolean> {
   return (await database.query(BLOCKED)).length > 0;
 }
 
-/** Until another session of this database waits for a lock. */
-export async function blockedOnLock(database: Queryable): Promise<void> {
-  await until(async () => await isBlockedOnLock(database));
+/** Until so many other sessions of this database wait for a lock. */
+export async function blockedOnLock(database: Queryable, sessions = 1): Promise<void> {
+  await until(async () => (await database.query(BLOCKED)).length >= sessions);
 }
