@@ -36,7 +36,8 @@ export class FleetOverview {
     if (!row) throw new Error('a statement of aggregates has a row');
     const { pending, registered, assigned, retiring, quarantined, orphaned, lost, demand, planned, unknown } = row;
     const { holder, epoch, expiresAt } = row;
-    const isOwned = holder !== null && holder !== '' && epoch !== null && expiresAt !== null;
+    // The end of a lease that was given back is in the past, as that of one that ran out: neither is read.
+    const isOwned = holder !== null && epoch !== null && expiresAt !== null;
     return {
       instances: { pending, registered, assigned, retiring, quarantined, orphaned },
       lost,

@@ -12,9 +12,7 @@ export async function upsertInstances(
   instances: readonly Ec2Instance[],
 ): Promise<void> {
   if (instances.length === 0) return;
-  const rows = instances
-    .map((instance) => ({ ...instance, tags: undefined, isOver: instance.state === 'terminated' }))
-    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  const rows = instances.map(({ tags: _, ...instance }) => ({ ...instance, isOver: instance.state === 'terminated' }));
   const written = await transaction.run(UPSERT, [JSON.stringify(rows), launchId, shapeKey]);
   await appendInstanceEvents(
     transaction,
@@ -32,7 +30,8 @@ export async function wakeShapes(transaction: Queryable, keys: readonly string[]
   if (keys.length > 0) await transaction.run(WAKE_SHAPES, [keys]);
 }
 
-// A state from a describe is newer than that in the answer of the call that made the instance.
+// A state from a describe is newer than that in the answer of the call that made the instance. In the order of their
+// ids: a launch and a sweep that write the same rows would otherwise wait for each other.
 const UPSERT = statement('fleet-upsert-instances', {
   values: [t.json, t.uuid, t.text],
   row: {
@@ -48,6 +47,7 @@ const UPSERT = statement('fleet-upsert-instances', {
     LEAST(p."launchedAt", clock_timestamp()), clock_timestamp(), CASE WHEN p."isOver" THEN clock_timestamp() END
   FROM jsonb_to_recordset($1::jsonb) AS p(id text, state text, "stateReason" text, "availabilityZone" text, type text,
     "imageId" text, "privateIp" text, "publicIp" text, "launchedAt" timestamptz, "isOver" boolean)
+  ORDER BY p.id
   ON CONFLICT (id) DO UPDATE SET
     launch_id = coalesce(i.launch_id, EXCLUDED.launch_id),
     shape_key = coalesce(i.shape_key, EXCLUDED.shape_key),

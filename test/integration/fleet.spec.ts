@@ -32,6 +32,21 @@ describe('the fleet', () => {
     expect(await world.rows('SELECT 1 FROM jobs WHERE next_pass_at <= clock_timestamp()')).toHaveLength(1);
   });
 
+  it('notifies the scheduler of a pass that has something for a job, and of no other', async () => {
+    let notified = 0;
+    const leave = world.test.signals.on('jobs', () => (notified += 1));
+    world.registers = false;
+    world.fleet().start();
+    await world.demand(1);
+    await world.until('the launch is settled', async () => (await world.launches())[0]?.status === 'done');
+    expect(notified).toBe(0);
+    world.registers = true;
+    await world.demand(1);
+    await world.until('one is assigned', async () => (await world.assigned()).length === 1);
+    await world.until('the scheduler is notified', () => notified > 0);
+    leave();
+  });
+
   it('terminates the instance of an ended attempt, and says so only when EC2 does', async () => {
     world.fleet().start();
     const attempts = await world.demand(2);

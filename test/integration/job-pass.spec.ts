@@ -58,6 +58,22 @@ describe('a job pass', () => {
     await woken;
   });
 
+  it('notifies those who read the events of a pass that wrote some, and of no other', async () => {
+    const jobId = await insertJob('web');
+    await insertDeployment(jobId, 1);
+    let notified = 0;
+    const leave = test.signals.on('new-events', () => (notified += 1));
+    await newPass().run();
+    // Signals arrive a turn later.
+    await turn();
+    expect(notified).toBe(1);
+    await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+    expect((await newPass().run()).jobs).toBe(1);
+    await turn();
+    leave();
+    expect(notified).toBe(1);
+  });
+
   it('orders the first steps once the fleet has assigned an instance, and tells which instance', async () => {
     const jobId = await insertJob('web');
     await insertDeployment(jobId, 1);

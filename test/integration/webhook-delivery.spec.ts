@@ -13,6 +13,8 @@ import { makeSecret } from '../../src/webhooks/signature.ts';
 import { sealSecret } from '../../src/webhooks/webhook-secrets.ts';
 import { blockedOnLock } from '../support/blocked-on-lock.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { startDatabaseProxy } from '../support/database-proxy.ts';
+import { until } from '../../local/until.ts';
 import { type Receiver, startReceiver } from '../support/receiver.ts';
 
 const KEYS = [createSecretKey(Buffer.alloc(32, 1))] as const;
@@ -40,6 +42,28 @@ describe('delivering webhooks', () => {
     await receiver.close();
     await test.database.query('TRUNCATE webhooks, webhook_deliveries');
     await test.database.query('DELETE FROM scheduler_queue.job');
+  });
+
+  it('goes on when the database goes away while it waits: what the queue says of it is a trouble, not the end', async () => {
+    const proxy = await startDatabaseProxy(test.url);
+    const troubles: string[] = [];
+    const queue = new DeliveryQueue(proxy.url, (message) => void troubles.push(message));
+    try {
+      await queue.start();
+      expect(await queue.claim(1)).toEqual([]);
+      proxy.cut();
+      await until(() => troubles.includes('webhook queue'));
+      proxy.mend();
+      await until(() =>
+        queue.claim(1).then(
+          () => true,
+          () => false,
+        ),
+      );
+    } finally {
+      await queue.stop();
+      await proxy.close();
+    }
   });
 
   it('makes a delivery of each event for each webhook that wants it, as the event is read', async () => {

@@ -8,6 +8,19 @@ export const FLEET: readonly Equivalent[] = [
     mutated: 'false && (!(error instanceof AwsError))',
     why: 'What is no AwsError has no kind that counts below, and is thrown at the end as well.',
   },
+  ...[
+    ['holder !== null && epoch !== null', '(holder !== null) || (epoch !== null)'],
+    [
+      'holder !== null && epoch !== null && expiresAt !== null',
+      '(holder !== null && epoch !== null) || (expiresAt !== null)',
+    ],
+  ].map(([original = '', mutated = '']) => ({
+    file: 'src/fleet/fleet-overview.ts',
+    on: 'const isOwned = holder !== null && epoch !== null && expiresAt !== null;',
+    original,
+    mutated,
+    why: 'The three are columns of one row of an outer join: all of them are null, or none.',
+  })),
   {
     file: 'src/fleet/fleet-pass.ts',
     on: 'if (dueMs === null || dueMs > 0) return { ...NOTHING, nextDueMs: dueMs };',
