@@ -12,7 +12,11 @@ export async function upsertInstances(
   instances: readonly Ec2Instance[],
 ): Promise<void> {
   if (instances.length === 0) return;
-  const rows = instances.map(({ tags: _, ...instance }) => ({ ...instance, isOver: instance.state === 'terminated' }));
+  const rows = instances.map((instance) => ({
+    ...instance,
+    tags: undefined,
+    isOver: instance.state === 'terminated',
+  }));
   const written = await transaction.run(UPSERT, [JSON.stringify(rows), launchId, shapeKey]);
   await appendInstanceEvents(
     transaction,
