@@ -40,14 +40,20 @@ export type Network = {
   giveBackElasticAddress(address: string): void;
 };
 
-export function createNetwork(region: string, base: number, ids: NetworkIds = {}): Network {
+/** @param earlier addresses that earlier runs gave, in their order: what follows goes on from there */
+export function createNetwork(
+  region: string,
+  base: number,
+  ids: NetworkIds = {},
+  earlier: readonly string[] = [],
+): Network {
   const vpcId = stableId('vpc', region);
   const pools = new Map<string, Pool>();
   const subnets = ['a', 'b', 'c'].map((letter, index): Subnet => {
     const availabilityZone = `${region}${letter}`;
     const id = ids.subnets?.[index] ?? stableId('subnet', availabilityZone);
     const first = base + index * SUBNET_SIZE;
-    pools.set(id, createPool(first));
+    pools.set(id, createPool(first, earlier));
     return { id, vpcId, availabilityZone, availabilityZoneId: `lcl1-az${index + 1}`, cidr: `${toAddress(first)}/20` };
   });
   const groupId = ids.securityGroup ?? stableId('sg', region);
@@ -101,10 +107,11 @@ const SUBNET_SIZE = BLOCK_SIZE / 4;
 const FIRST_USABLE = 4;
 const USABLE = SUBNET_SIZE - FIRST_USABLE - 1;
 
-function createPool(first: number): Pool {
+function createPool(first: number, earlier: readonly string[] = []): Pool {
+  const usable = Array.from({ length: USABLE }, (_, index) => toAddress(first + FIRST_USABLE + index));
   const taken = new Set<string>();
   let size = USABLE;
-  let next = 0;
+  let next = (usable.indexOf(earlier.findLast((address) => usable.includes(address)) ?? '') + 1) % USABLE;
   return {
     free: () => Math.max(0, size - taken.size),
     setFree: (free) => {
@@ -114,17 +121,15 @@ function createPool(first: number): Pool {
       if (taken.size >= size) return undefined;
       // Onwards from the last one: an address just given back is not used again while a client may still call it.
       for (;;) {
-        const address = toAddress(first + FIRST_USABLE + next);
+        const address = usable[next];
         next = (next + 1) % USABLE;
-        if (taken.has(address)) continue;
+        if (address === undefined || taken.has(address)) continue;
         taken.add(address);
         return address;
       }
     },
     reserve: (address) => {
-      const isOurs = Array.from({ length: USABLE }, (_, index) => toAddress(first + FIRST_USABLE + index)).includes(
-        address,
-      );
+      const isOurs = usable.includes(address);
       if (isOurs) taken.add(address);
       return isOurs;
     },

@@ -88,7 +88,8 @@ export type WorldOptions = {
 export function createWorld(options: WorldOptions): World {
   const { journal, random, region } = options;
   const instances = readInstances(journal);
-  const network = createNetwork(region, options.blockBase, options.networkIds);
+  const given = [...instances.values()].map(({ privateIp }) => privateIp);
+  const network = createNetwork(region, options.blockBase, options.networkIds, given);
   const launches = journal.earlier.flatMap((entry) => (entry.kind === 'launch' ? [entry.launch] : []));
   const earlierTags = journal.earlier.flatMap((entry) => (entry.kind === 'tags' ? [entry] : []));
   const tags = createTagStore(
