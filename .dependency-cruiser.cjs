@@ -13,7 +13,7 @@ const LAYERS = [
   ['health', 'metrics', 'tracing'],
   ['schema', 'retention', 'key-rotation', 'agent-keys'],
   ['fleet', 'logs'],
-  ['snapshots', 'scheduler', 'agent'],
+  ['snapshots', 'scheduler', 'agent', 'ingress'],
   ['deployments', 'docker', 'webhooks'],
   ['jobs', 'tokens', 'registries'],
   ['events'],

@@ -98,12 +98,19 @@ export function addDeploy(
 export async function report(session: Session, begun: DeploymentName, { wait, timeout }: WaitOptions): Promise<void> {
   if (wait) {
     await awaitOutcome(session, begun, { goal: 'settled', timeoutSeconds: timeout });
+    await showUrl(session, begun.job);
     return;
   }
   const { scheduler, terminal, isJson } = session;
   const deployment = await answerOf(scheduler.deployments.get({ path: { name: begun.job, number: begun.number } }));
   if (isJson) terminal.json(deployment);
   else terminal.out(`${begun.job} #${begun.number} ${deployment.status}`);
+}
+
+async function showUrl({ scheduler, terminal, isJson, isQuiet }: Session, name: string): Promise<void> {
+  if (isJson || isQuiet) return;
+  const job = await findAnswer(scheduler.jobs.get({ path: { name } }));
+  if (job?.url != null) terminal.out(job.url);
 }
 
 async function deploy(session: Session, wanted: Wanted, mayCreate: boolean): Promise<DeploymentName> {

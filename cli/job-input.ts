@@ -45,6 +45,7 @@ const FIELDS: Readonly<Record<keyof Definition, true>> = {
   entrypoint: true,
   env: true,
   ports: true,
+  route: true,
   memoryMiB: true,
   cpus: true,
   init: true,

@@ -7,6 +7,7 @@ import { Failure } from './failure.js';
 import { addFleetCommands } from './fleet-commands.js';
 import { addJobCommands } from './job-commands.js';
 import { addLogs } from './log-commands.js';
+import { addOpen } from './open-command.js';
 import { type Environment, type GlobalOptions, openSession, parseSeconds } from './session.js';
 import type { Terminal } from './terminal.js';
 import { addTokenCommands } from './token-commands.js';
@@ -63,6 +64,7 @@ export function createProgram({ environment, terminal, signal }: Invocation, com
   const open = (self: Command) => openSession(self.optsWithGlobals<GlobalOptions>(), environment, { terminal, signal });
   addDeploy(program, open, { environment, command });
   addJobCommands(program, open);
+  addOpen(program, open, environment);
   addLogs(program, open);
   addEvents(program, open);
   addDeploymentCommands(program, open);

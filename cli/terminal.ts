@@ -19,6 +19,8 @@ export type Terminal = {
   readonly jsonNote: (value: unknown) => void;
   /** A line that a container printed: for a screen like any other, but with its colours; elsewhere as it was printed. */
   readonly printed: (text: string, before?: string) => void;
+  /** Whether somebody looks at standard output. */
+  readonly isScreen: boolean;
   /** The answer to a question; undefined = standard input is no terminal. */
   readonly ask: (question: string, signal: AbortSignal) => Promise<string | undefined>;
   /** Coloured where standard output is a terminal and NO_COLOR is not set. */
@@ -42,6 +44,7 @@ export function openTerminal({ stdin, stdout, stderr }: Streams): Terminal {
     printed: (text, before = '') => {
       out(safeLine(before, coloursOf(stdout)) + (stdout.isTTY ? safeLine(text, () => true) : text));
     },
+    isScreen: stdout.isTTY,
     ask: async (question, signal) => {
       if (!stdin.isTTY) return undefined;
       // As a terminal, readline would keep Ctrl-C from us.

@@ -35,13 +35,18 @@ export function ago(time: string | null, now: number): string {
 }
 
 export function jobRow(job: Job, now: number): string[] {
-  const { name, status, activeDeployment, latestDeployment, instance, endpoints, updatedAt } = job;
+  const { name, status, activeDeployment, latestDeployment, instance, updatedAt } = job;
   const number = activeDeployment === null ? DASH : `#${activeDeployment}`;
   const newer =
     latestDeployment !== null && latestDeployment !== activeDeployment ? ` (latest #${latestDeployment})` : '';
-  return [name, status, number + newer, instance?.id ?? DASH, endpoints.join(' ') || DASH, ago(updatedAt, now)];
+  return [name, status, number + newer, instance?.id ?? DASH, addressOf(job) || DASH, ago(updatedAt, now)];
 }
-export const JOB_COLUMNS = ['JOB', 'STATUS', 'ACTIVE', 'INSTANCE', 'ENDPOINTS', 'CHANGED'];
+export const JOB_COLUMNS = ['JOB', 'STATUS', 'ACTIVE', 'INSTANCE', 'ADDRESS', 'CHANGED'];
+
+/** One that lasts, else those of the instance that serves now. */
+function addressOf({ url, endpoints }: Job): string {
+  return url ?? endpoints.join(' ');
+}
 
 export function deploymentRow(deployment: Deployment, now: number): string[] {
   const { number, status, image, createdAt } = deployment;
@@ -72,6 +77,7 @@ export function jobLines(job: Job, paint: Paint, now: number): string[] {
       active: job.activeDeployment === null ? undefined : `#${job.activeDeployment}`,
       latest: job.latestDeployment === null ? undefined : `#${job.latestDeployment}`,
       instance: instance ? placeOf(instance) : undefined,
+      url: job.url ?? undefined,
       endpoints: job.endpoints.join(' '),
       secrets: job.secrets.join(' '),
       changed: ago(job.updatedAt, now),

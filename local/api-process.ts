@@ -2,7 +2,6 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createWriteStream, rmSync, writeFileSync, type WriteStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { requireFreePort } from './ports.ts';
 import { endChild, endLeftOver } from './processes.ts';
 import { say, warn } from './say.ts';
 import { until } from './until.ts';
@@ -38,7 +37,6 @@ export async function startApi(options: ApiOptions): Promise<ApiProcess> {
   const leftOver = Number(await readFile(options.pidFile, 'utf8').catch(() => ''));
   const isApi = (command: string) => /dist\/main\.js|nest\.js/.test(command);
   if (leftOver > 1) await endLeftOver(-leftOver, isApi, { name: 'SIGTERM', limitMs: STOP_LIMIT_MS });
-  await requireFreePort(Number(new URL(options.url).port), 'PORT');
   const log = options.logFile === undefined ? undefined : createWriteStream(options.logFile, { flags: 'a' });
   let child: ChildProcess | undefined;
   let isStopping = false;

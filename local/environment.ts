@@ -5,6 +5,9 @@ import { parseEnv } from 'node:util';
 import type { LocalCloud } from './cloud/local-cloud.ts';
 import type { LocalOptions } from './options.ts';
 
+/** Systems and browsers resolve every name below it to loopback, most of them without being told. */
+export const JOBS_DOMAIN = 'localhost';
+
 type CloudParts = Pick<LocalCloud, 'clientEnvironment' | 'identityCertificatePem' | 'keys'>;
 
 /**
@@ -13,6 +16,7 @@ type CloudParts = Pick<LocalCloud, 'clientEnvironment' | 'identityCertificatePem
  */
 export async function writeEnvironment(
   options: LocalOptions,
+  apiPort: number,
   databaseUrl: string,
   cloud: CloudParts,
 ): Promise<Record<string, string>> {
@@ -21,8 +25,10 @@ export async function writeEnvironment(
   const known = parseEnv(await readFile(environmentFile(options.directory), 'utf8').catch(() => ''));
   const settings = {
     HOST: '127.0.0.1',
-    PORT: String(options.port),
+    PORT: String(apiPort),
+    // Both lead to the front, which passes requests on by their host.
     PUBLIC_URL: `http://127.0.0.1:${options.port}`,
+    JOBS_URL: `http://${JOBS_DOMAIN}:${options.port}`,
     DATABASE_URL: databaseUrl,
     // Kept: what is encrypted in the database must stay readable in the next run.
     ENCRYPTION_KEY: known['ENCRYPTION_KEY'] ?? randomBytes(32).toString('base64'),

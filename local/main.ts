@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { startApi } from './api-process.ts';
 import { startLocalCloud } from './cloud/local-cloud.ts';
-import { writeEnvironment } from './environment.ts';
+import { JOBS_DOMAIN, writeEnvironment } from './environment.ts';
+import { startFront } from './front.ts';
 import { chooseRuntime } from './mode.ts';
 import { readOptions, type LocalOptions } from './options.ts';
-import { requireFreePort } from './ports.ts';
+import { freePort, requireFreePort } from './ports.ts';
 import { startPostgres } from './postgres.ts';
 import { readProfiles } from './profiles.ts';
 import { lockDirectory } from './run-lock.ts';
@@ -69,12 +70,17 @@ async function run(options: LocalOptions): Promise<void> {
   undo.push(() => cloud.stop());
 
   say('starting the API …');
-  const env = await writeEnvironment(options, databaseUrl, cloud);
+  await requireFreePort(options.port, 'PORT');
+  const apiPort = await freePort();
+  const apiUrl = `http://127.0.0.1:${apiPort}`;
+  const env = await writeEnvironment(options, apiPort, databaseUrl, cloud);
   const logFile = options.isWatching ? undefined : join(options.directory, 'api.log');
   const url = `http://127.0.0.1:${options.port}`;
   const pidFile = join(options.directory, 'api.pid');
-  const api = await startApi({ root, url, env, isWatching: options.isWatching, logFile, pidFile });
+  const api = await startApi({ root, url: apiUrl, env, isWatching: options.isWatching, logFile, pidFile });
   undo.push(() => api.stop());
+  const front = await startFront({ port: options.port, apiUrl, domain: JOBS_DOMAIN });
+  undo.push(() => front.stop());
   await api.ready(READY_TIMEOUT_MS);
 
   say(`ready ${url}`);
@@ -83,13 +89,17 @@ async function run(options: LocalOptions): Promise<void> {
   fact('Postgres', databaseUrl.replace(/:[^:@/]+@/, ':…@'));
   fact('settings', `${join(options.directory, 'env')}  (ENV_FILE for a second process; the AWS CLI reads them, too)`);
   if (logFile) fact('API log', logFile);
-  if (options.sample !== undefined) await deploySample(url, options.sample, await portOf(options.sample));
   say('Ctrl-C stops everything; the data stays.');
+  if (options.sample !== undefined) await deploySample(url, options.sample, await portOf(options.sample));
 }
 
 async function deploySample(url: string, image: string, port: number | undefined): Promise<void> {
   try {
     const address = await showSample(url, image, port, SAMPLE_TIMEOUT_MS);
+    if (address?.includes('.localhost')) {
+      const { host, port: shared } = new URL(address);
+      fact('without names', `curl -H 'Host: ${host}' http://127.0.0.1:${shared}/`);
+    }
     say(`the sample is active${address === undefined ? '' : `: curl ${address}/`}`);
   } catch (error) {
     // Everything else runs, and the answer to «why» is in the API.

@@ -1,3 +1,4 @@
+import { get } from 'node:http';
 import { DEFAULT_SAMPLE } from './options.ts';
 import { say } from './say.ts';
 
@@ -6,13 +7,19 @@ export const SAMPLE_NAME = 'hello';
 const PORT = 8080;
 const SERVER = `require('http').createServer((req, res) => res.end('Hello from ' + require('os').hostname() + '\\n')).listen(${PORT}, () => console.log('listening on ${PORT}'))`;
 
-type Job = { status: string; ports: object[]; endpoints: string[]; latestDeployment: number | null };
+type Job = {
+  status: string;
+  ports: object[];
+  url: string | null;
+  endpoints: string[];
+  latestDeployment: number | null;
+};
 type Deployment = { status: string; phase: string | null; reason: string | null; message: string | null };
 
 /**
  * Makes the sample job unless it is there, and shows its deployment on the way to active.
  * @param port the image listens on; undefined = none, then it only has to run
- * @returns its address; undefined without a port
+ * @returns its URL; undefined without a port
  */
 export async function showSample(
   api: string,
@@ -45,7 +52,6 @@ async function follow(api: string, timeoutMs: number): Promise<string | undefine
   let shown = '';
   while (performance.now() - startedAt < timeoutMs) {
     const job = await request<Job>('GET', `${api}/v1/jobs/${SAMPLE_NAME}`);
-    const [address] = job?.endpoints ?? [];
     const number = job?.latestDeployment ?? 1;
     const deployment = await request<Deployment>('GET', `${api}/v1/jobs/${SAMPLE_NAME}/deployments/${number}`);
     if (deployment && ['failed', 'cancelled'].includes(deployment.status)) {
@@ -57,16 +63,24 @@ async function follow(api: string, timeoutMs: number): Promise<string | undefine
     shown = line;
     // Right after a restart the job still counts as running on an instance that is gone: only an answer proves it.
     const isRunning = job?.status === 'running';
+    const address = job?.url ?? job?.endpoints[0];
     if (isRunning && (address === undefined ? job.ports.length === 0 : await answers(address))) return address;
     await new Promise((done) => setTimeout(done, 200));
   }
   throw new Error('the sample is not active in time');
 }
 
+/** Names below localhost are loopback, whether or not this system resolves them. */
 async function answers(address: string): Promise<boolean> {
-  const response = await fetch(address, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
-  await response?.body?.cancel();
-  return response?.ok ?? false;
+  const { host, hostname, port } = new URL(address);
+  const options = { host: hostname.endsWith('.localhost') ? '127.0.0.1' : hostname, port, headers: { host } };
+  return await new Promise((resolve) => {
+    const sent = get({ ...options, signal: AbortSignal.timeout(2_000) }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    });
+    sent.once('error', () => resolve(false));
+  });
 }
 
 async function request<T>(method: string, url: string, body?: object): Promise<T | undefined> {

@@ -18,6 +18,8 @@ const CANDIDATE: Test = { file: 'src/scheduler/plan/plan-candidate.spec.ts' };
 const ACTIVE: Test = { file: 'src/scheduler/plan/plan-active.spec.ts' };
 const HEALING: Test = { file: 'src/scheduler/plan/plan-healing.spec.ts' };
 const LEAVING: Test = { file: 'src/scheduler/plan/plan-leaving.spec.ts' };
+const ROUTE: Test = { file: 'src/scheduler/plan/plan-route.spec.ts' };
+const ROUTES: Test = { file: 'test/integration/routes.spec.ts' };
 const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
 const MODEL_AND_SQL: Test = { file: 'test/integration/model-and-sql.spec.ts' };
 const FENCES: Test = { file: 'test/integration/fences.spec.ts' };
@@ -1330,5 +1332,49 @@ export const RULES: readonly Rule[] = [
     text: "WHEN status = 'pending' AND $2 = 'pending' THEN NULL",
     broken: "WHEN $2 = 'pending' THEN NULL",
     caughtBy: [{ file: 'test/integration/webhook-delivery.spec.ts', only: 'was cancelled' }],
+  },
+
+  // Addresses of jobs
+  {
+    name: 'callers-are-left-behind',
+    file: 'src/scheduler/plan/plan-leaving.ts',
+    text: 'if (!callersUntil || draft.now >= callersUntil || ailmentOf(',
+    broken: 'if (!callersUntil || draft.now <= callersUntil || ailmentOf(',
+    caughtBy: [ROUTE, HISTORIES],
+  },
+  {
+    name: 'unrouting-without-an-end',
+    file: 'src/scheduler/plan/plan-leaving.ts',
+    text: 'const isOver = !callersUntil || draft.now >= callersUntil;',
+    broken: 'const isOver = !callersUntil;',
+    caughtBy: [ROUTE],
+  },
+  {
+    name: 'two-attempts-are-led-to',
+    file: 'src/scheduler/plan/plan-route.ts',
+    text: 'const routedPort = attempt.id === target?.attempt.id ? target.port : null;',
+    broken: 'const routedPort = attempt.id === target?.attempt.id ? target.port : attempt.routedPort;',
+    caughtBy: [ROUTE, HISTORIES],
+  },
+  {
+    name: 'a-name-of-another-job',
+    file: 'src/scheduler/apply-job-plans.ts',
+    text: 'WHERE routes.removed_at <= clock_timestamp() - make_interval(secs => $2) OR',
+    broken: 'WHERE routes.removed_at <= clock_timestamp() + make_interval(secs => $2) OR',
+    caughtBy: [ROUTES],
+  },
+  {
+    name: 'an-address-that-leads-elsewhere',
+    file: 'src/scheduler/load-jobs.ts',
+    text: 'AND (ra.routed_port IS NOT NULL OR ra.unrouted_at > clock_timestamp() - make_interval(secs => $2))',
+    broken: 'AND ra.unrouted_at > clock_timestamp() - make_interval(secs => $2)',
+    caughtBy: [ROUTES],
+  },
+  {
+    name: 'an-address-is-taken-at-once',
+    file: 'src/scheduler/plan/plan-attempt.ts',
+    text: 'if (addressFreeAt && now < addressFreeAt) {',
+    broken: 'if (addressFreeAt && now > addressFreeAt) {',
+    caughtBy: [ROUTE],
   },
 ];

@@ -8,6 +8,7 @@ import { DeploymentsModule } from './deployments/deployments.module.js';
 import { EventsModule } from './events/events.module.js';
 import { FleetModule } from './fleet/fleet.module.js';
 import { HealthModule } from './health/health.module.js';
+import { IngressModule } from './ingress/ingress.module.js';
 import { JobsModule } from './jobs/jobs.module.js';
 import { LogsModule } from './logs/logs.module.js';
 import { MetricsModule } from './metrics/metrics.module.js';
@@ -45,6 +46,7 @@ export class AppModule {
         RegistriesModule,
         WebhooksModule,
         AgentModule,
+        IngressModule,
         LogsModule,
         RetentionModule,
         MetricsModule,

@@ -296,6 +296,14 @@ export type Job = {
      */
     instance: AssignedInstance | null;
     /**
+     * The job’s address: it stays the same from its first deployment to its deletion. Null: `urlReason` says why.
+     */
+    url: string | null;
+    /**
+     * Why `url` is null: `no-domain` (the operator has not set JOBS_URL), `off` (route is false), `no-ports` (it publishes no port), `several-ports` (it publishes several ports: route.port names one of them), `reserved-name` (names that end in two hyphens and digits are kept for deployments), `not-deployed` (no deployment of it has run yet), `host-still-draining` (the name was another job’s until just now: it is free in less than a minute).
+     */
+    urlReason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-deployed' | 'host-still-draining' | null;
+    /**
      * One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check probes it. None where that address is loopback and the API’s is not.
      */
     endpoints: Array<string>;
@@ -326,6 +334,19 @@ export type Job = {
          */
         host: number;
     }>;
+    /**
+     * The job’s URL, `http://<name>.<domain of JOBS_URL>`, leads to this port of whatever instance serves. `false`: the job has no URL.
+     */
+    route: false | {
+        /**
+         * Port of the container. Default: the only one that is published.
+         */
+        port?: number;
+        /**
+         * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
+         */
+        holdSeconds: number;
+    };
     /**
      * Memory limit of the container.
      */
@@ -484,6 +505,19 @@ export type JobPatch = {
          */
         host: number;
     }> | null;
+    /**
+     * The job’s URL, `http://<name>.<domain of JOBS_URL>`, leads to this port of whatever instance serves. `false`: the job has no URL.
+     */
+    route?: false | {
+        /**
+         * Port of the container. Default: the only one that is published.
+         */
+        port?: number;
+        /**
+         * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
+         */
+        holdSeconds?: number;
+    } | null;
     /**
      * Memory limit of the container.
      */
@@ -667,6 +701,19 @@ export type CreateJob = {
         host: number;
     }>;
     /**
+     * The job’s URL, `http://<name>.<domain of JOBS_URL>`, leads to this port of whatever instance serves. `false`: the job has no URL.
+     */
+    route?: false | {
+        /**
+         * Port of the container. Default: the only one that is published.
+         */
+        port?: number;
+        /**
+         * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
+         */
+        holdSeconds?: number;
+    };
+    /**
      * Memory limit of the container.
      */
     memoryMiB?: number;
@@ -811,6 +858,19 @@ export type CreateDeployment = {
          */
         host: number;
     }> | null;
+    /**
+     * The job’s URL, `http://<name>.<domain of JOBS_URL>`, leads to this port of whatever instance serves. `false`: the job has no URL.
+     */
+    route?: false | {
+        /**
+         * Port of the container. Default: the only one that is published.
+         */
+        port?: number;
+        /**
+         * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
+         */
+        holdSeconds?: number;
+    } | null;
     /**
      * Memory limit of the container.
      */
@@ -958,7 +1018,7 @@ export type Deployment = {
     /**
      * Phase in which it failed.
      */
-    failedPhase: 'waiting' | 'assigned' | 'pulling' | 'starting' | 'healthy' | 'stopping' | 'ended' | null;
+    failedPhase: 'waiting' | 'assigned' | 'pulling' | 'starting' | 'healthy' | 'unrouting' | 'stopping' | 'ended' | null;
     /**
      * Whether the same deployment might succeed another time.
      */
@@ -982,7 +1042,7 @@ export type Deployment = {
     /**
      * Phase of the latest attempt.
      */
-    phase: 'waiting' | 'assigned' | 'pulling' | 'starting' | 'healthy' | 'stopping' | 'ended' | null;
+    phase: 'waiting' | 'assigned' | 'pulling' | 'starting' | 'healthy' | 'unrouting' | 'stopping' | 'ended' | null;
     /**
      * Milliseconds the latest attempt spent in each phase, up to now in the current one.
      */
@@ -1047,6 +1107,19 @@ export type DeploymentDefinition = {
          */
         host: number;
     }>;
+    /**
+     * The job’s URL, `http://<name>.<domain of JOBS_URL>`, leads to this port of whatever instance serves. `false`: the job has no URL.
+     */
+    route: false | {
+        /**
+         * Port of the container. Default: the only one that is published.
+         */
+        port?: number;
+        /**
+         * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
+         */
+        holdSeconds: number;
+    };
     /**
      * Memory limit of the container.
      */
@@ -1280,7 +1353,7 @@ export type Event = {
     position: number;
     at: string;
     /**
-     * One of `job.created`, `job.changed`, `job.stop-requested`, `job.delete-requested`, `job.deleted`, `job.degraded`, `job.recovered`, `deployment.created`, `deployment.cancel-requested`, `deployment.deploying`, `deployment.active`, `deployment.draining`, `deployment.superseded`, `deployment.stopped`, `deployment.succeeded`, `deployment.failed`, `deployment.cancelled`, `attempt.waiting`, `attempt.assigned`, `attempt.pulling`, `attempt.starting`, `attempt.healthy`, `attempt.stopping`, `attempt.ended`, `instance.launched`, `instance.registered`, `instance.quarantined`, `instance.adopted`, `instance.retiring`, `instance.terminated`, `instance.gone`, `snapshot.completed`, `snapshot.failed`, `snapshot.deleted`, `token.created`, `token.revoked`, `registry.set`, `registry.deleted`, `webhook.created`, `webhook.changed`, `webhook.secret-rotated`, `webhook.pinged`, `webhook.redelivered`, `webhook.disabled`, `webhook.deleted`; others may come.
+     * One of `job.created`, `job.changed`, `job.stop-requested`, `job.delete-requested`, `job.deleted`, `job.degraded`, `job.recovered`, `deployment.created`, `deployment.cancel-requested`, `deployment.deploying`, `deployment.active`, `deployment.draining`, `deployment.superseded`, `deployment.stopped`, `deployment.succeeded`, `deployment.failed`, `deployment.cancelled`, `attempt.waiting`, `attempt.assigned`, `attempt.pulling`, `attempt.starting`, `attempt.healthy`, `attempt.unrouting`, `attempt.stopping`, `attempt.ended`, `instance.launched`, `instance.registered`, `instance.quarantined`, `instance.adopted`, `instance.retiring`, `instance.terminated`, `instance.gone`, `snapshot.completed`, `snapshot.failed`, `snapshot.deleted`, `token.created`, `token.revoked`, `registry.set`, `registry.deleted`, `webhook.created`, `webhook.changed`, `webhook.secret-rotated`, `webhook.pinged`, `webhook.redelivered`, `webhook.disabled`, `webhook.deleted`; others may come.
      */
     type: string;
     job: string | null;

@@ -11,6 +11,12 @@ addresses() { getent ahosts "${1:-}" | awk '{ print $1 }' | sort -u; }
 # Without an address nginx would not even start.
 until known=$(addresses "$SCHEDULER_HOST") && [ -n "$known" ]; do sleep 1; done
 
+# https://jobs.example.com:8443 -> jobs.example.com
+JOBS_DOMAIN=${JOBS_URL:-}
+JOBS_DOMAIN=${JOBS_DOMAIN#*://}
+export JOBS_DOMAIN="${JOBS_DOMAIN%%[:/]*}"
+if [ -n "$JOBS_DOMAIN" ]; then export INGRESS=on; else export INGRESS=off; fi
+
 if [ "$AGENT_LISTENER" = on ]; then
   until [ -s /etc/nginx/agent-keys/current.pem ]; do sleep 1; done
 fi

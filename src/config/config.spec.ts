@@ -19,6 +19,15 @@ function problemsOf(env: Environment): readonly string[] {
 const PIN = 'sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=';
 
 describe('loadConfig', () => {
+  it.each([
+    ['https://jobs.example.com', { scheme: 'https:', domain: 'jobs.example.com', port: '' }],
+    ['http://localhost:3000', { scheme: 'http:', domain: 'localhost', port: ':3000' }],
+    [undefined, undefined],
+  ])('has the jobs’ addresses in JOBS_URL %s', (url, addresses) => {
+    const env = { ...enough, PUBLIC_URL: 'https://example.com', ...(url !== undefined && { JOBS_URL: url }) };
+    expect(loadConfig(env).addresses).toEqual(addresses);
+  });
+
   it('needs only a database and a key, and serves loopback then', () => {
     const config = loadConfig(enough);
 
@@ -186,6 +195,11 @@ describe('loadConfig', () => {
     ['a pin of another digest', { AGENT_URL: 'https://me', AGENT_PINS: `${PIN},md5//${secret}` }, 'AGENT_PINS'],
     ['five pins', { AGENT_URL: 'https://me', AGENT_PINS: Array(5).fill(PIN).join() }, 'AGENT_PINS'],
     ['pins without TLS', { AGENT_URL: 'http://me', PUBLIC_URL: 'https://me', AGENT_PINS: PIN }, 'AGENT_PINS'],
+    ['a job’s name for the API', { PUBLIC_URL: 'https://api.a.test', JOBS_URL: 'https://a.test' }, 'JOBS_URL'],
+    ['a job’s name for agents', { AGENT_URL: 'https://b.api.a.test', JOBS_URL: 'http://a.test:81' }, 'JOBS_URL'],
+    ['jobs at an address', { JOBS_URL: 'http://10.0.0.1' }, 'JOBS_URL'],
+    ['jobs below a path', { JOBS_URL: 'http://a.test/jobs' }, 'JOBS_URL'],
+    ['jobs at a name with capitals', { JOBS_URL: 'http://A.test' }, 'JOBS_URL'],
     ['pins without a URL', { AGENT_PINS: PIN }, 'AGENT_PINS'],
     ['a database of another kind', { DATABASE_URL: `mysql://me:${secret}@db/x` }, 'DATABASE_URL'],
     ['a broken listen address', { DATABASE_LISTEN_URL: secret }, 'DATABASE_LISTEN_URL'],

@@ -26,6 +26,8 @@ export type Config = {
     /** Agents connect by plain HTTP over a network: any server that answers in our place can give them orders. */
     readonly isInClear: boolean;
   };
+  /** Where jobs have their addresses; undefined = they have none. */
+  readonly addresses: Addresses | undefined;
   readonly database: { readonly url: string; readonly listenUrl: string };
   readonly aws: {
     readonly region: string;
@@ -89,6 +91,13 @@ export type Config = {
 export type LogFolder =
   | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string; readonly isPathStyle: boolean }
   | { readonly kind: 'directory'; readonly path: string };
+/** A job's URL is `<scheme>//<job>.<domain><:port>`. */
+export type Addresses = {
+  readonly scheme: 'http:' | 'https:';
+  readonly domain: string;
+  /** With its colon, or empty. */
+  readonly port: string;
+};
 export type Role = 'all' | 'api' | 'scheduler';
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 
@@ -145,6 +154,7 @@ function group(settings: Settings, formerNames: Config['formerNames'], isPathSty
       // Without both, HOST is a loopback address, or this process launches nothing (ROLE=api).
       isInClear: isInClear(settings.AGENT_URL ?? settings.PUBLIC_URL),
     },
+    addresses: settings.JOBS_URL === undefined ? undefined : addressesIn(settings.JOBS_URL),
     database: { url, listenUrl: settings.DATABASE_LISTEN_URL ?? url },
     aws: {
       region: settings.AWS_REGION,
@@ -199,6 +209,17 @@ function isInClear(url: string | undefined): boolean {
   return protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''));
 }
 
+function addressesIn(url: string): Addresses {
+  const { protocol, hostname, port } = new URL(url);
+  return { scheme: protocol === 'https:' ? protocol : 'http:', domain: hostname, port: port && `:${port}` };
+}
+
+/** Whether a job of the right name would have this URL's host. */
+function isBelow(url: string | undefined, jobsUrl: string | undefined): boolean {
+  if (!url || !jobsUrl || !URL.canParse(url) || !URL.canParse(jobsUrl)) return false;
+  return new URL(url).hostname.endsWith(`.${new URL(jobsUrl).hostname}`);
+}
+
 function tracesExporterOf(settings: Settings): Config['tracing']['exporter'] {
   if (settings.OTEL_SDK_DISABLED) return 'none';
   const endpoint = settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? settings.OTEL_EXPORTER_OTLP_ENDPOINT;
@@ -239,6 +260,9 @@ function findContradictions(given: Record<string, string>): string[] {
   const agentUrl = given['AGENT_URL'] ?? given['PUBLIC_URL'];
   if (given['AGENT_PINS'] !== undefined && agentUrl?.startsWith('https:') !== true) {
     problems.push('AGENT_PINS: need an AGENT_URL that begins with https://: without TLS there is no key to compare');
+  }
+  for (const name of ['PUBLIC_URL', 'AGENT_URL'] as const) {
+    if (isBelow(given[name], given['JOBS_URL'])) problems.push(`JOBS_URL: has the host of ${name} among the jobs’ own`);
   }
   if (given['WEB_CONCURRENCY'] !== undefined && given['WEB_CONCURRENCY'] !== '1' && given['ROLE'] === 'scheduler') {
     problems.push('WEB_CONCURRENCY: must be 1 when ROLE is scheduler');

@@ -58,6 +58,19 @@ export const Settings = z.object({
         'Public keys, one of which the TLS server at AGENT_URL must have; agents then check no authority. Default: the instance’s authorities. See docs/operations.md.',
       example: 'sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=',
     }),
+  JOBS_URL: z
+    .string()
+    .regex(
+      /^https?:\/\/[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*(:\d{1,5})?$/,
+      'must be a URL like https://jobs.example.com, without a path and in lower case',
+    )
+    .refine((text) => URL.canParse(text) && isIP(new URL(text).hostname) === 0, 'must be a URL with a domain name')
+    .optional()
+    .meta({
+      description:
+        'Domain in which every job has a URL, `https://<job>.jobs.example.com`: all names in it lead to nginx. Default: jobs have none.',
+      example: 'https://jobs.example.com',
+    }),
   TRUST_PROXY: z
     .union(
       [

@@ -1,5 +1,14 @@
 /** Phases of an attempt, in the order of its life. */
-export const ATTEMPT_PHASES = ['waiting', 'assigned', 'pulling', 'starting', 'healthy', 'stopping', 'ended'] as const;
+export const ATTEMPT_PHASES = [
+  'waiting',
+  'assigned',
+  'pulling',
+  'starting',
+  'healthy',
+  'unrouting',
+  'stopping',
+  'ended',
+] as const;
 export type AttemptPhase = (typeof ATTEMPT_PHASES)[number];
 
 /** Which phase may follow which; every phase may end. */
@@ -8,14 +17,15 @@ export const ATTEMPT_TRANSITIONS: Readonly<Record<AttemptPhase, readonly Attempt
   assigned: ['pulling', 'stopping', 'ended'],
   pulling: ['starting', 'stopping', 'ended'],
   starting: ['healthy', 'stopping', 'ended'],
-  healthy: ['stopping', 'ended'],
+  healthy: ['stopping', 'unrouting', 'ended'],
+  unrouting: ['stopping', 'ended'],
   stopping: ['ended'],
   ended: [],
 };
 
 /**
  * Longest time in a phase, in seconds, after which the attempt is given up. `null`: bounded by the deployment's own
- * deadline (waiting, starting) or meant to last (healthy). Too short costs a fresh instance, too long a stuck job.
+ * deadline (waiting, starting), by the job (unrouting), or meant to last (healthy). Too short costs a fresh instance, too long a stuck job.
  */
 export const ATTEMPT_DEADLINE_SECONDS = {
   waiting: null,
@@ -24,6 +34,8 @@ export const ATTEMPT_DEADLINE_SECONDS = {
   pulling: 1800,
   starting: null,
   healthy: null,
+  // Its time is STALE_SECONDS or the job's drainSeconds (plan-route.ts).
+  unrouting: null,
   // In addition to the job's stopGraceSeconds: time for the agent's report.
   stopping: 30,
   ended: null,

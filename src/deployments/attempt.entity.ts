@@ -4,9 +4,13 @@ import { Deployment } from './deployment.entity.js';
 
 /** One try to run a deployment on one instance. */
 @Entity('attempts')
-@Check('attempts_phase', `phase IN ('waiting', 'assigned', 'pulling', 'starting', 'healthy', 'stopping', 'ended')`)
+@Check(
+  'attempts_phase',
+  `phase IN ('waiting', 'assigned', 'pulling', 'starting', 'healthy', 'unrouting', 'stopping', 'ended')`,
+)
 @Index('attempts_deployment_number', ['deploymentId', 'number'], { unique: true })
 @Index('attempts_live', ['jobId'], { where: `phase <> 'ended'` })
+@Index('attempts_routed', ['jobId'], { where: 'routed_port IS NOT NULL' })
 @Index('attempts_waiting', ['shapeKey', 'priority', 'createdAt'], { where: `phase = 'waiting'` })
 @Index('attempts_ended', ['shapeKey', 'endedAt'], { where: `phase = 'ended'` })
 export class Attempt {
@@ -63,6 +67,10 @@ export class Attempt {
   @Column('timestamptz', { name: 'healthy_at', nullable: true })
   healthyAt!: Date | null;
 
+  /** Callers no longer get here, and those that still do by an older answer are waited for. */
+  @Column('timestamptz', { name: 'unrouting_at', nullable: true })
+  unroutingAt!: Date | null;
+
   @Column('timestamptz', { name: 'stopping_at', nullable: true })
   stoppingAt!: Date | null;
 
@@ -72,4 +80,12 @@ export class Attempt {
   /** All its container printed is stored; null for an attempt that ended without that. Written by the job pass. */
   @Column('timestamptz', { name: 'logs_complete_at', nullable: true })
   logsCompleteAt!: Date | null;
+
+  /** Host port that the job's addresses lead to; null = they do not lead to this attempt. Of one attempt of a job at most. */
+  @Column('int', { name: 'routed_port', nullable: true })
+  routedPort!: number | null;
+
+  /** When they last ceased to lead here; null = they still do, or never did. */
+  @Column('timestamptz', { name: 'unrouted_at', nullable: true })
+  unroutedAt!: Date | null;
 }

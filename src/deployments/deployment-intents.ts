@@ -42,8 +42,9 @@ export class DeploymentIntents {
     @Setting('limits') private readonly limits: Pick<Config['limits'], 'maxJobs'>,
     @Setting('fleet') private readonly lists: OperatorLists,
     @Setting('http') http: Pick<Config['http'], 'publicUrl'>,
+    @Setting('addresses') addresses: Config['addresses'],
   ) {
-    this.#toJob = createJobView(http.publicUrl);
+    this.#toJob = createJobView(http.publicUrl, addresses);
   }
 
   /**

@@ -11,6 +11,7 @@ const attempt = (phases: Partial<Parameters<typeof phaseDurations>[0]>) => ({
   pullingAt: null,
   startingAt: null,
   healthyAt: null,
+  unroutingAt: null,
   stoppingAt: null,
   attemptEndedAt: null,
   ...phases,

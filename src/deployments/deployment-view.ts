@@ -96,6 +96,7 @@ const PHASE_COLUMNS = {
   pulling: 'pullingAt',
   starting: 'startingAt',
   healthy: 'healthyAt',
+  unrouting: 'unroutingAt',
   stopping: 'stoppingAt',
   ended: 'attemptEndedAt',
 } as const satisfies Record<AttemptPhase, keyof AttemptColumns>;

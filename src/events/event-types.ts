@@ -22,6 +22,7 @@ export const EVENT_TYPES = [
   'attempt.pulling',
   'attempt.starting',
   'attempt.healthy',
+  'attempt.unrouting',
   'attempt.stopping',
   'attempt.ended',
   'instance.launched',

@@ -12,6 +12,7 @@ export type InstanceState = 'pending' | 'running' | 'stopping' | 'stopped' | 'sh
 })
 @Index('instances_retiring', ['retiredAt'], { where: 'retire_reason IS NOT NULL AND terminated_at IS NULL' })
 @Index('instances_by_launch', ['launchId'])
+@Index('instances_private_ip', ['privateIp'])
 @Index('instances_token', ['tokenHash'], { unique: true })
 export class Instance {
   /** EC2's instance id. */

@@ -158,6 +158,22 @@ export const OnCapacity = z
       'What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not tried again for three minutes. When all have failed: fail at once, or wait this long.',
   });
 
+export const RouteChoice = z
+  .union([
+    z.literal(false),
+    z.strictObject({
+      port: port.optional().meta({ description: 'Port of the container. Default: the only one that is published.' }),
+      holdSeconds: seconds(0, 60).default(10).meta({
+        description: 'How long a request waits while nothing serves and something is on its way. Then it gets a 503.',
+      }),
+    }),
+  ])
+  .meta({
+    description:
+      'The job’s URL, `http://<name>.<domain of JOBS_URL>`, leads to this port of whatever instance serves. `false`: the job has no URL.',
+    examples: [{ port: 8080, holdSeconds: 10 }],
+  });
+
 /** Everything of a job but its name, kind and image; a deployment keeps a copy. */
 export const definitionFields = {
   command: Arguments.optional().meta({ description: 'Replaces the CMD of the image.', examples: [['node', 'web.js']] }),
@@ -169,6 +185,7 @@ export const definitionFields = {
     .refine((ports) => new Set(ports.map((p) => p.host)).size === ports.length, 'must not publish one host port twice')
     .default([])
     .meta({ description: 'Published ports.', examples: [[{ container: 8080, host: 80 }]] }),
+  route: RouteChoice.prefault({}),
   memoryMiB: z.int().min(6).max(1_048_576).optional().meta({ description: 'Memory limit of the container.' }),
   cpus: z.number().min(0.01).max(256).optional().meta({ description: 'CPU limit of the container, in cores.' }),
   init: z.boolean().default(false).meta({
@@ -192,14 +209,22 @@ export const definitionFields = {
 export const JobDefinition = z.strictObject(definitionFields).superRefine(checkTogether);
 export type JobDefinition = z.infer<typeof JobDefinition>;
 
-type Together = { health?: { port: number } | undefined; ports: readonly { host: number }[] };
+type Together = {
+  health?: { port: number } | undefined;
+  ports: readonly { container: number; host: number }[];
+  route: false | { port?: number | undefined };
+};
 
 /** A `superRefine` of the rules that concern several fields. */
 export function checkTogether(definition: Together, context: z.RefinementCtx): void {
-  const { health, ports } = definition;
+  const { health, ports, route } = definition;
   if (health && !ports.some(({ host }) => host === health.port)) {
     const message = 'must be one of the host ports in ports: the probe runs on the instance';
     context.addIssue({ code: 'custom', path: ['health', 'port'], message, input: health.port });
+  }
+  if (route !== false && route.port !== undefined && !ports.some(({ container }) => container === route.port)) {
+    const message = 'must be one of the container ports in ports';
+    context.addIssue({ code: 'custom', path: ['route', 'port'], message, input: route.port });
   }
   if (Buffer.byteLength(JSON.stringify(definition)) > MAX_DEFINITION_BYTES) {
     context.addIssue({ code: 'custom', path: [], message: TOO_LARGE, input: undefined });

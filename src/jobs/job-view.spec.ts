@@ -11,7 +11,7 @@ it.each([
 ])(
   'a job of the API at %s on an instance at %s, %s has the endpoints %j',
   (publicUrl, privateIp, publicIp, expected) => {
-    expect(createJobView(publicUrl)(rowOf(privateIp, publicIp)).endpoints).toEqual(expected);
+    expect(createJobView(publicUrl, undefined)(rowOf(privateIp, publicIp)).endpoints).toEqual(expected);
   },
 );
 
@@ -32,6 +32,7 @@ function rowOf(privateIp: string, publicIp: string | null): JobRow {
     activeNumber: 1,
     activePorts: [{ container: 80, host: 8081 }],
     activeHealthPort: null,
+    host: null,
     instanceId: 'i-0',
     privateIp,
     publicIp,

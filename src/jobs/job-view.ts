@@ -1,9 +1,10 @@
-import { isLoopback } from '../config/config.js';
+import { type Addresses, isLoopback } from '../config/config.js';
 import { columnsOf, type RowOf, selectList, t } from '../database/statement.js';
 import type { JobDefinition } from './job-definition.js';
 import { definitionOf } from './stored-definition.js';
 import { Job } from './job.entity.js';
 import type { AssignedInstance, JobResponse } from './job.schema.js';
+import { hostOf as hostOfJob, routedPortOf, type UrlReason } from './route-rules.js';
 
 /** Columns of an instance as `i`, for every view that shows one. */
 export const INSTANCE_COLUMNS = `
@@ -30,6 +31,7 @@ export const JOB_ROW = {
   activeNumber: t.nullable(t.int),
   activePorts: t.nullable(t.jsonOf<JobDefinition['ports']>()),
   activeHealthPort: t.nullable(t.int),
+  host: t.nullable(t.text),
   ...INSTANCE_ROW,
 } as const;
 export type JobRow = RowOf<typeof JOB_ROW>;
@@ -42,6 +44,7 @@ export type JobRow = RowOf<typeof JOB_ROW>;
 export const selectJobsFrom = (source: string): string => `
   SELECT ${selectList(JOB_COLUMNS, 'j')}, d.number AS "activeNumber", d.definition -> 'ports' AS "activePorts",
          (d.definition -> 'health' ->> 'port')::int AS "activeHealthPort",
+         (SELECT min(r.host) FROM routes r WHERE r.job_id = j.id AND r.removed_at IS NULL) AS host,
          ${INSTANCE_COLUMNS}
   FROM ${source} j
   LEFT JOIN deployments d ON d.id = j.active_deployment_id
@@ -54,10 +57,10 @@ export const selectJobsFrom = (source: string): string => `
   LEFT JOIN instances i ON i.id = healthy.instance_id`;
 
 /** @param publicUrl where instances reach this API: at loopback both they and the caller are on this machine */
-export function createJobView(publicUrl: string): (row: JobRow) => JobResponse {
+export function createJobView(publicUrl: string, addresses: Addresses | undefined): (row: JobRow) => JobResponse {
   const isOnThisMachine = isLoopback(hostOf(publicUrl));
   return (row) => {
-    const job = toJob(row);
+    const job = toJob(row, addresses);
     // A local cloud in another network namespace, as in Compose, has loopback addresses: callers cannot reach them.
     return isOnThisMachine ? job : { ...job, endpoints: job.endpoints.filter((url) => !isLoopback(hostOf(url))) };
   };
@@ -67,7 +70,7 @@ function hostOf(url: string): string {
   return new URL(url).hostname.replace(/^\[(.*)\]$/, '$1');
 }
 
-function toJob(row: JobRow): JobResponse {
+function toJob(row: JobRow, addresses: Addresses | undefined): JobResponse {
   const { instance: requestedInstance, ...definition } = definitionOf(row.definition);
   const instance = toInstance(row);
   return {
@@ -79,6 +82,7 @@ function toJob(row: JobRow): JobResponse {
     activeDeployment: row.activeNumber,
     latestDeployment: row.deploymentCount === 0 ? null : row.deploymentCount,
     instance,
+    ...urlOf(row, addresses),
     endpoints: endpointsOf(instance, row.activePorts ?? [], row.activeHealthPort),
     ...definition,
     requestedInstance,
@@ -86,6 +90,21 @@ function toJob(row: JobRow): JobResponse {
     createdAt: row.createdAt.toISOString(),
     updatedAt: row.updatedAt.toISOString(),
   };
+}
+
+function urlOf(row: JobRow, addresses: Addresses | undefined): Pick<JobResponse, 'url' | 'urlReason'> {
+  if (addresses && row.host !== null) {
+    return { url: `${addresses.scheme}//${row.host}${addresses.port}`, urlReason: null };
+  }
+  return { url: null, urlReason: whyNoUrl(row, addresses) };
+}
+
+function whyNoUrl({ name, definition, activeNumber }: JobRow, addresses: Addresses | undefined): UrlReason {
+  if (!addresses) return 'no-domain';
+  const { reason } = routedPortOf(definitionOf(definition));
+  if (reason !== undefined) return reason;
+  if (hostOfJob(name, addresses.domain) === null) return 'reserved-name';
+  return activeNumber === null ? 'not-deployed' : 'host-still-draining';
 }
 
 export function toInstance(row: RowOf<typeof INSTANCE_ROW>): AssignedInstance | null {

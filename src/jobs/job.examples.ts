@@ -27,6 +27,8 @@ export const JOB_EXAMPLE: JobResponse = {
   activeDeployment: 1,
   latestDeployment: 1,
   instance: INSTANCE_EXAMPLE,
+  url: 'https://web.jobs.example.com',
+  urlReason: null,
   endpoints: ['http://203.0.113.7:8081'],
   ...definition,
   requestedInstance,
@@ -41,5 +43,7 @@ export const NEW_JOB_EXAMPLE: JobResponse = {
   status: 'deploying',
   activeDeployment: null,
   instance: null,
+  url: null,
+  urlReason: 'not-deployed',
   endpoints: [],
 };

@@ -11,6 +11,7 @@ import {
   SecretsPatch,
 } from './job-definition.js';
 import { DESIRED_STATES, JOB_KINDS, JOB_STATUSES } from './job-status.js';
+import { URL_REASONS, type UrlReason } from './route-rules.js';
 import { findSecretFaults, type SecretsPatch as SecretValuesPatch } from '../secrets/secret-values.js';
 import { type MergePatch, mergePatchOf } from '../http/merge-patch.js';
 
@@ -118,6 +119,22 @@ export const JobResponse = z
     activeDeployment: deploymentNumber.meta({ description: 'Number of the deployment that serves.' }),
     latestDeployment: deploymentNumber.meta({ description: 'Number of the newest deployment.' }),
     instance: AssignedInstance.nullable().meta({ description: 'The healthy instance of the active deployment.' }),
+    url: z
+      .url()
+      .nullable()
+      .meta({
+        description:
+          'The job’s address: it stays the same from its first deployment to its deletion. Null: `urlReason` says why.',
+        examples: ['https://web.jobs.example.com'],
+      }),
+    urlReason: z
+      .enum(Object.keys(URL_REASONS) as UrlReason[])
+      .nullable()
+      .meta({
+        description: `Why \`url\` is null: ${Object.entries(URL_REASONS)
+          .map(([reason, text]) => `\`${reason}\` (${text})`)
+          .join(', ')}.`,
+      }),
     endpoints: z.array(z.string()).meta({
       description:
         'One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check probes it. None where that address is loopback and the API’s is not.',

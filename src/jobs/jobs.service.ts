@@ -39,8 +39,9 @@ export class JobsService {
     private readonly secrets: SecretStore,
     @Setting('fleet') private readonly lists: OperatorLists,
     @Setting('http') http: Pick<Config['http'], 'publicUrl'>,
+    @Setting('addresses') addresses: Config['addresses'],
   ) {
-    this.#toJob = createJobView(http.publicUrl);
+    this.#toJob = createJobView(http.publicUrl, addresses);
   }
 
   /** @throws Problem job-not-found */

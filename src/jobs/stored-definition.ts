@@ -6,14 +6,15 @@ import type { JobDefinition } from './job-definition.js';
 /** The name of an AMI in RunInstances, and in the previous version. */
 type StoredInstance = JobDefinition['instance'] & { readonly imageId?: string };
 
-export type StoredDefinition = Omit<JobDefinition, 'instance' | 'init' | 'noNewPrivileges'> & {
+export type StoredDefinition = Omit<JobDefinition, 'instance' | 'init' | 'noNewPrivileges' | 'route'> & {
   readonly instance: StoredInstance;
   readonly init?: boolean;
   readonly noNewPrivileges?: boolean;
+  readonly route?: JobDefinition['route'];
 };
 
 /** The values of a definition without these fields: in the previous version they were fixed. */
-const BEFORE = { init: true, noNewPrivileges: true };
+const BEFORE = { init: true, noNewPrivileges: true, route: false } as const;
 
 /** With the present names and meaning. */
 export function definitionOf({ instance: stored, ...definition }: StoredDefinition): JobDefinition {

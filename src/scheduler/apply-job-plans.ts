@@ -10,6 +10,7 @@ import type { ShapeSpec } from '../deployments/shape-spec.js';
 import { appendEvents, type NewEvent } from '../events/append-events.js';
 import { eventsOf } from './plan/plan-events.js';
 import type { JobFacts, JobPlan } from './plan/plan-facts.js';
+import { STALE_SECONDS } from './plan/plan-unrouting.js';
 import { wakeRows } from '../database/wake.js';
 
 export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
@@ -46,6 +47,8 @@ export async function applyJobPlans(transaction: Queryable, planned: readonly Pl
     INSERT_ORDERS,
     orders.map((order) => ({ ...order, kind: order.spec.kind })),
   );
+
+  await changeHosts(transaction, planned);
 
   const events = planned.flatMap(({ job, plan }) => eventsOf(job, plan));
   await appendEvents(transaction, events);
@@ -91,6 +94,14 @@ async function insertShapes(
   await write(transaction, INSERT_SHAPES, rows);
 }
 
+/** Names are taken in their order: two passes that want the same ones must not wait for each other in a circle. */
+async function changeHosts(transaction: Queryable, planned: readonly Planned[]): Promise<void> {
+  const removed = planned.flatMap(({ job, plan }) => plan.hosts.removed.map((host) => ({ host, jobId: job.id })));
+  const added = planned.flatMap(({ job, plan }) => plan.hosts.added.map((host) => ({ host, jobId: job.id })));
+  await write(transaction, REMOVE_HOSTS, removed);
+  if (added.length > 0) await transaction.run(ADD_HOSTS, [toJsonb(added), STALE_SECONDS]);
+}
+
 function jobRow({ job, plan }: Planned): object {
   const { status, activeDeploymentId, isGone, nextPassAt } = plan;
   return { id: job.id, status, activeDeploymentId, isGone, nextPassAt };
@@ -105,6 +116,7 @@ function only<Name extends string>(columns: Readonly<Record<Name, Column>>) {
 function isVisible({ job, plan }: Planned): boolean {
   return (
     plan.deployments.length + plan.attempts.length + plan.newAttempts.length > 0 ||
+    plan.hosts.added.length + plan.hosts.removed.length > 0 ||
     plan.isGone ||
     plan.status !== job.status ||
     plan.activeDeploymentId !== job.activeDeploymentId
@@ -118,6 +130,18 @@ const UPDATE_JOBS = statement('update-jobs', { values: [t.json] })(`
     AS p(id uuid, status text, "activeDeploymentId" uuid, "isGone" boolean, "nextPassAt" timestamptz)
   WHERE j.id = p.id`);
 
+const REMOVE_HOSTS = statement('remove-hosts', { values: [t.json] })(`
+  UPDATE routes r SET removed_at = clock_timestamp()
+  FROM ${recordset({ host: t.text, jobId: t.uuid }, 'p')}
+  WHERE r.host = p.host AND r.job_id = p."jobId" AND r.removed_at IS NULL`);
+
+// A name that was another job's is free once nobody can be led there by it any more.
+const ADD_HOSTS = statement('add-hosts', { values: [t.json, t.double] })(`
+  INSERT INTO routes (host, job_id)
+  SELECT p.host, p."jobId" FROM ${recordset({ host: t.text, jobId: t.uuid }, 'p')} ORDER BY p.host
+  ON CONFLICT (host) DO UPDATE SET job_id = excluded.job_id, created_at = excluded.created_at, removed_at = NULL
+  WHERE routes.removed_at <= clock_timestamp() - make_interval(secs => $2) OR routes.job_id = excluded.job_id`);
+
 // A deleted job keeps the history that people may want to read, for a while, but no secrets.
 const DELETE_SECRETS = statement('delete-secrets', { values: [t.arrayOf(t.uuid)] })(
   `DELETE FROM job_secrets WHERE job_id = ANY($1)`,
@@ -130,6 +154,7 @@ const UPDATE_DEPLOYMENTS = statement('update-deployments', { values: [t.json] })
 
 const ATTEMPT = {
   ...columnsOf(Attempt, 'phase', 'reason', 'message', 'counted', 'endedAt', 'logsCompleteAt'),
+  ...columnsOf(Attempt, 'routedPort', 'unroutedAt'),
   ...PHASE_TIMES,
 } as const;
 const UPDATE_ATTEMPTS = statement('update-attempts', { values: [t.json] })(`

@@ -55,7 +55,7 @@ export class JobPass {
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
-    private readonly cluster: string,
+    private readonly place: Pick<JobFacts, 'cluster' | 'domain'>,
     private readonly options: JobPassOptions,
   ) {}
 
@@ -98,7 +98,7 @@ export class JobPass {
     const { nowMs = () => performance.now() } = this.options;
     const isAfterGap = this.#lastEndedMs === null || nowMs() - this.#lastEndedMs > GAP_MS;
     const { now, lagsMs, planned, left, applied } = await this.database.transaction(async (transaction) => {
-      const claimed = await claimJobs(transaction, this.cluster, limit, { among, ...(onClaimed && { onClaimed }) });
+      const claimed = await claimJobs(transaction, this.place, limit, { among, ...(onClaimed && { onClaimed }) });
       if (isAfterGap) this.#listeningSince = claimed.now;
       const planned = this.#planAll(claimed.jobs, claimed.now);
       const applied = planned.length > 0 ? await applyJobPlans(transaction, planned) : undefined;
@@ -149,7 +149,8 @@ export class JobPass {
       this.options.onPlanError(job, error);
       const { status, activeDeploymentId } = job;
       const nextPassAt = new Date(now.getTime() + POISONED_PAUSE_SECONDS * 1000);
-      const nothing = { deployments: [], attempts: [], newAttempts: [], orders: [] };
+      const rows = { deployments: [], attempts: [], newAttempts: [], orders: [] };
+      const nothing = { ...rows, hosts: { added: [], removed: [] } };
       return { job, plan: { status, activeDeploymentId, isGone: false, nextPassAt, ...nothing } };
     }
   }

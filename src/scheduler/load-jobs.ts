@@ -15,6 +15,7 @@ import {
   type VerdictFacts,
 } from './plan/plan-facts.js';
 import { EXITS_AT_ONCE } from './plan/plan-healing.js';
+import { STALE_SECONDS } from './plan/plan-unrouting.js';
 
 /** Orders that are repeated while a container runs: only the latest WAITS of each count. */
 const REPEATED: readonly OrderPurpose[] = ['wait', 'inspect-container', 'inspect-exit'];
@@ -25,9 +26,10 @@ const PURPOSES = ORDER_PURPOSES.filter((purpose) => !REPEATED.includes(purpose))
 const ENDED_ATTEMPTS = 20;
 
 // Inside a JSON object Postgres writes times as text.
-type InstanceRow = Omit<InstanceFacts, 'assignedAt' | 'unreachableAt'> & {
+type InstanceRow = Omit<InstanceFacts, 'assignedAt' | 'unreachableAt' | 'addressFreeAt'> & {
   assignedAt: string;
   unreachableAt: string | null;
+  addressFreeAt: string | null;
 };
 type VerdictRow = Omit<VerdictFacts, 'at'> & { at: string };
 
@@ -46,7 +48,7 @@ export type ClaimOptions = {
  */
 export async function claimJobs(
   transaction: Queryable,
-  cluster: string,
+  place: Pick<JobFacts, 'cluster' | 'domain'>,
   limit: number,
   { among = null, onClaimed = () => undefined }: ClaimOptions = {},
 ): Promise<{ now: Date; jobs: JobFacts[]; lagsMs: number[] }> {
@@ -58,7 +60,7 @@ export async function claimJobs(
   const jobs = await transaction.run(JOBS, [jobIds]);
   const deployments = await transaction.run(DEPLOYMENTS, [jobIds]);
   const deploymentIds = deployments.map(({ id }) => id);
-  const attempts = await transaction.run(ATTEMPTS, [deploymentIds]);
+  const attempts = await transaction.run(ATTEMPTS, [deploymentIds, STALE_SECONDS]);
   const ended = await transaction.run(ENDED, [deploymentIds, ENDED_ATTEMPTS]);
   const attemptIds = attempts.map(({ id }) => id);
   const orders = await transaction.run(ORDERS, [attemptIds, PURPOSES, WAITS, MOST_ANSWER_BYTES]);
@@ -72,7 +74,7 @@ export async function claimJobs(
     lagsMs: claimed.map(({ lagMs }) => lagMs),
     jobs: jobs.map((job) => ({
       ...job,
-      cluster,
+      ...place,
       deployments: (deploymentsOf.get(job.id) ?? []).map((deployment) => ({
         ...deployment,
         definition: definitionOf(deployment.definition),
@@ -97,6 +99,7 @@ function instanceOf(row: InstanceRow): InstanceFacts {
     ...row,
     assignedAt: new Date(row.assignedAt),
     unreachableAt: row.unreachableAt === null ? null : new Date(row.unreachableAt),
+    addressFreeAt: row.addressFreeAt === null ? null : new Date(row.addressFreeAt),
   };
 }
 
@@ -119,6 +122,7 @@ const JOBS = statement('load-jobs', {
     ...JOB_COLUMNS,
     latestStatus: t.nullable(columnsOf(Deployment, 'status').status),
     lingeringInstances: t.int,
+    hosts: t.arrayOf(t.text),
   },
 })(`
   SELECT clock_timestamp() AS now, ${selectList(JOB_COLUMNS)},
@@ -129,7 +133,8 @@ const JOBS = statement('load-jobs', {
       JOIN assignments s ON s.attempt_id = a.id
       JOIN instances i ON i.id = s.instance_id
       WHERE d.job_id = j.id AND i.terminated_at IS NULL AND NOT i.quarantined
-    ) ELSE 0 END AS "lingeringInstances"
+    ) ELSE 0 END AS "lingeringInstances",
+    ARRAY(SELECT host FROM routes WHERE job_id = j.id AND removed_at IS NULL ORDER BY host) AS hosts
   FROM jobs j
   WHERE id = ANY($1)
   ORDER BY id`);
@@ -153,10 +158,10 @@ const DEPLOYMENTS = statement('load-deployments', { values: [t.arrayOf(t.uuid)],
 const ATTEMPT_COLUMNS = {
   ...columnsOf(Attempt, 'deploymentId', 'id', 'number', 'shapeKey', 'phase', 'reason', 'message', 'counted'),
   ...PHASE_TIMES,
-  ...columnsOf(Attempt, 'createdAt', 'endedAt', 'logsCompleteAt'),
+  ...columnsOf(Attempt, 'createdAt', 'endedAt', 'logsCompleteAt', 'routedPort', 'unroutedAt'),
 } as const;
 const ATTEMPTS = statement('load-attempts', {
-  values: [t.arrayOf(t.uuid)],
+  values: [t.arrayOf(t.uuid), t.double],
   row: {
     ...ATTEMPT_COLUMNS,
     instance: t.nullable(t.jsonOf<InstanceRow>()),
@@ -167,7 +172,13 @@ const ATTEMPTS = statement('load-attempts', {
     CASE WHEN i.id IS NOT NULL THEN jsonb_build_object(
       'id', i.id, 'assignedAt', s.assigned_at, 'state', i.state, 'stateReason', i.state_reason,
       'privateIp', i.private_ip, 'imageId', i.image_id, 'unreachableAt', i.unreachable_at,
-      'retireReason', i.retire_reason, 'isAdopted', d.adopts IS NOT DISTINCT FROM i.id, 'ordersAfter', i.orders_after) END AS instance,
+      'retireReason', i.retire_reason, 'isAdopted', d.adopts IS NOT DISTINCT FROM i.id, 'ordersAfter', i.orders_after,
+      'addressFreeAt', CASE WHEN a.phase IN ('waiting', 'assigned', 'pulling') THEN (
+        SELECT max(coalesce(ra.unrouted_at, clock_timestamp())) + make_interval(secs => $2)
+        FROM instances ri JOIN assignments rs ON rs.instance_id = ri.id JOIN attempts ra ON ra.id = rs.attempt_id
+        WHERE ri.private_ip = i.private_ip AND ri.id <> i.id
+          AND (ra.routed_port IS NOT NULL OR ra.unrouted_at > clock_timestamp() - make_interval(secs => $2))
+      ) END) END AS instance,
     CASE WHEN i.id IS NULL AND sh.verdict_reason IS NOT NULL THEN jsonb_build_object(
       'reason', sh.verdict_reason, 'message', coalesce(sh.verdict_message, ''), 'at', sh.verdict_at,
       'isFinal', sh.verdict_is_final) END AS verdict

@@ -29,16 +29,27 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     @Setting('role') private readonly role: Config['role'],
     @Setting('cluster') cluster: Config['cluster'],
     @Setting('fleet') fleet: Config['fleet'],
+    @Setting('addresses') addresses: Config['addresses'],
   ) {
-    this.#pass = new JobPass(database, signals, cluster, {
-      onPlanError: (job, error) =>
-        this.#logger.error({ message: 'job could not be planned', jobId: job.id, job: job.name, error: String(error) }),
-      onChanged: (planned, events) => {
-        this.heartbeats.beat(HEARTBEAT);
-        for (const line of linesOf(planned, events)) this.#logger.log(line);
-        for (const line of warningsOf(planned, fleet)) this.#logger.warn(line);
+    this.#pass = new JobPass(
+      database,
+      signals,
+      { cluster, domain: addresses?.domain ?? null },
+      {
+        onPlanError: (job, error) =>
+          this.#logger.error({
+            message: 'job could not be planned',
+            jobId: job.id,
+            job: job.name,
+            error: String(error),
+          }),
+        onChanged: (planned, events) => {
+          this.heartbeats.beat(HEARTBEAT);
+          for (const line of linesOf(planned, events)) this.#logger.log(line);
+          for (const line of warningsOf(planned, fleet)) this.#logger.warn(line);
+        },
       },
-    });
+    );
     const onError = (name: string, error: unknown, pauseMs: number): void =>
       this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
     this.#passes = new Loop({ name: 'job-pass', run: () => this.#runPass(), onError });

@@ -14,6 +14,7 @@ import { Owner } from '../ownership/owner.entity.js';
 import { Shape } from '../fleet/shape.entity.js';
 import { IdempotencyKey } from '../api/idempotency-key.entity.js';
 import { Job } from '../jobs/job.entity.js';
+import { Route } from '../jobs/route.entity.js';
 import { AttemptLog } from '../logs/attempt-log.entity.js';
 import { JobLog } from '../logs/job-log.entity.js';
 import { LogChunk } from '../logs/log-chunk.entity.js';
@@ -46,6 +47,7 @@ export function createDataSource({
     schema: SCHEMA,
     entities: [
       Job,
+      Route,
       Deployment,
       Attempt,
       Shape,

@@ -117,7 +117,7 @@ describe('the command scheduler', () => {
     expect(await ok('wait', 'web')).toMatch(/^web #5 active/);
     expect(await ok('delete', 'web', '--yes')).toBe('web is gone\n');
     expect((await scheduler('status', 'web')).code).toBe(EXITS['not-found'].code);
-    expect(await ok('jobs')).toBe('JOB  STATUS  ACTIVE  INSTANCE  ENDPOINTS  CHANGED\n');
+    expect(await ok('jobs')).toBe('JOB  STATUS  ACTIVE  INSTANCE  ADDRESS  CHANGED\n');
   }, 120_000);
 
   it('waits at a stop for what was still draining, too', async () => {

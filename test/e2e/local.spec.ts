@@ -1,5 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,7 +52,20 @@ describe('npm run local', () => {
     const active = await run.line(/^the sample is active: curl (\S+)/);
     expect(run.lines()[0]).toMatch(/^SIMULATED/);
     expect(run.lines()).toContain(`ready http://127.0.0.1:${port}`);
-    expect(await (await fetch(active[1] ?? '')).text()).not.toBe('');
+    expect(
+      run
+        .lines()
+        .filter((line) => line !== '')
+        .at(-1),
+    ).toBe(active[0]);
+    // The sample has a name on the API's own port, with curl also where the system does not resolve it.
+    expect(active[1]).toBe(`http://hello.localhost:${port}/`);
+    expect(run.lines()).toContain(`  without names  curl -H 'Host: hello.localhost:${port}' http://127.0.0.1:${port}/`);
+    expect(await withHost(port, 'hello.localhost')).toMatchObject([200, expect.stringContaining('hello')]);
+    expect(await withHost(port, 'other.localhost')).toMatchObject([
+      404,
+      expect.stringContaining('No job has this name'),
+    ]);
     const pids = await startedProcesses(directory);
     expect(pids.filter(isAlive)).toHaveLength(2);
 
@@ -114,6 +129,13 @@ describe('npm run local', () => {
     expect((await startedProcesses(directory)).filter(isAlive)).toEqual([]);
   }, 180_000);
 });
+
+/** A request of this machine that names another host. */
+async function withHost(port: number, name: string): Promise<[number | undefined, string]> {
+  const sent = get({ host: '127.0.0.1', port, headers: { host: `${name}:${port}` }, agent: false });
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  return [response.statusCode, await text(response)];
+}
 
 function start(env: Record<string, string | undefined>) {
   const child: ChildProcess = spawn(process.execPath, ['local/main.ts'], {

@@ -190,7 +190,7 @@ export class ModelCloud {
       availabilityZone: 'us-west-2a',
       type: instance.type,
       imageId: 'ami-0123456789abcdef0',
-      privateIp: state === 'terminated' ? null : '10.0.0.1',
+      privateIp: state === 'terminated' ? null : addressOf(id),
       publicIp: null,
       tags: instance.tags,
     };
@@ -212,6 +212,12 @@ export class ModelCloud {
 
 function stateOf({ states }: CloudInstance): Ec2InstanceState {
   return states.at(-1)?.state ?? 'pending';
+}
+
+/** No two instances of a history have the same: what follows from one that EC2 gives again is tried elsewhere. */
+export function addressOf(id: string): string {
+  const number = Number(id.replace('i-', ''));
+  return `10.0.${number >> 8}.${number & 255}`;
 }
 
 function refused(kind: AwsErrorKind, afterMs = 0): RunAnswer {

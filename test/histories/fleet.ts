@@ -11,7 +11,7 @@ import {
 } from '../../src/fleet/plan/plan-launch.ts';
 import { planSilence, SILENT_SECONDS, instancesToCheck } from '../../src/fleet/plan/plan-silence.ts';
 import { isExpected, planSweep, type SweepPlan } from '../../src/fleet/plan/plan-sweep.ts';
-import { CLUSTER } from './cloud.ts';
+import { addressOf, CLUSTER } from './cloud.ts';
 import type { FleetFacts } from './in-postgres.ts';
 import { type AttemptRow, type InstanceRow, isOpen, type LaunchRow, type Rows, type ShapeRow } from './rows.ts';
 import type { World } from './world.ts';
@@ -102,7 +102,10 @@ export class Fleet {
   }
 
   insertInstance(id: string, launch: LaunchRow, state: InstanceRow['state'], launchedAt: Date): InstanceRow {
-    const row: InstanceRow = { ...NEW_INSTANCE, id, state, launchedAt, launchId: launch.id, shapeKey: launch.shapeKey };
+    const row: InstanceRow = {
+      ...NEW_INSTANCE,
+      ...{ id, state, launchedAt, launchId: launch.id, shapeKey: launch.shapeKey, privateIp: addressOf(id) },
+    };
     this.rows.instances.set(id, row);
     return row;
   }
@@ -497,7 +500,14 @@ export class Fleet {
       }
       for (const { id, state, launchedAt } of plan.quarantines) {
         if (!rows.instances.has(id))
-          rows.instances.set(id, { ...NEW_INSTANCE, id, state, launchedAt, quarantined: true });
+          rows.instances.set(id, {
+            ...NEW_INSTANCE,
+            id,
+            state,
+            launchedAt,
+            privateIp: addressOf(id),
+            quarantined: true,
+          });
       }
     });
   }
@@ -587,7 +597,7 @@ const NEW_INSTANCE = {
   availabilityZone: null,
   instanceType: null,
   imageId: 'ami-0123456789abcdef0',
-  privateIp: '10.0.0.1',
+  privateIp: null,
   publicIp: null,
   observedAt: null,
   missingSince: null,

@@ -11,6 +11,9 @@ import { SILENT_SECONDS } from '../../src/fleet/plan/plan-silence.ts';
 import { hasStarted, healthySince, isInService, lossOf } from '../../src/scheduler/plan/plan-attempt.ts';
 import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.ts';
 import { ailmentOf } from '../../src/scheduler/plan/plan-healing.ts';
+import { isReleased } from '../../src/scheduler/plan/plan-leaving.ts';
+import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.ts';
+import { STALE_SECONDS } from '../../src/scheduler/plan/plan-unrouting.ts';
 import { type AttemptRow, type InstanceRow, isOpen, type JobRow, type LaunchRow, type ShapeRow } from './rows.ts';
 import type { World } from './world.ts';
 
@@ -25,6 +28,7 @@ const GONE_CHECK_SECONDS = 2;
 /** From when a launch is marked as called to when EC2 has carried it out. */
 const CALL_SECONDS = 5;
 const FIRST_PAUSE_SECONDS = 10;
+const LEAVING: readonly AttemptPhase[] = ['unrouting', 'stopping'];
 const BEFORE_HEALTHY: readonly AttemptPhase[] = ['waiting', 'assigned', 'pulling', 'starting'];
 
 /**
@@ -56,6 +60,7 @@ export class Guard {
     claim(plan.newAttempts.length === 0 || job.desiredState === 'running', `${job.id}: an attempt nobody wants`);
     for (const { deploymentId } of plan.newAttempts) this.checkFresh(deploymentId);
     this.checkRetirements(job, facts, plan);
+    this.checkRoutes(facts, plan);
     this.checkActivation(facts, plan);
     for (const { attempts, definition } of facts.deployments) {
       for (const attempt of attempts) {
@@ -81,7 +86,25 @@ export class Guard {
     }
     claim(!job.isGone || this.isNothingLeft(job), `${job.id}: is gone, and something of it lives`);
     if (!job.isGone) this.checkDeadlines(job);
+    this.checkAddress(job, facts, plan);
     claim(!job.nextPassAt || job.nextPassAt.getTime() >= timeline.nowMs - 1, `${job.id}: wakes in the past`);
+  }
+
+  /** What serves well is led to, and has the name of its job. */
+  private checkAddress(job: JobRow, facts: JobFacts, plan: JobPlan): void {
+    const { rows, now } = this.world;
+    const active = facts.deployments.find(({ id }) => id === plan.activeDeploymentId);
+    if (job.desiredState !== 'running' || !active || active.definition.ports.length !== 1) return;
+    claim(rows.hostsOf(job.id).length === 1, `${job.id}: has no address`);
+    const serving = active.attempts.filter((attempt) => {
+      const { instance } = attempt;
+      const isKept = rows.attempts.get(attempt.id)?.phase === 'healthy';
+      return isKept && instance && !ailmentOf(attempt, active, now) && isInService(attempt);
+    });
+    const isLed = rows
+      .deploymentsOf(job.id)
+      .some(({ id }) => rows.attemptsOf(id).some((one) => one.routedPort !== null));
+    claim(serving.length === 0 || isLed, `${job.id}: ${serving.length} serve, and its address leads to none`);
   }
 
   /** Each attempt costs an instance: pauses of 0, 10, 20 … 300 s leave no more, whatever becomes of them. */
@@ -104,17 +127,40 @@ export class Guard {
       plan.orders.filter(({ purpose }) => purpose === 'restart-policy').map((one) => one.attemptId),
     );
     const serves = (attempt: AttemptFacts) =>
-      attempt.phase !== 'stopping' &&
+      !isReleased(attempt) &&
       attempt.instance &&
       !lossOf(attempt.instance, attempt) &&
       facts.deployments.some((one) => one.attempts.includes(attempt) && !ailmentOf(attempt, one, now));
-    const isKept = ({ id, phase }: AttemptFacts) => !['stopping', 'ended'].includes(after.get(id) ?? phase);
+    const isKept = ({ id, phase }: AttemptFacts) => ![...LEAVING, 'ended'].includes(after.get(id) ?? phase);
     const isThereAnother = all.some(
       (other) => isKept(other) && serves(other) && (isInService(other) || ordered.has(other.id)),
     );
     for (const attempt of all) {
       if (isKept(attempt) || !isInService(attempt) || !serves(attempt)) continue;
       claim(isThereAnother, `${attempt.id}: it served, and nothing else does`);
+    }
+  }
+
+  /** One attempt at most is led to, one that serves; and where callers may still come nothing is stopped. */
+  private checkRoutes({ name, deployments }: JobFacts, plan: JobPlan): void {
+    const { now } = this.world;
+    const changed = new Map(plan.attempts.map((row) => [row.id, row]));
+    const all = deployments.flatMap((deployment) => deployment.attempts.map((attempt) => ({ attempt, deployment })));
+    const led = all.filter(({ attempt }) => (changed.get(attempt.id) ?? attempt).routedPort !== null);
+    claim(led.length <= 1, `${name}: its address leads to ${led.length} attempts`);
+    for (const { attempt } of led) {
+      const { phase } = changed.get(attempt.id) ?? attempt;
+      claim(phase === 'healthy', `${attempt.id}: led to while it is ${phase}`);
+      claim(attempt.instance && !lossOf(attempt.instance, attempt), `${attempt.id}: led to, and its instance is lost`);
+    }
+    for (const { attempt, deployment } of all) {
+      const { id, instance } = attempt;
+      const { phase, unroutedAt } = changed.get(id) ?? attempt;
+      const isGivenUp = phase === 'ended' || plan.orders.some((one) => one.attemptId === id && one.purpose === 'stop');
+      if (!isGivenUp || attempt.phase === 'stopping' || !instance || lossOf(instance, attempt)) continue;
+      if (ailmentOf(attempt, deployment, now)?.isDead || spotNoticedAt(attempt)) continue;
+      const stays = Math.max(STALE_SECONDS, deployment.definition.rollout.drainSeconds);
+      claim(!unroutedAt || now >= after(unroutedAt, stays), `${id}: stopped while callers may still come`);
     }
   }
 
@@ -183,7 +229,11 @@ export class Guard {
         this.checkOverdue(id, deadlineAt, LOGS_SECONDS);
         due.push(later(deadlineAt, after(now, LOGS_SECONDS)));
       }
-      if (status === 'draining' && reason === 'superseded-by-newer' && live.some(({ phase }) => phase !== 'stopping')) {
+      if (
+        status === 'draining' &&
+        reason === 'superseded-by-newer' &&
+        live.some(({ phase }) => !LEAVING.includes(phase))
+      ) {
         claim(deadlineAt, `${id}: draining without a deadline`);
         claim(now < deadlineAt, `${id}: drains for too long`);
         due.push(deadlineAt);

@@ -6,7 +6,17 @@ import type { ShapeFacts } from '../../src/fleet/load-shapes.ts';
 import type { CapacityState } from '../../src/fleet/plan/plan-capacity.ts';
 import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.ts';
 import type { JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.ts';
-import type { AttemptRow, DeploymentRow, InstanceRow, JobRow, LaunchRow, OrderRow, Rows, ShapeRow } from './rows.ts';
+import type {
+  AttemptRow,
+  DeploymentRow,
+  InstanceRow,
+  JobRow,
+  LaunchRow,
+  OrderRow,
+  RouteRow,
+  Rows,
+  ShapeRow,
+} from './rows.ts';
 
 // The model's rows as rows of Postgres, and back: in what form both sides are compared.
 
@@ -19,6 +29,7 @@ export type Tables = {
   readonly instances: readonly InstanceRow[];
   readonly launches: readonly LaunchRow[];
   readonly shapes: readonly ShapeRow[];
+  readonly routes: readonly RouteRow[];
 };
 
 export function tablesOfJob(rows: Rows, job: JobRow): Tables {
@@ -33,6 +44,7 @@ export function tablesOfJob(rows: Rows, job: JobRow): Tables {
     launches: [],
     // New attempts may be of any shape.
     shapes: [...rows.shapes.values()],
+    routes: [...rows.routes.values()].filter(({ jobId }) => jobId === job.id),
   });
 }
 
@@ -49,6 +61,7 @@ export function tablesOfShape(rows: Rows, shape: ShapeRow): Tables {
     instances: [...new Set([...own, ...instancesOf(rows, attempts)])],
     launches: [...rows.launches.values()].filter(({ shapeKey }) => shapeKey === shape.key),
     shapes: [shape],
+    routes: [],
   });
 }
 
@@ -86,7 +99,7 @@ export function keyOf(modelKey: string): string {
 }
 
 export async function insertTables(transaction: Queryable, tables: Tables): Promise<void> {
-  const { jobs, deployments, attempts, orders, instances, launches, shapes } = tables;
+  const { jobs, deployments, attempts, orders, instances, launches, shapes, routes } = tables;
   const launched = new Set(launches.map(({ id }) => id));
   await insert(transaction, 'jobs', jobs, ({ id, isGone, activeDeploymentId, ...row }) => ({
     ...snakeCase(row),
@@ -94,6 +107,7 @@ export async function insertTables(transaction: Queryable, tables: Tables): Prom
     ...{ active_deployment_id: activeDeploymentId && uuidOf(activeDeploymentId), version: 1 },
     ...{ deleted_at: isGone ? new Date(0) : null, deployment_count: 0, secrets_count: 0 },
   }));
+  await insert(transaction, 'routes', routes, ({ jobId, ...row }) => ({ ...snakeCase(row), job_id: uuidOf(jobId) }));
   await insert(transaction, 'deployments', deployments, (row) => ({
     ...snakeCase(deploymentOf(row)),
     ...{ job_id: uuidOf(row.jobId), secret_names: [] },
@@ -216,7 +230,8 @@ const RECENT_FACTS = ['at', 'registered', 'lost', 'stateReason', ...OUTCOME] as 
 const SUPPLY_FACTS = ['id', 'state', 'launchedAt', 'registeredAt', 'lastSeenAt', 'attempt'] as const;
 
 /** What the tables hold, by names both sides have; but when new rows were made, which the tables write by themselves. */
-export function plainTables({ jobs, deployments, attempts, orders, instances, launches, shapes }: Tables): unknown {
+export function plainTables({ jobs, attempts, orders, ...tables }: Tables): unknown {
+  const { deployments, instances, launches, shapes, routes } = tables;
   const placeOf = new Map(attempts.map((row) => [row.id, placeIn(row)]));
   return plain({
     jobs: jobs.map(({ id, activeDeploymentId, ...row }) => ({
@@ -238,6 +253,7 @@ export function plainTables({ jobs, deployments, attempts, orders, instances, la
       ...row,
       ...{ key: keyOf(key), capacity: translateCapacity(capacity) },
     })),
+    routes: routes.map((row) => ({ ...row, jobId: uuidOf(row.jobId) })),
   });
 }
 
@@ -269,8 +285,9 @@ export async function readTables(transaction: Queryable): Promise<unknown> {
        CASE WHEN verdict_reason IS NOT NULL THEN jsonb_build_object('reason', verdict_reason,
          'message', verdict_message, 'isFinal', verdict_is_final) END AS verdict FROM shapes`,
   );
+  const routes = await transaction.query(`SELECT ${list(['host', 'jobId', 'removedAt'])} FROM routes`);
   return plain({
-    ...{ jobs, deployments, attempts, orders, instances, launches },
+    ...{ jobs, deployments, attempts, orders, instances, launches, routes },
     shapes: shapes.map(({ verdict, verdictAt: at, ...row }) => ({
       ...row,
       verdict: verdict && { ...verdict, at },
@@ -285,7 +302,7 @@ const DEPLOYMENT = [
 ];
 const ATTEMPT = [
   ...(['phase', 'priority', 'reason', 'message', 'counted', 'assignedAt', 'pullingAt', 'startingAt'] as const),
-  ...(['healthyAt', 'stoppingAt', 'endedAt', 'logsCompleteAt'] as const),
+  ...(['healthyAt', 'unroutingAt', 'stoppingAt', 'endedAt', 'logsCompleteAt', 'routedPort', 'unroutedAt'] as const),
 ];
 const ORDER = ['instanceId', 'number', 'purpose', 'spec', 'takenAt', 'answeredAt'] as const;
 const INSTANCE = [

@@ -12,6 +12,7 @@ import type {
   JobPlan,
   OrderFacts,
 } from '../../src/scheduler/plan/plan-facts.ts';
+import { STALE_SECONDS } from '../../src/scheduler/plan/plan-unrouting.ts';
 import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.ts';
 
 // The tables, as far as planners read and write them. Each function here stands for one statement of
@@ -74,6 +75,11 @@ export type ShapeRow = {
   nextPassAt: Date | null;
 };
 
+export type RouteRow = { readonly host: string; jobId: string; removedAt: Date | null };
+
+/** Every job of the model may have an address below it. */
+export const DOMAIN = 'jobs.test';
+
 export class Rows {
   readonly jobs = new Map<string, JobRow>();
   readonly deployments = new Map<string, DeploymentRow>();
@@ -85,6 +91,7 @@ export class Rows {
   readonly instances = new Map<string, InstanceRow>();
   readonly launches = new Map<string, LaunchRow>();
   readonly shapes = new Map<string, ShapeRow>();
+  readonly routes = new Map<string, RouteRow>();
 
   deploymentsOf(jobId: string): DeploymentRow[] {
     return [...this.deployments.values()].filter((deployment) => deployment.jobId === jobId);
@@ -139,6 +146,8 @@ export class Rows {
       id: job.id,
       name: job.id,
       cluster: 'ours',
+      domain: DOMAIN,
+      hosts: this.hostsOf(job.id),
       desiredState: job.desiredState,
       status: job.status,
       activeDeploymentId: job.activeDeploymentId,
@@ -169,6 +178,7 @@ export class Rows {
   applyJobPlan(job: JobRow, plan: JobPlan, now: Date): void {
     const { status, activeDeploymentId, isGone, nextPassAt } = plan;
     Object.assign(job, { status, activeDeploymentId, isGone, nextPassAt });
+    this.changeHosts(job.id, plan.hosts, now);
     for (const row of plan.deployments) assignColumns(this.deployments.get(row.id), row);
     for (const row of plan.attempts) {
       assignColumns(this.attempts.get(row.id), row);
@@ -214,6 +224,8 @@ export class Rows {
             // Histories adopt nothing.
             isAdopted: false,
             ordersAfter: 0,
+            // EC2 gives no address of the model twice.
+            addressFreeAt: null,
           }
         : null,
       orders: orders
@@ -221,6 +233,25 @@ export class Rows {
         .map((order) => (isUsed(order, attempt) ? order : { ...order, answer: NO_ANSWER })),
       verdict,
     };
+  }
+
+  hostsOf(jobId: string): string[] {
+    const own = [...this.routes.values()].filter((route) => route.jobId === jobId && !route.removedAt);
+    return own.map(({ host }) => host).toSorted();
+  }
+
+  private changeHosts(jobId: string, { added, removed }: JobPlan['hosts'], now: Date): void {
+    for (const host of removed) {
+      const route = this.routes.get(host);
+      if (route?.jobId === jobId) route.removedAt ??= now;
+    }
+    for (const host of added) {
+      const route = this.routes.get(host);
+      const isFree = !route?.removedAt || now.getTime() - route.removedAt.getTime() >= STALE_SECONDS * 1000;
+      if (!route || route.jobId === jobId || (route.removedAt && isFree)) {
+        this.routes.set(host, { host, jobId, removedAt: null });
+      }
+    }
   }
 
   private lingering(jobId: string): number {
@@ -267,9 +298,12 @@ function newAttempt({
     pullingAt: null,
     startingAt: null,
     healthyAt: null,
+    unroutingAt: null,
     stoppingAt: null,
     endedAt: null,
     logsCompleteAt: null,
+    routedPort: null,
+    unroutedAt: null,
   };
   return { ...facts, phase: 'waiting', message: null, counted: true, createdAt: now, ...times, assignment: null };
 }

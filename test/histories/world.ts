@@ -19,7 +19,11 @@ const DEFINITIONS = [
     rollout: { drainSeconds: 0 },
     onCapacity: { waitSeconds: 600, fallback: { market: 'on-demand' } },
   },
-  { onCapacity: 'fail', rollout: { drainSeconds: 60, stopGraceSeconds: 0 } },
+  {
+    onCapacity: 'fail',
+    ports: [{ container: 80, host: 8080 }],
+    rollout: { drainSeconds: 60, stopGraceSeconds: 0 },
+  },
   { rollout: { deadlineSeconds: 60, stableSeconds: 0 } },
   { maxSilenceSeconds: 120, instance: { types: ['t3.small', 't3.medium'] } },
 ].map((definition) => JobDefinition.parse(definition));

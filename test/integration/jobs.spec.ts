@@ -15,6 +15,8 @@ import { claimJobs } from '../../src/scheduler/load-jobs.ts';
 import { blockedOnLock } from '../support/blocked-on-lock.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
+const PLACE = { cluster: 'test', domain: null };
+
 const HTTP = { publicUrl: 'http://127.0.0.1:3000' };
 const LISTS = {
   defaultAmi: 'ecs-al2023',
@@ -38,9 +40,9 @@ describe('jobs and deployments in the database', () => {
     test = await createTestDatabase();
     waiter = new ChangeWaiter(test.signals, new Shutdown());
     const secrets = new SecretStore([createSecretKey(Buffer.alloc(32, 1))]);
-    jobs = new JobsService(test.database, test.signals, waiter, secrets, LISTS, HTTP);
+    jobs = new JobsService(test.database, test.signals, waiter, secrets, LISTS, HTTP, undefined);
     deployments = new DeploymentsService(test.database, waiter);
-    intents = new DeploymentIntents(test.database, test.signals, secrets, {}, LISTS, HTTP);
+    intents = new DeploymentIntents(test.database, test.signals, secrets, {}, LISTS, HTTP, undefined);
   });
   afterAll(() => test.close());
 
@@ -615,7 +617,7 @@ describe('jobs and deployments in the database', () => {
       await test.database.query(`UPDATE jobs SET next_pass_at = CASE WHEN name = $1 THEN clock_timestamp() END`, [
         name,
       ]);
-      const claimed = await test.database.transaction((transaction) => claimJobs(transaction, 'test', 10));
+      const claimed = await test.database.transaction((transaction) => claimJobs(transaction, PLACE, 10));
       expect(claimed.jobs.map(({ deployments: [deployment] }) => deployment?.definition)).toMatchObject([kept]);
       expect((await intents.restart(name, null, ANONYMOUS)).definition).toMatchObject(kept);
       expect((await jobs.patch(name, { memoryMiB: 64 }, null, ANONYMOUS)).job).toMatchObject(kept);

@@ -27,6 +27,7 @@ import {
   translateJobPlan,
   uuidOf,
 } from '../histories/in-postgres.ts';
+import { DOMAIN } from '../histories/rows.ts';
 import { World } from '../histories/world.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -104,7 +105,7 @@ function jobPassesOf(history: History, offset: number): Pass[] {
 }
 
 async function repeatJobPass(transaction: Queryable, jobId: string, plan: JobPlan): Promise<unknown> {
-  const { jobs } = await claimJobs(transaction, 'ours', 1, { among: [uuidOf(jobId)] });
+  const { jobs } = await claimJobs(transaction, { cluster: 'ours', domain: DOMAIN }, 1, { among: [uuidOf(jobId)] });
   const [job] = jobs;
   if (!job) throw new Error('the job was not claimed');
   await applyJobPlans(transaction, [{ job, plan: translateJobPlan(plan) }]);

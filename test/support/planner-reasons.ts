@@ -21,6 +21,7 @@ const SHOWN_BY = {
   'registry-busy': 'plan-attempt',
   'registry-unreachable': 'plan-attempt',
   'pull-timed-out': 'plan-attempt',
+  'address-draining': 'plan-route',
   'container-create-failed': 'plan-attempt',
   'container-start-failed': 'plan-attempt',
   'container-exited': 'plan-attempt',

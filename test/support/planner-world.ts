@@ -41,6 +41,11 @@ export class PlannerWorld {
   status: JobFacts['status'] = 'idle';
   activeDeploymentId: string | null = null;
   isGone = false;
+  /** None, unless a test has addresses. */
+  domain: string | null = null;
+  hosts: string[] = [];
+  /** Names that are still another job's. */
+  readonly takenHosts = new Set<string>();
   /** As the sweep of EC2 sees them. */
   lingeringInstances = 0;
   nextPassAt: Date | null = new Date(START);
@@ -48,6 +53,8 @@ export class PlannerWorld {
   lastPlan: JobPlan | undefined;
   readonly events: NewEvent[] = [];
   private instanceCount = 0;
+  /** Of the instances that are assigned from now on. */
+  addressFreeAt: Date | null = null;
 
   get now(): Date {
     return new Date(this.nowMs);
@@ -125,6 +132,7 @@ export class PlannerWorld {
       imageId: 'ami-0123456789abcdef0',
       unreachableAt: null,
       retireReason: null,
+      addressFreeAt: this.addressFreeAt,
     };
     this.wake();
   }
@@ -198,6 +206,8 @@ export class PlannerWorld {
       id: 'j1',
       name: 'web',
       cluster: 'test',
+      domain: this.domain,
+      hosts: [...this.hosts],
       desiredState: this.desiredState,
       status: this.status,
       activeDeploymentId: this.activeDeploymentId,
@@ -230,8 +240,12 @@ export class PlannerWorld {
       const columns = { imageDigest, imageId, status, reason, message, failedPhase, retryable, exitCode, lastLogLines };
       Object.assign(this.deployment(id), { ...columns, deadlineAt, startedAt, activeAt, endedAt });
     }
+    const { added, removed } = plan.hosts;
+    const got = added.filter((host) => !this.takenHosts.has(host));
+    this.hosts = [...this.hosts.filter((host) => !removed.includes(host)), ...got];
     for (const { id, phase, reason, message, counted, ...times } of plan.attempts) {
-      const { assignedAt, pullingAt, startingAt, healthyAt, stoppingAt, endedAt, logsCompleteAt } = times;
+      const { assignedAt, pullingAt, startingAt, healthyAt, unroutingAt, stoppingAt, endedAt, logsCompleteAt } = times;
+      const { routedPort, unroutedAt } = times;
       const columns = { phase, reason, message, counted };
       Object.assign(this.attempt(id), {
         ...columns,
@@ -239,9 +253,12 @@ export class PlannerWorld {
         pullingAt,
         startingAt,
         healthyAt,
+        unroutingAt,
         stoppingAt,
         endedAt,
         logsCompleteAt,
+        routedPort,
+        unroutedAt,
       });
     }
     for (const { deploymentId, number, reason } of plan.newAttempts) {
@@ -279,9 +296,12 @@ function newAttempt(id: string, number: number, reason: string, createdAt: Date)
     pullingAt: null,
     startingAt: null,
     healthyAt: null,
+    unroutingAt: null,
     stoppingAt: null,
     endedAt: null,
     logsCompleteAt: null,
+    routedPort: null,
+    unroutedAt: null,
     instance: null,
     orders: [],
     verdict: null,

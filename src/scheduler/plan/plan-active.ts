@@ -4,8 +4,9 @@ import { after, latest } from './plan-order.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
 import { ailmentOf, causeOfLoss, looksLikeATask, nextAttemptAt, planWatch, triesOf, type Try } from './plan-healing.js';
-import { endFailed, failDeployment, release } from './plan-leaving.js';
+import { endFailed, failDeployment, isReleased, release } from './plan-leaving.js';
 import { causeOf, REASONS } from './plan-reasons.js';
+import { inTimeForSpot } from './plan-unrouting.js';
 
 const HEALING_PRIORITY = 0;
 
@@ -26,16 +27,17 @@ export function goodAttempt(draft: Draft, deployment: DeploymentFacts): AttemptF
   return inService(draft, deployment).findLast((attempt) => !ailmentOf(attempt, deployment, draft.now)) ?? null;
 }
 
-function inService(draft: Draft, deployment: DeploymentFacts): AttemptFacts[] {
+/** Those that were put in service and were not released since. */
+export function inService(draft: Draft, deployment: DeploymentFacts): AttemptFacts[] {
   const inService = draft.inServiceIds();
   return draft
     .liveAttempts(deployment)
-    .filter((attempt) => attempt.phase !== 'stopping' && (isInService(attempt) || inService.has(attempt.id)));
+    .filter((attempt) => !isReleased(attempt) && (isInService(attempt) || inService.has(attempt.id)));
 }
 
 function inProgress(draft: Draft, deployment: DeploymentFacts): AttemptFacts[] {
   const serving = new Set(inService(draft, deployment).map(({ id }) => id));
-  return draft.liveAttempts(deployment).filter(({ id, phase }) => phase !== 'stopping' && !serving.has(id));
+  return draft.liveAttempts(deployment).filter((attempt) => !isReleased(attempt) && !serving.has(attempt.id));
 }
 
 function watchOver(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
@@ -80,9 +82,10 @@ function settle(draft: Draft, deployment: DeploymentFacts, good: AttemptFacts): 
   for (const attempt of draft.liveAttempts(deployment)) {
     if (attempt.id === good.id) continue;
     const ailment = isInService(attempt) ? ailmentOf(attempt, deployment, draft.now) : null;
-    const drainedAt = after(servingSince(draft, good), deployment.definition.rollout.drainSeconds);
+    const moved = after(servingSince(draft, good), deployment.definition.rollout.drainSeconds);
+    const drainedAt = inTimeForSpot(moved, attempt, deployment);
     // It serves well until EC2 ends it: like any predecessor it gets time for its callers to move on.
-    if (ailment?.reason === 'spot-interrupted' && attempt.phase !== 'stopping' && draft.now < drainedAt) {
+    if (ailment?.reason === 'spot-interrupted' && !isReleased(attempt) && draft.now < drainedAt) {
       draft.wakeAt(drainedAt);
       continue;
     }
@@ -145,7 +148,7 @@ function heal(draft: Draft, deployment: DeploymentFacts, waitsFor: string | unde
   }
   const tries = triesOf(draft.current(deployment));
   // One whose container was told to stop is lost already, and has the reason.
-  const stopping = draft.liveAttempts(deployment).findLast(({ phase }) => phase === 'stopping');
+  const stopping = draft.liveAttempts(deployment).findLast(isReleased);
   const lost = stopping ?? tries.findLast(({ endedAt }) => endedAt);
   const isTask = looksLikeATask(tries, draft.now);
   const alive = ailing.findLast(({ ailment }) => !ailment.isDead);

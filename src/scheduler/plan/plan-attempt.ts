@@ -132,7 +132,7 @@ function planStep(attempt: AttemptFacts, deployment: DeploymentFacts, moment: Mo
     return { phase: 'pulling', orders: [pullOrder(deployment)], wakeAt };
   }
 
-  return planContainer(attempt, deployment, instance, moment.job);
+  return planContainer(attempt, deployment, instance, moment);
 }
 
 function planWaiting(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date): AttemptStep {
@@ -202,7 +202,7 @@ function planContainer(
   attempt: AttemptFacts,
   deployment: DeploymentFacts,
   instance: InstanceFacts,
-  job: JobFacts,
+  { job, now }: Moment,
 ): AttemptStep {
   const inspect = latest(attempt, 'inspect-image');
   if (!inspect) {
@@ -217,6 +217,12 @@ function planContainer(
     return fail('pulling', { reason: 'image-not-found', message: goneMessage(deployment) });
   }
   if (inspect.status !== 200) return fail('pulling', dockerUnavailable('inspect-image', inspect));
+
+  const { addressFreeAt } = instance;
+  if (addressFreeAt && now < addressFreeAt) {
+    const waiting = { reason: 'address-draining', message: REASONS['address-draining'].text } as const;
+    return { ...stay('pulling', addressFreeAt), waiting };
+  }
 
   const digest = digestOf(deployment, inspect);
   const orders = containerOrders(attempt, deployment, instance, job);

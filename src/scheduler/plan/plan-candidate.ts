@@ -1,6 +1,6 @@
 import { restartPolicyRequest } from '../../docker/container-spec.js';
 import { healthySince, planAttempt, withLogs, mayHaveStarted } from './plan-attempt.js';
-import { after, docker, type OrderDraft } from './plan-order.js';
+import { after, docker, later, type OrderDraft } from './plan-order.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
 import {
@@ -10,14 +10,15 @@ import {
   nextAttemptAt,
   triesOf,
 } from './plan-healing.js';
-import { endFailed, failDeployment } from './plan-leaving.js';
+import { endFailed, failDeployment, isReleased } from './plan-leaving.js';
+import { servesUntil } from './plan-unrouting.js';
 import { causeOf, REASONS } from './plan-reasons.js';
 
 /** Moves a deployment that was never active, or was lost while its predecessor served, towards active. */
 export function planCandidate(draft: Draft, queued: DeploymentFacts): void {
   const deployment =
     queued.status === 'queued' ? draft.change(queued, { status: 'deploying', startedAt: draft.now }) : queued;
-  const attempt = draft.liveAttempts(deployment).findLast(({ phase }) => phase !== 'stopping');
+  const attempt = draft.liveAttempts(deployment).findLast((other) => !isReleased(other));
 
   const { deadlineAt } = deployment;
   if (deadlineAt && draft.now >= deadlineAt) return planOverdue(draft, deployment, attempt);
@@ -116,11 +117,12 @@ function planOverdue(draft: Draft, deployment: DeploymentFacts, attempt: Attempt
 function activate(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
   const { drainSeconds } = deployment.definition.rollout;
   for (const predecessor of draft.withStatus('active')) {
+    const callersUntil = predecessor.attempts.map((other) => servesUntil(other, predecessor, draft.now));
     draft.change(predecessor, {
       status: 'draining',
       reason: 'superseded-by-newer',
       message: `deployment ${deployment.number} is active`,
-      deadlineAt: after(draft.now, drainSeconds),
+      deadlineAt: callersUntil.reduce(later, after(draft.now, drainSeconds)),
     });
   }
   draft.change(deployment, {

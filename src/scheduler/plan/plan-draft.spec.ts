@@ -21,7 +21,7 @@ function draftOf(change: (world: PlannerWorld) => void = () => undefined) {
 function moved(from: AttemptPhase, to: AttemptPhase) {
   const { draft, deployment, attempt } = draftOf();
   draft.move(deployment, { ...attempt, phase: from }, to);
-  return draft.finish('idle', false).attempts;
+  return draft.finish('idle', false, { added: [], removed: [] }).attempts;
 }
 
 const PAIRS = ATTEMPT_PHASES.flatMap((from) => ATTEMPT_PHASES.map((to) => [from, to] as const));
@@ -65,13 +65,15 @@ describe('a deployment that a plan changes', () => {
     if (!mayBecome(from, to)) expect(change).toThrow(`deployment 1: ${from} may not become ${to}`);
     else {
       change();
-      expect(draft.finish('idle', false).deployments).toMatchObject([{ id: 'd1', status: to }]);
+      expect(draft.finish('idle', false, { added: [], removed: [] }).deployments).toMatchObject([
+        { id: 'd1', status: to },
+      ]);
     }
   });
 
   it('is no row of the plan where nothing changes', () => {
     const { draft, deployment } = draftOf();
     draft.change(deployment, { status: deployment.status, reason: deployment.reason });
-    expect(draft.finish('idle', false).deployments).toEqual([]);
+    expect(draft.finish('idle', false, { added: [], removed: [] }).deployments).toEqual([]);
   });
 });

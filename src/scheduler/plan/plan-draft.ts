@@ -7,6 +7,7 @@ import type {
   AttemptRow,
   DeploymentFacts,
   DeploymentRow,
+  HostChanges,
   JobFacts,
   JobPlan,
   NewAttempt,
@@ -90,20 +91,21 @@ export class Draft {
     this.#replace({
       ...current,
       attempts: current.attempts.map((other) => (other.id === attempt.id ? after : other)),
-      ...(phase === 'ended' && {
-        endedAttempts: [
-          ...current.endedAttempts,
-          {
-            number: after.number,
-            reason: after.reason,
-            message: after.message,
-            counted: after.counted,
-            healthyAt: after.healthyAt,
-            noticedAt: spotNoticedAt(after),
-            endedAt: this.now,
-          },
-        ],
-      }),
+      ...(phase === 'ended' &&
+        attempt.phase !== 'ended' && {
+          endedAttempts: [
+            ...current.endedAttempts,
+            {
+              number: after.number,
+              reason: after.reason,
+              message: after.message,
+              counted: after.counted,
+              healthyAt: after.healthyAt,
+              noticedAt: spotNoticedAt(after),
+              endedAt: this.now,
+            },
+          ],
+        }),
     });
   }
 
@@ -144,7 +146,7 @@ export class Draft {
     if (at && (!this.#nextPassAt || at < this.#nextPassAt)) this.#nextPassAt = at;
   }
 
-  finish(status: JobStatus, isGone: boolean): JobPlan {
+  finish(status: JobStatus, isGone: boolean, hosts: HostChanges): JobPlan {
     return {
       status,
       isGone,
@@ -154,6 +156,7 @@ export class Draft {
       attempts: this.#deployments.flatMap(({ attempts }) => attempts.filter(({ id }) => this.#changedAttempts.has(id))),
       newAttempts: this.#newAttempts,
       orders: this.#orders,
+      hosts,
     };
   }
 

@@ -9,6 +9,7 @@ const PHASES: readonly (readonly [AttemptPhase, PhaseTime])[] = [
   ['pulling', 'pullingAt'],
   ['starting', 'startingAt'],
   ['healthy', 'healthyAt'],
+  ['unrouting', 'unroutingAt'],
   ['stopping', 'stoppingAt'],
   ['ended', 'endedAt'],
 ];
@@ -47,7 +48,7 @@ function phasesOf({ number: deployment }: DeploymentFacts, before: AttemptFacts,
   return PHASES.filter(([, time]) => before[time] === null && after[time] !== null).map(([phase]) => {
     const type = `attempt.${phase}` as const;
     // Until an attempt is stopped or ends, its reason is still that of its beginning.
-    const isLeaving = phase === 'stopping' || phase === 'ended';
+    const isLeaving = phase === 'unrouting' || phase === 'stopping' || phase === 'ended';
     return { type, ...about, ...(isLeaving && { cause: { reason: after.reason }, data: { message: after.message } }) };
   });
 }

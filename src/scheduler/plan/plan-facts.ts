@@ -15,6 +15,10 @@ import type { JobStatus } from '../../jobs/job-status.js';
 
 export type JobFacts = Readonly<Pick<Job, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId'>> & {
   readonly cluster: string;
+  /** In which jobs have their addresses; null = they have none. */
+  readonly domain: string | null;
+  /** Host names that lead to the job. */
+  readonly hosts: readonly string[];
   /** Status of the latest deployment, also when it ended long ago; null = there was none. */
   readonly latestStatus: DeploymentStatus | null;
   /** Those not ended, and those with an attempt not ended; by number. */
@@ -62,6 +66,11 @@ export type InstanceFacts = {
   readonly isAdopted?: boolean;
   /** Number of the last order its agent had when it was adopted. */
   readonly ordersAfter?: number;
+  /**
+   * EC2 gives addresses again: until then callers of another job may still be led to this one's. Only of an attempt whose
+   * container was not ordered yet.
+   */
+  readonly addressFreeAt?: Date | null;
 };
 
 export type VerdictFacts = {
@@ -117,7 +126,11 @@ export type JobPlan = {
   readonly attempts: readonly AttemptRow[];
   readonly newAttempts: readonly NewAttempt[];
   readonly orders: readonly NewOrder[];
+  readonly hosts: HostChanges;
 };
+
+/** Names that are to lead to the job from now on, unless they are still another's, and those that no longer do. */
+export type HostChanges = { readonly added: readonly string[]; readonly removed: readonly string[] };
 
 export type DeploymentRow = Pick<DeploymentFacts, 'id' | 'imageDigest' | 'imageId' | keyof typeof OUTCOME>;
 

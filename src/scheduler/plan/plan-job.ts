@@ -5,7 +5,8 @@ import { after } from './plan-order.js';
 import { planCandidate } from './plan-candidate.js';
 import { Draft } from './plan-draft.js';
 import type { DeploymentFacts, JobFacts, JobPlan } from './plan-facts.js';
-import { planLeaving, planStopping, release } from './plan-leaving.js';
+import { planLeaving, planStopping, planUnrouting, release } from './plan-leaving.js';
+import { planRoute } from './plan-route.js';
 import type { Reason } from './plan-reasons.js';
 
 /** How often a job that is being deleted checks whether its last instance is gone. */
@@ -21,8 +22,10 @@ export function planJob(job: JobFacts, now: Date, listeningSince: Date): JobPlan
   applyRequests(draft);
 
   for (const deployment of draft.all()) {
-    const stopping = draft.liveAttempts(deployment).filter(({ phase }) => phase === 'stopping');
-    for (const attempt of stopping) planStopping(draft, deployment, attempt);
+    for (const attempt of draft.liveAttempts(deployment)) {
+      if (attempt.phase === 'unrouting') planUnrouting(draft, deployment, attempt);
+      if (attempt.phase === 'stopping') planStopping(draft, deployment, attempt);
+    }
   }
   const candidate = draft.withStatus('queued', 'deploying').at(-1);
   if (candidate) planCandidate(draft, candidate);
@@ -33,7 +36,8 @@ export function planJob(job: JobFacts, now: Date, listeningSince: Date): JobPlan
 
   const isGone = isAllGone(draft);
   if (job.desiredState === 'deleted' && !isGone) draft.wakeAt(after(now, GONE_CHECK_SECONDS));
-  return draft.finish(statusOf(draft), isGone);
+  const hosts = planRoute(draft);
+  return draft.finish(statusOf(draft), isGone, hosts);
 }
 
 /** Requests are applied first: an accepted cancel is kept, whatever happens at the same moment. */

@@ -5,7 +5,9 @@ import { DEAD_MAN_SLACK_MINUTES, hasStarted, isInService, lossOf, mayHaveStarted
 import { after, agentDeadline, docker, latest, type Failure, type OrderDraft } from './plan-order.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
+import { ailmentOf } from './plan-healing.js';
 import { causeOf, type Reason } from './plan-reasons.js';
+import { servesUntil } from './plan-unrouting.js';
 
 /** Ends an attempt that is not needed: with SIGTERM and grace where its container runs, else at once. */
 export function release(
@@ -15,7 +17,7 @@ export function release(
   reason: Reason,
   message: string | null = null,
 ): void {
-  if (attempt.phase === 'stopping' || attempt.phase === 'ended') return;
+  if (isReleased(attempt) || attempt.phase === 'ended') return;
   const isRunning =
     attempt.instance &&
     !lossOf(attempt.instance, attempt) &&
@@ -24,12 +26,36 @@ export function release(
     (attempt.healthyAt !== null || !attempt.instance.isAdopted);
   if (!isRunning) return draft.move(deployment, attempt, 'ended', { reason, message });
 
+  const callersUntil = servesUntil(attempt, deployment, draft.now);
+  if (!callersUntil || draft.now >= callersUntil || ailmentOf(attempt, deployment, draft.now)?.isDead) {
+    draft.move(deployment, attempt, attempt.phase, { reason, message });
+    return stop(draft, deployment, draft.attempt(attempt));
+  }
+  draft.move(deployment, attempt, 'unrouting', { reason, message });
+  draft.wakeAt(callersUntil);
+}
+
+/** Whether it was told to end: it has no part in what the job serves any more. */
+export function isReleased({ phase }: AttemptFacts): boolean {
+  return phase === 'unrouting' || phase === 'stopping';
+}
+
+/** Ends an attempt once nobody can come to it any more, or nobody is served by it. */
+export function planUnrouting(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
+  if (!attempt.instance || lossOf(attempt.instance, attempt)) return draft.move(deployment, attempt, 'ended');
+  const callersUntil = servesUntil(attempt, deployment, draft.now);
+  const isOver = !callersUntil || draft.now >= callersUntil;
+  if (isOver || ailmentOf(attempt, deployment, draft.now)?.isDead) return stop(draft, deployment, attempt);
+  draft.wakeAt(callersUntil);
+}
+
+function stop(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
   const grace = deployment.definition.rollout.stopGraceSeconds;
   draft.order(attempt, [
     ...(isInService(attempt) ? [rearm(grace)] : []),
     docker('stop', stopRequest(grace), { mode: 'background', timeoutSeconds: grace + STOP_SLACK_SECONDS }),
   ]);
-  draft.move(deployment, attempt, 'stopping', { reason, message });
+  draft.move(deployment, attempt, 'stopping');
   draft.wakeAt(after(draft.now, grace + STOP_SLACK_SECONDS));
 }
 

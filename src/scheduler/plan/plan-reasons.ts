@@ -23,6 +23,10 @@ export const REASONS = {
   'registry-busy': { cause: 'user', text: 'the registry is in trouble, or refuses so many pulls' },
   'registry-unreachable': { cause: 'user', text: 'the registry could not be reached' },
   'pull-timed-out': { cause: 'user', text: 'pulling the image took too long' },
+  'address-draining': {
+    cause: 'progress',
+    text: 'another job’s callers may still be led to the instance’s address, for half a minute at most',
+  },
   'container-create-failed': { cause: 'user', text: 'Docker refused to create the container' },
   'container-start-failed': { cause: 'user', text: 'Docker could not start the container' },
   'container-exited': { cause: 'user', text: 'the container exited' },

@@ -13,6 +13,7 @@ import { RecentLaunches1800000000012 } from './0012-recent-launches.js';
 import { ContainerPrivileges1800000000013 } from './0013-container-privileges.js';
 import { OrderStreams1800000000014 } from './0014-order-streams.js';
 import { Snapshots1800000000015 } from './0015-snapshots.js';
+import { Routes1800000000016 } from './0016-routes.js';
 
 /** In order; a released migration is never edited. */
 export const MIGRATIONS = [
@@ -31,4 +32,5 @@ export const MIGRATIONS = [
   ContainerPrivileges1800000000013,
   OrderStreams1800000000014,
   Snapshots1800000000015,
+  Routes1800000000016,
 ];

@@ -1,0 +1,45 @@
+import { spawn } from 'node:child_process';
+import type { Command } from 'commander';
+import { answerOf } from './answers.js';
+import { Failure } from './failure.js';
+import type { OpenSession } from './options.js';
+import type { Environment } from './session.js';
+
+export function addOpen(program: Command, open: OpenSession, environment: Environment): void {
+  program
+    .command('open')
+    .summary('open the job’s URL in a browser')
+    .description(
+      'Prints the job’s URL, and opens it in a browser (BROWSER names the program) where this is a terminal.',
+    )
+    .argument('<job>')
+    .action(async (name: string, _options: object, self: Command) => {
+      const { scheduler, terminal, isJson } = open(self);
+      const { url, urlReason } = await answerOf(scheduler.jobs.get({ path: { name } }));
+      if (isJson) return terminal.json({ name, url, urlReason });
+      if (url === null) throw new Failure('conflict', `${name} has no URL`, { details: [urlReason ?? 'unknown'] });
+      terminal.out(url);
+      if (terminal.isScreen) await openBrowser(url, environment['BROWSER'], terminal.note);
+    });
+}
+
+/** What opens an address in the browser of the one who uses this machine, with its arguments. None of them is a shell. */
+const OPENERS: Readonly<Record<string, readonly string[]>> = {
+  darwin: ['open'],
+  win32: ['rundll32', 'url.dll,FileProtocolHandler'],
+};
+
+/** The address comes from a server: only one of the web is opened. */
+async function openBrowser(address: string, browser: string | undefined, note: (line: string) => void): Promise<void> {
+  const { protocol, href } = new URL(address);
+  if (protocol !== 'http:' && protocol !== 'https:') throw new Failure('error', `${address} is no address of the web`);
+  const [program = 'xdg-open', ...args] = browser ? [browser] : (OPENERS[process.platform] ?? []);
+  await new Promise<void>((resolve) => {
+    const opener = spawn(program, [...args, href], { stdio: 'ignore', detached: true });
+    opener.once('spawn', resolve).once('error', ({ message }) => {
+      note(`no browser could be opened: ${message}`);
+      resolve();
+    });
+    opener.unref();
+  });
+}

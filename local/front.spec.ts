@@ -1,0 +1,144 @@
+import { createServer, get, request, type IncomingMessage, type Server } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo, Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { startFront, type Front } from './front.ts';
+import { freePort } from './ports.ts';
+
+describe('the front of API and jobs', () => {
+  const servers: Server[] = [];
+  /** What the API says of hosts. */
+  const routes = new Map<string, { status: number; target?: string }>();
+  const asked: string[] = [];
+  let port: number;
+  let front: Front;
+
+  beforeEach(async () => {
+    routes.clear();
+    asked.length = 0;
+    const api = await listen((incoming, body) => {
+      const host = /^\/ingress\/v1\/routes\/(.+)$/.exec(incoming.url ?? '')?.[1];
+      if (host === undefined) return { status: 200, body: `api ${incoming.method} ${incoming.url} ${body}` };
+      asked.push(host);
+      const { status, target } = routes.get(host) ?? { status: 403 };
+      return { status, headers: target === undefined ? {} : { 'route-target': target } };
+    });
+    port = await freePort();
+    front = await startFront({ port, apiUrl: `http://127.0.0.1:${api}`, domain: 'localhost' });
+  });
+  afterEach(async () => {
+    await front.stop();
+    for (const server of servers.splice(0)) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  it('passes requests of the API on as they are, and asks for no route', async () => {
+    expect(await call({ host: `127.0.0.1:${port}`, path: '/v1/jobs?limit=2' })).toEqual([
+      200,
+      'api GET /v1/jobs?limit=2 ',
+    ]);
+    expect(await call({ host: `localhost:${port}`, path: '/v1/jobs', body: '{}' })).toEqual([
+      200,
+      'api POST /v1/jobs {}',
+    ]);
+    expect(asked).toEqual([]);
+  });
+
+  it('leads the host of a job to its container, with the path, the body and the host of the caller', async () => {
+    const container = await listen(({ headers, method, url }, body) => ({
+      status: 500,
+      body: `${method} ${url} ${headers.host} ${String(headers['x-forwarded-host'])} ${body}`,
+    }));
+    routes.set('web.localhost', { status: 200, target: `127.0.0.1:${container}` });
+    const host = `web.localhost:${port}`;
+    expect(await call({ host, path: '/a%2fb?c' })).toEqual([500, `GET /a%2fb?c ${host} ${host} `]);
+    // Another writing of the same name, and the path of our own API.
+    expect(await call({ host: 'WEB.localhost.', path: '/v1/jobs', body: 'x' })).toEqual([
+      500,
+      'POST /v1/jobs WEB.localhost. WEB.localhost. x',
+    ]);
+    expect(asked).toEqual(['web.localhost', 'web.localhost']);
+  });
+
+  it('asks again for each request: the next one gets to the next container', async () => {
+    const [blue, green] = [
+      await listen(() => ({ status: 200, body: 'blue' })),
+      await listen(() => ({ status: 200, body: 'green' })),
+    ];
+    const host = 'web.localhost';
+    routes.set(host, { status: 200, target: `127.0.0.1:${blue}` });
+    expect(await call({ host, path: '/' })).toEqual([200, 'blue']);
+    routes.set(host, { status: 200, target: `127.0.0.1:${green}` });
+    expect(await call({ host, path: '/' })).toEqual([200, 'green']);
+  });
+
+  it('says that nothing serves where no route leads, or nobody listens where it leads', async () => {
+    expect(await call({ host: 'none.localhost', path: '/' })).toEqual([404, expect.stringContaining('"status":404')]);
+    routes.set('gone.localhost', { status: 200, target: `127.0.0.1:${await freePort()}` });
+    expect(await call({ host: 'gone.localhost', path: '/' })).toEqual([503, expect.stringContaining('"status":503')]);
+  });
+
+  it('carries a WebSocket both ways, and closes one that leads nowhere', async () => {
+    const container = createServer();
+    container.on('upgrade', (incoming: IncomingMessage, socket: Socket) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n');
+      socket.pipe(socket);
+    });
+    servers.push(container.listen(0, '127.0.0.1'));
+    await once(container, 'listening');
+    routes.set('web.localhost', { status: 200, target: `127.0.0.1:${(container.address() as AddressInfo).port}` });
+    const upgrade = (host: string) =>
+      get({ host: '127.0.0.1', port, agent: false, headers: { host, connection: 'upgrade', upgrade: 'websocket' } });
+
+    const [, socket] = (await once(upgrade('web.localhost'), 'upgrade')) as [IncomingMessage, Socket];
+    socket.write('ping');
+    expect(String((await once(socket, 'data'))[0])).toBe('ping');
+    socket.destroy();
+
+    const [error] = (await once(upgrade('none.localhost'), 'error')) as [Error];
+    expect(error.message).toBe('socket hang up');
+  });
+
+  it('ends the request at the container when its caller goes', async () => {
+    const gone = Promise.withResolvers<string>();
+    const container = createServer((incoming, response) => {
+      response.write('first');
+      response.once('close', () => gone.resolve('closed'));
+    });
+    servers.push(container.listen(0, '127.0.0.1'));
+    await once(container, 'listening');
+    routes.set('web.localhost', { status: 200, target: `127.0.0.1:${(container.address() as AddressInfo).port}` });
+    const sent = get({ host: '127.0.0.1', port, agent: false, headers: { host: 'web.localhost' } });
+    sent.on('error', () => undefined);
+    const [answer] = (await once(sent, 'response')) as [IncomingMessage];
+    expect(String((await once(answer, 'data'))[0])).toBe('first');
+    answer.on('error', () => undefined);
+    sent.destroy();
+    expect(await gone.promise).toBe('closed');
+  });
+
+  type Answer = { status: number; body?: string; headers?: Record<string, string> };
+
+  async function listen(answer: (incoming: IncomingMessage, body: string) => Answer): Promise<number> {
+    const server = createServer((incoming, response) => {
+      void text(incoming).then((body) => {
+        const { status, headers, body: sent } = answer(incoming, body);
+        response.writeHead(status, headers).end(sent);
+      });
+    });
+    servers.push(server.listen(0, '127.0.0.1'));
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  }
+
+  async function call({ host, path, body }: { host: string; path: string; body?: string }): Promise<[number, string]> {
+    const method = body === undefined ? 'GET' : 'POST';
+    const sent = request({ host: '127.0.0.1', port, path, method, agent: false, headers: { host } });
+    sent.end(body);
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    return [response.statusCode ?? 0, await text(response)];
+  }
+});

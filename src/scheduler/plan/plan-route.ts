@@ -1,0 +1,52 @@
+import { hostOf, routedPortOf } from '../../jobs/route-rules.js';
+import { goodAttempt, inService } from './plan-active.js';
+import type { Draft } from './plan-draft.js';
+import type { AttemptFacts, DeploymentFacts, HostChanges } from './plan-facts.js';
+import { ailmentOf } from './plan-healing.js';
+import { after } from './plan-order.js';
+
+/** A name that is still another job's is asked for again. */
+const HOST_CHECK_SECONDS = 2;
+
+/** Leads the job's addresses to the attempt that serves, in the same transaction that makes it serve. */
+export function planRoute(draft: Draft): HostChanges {
+  const active = draft.all().find(({ id }) => id === draft.activeDeploymentId);
+  const target = active ? targetOf(draft, active) : null;
+  for (const deployment of draft.all()) {
+    for (const attempt of deployment.attempts) {
+      const routedPort = attempt.id === target?.attempt.id ? target.port : null;
+      if (attempt.routedPort === routedPort) continue;
+      const unroutedAt = routedPort === null ? draft.now : null;
+      draft.move(deployment, attempt, attempt.phase, { routedPort, unroutedAt });
+    }
+  }
+  return planHosts(draft, active ?? draft.withStatus('queued', 'deploying').at(-1));
+}
+
+type Target = { readonly attempt: AttemptFacts; readonly port: number };
+
+/** One that ails is better than none. */
+function targetOf(draft: Draft, active: DeploymentFacts): Target | null {
+  const { host: port } = routedPortOf(active.definition);
+  if (port === null || hostsOf(draft, active).length === 0) return null;
+  const serving = inService(draft, active).filter((attempt) => !ailmentOf(attempt, active, draft.now)?.isDead);
+  const attempt =
+    goodAttempt(draft, active) ?? serving.findLast(({ routedPort }) => routedPort !== null) ?? serving.at(-1);
+  return attempt?.instance?.privateIp == null ? null : { attempt, port };
+}
+
+/** A stopped job keeps its names: they are its own until it is deleted. */
+function planHosts(draft: Draft, deployment: DeploymentFacts | undefined): HostChanges {
+  const { hosts, desiredState } = draft.job;
+  if (desiredState === 'deleted') return { added: [], removed: hosts };
+  if (!deployment) return { added: [], removed: [] };
+  const wanted = hostsOf(draft, deployment);
+  const added = wanted.filter((host) => !hosts.includes(host));
+  if (added.length > 0) draft.wakeAt(after(draft.now, HOST_CHECK_SECONDS));
+  return { added, removed: hosts.filter((host) => !wanted.includes(host)) };
+}
+
+function hostsOf({ job }: Draft, { definition }: DeploymentFacts): string[] {
+  const own = hostOf(job.name, job.domain);
+  return own === null || routedPortOf(definition).host === null ? [] : [own];
+}

@@ -1,0 +1,32 @@
+import { after, spotNoticedAt } from './plan-order.js';
+import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
+
+/**
+ * How long callers may still come by an older answer: an ingress keeps one for a second, goes by it for thirty more while
+ * none of us answers (`Cache-Control` of ingress.controller.ts), and two are for what is under way between us and it.
+ */
+export const STALE_SECONDS = 33;
+
+/** EC2 ends a spot instance so long after its notice. The container is stopped somewhat earlier: the order has to get there. */
+const SPOT_SECONDS = 120;
+const SPOT_SLACK_SECONDS = 10;
+/** Of a longer stopGraceSeconds the end is lost: callers come first. */
+const SPOT_GRACE_SECONDS = 60;
+
+/** Until when an attempt has to go on serving those who still come to it; null = nobody was led to it. */
+export function servesUntil(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date): Date | null {
+  const { routedPort, unroutedAt } = attempt;
+  const since = routedPort === null ? unroutedAt : now;
+  if (!since) return null;
+  const seconds = Math.max(STALE_SECONDS, deployment.definition.rollout.drainSeconds);
+  return inTimeForSpot(after(since, seconds), attempt, deployment);
+}
+
+/** The time, or an earlier one where EC2 would end the instance before the container could be stopped. */
+export function inTimeForSpot(at: Date, attempt: AttemptFacts, { definition }: DeploymentFacts): Date {
+  const noticedAt = spotNoticedAt(attempt);
+  if (!noticedAt) return at;
+  const grace = Math.min(definition.rollout.stopGraceSeconds, SPOT_GRACE_SECONDS);
+  const last = after(noticedAt, SPOT_SECONDS - grace - SPOT_SLACK_SECONDS);
+  return last < at ? last : at;
+}

@@ -1,0 +1,184 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
+import { until } from '../../local/until.ts';
+import { alive, type Deployment, type Job, settled, WEB } from '../support/lifecycle.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+
+type Addressed = Job & { url: string | null; urlReason: string | null };
+
+const DOMAIN = 'jobs.test';
+
+/** What an ingress is told, and what is behind it. */
+describe('the address of a job', () => {
+  let stack: Stack;
+  const names: string[] = [];
+  beforeAll(async () => {
+    stack = await startStack({ runtime: createSimulatedRuntime(), env: { JOBS_URL: `https://${DOMAIN}:8443` } });
+  }, 60_000);
+  afterAll(() => stack.stop(), 60_000);
+  afterEach(async () => {
+    const jobs = names.splice(0);
+    for (const name of jobs) await stack.status('DELETE', `/v1/jobs/${name}`);
+    for (const name of jobs) await isGone(name);
+  }, 60_000);
+
+  it('is there with the job, and leads to its container once that serves', async () => {
+    await create('web', { env: { GREETING: 'one' } });
+    await until(async () => (await job('web')).url !== null);
+    expect(await job('web')).toMatchObject({ url: `https://web.${DOMAIN}:8443`, urlReason: null });
+    await settled(stack, 'web', 1);
+    const { status, headers } = await route('web');
+    expect([status, headers.get('route-job'), headers.get('route-deployment')]).toEqual([200, 'web', '1']);
+    expect(headers.get('cache-control')).toBe('max-age=1, stale-if-error=30');
+    const { instance } = await job('web');
+    expect(headers.get('route-target')).toBe(`${instance?.privateIp}:8080`);
+    expect(await greeting('web')).toBe('one');
+  }, 60_000);
+
+  it('leads to the next deployment as soon as that is active, while the one before serves who still comes to it', async () => {
+    await create('replaced', { env: { GREETING: 'one' } });
+    await settled(stack, 'replaced', 1);
+    const before = (await route('replaced')).headers.get('route-target');
+    await stack.call('POST', '/v1/jobs/replaced/deployments', { env: { GREETING: 'two' } });
+    await settled(stack, 'replaced', 2);
+    expect((await route('replaced')).headers.get('route-deployment')).toBe('2');
+    expect(await greeting('replaced')).toBe('two');
+
+    // Longer than drainSeconds, which is 2: an ingress that cannot reach us goes by its last answer for half a minute.
+    await new Promise((done) => setTimeout(done, 6_000));
+    expect(await (await fetch(`http://${before}/`)).json()).toMatchObject({ hello: 'one' });
+    expect(await stack.call<Deployment>('GET', '/v1/jobs/replaced/deployments/1')).toMatchObject({
+      status: 'draining',
+    });
+
+    await until(async () => {
+      await forgetOldAnswers();
+      return (await deployment('replaced', 1)).status === 'superseded';
+    });
+    await until(() => alive(stack).length === 1);
+    expect(await greeting('replaced')).toBe('two');
+  }, 90_000);
+
+  it('leads nowhere while nothing serves, and says why', async () => {
+    await create('stopped', {});
+    await settled(stack, 'stopped', 1);
+    await stack.call('POST', '/v1/jobs/stopped/stop');
+    await until(async () => (await route('stopped')).status === 403);
+    expect(await problem('stopped')).toEqual([503, 'Nothing serves stopped.jobs.test now.', '2']);
+    expect((await job('stopped')).url).toBe(`https://stopped.${DOMAIN}:8443`);
+    await until(async () => {
+      await forgetOldAnswers();
+      return (await job('stopped')).status === 'stopped';
+    });
+    await stack.call('POST', '/v1/jobs/stopped/start');
+    await settled(stack, 'stopped', 2);
+    expect((await route('stopped')).headers.get('route-deployment')).toBe('2');
+
+    expect(await problem('other')).toEqual([404, 'Nothing has the name other.jobs.test here.', null]);
+    expect(await stack.status('GET', '/ingress/v1/routes/a%2fb')).toBe(400);
+  }, 90_000);
+
+  it('lets a request wait for what is on its way, and for no longer than the job says', async () => {
+    await create('late', { image: 'sim/slow:3' });
+    await until(async () => (await job('late')).url !== null);
+    const hold = (name: string) => fetch(`${stack.url}/ingress/v1/holds/${name}.${DOMAIN}`);
+    expect((await route('late')).headers.get('route-holds')).toBe('yes');
+    const held = await hold('late');
+    expect([held.status, held.headers.get('route-deployment'), held.headers.get('cache-control')]).toEqual([
+      200,
+      '1',
+      'no-store',
+    ]);
+
+    await create('slow', { image: 'sim/slow:60', route: { holdSeconds: 1 } });
+    await until(async () => (await job('slow')).url !== null);
+    const began = performance.now();
+    expect((await hold('slow')).status).toBe(403);
+    expect(performance.now() - began).toBeGreaterThan(900);
+
+    await create('refusing', { route: { holdSeconds: 0 }, image: 'sim/slow:60' });
+    await until(async () => (await job('refusing')).url !== null);
+    expect((await route('refusing')).headers.get('route-holds')).toBeNull();
+    expect((await hold('other')).status).toBe(403);
+  }, 60_000);
+
+  it('is another team’s only when nobody can be led to the former owner any more', async () => {
+    await create('moved', {});
+    await settled(stack, 'moved', 1);
+    await stack.call('DELETE', '/v1/jobs/moved');
+    await isGone('moved');
+    expect((await route('moved')).status).toBe(403);
+    await create('moved', { env: { GREETING: 'theirs' } });
+    await settled(stack, 'moved', 1);
+    expect(await job('moved')).toMatchObject({ url: null, urlReason: 'host-still-draining' });
+    expect((await route('moved')).status).toBe(403);
+    await stack.query(`UPDATE routes SET removed_at = removed_at - interval '40 s'`);
+    await until(async () => (await job('moved')).url !== null);
+    expect(await greeting('moved')).toBe('theirs');
+  }, 90_000);
+
+  it('is none where the job wants none, has no port or several, or a name that is kept', async () => {
+    await create('off', { route: false });
+    await create('none', { ports: [], health: undefined });
+    await create('several', { ports: [...WEB.ports, { container: 9090, host: 9090 }] });
+    await create('chosen', { ports: [...WEB.ports, { container: 9090, host: 9091 }], route: { port: 9090 } });
+    await create('web--7', {});
+    for (const name of ['off', 'none', 'several', 'chosen', 'web--7']) await settled(stack, name, 1);
+    const reasons = await Promise.all(
+      ['off', 'none', 'several', 'web--7'].map(async (name) => (await job(name)).urlReason),
+    );
+    expect(reasons).toEqual(['off', 'no-ports', 'several-ports', 'reserved-name']);
+    expect((await route('chosen')).headers.get('route-target')).toMatch(/:9091$/);
+    expect(
+      await stack.answer('POST', '/v1/jobs', { name: 'bad', image: 'web', ...WEB, route: { port: 1 } }),
+    ).toMatchObject({
+      status: 422,
+    });
+
+    // What a deployment switches off is off once it is active.
+    await stack.call('PATCH', '/v1/jobs/chosen', { route: false });
+    await stack.call('POST', '/v1/jobs/chosen/deployments', {});
+    await settled(stack, 'chosen', 2);
+    expect((await route('chosen')).status).toBe(403);
+    expect(await job('chosen')).toMatchObject({ url: null, urlReason: 'off' });
+  }, 60_000);
+
+  async function create(name: string, definition: object): Promise<void> {
+    names.push(name);
+    await stack.call('POST', '/v1/jobs', { name, image: 'web', ...WEB, ...definition });
+  }
+
+  const job = (name: string) => stack.call<Addressed>('GET', `/v1/jobs/${name}`);
+  const deployment = (name: string, number: number) =>
+    stack.call<Deployment>('GET', `/v1/jobs/${name}/deployments/${number}`);
+  const route = (name: string) => fetch(`${stack.url}/ingress/v1/routes/${name}.${DOMAIN}`);
+
+  async function problem(name: string): Promise<[number, unknown, string | null]> {
+    const answer = await fetch(`${stack.url}/ingress/v1/problems/${name}.${DOMAIN}`);
+    const { detail } = (await answer.json()) as { detail: unknown };
+    return [answer.status, detail, answer.headers.get('retry-after')];
+  }
+
+  /** What the container says that the address leads to. */
+  async function greeting(name: string): Promise<string> {
+    const target = (await route(name)).headers.get('route-target');
+    const answer = await fetch(`http://${target}/`, { headers: { connection: 'close' } });
+    return ((await answer.json()) as { hello: string }).hello;
+  }
+
+  async function isGone(name: string): Promise<void> {
+    await until(async () => {
+      await forgetOldAnswers();
+      return (await stack.status('GET', `/v1/jobs/${name}`)) === 404;
+    });
+  }
+
+  /** As if half a minute had passed since any address led anywhere else. */
+  async function forgetOldAnswers(): Promise<void> {
+    await stack.query(
+      `UPDATE attempts SET unrouted_at = unrouted_at - interval '40 s' WHERE unrouted_at > clock_timestamp() - interval '40 s'`,
+    );
+    await stack.query(`UPDATE deployments SET deadline_at = clock_timestamp() WHERE status = 'draining'`);
+    await stack.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+  }
+});

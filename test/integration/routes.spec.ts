@@ -1,0 +1,149 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { RouteLookup } from '../../src/ingress/route-lookup.ts';
+import type { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
+import { JobDefinition } from '../../src/jobs/job-definition.ts';
+import { JobPass } from '../../src/scheduler/job-pass.ts';
+import { claimJobs } from '../../src/scheduler/load-jobs.ts';
+import { STALE_SECONDS } from '../../src/scheduler/plan/plan-unrouting.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+
+const DOMAIN = 'jobs.test';
+const HOST = `web.${DOMAIN}`;
+const PLACE = { cluster: 'test', domain: DOMAIN };
+const PORTS = { ports: [{ container: 8080, host: 80 }] };
+
+const NO_WAITER = { wait: () => Promise.resolve() } as unknown as ChangeWaiter;
+
+describe('names that lead to jobs', () => {
+  let test: TestDatabase;
+  beforeAll(async () => {
+    test = await createTestDatabase();
+  });
+  afterAll(() => test.close());
+  afterEach(() => test.database.query('TRUNCATE jobs, instances, launches, shapes CASCADE'));
+
+  const lookup = () => new RouteLookup(test.database, NO_WAITER).find(HOST);
+  const owner = async () =>
+    (await test.database.query('SELECT job_id FROM routes WHERE host = $1 AND removed_at IS NULL', [HOST]))[0];
+
+  it('are known from the first deployment on, and lead where the pass says', async () => {
+    const job = await insertJob('web');
+    expect(await lookup()).toBeUndefined();
+    const attempt = await deploy(job);
+    await pass();
+    expect(await lookup()).toMatchObject({ jobId: job, target: null, holdSeconds: 10 });
+    await run(await attempt(), { ip: '10.0.0.9' });
+    await test.database.query('UPDATE attempts SET routed_port = 80');
+    expect(await lookup()).toEqual({
+      jobId: job,
+      holdSeconds: 10,
+      target: { address: '10.0.0.9:80', job: 'web', deployment: 1 },
+    });
+    await test.database.query('UPDATE routes SET removed_at = clock_timestamp()');
+    expect(await lookup()).toBeUndefined();
+  });
+
+  it('are given to another job once no ingress can have an answer that leads to the former one', async () => {
+    const [former, next] = [await insertJob('web', { isGone: true }), await insertJob('web')];
+    await test.database.query('INSERT INTO routes (host, job_id) VALUES ($1, $2)', [HOST, former]);
+    await deploy(next);
+    // The one who has it is never asked to give it up.
+    await pass();
+    expect(await owner()).toEqual({ job_id: former });
+    for (const [seconds, isGiven] of [
+      [0, false],
+      [STALE_SECONDS - 2, false],
+      [STALE_SECONDS, true],
+    ] as const) {
+      await test.database.query(
+        'UPDATE routes SET removed_at = clock_timestamp() - make_interval(secs => $1::double precision)',
+        [seconds],
+      );
+      await pass();
+      expect(await owner()).toEqual(isGiven ? { job_id: next } : undefined);
+    }
+    expect((await lookup())?.jobId).toBe(next);
+  });
+
+  it('are given back at once to the job that had them', async () => {
+    const job = await insertJob('web');
+    await test.database.query('INSERT INTO routes (host, job_id, removed_at) VALUES ($1, $2, clock_timestamp())', [
+      HOST,
+      job,
+    ]);
+    await deploy(job);
+    await pass();
+    expect(await owner()).toEqual({ job_id: job });
+  });
+
+  it.each([
+    ['leads there', 'routed_port = 80', STALE_SECONDS],
+    ['led there half a minute ago', `unrouted_at = clock_timestamp() - interval '30 s'`, STALE_SECONDS - 30],
+    ['led there a minute ago', `unrouted_at = clock_timestamp() - interval '60 s'`, null],
+    ['never led there', 'unrouted_at = NULL', null],
+  ])('keep an address that EC2 gives again while the name of another job %s', async (_, change, seconds) => {
+    const [former, next] = [await insertJob('former', { isGone: true }), await insertJob('web')];
+    await run(await (await deploy(former))(), { ip: '10.0.0.9', state: 'terminated' });
+    await test.database.query(`UPDATE attempts SET phase = 'ended', ended_at = clock_timestamp(), ${change}`);
+    const attempt = await deploy(next);
+    await pass();
+    await run(await attempt(), { ip: '10.0.0.9' });
+    await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp() WHERE id = $1', [next]);
+    const { jobs, now } = await test.database.transaction((transaction) => claimJobs(transaction, PLACE, 1));
+    const at = jobs[0]?.deployments[0]?.attempts[0]?.instance?.addressFreeAt ?? null;
+    expect(at && Math.round((at.getTime() - now.getTime()) / 1000)).toBe(seconds);
+  });
+
+  const pass = async (): Promise<void> => {
+    await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp() WHERE deleted_at IS NULL');
+    const onPlanError = (_: unknown, error: unknown): never => {
+      throw error;
+    };
+    await new JobPass(test.database, test.signals, PLACE, { onPlanError }).run();
+  };
+
+  async function insertJob(name: string, { isGone = false } = {}): Promise<string> {
+    const id = randomUUID();
+    await test.database.query(
+      `INSERT INTO jobs (id, name, kind, definition, deleted_at)
+       VALUES ($1, $2, 'service', $3, CASE WHEN $4 THEN clock_timestamp() END)`,
+      [id, name, JobDefinition.parse(PORTS), isGone],
+    );
+    return id;
+  }
+
+  /** @returns the id of its attempt: made here for a job that no pass looks at any more */
+  async function deploy(jobId: string): Promise<() => Promise<string>> {
+    const id = randomUUID();
+    await test.database.query(
+      `INSERT INTO deployments (id, job_id, number, image, definition, trigger, deadline_at)
+       VALUES ($1, $2, 1, 'web:1', $3, 'api', clock_timestamp() + interval '15 min')`,
+      [id, jobId, JobDefinition.parse(PORTS)],
+    );
+    return async () => {
+      await test.database.query(
+        `INSERT INTO attempts (id, job_id, deployment_id, number, shape_key, phase, priority)
+         VALUES ($1, $2, $3, 1, 'shape', 'waiting', 2) ON CONFLICT DO NOTHING`,
+        [randomUUID(), jobId, id],
+      );
+      const [attempt] = await test.database.query<{ id: string }>('SELECT id FROM attempts WHERE deployment_id = $1', [
+        id,
+      ]);
+      return attempt?.id ?? '';
+    };
+  }
+
+  async function run(attemptId: string, { ip, state = 'running' }: { ip: string; state?: string }): Promise<void> {
+    const instance = `i-${attemptId.slice(0, 8)}`;
+    await test.database.query('INSERT INTO instances (id, state, private_ip) VALUES ($1, $2, $3)', [
+      instance,
+      state,
+      ip,
+    ]);
+    await test.database.query('INSERT INTO assignments (attempt_id, instance_id) VALUES ($1, $2)', [
+      attemptId,
+      instance,
+    ]);
+  }
+});

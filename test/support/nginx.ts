@@ -1,0 +1,98 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { until } from '../../local/until.ts';
+import { isListening } from './listening.ts';
+
+const TEMPLATES = join(import.meta.dirname, '../../deploy/nginx');
+
+/** NGINX itself is a variable that nginx reads. */
+export const NGINX = process.env['NGINX_PROGRAM'] ?? 'nginx';
+
+export type NginxOptions = {
+  /** Default: that of NGINX, or the one on the PATH. */
+  readonly program?: string;
+  /** For its configuration, its caches and its log; made when it is not there. */
+  readonly directory: string;
+  readonly port: number;
+  /** Ports of the API on loopback. */
+  readonly apiPorts: readonly number[];
+  /** With `http://`, and a port. */
+  readonly jobsUrl: string;
+};
+
+/** The stack's own nginx.conf on this machine, as the image's entrypoint and start.sh have it read. */
+export class Nginx {
+  readonly #options: NginxOptions;
+  #process: ChildProcess | undefined;
+
+  constructor(options: NginxOptions) {
+    this.#options = options;
+  }
+
+  get #configuration(): string {
+    return join(this.#options.directory, 'nginx.conf');
+  }
+
+  async start(): Promise<void> {
+    const { program = NGINX, directory, port } = this.#options;
+    mkdirSync(join(directory, 'cache'), { recursive: true });
+    this.#render();
+    execFileSync(program, this.#arguments('-t'), { stdio: 'pipe' });
+    this.#process = spawn(program, this.#arguments('-g', 'daemon off;'), { stdio: ['ignore', 'inherit', 'inherit'] });
+    await until(() => isListening(port));
+  }
+
+  reload(): void {
+    execFileSync(this.#options.program ?? NGINX, this.#arguments('-s', 'reload'), { stdio: 'pipe' });
+  }
+
+  async stop(): Promise<void> {
+    const nginx = this.#process;
+    if (!nginx || nginx.exitCode !== null) return;
+    nginx.kill('SIGTERM');
+    await once(nginx, 'exit');
+  }
+
+  #arguments(...more: string[]): string[] {
+    const { directory } = this.#options;
+    return ['-p', directory, '-c', this.#configuration, '-e', join(directory, 'error.log'), ...more];
+  }
+
+  #render(): void {
+    const { directory } = this.#options;
+    for (const name of readdirSync(TEMPLATES).filter((file) => file.endsWith('.template'))) {
+      const text = readFileSync(join(TEMPLATES, name), 'utf8');
+      writeFileSync(join(directory, name.replace(/\.template$/, '')), this.#onThisMachine(this.#filledIn(text)));
+    }
+    writeFileSync(join(directory, 'mime.types'), 'types {}\n');
+  }
+
+  /** As the entrypoint of the image does it. */
+  #filledIn(template: string): string {
+    const variables: Readonly<Record<string, string>> = {
+      ...{ SCHEDULER_HOST: 'scheduler', AGENT_LISTENER: 'off', NGINX_RATE: '50', TRUSTED_PROXY: '255.255.255.255' },
+      ...{ INGRESS: 'on', JOBS_DOMAIN: new URL(this.#options.jobsUrl).hostname },
+    };
+    return template.replace(/\$\{([A-Z_]+)\}/g, (all, name: string) => variables[name] ?? all);
+  }
+
+  /** The image's folders and the names of the stack's network are not there. */
+  #onThisMachine(text: string): string {
+    const { directory, port, apiPorts } = this.#options;
+    const replicas = apiPorts.map((api) => `server 127.0.0.1:${api} max_fails=0;`).join('\n    ');
+    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+    return text
+      .replace('server scheduler:3000 max_fails=0;', replicas)
+      .replace(/^http \{$/m, `http {\n${temporary.map((of) => `  ${of}_temp_path ${directory}/${of};`).join('\n')}`)
+      .replace(/listen 80\b/g, `listen 127.0.0.1:${port}`)
+      .replace('user nginx;', 'user root;')
+      .replace('/var/run/nginx.pid', `${directory}/nginx.pid`)
+      .replaceAll('/etc/nginx/conf.d/', `${directory}/`)
+      .replace('/etc/nginx/mime.types', `${directory}/mime.types`)
+      .replaceAll('/var/cache/nginx', `${directory}/cache`)
+      .replace('/dev/stderr', `${directory}/error.log`)
+      .replaceAll('/dev/stdout', `${directory}/access.log`);
+  }
+}
