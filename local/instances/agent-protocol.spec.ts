@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import {
-  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -641,8 +641,10 @@ describe.each(agentsHere())('%s', (_name, create) => {
     rmSync(steps, { force: true });
     for (const name of ['cat', 'curl', 'cut', 'date', 'dd', 'head', 'mkdir', 'mv', 'od', 'rm', 'sed', 'sort', 'tr']) {
       const isLast = last === Infinity ? '' : `[ "$(${where('wc')} -c <'${steps}')" -lt ${last} ] || kill -9 0\n`;
-      writeFileSync(join(bin, name), `#!/bin/sh\nprintf . >>'${steps}'\n${isLast}exec ${where(name)} "$@"\n`);
-      chmodSync(join(bin, name), 0o755);
+      const program = `#!/bin/sh\nprintf . >>'${steps}'\n${isLast}exec ${where(name)} "$@"\n`;
+      // In place of the other: what is left of a killed agent may be starting it, and Linux then lets nobody write to it.
+      writeFileSync(join(bin, `${name}.new`), program, { mode: 0o755 });
+      renameSync(join(bin, `${name}.new`), join(bin, name));
     }
     return () => (existsSync(steps) ? statSync(steps).size : 0);
   }
