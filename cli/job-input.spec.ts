@@ -164,6 +164,7 @@ describe('replacing', () => {
       },
       init: null,
       instance: null,
+      route: null,
       rollout: null,
       onCapacity: null,
       maxSilenceSeconds: null,

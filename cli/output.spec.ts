@@ -54,6 +54,7 @@ const CALLS: Readonly<Record<string, readonly string[][]>> = {
     ['web', '--timeout', '0'],
   ],
   delete: [['web', '--yes', '--no-wait']],
+  open: [['web']],
   logs: [['web'], ['web', '-t']],
   events: [['-n', '1']],
   rollback: [['web', '--timeout', '0']],

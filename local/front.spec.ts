@@ -18,11 +18,12 @@ describe('the front of API and jobs', () => {
     routes.clear();
     asked.length = 0;
     const api = await listen((incoming, body) => {
-      const host = /^\/ingress\/v1\/routes\/(.+)$/.exec(incoming.url ?? '')?.[1];
+      const host = /^\/ingress\/v1\/holds\/(.+)$/.exec(incoming.url ?? '')?.[1];
       if (host === undefined) return { status: 200, body: `api ${incoming.method} ${incoming.url} ${body}` };
       asked.push(host);
-      const { status, target } = routes.get(host) ?? { status: 403 };
-      return { status, headers: target === undefined ? {} : { 'route-target': target } };
+      const route = routes.get(host);
+      const headers = { 'route-known': 'yes', ...(route?.target !== undefined && { 'route-target': route.target }) };
+      return route ? { status: route.status, headers } : { status: 401 };
     });
     port = await freePort();
     front = await startFront({ port, apiUrl: `http://127.0.0.1:${api}`, domain: 'localhost' });
@@ -77,6 +78,11 @@ describe('the front of API and jobs', () => {
 
   it('says that nothing serves where no route leads, or nobody listens where it leads', async () => {
     expect(await call({ host: 'none.localhost', path: '/' })).toEqual([404, expect.stringContaining('"status":404')]);
+    routes.set('stopped.localhost', { status: 401 });
+    expect(await call({ host: 'stopped.localhost', path: '/' })).toEqual([
+      503,
+      expect.stringContaining('"status":503'),
+    ]);
     routes.set('gone.localhost', { status: 200, target: `127.0.0.1:${await freePort()}` });
     expect(await call({ host: 'gone.localhost', path: '/' })).toEqual([503, expect.stringContaining('"status":503')]);
   });

@@ -15,14 +15,18 @@ export type Front = { stop(): Promise<void> };
 
 /** An agent's poll is parked for 25 s, a stream is open for as long as its client is. */
 const NEVER = 0;
+/** Above the longest holdSeconds of a job. */
+const LONGEST_HOLD_MS = 65_000;
+/** As the API's own: agents keep their connections. */
+const KEEP_ALIVE_MS = 75_000;
 
 /**
  * What nginx is elsewhere: the API and the jobs' addresses on one port of loopback. Whoever names a host below `domain` gets
- * to the job's container, which the API looks up for each request; all others get to the API.
+ * to the job's container, which the API looks up for each request and lets wait for; all others get to the API.
  */
 export async function startFront({ port, apiUrl, domain }: FrontOptions): Promise<Front> {
   const proxy = createProxyServer({ xfwd: true, proxyTimeout: NEVER, timeout: NEVER });
-  const server = createServer({ requestTimeout: NEVER }, (request, response) => {
+  const server = createServer({ requestTimeout: NEVER, keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
     void serve(request, response).catch(() => refuse(response, 503, 'Nothing answers there now.'));
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -30,26 +34,28 @@ export async function startFront({ port, apiUrl, domain }: FrontOptions): Promis
   });
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const target = await targetOf(request);
-    if (target === undefined) refuse(response, 404, 'No job has this name, or nothing serves it now.');
-    else await proxy.web(request, response, { target });
+    const { target, isKnown } = await routeOf(request);
+    if (target !== undefined) await proxy.web(request, response, { target });
+    else if (isKnown) refuse(response, 503, 'Nothing serves there now.');
+    else refuse(response, 404, 'No job has this address.');
   }
 
   async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const target = await targetOf(request);
+    const { target } = await routeOf(request);
     if (target === undefined) socket.destroy();
     else await proxy.ws(request, socket as never, { target }, head);
   }
 
-  async function targetOf({ headers }: IncomingMessage): Promise<string | undefined> {
+  async function routeOf({ headers }: IncomingMessage): Promise<{ target?: string; isKnown: boolean }> {
     const host = hostOf(headers.host);
-    if (!host.endsWith(`.${domain}`)) return apiUrl;
-    const answer = await fetch(`${apiUrl}/ingress/v1/routes/${encodeURIComponent(host)}`, {
-      signal: AbortSignal.timeout(3_000),
+    if (!host.endsWith(`.${domain}`)) return { target: apiUrl, isKnown: true };
+    // It answers at once where something serves.
+    const answer = await fetch(`${apiUrl}/ingress/v1/holds/${encodeURIComponent(host)}`, {
+      signal: AbortSignal.timeout(LONGEST_HOLD_MS),
     });
     await answer.body?.cancel();
     const address = answer.headers.get('route-target');
-    return answer.status === 200 && address !== null ? `http://${address}` : undefined;
+    return { isKnown: answer.headers.has('route-known'), ...(address !== null && { target: `http://${address}` }) };
   }
 
   await new Promise<void>((resolve, reject) => {

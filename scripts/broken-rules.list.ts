@@ -1366,8 +1366,8 @@ export const RULES: readonly Rule[] = [
   {
     name: 'an-address-that-leads-elsewhere',
     file: 'src/scheduler/load-jobs.ts',
-    text: 'AND (ra.routed_port IS NOT NULL OR ra.unrouted_at > clock_timestamp() - make_interval(secs => $2))',
-    broken: 'AND ra.unrouted_at > clock_timestamp() - make_interval(secs => $2)',
+    text: 'AND (ra.routed_port IS NOT NULL OR ra.unrouted_at IS NOT NULL)',
+    broken: 'AND ra.unrouted_at IS NOT NULL',
     caughtBy: [ROUTES],
   },
   {

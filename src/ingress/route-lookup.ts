@@ -1,7 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
-import { Problem } from '../http/problem.js';
 import { ChangeWaiter } from '../jobs/change-waiter.js';
 
 /** Where the requests of a host go. */
@@ -16,22 +15,65 @@ export type Route = {
   readonly holdSeconds: number;
 };
 
-/** Requests that wait at this process. nginx has fewer for us, and one of several processes that is asked too much refuses. */
+/** Requests that wait at this process: of one job, so that none takes the places of all others, and in all. */
+const MOST_HELD_OF_A_JOB = 100;
 const MOST_HELD = 2_000;
-const RETRY_AFTER_SECONDS = 2;
+/** A target that refused a connection may be starting again. */
+const SAME_TARGET_MS = 2_000;
 
 /** Says where the addresses of jobs lead; the job pass decides it. */
 @Injectable()
 export class RouteLookup {
-  #held = 0;
+  readonly #held = new Map<string, number>();
+  readonly #finding = new Map<string, Promise<Route | undefined>>();
 
   constructor(
     private readonly database: Database,
     private readonly waiter: ChangeWaiter,
   ) {}
 
-  /** @param host in lower case @returns undefined when no job has it */
+  /** Many who ask for a host at once are answered by one query. @param host in lower case @returns undefined when no job has it */
   async find(host: string): Promise<Route | undefined> {
+    const found = this.#finding.get(host) ?? this.#find(host).finally(() => this.#finding.delete(host));
+    this.#finding.set(host, found);
+    return await found;
+  }
+
+  /**
+   * The same, once something serves, nothing is on its way any more, or the time of the job is over.
+   * @param failed a target that did not answer: another one is waited for, or this one for a moment
+   */
+  async await(host: string, failed: string, signal: AbortSignal): Promise<Route | undefined> {
+    let route = await this.#find(host);
+    const isServed = (): boolean => !!route?.target && route.target.address !== failed;
+    if (!route || isServed() || (!route.target && route.holdSeconds === 0)) return route;
+    const { jobId, target, holdSeconds } = route;
+    const leave = this.#join(jobId);
+    if (!leave) return route;
+    try {
+      await this.waiter.wait(jobId, target ? SAME_TARGET_MS : holdSeconds * 1_000, signal, async () => {
+        route = await this.#find(host);
+        return !route || isServed() || (!route.target && route.holdSeconds === 0);
+      });
+    } finally {
+      leave();
+    }
+    return route;
+  }
+
+  #join(jobId: string): (() => void) | undefined {
+    const ofJob = this.#held.get(jobId) ?? 0;
+    const all = [...this.#held.values()].reduce((sum, count) => sum + count, 0);
+    if (ofJob >= MOST_HELD_OF_A_JOB || all >= MOST_HELD) return undefined;
+    this.#held.set(jobId, ofJob + 1);
+    return () => {
+      const left = (this.#held.get(jobId) ?? 1) - 1;
+      if (left > 0) this.#held.set(jobId, left);
+      else this.#held.delete(jobId);
+    };
+  }
+
+  async #find(host: string): Promise<Route | undefined> {
     const [row] = await this.database.run(FIND_ROUTE, [host]);
     if (!row) return undefined;
     const { jobId, job, isOnItsWay, holdSeconds, privateIp, port, deployment } = row;
@@ -42,32 +84,10 @@ export class RouteLookup {
       holdSeconds: isOnItsWay ? holdSeconds : 0,
     };
   }
-
-  /** The same, once something serves, nothing is on its way any more, or the time of the job is over. */
-  async await(host: string, signal: AbortSignal): Promise<Route | undefined> {
-    let route = await this.find(host);
-    if (!route || route.target || route.holdSeconds === 0 || this.#held >= MOST_HELD) return route;
-    this.#held += 1;
-    try {
-      await this.waiter.wait(route.jobId, route.holdSeconds * 1_000, signal, async () => {
-        route = await this.find(host);
-        return !route || route.target !== null || route.holdSeconds === 0;
-      });
-    } finally {
-      this.#held -= 1;
-    }
-    return route;
-  }
-
-  /** Why a host leads nowhere, for whoever called it. */
-  async explain(host: string): Promise<Problem> {
-    const route = await this.find(host);
-    if (!route) return new Problem('not-found', `Nothing has the name ${host} here.`);
-    return new Problem('unavailable', `Nothing serves ${host} now.`, { retryAfterSeconds: RETRY_AFTER_SECONDS });
-  }
 }
 
-// A job that failed or stopped stays so until somebody deploys.
+// A job that failed or stopped stays so until somebody deploys. A version before this one leaves `routed_port` where it
+// ends an attempt.
 const FIND_ROUTE = statement('find-route', {
   values: [t.text],
   row: {
@@ -80,15 +100,16 @@ const FIND_ROUTE = statement('find-route', {
     deployment: t.nullable(t.int),
   },
 })(`
-  SELECT j.id AS "jobId", j.name AS job, j.status IN ('deploying', 'running', 'degraded') AS "isOnItsWay",
+  SELECT j.id AS "jobId", j.name AS job,
+    j.desired_state = 'running' AND j.status IN ('deploying', 'running', 'degraded') AS "isOnItsWay",
     coalesce((coalesce(active.definition, j.definition) -> 'route' ->> 'holdSeconds')::int, 0) AS "holdSeconds",
-    i.private_ip AS "privateIp", a.routed_port AS port, d.number AS deployment
+    i.private_ip AS "privateIp", a.routed_port AS port, active.number AS deployment
   FROM routes r
   JOIN jobs j ON j.id = r.job_id
   LEFT JOIN deployments active ON active.id = j.active_deployment_id
-  LEFT JOIN attempts a ON a.job_id = j.id AND a.routed_port IS NOT NULL
-  LEFT JOIN deployments d ON d.id = a.deployment_id
+  LEFT JOIN attempts a ON a.deployment_id = active.id AND a.routed_port IS NOT NULL AND a.phase NOT IN ('stopping', 'ended')
   LEFT JOIN assignments s ON s.attempt_id = a.id
   LEFT JOIN instances i ON i.id = s.instance_id
   WHERE r.host = $1 AND r.removed_at IS NULL
+  ORDER BY a.number DESC
   LIMIT 1`);

@@ -18,6 +18,7 @@ describe('a job definition', () => {
         market: 'on-demand',
         publicIp: true,
       },
+      route: { holdSeconds: 10 },
       rollout: { stableSeconds: 5, drainSeconds: 10, stopGraceSeconds: 30, deadlineSeconds: 900 },
       onCapacity: { waitSeconds: 600 },
     });

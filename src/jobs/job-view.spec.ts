@@ -32,6 +32,7 @@ function rowOf(privateIp: string, publicIp: string | null): JobRow {
     activeNumber: 1,
     activePorts: [{ container: 80, host: 8081 }],
     activeHealthPort: null,
+    activeRoute: null,
     host: null,
     instanceId: 'i-0',
     privateIp,

@@ -31,6 +31,7 @@ export const JOB_ROW = {
   activeNumber: t.nullable(t.int),
   activePorts: t.nullable(t.jsonOf<JobDefinition['ports']>()),
   activeHealthPort: t.nullable(t.int),
+  activeRoute: t.nullable(t.jsonOf<JobDefinition['route']>()),
   host: t.nullable(t.text),
   ...INSTANCE_ROW,
 } as const;
@@ -44,6 +45,7 @@ export type JobRow = RowOf<typeof JOB_ROW>;
 export const selectJobsFrom = (source: string): string => `
   SELECT ${selectList(JOB_COLUMNS, 'j')}, d.number AS "activeNumber", d.definition -> 'ports' AS "activePorts",
          (d.definition -> 'health' ->> 'port')::int AS "activeHealthPort",
+         d.definition -> 'route' AS "activeRoute",
          (SELECT min(r.host) FROM routes r WHERE r.job_id = j.id AND r.removed_at IS NULL) AS host,
          ${INSTANCE_COLUMNS}
   FROM ${source} j
@@ -99,12 +101,17 @@ function urlOf(row: JobRow, addresses: Addresses | undefined): Pick<JobResponse,
   return { url: null, urlReason: whyNoUrl(row, addresses) };
 }
 
-function whyNoUrl({ name, definition, activeNumber }: JobRow, addresses: Addresses | undefined): UrlReason {
+function whyNoUrl(
+  { name, definition, deploymentCount, activeRoute }: JobRow,
+  addresses: Addresses | undefined,
+): UrlReason {
   if (!addresses) return 'no-domain';
   const { reason } = routedPortOf(definitionOf(definition));
   if (reason !== undefined) return reason;
   if (hostOfJob(name, addresses.domain) === null) return 'reserved-name';
-  return activeNumber === null ? 'not-deployed' : 'host-still-draining';
+  if (deploymentCount === 0) return 'not-deployed';
+  // What the job says holds from its next deployment on; one of before there were addresses has no route.
+  return activeRoute ? 'host-still-draining' : 'next-deployment';
 }
 
 export function toInstance(row: RowOf<typeof INSTANCE_ROW>): AssignedInstance | null {

@@ -9,7 +9,8 @@ export const URL_REASONS = {
   'no-ports': 'it publishes no port',
   'several-ports': 'it publishes several ports: route.port names one of them',
   'reserved-name': 'names that end in two hyphens and digits are kept for deployments',
-  'not-deployed': 'no deployment of it has run yet',
+  'not-deployed': 'it has no deployment yet',
+  'next-deployment': 'it gets one with its next deployment',
   'host-still-draining': 'the name was another job’s until just now: it is free in less than a minute',
 } as const;
 export type UrlReason = keyof typeof URL_REASONS;

@@ -135,12 +135,16 @@ const REMOVE_HOSTS = statement('remove-hosts', { values: [t.json] })(`
   FROM ${recordset({ host: t.text, jobId: t.uuid }, 'p')}
   WHERE r.host = p.host AND r.job_id = p."jobId" AND r.removed_at IS NULL`);
 
-// A name that was another job's is free once nobody can be led there by it any more.
+// A name that was another job's is free once nobody can be led there by it any more. A version before this one leaves
+// the names of a job that it deletes.
 const ADD_HOSTS = statement('add-hosts', { values: [t.json, t.double] })(`
   INSERT INTO routes (host, job_id)
   SELECT p.host, p."jobId" FROM ${recordset({ host: t.text, jobId: t.uuid }, 'p')} ORDER BY p.host
   ON CONFLICT (host) DO UPDATE SET job_id = excluded.job_id, created_at = excluded.created_at, removed_at = NULL
-  WHERE routes.removed_at <= clock_timestamp() - make_interval(secs => $2) OR routes.job_id = excluded.job_id`);
+  WHERE routes.removed_at <= clock_timestamp() - make_interval(secs => $2) OR routes.job_id = excluded.job_id
+    OR EXISTS (
+      SELECT 1 FROM jobs o
+      WHERE o.id = routes.job_id AND o.deleted_at <= clock_timestamp() - make_interval(secs => $2))`);
 
 // A deleted job keeps the history that people may want to read, for a while, but no secrets.
 const DELETE_SECRETS = statement('delete-secrets', { values: [t.arrayOf(t.uuid)] })(

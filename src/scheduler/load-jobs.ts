@@ -174,10 +174,12 @@ const ATTEMPTS = statement('load-attempts', {
       'privateIp', i.private_ip, 'imageId', i.image_id, 'unreachableAt', i.unreachable_at,
       'retireReason', i.retire_reason, 'isAdopted', d.adopts IS NOT DISTINCT FROM i.id, 'ordersAfter', i.orders_after,
       'addressFreeAt', CASE WHEN a.phase IN ('waiting', 'assigned', 'pulling') THEN (
-        SELECT max(coalesce(ra.unrouted_at, clock_timestamp())) + make_interval(secs => $2)
+        SELECT max(CASE WHEN ra.routed_port IS NOT NULL AND ra.phase <> 'ended' THEN clock_timestamp()
+            ELSE coalesce(ra.unrouted_at, ra.ended_at) END) + make_interval(secs => $2)
         FROM instances ri JOIN assignments rs ON rs.instance_id = ri.id JOIN attempts ra ON ra.id = rs.attempt_id
         WHERE ri.private_ip = i.private_ip AND ri.id <> i.id
-          AND (ra.routed_port IS NOT NULL OR ra.unrouted_at > clock_timestamp() - make_interval(secs => $2))
+          AND (ra.routed_port IS NOT NULL OR ra.unrouted_at IS NOT NULL)
+          AND (ra.phase <> 'ended' OR coalesce(ra.unrouted_at, ra.ended_at) > clock_timestamp() - make_interval(secs => $2))
       ) END) END AS instance,
     CASE WHEN i.id IS NULL AND sh.verdict_reason IS NOT NULL THEN jsonb_build_object(
       'reason', sh.verdict_reason, 'message', coalesce(sh.verdict_message, ''), 'at', sh.verdict_at,

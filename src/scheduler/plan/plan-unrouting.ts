@@ -2,8 +2,9 @@ import { after, spotNoticedAt } from './plan-order.js';
 import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
 
 /**
- * How long callers may still come by an older answer: an ingress keeps one for a second, goes by it for thirty more while
- * none of us answers (`Cache-Control` of ingress.controller.ts), and two are for what is under way between us and it.
+ * How long callers may still come by an older answer. An ingress goes by one for a second, and for 22 more while none of us
+ * answers (`Cache-Control` of ingress.controller.ts), in whole seconds: 24. The lookup that then fails takes two or three,
+ * as the one that brought the answer did, and two are from the time of a plan to its commit.
  */
 export const STALE_SECONDS = 33;
 
