@@ -95,21 +95,21 @@ function toJob(row: JobRow, addresses: Addresses | undefined): JobResponse {
 }
 
 function urlOf(row: JobRow, addresses: Addresses | undefined): Pick<JobResponse, 'url' | 'urlReason'> {
-  if (addresses && row.host !== null) {
-    return { url: `${addresses.scheme}//${row.host}${addresses.port}`, urlReason: null };
-  }
-  return { url: null, urlReason: whyNoUrl(row, addresses) };
+  const urlReason = row.host === null ? whyNoUrl(row, addresses) : null;
+  const host = row.host ?? (urlReason === null && addresses ? hostOfJob(row.name, addresses.domain) : null);
+  if (!addresses || host === null) return { url: null, urlReason };
+  return { url: `${addresses.scheme}//${host}${addresses.port}`, urlReason: null };
 }
 
-function whyNoUrl(
-  { name, definition, deploymentCount, activeRoute }: JobRow,
-  addresses: Addresses | undefined,
-): UrlReason {
+/** @returns null for a first deployment on its way: the next pass gives the job its name */
+function whyNoUrl(row: JobRow, addresses: Addresses | undefined): UrlReason | null {
+  const { name, definition, status, deploymentCount, activeNumber, activeRoute } = row;
   if (!addresses) return 'no-domain';
   const { reason } = routedPortOf(definitionOf(definition));
   if (reason !== undefined) return reason;
   if (hostOfJob(name, addresses.domain) === null) return 'reserved-name';
   if (deploymentCount === 0) return 'not-deployed';
+  if (activeNumber === null && status === 'deploying') return null;
   // What the job says holds from its next deployment on; one of before there were addresses has no route.
   return activeRoute ? 'host-still-draining' : 'next-deployment';
 }

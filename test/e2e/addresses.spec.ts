@@ -24,7 +24,6 @@ describe('the address of a job', () => {
 
   it('is there with the job, and leads to its container once that serves', async () => {
     await create('web', { env: { GREETING: 'one' } });
-    await until(async () => (await job('web')).url !== null);
     expect(await job('web')).toMatchObject({ url: `https://web.${DOMAIN}:8443`, urlReason: null });
     await settled(stack, 'web', 1);
     const { status, headers } = await route('web');
@@ -80,7 +79,7 @@ describe('the address of a job', () => {
 
   it('lets a request wait for what is on its way, and for no longer than the job says', async () => {
     await create('late', { image: 'sim/slow:3', route: { holdSeconds: 60 } });
-    await until(async () => (await job('late')).url !== null);
+    await until(async () => (await waysOf('late'))[0] === 'yes');
     const hold = (name: string, not = '') => fetch(`${stack.url}/ingress/v1/holds/${name}.${DOMAIN}?not=${not}`);
     expect(await waysOf('late')).toEqual(['yes', 'yes']);
     const held = await hold('late');
@@ -93,13 +92,13 @@ describe('the address of a job', () => {
     expect(performance.now() - before).toBeGreaterThan(1_900);
 
     await create('slow', { image: 'sim/slow:60', route: { holdSeconds: 1 } });
-    await until(async () => (await job('slow')).url !== null);
+    await until(async () => (await waysOf('slow'))[0] === 'yes');
     const began = performance.now();
     expect((await hold('slow')).status).toBe(401);
     expect(performance.now() - began).toBeGreaterThan(900);
 
     await create('refusing', { route: { holdSeconds: 0 }, image: 'sim/slow:60' });
-    await until(async () => (await job('refusing')).url !== null);
+    await until(async () => (await waysOf('refusing'))[0] === 'yes');
     expect(await waysOf('refusing')).toEqual(['yes', null]);
     expect((await hold('other')).status).toBe(401);
   }, 60_000);
