@@ -25,7 +25,8 @@ export const ATTEMPT_TRANSITIONS: Readonly<Record<AttemptPhase, readonly Attempt
 
 /**
  * Longest time in a phase, in seconds, after which the attempt is given up. `null`: bounded by the deployment's own
- * deadline (waiting, starting), by the job (unrouting), or meant to last (healthy). Too short costs a fresh instance, too long a stuck job.
+ * deadline (waiting, starting), by the job (unrouting), or meant to last (healthy). Too short costs a fresh instance, too
+ * long a stuck job.
  */
 export const ATTEMPT_DEADLINE_SECONDS = {
   waiting: null,
@@ -34,7 +35,7 @@ export const ATTEMPT_DEADLINE_SECONDS = {
   pulling: 1800,
   starting: null,
   healthy: null,
-  // Its time is STALE_SECONDS or the job's drainSeconds (plan-route.ts).
+  // Its time is STALE_SECONDS or the job's drainSeconds (plan-unrouting.ts).
   unrouting: null,
   // In addition to the job's stopGraceSeconds: time for the agent's report.
   stopping: 30,

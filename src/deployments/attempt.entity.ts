@@ -10,7 +10,6 @@ import { Deployment } from './deployment.entity.js';
 )
 @Index('attempts_deployment_number', ['deploymentId', 'number'], { unique: true })
 @Index('attempts_live', ['jobId'], { where: `phase <> 'ended'` })
-@Index('attempts_routed', ['jobId'], { where: 'routed_port IS NOT NULL' })
 @Index('attempts_waiting', ['shapeKey', 'priority', 'createdAt'], { where: `phase = 'waiting'` })
 @Index('attempts_ended', ['shapeKey', 'endedAt'], { where: `phase = 'ended'` })
 export class Attempt {

@@ -14,6 +14,12 @@ export const OUTCOME = {
 } as const;
 
 /** When an attempt reached each phase between the first and the last. */
-export const PHASE_TIMES = {
-  ...columnsOf(Attempt, 'assignedAt', 'pullingAt', 'startingAt', 'healthyAt', 'unroutingAt', 'stoppingAt'),
-} as const;
+export const PHASE_TIMES = columnsOf(
+  Attempt,
+  'assignedAt',
+  'pullingAt',
+  'startingAt',
+  'healthyAt',
+  'unroutingAt',
+  'stoppingAt',
+);

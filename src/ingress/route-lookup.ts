@@ -45,15 +45,16 @@ export class RouteLookup {
    */
   async await(host: string, failed: string, signal: AbortSignal): Promise<Route | undefined> {
     let route = await this.#find(host);
-    const isServed = (): boolean => !!route?.target && route.target.address !== failed;
-    if (!route || isServed() || (!route.target && route.holdSeconds === 0)) return route;
+    const isDecided = (): boolean =>
+      !route || (route.target ? route.target.address !== failed : route.holdSeconds === 0);
+    if (!route || isDecided()) return route;
     const { jobId, target, holdSeconds } = route;
     const leave = this.#join(jobId);
     if (!leave) return route;
     try {
       await this.waiter.wait(jobId, target ? SAME_TARGET_MS : holdSeconds * 1_000, signal, async () => {
         route = await this.#find(host);
-        return !route || isServed() || (!route.target && route.holdSeconds === 0);
+        return isDecided();
       });
     } finally {
       leave();

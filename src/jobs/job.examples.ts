@@ -43,7 +43,5 @@ export const NEW_JOB_EXAMPLE: JobResponse = {
   status: 'deploying',
   activeDeployment: null,
   instance: null,
-  url: null,
-  urlReason: 'not-deployed',
   endpoints: [],
 };

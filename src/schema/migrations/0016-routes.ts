@@ -18,7 +18,6 @@ export class Routes1800000000016 implements MigrationInterface {
       ALTER TABLE attempts ADD COLUMN unrouting_at timestamptz, ADD COLUMN routed_port integer,
         ADD COLUMN unrouted_at timestamptz;
       CREATE INDEX instances_private_ip ON instances (private_ip);
-      CREATE INDEX attempts_routed ON attempts (job_id) WHERE routed_port IS NOT NULL;
       ALTER TABLE attempts DROP CONSTRAINT attempts_phase;
       ALTER TABLE attempts ADD CONSTRAINT attempts_phase CHECK
         (phase IN ('waiting', 'assigned', 'pulling', 'starting', 'healthy', 'unrouting', 'stopping', 'ended'))`);
