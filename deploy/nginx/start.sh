@@ -4,6 +4,11 @@
 # the scheduler has moved: a new container, one more replica.
 set -eu
 
+# Who may call the API, and who jobs. Before all else: what is wrong with a list is said at once, and no list is left out.
+API_CALLERS=$(sh "${0%/*}/networks.sh" ALLOWED_CIDRS "${ALLOWED_CIDRS:-}")
+JOB_CALLERS=$(sh "${0%/*}/networks.sh" INGRESS_CIDRS "${INGRESS_CIDRS:-}")
+export API_CALLERS JOB_CALLERS
+
 # Of a name with several addresses, that of two replicas, `getent hosts` of the image shows one, and at each look another
 # one: the configuration would be read again for ever. `ahosts` shows all of them, here and elsewhere, several times each.
 addresses() { getent ahosts "${1:-}" | awk '{ print $1 }' | sort -u; }

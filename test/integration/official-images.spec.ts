@@ -1,6 +1,16 @@
 import { type ChildProcess, spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, globSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -186,7 +196,8 @@ function followsTheScheduler(what: string, path: () => string): void {
       // The loop that follows the scheduler, too: in the container it ends with nginx.
       if (running?.pid) process.kill(-running.pid, 'SIGKILL');
       running = undefined;
-      for (const file of ['looks', 'sleeps', 'calls', 'printed', 'addresses']) rmSync(inWork(file), { force: true });
+      for (const file of ['looks', 'sleeps', 'calls', 'callers', 'printed', 'addresses'])
+        rmSync(inWork(file), { force: true });
     });
 
     it.each(['musl', 'glibc'])(
@@ -221,9 +232,37 @@ function followsTheScheduler(what: string, path: () => string): void {
 
     it('waits for the agents’ keys where agents have a listener', async () => {
       setAddresses(ONE);
-      start('musl', path(), 'on');
+      start('musl', path(), { AGENT_LISTENER: 'on' });
       await until(() => linesOf('sleeps').length >= SOME_LOOKS);
       expect([linesOf('looks').length, linesOf('calls')]).toEqual([1, []]);
+    });
+
+    it.each([
+      [{}, 'default 1; and default 1;'],
+      [{ ALLOWED_CIDRS: '203.0.113.7/32' }, 'default 0; 203.0.113.7/32 1; and default 1;'],
+      [
+        { ALLOWED_CIDRS: '10.0.0.0/8, 203.0.113.7,2001:db8::/32', INGRESS_CIDRS: '0.0.0.0/0' },
+        'default 0; 10.0.0.0/8 1; 203.0.113.7 1; 2001:db8::/32 1; and default 0; 0.0.0.0/1 1; 128.0.0.0/1 1;',
+      ],
+      [{ INGRESS_CIDRS: '::/0' }, 'default 1; and default 0; ::/1 1; 8000::/1 1;'],
+      // Nobody, rather than everybody.
+      [{ INGRESS_CIDRS: ',' }, 'default 1; and default 0;'],
+    ])('says who may call the API and who jobs, of %j', async (lists, said) => {
+      setAddresses(ONE);
+      start('musl', path(), lists);
+      await until(() => linesOf('callers').length > 0);
+      expect(linesOf('callers')).toEqual([said]);
+    });
+
+    it.each(['example.com', '10.0.0.0/8; }', '*'])('does not start with %s among them', async (network) => {
+      setAddresses(ONE);
+      const nginx = start('musl', path(), { ALLOWED_CIDRS: `203.0.113.7/32,${network}` });
+      const [code] = (await once(nginx, 'exit')) as [number | null];
+      running = undefined;
+      expect({ code, printed: linesOf('printed'), calls: linesOf('calls') }).toEqual({
+        ...{ code: 78, calls: [] },
+        printed: ['ALLOWED_CIDRS: must be networks like 203.0.113.7/32, with commas between them'],
+      });
     });
 
     async function reloads(count: number): Promise<void> {
@@ -238,22 +277,24 @@ function followsTheScheduler(what: string, path: () => string): void {
       await until(() => linesOf('looks').length >= before + SOME_LOOKS);
     }
 
-    function start(libc: string, tools: string, listener = 'off'): void {
+    function start(libc: string, tools: string, settings: Record<string, string> = {}): ChildProcess {
       const shims = inWork('nginx-shims');
       writeShims(shims, {
         getent: lookUp(libc),
         nginx: say('nginx $*'),
-        entrypoint: say('started $*'),
+        entrypoint: `${say('$API_CALLERS and $JOB_CALLERS', 'callers')}; ${say('started $*')}`,
         sleep: `${say('$*', 'sleeps')}; read -rt 0.05 <> <(:) || true`,
       });
       const script = readFileSync(join(DEPLOY, 'nginx/start.sh'), 'utf8');
       expect(script).toContain('exec /docker-entrypoint.sh "$@"');
       writeFileSync(inWork('start.sh'), script.replace('/docker-entrypoint.sh', join(shims, 'entrypoint')));
+      copyFileSync(join(DEPLOY, 'nginx/networks.sh'), inWork('networks.sh'));
       running = spawn('sh', [inWork('start.sh'), 'nginx', '-g', 'daemon off;'], {
-        env: { PATH: `${shims}:${tools}`, SCHEDULER_HOST: 'scheduler', AGENT_LISTENER: listener },
+        env: { PATH: `${shims}:${tools}`, SCHEDULER_HOST: 'scheduler', AGENT_LISTENER: 'off', ...settings },
         stdio: ['ignore', 'ignore', openSync(inWork('printed'), 'w')],
         detached: true,
       });
+      return running;
     }
 
     /** As a name server: the order is another one at each look. */

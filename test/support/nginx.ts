@@ -20,6 +20,10 @@ export type NginxOptions = {
   readonly apiPorts: readonly number[];
   /** With `http://`, and a port. */
   readonly jobsUrl: string;
+  /** ALLOWED_CIDRS, INGRESS_CIDRS and TRUSTED_PROXY of docker-compose.yml. */
+  readonly allowedCidrs?: string;
+  readonly ingressCidrs?: string;
+  readonly trustedProxy?: string;
 };
 
 /** The stack's own nginx.conf on this machine, as the image's entrypoint and start.sh have it read. */
@@ -69,11 +73,13 @@ export class Nginx {
     writeFileSync(join(directory, 'mime.types'), 'types {}\n');
   }
 
-  /** As the entrypoint of the image does it. */
+  /** As start.sh and the entrypoint of the image do it. */
   #filledIn(template: string): string {
+    const { jobsUrl, allowedCidrs = '', ingressCidrs = '', trustedProxy = '255.255.255.255' } = this.#options;
     const variables: Readonly<Record<string, string>> = {
-      ...{ SCHEDULER_HOST: 'scheduler', AGENT_LISTENER: 'off', NGINX_RATE: '50', TRUSTED_PROXY: '255.255.255.255' },
-      ...{ INGRESS: 'on', JOBS_DOMAIN: new URL(this.#options.jobsUrl).hostname },
+      ...{ SCHEDULER_HOST: 'scheduler', AGENT_LISTENER: 'off', NGINX_RATE: '50', TRUSTED_PROXY: trustedProxy },
+      ...{ INGRESS: 'on', JOBS_DOMAIN: new URL(jobsUrl).hostname },
+      ...{ API_CALLERS: callers('ALLOWED_CIDRS', allowedCidrs), JOB_CALLERS: callers('INGRESS_CIDRS', ingressCidrs) },
     };
     return template.replace(/\$\{([A-Z_]+)\}/g, (all, name: string) => variables[name] ?? all);
   }
@@ -95,4 +101,8 @@ export class Nginx {
       .replace('/dev/stderr', `${directory}/error.log`)
       .replaceAll('/dev/stdout', `${directory}/access.log`);
   }
+}
+
+function callers(name: string, networks: string): string {
+  return execFileSync('sh', [join(TEMPLATES, 'networks.sh'), name, networks], { encoding: 'utf8' }).trim();
 }
