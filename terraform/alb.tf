@@ -95,7 +95,7 @@ resource "aws_lb" "this" {
   name                       = "${var.name}-api"
   internal                   = local.alb_internal
   load_balancer_type         = "application"
-  security_groups            = [aws_security_group.alb[0].id]
+  security_groups            = concat([aws_security_group.alb[0].id], aws_security_group.job_callers[*].id)
   subnets                    = local.alb_subnet_ids
   drop_invalid_header_fields = true
   # Above nginx's and the API's own limits, so that these decide when a parked poll or a stream ends.

@@ -49,6 +49,7 @@ locals {
     },
     var.database == "rds" ? { POSTGRES_HOST = aws_db_instance.this[0].address } : {},
     local.uses_volume ? { DATA_VOLUME_ID = aws_ebs_volume.data[0].id } : {},
+    local.callers_differ ? { ALLOWED_CIDRS = join(",", var.allowed_cidrs), INGRESS_CIDRS = join(",", local.ingress_cidrs) } : {},
   )
 
   # What the .env file in S3 may say otherwise.
@@ -59,6 +60,7 @@ locals {
       LOGS_URI = "s3://${var.bucket}/${var.log_prefix}jobs"
     },
     var.app_image == "" ? {} : { APP_IMAGE = var.app_image },
+    local.has_addresses ? { JOBS_URL = local.jobs_url } : {},
     # nginx trusts only the load balancer for the caller's address.
     local.has_alb ? { TRUSTED_PROXY = data.aws_vpc.this.cidr_block } : {},
     var.settings,
@@ -105,7 +107,7 @@ resource "aws_instance" "api" {
   ami                         = var.ami_id != null ? var.ami_id : data.aws_ami.debian[0].id
   instance_type               = var.instance_type
   subnet_id                   = data.aws_subnet.api.id
-  vpc_security_group_ids      = [aws_security_group.api.id]
+  vpc_security_group_ids      = concat([aws_security_group.api.id], local.has_alb ? [] : aws_security_group.job_callers[*].id)
   associate_public_ip_address = var.public_ip
   iam_instance_profile        = var.iam == "existing" ? var.existing_instance_profile : aws_iam_instance_profile.api[0].name
 
@@ -191,5 +193,6 @@ resource "terraform_data" "serving" {
     aws_vpc_security_group_ingress_rule.agents,
     aws_vpc_security_group_ingress_rule.agents_tls,
     aws_vpc_security_group_ingress_rule.agents_of_other_groups,
+    aws_vpc_security_group_ingress_rule.nginx,
   ]
 }

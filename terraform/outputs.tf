@@ -18,6 +18,11 @@ output "url" {
   value       = local.url
 }
 
+output "jobs_url" {
+  description = "Below its domain every job has a URL of its own; null without jobs_domain."
+  value       = local.jobs_url
+}
+
 output "allowed_cidrs" {
   description = "Who may call it: `up` keeps what was chosen."
   value       = sort(values(aws_vpc_security_group_ingress_rule.users)[*].cidr_ipv4)
@@ -29,7 +34,7 @@ output "agent_url" {
 }
 
 output "alb_dns_name" {
-  description = "What domain_name must point at, if dns_zone_id is not set."
+  description = "What domain_name and *.<jobs_domain> must point at, if dns_zone_id is not set."
   value       = one(aws_lb.this[*].dns_name)
 }
 
@@ -41,6 +46,11 @@ output "data_volume_id" {
 output "job_security_group_id" {
   description = "What jobs may name in instance.securityGroupIds."
   value       = aws_security_group.jobs.id
+}
+
+output "api_security_group_id" {
+  description = "Where nginx comes from, with jobs_domain: what groups of your own that jobs name must let in."
+  value       = aws_security_group.api.id
 }
 
 output "job_profiles" {

@@ -145,8 +145,8 @@ variable "settings" {
   }
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["CLUSTER", "AWS_REGION", "AGENT_URL", "AGENT_PINS", "ALLOWED_SUBNETS", "ALLOWED_SECURITY_GROUPS", "ALLOWED_PROFILES", "ALLOWED_AMIS"])) == 0
-    error_message = "CLUSTER, AWS_REGION, AGENT_URL, AGENT_PINS and ALLOWED_* follow from name, region, job_subnet_ids, job_security_group_ids, job_profiles and job_amis, which the API's permissions follow, too"
+    condition     = length(setintersection(keys(var.settings), ["CLUSTER", "AWS_REGION", "AGENT_URL", "AGENT_PINS", "ALLOWED_SUBNETS", "ALLOWED_SECURITY_GROUPS", "ALLOWED_PROFILES", "ALLOWED_AMIS", "ALLOWED_CIDRS", "INGRESS_CIDRS"])) == 0
+    error_message = "CLUSTER, AWS_REGION, AGENT_URL, AGENT_PINS, ALLOWED_* and INGRESS_CIDRS follow from name, region, job_subnet_ids, job_security_group_ids, job_profiles, job_amis, allowed_cidrs and ingress_cidrs, which the API's permissions and network follow, too"
   }
 }
 
@@ -165,6 +165,22 @@ variable "allowed_cidrs" {
   validation {
     condition     = length(var.allowed_cidrs) > 0 && alltrue([for cidr in var.allowed_cidrs : can(cidrnetmask(cidr))])
     error_message = "must be at least one IPv4 network like 203.0.113.7/32"
+  }
+}
+
+variable "ingress_cidrs" {
+  description = "With jobs_domain: who may call jobs, for example [\"0.0.0.0/0\"]. They may not call the API, and those of allowed_cidrs may not call jobs unless they are here, too. Default: allowed_cidrs. Where the two lists differ, another list is another instance, as its nginx has them."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition     = var.ingress_cidrs == null ? true : length(var.ingress_cidrs) > 0 && alltrue([for cidr in var.ingress_cidrs : can(cidrnetmask(cidr))])
+    error_message = "must be at least one IPv4 network like 203.0.113.7/32"
+  }
+
+  validation {
+    condition     = var.ingress_cidrs == null || var.jobs_domain != null
+    error_message = "has no meaning without jobs_domain"
   }
 }
 
@@ -210,7 +226,7 @@ variable "job_security_group_ids" {
 }
 
 variable "job_ingress" {
-  description = "Who may reach which ports of jobs that name the job security group. Default: none, so that what a job serves cannot be reached."
+  description = "Who may reach which ports of jobs that name the job security group, at their instances' addresses. Default: none; with jobs_domain the API's nginx may reach them all."
   type = list(object({
     cidr = string
     from = number
@@ -406,8 +422,28 @@ variable "api_domain" {
   }
 }
 
+variable "jobs_domain" {
+  description = "Domain of the jobs' addresses, like jobs.example.com: a job named web is at web.jobs.example.com. Setting it sets JOBS_URL and makes the wildcard record in a hosted zone of this account (dns_zone_id, or the zone example.com), and with api_domain the certificate."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.jobs_domain == null || can(regex("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*\\.[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", var.jobs_domain))
+    error_message = "must be a name in lower case with two parts or more, like jobs.example.com"
+  }
+
+  # The API refuses to start where a job's name could be its own. Of one name, pages of jobs could set cookies for the API.
+  validation {
+    condition = alltrue([
+      for host in compact([local.domain_name, "api.${local.private_zone_name}"]) :
+      var.jobs_domain == null ? true : !endswith(".${host}", ".${var.jobs_domain}")
+    ])
+    error_message = "must be neither the API's own name (api_domain or domain_name, or agents' name api.<private_zone_name>) nor a domain that it is in: take a name beside it, like jobs.example.com for scheduler.example.com"
+  }
+}
+
 variable "certificate_arn" {
-  description = "ACM certificate of domain_name, if you make it yourself. Setting it makes a load balancer with TLS."
+  description = "ACM certificate of domain_name (and of *.<jobs_domain>), if you make it yourself. Setting it makes a load balancer with TLS."
   type        = string
   default     = null
 }
@@ -424,7 +460,7 @@ variable "domain_name" {
 }
 
 variable "dns_zone_id" {
-  description = "Route 53 zone to write the name into. Default: with api_domain the zone one part above it; with certificate_arn none, you point the name at the output alb_dns_name yourself."
+  description = "Route 53 zone to write the names into, that of jobs_domain too. Default: the zones one part above api_domain and jobs_domain; with certificate_arn none, you point the names at the output alb_dns_name yourself."
   type        = string
   default     = null
 }

@@ -247,8 +247,8 @@ refuse_contradictions() {
   done
   [ -z "$decided" ] || fail "$secrets sets$decided, which Terraform decides by its variables $DECIDED_BY: take them out of the file"
 }
-DECIDED_BY_TERRAFORM='CLUSTER AGENT_URL AGENT_PINS ALLOWED_SUBNETS ALLOWED_SECURITY_GROUPS ALLOWED_PROFILES ALLOWED_AMIS DATA_VOLUME_ID'
-DECIDED_BY='name, job_subnet_ids, job_security_group_ids, job_profiles, job_amis and database'
+DECIDED_BY_TERRAFORM='CLUSTER AGENT_URL AGENT_PINS ALLOWED_SUBNETS ALLOWED_SECURITY_GROUPS ALLOWED_PROFILES ALLOWED_AMIS ALLOWED_CIDRS INGRESS_CIDRS DATA_VOLUME_ID'
+DECIDED_BY='name, job_subnet_ids, job_security_group_ids, job_profiles, job_amis, allowed_cidrs, ingress_cidrs and database'
 
 refuse_decided() {
   case " $DECIDED_BY_TERRAFORM " in

@@ -140,7 +140,7 @@ describeWhen(
       const { status, stdout, stderr } = terraform(copy, 'test', '-no-color');
       expect(`${stdout}${stderr}`).toMatch(/Success! \d+ passed, 0 failed/);
       expect(status).toBe(0);
-    }, 120_000);
+    }, 300_000);
   },
 );
 

@@ -1,0 +1,287 @@
+# Addresses of jobs: jobs_domain and ingress_cidrs.
+
+mock_provider "aws" {
+  # Plans only: the data volume's prevent_destroy would keep a test from cleaning up after an apply.
+  override_during = plan
+  source          = "./tests/aws"
+}
+
+variables {
+  bucket        = "state-bucket"
+  bundle_key    = "bundles/0123456.tar.gz"
+  allowed_cidrs = ["203.0.113.7/32"]
+  jobs_domain   = "jobs.example.com"
+  # The wait calls a real S3.
+  wait_seconds = 0
+}
+
+run "none_by_default" {
+  command = plan
+
+  variables {
+    jobs_domain = null
+  }
+
+  assert {
+    condition     = !strcontains(module.user_data.text, "JOBS_URL") && output.jobs_url == null && length(aws_route53_record.jobs) + length(aws_vpc_security_group_ingress_rule.nginx) == 0
+    error_message = "nothing is made, and nothing reaches jobs"
+  }
+}
+
+run "a_domain" {
+  command = plan
+
+  assert {
+    condition     = strcontains(module.user_data.text, "JOBS_URL=http://jobs.example.com\n") && output.jobs_url == "http://jobs.example.com"
+    error_message = "the API knows it, with plain http as for itself"
+  }
+  assert {
+    condition     = aws_route53_record.jobs[0].name == "*.jobs.example.com" && one(aws_route53_record.jobs[0].records) == "203.0.113.20" && data.aws_route53_zone.jobs[0].name == "example.com"
+    error_message = "its names lead to the address that outlives the instance"
+  }
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.nginx[0].security_group_id == aws_security_group.jobs.id && aws_vpc_security_group_ingress_rule.nginx[0].referenced_security_group_id == aws_security_group.api.id && aws_vpc_security_group_ingress_rule.nginx[0].cidr_ipv4 == null && "${aws_vpc_security_group_ingress_rule.nginx[0].from_port}-${aws_vpc_security_group_ingress_rule.nginx[0].to_port}" == "1-65535"
+    error_message = "the API's instance, and no other, reaches what jobs publish"
+  }
+  assert {
+    condition     = length(aws_security_group.job_callers) == 0 && !strcontains(module.user_data.text, "_CIDRS") && keys(aws_vpc_security_group_ingress_rule.users) == ["203.0.113.7/32"]
+    error_message = "as closed as the API, by the security group alone: another list is no other instance"
+  }
+  assert {
+    condition     = length(aws_acm_certificate.jobs) == 0
+    error_message = "no certificate without a load balancer"
+  }
+}
+
+run "the_same_callers_in_another_order" {
+  command = plan
+
+  variables {
+    allowed_cidrs = ["203.0.113.7/32", "198.51.100.0/24"]
+    ingress_cidrs = ["198.51.100.0/24", "203.0.113.7/32"]
+  }
+
+  assert {
+    condition     = length(aws_security_group.job_callers) == 0 && !strcontains(module.user_data.text, "_CIDRS")
+    error_message = "nginx need not refuse anyone"
+  }
+}
+
+run "public_jobs" {
+  command = plan
+
+  variables {
+    ingress_cidrs = ["0.0.0.0/0", "203.0.113.7/32"]
+  }
+
+  override_resource {
+    target          = aws_security_group.job_callers
+    values          = { id = "sg-0eeeeeeeeeeeeeeee" }
+    override_during = plan
+  }
+
+  assert {
+    condition     = strcontains(module.user_data.text, "\nALLOWED_CIDRS=203.0.113.7/32\n") && strcontains(module.user_data.text, "\nINGRESS_CIDRS=0.0.0.0/0,203.0.113.7/32'\n")
+    error_message = "nginx knows whom to refuse"
+  }
+  assert {
+    condition     = { for key, rule in aws_vpc_security_group_ingress_rule.job_callers : key => rule.from_port } == { "0.0.0.0/0" = 80 } && keys(aws_vpc_security_group_ingress_rule.users) == ["203.0.113.7/32"]
+    error_message = "the security groups admit both lists, each network once"
+  }
+  assert {
+    condition     = contains(aws_instance.api.vpc_security_group_ids, "sg-0eeeeeeeeeeeeeeee")
+    error_message = "the instance has both doors"
+  }
+  assert {
+    condition     = output.allowed_cidrs == tolist(["203.0.113.7/32"])
+    error_message = "`up` keeps who may call the API, not who may call jobs"
+  }
+}
+
+run "with_tls" {
+  command = plan
+
+  variables {
+    api_domain    = "scheduler.example.com"
+    ingress_cidrs = ["0.0.0.0/0"]
+  }
+
+  override_resource {
+    target          = aws_security_group.job_callers
+    values          = { id = "sg-0eeeeeeeeeeeeeeee" }
+    override_during = plan
+  }
+
+  assert {
+    condition     = strcontains(module.user_data.text, "JOBS_URL=https://jobs.example.com\n")
+    error_message = "https, as for the API"
+  }
+  assert {
+    condition     = aws_acm_certificate.jobs[0].domain_name == "*.jobs.example.com" && aws_acm_certificate.api[0].domain_name == "scheduler.example.com" && aws_lb_listener_certificate.jobs[0].certificate_arn == aws_acm_certificate_validation.jobs[0].certificate_arn
+    error_message = "the listener has a certificate for the jobs' names beside the API's"
+  }
+  assert {
+    condition     = aws_route53_record.jobs_certificate[0].zone_id == "Z0PUBLIC" && aws_route53_record.jobs[0].alias[0].name == "alb.example.com" && aws_route53_record.jobs[0].records == null
+    error_message = "its records are made, and the names lead to the load balancer"
+  }
+  assert {
+    condition     = [for rule in aws_vpc_security_group_ingress_rule.job_callers : rule.from_port] == [443] && contains(aws_lb.this[0].security_groups, "sg-0eeeeeeeeeeeeeeee") && !contains(aws_instance.api.vpc_security_group_ids, "sg-0eeeeeeeeeeeeeeee")
+    error_message = "both doors are the load balancer's"
+  }
+}
+
+run "with_a_certificate_of_ones_own" {
+  command = plan
+
+  variables {
+    certificate_arn = "arn:aws:acm:us-west-2:123456789012:certificate/a"
+    domain_name     = "scheduler.example.com"
+  }
+
+  assert {
+    condition     = strcontains(module.user_data.text, "JOBS_URL=https://jobs.example.com\n") && length(aws_acm_certificate.jobs) + length(aws_route53_record.jobs) == 0
+    error_message = "certificate and names are the operator's to make"
+  }
+}
+
+run "with_a_certificate_and_a_zone" {
+  command = plan
+
+  variables {
+    certificate_arn = "arn:aws:acm:us-west-2:123456789012:certificate/a"
+    domain_name     = "scheduler.example.com"
+    dns_zone_id     = "Z0OWN"
+  }
+
+  assert {
+    condition     = aws_route53_record.jobs[0].zone_id == "Z0OWN" && length(aws_acm_certificate.jobs) == 0
+    error_message = "the names are in that zone"
+  }
+}
+
+run "without_a_public_address" {
+  command = plan
+
+  variables {
+    public_ip = false
+  }
+
+  assert {
+    condition     = one(aws_route53_record.jobs[0].records) == "172.31.0.10"
+    error_message = "the names lead to the private one"
+  }
+}
+
+run "a_domain_outside_the_zone" {
+  command = plan
+
+  variables {
+    dns_zone_id = "Z0OWN"
+    jobs_domain = "jobs.example.net"
+  }
+
+  expect_failures = [data.aws_route53_zone.jobs]
+}
+
+run "a_domain_of_ones_own" {
+  command = plan
+
+  variables {
+    dns_zone_id = "Z0OWN"
+    jobs_domain = "example.com"
+  }
+
+  assert {
+    condition     = aws_route53_record.jobs[0].name == "*.example.com"
+    error_message = "the whole zone may be the jobs'"
+  }
+}
+
+run "not_the_apis_own_name" {
+  command = plan
+
+  variables {
+    api_domain  = "scheduler.example.com"
+    jobs_domain = "scheduler.example.com"
+  }
+
+  expect_failures = [var.jobs_domain]
+}
+
+run "not_a_domain_that_the_api_is_in" {
+  command = plan
+
+  variables {
+    certificate_arn = "arn:aws:acm:us-west-2:123456789012:certificate/a"
+    domain_name     = "a.scheduler.example.com"
+    jobs_domain     = "example.com"
+  }
+
+  expect_failures = [var.jobs_domain]
+}
+
+run "not_a_domain_that_agents_call" {
+  command = plan
+
+  variables {
+    jobs_domain = "scheduler.internal"
+  }
+
+  expect_failures = [var.jobs_domain]
+}
+
+run "below_the_apis_name" {
+  command = plan
+
+  variables {
+    api_domain  = "scheduler.example.com"
+    dns_zone_id = "Z0OWN"
+    jobs_domain = "jobs.scheduler.example.com"
+  }
+
+  assert {
+    condition     = aws_route53_record.jobs[0].name == "*.jobs.scheduler.example.com"
+    error_message = "no job can have the API's name there"
+  }
+}
+
+run "a_domain_is_a_name" {
+  command = plan
+
+  variables {
+    jobs_domain = "https://jobs.example.com"
+  }
+
+  expect_failures = [var.jobs_domain]
+}
+
+run "callers_are_networks" {
+  command = plan
+
+  variables {
+    ingress_cidrs = []
+  }
+
+  expect_failures = [var.ingress_cidrs]
+}
+
+run "callers_of_nothing" {
+  command = plan
+
+  variables {
+    jobs_domain   = null
+    ingress_cidrs = ["0.0.0.0/0"]
+  }
+
+  expect_failures = [var.ingress_cidrs]
+}
+
+run "callers_are_no_setting" {
+  command = plan
+
+  variables {
+    settings = { INGRESS_CIDRS = "0.0.0.0/0" }
+  }
+
+  expect_failures = [var.settings]
+}

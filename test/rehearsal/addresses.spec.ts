@@ -1,0 +1,134 @@
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import { type AwsAccount, SETTINGS, startAccount, whyNoAccount } from '../support/aws-account.ts';
+import { unpackUserData } from '../support/user-data.ts';
+import { describeWhen } from '../support/when.ts';
+
+const MINUTES = 60_000;
+const JOBS = { TF_VAR_jobs_domain: 'jobs.example.com' };
+const PUBLIC_JOBS = { ...JOBS, TF_VAR_ingress_cidrs: '["0.0.0.0/0"]' };
+const TLS = { TF_VAR_api_domain: 'scheduler.example.com' };
+const reason = whyNoAccount();
+
+type Rule = {
+  GroupId: string;
+  IsEgress: boolean;
+  FromPort: number;
+  ToPort: number;
+  CidrIpv4?: string;
+  ReferencedGroupInfo?: { GroupId: string };
+};
+type Name = { Name: string; ResourceRecords?: { Value: string }[]; AliasTarget?: { DNSName: string } };
+
+// The addresses of jobs, as the real provider makes, changes and takes them away. AWS is moto.
+describeWhen(reason === undefined, reason ?? '', 'the jobs’ addresses of a deployment', () => {
+  let account: AwsAccount;
+  let zone: string;
+  beforeAll(async () => {
+    account = await startAccount(SETTINGS);
+    const make = ['route53', 'create-hosted-zone', '--name', 'example.com', '--caller-reference', 'a'];
+    zone = (await account.aws<{ HostedZone: { Id: string } }>(...make)).HostedZone.Id;
+  }, 10 * MINUTES);
+  afterAll(async () => await account.dispose(), MINUTES);
+
+  it(
+    'lead to the API’s address, and open jobs to others than the API once its nginx refuses them',
+    async () => {
+      await account.mustDeploy();
+      expect(await doors()).toEqual(['api 203.0.113.7/32 80']);
+
+      let atServing: unknown;
+      account.beforeServing(async () => void (atServing = [await doors(), await namesOfJobs()]));
+      await account.mustDeploy([], PUBLIC_JOBS);
+      expect(atServing).toEqual([['api 203.0.113.7/32 80'], []]);
+      expect(await doors()).toEqual(['api 203.0.113.7/32 80', 'ingress 0.0.0.0/0 80']);
+      expect(await doorOfJobs()).toEqual({ from: 'api', ports: [1, 65_535] });
+      expect(await namesOfJobs()).toMatchObject([{ ResourceRecords: [{ Value: await address() }] }]);
+      const given = await settings();
+      expect(given).toContain('JOBS_URL=http://jobs.example.com\n');
+      expect(given).toContain('\nALLOWED_CIDRS=203.0.113.7/32\n');
+      expect(given).toContain("\nINGRESS_CIDRS=0.0.0.0/0'\n");
+    },
+    20 * MINUTES,
+  );
+
+  it(
+    'stay where they are until the new instance serves with TLS, which has a certificate for them',
+    async () => {
+      let atServing: unknown;
+      account.beforeServing(async () => void (atServing = [await doors(), await namesOfJobs()]));
+      await account.mustDeploy([], { ...PUBLIC_JOBS, ...TLS });
+      expect(atServing).toMatchObject([
+        ['alb 203.0.113.7/32 443', 'api 203.0.113.7/32 80', 'ingress 0.0.0.0/0 80'],
+        [{ ResourceRecords: [{ Value: expect.any(String) }] }],
+      ]);
+      expect(await doors()).toEqual(['alb 203.0.113.7/32 443', 'ingress 0.0.0.0/0 443']);
+      expect(await namesOfJobs()).toMatchObject([{ AliasTarget: { DNSName: expect.stringContaining('elb') } }]);
+      expect(await certificates()).toEqual(['*.jobs.example.com', 'scheduler.example.com']);
+      expect(await settings()).toContain('JOBS_URL=https://jobs.example.com\n');
+      expect(await account.mustDeploy([], { ...PUBLIC_JOBS, ...TLS })).toContain('No changes.');
+    },
+    20 * MINUTES,
+  );
+
+  it(
+    'are gone without a trace, also where their callers may all call the API from then on',
+    async () => {
+      await account.mustDeploy([], { ...TLS, TF_VAR_allowed_cidrs: '["0.0.0.0/0"]' });
+      expect(await doors()).toEqual(['alb 0.0.0.0/0 443']);
+      expect([await namesOfJobs(), await doorOfJobs()]).toEqual([[], undefined]);
+      expect(await certificates()).toEqual(['scheduler.example.com']);
+      expect(await settings()).not.toMatch(/JOBS_URL|_CIDRS/);
+    },
+    20 * MINUTES,
+  );
+
+  /** Of callers from outside, with the group they are in. */
+  async function doors(): Promise<string[]> {
+    const [rules, nameOf] = await rulesAndGroups();
+    return rules
+      .filter(({ CidrIpv4 }) => CidrIpv4 !== undefined)
+      .map(({ GroupId, CidrIpv4, FromPort }) => `${nameOf(GroupId)} ${CidrIpv4} ${FromPort}`)
+      .sort();
+  }
+
+  async function doorOfJobs() {
+    const [rules, nameOf] = await rulesAndGroups();
+    const [rule, ...others] = rules.filter(({ GroupId }) => nameOf(GroupId) === 'jobs');
+    expect(others).toEqual([]);
+    return rule && { from: nameOf(rule.ReferencedGroupInfo?.GroupId), ports: [rule.FromPort, rule.ToPort] };
+  }
+
+  async function rulesAndGroups() {
+    type Rules = { SecurityGroupRules: Rule[] };
+    type Groups = { SecurityGroups: { GroupId: string; GroupName: string }[] };
+    const { SecurityGroupRules } = await account.aws<Rules>('ec2', 'describe-security-group-rules');
+    const { SecurityGroups } = await account.aws<Groups>('ec2', 'describe-security-groups');
+    const names = new Map(
+      SecurityGroups.map(({ GroupId, GroupName }) => [GroupId, /^scheduler-(\w+)-/.exec(GroupName)?.[1]]),
+    );
+    const nameOf = (id = ''): string | undefined => names.get(id);
+    return [SecurityGroupRules.filter(({ IsEgress, GroupId }) => !IsEgress && nameOf(GroupId)), nameOf] as const;
+  }
+
+  async function namesOfJobs(): Promise<Name[]> {
+    const asked = ['route53', 'list-resource-record-sets', '--hosted-zone-id', zone];
+    const { ResourceRecordSets } = await account.aws<{ ResourceRecordSets: Name[] }>(...asked);
+    return ResourceRecordSets.filter(({ Name }) => /^(\*|\\052)\.jobs\.example\.com\.$/.test(Name));
+  }
+
+  async function certificates(): Promise<string[]> {
+    type Made = { CertificateSummaryList: { CertificateArn: string; DomainName: string }[] };
+    const { CertificateSummaryList } = await account.aws<Made>('acm', 'list-certificates');
+    return CertificateSummaryList.map(({ DomainName }) => DomainName).sort();
+  }
+
+  async function address(): Promise<string> {
+    const { Addresses } = await account.aws<{ Addresses: { PublicIp: string }[] }>('ec2', 'describe-addresses');
+    return Addresses[0]?.PublicIp ?? '';
+  }
+
+  async function settings(): Promise<string> {
+    const [instance] = await account.instances();
+    return unpackUserData(await account.userData(instance?.InstanceId ?? ''));
+  }
+});
