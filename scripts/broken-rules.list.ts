@@ -18,6 +18,7 @@ const CANDIDATE: Test = { file: 'src/scheduler/plan/plan-candidate.spec.ts' };
 const ACTIVE: Test = { file: 'src/scheduler/plan/plan-active.spec.ts' };
 const HEALING: Test = { file: 'src/scheduler/plan/plan-healing.spec.ts' };
 const LEAVING: Test = { file: 'src/scheduler/plan/plan-leaving.spec.ts' };
+const REACH: Test = { file: 'src/scheduler/plan/plan-reach.spec.ts' };
 const ROUTE: Test = { file: 'src/scheduler/plan/plan-route.spec.ts' };
 const ROUTES: Test = { file: 'test/integration/routes.spec.ts' };
 const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
@@ -527,9 +528,37 @@ export const RULES: readonly Rule[] = [
   {
     name: 'active-before-stable',
     file: 'src/scheduler/plan/plan-candidate.ts',
-    text: 'if (stableAt && draft.now >= stableAt) activate(draft, deployment, current);',
-    broken: 'if (stableAt) activate(draft, deployment, current);',
+    text: 'if (draft.now < stableAt) return draft.wakeAt(stableAt);',
+    broken: 'draft.wakeAt(stableAt);',
     caughtBy: [CANDIDATE, HISTORIES],
+  },
+  {
+    name: 'active-before-the-ingress-connected',
+    file: 'src/scheduler/plan/plan-candidate.ts',
+    text: `if (reach === 'ready') activate(`,
+    broken: `activate(`,
+    caughtBy: [REACH],
+  },
+  {
+    name: 'callers-are-led-to-what-speaks-no-http',
+    file: 'src/scheduler/plan/plan-reach.ts',
+    text: `return reachedAs === 'http';`,
+    broken: `return reachedAs !== null;`,
+    caughtBy: [REACH],
+  },
+  {
+    name: 'a-healing-attempt-waits-for-the-ingress-for-ever',
+    file: 'src/scheduler/plan/plan-reach.ts',
+    text: 'if (draft.now >= readyAt) return true;',
+    broken: '',
+    caughtBy: [REACH],
+  },
+  {
+    name: 'one-failed-connection-decides',
+    file: 'src/ingress/reach-checks.service.ts',
+    text: ' || Date.now() - since < TRIED_FOR_MS[found]',
+    broken: '',
+    caughtBy: [{ file: 'test/integration/reach.spec.ts' }],
   },
   {
     name: 'active-after-its-container-exited',

@@ -1,4 +1,5 @@
 import { Check, Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import type { ReachedAs } from '../jobs/route-rules.js';
 import type { AttemptPhase } from './attempt-status.js';
 import { Deployment } from './deployment.entity.js';
 
@@ -8,8 +9,10 @@ import { Deployment } from './deployment.entity.js';
   'attempts_phase',
   `phase IN ('waiting', 'assigned', 'pulling', 'starting', 'healthy', 'unrouting', 'stopping', 'ended')`,
 )
+@Check('attempts_reached_as', `reached_as IN ('http', 'silent', 'other', 'nothing')`)
 @Index('attempts_deployment_number', ['deploymentId', 'number'], { unique: true })
 @Index('attempts_live', ['jobId'], { where: `phase <> 'ended'` })
+@Index('attempts_unreached', ['reachAskedAt'], { where: 'reach_port IS NOT NULL AND reached_as IS NULL' })
 @Index('attempts_waiting', ['shapeKey', 'priority', 'createdAt'], { where: `phase = 'waiting'` })
 @Index('attempts_ended', ['shapeKey', 'endedAt'], { where: `phase = 'ended'` })
 export class Attempt {
@@ -87,4 +90,15 @@ export class Attempt {
   /** When they last ceased to lead here; null = they still do, or never did. */
   @Column('timestamptz', { name: 'unrouted_at', nullable: true })
   unroutedAt!: Date | null;
+
+  /** Host port that a process beside the ingress is to connect to; null = none. Written by the job pass. */
+  @Column('int', { name: 'reach_port', nullable: true })
+  reachPort!: number | null;
+
+  @Column('timestamptz', { name: 'reach_asked_at', nullable: true })
+  reachAskedAt!: Date | null;
+
+  /** What was found there; null = not known yet. Written by reach-checks.service.ts. */
+  @Column('text', { name: 'reached_as', nullable: true })
+  reachedAs!: ReachedAs | null;
 }

@@ -34,6 +34,7 @@ function rowOf(privateIp: string, publicIp: string | null): JobRow {
     activeHealthPort: null,
     activeRoute: null,
     host: null,
+    reachedAs: null,
     instanceId: 'i-0',
     privateIp,
     publicIp,

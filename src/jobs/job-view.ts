@@ -4,7 +4,7 @@ import type { JobDefinition } from './job-definition.js';
 import { definitionOf } from './stored-definition.js';
 import { Job } from './job.entity.js';
 import type { AssignedInstance, JobResponse } from './job.schema.js';
-import { hostOf as hostOfJob, routedPortOf, type UrlReason } from './route-rules.js';
+import { hostOf as hostOfJob, type ReachedAs, routedPortOf, type UrlReason } from './route-rules.js';
 
 /** Columns of an instance as `i`, for every view that shows one. */
 export const INSTANCE_COLUMNS = `
@@ -33,6 +33,7 @@ export const JOB_ROW = {
   activeHealthPort: t.nullable(t.int),
   activeRoute: t.nullable(t.jsonOf<JobDefinition['route']>()),
   host: t.nullable(t.text),
+  reachedAs: t.nullable(t.oneOf<ReachedAs>()),
   ...INSTANCE_ROW,
 } as const;
 export type JobRow = RowOf<typeof JOB_ROW>;
@@ -47,11 +48,11 @@ export const selectJobsFrom = (source: string): string => `
          (d.definition -> 'health' ->> 'port')::int AS "activeHealthPort",
          d.definition -> 'route' AS "activeRoute",
          (SELECT min(r.host) FROM routes r WHERE r.job_id = j.id AND r.removed_at IS NULL) AS host,
-         ${INSTANCE_COLUMNS}
+         healthy.reached_as AS "reachedAs", ${INSTANCE_COLUMNS}
   FROM ${source} j
   LEFT JOIN deployments d ON d.id = j.active_deployment_id
   LEFT JOIN LATERAL (
-    SELECT s.instance_id
+    SELECT s.instance_id, a.reached_as
     FROM attempts a JOIN assignments s ON s.attempt_id = a.id
     WHERE a.deployment_id = j.active_deployment_id AND a.phase = 'healthy'
     ORDER BY a.number DESC LIMIT 1
@@ -103,13 +104,15 @@ function urlOf(row: JobRow, addresses: Addresses | undefined): Pick<JobResponse,
 
 /** @returns null for a first deployment on its way: the next pass gives the job its name */
 function whyNoUrl(row: JobRow, addresses: Addresses | undefined): UrlReason | null {
-  const { name, definition, status, deploymentCount, activeNumber, activeRoute } = row;
+  const { name, definition, status, deploymentCount, activeNumber, activeRoute, reachedAs } = row;
   if (!addresses) return 'no-domain';
   const { reason } = routedPortOf(definitionOf(definition));
   if (reason !== undefined) return reason;
   if (hostOfJob(name, addresses.domain) === null) return 'reserved-name';
   if (deploymentCount === 0) return 'not-deployed';
   if (activeNumber === null && status === 'deploying') return null;
+  if (reachedAs === 'nothing') return 'route-unreachable';
+  if (reachedAs !== null && reachedAs !== 'http') return 'not-http';
   // What the job says holds from its next deployment on; one of before there were addresses has no route.
   return activeRoute ? 'host-still-draining' : 'next-deployment';
 }

@@ -9,11 +9,20 @@ export const URL_REASONS = {
   'no-ports': 'it publishes no port',
   'several-ports': 'it publishes several ports: route.port names one of them',
   'reserved-name': 'names that end in two hyphens and digits are kept for deployments',
+  'not-http': 'what listens at its port does not answer HTTP',
+  'route-unreachable': 'the ingress cannot connect to its port',
   'not-deployed': 'it has no deployment yet',
   'next-deployment': 'it gets one with its next deployment',
   'host-still-draining': 'the name was another job’s until just now: it is free in less than a minute',
 } as const;
 export type UrlReason = keyof typeof URL_REASONS;
+
+/**
+ * What a process beside the ingress found at the port of an attempt: HTTP, a connection on which nothing was said, one that
+ * said something else or was closed, or no connection.
+ */
+export const REACHED_AS = ['http', 'silent', 'other', 'nothing'] as const;
+export type ReachedAs = (typeof REACHED_AS)[number];
 
 export type PortChoice =
   { readonly host: number; readonly reason?: undefined } | { readonly host: null; readonly reason: UrlReason };

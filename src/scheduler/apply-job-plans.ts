@@ -158,7 +158,7 @@ const UPDATE_DEPLOYMENTS = statement('update-deployments', { values: [t.json] })
 
 const ATTEMPT = {
   ...columnsOf(Attempt, 'phase', 'reason', 'message', 'counted', 'endedAt', 'logsCompleteAt'),
-  ...columnsOf(Attempt, 'routedPort', 'unroutedAt'),
+  ...columnsOf(Attempt, 'routedPort', 'unroutedAt', 'reachPort', 'reachAskedAt', 'reachedAs'),
   ...PHASE_TIMES,
 } as const;
 const UPDATE_ATTEMPTS = statement('update-attempts', { values: [t.json] })(`

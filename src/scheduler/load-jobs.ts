@@ -159,6 +159,7 @@ const ATTEMPT_COLUMNS = {
   ...columnsOf(Attempt, 'deploymentId', 'id', 'number', 'shapeKey', 'phase', 'reason', 'message', 'counted'),
   ...PHASE_TIMES,
   ...columnsOf(Attempt, 'createdAt', 'endedAt', 'logsCompleteAt', 'routedPort', 'unroutedAt'),
+  ...columnsOf(Attempt, 'reachPort', 'reachAskedAt', 'reachedAs'),
 } as const;
 const ATTEMPTS = statement('load-attempts', {
   values: [t.arrayOf(t.uuid), t.double],

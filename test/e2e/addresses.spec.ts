@@ -26,6 +26,7 @@ describe('the address of a job', () => {
     await create('web', { env: { GREETING: 'one' } });
     expect(await job('web')).toMatchObject({ url: `https://web.${DOMAIN}:8443`, urlReason: null });
     await settled(stack, 'web', 1);
+    await until(async () => (await route('web')).status === 200);
     const { status, headers } = await route('web');
     expect([status, headers.get('route-job'), headers.get('route-deployment')]).toEqual([200, 'web', '1']);
     expect(headers.get('cache-control')).toBe('max-age=1, stale-if-error=22');
@@ -144,6 +145,15 @@ describe('the address of a job', () => {
     expect((await route('chosen')).status).toBe(401);
     expect(await job('chosen')).toMatchObject({ url: null, urlReason: 'off' });
   }, 60_000);
+
+  it('is none where nothing can be connected to, and a deployment that is to have one fails', async () => {
+    const elsewhere = { ports: [{ container: 8081, host: 8081 }], health: undefined };
+    await create('unreachable', { image: 'sim/crash:600', ...elsewhere });
+    await settled(stack, 'unreachable', 1);
+    await until(async () => (await job('unreachable')).urlReason === 'route-unreachable');
+    await create('insisting', { image: 'sim/crash:600', ...elsewhere, route: { port: 8081 } });
+    expect(await settled(stack, 'insisting', 1)).toMatchObject({ status: 'failed', reason: 'route-unreachable' });
+  }, 120_000);
 
   async function create(name: string, definition: object): Promise<void> {
     names.push(name);

@@ -90,7 +90,7 @@ export class Guard {
     claim(!job.nextPassAt || job.nextPassAt.getTime() >= timeline.nowMs - 1, `${job.id}: wakes in the past`);
   }
 
-  /** What serves well is led to, and has the name of its job. */
+  /** What serves well is led to once the ingress could connect to it, and has the name of its job. */
   private checkAddress(job: JobRow, facts: JobFacts, plan: JobPlan): void {
     const { rows, now } = this.world;
     const active = facts.deployments.find(({ id }) => id === plan.activeDeploymentId);
@@ -98,8 +98,14 @@ export class Guard {
     claim(rows.hostsOf(job.id).length === 1, `${job.id}: has no address`);
     const serving = active.attempts.filter((attempt) => {
       const { instance } = attempt;
-      const isKept = rows.attempts.get(attempt.id)?.phase === 'healthy';
-      return isKept && instance && !ailmentOf(attempt, active, now) && isInService(attempt);
+      const { phase, reachedAs } = rows.attempts.get(attempt.id) ?? {};
+      return (
+        phase === 'healthy' &&
+        reachedAs === 'http' &&
+        instance &&
+        !ailmentOf(attempt, active, now) &&
+        isInService(attempt)
+      );
     });
     const isLed = rows
       .deploymentsOf(job.id)

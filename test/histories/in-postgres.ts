@@ -303,6 +303,7 @@ const DEPLOYMENT = [
 const ATTEMPT = [
   ...(['phase', 'priority', 'reason', 'message', 'counted', 'assignedAt', 'pullingAt', 'startingAt'] as const),
   ...(['healthyAt', 'unroutingAt', 'stoppingAt', 'endedAt', 'logsCompleteAt', 'routedPort', 'unroutedAt'] as const),
+  ...(['reachPort', 'reachAskedAt', 'reachedAs'] as const),
 ];
 const ORDER = ['instanceId', 'number', 'purpose', 'spec', 'takenAt', 'answeredAt'] as const;
 const INSTANCE = [

@@ -302,6 +302,7 @@ function newAttempt({
     stoppingAt: null,
     endedAt: null,
     logsCompleteAt: null,
+    ...{ reachPort: null, reachAskedAt: null, reachedAs: null },
     routedPort: null,
     unroutedAt: null,
   };

@@ -29,6 +29,7 @@ const DEFINITIONS = [
 ].map((definition) => JobDefinition.parse(definition));
 
 const POLL_MS = 20;
+const REACH_EVERY_MS = 1_000;
 /** How late the agents come back after an outage of ours. */
 const AGENT_PAUSE_MS = 22_500;
 /** Of the owner's lease: for that time no process acts on EC2 after a crash. */
@@ -264,8 +265,25 @@ export class World {
       for (const instanceId of new Set(plan.orders.map((order) => order.instanceId))) {
         this.timeline.after(POLL_MS, () => this.poll(instanceId));
       }
+      for (const { id, reachPort, reachedAs } of plan.attempts) {
+        if (reachPort !== null && reachedAs === null) this.timeline.after(POLL_MS, () => this.reach(id));
+      }
       this.guard.afterPass(job, facts, plan);
     });
+  }
+
+  /** What reach-checks.service.ts does. */
+  private reach(attemptId: string): void {
+    const attempt = this.rows.attempts.get(attemptId);
+    if (!attempt?.assignment || attempt.phase !== 'healthy' || attempt.reachedAs !== null) return;
+    const { instanceId } = attempt.assignment;
+    const isRunning = this.agents.get(instanceId)?.container?.state === 'running';
+    if (!this.isUp || !this.cloud.isRunning(instanceId) || !isRunning) {
+      this.timeline.after(REACH_EVERY_MS, () => this.reach(attemptId));
+      return;
+    }
+    attempt.reachedAs = 'http';
+    this.rows.wakeJob(attempt.jobId, this.now);
   }
 
   private survive(work: () => void): void {

@@ -26,6 +26,7 @@ const SHOWN_BY = {
   'container-start-failed': 'plan-attempt',
   'container-exited': 'plan-attempt',
   'out-of-memory': 'plan-attempt',
+  'route-unreachable': 'plan-reach',
   'health-check-failed': 'plan-attempt',
   'crash-looping': 'plan-active',
   'exits-at-once': 'plan-healing',

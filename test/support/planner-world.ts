@@ -53,6 +53,8 @@ export class PlannerWorld {
   lastPlan: JobPlan | undefined;
   readonly events: NewEvent[] = [];
   private instanceCount = 0;
+  /** What a process beside the ingress finds at the port of an attempt; null = nothing, so far. */
+  reaches: AttemptFacts['reachedAs'] = 'http';
   /** Of the instances that are assigned from now on. */
   addressFreeAt: Date | null = null;
 
@@ -161,6 +163,11 @@ export class PlannerWorld {
     this.wake();
   }
 
+  private reach(attempt: WorldAttempt): void {
+    attempt.reachedAs = this.reaches;
+    this.wake();
+  }
+
   openOrder(attempt: WorldAttempt, purpose: OrderPurpose): WorldOrder | undefined {
     return attempt.orders.findLast((order) => order.purpose === purpose && !order.answeredAt);
   }
@@ -196,6 +203,8 @@ export class PlannerWorld {
   private workOf(attempt: WorldAttempt): (() => void)[] {
     if (!attempt.instance) return attempt.verdict ? [] : [() => this.assign(attempt)];
     if (attempt.instance.state !== 'running') return [];
+    const isAsked = attempt.reachPort !== null && attempt.reachedAs === null && attempt.phase === 'healthy';
+    if (isAsked && this.reaches) return [() => this.reach(attempt)];
     return attempt.orders
       .filter(({ purpose, answeredAt }) => !answeredAt && !UNANSWERED_FOR_LONG.includes(purpose))
       .map((order) => () => (order.purpose === 'probe' ? this.probe(attempt, 'healthy') : this.answer(order)));
@@ -245,7 +254,7 @@ export class PlannerWorld {
     this.hosts = [...this.hosts.filter((host) => !removed.includes(host)), ...got];
     for (const { id, phase, reason, message, counted, ...times } of plan.attempts) {
       const { assignedAt, pullingAt, startingAt, healthyAt, unroutingAt, stoppingAt, endedAt, logsCompleteAt } = times;
-      const { routedPort, unroutedAt } = times;
+      const { routedPort, unroutedAt, reachPort, reachAskedAt, reachedAs } = times;
       const columns = { phase, reason, message, counted };
       Object.assign(this.attempt(id), {
         ...columns,
@@ -257,6 +266,7 @@ export class PlannerWorld {
         stoppingAt,
         endedAt,
         logsCompleteAt,
+        ...{ reachPort, reachAskedAt, reachedAs },
         routedPort,
         unroutedAt,
       });
@@ -300,6 +310,7 @@ function newAttempt(id: string, number: number, reason: string, createdAt: Date)
     stoppingAt: null,
     endedAt: null,
     logsCompleteAt: null,
+    ...{ reachPort: null, reachAskedAt: null, reachedAs: null },
     routedPort: null,
     unroutedAt: null,
     instance: null,

@@ -6,6 +6,7 @@ import type { AttemptFacts, DeploymentFacts } from './plan-facts.js';
 import { ailmentOf, causeOfLoss, looksLikeATask, nextAttemptAt, planWatch, triesOf, type Try } from './plan-healing.js';
 import { endFailed, failDeployment, isReleased, release } from './plan-leaving.js';
 import { causeOf, REASONS } from './plan-reasons.js';
+import { isHealingReady } from './plan-reach.js';
 import { inTimeForSpot } from './plan-unrouting.js';
 
 const HEALING_PRIORITY = 0;
@@ -72,8 +73,9 @@ function advance(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFact
 
   const moved = draft.attempt(attempt);
   const stableAt = stableAtOf(deployment, moved);
-  if (stableAt && draft.now >= stableAt) draft.putInService(moved, inServiceOrders(deployment));
-  else draft.wakeAt(stableAt);
+  const isReady = stableAt !== null && isHealingReady(draft, deployment, moved);
+  if (stableAt && draft.now < stableAt) draft.wakeAt(stableAt);
+  else if (isReady) draft.putInService(draft.attempt(moved), inServiceOrders(deployment));
   return step.failure?.message ?? step.waiting?.message;
 }
 

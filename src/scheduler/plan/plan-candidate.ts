@@ -11,6 +11,7 @@ import {
   triesOf,
 } from './plan-healing.js';
 import { endFailed, failDeployment, isReleased } from './plan-leaving.js';
+import { planReach } from './plan-reach.js';
 import { servesUntil } from './plan-unrouting.js';
 import { causeOf, REASONS } from './plan-reasons.js';
 
@@ -26,10 +27,12 @@ export function planCandidate(draft: Draft, queued: DeploymentFacts): void {
   if (!attempt) return planFreshAttempt(draft, deployment);
 
   advance(draft, deployment, attempt);
-  const current = draft.attempt(attempt);
-  const stableAt = stableAtOf(deployment, current);
-  if (stableAt && draft.now >= stableAt) activate(draft, deployment, current);
-  else draft.wakeAt(stableAt);
+  const stableAt = stableAtOf(deployment, draft.attempt(attempt));
+  if (!stableAt) return;
+  const reach = planReach(draft, deployment, draft.attempt(attempt));
+  if (typeof reach === 'object') return failDeployment(draft, deployment, draft.attempt(attempt), reach);
+  if (draft.now < stableAt) return draft.wakeAt(stableAt);
+  if (reach === 'ready') activate(draft, deployment, draft.attempt(attempt));
 }
 
 /** When a healthy attempt has been healthy for long enough; null = it is not healthy. */

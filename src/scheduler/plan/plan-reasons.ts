@@ -31,6 +31,7 @@ export const REASONS = {
   'container-start-failed': { cause: 'user', text: 'Docker could not start the container' },
   'container-exited': { cause: 'user', text: 'the container exited' },
   'out-of-memory': { cause: 'user', text: 'the container used more memory than there is for it' },
+  'route-unreachable': { cause: 'user', text: 'callers of the job’s address cannot get to the container' },
   'health-check-failed': { cause: 'user', text: 'the health check did not pass' },
   'crash-looping': { cause: 'user', text: 'the container keeps exiting' },
   'exits-at-once': { cause: 'user', text: 'the container ends by itself, with code 0' },

@@ -1,9 +1,10 @@
-import { hostOf, routedPortOf } from '../../jobs/route-rules.js';
+import { hostOf } from '../../jobs/route-rules.js';
 import { goodAttempt, inService } from './plan-active.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts, HostChanges } from './plan-facts.js';
 import { ailmentOf } from './plan-healing.js';
 import { after } from './plan-order.js';
+import { hasNoUse, leadsTo, wantedPort } from './plan-reach.js';
 
 /** A name that is still another job's is asked for again. */
 const HOST_CHECK_SECONDS = 2;
@@ -27,12 +28,13 @@ type Target = { readonly attempt: AttemptFacts; readonly port: number };
 
 /** One that ails is better than none. */
 function targetOf(draft: Draft, active: DeploymentFacts): Target | null {
-  const { host: port } = routedPortOf(active.definition);
-  if (port === null || hostsOf(draft, active).length === 0) return null;
+  const port = wantedPort(draft.job, active);
+  if (port === null) return null;
   const serving = inService(draft, active).filter((attempt) => !ailmentOf(attempt, active, draft.now)?.isDead);
   const attempt =
     goodAttempt(draft, active) ?? serving.findLast(({ routedPort }) => routedPort !== null) ?? serving.at(-1);
-  return attempt?.instance?.privateIp == null ? null : { attempt, port };
+  if (attempt?.instance?.privateIp == null) return null;
+  return leadsTo(draft, active, attempt, port) ? { attempt, port } : null;
 }
 
 /** A stopped job keeps its names: they are its own until it is deleted. */
@@ -46,7 +48,10 @@ function planHosts(draft: Draft, deployment: DeploymentFacts | undefined): HostC
   return { added, removed: hosts.filter((host) => !wanted.includes(host)) };
 }
 
-function hostsOf({ job }: Draft, { definition }: DeploymentFacts): string[] {
-  const own = hostOf(job.name, job.domain);
-  return own === null || routedPortOf(definition).host === null ? [] : [own];
+function hostsOf(draft: Draft, deployment: DeploymentFacts): string[] {
+  const { name, domain } = draft.job;
+  const own = hostOf(name, domain);
+  if (own === null || wantedPort(draft.job, deployment) === null) return [];
+  const serving = inService(draft, deployment).at(-1);
+  return serving && hasNoUse(draft, deployment, serving) ? [] : [own];
 }

@@ -14,6 +14,7 @@ import { ContainerPrivileges1800000000013 } from './0013-container-privileges.js
 import { OrderStreams1800000000014 } from './0014-order-streams.js';
 import { Snapshots1800000000015 } from './0015-snapshots.js';
 import { Routes1800000000016 } from './0016-routes.js';
+import { Reach1800000000017 } from './0017-reach.js';
 
 /** In order; a released migration is never edited. */
 export const MIGRATIONS = [
@@ -33,4 +34,5 @@ export const MIGRATIONS = [
   OrderStreams1800000000014,
   Snapshots1800000000015,
   Routes1800000000016,
+  Reach1800000000017,
 ];
