@@ -9,8 +9,10 @@ import { freePort } from './ports.ts';
 describe('the front of API and jobs', () => {
   const servers: Server[] = [];
   /** What the API says of hosts. */
-  const routes = new Map<string, { status: number; target?: string }>();
+  const routes = new Map<string, { status: number; target?: string; isRefused?: boolean }>();
   const asked: string[] = [];
+  /** Whom the API was asked about, last. */
+  let caller: string | undefined;
   let port: number;
   let front: Front;
 
@@ -18,11 +20,16 @@ describe('the front of API and jobs', () => {
     routes.clear();
     asked.length = 0;
     const api = await listen((incoming, body) => {
-      const host = /^\/ingress\/v1\/holds\/(.+)$/.exec(incoming.url ?? '')?.[1];
+      const [, host, from] = /^\/ingress\/v1\/holds\/(.+)\?from=(.*)$/.exec(incoming.url ?? '') ?? [];
       if (host === undefined) return { status: 200, body: `api ${incoming.method} ${incoming.url} ${body}` };
       asked.push(host);
+      caller = from;
       const route = routes.get(host);
-      const headers = { 'route-known': 'yes', ...(route?.target !== undefined && { 'route-target': route.target }) };
+      const headers = {
+        'route-known': 'yes',
+        ...(route?.target !== undefined && { 'route-target': route.target }),
+        ...(route?.isRefused && { 'route-refused': 'yes' }),
+      };
       return route ? { status: route.status, headers } : { status: 401 };
     });
     port = await freePort();
@@ -87,6 +94,16 @@ describe('the front of API and jobs', () => {
     expect(await call({ host: 'gone.localhost', path: '/' })).toEqual([503, expect.stringContaining('"status":503')]);
   });
 
+  it('says who calls, whatever callers say of themselves, and refuses who may not', async () => {
+    routes.set('closed.localhost', { status: 401, isRefused: true });
+    const [status, body] = await call({
+      host: 'closed.localhost',
+      path: '/',
+      headers: { 'x-forwarded-for': '10.0.0.1', forwarded: 'for=10.0.0.1' },
+    });
+    expect([status, JSON.parse(body), caller]).toEqual([403, { status: 403, detail: expect.any(String) }, '127.0.0.1']);
+  });
+
   it('carries a WebSocket both ways, and closes one that leads nowhere', async () => {
     const container = createServer();
     container.on('upgrade', (incoming: IncomingMessage, socket: Socket) => {
@@ -140,9 +157,11 @@ describe('the front of API and jobs', () => {
     return (server.address() as AddressInfo).port;
   }
 
-  async function call({ host, path, body }: { host: string; path: string; body?: string }): Promise<[number, string]> {
+  type Call = { host: string; path: string; body?: string; headers?: Record<string, string> };
+
+  async function call({ host, path, body, headers }: Call): Promise<[number, string]> {
     const method = body === undefined ? 'GET' : 'POST';
-    const sent = request({ host: '127.0.0.1', port, path, method, agent: false, headers: { host } });
+    const sent = request({ host: '127.0.0.1', port, path, method, agent: false, headers: { host, ...headers } });
     sent.end(body);
     const [response] = (await once(sent, 'response')) as [IncomingMessage];
     return [response.statusCode ?? 0, await text(response)];

@@ -13,6 +13,8 @@ export type FrontOptions = {
 
 export type Front = { stop(): Promise<void> };
 
+type LocalRoute = { readonly target?: string; readonly isKnown: boolean; readonly isRefused: boolean };
+
 /** An agent's poll is parked for 25 s, a stream is open for as long as its client is. */
 const NEVER = 0;
 /** Above the longest holdSeconds of a job. */
@@ -34,8 +36,9 @@ export async function startFront({ port, apiUrl, domain }: FrontOptions): Promis
   });
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { target, isKnown } = await routeOf(request);
+    const { target, isKnown, isRefused } = await routeOf(request);
     if (target !== undefined) await proxy.web(request, response, { target });
+    else if (isRefused) refuse(response, 403, 'It may not be called from this address.');
     else if (isKnown) refuse(response, 503, 'Nothing serves there now.');
     else refuse(response, 404, 'No job has this address.');
   }
@@ -46,16 +49,21 @@ export async function startFront({ port, apiUrl, domain }: FrontOptions): Promis
     else await proxy.ws(request, socket as never, { target }, head);
   }
 
-  async function routeOf({ headers }: IncomingMessage): Promise<{ target?: string; isKnown: boolean }> {
+  async function routeOf({ headers, socket }: IncomingMessage): Promise<LocalRoute> {
     const host = hostOf(headers.host);
-    if (!host.endsWith(`.${domain}`)) return { target: apiUrl, isKnown: true };
-    // It answers at once where something serves.
-    const answer = await fetch(`${apiUrl}/ingress/v1/holds/${encodeURIComponent(host)}`, {
+    if (!host.endsWith(`.${domain}`)) return { target: apiUrl, isKnown: true, isRefused: false };
+    // It answers at once where something serves. What a caller says of its own address counts for nothing.
+    const from = encodeURIComponent(socket.remoteAddress ?? '');
+    const answer = await fetch(`${apiUrl}/ingress/v1/holds/${encodeURIComponent(host)}?from=${from}`, {
       signal: AbortSignal.timeout(LONGEST_HOLD_MS),
     });
     await answer.body?.cancel();
     const address = answer.headers.get('route-target');
-    return { isKnown: answer.headers.has('route-known'), ...(address !== null && { target: `http://${address}` }) };
+    return {
+      isKnown: answer.headers.has('route-known'),
+      isRefused: answer.headers.has('route-refused'),
+      ...(address !== null && { target: `http://${address}` }),
+    };
   }
 
   await new Promise<void>((resolve, reject) => {
@@ -74,8 +82,9 @@ function hostOf(header: string | undefined): string {
   return (header ?? '').toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
 }
 
-function refuse(response: ServerResponse, status: 404 | 503, detail: string): void {
+function refuse(response: ServerResponse, status: 403 | 404 | 503, detail: string): void {
   if (response.headersSent) return void response.destroy();
-  response.writeHead(status, { 'content-type': 'application/problem+json', 'retry-after': '2' });
+  const retry = status === 503 && { 'retry-after': '2' };
+  response.writeHead(status, { 'content-type': 'application/problem+json', ...retry });
   response.end(JSON.stringify({ status, detail }));
 }

@@ -20,6 +20,7 @@ const HEALING: Test = { file: 'src/scheduler/plan/plan-healing.spec.ts' };
 const LEAVING: Test = { file: 'src/scheduler/plan/plan-leaving.spec.ts' };
 const REACH: Test = { file: 'src/scheduler/plan/plan-reach.spec.ts' };
 const ROUTE: Test = { file: 'src/scheduler/plan/plan-route.spec.ts' };
+const CALLERS: Test = { file: 'test/integration/ingress-callers.spec.ts' };
 const ROUTES: Test = { file: 'test/integration/routes.spec.ts' };
 const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
 const MODEL_AND_SQL: Test = { file: 'test/integration/model-and-sql.spec.ts' };
@@ -1405,5 +1406,33 @@ export const RULES: readonly Rule[] = [
     text: 'if (addressFreeAt && now < addressFreeAt) {',
     broken: 'if (addressFreeAt && now > addressFreeAt) {',
     caughtBy: [ROUTE],
+  },
+  {
+    name: 'everybody-may-call',
+    file: 'src/jobs/networks.ts',
+    text: 'if (caller === undefined) return false;',
+    broken: 'if (caller === undefined) return true;',
+    caughtBy: [{ file: 'src/jobs/networks.spec.ts' }],
+  },
+  {
+    name: 'a-target-for-all-callers',
+    file: 'src/ingress/ingress.controller.ts',
+    text: 'if (route === undefined || route.allow.length === 0) return answer(reply, route);',
+    broken: 'if (route !== null) return answer(reply, route);',
+    caughtBy: [{ file: 'src/ingress/ingress.controller.spec.ts' }],
+  },
+  {
+    name: 'an-answer-for-another-caller',
+    file: 'deploy/nginx/ingress-on.inc.template',
+    text: 'proxy_cache_key "$host $remote_addr";',
+    broken: 'proxy_cache_key "$host";',
+    caughtBy: [CALLERS],
+  },
+  {
+    name: 'who-waits-may-call',
+    file: 'deploy/nginx/ingress-on.inc.template',
+    text: '?not=$route_failed&from=$remote_addr;',
+    broken: '?not=$route_failed&from=$http_x_forwarded_for;',
+    caughtBy: [CALLERS],
   },
 ];

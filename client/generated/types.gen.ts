@@ -346,6 +346,10 @@ export type Job = {
          * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
          */
         holdSeconds: number;
+        /**
+         * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
+         */
+        allow?: Array<string>;
     };
     /**
      * Memory limit of the container.
@@ -517,6 +521,10 @@ export type JobPatch = {
          * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
          */
         holdSeconds?: number;
+        /**
+         * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
+         */
+        allow?: Array<string>;
     } | null;
     /**
      * Memory limit of the container.
@@ -712,6 +720,10 @@ export type CreateJob = {
          * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
          */
         holdSeconds?: number;
+        /**
+         * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
+         */
+        allow?: Array<string>;
     };
     /**
      * Memory limit of the container.
@@ -870,6 +882,10 @@ export type CreateDeployment = {
          * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
          */
         holdSeconds?: number;
+        /**
+         * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
+         */
+        allow?: Array<string>;
     } | null;
     /**
      * Memory limit of the container.
@@ -1119,6 +1135,10 @@ export type DeploymentDefinition = {
          * How long a request waits while nothing serves and something is on its way. Then it gets a 503.
          */
         holdSeconds: number;
+        /**
+         * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
+         */
+        allow?: Array<string>;
     };
     /**
      * Memory limit of the container.

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
 import { ChangeWaiter } from '../jobs/change-waiter.js';
+import { mayCall } from '../jobs/networks.js';
 
 /** Where the requests of a host go. */
 export type RouteTarget = { readonly address: string; readonly job: string; readonly deployment: number };
@@ -13,6 +14,8 @@ export type Route = {
   readonly target: RouteTarget | null;
   /** How long a request may wait for one; 0 where nothing is on its way. */
   readonly holdSeconds: number;
+  /** Networks of those who may call it; none: everybody may. Of the deployment that `target` runs. */
+  readonly allow: readonly string[];
 };
 
 /** Requests that wait at this process: of one job, so that none takes the places of all others, and in all. */
@@ -40,13 +43,20 @@ export class RouteLookup {
   }
 
   /**
-   * The same, once something serves, nothing is on its way any more, or the time of the job is over.
+   * The same, once something serves, nothing is on its way any more, or the time of the job is over. Who may not call the
+   * job does not wait.
    * @param failed a target that did not answer: another one is waited for, or this one for a moment
    */
-  async await(host: string, failed: string, signal: AbortSignal): Promise<Route | undefined> {
+  async await(
+    host: string,
+    { not: failed, from }: { not: string; from: string },
+    signal: AbortSignal,
+  ): Promise<Route | undefined> {
     let route = await this.#find(host);
-    const isDecided = (): boolean =>
-      !route || (route.target ? route.target.address !== failed : route.holdSeconds === 0);
+    const isDecided = (): boolean => {
+      if (!route || !mayCall(from, route.allow)) return true;
+      return route.target ? route.target.address !== failed : route.holdSeconds === 0;
+    };
     if (!route || isDecided()) return route;
     const { jobId, target, holdSeconds } = route;
     const leave = this.#join(jobId);
@@ -77,12 +87,13 @@ export class RouteLookup {
   async #find(host: string): Promise<Route | undefined> {
     const [row] = await this.database.run(FIND_ROUTE, [host]);
     if (!row) return undefined;
-    const { jobId, job, isOnItsWay, holdSeconds, privateIp, port, deployment } = row;
+    const { jobId, job, isOnItsWay, holdSeconds, allow, privateIp, port, deployment } = row;
     const isServed = privateIp !== null && port !== null && deployment !== null;
     return {
       jobId,
       target: isServed ? { address: `${privateIp}:${port}`, job, deployment } : null,
       holdSeconds: isOnItsWay ? holdSeconds : 0,
+      allow: allow ?? [],
     };
   }
 }
@@ -96,6 +107,7 @@ const FIND_ROUTE = statement('find-route', {
     job: t.text,
     isOnItsWay: t.bool,
     holdSeconds: t.int,
+    allow: t.nullable(t.jsonOf<string[]>()),
     privateIp: t.nullable(t.text),
     port: t.nullable(t.int),
     deployment: t.nullable(t.int),
@@ -104,6 +116,7 @@ const FIND_ROUTE = statement('find-route', {
   SELECT j.id AS "jobId", j.name AS job,
     j.desired_state = 'running' AND j.status IN ('deploying', 'running', 'degraded') AS "isOnItsWay",
     coalesce((coalesce(active.definition, j.definition) -> 'route' ->> 'holdSeconds')::int, 0) AS "holdSeconds",
+    coalesce(active.definition, j.definition) -> 'route' -> 'allow' AS allow,
     i.private_ip AS "privateIp", a.routed_port AS port, active.number AS deployment
   FROM routes r
   JOIN jobs j ON j.id = r.job_id

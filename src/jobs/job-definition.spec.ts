@@ -36,6 +36,17 @@ describe('a job definition', () => {
     expect(JobDefinition.safeParse({ ports: [{ container: 80, host: 8080 }], health }).success).toBe(true);
   });
 
+  it('names the network that is none, or is written in another way than it is read', () => {
+    const issuesOf = (allow: unknown[]) => JobDefinition.safeParse({ route: { allow } }).error?.issues;
+    expect(JobDefinition.parse({ route: { allow: ['10.0.0.0/8', '2001:db8::/32'] } }).route).toEqual({
+      holdSeconds: 10,
+      allow: ['10.0.0.0/8', '2001:db8::/32'],
+    });
+    expect(JSON.stringify(issuesOf(['10.0.0.0/8', '10.0.0.1/8']))).toContain('must be written as 10.0.0.0/8');
+    expect(issuesOf(Array.from({ length: 51 }, (_, n) => `10.0.${n}.0/24`))).toHaveLength(1);
+    expect(issuesOf(Array.from({ length: 50 }, (_, n) => `10.0.${n}.0/24`))).toBeUndefined();
+  });
+
   it.each(['\0', 'a\uD83D', '\uDE00b'])('takes no text that Postgres cannot keep: %j', (text) => {
     const message = 'must not contain a NUL character or half a surrogate pair';
     for (const [definition, path] of [

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { faultOfImage, isImageReference } from './image-reference.js';
+import { faultOfNetwork } from './networks.js';
 
 // What should run, as the user defines it. One Zod schema is validation, type and documentation at once. Defaults are
 // applied when a job is stored, so that a snapshot keeps its meaning when a later version changes a default.
@@ -158,6 +159,14 @@ export const OnCapacity = z
       'What to do when EC2 has no capacity. Every instance type is tried in every subnet, then the fallback’s market; what failed is not tried again for three minutes. When all have failed: fail at once, or wait this long.',
   });
 
+/** Each lookup of an ingress goes through them. */
+const MOST_NETWORKS = 50;
+// Without a default, unlike other fields: a process of the previous version reads a definition that has no list.
+const Network = z
+  .string()
+  .max(43)
+  .refine((text) => faultOfNetwork(text) === undefined, { error: ({ input }) => faultOfNetwork(String(input)) });
+
 export const RouteChoice = z
   .union([
     z.literal(false),
@@ -166,12 +175,21 @@ export const RouteChoice = z
       holdSeconds: seconds(0, 60).default(10).meta({
         description: 'How long a request waits while nothing serves and something is on its way. Then it gets a 503.',
       }),
+      allow: z
+        .array(Network)
+        .max(MOST_NETWORKS)
+        .optional()
+        .meta({
+          description:
+            'Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.',
+          examples: [['10.0.0.0/8', '2001:db8::/32']],
+        }),
     }),
   ])
   .meta({
     description:
       'The job’s URL, `http://<name>.<domain of JOBS_URL>`, leads to this port of whatever instance serves. `false`: the job has no URL.',
-    examples: [{ port: 8080, holdSeconds: 10 }],
+    examples: [{ port: 8080, holdSeconds: 10, allow: ['10.0.0.0/8'] }],
   });
 
 /** Everything of a job but its name, kind and image; a deployment keeps a copy. */

@@ -68,7 +68,7 @@ describe('every route', () => {
   it('is closed to those it is not for', async () => {
     const agent = 'ab'.repeat(32);
     for (const { method, path, access } of routes) {
-      const url = path.replace(':number', '1').replace(/:\w+/, 'some-job');
+      const url = path.replace(':number', '1').replace(':address', '10.0.0.1').replace(/:\w+/, 'some-job');
       const status = async (token: string | undefined): Promise<number> => {
         const headers = { authorization: token && `Bearer ${token}` };
         return (await api.request(method, url, { headers, ...(method !== 'GET' && { body: {} }) })).status;

@@ -104,6 +104,50 @@ describe('the address of a job', () => {
     expect((await hold('other')).status).toBe(401);
   }, 60_000);
 
+  it('is for the callers that the deployment lists, and tells those alone where it leads', async () => {
+    await create('listed', { route: { allow: ['10.0.0.0/8', '2001:db8::/32'] } });
+    await settled(stack, 'listed', 1);
+    const all = await route('listed');
+    expect([all.status, all.headers.get('route-limited'), all.headers.get('cache-control')]).toEqual([
+      ...[401, 'yes', 'max-age=1, stale-if-error=22'],
+    ]);
+    expect([all.headers.has('route-target'), all.headers.has('route-holds')]).toEqual([false, false]);
+    const caller = async (address: string) => {
+      const { status, headers } = await fetch(`${stack.url}/ingress/v1/callers/listed.${DOMAIN}/${address}`);
+      return [status, headers.has('route-target'), headers.get('route-refused'), headers.get('cache-control')];
+    };
+    const kept = 'max-age=1, stale-if-error=22';
+    for (const address of ['10.1.2.3', '::ffff:10.1.2.3', '2001:db8::7']) {
+      expect(await caller(address)).toEqual([200, true, null, kept]);
+    }
+    for (const address of ['11.0.0.1', '::ffff:11.0.0.1', '::1']) {
+      expect(await caller(address)).toEqual([401, false, 'yes', kept]);
+    }
+    expect((await caller('::10.1.2.3'))[0]).toBe(400);
+    const hold = (query: string) => fetch(`${stack.url}/ingress/v1/holds/listed.${DOMAIN}?${query}`);
+    expect((await hold('from=10.1.2.3')).headers.has('route-target')).toBe(true);
+    for (const query of ['from=11.0.0.1', 'from=', '', 'not=10.0.0.1:80&from=11.0.0.1']) {
+      const { status, headers } = await hold(query);
+      expect([status, headers.has('route-target'), headers.get('route-refused')]).toEqual([401, false, 'yes']);
+    }
+
+    // The list is a part of the deployment, as the image is.
+    await stack.call('PATCH', '/v1/jobs/listed', { route: { allow: [] } });
+    expect((await route('listed')).status).toBe(401);
+    await stack.call('POST', '/v1/jobs/listed/deployments', {});
+    await settled(stack, 'listed', 2);
+    expect((await route('listed')).status).toBe(200);
+    await stack.call('POST', '/v1/jobs/listed/rollback', {});
+    await settled(stack, 'listed', 3);
+    expect((await caller('11.0.0.1'))[2]).toBe('yes');
+
+    const refused = await stack.answer('PATCH', '/v1/jobs/listed', { route: { allow: ['10.0.0.0/8', '10.1.0.1/16'] } });
+    expect(refused).toMatchObject({
+      status: 422,
+      body: { errors: [{ pointer: '#/route/allow/1', detail: 'must be written as 10.1.0.0/16' }] },
+    });
+  }, 60_000);
+
   it('is another team’s only when nobody can be led to the former owner any more', async () => {
     await create('moved', {});
     await settled(stack, 'moved', 1);

@@ -145,7 +145,7 @@ const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the
     const served = Promise.withResolvers<Lookup>();
     holds.set('late.jobs.test', () => served.promise);
     const calling = call('late', { method: 'POST', body: 'x'.repeat(100_000) });
-    await until(() => asked.some(({ url }) => url === '/ingress/v1/holds/late.jobs.test?not='));
+    await until(() => asked.some(({ url }) => url === '/ingress/v1/holds/late.jobs.test?not=&from=127.0.0.1'));
     served.resolve({ status: 200, target: job });
     expect(await calling).toMatchObject({ status: 200, body: `got ${'x'.repeat(100_000)}` });
 
@@ -172,7 +172,9 @@ const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the
     routes.set('breaking.jobs.test', { status: 200, target: breaking });
     holds.set('moved.jobs.test', () => Promise.resolve({ status: 200, target: breaking }));
     expect([(await call('moved')).status, connections]).toEqual([502, 1]);
-    expect(asked.at(-1)?.url).toMatch(/^\/ingress\/v1\/holds\/moved\.jobs\.test\?not=127\.0\.0\.1:\d+$/);
+    expect(asked.at(-1)?.url).toMatch(
+      /^\/ingress\/v1\/holds\/moved\.jobs\.test\?not=127\.0\.0\.1:\d+&from=127\.0\.0\.1$/,
+    );
     connections = 0;
     holds.set('breaking.jobs.test', () => Promise.resolve({ status: 200, target: job }));
     const broken = await call('breaking');

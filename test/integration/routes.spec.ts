@@ -40,10 +40,49 @@ describe('names that lead to jobs', () => {
     expect(await lookup()).toEqual({
       jobId: job,
       holdSeconds: 10,
+      allow: [],
       target: { address: '10.0.0.9:80', job: 'web', deployment: 1 },
     });
     await test.database.query('UPDATE routes SET removed_at = clock_timestamp()');
     expect(await lookup()).toBeUndefined();
+  });
+
+  it('are for the callers of the deployment that serves, whatever the next one will say', async () => {
+    const job = await insertJob('web');
+    await deploy(job);
+    await pass();
+    const allows = async (table: string, allow: string[] | null) => {
+      await test.database.query(`UPDATE ${table} SET definition = jsonb_set(definition, '{route}', $1::jsonb)`, [
+        JSON.stringify({ holdSeconds: 10, ...(allow && { allow }) }),
+      ]);
+      return (await lookup())?.allow;
+    };
+    // Nothing serves: what the job says holds.
+    expect(await allows('jobs', ['10.0.0.0/8'])).toEqual(['10.0.0.0/8']);
+    await test.database.query('UPDATE jobs SET active_deployment_id = (SELECT id FROM deployments)');
+    expect((await lookup())?.allow).toEqual([]);
+    expect(await allows('deployments', ['10.1.0.0/16', '::/0'])).toEqual(['10.1.0.0/16', '::/0']);
+    expect(await allows('jobs', null)).toEqual(['10.1.0.0/16', '::/0']);
+    await test.database.query(`UPDATE deployments SET definition = definition || '{"route": false}'`);
+    expect((await lookup())?.allow).toEqual([]);
+  });
+
+  it('let nobody wait who may not call', async () => {
+    const job = await insertJob('web');
+    await deploy(job);
+    await pass();
+    await test.database.query(`UPDATE jobs SET status = 'deploying'`);
+    let waits = 0;
+    const waiter = { wait: () => Promise.resolve(void (waits += 1)) } as unknown as ChangeWaiter;
+    const routes = new RouteLookup(test.database, waiter);
+    const hold = async (from: string) => {
+      await routes.await(HOST, { not: '', from }, new AbortController().signal);
+      return waits;
+    };
+    expect(await hold('')).toBe(1);
+    await test.database.query(`UPDATE jobs SET definition = jsonb_set(definition, '{route,allow}', '["10.0.0.0/8"]')`);
+    // An nginx of the previous version does not say who calls.
+    expect([await hold(''), await hold('11.0.0.1'), await hold('10.0.0.1')]).toEqual([1, 1, 2]);
   });
 
   it('are given to another job once no ingress can have an answer that leads to the former one', async () => {
