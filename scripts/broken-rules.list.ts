@@ -1417,8 +1417,8 @@ export const RULES: readonly Rule[] = [
   {
     name: 'a-target-for-all-callers',
     file: 'src/ingress/ingress.controller.ts',
-    text: 'if (route === undefined || route.allow.length === 0) return answer(reply, route);',
-    broken: 'if (route !== null) return answer(reply, route);',
+    text: 'if (route === undefined || route.allow.length === 0) answer(reply, route);',
+    broken: 'if (route !== null) answer(reply, route);',
     caughtBy: [{ file: 'src/ingress/ingress.controller.spec.ts' }],
   },
   {

@@ -56,7 +56,7 @@ describe('an ingress', () => {
 function controllerOf(route: Route | undefined): IngressController {
   const find = () => Promise.resolve(route);
   const lookup = { find, await: find } as unknown as RouteLookup;
-  return new IngressController(lookup, { hasBegun: false } as Shutdown);
+  return new IngressController(lookup, { hasBegun: false } as unknown as Shutdown);
 }
 
 /** What is sent, as far as an ingress reads it. */

@@ -33,8 +33,8 @@ export class IngressController {
     const route = await this.routes.find(host);
     // Not before it is known: what is wrong with us is not kept.
     void reply.header('cache-control', CACHE_CONTROL);
-    if (route === undefined || route.allow.length === 0) return answer(reply, route);
-    void reply.headers({ 'route-known': 'yes', 'route-limited': 'yes' }).code(401).send();
+    if (route === undefined || route.allow.length === 0) answer(reply, route);
+    else void reply.headers({ 'route-known': 'yes', 'route-limited': 'yes' }).code(401).send();
   }
 
   /** The same for one caller of a job that has a list of them. List and target are of one deployment. */
@@ -69,8 +69,8 @@ export class IngressController {
 }
 
 function answerTo(address: string, reply: FastifyReply, route: Route | undefined): void {
-  if (route === undefined || mayCall(address, route.allow)) return answer(reply, route);
-  void reply.headers({ 'route-known': 'yes', 'route-refused': 'yes' }).code(401).send();
+  if (route === undefined || mayCall(address, route.allow)) answer(reply, route);
+  else void reply.headers({ 'route-known': 'yes', 'route-refused': 'yes' }).code(401).send();
 }
 
 function answer(reply: FastifyReply, route: Route | undefined): void {
