@@ -238,10 +238,15 @@ describe('the address of a job', () => {
 
   /** As if half a minute had passed since any address led anywhere else. */
   async function forgetOldAnswers(): Promise<void> {
-    await stack.query(
-      `UPDATE attempts SET unrouted_at = unrouted_at - interval '40 s' WHERE unrouted_at > clock_timestamp() - interval '40 s'`,
-    );
-    await stack.query(`UPDATE deployments SET deadline_at = clock_timestamp() WHERE status = 'draining'`);
-    await stack.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
+    // Rows of jobs first, as all that writes to them: a pass may be at work on the same attempts.
+    await stack.query(`
+      WITH locked AS (SELECT id FROM jobs ORDER BY id FOR UPDATE),
+      attempts AS (
+        UPDATE attempts a SET unrouted_at = a.unrouted_at - interval '40 s' FROM locked
+        WHERE a.job_id = locked.id AND a.unrouted_at > clock_timestamp() - interval '40 s'),
+      deployments AS (
+        UPDATE deployments d SET deadline_at = clock_timestamp() FROM locked
+        WHERE d.job_id = locked.id AND d.status = 'draining')
+      UPDATE jobs j SET next_pass_at = clock_timestamp() FROM locked WHERE j.id = locked.id`);
   }
 });
