@@ -193,11 +193,11 @@ describe('the address of a job', () => {
   it('is none where nothing can be connected to, and a deployment that is to have one fails', async () => {
     const elsewhere = { ports: [{ container: 8081, host: 8081 }], health: undefined };
     await create('unreachable', { image: 'sim/crash:600', ...elsewhere });
-    await settled(stack, 'unreachable', 1);
-    await until(async () => (await job('unreachable')).urlReason === 'route-unreachable');
     await create('insisting', { image: 'sim/crash:600', ...elsewhere, route: { port: 8081 } });
+    await until(async () => (await job('unreachable')).urlReason === 'route-unreachable');
+    expect(await deployment('unreachable', 1)).toMatchObject({ status: 'active' });
     expect(await settled(stack, 'insisting', 1)).toMatchObject({ status: 'failed', reason: 'route-unreachable' });
-  }, 120_000);
+  }, 240_000);
 
   async function create(name: string, definition: object): Promise<void> {
     names.push(name);
