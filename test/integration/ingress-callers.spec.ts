@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
@@ -6,11 +5,12 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from '@jest/globals';
 import { freePort } from '../../local/ports.ts';
 import { until } from '../../local/until.ts';
 import { mayCall } from '../../src/jobs/networks.ts';
-import { Nginx, NGINX } from '../support/nginx.ts';
+import { hasNginx, Nginx, NO_NGINX } from '../support/nginx.ts';
+import { describeWhen } from '../support/when.ts';
 
 type Lookup = { target?: string; holds?: boolean; allow: string[] };
 type From = { from?: string; headers?: Record<string, string>; body?: string; path?: string };
@@ -18,10 +18,9 @@ type From = { from?: string; headers?: Record<string, string>; body?: string; pa
 const PROXY = '127.0.0.9';
 const ALLOWED = '127.0.0.2';
 const OTHER = '127.0.0.3';
-const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the PATH; NGINX_PROGRAM names one';
 
 /** The stack's nginx.conf in a real nginx, before an API that knows who may call a job. */
-(why ? describe.skip : describe)(`who may call a job through nginx${why ? ` (skipped: ${why})` : ''}`, () => {
+describeWhen(hasNginx(), NO_NGINX, 'who may call a job through nginx', () => {
   const routes = new Map<string, Lookup>();
   /** What a request that waits finds, where that differs. */
   const holds = new Map<string, Lookup>();

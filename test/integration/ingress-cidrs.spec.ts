@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
@@ -8,9 +7,8 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { freePort } from '../../local/ports.ts';
-import { Nginx, NGINX, type NginxOptions } from '../support/nginx.ts';
-
-const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the PATH; NGINX_PROGRAM names one';
+import { hasNginx, Nginx, NO_NGINX, type NginxOptions } from '../support/nginx.ts';
+import { describeWhen } from '../support/when.ts';
 
 // Who a caller is, is its address: all of these are this machine's.
 const OPERATOR = '127.0.0.2';
@@ -21,7 +19,7 @@ const STRANGER = '127.0.0.5';
 type Asking = { from: string; path?: string; headers?: Record<string, string> };
 
 /** The stack's nginx.conf in a real nginx: who may call the API (ALLOWED_CIDRS), and who jobs (INGRESS_CIDRS). */
-(why ? describe.skip : describe)(`who may call, as nginx sees it${why ? ` (skipped: ${why})` : ''}`, () => {
+describeWhen(hasNginx(), NO_NGINX, 'who may call, as nginx sees it', () => {
   const asked: string[] = [];
   let api: Server;
   let job: Server;

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -20,19 +19,19 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from '@jest/globals';
 import { freePort } from '../../local/ports.ts';
 import { until } from '../../local/until.ts';
-import { Nginx, NGINX } from '../support/nginx.ts';
+import { hasNginx, Nginx, NO_NGINX } from '../support/nginx.ts';
+import { describeWhen } from '../support/when.ts';
 
 type Lookup = { status: number; target?: string; holds?: boolean };
 type Handler = (incoming: IncomingMessage, response: ServerResponse) => void;
 
 const DOMAIN = 'jobs.test';
-const why = spawnSync(NGINX, ['-v']).status === 0 ? undefined : 'no nginx on the PATH; NGINX_PROGRAM names one';
 
 /** The stack's nginx.conf in a real nginx, between callers, an API that says where hosts lead, and containers. */
-(why ? describe.skip : describe)(`nginx as the jobs’ ingress${why ? ` (skipped: ${why})` : ''}`, () => {
+describeWhen(hasNginx(), NO_NGINX, 'nginx as the jobs’ ingress', () => {
   const servers: (Server | TcpServer)[] = [];
   const routes = new Map<string, Lookup>();
   /** What a request that waits is answered; without one it is what `routes` says. */

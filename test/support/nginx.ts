@@ -1,4 +1,4 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +9,12 @@ const TEMPLATES = join(import.meta.dirname, '../../deploy/nginx');
 
 /** NGINX itself is a variable that nginx reads. */
 export const NGINX = process.env['NGINX_PROGRAM'] ?? 'nginx';
+
+export const NO_NGINX = 'no nginx on the PATH; NGINX_PROGRAM names one';
+
+export function hasNginx(): boolean {
+  return spawnSync(NGINX, ['-v']).status === 0;
+}
 
 export type NginxOptions = {
   /** Default: that of NGINX, or the one on the PATH. */
