@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import { type Address, isIn } from '../http/network.js';
 
 // Networks from which a job may be called (`route.allow`): what may be written there, and whom it lets in.
 
@@ -31,15 +32,11 @@ export function mayCall(address: string, allow: readonly string[]): boolean {
   if (allow.length === 0) return true;
   const caller = parse(address);
   if (caller === undefined) return false;
-  return allow.some((text) => {
-    const [start, bits] = ipaddr.parseCIDR(text);
-    if (caller instanceof ipaddr.IPv4) return start instanceof ipaddr.IPv4 && caller.match(start, bits);
-    return start instanceof ipaddr.IPv6 && caller.match(start, bits);
-  });
+  return allow.some((text) => isIn(caller, ipaddr.parseCIDR(text)));
 }
 
 /** An IPv4 address that IPv6 carries is that IPv4 address. */
-function parse(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
+function parse(text: string): Address | undefined {
   // `::1.2.3.4` is another address than `::ffff:1.2.3.4`; ipaddr.js takes both for 1.2.3.4.
   if (isIP(text) === 0 || (text.includes('.') && text.includes(':') && !MAPPED.test(text))) return undefined;
   return ipaddr.process(text);

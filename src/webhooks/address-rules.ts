@@ -1,12 +1,11 @@
 import ipaddr from 'ipaddr.js';
+import { type Address, isIn, type Network } from '../http/network.js';
 
 /** What an operator allows in addition to public addresses: networks, and host names wherever they lead. */
 export type Allowed = {
   readonly networks: readonly Network[];
   readonly hosts: ReadonlySet<string>;
 };
-type Address = ipaddr.IPv4 | ipaddr.IPv6;
-type Network = readonly [address: Address, prefixBits: number];
 
 /** RFC 4291: all that is globally routed, for now. Outside it there are forms no list of ranges names, as `::127.0.0.1`. */
 const GLOBAL_UNICAST = ipaddr.IPv6.parseCIDR('2000::/3');
@@ -62,11 +61,6 @@ const REFUSED = 'must not lead to a loopback, private, link-local or otherwise s
 function isPublic(address: Address): boolean {
   if (address.range() !== 'unicast') return false;
   return address instanceof ipaddr.IPv4 || address.match(GLOBAL_UNICAST);
-}
-
-function isIn(address: Address, [network, bits]: Network): boolean {
-  if (address instanceof ipaddr.IPv4) return network instanceof ipaddr.IPv4 && address.match(network, bits);
-  return network instanceof ipaddr.IPv6 && address.match(network, bits);
 }
 
 /** An IPv4-mapped IPv6 address is treated as its IPv4 address. */
