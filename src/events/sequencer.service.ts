@@ -20,7 +20,6 @@ export class SequencerService implements OnApplicationBootstrap, OnApplicationSh
   readonly #sequencer: Sequencer;
   readonly #loop: Loop;
   readonly #pauseMs: number;
-  #timer: NodeJS.Timeout | undefined;
   #leaveSignals: () => void = () => undefined;
 
   constructor(
@@ -39,18 +38,12 @@ export class SequencerService implements OnApplicationBootstrap, OnApplicationSh
   }
 
   onApplicationBootstrap(): void {
-    this.#leaveSignals = this.signals.on('new-events', () => {
-      this.#timer ??= setTimeout(() => {
-        this.#timer = undefined;
-        this.#loop.wake();
-      }, COALESCE_MS);
-    });
+    this.#leaveSignals = this.signals.on('new-events', () => this.#loop.wakeWithin(COALESCE_MS));
     this.#loop.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
     this.#leaveSignals();
-    clearTimeout(this.#timer);
     await this.#loop.stop();
   }
 

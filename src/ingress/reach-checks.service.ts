@@ -7,15 +7,17 @@ import { columnsOf, type RowOf, statement, t } from '../database/statement.js';
 import { wakeRows } from '../database/wake.js';
 import { Attempt } from '../deployments/attempt.entity.js';
 import type { ReachedAs } from '../jobs/route-rules.js';
-import { Loop } from '../process/loop.js';
+import { logErrors, Loop } from '../process/loop.js';
 import { reach } from './reach.js';
 
-/** A port is tried again so soon, */
+/** A port is tried again so soon, and no sooner however much changes meanwhile, */
 const AGAIN_MS = 1_000;
 /** until HTTP is spoken there, or so long: a proxy of Docker's accepts connections before the container does. */
 const TRIED_FOR_MS: Readonly<Record<ReachedAs, number>> = { http: 0, silent: 0, other: 10_000, nothing: 30_000 };
 /** A fallback for lost signals. */
 const LOOK_EVERY_MS = 5_000;
+/** Every change of any job is a signal: of many one look does the work. */
+const COALESCE_MS = 20;
 const MOST_AT_ONCE = 256;
 
 /** Connects to attempts that callers are to be led to, in the processes beside the ingress: those that serve the API. */
@@ -25,8 +27,8 @@ export class ReachChecksService implements OnApplicationBootstrap, OnApplication
   readonly #loop: Loop;
   readonly #ending = new AbortController();
   readonly #running = new Map<string, Promise<void>>();
-  /** Since when this process has tried the port of an attempt. */
-  readonly #triedSince = new Map<string, number>();
+  /** Since when this process has tried the port of an attempt, and when it last began to. */
+  readonly #tries = new Map<string, { readonly since: number; readonly lastAt: number }>();
   #leaveSignals: () => void = () => undefined;
 
   constructor(
@@ -35,14 +37,12 @@ export class ReachChecksService implements OnApplicationBootstrap, OnApplication
     @Setting('role') private readonly role: Config['role'],
     @Setting('addresses') private readonly addresses: Config['addresses'],
   ) {
-    const onError = (name: string, error: unknown, pauseMs: number): void =>
-      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
-    this.#loop = new Loop({ name: 'reach-checks', run: () => this.run(), onError });
+    this.#loop = new Loop({ name: 'reach-checks', run: () => this.run(), onError: logErrors(this.#logger) });
   }
 
   onApplicationBootstrap(): void {
     if (this.role === 'scheduler' || !this.addresses) return;
-    this.#leaveSignals = this.signals.on('changes', () => this.#loop.wake());
+    this.#leaveSignals = this.signals.on('changes', () => this.#loop.wakeWithin(COALESCE_MS));
     this.#loop.start();
   }
 
@@ -62,9 +62,10 @@ export class ReachChecksService implements OnApplicationBootstrap, OnApplication
   async run(): Promise<number> {
     const asked = await this.database.run(UNREACHED, [MOST_AT_ONCE]);
     const ids = new Set(asked.map(({ id }) => id));
-    for (const id of this.#triedSince.keys()) if (!ids.has(id)) this.#triedSince.delete(id);
+    for (const id of this.#tries.keys()) if (!ids.has(id)) this.#tries.delete(id);
     for (const attempt of asked) {
-      if (this.#running.has(attempt.id)) continue;
+      const lastAt = this.#tries.get(attempt.id)?.lastAt ?? 0;
+      if (this.#running.has(attempt.id) || Date.now() - lastAt < AGAIN_MS) continue;
       this.#running.set(
         attempt.id,
         this.#try(attempt).finally(() => this.#running.delete(attempt.id)),
@@ -74,8 +75,9 @@ export class ReachChecksService implements OnApplicationBootstrap, OnApplication
   }
 
   async #try({ id, jobId, port, privateIp }: Unreached): Promise<void> {
-    const since = this.#triedSince.get(id) ?? Date.now();
-    this.#triedSince.set(id, since);
+    const lastAt = Date.now();
+    const { since } = this.#tries.get(id) ?? { since: lastAt };
+    this.#tries.set(id, { since, lastAt });
     const found = await reach(privateIp, port, this.#ending.signal);
     if (this.#ending.signal.aborted || Date.now() - since < TRIED_FOR_MS[found]) return;
     try {

@@ -2,7 +2,7 @@ import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShut
 import type { Config } from '../config/config.js';
 import { Setting } from '../config/setting.decorator.js';
 import { Heartbeats } from '../process/heartbeats.js';
-import { Loop } from '../process/loop.js';
+import { logErrors, Loop } from '../process/loop.js';
 import { LogRetention } from './log-retention.js';
 import { Sealer } from './sealer.js';
 
@@ -22,8 +22,7 @@ export class LogLoopsService implements OnApplicationBootstrap, OnApplicationShu
     private readonly heartbeats: Heartbeats,
     @Setting('role') private readonly role: Config['role'],
   ) {
-    const onError = (name: string, error: unknown, pauseMs: number): void =>
-      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
+    const onError = logErrors(this.#logger);
     this.#loops = [
       new Loop({ name: 'sealing of logs', run: () => this.#seal(), onError }),
       new Loop({ name: 'retention of logs', run: () => this.#drop(), onError }),

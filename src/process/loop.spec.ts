@@ -31,6 +31,19 @@ describe('Loop', () => {
     await loop.stop();
   });
 
+  it('runs once for many calls within a time, and again for one after it', async () => {
+    const { loop, reached, times } = recorder(() => Promise.resolve(3_600_000));
+    loop.start();
+    await reached(1);
+    for (let n = 0; n < 10; n += 1) loop.wakeWithin(20);
+    await reached(2);
+    loop.wakeWithin(20);
+    await reached(3);
+    loop.wakeWithin(20);
+    await loop.stop();
+    expect(times()).toBe(3);
+  });
+
   it('runs once more when it is woken in the middle of a run', async () => {
     const { loop, reached } = recorder((times) => {
       if (times === 1) loop.wake();

@@ -17,6 +17,11 @@ export type LoopOptions = {
   readonly onError: (name: string, error: unknown, pauseMs: number) => void;
 };
 
+/** What most loops do about an error: a line in the log. */
+export function logErrors(logger: { error(line: object): void }): LoopOptions['onError'] {
+  return (name, error, nextTryMs) => logger.error({ message: `${name} failed`, error: String(error), nextTryMs });
+}
+
 const FIRST_ERROR_PAUSE_MS = 250;
 const LONGEST_ERROR_PAUSE_MS = 10_000;
 
@@ -27,6 +32,7 @@ export class Loop {
   #isStopping = false;
   #isWoken = false;
   #endPause: () => void = () => undefined;
+  #soon: NodeJS.Timeout | undefined;
 
   constructor(options: LoopOptions) {
     this.#options = options;
@@ -42,9 +48,18 @@ export class Loop {
     this.#endPause();
   }
 
+  /** The same within so long: of many calls until then one run does the work. */
+  wakeWithin(ms: number): void {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      this.wake();
+    }, ms);
+  }
+
   /** Resolves when the run in progress has ended. */
   async stop(): Promise<void> {
     this.#isStopping = true;
+    clearTimeout(this.#soon);
     this.#endPause();
     await this.#ended;
   }

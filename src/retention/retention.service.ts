@@ -2,7 +2,7 @@ import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShut
 import type { Config } from '../config/config.js';
 import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
-import { Loop } from '../process/loop.js';
+import { logErrors, Loop } from '../process/loop.js';
 import { Retention } from './retention.js';
 
 const EVERY_MS = 10 * 60_000;
@@ -21,9 +21,7 @@ export class RetentionService implements OnApplicationBootstrap, OnApplicationSh
     @Setting('eventsRetentionDays') eventsDays: Config['eventsRetentionDays'],
   ) {
     this.#retention = new Retention(database, days, eventsDays);
-    const onError = (name: string, error: unknown, pauseMs: number): void =>
-      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
-    this.#loop = new Loop({ name: 'retention', run: () => this.#clean(), onError });
+    this.#loop = new Loop({ name: 'retention', run: () => this.#clean(), onError: logErrors(this.#logger) });
   }
 
   onApplicationBootstrap(): void {

@@ -4,7 +4,7 @@ import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { Heartbeats } from '../process/heartbeats.js';
-import { Loop } from '../process/loop.js';
+import { logErrors, Loop } from '../process/loop.js';
 import { BATCH_SIZE, JobPass } from './job-pass.js';
 import { linesOf } from './event-lines.js';
 import { warningsOf } from './unlisted-amis.js';
@@ -52,9 +52,7 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
         },
       },
     );
-    const onError = (name: string, error: unknown, pauseMs: number): void =>
-      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
-    this.#passes = new Loop({ name: 'job-pass', run: () => this.#runPass(), onError });
+    this.#passes = new Loop({ name: 'job-pass', run: () => this.#runPass(), onError: logErrors(this.#logger) });
   }
 
   onApplicationBootstrap(): void {

@@ -5,7 +5,7 @@ import { whileAway } from '../database/connect.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { statement, t } from '../database/statement.js';
-import { Loop } from '../process/loop.js';
+import { logErrors, Loop } from '../process/loop.js';
 import { parseAllowed } from './address-rules.js';
 import { Deliverer } from './deliverer.js';
 import { DeliveryQueue } from './delivery-queue.js';
@@ -44,8 +44,7 @@ export class WebhookLoopsService implements OnApplicationBootstrap, OnApplicatio
     this.#deliverer = new Deliverer(database, this.#queue, keys, post, (message, deliveryId, error) =>
       this.#logger.warn({ message, deliveryId, error: String(error) }),
     );
-    const onError = (name: string, error: unknown, pauseMs: number): void =>
-      this.#logger.error({ message: `${name} failed`, error: String(error), nextTryMs: pauseMs });
+    const onError = logErrors(this.#logger);
     this.#loops = {
       fanOut: new Loop({ name: 'webhook fan-out', run: () => this.#runFanOut(), onError }),
       deliver: new Loop({ name: 'webhook delivery', run: () => this.#deliver(), onError }),

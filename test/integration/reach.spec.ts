@@ -79,6 +79,24 @@ describe('the check of a port, from beside the ingress', () => {
     expect(await found(attemptId)).toBe('nothing');
   });
 
+  it('tries a port once a second, however often it looks', async () => {
+    const server = tcpServer(null);
+    let connections = 0;
+    server.on('connection', () => (connections += 1));
+    await insert(await listen(server));
+    const now = Date.now();
+    for (const [laterMs, count] of [
+      [0, 1],
+      [500, 1],
+      [1_000, 2],
+    ] as const) {
+      jest.spyOn(Date, 'now').mockReturnValue(now + laterMs);
+      await checks.run();
+      await checks.idle();
+      expect(connections).toBe(count);
+    }
+  });
+
   it('does not ask about what is not healthy, has no address, or is known', async () => {
     for (const change of [`phase = 'starting'`, `reach_port = NULL`, `reached_as = 'other'`]) {
       await insert(1, change);
