@@ -95,6 +95,7 @@ const CAUSES: Readonly<Record<keyof Faults, Cause>> = {
   breakDocker: (faults, fields) => faults.breakDocker(fields.text('id')),
   mendDocker: (faults, fields) => faults.mendDocker(fields.text('id')),
   exhaustMemory: (faults, fields) => faults.exhaustMemory(fields.text('id')),
+  failProgram: (faults, fields) => faults.failProgram(fields.text('id')),
   cutOff: (faults, fields) => faults.cutOff(fields.text('id')),
   reconnect: (faults, fields) => faults.reconnect(fields.text('id')),
   loseAgentAnswers: (faults, fields) => faults.loseAgentAnswers(fields.text('id')),

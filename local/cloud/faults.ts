@@ -55,6 +55,8 @@ export type Faults = {
   mendDocker(id: string): Promise<void>;
   /** The kernel kills the container's process for want of memory. */
   exhaustMemory(id: string): Promise<void>;
+  /** The container's program ends by itself, with code 3; nothing when it does not run. */
+  failProgram(id: string): Promise<void>;
   /** No packet gets through between its agent and the scheduler, until it is reconnected. */
   cutOff(id: string): Promise<void>;
   reconnect(id: string): Promise<void>;
@@ -124,6 +126,7 @@ export function createFaults(world: World): FaultPlan {
     breakDocker: async (id) => world.machines.disturb(find(world, id), 'break-docker'),
     mendDocker: async (id) => world.machines.disturb(find(world, id), 'mend-docker'),
     exhaustMemory: async (id) => world.machines.disturb(find(world, id), 'exhaust-memory'),
+    failProgram: async (id) => world.machines.disturb(find(world, id), 'fail-program'),
     cutOff: async (id) => world.machines.disturb(find(world, id), 'cut-off'),
     reconnect: async (id) => world.machines.disturb(find(world, id), 'reconnect'),
     loseAgentAnswers: async (id) => world.machines.disturb(find(world, id), 'lose-answers'),

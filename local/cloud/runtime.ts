@@ -38,6 +38,7 @@ export type InstanceRuntime = {
  * - `kill-agent`: kill -9 of the agent, which its service manager starts again
  * - `break-docker`, `mend-docker`: the Docker Engine does not answer, and does again; containers run on
  * - `exhaust-memory`: the kernel kills the container's process for want of memory
+ * - `fail-program`: the container's program ends by itself, with code 3
  * - `cut-off`, `reconnect`: no packet gets through between the agent and the scheduler, and does again
  * - `lose-answers`: the agent's next requests arrive, the answers do not
  * - `repeat-requests`: the agent's next requests arrive twice
@@ -47,6 +48,7 @@ export type Disturbance =
   | 'break-docker'
   | 'mend-docker'
   | 'exhaust-memory'
+  | 'fail-program'
   | 'cut-off'
   | 'reconnect'
   | 'lose-answers'

@@ -595,9 +595,9 @@ describe.each(agentsHere())('%s', (_name, create) => {
     expect((await api.result(api.order(order))).headers['result-status']).toBe('404');
   });
 
-  // A step is a program that it runs: what it changes on its disk and whom it calls is done by those. Each third
-  // step is tried, in shares: a life is some hundred processes, and a busy machine takes seconds for one.
-  it.each([1, 4, 7, 10, 13])(
+  // A step is a program that it runs: what it changes on its disk and whom it calls is done by those. A life is some
+  // hundred processes, of which a busy machine takes seconds to start: by default one death in fifteen steps is tried.
+  it.each(process.env['AGENT_DEATHS'] === 'all' ? Array.from({ length: 15 }, (_, index) => index + 1) : [4])(
     'survives its own death between its first start and the answer of an order, from step %i each fifteenth',
     async (from) => {
       // Until a life has its answer before it comes to its death.

@@ -34,6 +34,8 @@ type Status = 'created' | 'running' | 'restarting' | 'exited';
 
 // 128 + SIGKILL
 const KILLED = 137;
+/** What a program ends with that is told to fail. */
+const FAILED = 3;
 const NEVER = '0001-01-01T00:00:00Z';
 // Docker's: the delay doubles up to a minute and starts over after ten seconds of running.
 const FIRST_RESTART_MS = 100;
@@ -109,6 +111,11 @@ export class SimulatedContainer {
   async runOutOfMemory(): Promise<void> {
     if (this.#status !== 'running') return;
     await this.#end(KILLED, 'abrupt', 'memory');
+  }
+
+  async failProgram(): Promise<void> {
+    if (this.#status !== 'running') return;
+    await this.#end(FAILED, 'abrupt', 'program');
   }
 
   wait(condition: string): Promise<number> {

@@ -64,6 +64,10 @@ export class SimulatedEngine {
     await this.#container?.runOutOfMemory();
   }
 
+  async failProgram(): Promise<void> {
+    await this.#container?.failProgram();
+  }
+
   async #answer(request: EngineRequest): Promise<EngineAnswer> {
     const url = new URL(request.path, 'http://docker');
     const call = `${request.method} ${url.pathname}`;

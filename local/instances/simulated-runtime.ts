@@ -90,6 +90,7 @@ const DISTURB: Readonly<Record<Disturbance, (machine: Machine) => void | Promise
   'break-docker': ({ engine }) => engine.break(),
   'mend-docker': ({ engine }) => engine.mend(),
   'exhaust-memory': ({ engine }) => engine.exhaustMemory(),
+  'fail-program': ({ engine }) => engine.failProgram(),
   'cut-off': ({ uplink }) => uplink.cut(),
   reconnect: ({ uplink }) => uplink.mend(),
   'lose-answers': ({ uplink }) => uplink.loseAnswers(DISTURBED_REQUESTS),

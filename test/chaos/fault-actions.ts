@@ -174,6 +174,7 @@ export const FAULT_ACTIONS: Readonly<Record<FaultKind, (scene: Scene) => void | 
       await faults.mendDocker(id).catch(() => undefined);
     }),
   'memory-exhausted': (scene) => onInstance(scene, ({ faults }, id) => faults.exhaustMemory(id)),
+  'program-failed': (scene) => onInstance(scene, ({ faults }, id) => faults.failProgram(id)),
   'agent-cut-off': (scene) =>
     onInstance(scene, async ({ faults }, id) => {
       await faults.cutOff(id);

@@ -39,6 +39,7 @@ const WEIGHTS = {
   'agent-killed': 5,
   'docker-broken': 3,
   'memory-exhausted': 4,
+  'program-failed': 3,
   // The way between agents and us
   'agent-cut-off': 5,
   'agent-answers-lost': 4,

@@ -91,9 +91,11 @@ const SCENARIOS: Record<string, (around: Around) => Promise<void>> = {
   },
 
   'a container that keeps exiting: degraded with what and when, until the cause goes': async (around) => {
-    const { stack, id, job } = await around.serve({ ...PATIENT, env: { EXIT_AFTER: '4', EXIT_CODE: '3' } });
+    const { stack, id, job } = await around.serve(PATIENT);
+    await around.keepsExiting(1);
     await around.degraded('crash-looping', /[5-9] exits in a row, the last one code 3; attempt 2 is /);
     await around.moved(id);
+    await around.keepsExiting(2);
     await around.degraded('crash-looping', /code 3; attempt 3 (begins at 20\d\d-.*Z|is waiting.*)$/);
     const { number } = await stack.call<{ number: number }>('POST', `/v1/jobs/${job}/deployments`, {
       image: 'hello-web:2',
@@ -330,6 +332,17 @@ class Around {
       return status === 'running' && policies.at(-1)?.status === 200;
     }, PATIENCE_MS);
     return { instance: (await this.job()).instance?.id ?? '' };
+  }
+
+  /** The program of this attempt, which serves, ends until five exits have been told: more where the agent did not watch yet. */
+  async keepsExiting(attempt: number): Promise<void> {
+    const { instance } = await this.served(attempt);
+    await until(async () => {
+      const watches = await this.#orders('wait', attempt);
+      if (watches.filter(({ status }) => status === 200).length >= 5) return true;
+      if (watches.at(-1)?.isOpen) await this.stack.cloud.faults.failProgram(instance);
+      return false;
+    }, PATIENCE_MS);
   }
 
   /** The same instance serves, with the attempt it had. */

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createSimulatedRuntime } from '../../local/instances/simulated-runtime.ts';
 import { freePort } from '../../local/ports.ts';
@@ -16,7 +16,9 @@ describe('kill -9 in a launch', () => {
   let stack: Stack;
   let database: pg.Client;
   let proxy: StallingProxy;
-  beforeEach(async () => {
+  /** What there was before the test. */
+  let before: { launches: string[]; instances: number; calls: number };
+  beforeAll(async () => {
     const port = await freePort();
     proxy = await startStallingProxy(port);
     stack = await startStack({
@@ -28,7 +30,15 @@ describe('kill -9 in a launch', () => {
     await database.connect();
     await database.query(`SET search_path = "scheduler-jobs"`);
   }, 60_000);
-  afterEach(async () => {
+  beforeEach(async () => {
+    before = { launches: [], instances: 0, calls: 0 };
+    before = {
+      launches: (await launches()).map(({ id }) => id),
+      instances: started(),
+      calls: tokensOfCalls().length,
+    };
+  });
+  afterAll(async () => {
     await database.end();
     await stack.stop();
     await proxy.close();
@@ -38,7 +48,7 @@ describe('kill -9 in a launch', () => {
   const stopAt = async (event: string, condition: string): Promise<void> => {
     await database.query(`SELECT pg_advisory_lock(${LOCK})`);
     await database.query(
-      `CREATE FUNCTION stop_here() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      `CREATE OR REPLACE FUNCTION stop_here() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          PERFORM pg_advisory_xact_lock(${LOCK}); RETURN NEW;
        END $$`,
     );
@@ -58,9 +68,15 @@ describe('kill -9 in a launch', () => {
   };
   const launches = async () => {
     const { rows } = await database.query<{ id: string; status: string }>('SELECT id, status FROM launches');
-    return rows;
+    return rows.filter(({ id }) => !before.launches.includes(id));
   };
-  const isEffective = (): boolean => stack.cloud.ledger.instances().length === 1;
+  const started = (): number => stack.cloud.ledger.instances().length - before.instances;
+  const isEffective = (): boolean => started() === 1;
+  const tokensOfCalls = () =>
+    stack.cloud.ledger
+      .calls('RunInstances')
+      .map(({ clientToken }) => clientToken)
+      .slice(before.calls);
 
   const POINTS: [string, { prepare: () => unknown; isThere: () => boolean | Promise<boolean>; found: string[] }][] = [
     ['before the row is written', { prepare: () => stopAt('INSERT', 'true'), isThere: () => isStopped(), found: [] }],
@@ -97,8 +113,8 @@ describe('kill -9 in a launch', () => {
       await until(isThere);
       await stack.kill(0);
       await goOn();
-      expect((await launches()).map(({ status }) => status)).toEqual(found);
-      const [before] = await launches();
+      const left = await launches();
+      expect(left.map(({ status }) => status)).toEqual(found);
       // Or the next owner would wait for the end of the dead one's lease.
       await database.query('UPDATE owner SET expires_at = clock_timestamp()');
       await stack.restart(0);
@@ -107,10 +123,9 @@ describe('kill -9 in a launch', () => {
       await until(async () => (await launches()).every(({ status }) => status === 'done'));
       const after = await launches();
       expect(after).toHaveLength(1);
-      if (before) expect(after[0]?.id).toBe(before.id);
-      const tokens = stack.cloud.ledger.calls('RunInstances').map(({ clientToken }) => clientToken);
-      expect(new Set(tokens)).toEqual(new Set([after[0]?.id]));
-      expect(stack.cloud.ledger.instances()).toHaveLength(1);
+      if (left[0]) expect(after[0]?.id).toBe(left[0].id);
+      expect(new Set(tokensOfCalls())).toEqual(new Set([after[0]?.id]));
+      expect(started()).toBe(1);
       await remove(stack, 'web');
       expect(alive(stack)).toEqual([]);
     },
@@ -128,7 +143,7 @@ describe('kill -9 in a launch', () => {
     await stack.restart(0);
     await until(async () => (await stack.status('GET', '/v1/jobs/web')) === 404);
     await until(() => alive(stack).length === 0, 90_000);
-    expect(stack.cloud.ledger.instances()).toHaveLength(1);
+    expect(started()).toBe(1);
     expect((await launches()).map(({ status }) => status)).toEqual(['done']);
   }, 180_000);
 });
