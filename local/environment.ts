@@ -8,6 +8,9 @@ import type { LocalOptions } from './options.ts';
 /** Systems and browsers resolve every name below it to loopback, most of them without being told. */
 export const JOBS_DOMAIN = 'localhost';
 
+/** For hosts of jobs' own: kept for such uses, so that no request can get to anybody else (RFC 2606). */
+export const HOST_DOMAINS: readonly string[] = ['test'];
+
 type CloudParts = Pick<LocalCloud, 'clientEnvironment' | 'identityCertificatePem' | 'keys'>;
 
 /**
@@ -29,6 +32,7 @@ export async function writeEnvironment(
     // Both lead to the front, which passes requests on by their host.
     PUBLIC_URL: `http://127.0.0.1:${options.port}`,
     JOBS_URL: `http://${JOBS_DOMAIN}:${options.port}`,
+    JOBS_HOSTS: HOST_DOMAINS.join(','),
     DATABASE_URL: databaseUrl,
     // Kept: what is encrypted in the database must stay readable in the next run.
     ENCRYPTION_KEY: known['ENCRYPTION_KEY'] ?? randomBytes(32).toString('base64'),

@@ -33,7 +33,7 @@ describe('the front of API and jobs', () => {
       return route ? { status: route.status, headers } : { status: 401 };
     });
     port = await freePort();
-    front = await startFront({ port, apiUrl: `http://127.0.0.1:${api}`, domain: 'localhost' });
+    front = await startFront({ port, apiUrl: `http://127.0.0.1:${api}`, domain: 'localhost', hostDomains: ['test'] });
   });
   afterEach(async () => {
     await front.stop();
@@ -92,6 +92,15 @@ describe('the front of API and jobs', () => {
     ]);
     routes.set('gone.localhost', { status: 200, target: `127.0.0.1:${await freePort()}` });
     expect(await call({ host: 'gone.localhost', path: '/' })).toEqual([503, expect.stringContaining('"status":503')]);
+  });
+
+  it('leads hosts of a job’s own there, and to the API what only looks like one', async () => {
+    const container = await listen(() => ({ status: 200, body: 'job' }));
+    for (const host of ['shop.test', 'test']) routes.set(host, { status: 200, target: `127.0.0.1:${container}` });
+    expect(await call({ host: 'SHOP.test:80', path: '/' })).toEqual([200, 'job']);
+    expect(await call({ host: 'test', path: '/' })).toEqual([200, 'job']);
+    expect(await call({ host: 'contest', path: '/' })).toEqual([200, 'api GET / ']);
+    expect(await call({ host: 'test.example', path: '/' })).toEqual([200, 'api GET / ']);
   });
 
   it('says who calls, whatever callers say of themselves, and refuses who may not', async () => {

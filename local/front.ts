@@ -9,6 +9,8 @@ export type FrontOptions = {
   readonly apiUrl: string;
   /** `localhost`: jobs are at `<job>.localhost`. */
   readonly domain: string;
+  /** Hosts of jobs' own are these, or below them. */
+  readonly hostDomains: readonly string[];
 };
 
 export type Front = { stop(): Promise<void> };
@@ -23,10 +25,10 @@ const LONGEST_HOLD_MS = 65_000;
 const KEEP_ALIVE_MS = 75_000;
 
 /**
- * What nginx is elsewhere: the API and the jobs' addresses on one port of loopback. Whoever names a host below `domain` gets
- * to the job's container, which the API looks up for each request and lets wait for; all others get to the API.
+ * What nginx is elsewhere: the API and the jobs' addresses on one port of loopback. Whoever names a host below `domain`, or
+ * one of a job's own, gets to the job's container, which the API looks up for each request and lets wait for; all others get to the API.
  */
-export async function startFront({ port, apiUrl, domain }: FrontOptions): Promise<Front> {
+export async function startFront({ port, apiUrl, domain, hostDomains }: FrontOptions): Promise<Front> {
   const proxy = createProxyServer({ xfwd: true, proxyTimeout: NEVER, timeout: NEVER });
   const server = createServer({ requestTimeout: NEVER, keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
     void serve(request, response).catch(() => refuse(response, 503, 'Nothing answers there now.'));
@@ -49,9 +51,14 @@ export async function startFront({ port, apiUrl, domain }: FrontOptions): Promis
     else await proxy.ws(request, socket as never, { target }, head);
   }
 
+  function isOfJobs(host: string): boolean {
+    const isBelow = (one: string): boolean => host.endsWith(`.${one}`);
+    return isBelow(domain) || hostDomains.some((one) => host === one || isBelow(one));
+  }
+
   async function routeOf({ headers, socket }: IncomingMessage): Promise<LocalRoute> {
     const host = hostOf(headers.host);
-    if (!host.endsWith(`.${domain}`)) return { target: apiUrl, isKnown: true, isRefused: false };
+    if (!isOfJobs(host)) return { target: apiUrl, isKnown: true, isRefused: false };
     // It answers at once where something serves. What a caller says of its own address counts for nothing.
     const from = encodeURIComponent(socket.remoteAddress ?? '');
     const answer = await fetch(`${apiUrl}/ingress/v1/holds/${encodeURIComponent(host)}?from=${from}`, {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { startApi } from './api-process.ts';
 import { startLocalCloud } from './cloud/local-cloud.ts';
-import { JOBS_DOMAIN, writeEnvironment } from './environment.ts';
+import { HOST_DOMAINS, JOBS_DOMAIN, writeEnvironment } from './environment.ts';
 import { startFront } from './front.ts';
 import { chooseRuntime } from './mode.ts';
 import { readOptions, type LocalOptions } from './options.ts';
@@ -79,7 +79,7 @@ async function run(options: LocalOptions): Promise<void> {
   const pidFile = join(options.directory, 'api.pid');
   const api = await startApi({ root, url: apiUrl, env, isWatching: options.isWatching, logFile, pidFile });
   undo.push(() => api.stop());
-  const front = await startFront({ port: options.port, apiUrl, domain: JOBS_DOMAIN });
+  const front = await startFront({ port: options.port, apiUrl, domain: JOBS_DOMAIN, hostDomains: HOST_DOMAINS });
   undo.push(() => front.stop());
   await api.ready(READY_TIMEOUT_MS);
 

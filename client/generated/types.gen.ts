@@ -93,6 +93,10 @@ export type CreateToken = {
          * Largest disk of an instance.
          */
         maxDiskGiB?: number;
+        /**
+         * Domains that a job’s `route.hosts` may be, or be below. Unlike the others a missing list allows none to a token with a scope, beyond those that the job has.
+         */
+        hosts?: Array<string>;
     } | null;
     /**
      * Null: as the setting RATE_LIMIT says.
@@ -169,6 +173,10 @@ export type NewToken = {
          * Largest disk of an instance.
          */
         maxDiskGiB?: number;
+        /**
+         * Domains that a job’s `route.hosts` may be, or be below. Unlike the others a missing list allows none to a token with a scope, beyond those that the job has.
+         */
+        hosts?: Array<string>;
     } | null;
     /**
      * Null: as the setting RATE_LIMIT says.
@@ -252,6 +260,10 @@ export type Token = {
          * Largest disk of an instance.
          */
         maxDiskGiB?: number;
+        /**
+         * Domains that a job’s `route.hosts` may be, or be below. Unlike the others a missing list allows none to a token with a scope, beyond those that the job has.
+         */
+        hosts?: Array<string>;
     } | null;
     /**
      * Null: as the setting RATE_LIMIT says.
@@ -304,6 +316,17 @@ export type Job = {
      */
     urlReason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-http' | 'route-unreachable' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | null;
     /**
+     * Its own hosts (`route.hosts`), and whether each leads to the job.
+     */
+    hosts: Array<{
+        host: string;
+        url: string | null;
+        /**
+         * Why it does not lead to the job: as in `urlReason`, also `host-taken` (another job has it) and `host-not-allowed` (JOBS_HOSTS of the operator no longer has it).
+         */
+        reason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | 'host-taken' | 'host-not-allowed' | null;
+    }>;
+    /**
      * One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check probes it. None where that address is loopback and the API’s is not.
      */
     endpoints: Array<string>;
@@ -350,6 +373,10 @@ export type Job = {
          * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
          */
         allow?: Array<string>;
+        /**
+         * Host names that lead to the job beside its URL, within those that the operator allows (JOBS_HOSTS). One that another job has is waited for: `hosts` of the job says so.
+         */
+        hosts?: Array<string>;
     };
     /**
      * Memory limit of the container.
@@ -525,6 +552,10 @@ export type JobPatch = {
          * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
          */
         allow?: Array<string>;
+        /**
+         * Host names that lead to the job beside its URL, within those that the operator allows (JOBS_HOSTS). One that another job has is waited for: `hosts` of the job says so.
+         */
+        hosts?: Array<string>;
     } | null;
     /**
      * Memory limit of the container.
@@ -724,6 +755,10 @@ export type CreateJob = {
          * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
          */
         allow?: Array<string>;
+        /**
+         * Host names that lead to the job beside its URL, within those that the operator allows (JOBS_HOSTS). One that another job has is waited for: `hosts` of the job says so.
+         */
+        hosts?: Array<string>;
     };
     /**
      * Memory limit of the container.
@@ -886,6 +921,10 @@ export type CreateDeployment = {
          * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
          */
         allow?: Array<string>;
+        /**
+         * Host names that lead to the job beside its URL, within those that the operator allows (JOBS_HOSTS). One that another job has is waited for: `hosts` of the job says so.
+         */
+        hosts?: Array<string>;
     } | null;
     /**
      * Memory limit of the container.
@@ -1139,6 +1178,10 @@ export type DeploymentDefinition = {
          * Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.
          */
         allow?: Array<string>;
+        /**
+         * Host names that lead to the job beside its URL, within those that the operator allows (JOBS_HOSTS). One that another job has is waited for: `hosts` of the job says so.
+         */
+        hosts?: Array<string>;
     };
     /**
      * Memory limit of the container.

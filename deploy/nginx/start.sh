@@ -17,9 +17,23 @@ addresses() { getent ahosts "${1:-}" | awk '{ print $1 }' | sort -u; }
 until known=$(addresses "$SCHEDULER_HOST") && [ -n "$known" ]; do sleep 1; done
 
 # https://jobs.example.com:8443 -> jobs.example.com
-JOBS_DOMAIN=${JOBS_URL:-}
-JOBS_DOMAIN=${JOBS_DOMAIN#*://}
-export JOBS_DOMAIN="${JOBS_DOMAIN%%[:/]*}"
+host_of() {
+  host=${1#*://}
+  echo "${host%%[:/]*}"
+}
+JOBS_DOMAIN=$(host_of "${JOBS_URL:-}")
+export JOBS_DOMAIN
+# Hosts of jobs' own: example.com,shop.example.org -> .example.com .shop.example.org, each with all names below it.
+JOBS_HOST_NAMES=
+for domain in $(echo "${JOBS_HOSTS:-}" | tr ',' ' '); do JOBS_HOST_NAMES="$JOBS_HOST_NAMES .$domain"; done
+export JOBS_HOST_NAMES
+# The API keeps its own hosts where they are below one of those: nginx takes a whole name before one with an asterisk.
+API_HOST_NAMES=
+for url in "${PUBLIC_URL:-}" "${AGENT_URL:-}"; do
+  # An address of IPv6 has no name that jobs could have.
+  case $(host_of "$url") in '' | \[*) ;; *) API_HOST_NAMES="$API_HOST_NAMES $(host_of "$url")" ;; esac
+done
+export API_HOST_NAMES
 if [ -n "$JOBS_DOMAIN" ]; then export INGRESS=on; else export INGRESS=off; fi
 
 if [ "$AGENT_LISTENER" = on ]; then

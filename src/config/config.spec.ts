@@ -25,7 +25,17 @@ describe('loadConfig', () => {
     [undefined, undefined],
   ])('has the jobs’ addresses in JOBS_URL %s', (url, addresses) => {
     const env = { ...enough, PUBLIC_URL: 'https://example.com', ...(url !== undefined && { JOBS_URL: url }) };
-    expect(loadConfig(env).addresses).toEqual(addresses);
+    const hostRules = { domains: [], reserved: ['example.com'] };
+    expect(loadConfig(env).addresses).toEqual(addresses && { ...addresses, hostRules });
+  });
+
+  it('has the domains of jobs’ own hosts, and keeps those of the API from them', () => {
+    const urls = { PUBLIC_URL: 'https://API.own.test/', AGENT_URL: 'https://agents.own.test:8443' };
+    const env = { ...enough, ...urls, JOBS_URL: 'https://jobs.own.test', JOBS_HOSTS: 'own.test, shop.example' };
+    expect(loadConfig(env).addresses?.hostRules).toEqual({
+      domains: ['own.test', 'shop.example'],
+      reserved: ['api.own.test', 'agents.own.test'],
+    });
   });
 
   it('needs only a database and a key, and serves loopback then', () => {
@@ -200,6 +210,12 @@ describe('loadConfig', () => {
     ['jobs at an address', { JOBS_URL: 'http://10.0.0.1' }, 'JOBS_URL'],
     ['jobs below a path', { JOBS_URL: 'http://a.test/jobs' }, 'JOBS_URL'],
     ['jobs at a name with capitals', { JOBS_URL: 'http://A.test' }, 'JOBS_URL'],
+    ['hosts of jobs without a URL', { JOBS_HOSTS: 'a.test' }, 'JOBS_HOSTS'],
+    ['hosts of jobs with capitals', { JOBS_URL: 'http://a.test', JOBS_HOSTS: 'b.test,C.test' }, 'JOBS_HOSTS'],
+    ['hosts of jobs with an asterisk', { JOBS_URL: 'http://a.test', JOBS_HOSTS: '*.b.test' }, 'JOBS_HOSTS'],
+    ['an address for hosts of jobs', { JOBS_URL: 'http://a.test', JOBS_HOSTS: '10.0.0.1' }, 'JOBS_HOSTS'],
+    ['the jobs’ domain for hosts of jobs', { JOBS_URL: 'http://a.test', JOBS_HOSTS: 'a.test' }, 'JOBS_HOSTS'],
+    ['a job’s name for hosts of jobs', { JOBS_URL: 'http://a.test', JOBS_HOSTS: 'x.a.test' }, 'JOBS_HOSTS'],
     ['pins without a URL', { AGENT_PINS: PIN }, 'AGENT_PINS'],
     ['a database of another kind', { DATABASE_URL: `mysql://me:${secret}@db/x` }, 'DATABASE_URL'],
     ['a broken listen address', { DATABASE_LISTEN_URL: secret }, 'DATABASE_LISTEN_URL'],

@@ -97,6 +97,12 @@ export type Addresses = {
   readonly domain: string;
   /** With its colon, or empty. */
   readonly port: string;
+  readonly hostRules: {
+    /** Hosts of a job's own may be one of these, or below one. */
+    readonly domains: readonly string[];
+    /** Hosts of PUBLIC_URL and AGENT_URL, which lead to the API. */
+    readonly reserved: readonly string[];
+  };
 };
 export type Role = 'all' | 'api' | 'scheduler';
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
@@ -154,7 +160,13 @@ function group(settings: Settings, formerNames: Config['formerNames'], isPathSty
       // Without both, HOST is a loopback address, or this process launches nothing (ROLE=api).
       isInClear: isInClear(settings.AGENT_URL ?? settings.PUBLIC_URL),
     },
-    addresses: settings.JOBS_URL === undefined ? undefined : addressesIn(settings.JOBS_URL),
+    addresses:
+      settings.JOBS_URL === undefined
+        ? undefined
+        : {
+            ...addressesIn(settings.JOBS_URL),
+            hostRules: { domains: settings.JOBS_HOSTS, reserved: hostsOf(publicUrl, settings.AGENT_URL) },
+          },
     database: { url, listenUrl: settings.DATABASE_LISTEN_URL ?? url },
     aws: {
       region: settings.AWS_REGION,
@@ -209,9 +221,13 @@ function isInClear(url: string | undefined): boolean {
   return protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''));
 }
 
-function addressesIn(url: string): Addresses {
+function addressesIn(url: string): Omit<Addresses, 'hostRules'> {
   const { protocol, hostname, port } = new URL(url);
   return { scheme: protocol === 'https:' ? protocol : 'http:', domain: hostname, port: port && `:${port}` };
+}
+
+function hostsOf(...urls: readonly (string | undefined)[]): string[] {
+  return [...new Set(urls.flatMap((url) => (url === undefined ? [] : new URL(url).hostname.replace(/\.$/, ''))))];
 }
 
 /** Whether a job of the right name would have this URL's host. */
@@ -263,6 +279,14 @@ function findContradictions(given: Record<string, string>): string[] {
   }
   for (const name of ['PUBLIC_URL', 'AGENT_URL'] as const) {
     if (isBelow(given[name], given['JOBS_URL'])) problems.push(`JOBS_URL: has the host of ${name} among the jobs’ own`);
+  }
+  if (given['JOBS_HOSTS'] !== undefined && given['JOBS_URL'] === undefined) {
+    problems.push('JOBS_HOSTS: need JOBS_URL, which says how jobs are called');
+  }
+  const domain = URL.parse(given['JOBS_URL'] ?? '')?.hostname;
+  const listed = (given['JOBS_HOSTS'] ?? '').split(',').map((host) => host.trim());
+  if (domain !== undefined && listed.some((host) => host === domain || host.endsWith(`.${domain}`))) {
+    problems.push('JOBS_HOSTS: has a name of the domain of JOBS_URL, where each name is that of a job');
   }
   if (given['WEB_CONCURRENCY'] !== undefined && given['WEB_CONCURRENCY'] !== '1' && given['ROLE'] === 'scheduler') {
     problems.push('WEB_CONCURRENCY: must be 1 when ROLE is scheduler');

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { AGENT_PIN, AGENT_URL } from './agent-url.js';
 import { awsSettings } from './aws-settings.js';
+import { isHostName } from './host-name.js';
 import { list, url, wholeNumber } from './setting-values.js';
 import { tracingSettings } from './tracing-settings.js';
 
@@ -70,6 +71,14 @@ export const Settings = z.object({
       description:
         'Domain in which every job has a URL, `https://<job>.jobs.example.com`: all names in it lead to nginx. Default: jobs have none.',
       example: 'https://jobs.example.com',
+    }),
+  JOBS_HOSTS: list({ test: isHostName }, 'domains like example.com, in lower case')
+    .refine((domains) => domains.length <= 100, 'must be 100 domains at most')
+    .prefault('')
+    .meta({
+      description:
+        'Domains that jobs may have hosts of their own in (`route.hosts`): each of these and every name below it leads to nginx, but for the hosts of PUBLIC_URL and AGENT_URL. Default: none.',
+      example: 'example.com,shop.example.org',
     }),
   TRUST_PROXY: z
     .union(

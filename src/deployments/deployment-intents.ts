@@ -11,6 +11,7 @@ import { appendEvents } from '../events/append-events.js';
 import { currentAuthor } from '../events/author.js';
 import { Problem } from '../http/problem.js';
 import { checkAllowed, type OperatorLists } from '../jobs/allowed.js';
+import { checkHosts, placeOf } from '../jobs/allowed-hosts.js';
 import { type LockedJob, lockJob, secretsOf } from '../jobs/job-lock.js';
 import { createJobView } from '../jobs/job-view.js';
 import type { CreateJob } from '../jobs/job.schema.js';
@@ -42,7 +43,7 @@ export class DeploymentIntents {
     @Setting('limits') private readonly limits: Pick<Config['limits'], 'maxJobs'>,
     @Setting('fleet') private readonly lists: OperatorLists,
     @Setting('http') http: Pick<Config['http'], 'publicUrl'>,
-    @Setting('addresses') addresses: Config['addresses'],
+    @Setting('addresses') private readonly addresses: Config['addresses'],
   ) {
     this.#toJob = createJobView(http.publicUrl, addresses);
   }
@@ -54,6 +55,7 @@ export class DeploymentIntents {
   async createJob({ name, kind, image, secrets, ...definition }: CreateJob, caller: Caller): Promise<VersionedJob> {
     if (!isInScope(caller.scope, name)) throw outsideScope(caller);
     checkAllowed({ image, definition }, this.lists, caller.allow);
+    checkHosts({ name, definition }, placeOf(this.addresses), caller, null);
     const limits = jobLimitsOf(caller, this.limits.maxJobs);
     const id = randomUUID();
     const job = { id, name, kind, image, definition, secrets: this.secrets.seal(id, secrets) };
@@ -171,6 +173,7 @@ export class DeploymentIntents {
     wanted: NewDeployment,
   ): Promise<DeploymentRow | undefined> {
     const { image, definition = job.definition } = wanted;
+    checkHosts({ name: job.name, definition }, placeOf(this.addresses), caller, job.definition);
     checkAllowed({ image, definition }, this.lists, caller.allow);
     const row = await insertDeployment(transaction, job.name, versions, wanted);
     await checkInstances(transaction, instanceLimitOf(caller));

@@ -22,6 +22,8 @@ export type Allow = {
   /** Instance types, or families as `t3.*`. */
   readonly types?: string[] | undefined;
   readonly maxDiskGiB?: number | undefined;
+  /** Domains that hosts of a job's own may be, or be below. Missing: none for a token with a scope. */
+  readonly hosts?: string[] | undefined;
 };
 
 /** Who sent a request, and what this caller may do. */

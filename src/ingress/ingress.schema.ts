@@ -1,11 +1,9 @@
 import { z } from 'zod';
+import { HOST_NAME } from '../config/host-name.js';
 import { isAddress } from '../jobs/networks.js';
 
 /** A host name as nginx passes it on: in lower case, without a port and without a dot at the end. */
-export const HostName = z
-  .string()
-  .max(253)
-  .regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/, 'must be a host name');
+export const HostName = z.string().max(253).regex(HOST_NAME, 'must be a host name');
 
 /** Of who calls a job, as nginx writes it: of the connection, or what the proxy says that it trusts. */
 export const CallerAddress = z.string().max(45).refine(isAddress, 'must be an IPv4 or IPv6 address');

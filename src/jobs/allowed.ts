@@ -4,6 +4,7 @@ import { Problem, type ProblemError } from '../http/problem.js';
 import { summarize } from '../http/validation-errors.js';
 import { repositoryOf } from './image-reference.js';
 import type { JobDefinition } from './job-definition.js';
+import { shown } from './route-rules.js';
 
 /** The operator's lists: what the jobs of all callers may name. */
 export type OperatorLists = Pick<
@@ -70,12 +71,8 @@ type Fault = ProblemError & { readonly pointer: string };
 /** Ends a sentence about what was refused. */
 const TOKEN = 'this token allows no more';
 
-/** A list in a problem is for people: none reads a hundred entries. */
-const MOST_SHOWN = 10;
-
 function fault(path: string, allowed: readonly string[], whose: string, verb = 'be'): Fault {
-  const shown = allowed.slice(0, MOST_SHOWN).join(', ') + (allowed.length > MOST_SHOWN ? ' …' : '');
-  const detail = allowed.length === 0 ? `must be left out: ${whose} has none` : `must ${verb} one of ${shown}`;
+  const detail = allowed.length === 0 ? `must be left out: ${whose} has none` : `must ${verb} one of ${shown(allowed)}`;
   return { pointer: `#/${path}`, detail: allowed.length === 0 ? detail : `${detail}: ${whose}` };
 }
 

@@ -47,6 +47,40 @@ describe('a job definition', () => {
     expect(issuesOf(Array.from({ length: 50 }, (_, n) => `10.0.${n}.0/24`))).toBeUndefined();
   });
 
+  it.each([
+    'Shop.example.com',
+    'shop.example.com.',
+    'shop.example.com:80',
+    'http://shop.example.com',
+    '*.example.com',
+    'a_b.example.com',
+    '-a.example.com',
+    'a..b',
+    '',
+    '10.0.0.1',
+    '1',
+    'a.0x7f',
+    'a.1',
+    '[::1]',
+    '::1',
+    `${'a'.repeat(64)}.test`,
+    `${'a.'.repeat(130)}test`,
+  ])('takes %j for no host', (host) => {
+    const { error } = JobDefinition.safeParse({ route: { hosts: ['shop.example.com', host] } });
+    expect(JSON.stringify(error?.issues)).toMatch(/"path":\[("route",)?"hosts",1\]/);
+  });
+
+  it('names ten hosts of its own at most, each once', () => {
+    const hosts = Array.from({ length: 10 }, (_, n) => `shop-${n}.example.com`);
+    expect(JobDefinition.parse({ route: { hosts } }).route).toEqual({ holdSeconds: 10, hosts });
+    for (const wrong of [
+      [...hosts, 'a.test'],
+      ['a.test', 'a.test'],
+    ]) {
+      expect(JobDefinition.safeParse({ route: { hosts: wrong } }).success).toBe(false);
+    }
+  });
+
   it.each(['\0', 'a\uD83D', '\uDE00b'])('takes no text that Postgres cannot keep: %j', (text) => {
     const message = 'must not contain a NUL character or half a surrogate pair';
     for (const [definition, path] of [

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { HOST_NAME, isHostName } from '../config/host-name.js';
 import { faultOfImage, isImageReference } from './image-reference.js';
 import { faultOfNetwork } from './networks.js';
 
@@ -161,11 +162,20 @@ export const OnCapacity = z
 
 /** Each lookup of an ingress goes through them. */
 const MOST_NETWORKS = 50;
-// Without a default, unlike other fields: a process of the previous version reads a definition that has no list.
+// Without a default, as `hosts` below: a process of the previous version reads a definition that has neither.
 const Network = z
   .string()
   .max(43)
   .refine((text) => faultOfNetwork(text) === undefined, { error: ({ input }) => faultOfNetwork(String(input)) });
+
+/** Each is a row that a pass of the job reads. */
+const MOST_HOSTS = 10;
+const HOST = 'must be a host name like shop.example.com: in lower case, without a port';
+const OwnHost = z
+  .string()
+  .max(253)
+  .regex(HOST_NAME, { error: HOST, abort: true })
+  .refine(isHostName, `${HOST}, and no address`);
 
 export const RouteChoice = z
   .union([
@@ -183,6 +193,16 @@ export const RouteChoice = z
           description:
             'Networks whose callers reach the job by its URL, of IPv4 and IPv6; all others get a 403. None: every caller does.',
           examples: [['10.0.0.0/8', '2001:db8::/32']],
+        }),
+      hosts: z
+        .array(OwnHost)
+        .max(MOST_HOSTS)
+        .refine((hosts) => new Set(hosts).size === hosts.length, 'must not name one host twice')
+        .optional()
+        .meta({
+          description:
+            'Host names that lead to the job beside its URL, within those that the operator allows (JOBS_HOSTS). One that another job has is waited for: `hosts` of the job says so.',
+          examples: [['shop.example.com']],
         }),
     }),
   ])

@@ -1,4 +1,5 @@
-import { expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
+import { JobDefinition } from './job-definition.js';
 import { createJobView, type JobRow } from './job-view.js';
 
 it.each([
@@ -14,6 +15,66 @@ it.each([
     expect(createJobView(publicUrl, undefined)(rowOf(privateIp, publicIp)).endpoints).toEqual(expected);
   },
 );
+
+describe('the hosts of a job', () => {
+  const ADDRESSES = {
+    ...({ scheme: 'https:', domain: 'jobs.test', port: ':8443' } as const),
+    hostRules: { domains: ['own.test'], reserved: ['api.own.test'] },
+  };
+  const PORTS = [{ container: 80, host: 8081 }];
+  const A = 'a.own.test';
+  const route = { holdSeconds: 10, hosts: [A] };
+  const viewOf = (row: Partial<JobRow>, addresses: typeof ADDRESSES | undefined = ADDRESSES) => {
+    const definition = JobDefinition.parse({ ports: PORTS, route });
+    const { url, urlReason, hosts } = createJobView(
+      'http://127.0.0.1:3000',
+      addresses,
+    )({
+      ...rowOf('127.0.0.2', null),
+      ...{ definition, activeRoute: route, hosts: ['web.jobs.test', A] },
+      ...row,
+    });
+    return [url ?? urlReason, ...hosts.map(({ host, url: at, reason }) => `${host} ${at ?? reason}`)];
+  };
+  const WEB = 'https://web.jobs.test:8443';
+
+  it('are there with a URL each, beside that of its name', () => {
+    expect(viewOf({})).toEqual([WEB, `${A} https://a.own.test:8443`]);
+    expect(viewOf({ hosts: ['web.jobs.test', A, 'old.own.test'] })).toEqual([
+      ...[WEB, `${A} https://a.own.test:8443`],
+      'old.own.test https://old.own.test:8443',
+    ]);
+  });
+
+  it.each<[string, Partial<JobRow>, string]>([
+    ['another job has it', { othersHosts: { [A]: 'taken' } }, 'host-taken'],
+    ['it was another job’s just now', { othersHosts: { [A]: 'leaving' } }, 'host-still-draining'],
+    ['what serves does not name it', { activeRoute: { holdSeconds: 10 } }, 'next-deployment'],
+    ['there is no deployment', { activeNumber: null, deploymentCount: 0, status: 'idle' }, 'not-deployed'],
+    ['none ever served', { activeNumber: null, activeRoute: null, status: 'failed' }, 'next-deployment'],
+    ['no port is published', { definition: JobDefinition.parse({ route }) }, 'no-ports'],
+    [
+      'the operator allows it no more',
+      { definition: JobDefinition.parse({ ports: PORTS, route: { hosts: ['a.other.test'] } }) },
+      'host-not-allowed',
+    ],
+  ])('say so where %s', (_, row, reason) => {
+    expect(viewOf({ hosts: ['web.jobs.test'], ...row }).at(-1)).toMatch(new RegExp(` ${reason}$`));
+  });
+
+  it('are given by the next pass where they are wanted and free', () => {
+    expect(viewOf({ hosts: ['web.jobs.test'] })).toEqual([WEB, `${A} https://a.own.test:8443`]);
+    const first = { activeNumber: null, activeRoute: null, status: 'deploying' as const, hosts: [] };
+    expect(viewOf(first)).toEqual([WEB, `${A} https://a.own.test:8443`]);
+    expect(viewOf({ ...first, name: 'web--7' })).toEqual(['reserved-name', `${A} https://a.own.test:8443`]);
+  });
+
+  it('are not the name of the job, whoever has that', () => {
+    expect(viewOf({ hosts: [A] })).toEqual(['host-still-draining', `${A} https://a.own.test:8443`]);
+    const definition = JobDefinition.parse({ ports: PORTS, route: { hosts: ['web.jobs.test'] } });
+    expect(viewOf({ definition, hosts: ['web.jobs.test'] })).toEqual([WEB]);
+  });
+});
 
 function rowOf(privateIp: string, publicIp: string | null): JobRow {
   const at = new Date();
@@ -33,7 +94,8 @@ function rowOf(privateIp: string, publicIp: string | null): JobRow {
     activePorts: [{ container: 80, host: 8081 }],
     activeHealthPort: null,
     activeRoute: null,
-    host: null,
+    hosts: [],
+    othersHosts: null,
     reachedAs: null,
     instanceId: 'i-0',
     privateIp,

@@ -4,7 +4,16 @@ import type { JobDefinition } from './job-definition.js';
 import { definitionOf } from './stored-definition.js';
 import { Job } from './job.entity.js';
 import type { AssignedInstance, JobResponse } from './job.schema.js';
-import { hostOf as hostOfJob, type ReachedAs, routedPortOf, type UrlReason } from './route-rules.js';
+import { placeOf } from './allowed-hosts.js';
+import {
+  faultOfHost,
+  hostOf as hostOfJob,
+  type HostReason,
+  ownHostsOf,
+  type ReachedAs,
+  routedPortOf,
+  type UrlReason,
+} from './route-rules.js';
 
 /** Columns of an instance as `i`, for every view that shows one. */
 export const INSTANCE_COLUMNS = `
@@ -32,7 +41,8 @@ export const JOB_ROW = {
   activePorts: t.nullable(t.jsonOf<JobDefinition['ports']>()),
   activeHealthPort: t.nullable(t.int),
   activeRoute: t.nullable(t.jsonOf<JobDefinition['route']>()),
-  host: t.nullable(t.text),
+  hosts: t.arrayOf(t.text),
+  othersHosts: t.nullable(t.jsonOf<Readonly<Record<string, 'taken' | 'leaving'>>>()),
   reachedAs: t.nullable(t.oneOf<ReachedAs>()),
   ...INSTANCE_ROW,
 } as const;
@@ -47,7 +57,11 @@ export const selectJobsFrom = (source: string): string => `
   SELECT ${selectList(JOB_COLUMNS, 'j')}, d.number AS "activeNumber", d.definition -> 'ports' AS "activePorts",
          (d.definition -> 'health' ->> 'port')::int AS "activeHealthPort",
          d.definition -> 'route' AS "activeRoute",
-         (SELECT min(r.host) FROM routes r WHERE r.job_id = j.id AND r.removed_at IS NULL) AS host,
+         ARRAY(SELECT r.host FROM routes r WHERE r.job_id = j.id AND r.removed_at IS NULL ORDER BY r.host) AS hosts,
+         (SELECT jsonb_object_agg(r.host, CASE WHEN coalesce(r.removed_at, o.deleted_at) IS NULL THEN 'taken' ELSE 'leaving' END)
+          FROM jsonb_array_elements_text(j.definition -> 'route' -> 'hosts') own
+          JOIN routes r ON r.host = own JOIN jobs o ON o.id = r.job_id
+          WHERE r.job_id <> j.id) AS "othersHosts",
          healthy.reached_as AS "reachedAs", ${INSTANCE_COLUMNS}
   FROM ${source} j
   LEFT JOIN deployments d ON d.id = j.active_deployment_id
@@ -86,6 +100,7 @@ function toJob(row: JobRow, addresses: Addresses | undefined): JobResponse {
     latestDeployment: row.deploymentCount === 0 ? null : row.deploymentCount,
     instance,
     ...urlOf(row, addresses),
+    hosts: ownHosts(row, addresses),
     endpoints: endpointsOf(instance, row.activePorts ?? [], row.activeHealthPort),
     ...definition,
     requestedInstance,
@@ -96,11 +111,45 @@ function toJob(row: JobRow, addresses: Addresses | undefined): JobResponse {
 }
 
 function urlOf(row: JobRow, addresses: Addresses | undefined): Pick<JobResponse, 'url' | 'urlReason'> {
-  const urlReason = row.host === null ? whyNoUrl(row, addresses) : null;
-  const host = row.host ?? (urlReason === null && addresses ? hostOfJob(row.name, addresses.domain) : null);
-  if (!addresses || host === null) return { url: null, urlReason };
-  return { url: `${addresses.scheme}//${host}${addresses.port}`, urlReason: null };
+  const host = addresses ? hostOfJob(row.name, addresses.domain) : null;
+  const urlReason = host !== null && row.hosts.includes(host) ? null : whyNoUrl(row, addresses);
+  if (!addresses || host === null || urlReason !== null) return { url: null, urlReason };
+  return { url: urlAt(host, addresses), urlReason: null };
 }
+
+function urlAt(host: string, { scheme, port }: Addresses): string {
+  return `${scheme}//${host}${port}`;
+}
+
+/** Those that the job names, and those of its active deployment that it names no more. */
+function ownHosts(row: JobRow, addresses: Addresses | undefined): JobResponse['hosts'] {
+  const byName = addresses ? hostOfJob(row.name, addresses.domain) : null;
+  const named = ownHostsOf(definitionOf(row.definition));
+  const all = [...new Set([...named, ...row.hosts])].filter((host) => host !== byName);
+  return all.map((host) => {
+    const reason = row.hosts.includes(host) ? null : whyNotAt(host, row, addresses);
+    return { host, url: reason === null && addresses ? urlAt(host, addresses) : null, reason };
+  });
+}
+
+function whyNotAt(host: string, row: JobRow, addresses: Addresses | undefined): HostReason | null {
+  if (!addresses) return 'no-domain';
+  const { reason } = routedPortOf(definitionOf(row.definition));
+  if (reason !== undefined) return reason;
+  if (faultOfHost(host, { name: row.name, ...placeOf(addresses) }) !== undefined) return 'host-not-allowed';
+  const others = row.othersHosts?.[host];
+  if (others !== undefined) return others === 'taken' ? 'host-taken' : 'host-still-draining';
+  const why = whyNoUrl(row, addresses);
+  if (why !== null && !OF_THE_NAME.has(why)) return why;
+  if (row.deploymentCount === 0) return 'not-deployed';
+  // What is wanted and free is taken by the next pass.
+  if (row.activeNumber === null) return row.status === 'deploying' ? null : 'next-deployment';
+  const isOfActive = row.activeRoute !== null && ownHostsOf({ route: row.activeRoute }).includes(host);
+  return isOfActive ? null : 'next-deployment';
+}
+
+/** What keeps a job's name from it, and none of its own hosts. */
+const OF_THE_NAME: ReadonlySet<UrlReason> = new Set(['reserved-name', 'host-still-draining']);
 
 /** @returns null for a first deployment on its way: the next pass gives the job its name */
 function whyNoUrl(row: JobRow, addresses: Addresses | undefined): UrlReason | null {

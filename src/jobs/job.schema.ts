@@ -11,7 +11,7 @@ import {
   SecretsPatch,
 } from './job-definition.js';
 import { DESIRED_STATES, JOB_KINDS, JOB_STATUSES } from './job-status.js';
-import { URL_REASONS, type UrlReason } from './route-rules.js';
+import { HOST_REASONS, type HostReason, URL_REASONS, type UrlReason } from './route-rules.js';
 import { findSecretFaults, type SecretsPatch as SecretValuesPatch } from '../secrets/secret-values.js';
 import { type MergePatch, mergePatchOf } from '../http/merge-patch.js';
 
@@ -134,6 +134,23 @@ export const JobResponse = z
         description: `Why \`url\` is null: ${Object.entries(URL_REASONS)
           .map(([reason, text]) => `\`${reason}\` (${text})`)
           .join(', ')}.`,
+      }),
+    hosts: z
+      .array(
+        z.object({
+          host: z.string(),
+          url: z.url().nullable(),
+          reason: z
+            .enum(Object.keys(HOST_REASONS) as HostReason[])
+            .nullable()
+            .meta({
+              description: `Why it does not lead to the job: as in \`urlReason\`, also \`host-taken\` (${HOST_REASONS['host-taken']}) and \`host-not-allowed\` (${HOST_REASONS['host-not-allowed']}).`,
+            }),
+        }),
+      )
+      .meta({
+        description: 'Its own hosts (`route.hosts`), and whether each leads to the job.',
+        examples: [[{ host: 'shop.example.com', url: 'https://shop.example.com', reason: null }]],
       }),
     endpoints: z.array(z.string()).meta({
       description:

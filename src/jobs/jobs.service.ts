@@ -13,6 +13,7 @@ import { Problem } from '../http/problem.js';
 import { bodyErrors, summarize } from '../http/validation-errors.js';
 import { SecretStore } from '../secrets/secret-store.js';
 import { checkAllowed, type OperatorLists } from './allowed.js';
+import { checkHosts, placeOf } from './allowed-hosts.js';
 import { ChangeWaiter } from './change-waiter.js';
 import { JobDefinition, JobName } from './job-definition.js';
 import { CHANGEABLE_JOB, explainRefusal, jobNotFound, lockJob, secretsOf } from './job-lock.js';
@@ -39,7 +40,7 @@ export class JobsService {
     private readonly secrets: SecretStore,
     @Setting('fleet') private readonly lists: OperatorLists,
     @Setting('http') http: Pick<Config['http'], 'publicUrl'>,
-    @Setting('addresses') addresses: Config['addresses'],
+    @Setting('addresses') private readonly addresses: Config['addresses'],
   ) {
     this.#toJob = createJobView(http.publicUrl, addresses);
   }
@@ -76,13 +77,14 @@ export class JobsService {
     name: string,
     { secrets: change, ...patch }: JobPatch,
     versions: number[] | null,
-    caller: Pick<Caller, 'allow'>,
+    caller: Pick<Caller, 'allow' | 'scope'>,
   ): Promise<VersionedJob> {
     return await this.database.transaction(async (transaction) => {
       const job = await lockJob(transaction, name, versions);
       const definition = mergeDefinition(job.definition, patch);
       // A token that may name more could deploy what this one stores.
       checkAllowed({ definition }, this.lists, caller.allow);
+      checkHosts({ name, definition }, placeOf(this.addresses), caller, job.definition);
       const secrets = await this.secrets.change(transaction, job.id, secretsOf(job), change, definition.env);
       const fields = JSON.stringify([...Object.keys(patch), ...(change === undefined ? [] : ['secrets'])]);
       const [row] = await transaction.run(PATCH_JOB, [

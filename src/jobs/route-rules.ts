@@ -24,6 +24,30 @@ export type UrlReason = keyof typeof URL_REASONS;
 export const REACHED_AS = ['http', 'silent', 'other', 'nothing'] as const;
 export type ReachedAs = (typeof REACHED_AS)[number];
 
+/** Why a host of a job's own (`route.hosts`) does not lead to it. */
+export const HOST_REASONS = {
+  ...URL_REASONS,
+  'host-taken': 'another job has it',
+  'host-not-allowed': 'JOBS_HOSTS of the operator no longer has it',
+} as const;
+export type HostReason = keyof typeof HOST_REASONS;
+
+/** Where jobs have their addresses, as the operator's settings say. */
+export type Place = {
+  /** In which every job has a name; null = no job has an address. */
+  readonly domain: string | null;
+  readonly hostRules: HostRules;
+};
+
+/** Which hosts jobs may have beside those names. */
+export type HostRules = {
+  /** JOBS_HOSTS: these, and all names below them. */
+  readonly domains: readonly string[];
+  /** Hosts of the API itself. */
+  readonly reserved: readonly string[];
+};
+export const NO_HOSTS: HostRules = { domains: [], reserved: [] };
+
 export type PortChoice =
   { readonly host: number; readonly reason?: undefined } | { readonly host: null; readonly reason: UrlReason };
 
@@ -44,4 +68,46 @@ const OF_A_DEPLOYMENT = /--\d+$/;
 /** The host name that a job has by its own name; null = it has none. */
 export function hostOf(name: string, domain: string | null): string | null {
   return domain === null || OF_A_DEPLOYMENT.test(name) ? null : `${name}.${domain}`;
+}
+
+/** All hosts of a job with this definition: its name, and those of its own that it may have. */
+export function hostsOf(
+  { name, domain, hostRules }: Place & { readonly name: string },
+  definition: Pick<JobDefinition, 'route' | 'ports'>,
+): string[] {
+  if (domain === null || routedPortOf(definition).host === null) return [];
+  const byName = hostOf(name, domain);
+  const own = ownHostsOf(definition).filter((host) => faultOfHost(host, { name, domain, hostRules }) === undefined);
+  return [...new Set([...(byName === null ? [] : [byName]), ...own])];
+}
+
+/** Those that the definition names. */
+export function ownHostsOf({ route }: Pick<JobDefinition, 'route'>): readonly string[] {
+  return route === false ? [] : (route.hosts ?? []);
+}
+
+/** Why the job may not have the host; undefined = it may, unless another job has it. */
+export function faultOfHost(
+  host: string,
+  { name, domain, hostRules: { domains, reserved } }: Place & { readonly name: string },
+): string | undefined {
+  if (domain === null) return 'must be left out: JOBS_URL is not set';
+  if (host === hostOf(name, domain)) return undefined;
+  if (isWithin(host, domain)) return `must not be in ${domain}: names there are those of jobs (JOBS_URL)`;
+  if (reserved.includes(host)) return 'must not be the API’s own host';
+  if (domains.some((one) => isWithin(host, one))) return undefined;
+  if (domains.length === 0) return 'must be left out: JOBS_HOSTS has none';
+  return `must be one of ${shown(domains)}, or below one: JOBS_HOSTS`;
+}
+
+/** Whether a host is this domain, or below it. */
+export function isWithin(host: string, domain: string): boolean {
+  return host === domain || host.endsWith(`.${domain}`);
+}
+
+/** A list in a problem is for people: none reads a hundred entries. */
+const MOST_SHOWN = 10;
+
+export function shown(names: readonly string[]): string {
+  return names.slice(0, MOST_SHOWN).join(', ') + (names.length > MOST_SHOWN ? ' …' : '');
 }

@@ -94,10 +94,14 @@ async function insertShapes(
   await write(transaction, INSERT_SHAPES, rows);
 }
 
-/** Names are taken in their order: two passes that want the same ones must not wait for each other in a circle. */
+/**
+ * Names are locked and taken in their order: two passes that want the same ones, or of which each gives up what the other
+ * wants, must not wait for each other in a circle.
+ */
 async function changeHosts(transaction: Queryable, planned: readonly Planned[]): Promise<void> {
   const removed = planned.flatMap(({ job, plan }) => plan.hosts.removed.map((host) => ({ host, jobId: job.id })));
   const added = planned.flatMap(({ job, plan }) => plan.hosts.added.map((host) => ({ host, jobId: job.id })));
+  if (removed.length > 0) await transaction.run(LOCK_HOSTS, [[...removed, ...added].map(({ host }) => host)]);
   await write(transaction, REMOVE_HOSTS, removed);
   if (added.length > 0) await transaction.run(ADD_HOSTS, [toJsonb(added), STALE_SECONDS]);
 }
@@ -129,6 +133,10 @@ const UPDATE_JOBS = statement('update-jobs', { values: [t.json] })(`
   FROM jsonb_to_recordset($1::jsonb)
     AS p(id uuid, status text, "activeDeploymentId" uuid, "isGone" boolean, "nextPassAt" timestamptz)
   WHERE j.id = p.id`);
+
+const LOCK_HOSTS = statement('lock-hosts', { values: [t.arrayOf(t.text)], row: { host: t.text } })(
+  `SELECT host FROM routes WHERE host = ANY($1) ORDER BY host FOR UPDATE`,
+);
 
 const REMOVE_HOSTS = statement('remove-hosts', { values: [t.json] })(`
   UPDATE routes r SET removed_at = clock_timestamp()

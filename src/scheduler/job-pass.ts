@@ -55,7 +55,7 @@ export class JobPass {
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
-    private readonly place: Pick<JobFacts, 'cluster' | 'domain'>,
+    private readonly place: Pick<JobFacts, 'cluster' | 'domain' | 'hostRules'>,
     private readonly options: JobPassOptions,
   ) {}
 

@@ -48,7 +48,7 @@ export type ClaimOptions = {
  */
 export async function claimJobs(
   transaction: Queryable,
-  place: Pick<JobFacts, 'cluster' | 'domain'>,
+  place: Pick<JobFacts, 'cluster' | 'domain' | 'hostRules'>,
   limit: number,
   { among = null, onClaimed = () => undefined }: ClaimOptions = {},
 ): Promise<{ now: Date; jobs: JobFacts[]; lagsMs: number[] }> {

@@ -3,6 +3,7 @@ import type { Config } from '../config/config.js';
 import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
+import { placeOf } from '../jobs/allowed-hosts.js';
 import { Heartbeats } from '../process/heartbeats.js';
 import { logErrors, Loop } from '../process/loop.js';
 import { BATCH_SIZE, JobPass } from './job-pass.js';
@@ -36,7 +37,7 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     this.#pass = new JobPass(
       database,
       signals,
-      { cluster, domain: addresses?.domain ?? null },
+      { cluster, ...placeOf(addresses) },
       {
         onPlanError: (job, error) =>
           this.#logger.error({

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { pageOf, pageQuery } from '../http/pagination.js';
 import { plainText } from '../http/plain-text.js';
 import { ROLES } from '../http/caller.js';
+import { HOST_NAME } from '../config/host-name.js';
 
 // What goes over the wire for a token.
 
@@ -78,6 +79,11 @@ const allow = z
       examples: [['t3.*', 't4g.*']],
     }),
     maxDiskGiB: z.int().min(8).max(16_384).optional().meta({ description: 'Largest disk of an instance.' }),
+    hosts: entries(HOST_NAME, 'a domain like example.com').meta({
+      description:
+        'Domains that a job’s `route.hosts` may be, or be below. Unlike the others a missing list allows none to a token with a scope, beyond those that the job has.',
+      examples: [['team-a.example.com']],
+    }),
   })
   .nullable()
   .meta({

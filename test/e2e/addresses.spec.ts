@@ -4,7 +4,11 @@ import { until } from '../../local/until.ts';
 import { alive, type Deployment, type Job, settled, WEB } from '../support/lifecycle.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 
-type Addressed = Job & { url: string | null; urlReason: string | null };
+type Addressed = Job & {
+  url: string | null;
+  urlReason: string | null;
+  hosts: { host: string; url: string | null; reason: string | null }[];
+};
 
 const DOMAIN = 'jobs.test';
 
@@ -13,7 +17,10 @@ describe('the address of a job', () => {
   let stack: Stack;
   const names: string[] = [];
   beforeAll(async () => {
-    stack = await startStack({ runtime: createSimulatedRuntime(), env: { JOBS_URL: `https://${DOMAIN}:8443` } });
+    stack = await startStack({
+      runtime: createSimulatedRuntime(),
+      env: { JOBS_URL: `https://${DOMAIN}:8443`, JOBS_HOSTS: 'own.test' },
+    });
   }, 60_000);
   afterAll(() => stack.stop(), 60_000);
   afterEach(async () => {
@@ -146,6 +153,59 @@ describe('the address of a job', () => {
       status: 422,
       body: { errors: [{ pointer: '#/route/allow/1', detail: 'must be written as 10.1.0.0/16' }] },
     });
+  }, 60_000);
+
+  it('is also each host of its own that no other job has', async () => {
+    const at = async (host: string) => {
+      const { status, headers } = await fetch(`${stack.url}/ingress/v1/routes/${host}`);
+      return [status, headers.get('route-job')];
+    };
+    const hosts = async (name: string) =>
+      (await job(name)).hosts.map(({ host, url, reason }) => `${host} ${url ?? reason}`);
+    await create('shop', { route: { hosts: ['own.test', 'www.own.test'] } });
+    await settled(stack, 'shop', 1);
+    expect(await hosts('shop')).toEqual([
+      ...['own.test https://own.test:8443', 'www.own.test https://www.own.test:8443'],
+    ]);
+    expect([await at('own.test'), await at('www.own.test'), await at('a.own.test')]).toEqual([
+      ...[
+        [200, 'shop'],
+        [200, 'shop'],
+        [401, null],
+      ],
+    ]);
+
+    await create('rival', { route: { hosts: ['www.own.test', 'rival.own.test'] } });
+    await settled(stack, 'rival', 1);
+    expect(await hosts('rival')).toEqual(['www.own.test host-taken', 'rival.own.test https://rival.own.test:8443']);
+    expect([(await job('rival')).url, await at('www.own.test')]).toEqual([
+      ...[`https://rival.${DOMAIN}:8443`, [200, 'shop']],
+    ]);
+
+    await stack.call('PATCH', '/v1/jobs/shop', { route: { hosts: ['own.test', 'new.own.test'] } });
+    expect(await hosts('shop')).toEqual([
+      ...['own.test https://own.test:8443', 'new.own.test next-deployment', 'www.own.test https://www.own.test:8443'],
+    ]);
+    await stack.call('POST', '/v1/jobs/shop/deployments', {});
+    await settled(stack, 'shop', 2);
+    expect([await at('new.own.test'), await at('www.own.test')]).toEqual([
+      ...[
+        [200, 'shop'],
+        [401, null],
+      ],
+    ]);
+    expect((await hosts('rival'))[0]).toBe('www.own.test host-still-draining');
+    await leavesIn(-40);
+    await until(async () => (await at('www.own.test'))[1] === 'rival');
+
+    for (const [host, status] of [
+      ['other.test', 403],
+      [`other.${DOMAIN}`, 403],
+      ['10.0.0.1', 422],
+    ] as const) {
+      const answer = await stack.answer('PATCH', '/v1/jobs/shop', { route: { hosts: ['own.test', host] } });
+      expect(answer).toMatchObject({ status, body: { errors: [{ pointer: '#/route/hosts/1' }] } });
+    }
   }, 60_000);
 
   it('is another team’s only when nobody can be led to the former owner any more', async () => {

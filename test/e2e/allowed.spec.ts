@@ -16,7 +16,8 @@ describe('what jobs may name', () => {
     test = await createTestDatabase();
     const env = { ROLE: 'api', ADMIN_TOKEN };
     const lists = { ALLOWED_AMIS: `ecs-al2023,${AMI}`, ALLOWED_PROFILES: 'team-a,team-b' };
-    before = await startApi({ databaseUrl: test.url, env: { ...env, ...lists } });
+    const addresses = { JOBS_URL: 'https://jobs.test', JOBS_HOSTS: 'own.test' };
+    before = await startApi({ databaseUrl: test.url, env: { ...env, ...lists, ...addresses } });
     since = await startApi({ databaseUrl: test.url, env: { ...env, ALLOWED_PROFILES: 'team-a,team-b' } });
   });
   afterAll(async () => {
@@ -129,6 +130,33 @@ describe('what jobs may name', () => {
         const { status } = await ask(method, `/v1/jobs/team-admins${path}`, body);
         expect([what, status]).toEqual([what, 403]);
       }
+    });
+
+    it('takes no host of a job’s own, however it asks, and goes on deploying what an admin gave the job', async () => {
+      const hosts = { route: { hosts: ['shop.own.test'] } };
+      const pointers = ['#/route/hosts/0'];
+      await ask('POST', '/v1/jobs', { name: 'team-shop', image: 'nginx' });
+      expect(pointersOf(await ask('POST', '/v1/jobs', { name: 'team-y', ...hosts }))).toEqual(pointers);
+      expect(pointersOf(await ask('PATCH', '/v1/jobs/team-shop', hosts))).toEqual(pointers);
+      expect(pointersOf(await ask('POST', '/v1/jobs/team-shop/deployments', hosts))).toEqual(pointers);
+      expect((await before.request('PATCH', '/v1/jobs/team-shop', { body: hosts })).status).toBe(200);
+      expect((await ask('POST', '/v1/jobs/team-shop/deployments', { image: 'nginx:2' })).status).toBe(202);
+      const more = { route: { hosts: ['shop.own.test', 'other.own.test'] } };
+      expect(pointersOf(await ask('PATCH', '/v1/jobs/team-shop', more))).toEqual(['#/route/hosts/1']);
+      expect((await ask('PATCH', '/v1/jobs/team-shop', { route: { hosts: [] } })).status).toBe(200);
+      expect(pointersOf(await ask('PATCH', '/v1/jobs/team-shop', hosts))).toEqual(pointers);
+      await test.database.query(
+        `UPDATE deployments SET active_at = clock_timestamp() WHERE job_id = (SELECT id FROM jobs WHERE name = 'team-shop')`,
+      );
+      expect(pointersOf(await ask('POST', '/v1/jobs/team-shop/restart'))).toEqual(pointers);
+
+      const allow = { hosts: ['shop.own.test'] };
+      const body = { name: 'shop', role: 'deployer', scope: ['team-'], allow };
+      const made = await before.request('POST', '/v1/tokens', { body });
+      expect(made).toMatchObject({ status: 201, body: { allow } });
+      const headers = { authorization: `Bearer ${(made.body as { token: string }).token}` };
+      const askMore = (wanted: object) => before.request('PATCH', '/v1/jobs/team-shop', { body: wanted, headers });
+      expect([(await askMore(hosts)).status, pointersOf(await askMore(more))]).toEqual([200, ['#/route/hosts/1']]);
     });
 
     it('is for no admin, who could give itself any other', async () => {

@@ -5,6 +5,7 @@ import {
   isEnded,
   mayBecome,
 } from '../../src/deployments/deployment-status.ts';
+import { ownHostsOf } from '../../src/jobs/route-rules.ts';
 import { CEILING_SECONDS, ceilingOf, LONGEST_PAUSE_SECONDS } from '../../src/fleet/plan/plan-brake.ts';
 import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan/plan-fleet.ts';
 import { SILENT_SECONDS } from '../../src/fleet/plan/plan-silence.ts';
@@ -14,7 +15,15 @@ import { ailmentOf } from '../../src/scheduler/plan/plan-healing.ts';
 import { isReleased } from '../../src/scheduler/plan/plan-leaving.ts';
 import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.ts';
 import { STALE_SECONDS } from '../../src/scheduler/plan/plan-unrouting.ts';
-import { type AttemptRow, type InstanceRow, isOpen, type JobRow, type LaunchRow, type ShapeRow } from './rows.ts';
+import {
+  type AttemptRow,
+  DOMAIN,
+  type InstanceRow,
+  isOpen,
+  type JobRow,
+  type LaunchRow,
+  type ShapeRow,
+} from './rows.ts';
 import type { World } from './world.ts';
 
 /** Logs are waited for so long after a deadline, from the pass that finds it over. */
@@ -41,6 +50,7 @@ export class Guard {
   private readonly overdueSince = new Map<string, number>();
   /** What each deployment was last; a guard's own memory, so that a plan cannot hide a step. */
   private readonly settledFailed = new Set<string>();
+  private readonly hosts = new Map<string, { readonly jobId: string; readonly removedAt: Date | null }>();
 
   constructor(private readonly world: World) {}
 
@@ -87,6 +97,7 @@ export class Guard {
     claim(!job.isGone || this.isNothingLeft(job), `${job.id}: is gone, and something of it lives`);
     if (!job.isGone) this.checkDeadlines(job);
     this.checkAddress(job, facts, plan);
+    this.checkHosts();
     claim(!job.nextPassAt || job.nextPassAt.getTime() >= timeline.nowMs - 1, `${job.id}: wakes in the past`);
   }
 
@@ -95,7 +106,12 @@ export class Guard {
     const { rows, now } = this.world;
     const active = facts.deployments.find(({ id }) => id === plan.activeDeploymentId);
     if (job.desiredState !== 'running' || !active || active.definition.ports.length !== 1) return;
-    claim(rows.hostsOf(job.id).length === 1, `${job.id}: has no address`);
+    const hosts = rows.hostsOf(job.id);
+    claim(hosts.includes(`${job.id}.${DOMAIN}`), `${job.id}: has no address`);
+    claim(!hosts.includes('api.own.test'), `${job.id}: has the API’s own host`);
+    for (const host of ownHostsOf(active.definition).filter((one) => one !== 'api.own.test')) {
+      claim(rows.routes.has(host), `${job.id}: leaves ${host} to nobody`);
+    }
     const serving = active.attempts.filter((attempt) => {
       const { instance } = attempt;
       const { phase, reachedAs } = rows.attempts.get(attempt.id) ?? {};
@@ -111,6 +127,17 @@ export class Guard {
       .deploymentsOf(job.id)
       .some(({ id }) => rows.attemptsOf(id).some((one) => one.routedPort !== null));
     claim(serving.length === 0 || isLed, `${job.id}: ${serving.length} serve, and its address leads to none`);
+  }
+
+  /** A host is another job's once nobody can be led to the former one by it. */
+  private checkHosts(): void {
+    const { rows, now } = this.world;
+    for (const { host, jobId, removedAt } of rows.routes.values()) {
+      const before = this.hosts.get(host);
+      const isFree = before?.removedAt && now >= after(before.removedAt, STALE_SECONDS);
+      claim(!before || before.jobId === jobId || isFree, `${host}: went from ${before?.jobId} to ${jobId} at once`);
+      this.hosts.set(host, { jobId, removedAt });
+    }
   }
 
   /** Each attempt costs an instance: pauses of 0, 10, 20 … 300 s leave no more, whatever becomes of them. */

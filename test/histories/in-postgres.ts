@@ -35,8 +35,11 @@ export type Tables = {
 export function tablesOfJob(rows: Rows, job: JobRow): Tables {
   const deployments = rows.deploymentsOf(job.id);
   const attempts = deployments.flatMap(({ id }) => rows.attemptsOf(id));
+  const routes = [...rows.routes.values()];
+  // Of other jobs with what their names need: SQL also frees those of a job that is long gone, which the model has none of.
+  const others = [...rows.jobs.values()].filter(({ id }) => id !== job.id && routes.some(({ jobId }) => jobId === id));
   return structuredClone({
-    jobs: [job],
+    jobs: [job, ...others.map((other) => ({ ...other, activeDeploymentId: null, isGone: false }))],
     deployments,
     attempts,
     orders: attempts.flatMap(({ id }) => rows.ordersOf(id)),
@@ -44,7 +47,7 @@ export function tablesOfJob(rows: Rows, job: JobRow): Tables {
     launches: [],
     // New attempts may be of any shape.
     shapes: [...rows.shapes.values()],
-    routes: [...rows.routes.values()].filter(({ jobId }) => jobId === job.id),
+    routes,
   });
 }
 

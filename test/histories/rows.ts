@@ -79,6 +79,7 @@ export type RouteRow = { readonly host: string; jobId: string; removedAt: Date |
 
 /** Every job of the model may have an address below it. */
 export const DOMAIN = 'jobs.test';
+export const HOST_RULES = { domains: ['own.test'], reserved: ['api.own.test'] };
 
 export class Rows {
   readonly jobs = new Map<string, JobRow>();
@@ -147,6 +148,7 @@ export class Rows {
       name: job.id,
       cluster: 'ours',
       domain: DOMAIN,
+      hostRules: HOST_RULES,
       hosts: this.hostsOf(job.id),
       desiredState: job.desiredState,
       status: job.status,

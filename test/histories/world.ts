@@ -13,7 +13,12 @@ import { fairWeather, type Weather } from './weather.ts';
 /** What users request, in a few variants. Parsed once: a history has no time for it. */
 const DEFINITIONS = [
   {},
-  { health: { path: '/', port: 80 }, ports: [{ container: 80, host: 80 }] },
+  // Both jobs may want a host of their own that these two name: one has it, the other waits.
+  {
+    health: { path: '/', port: 80 },
+    ports: [{ container: 80, host: 80 }],
+    route: { hosts: ['shop.own.test', 'www.own.test'] },
+  },
   {
     instance: { market: 'spot' },
     rollout: { drainSeconds: 0 },
@@ -22,6 +27,7 @@ const DEFINITIONS = [
   {
     onCapacity: 'fail',
     ports: [{ container: 80, host: 8080 }],
+    route: { hosts: ['shop.own.test', 'api.own.test'] },
     rollout: { drainSeconds: 60, stopGraceSeconds: 0 },
   },
   { rollout: { deadlineSeconds: 60, stableSeconds: 0 } },

@@ -4,6 +4,7 @@ import type { Queryable } from '../../src/database/database.ts';
 import { applyFleetPlans } from '../../src/fleet/apply-fleet-plans.ts';
 import { claimShapes, type ShapeRow } from '../../src/fleet/load-shapes.ts';
 import type { FleetPlan } from '../../src/fleet/plan/plan-fleet.ts';
+import { NO_HOSTS } from '../../src/jobs/route-rules.ts';
 import { JobDefinition } from '../../src/jobs/job-definition.ts';
 import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
 import { shapeSpecOf } from '../../src/deployments/shape-spec.ts';
@@ -16,7 +17,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { until } from '../../local/until.ts';
 import { isBlockedOnLock } from '../support/blocked-on-lock.ts';
 
-const PLACE = { cluster: 'test', domain: null };
+const PLACE = { cluster: 'test', domain: null, hostRules: NO_HOSTS };
 
 // What a pass has loaded may be old by the time it writes. Here the world changes in between, and the write must see it.
 describe('between the look and the write', () => {

@@ -13,11 +13,13 @@ import { hasNginx, Nginx, NO_NGINX } from '../support/nginx.ts';
 import { describeWhen } from '../support/when.ts';
 
 type Lookup = { target?: string; holds?: boolean; allow: string[] };
-type From = { from?: string; headers?: Record<string, string>; body?: string; path?: string };
+type From = { host?: string; from?: string; headers?: Record<string, string>; body?: string; path?: string };
 
 const PROXY = '127.0.0.9';
 const ALLOWED = '127.0.0.2';
 const OTHER = '127.0.0.3';
+/** As long as a name can be. */
+const LONG = `${`${'a'.repeat(60)}.`.repeat(4)}test`;
 
 /** The stack's nginx.conf in a real nginx, before an API that knows who may call a job. */
 describeWhen(hasNginx(), NO_NGINX, 'who may call a job through nginx', () => {
@@ -45,7 +47,8 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call a job through nginx', () => {
     await Promise.all([once(api, 'listening'), once(job, 'listening')]);
     target = `127.0.0.1:${(job.address() as AddressInfo).port}`;
     const jobsUrl = `http://jobs.test:${port}`;
-    nginx = new Nginx({ directory, port, apiPorts: [apiPort], jobsUrl, trustedProxy: `${PROXY}/32` });
+    const own = { jobsHosts: ['own.test', LONG], apiHost: 'api.own.test' };
+    nginx = new Nginx({ directory, port, apiPorts: [apiPort], jobsUrl, trustedProxy: `${PROXY}/32`, ...own });
     await nginx.start();
   }, 30_000);
   afterAll(async () => {
@@ -129,6 +132,22 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call a job through nginx', () => {
     routes.set('proxied.jobs.test', { target, allow: ['203.0.113.7/32', '2001:db8::/32'] });
     expect((await call('proxied', { from: PROXY, headers: { 'x-forwarded-for': address } })).status).toBe(status);
     expect(calls).toBe(status === 200 ? 1 : 0);
+  });
+
+  it('is decided for hosts of a job’s own, too; the API keeps its host among them, and all others', async () => {
+    for (const host of ['own.test', 'a.b.own.test', LONG, 'api.own.test', 'notown.test', 'own.test.example']) {
+      routes.set(host, { target, allow: [`${ALLOWED}/32`] });
+    }
+    for (const host of ['own.test', 'A.b.own.test', LONG]) {
+      expect(await call('', { host, from: ALLOWED })).toMatchObject({ status: 200, body: `served ${ALLOWED}` });
+      expect((await call('', { host, from: OTHER })).status).toBe(403);
+    }
+    expect((await call('', { host: 'b.own.test', from: ALLOWED })).status).toBe(404);
+    asked.length = 0;
+    for (const host of ['api.own.test', 'API.own.test', 'notown.test', 'own.test.example', '127.0.0.1']) {
+      expect((await call('', { host, path: '/v1/jobs' })).status).toBe(401);
+    }
+    expect(new Set(asked)).toEqual(new Set(['/v1/jobs']));
   });
 
   it('is decided again a second after the list changed, in both directions and for all callers', async () => {
@@ -236,8 +255,8 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call a job through nginx', () => {
     response.writeHead(headers['route-target'] === undefined ? 401 : 200, headers).end();
   }
 
-  async function call(name: string, { from = '127.0.0.1', headers, body, path = '/' }: From = {}) {
-    const host = `${name}.jobs.test:${port}`;
+  async function call(name: string, { from = '127.0.0.1', headers, body, path = '/', ...other }: From = {}) {
+    const host = other.host ?? `${name}.jobs.test:${port}`;
     const sent = request({
       ...{ host: '127.0.0.1', localAddress: from, port, agent: false, path, headers: { host, ...headers } },
       method: body === undefined ? 'GET' : 'POST',

@@ -9,13 +9,14 @@ import type { Database, Queryable } from '../../src/database/database.ts';
 import { wakeRows } from '../../src/database/wake.ts';
 import { shapeKeyOf } from '../../src/deployments/shape-key.ts';
 import { shapeSpecOf } from '../../src/deployments/shape-spec.ts';
+import { NO_HOSTS } from '../../src/jobs/route-rules.ts';
 import { JobDefinition } from '../../src/jobs/job-definition.ts';
 import { JobPass } from '../../src/scheduler/job-pass.ts';
 import { claimJobs, type ClaimedJob } from '../../src/scheduler/load-jobs.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { blockedOnLock } from '../support/blocked-on-lock.ts';
 
-const PLACE = { cluster: 'test', domain: null };
+const PLACE = { cluster: 'test', domain: null, hostRules: NO_HOSTS };
 
 describe('a job pass', () => {
   let test: TestDatabase;
@@ -476,7 +477,7 @@ describe('a job pass', () => {
       await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
     }
     const { jobs } = await test.database.transaction((transaction) =>
-      claimJobs(transaction, { cluster: 'test', domain: null }, 1),
+      claimJobs(transaction, { cluster: 'test', domain: null, hostRules: NO_HOSTS }, 1),
     );
     const ended = jobs[0]?.deployments[0]?.endedAttempts ?? [];
     expect(ended.map(({ number, noticedAt }) => [number, noticedAt])).toEqual([

@@ -7,6 +7,7 @@ import { DeploymentsService } from '../../src/deployments/deployments.service.ts
 import { Problem } from '../../src/http/problem.ts';
 import { SecretStore } from '../../src/secrets/secret-store.ts';
 import { Shutdown } from '../../src/process/shutdown.ts';
+import { NO_HOSTS } from '../../src/jobs/route-rules.ts';
 import { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
 import { CreateJob } from '../../src/jobs/job.schema.ts';
 import { JobsService } from '../../src/jobs/jobs.service.ts';
@@ -15,7 +16,7 @@ import { claimJobs } from '../../src/scheduler/load-jobs.ts';
 import { blockedOnLock } from '../support/blocked-on-lock.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
-const PLACE = { cluster: 'test', domain: null };
+const PLACE = { cluster: 'test', domain: null, hostRules: NO_HOSTS };
 
 const HTTP = { publicUrl: 'http://127.0.0.1:3000' };
 const LISTS = {

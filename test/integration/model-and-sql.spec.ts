@@ -27,7 +27,7 @@ import {
   translateJobPlan,
   uuidOf,
 } from '../histories/in-postgres.ts';
-import { DOMAIN } from '../histories/rows.ts';
+import { DOMAIN, HOST_RULES } from '../histories/rows.ts';
 import { World } from '../histories/world.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -105,7 +105,8 @@ function jobPassesOf(history: History, offset: number): Pass[] {
 }
 
 async function repeatJobPass(transaction: Queryable, jobId: string, plan: JobPlan): Promise<unknown> {
-  const { jobs } = await claimJobs(transaction, { cluster: 'ours', domain: DOMAIN }, 1, { among: [uuidOf(jobId)] });
+  const place = { cluster: 'ours', domain: DOMAIN, hostRules: HOST_RULES };
+  const { jobs } = await claimJobs(transaction, place, 1, { among: [uuidOf(jobId)] });
   const [job] = jobs;
   if (!job) throw new Error('the job was not claimed');
   await applyJobPlans(transaction, [{ job, plan: translateJobPlan(plan) }]);

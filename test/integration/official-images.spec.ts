@@ -196,7 +196,7 @@ function followsTheScheduler(what: string, path: () => string): void {
       // The loop that follows the scheduler, too: in the container it ends with nginx.
       if (running?.pid) process.kill(-running.pid, 'SIGKILL');
       running = undefined;
-      for (const file of ['looks', 'sleeps', 'calls', 'callers', 'printed', 'addresses'])
+      for (const file of ['looks', 'sleeps', 'calls', 'callers', 'names', 'printed', 'addresses'])
         rmSync(inWork(file), { force: true });
     });
 
@@ -229,6 +229,30 @@ function followsTheScheduler(what: string, path: () => string): void {
         ]);
       },
     );
+
+    it('names the hosts of jobs and those of the API, with what there is of them', async () => {
+      setAddresses(ONE);
+      for (const [settings, names] of [
+        [{}, ['', '', '']],
+        [{ JOBS_URL: 'https://jobs.test:8443' }, ['jobs.test', '', '']],
+        [
+          {
+            JOBS_URL: 'http://jobs.test',
+            JOBS_HOSTS: 'own.test, shop.example',
+            PUBLIC_URL: 'https://api.own.test/',
+            AGENT_URL: 'https://agents.own.test:8443',
+          },
+          ['jobs.test', ' .own.test .shop.example', ' api.own.test agents.own.test'],
+        ],
+        [{ PUBLIC_URL: 'http://[::1]:3000', AGENT_URL: 'http://10.0.0.1/a' }, ['', '', ' 10.0.0.1']],
+      ] as const) {
+        rmSync(inWork('calls'), { force: true });
+        start('musl', path(), settings);
+        await until(() => linesOf('calls').length > 0);
+        expect(linesOf('names').at(-1)).toBe(names.map((name) => `<${name}>`).join(''));
+        if (running?.pid) process.kill(-running.pid, 'SIGKILL');
+      }
+    });
 
     it('waits for the agents’ keys where agents have a listener', async () => {
       setAddresses(ONE);
@@ -282,7 +306,7 @@ function followsTheScheduler(what: string, path: () => string): void {
       writeShims(shims, {
         getent: lookUp(libc),
         nginx: say('nginx $*'),
-        entrypoint: `${say('$API_CALLERS and $JOB_CALLERS', 'callers')}; ${say('started $*')}`,
+        entrypoint: `${say('$API_CALLERS and $JOB_CALLERS', 'callers')}; ${say('<$JOBS_DOMAIN><$JOBS_HOST_NAMES><$API_HOST_NAMES>', 'names')}; ${say('started $*')}`,
         sleep: `${say('$*', 'sleeps')}; read -rt 0.05 <> <(:) || true`,
       });
       const script = readFileSync(join(DEPLOY, 'nginx/start.sh'), 'utf8');

@@ -5,10 +5,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { reach } from '../../src/ingress/reach.ts';
 import { ReachChecksService } from '../../src/ingress/reach-checks.service.ts';
 import { JobDefinition } from '../../src/jobs/job-definition.ts';
+import { NO_HOSTS } from '../../src/jobs/route-rules.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { until } from '../../local/until.ts';
 
-const ADDRESSES = { scheme: 'http:', domain: 'jobs.test', port: '' } as const;
+const ADDRESSES = { scheme: 'http:', domain: 'jobs.test', port: '', hostRules: NO_HOSTS } as const;
 const DEFINITION = JobDefinition.parse({ ports: [{ container: 8080, host: 80 }] });
 
 describe('the check of a port, from beside the ingress', () => {

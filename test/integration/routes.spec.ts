@@ -11,7 +11,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const DOMAIN = 'jobs.test';
 const HOST = `web.${DOMAIN}`;
-const PLACE = { cluster: 'test', domain: DOMAIN };
+const PLACE = { cluster: 'test', domain: DOMAIN, hostRules: { domains: ['own.test'], reserved: ['api.own.test'] } };
 const PORTS = { ports: [{ container: 8080, host: 80 }] };
 
 const NO_WAITER = { wait: () => Promise.resolve() } as unknown as ChangeWaiter;
@@ -107,6 +107,46 @@ describe('names that lead to jobs', () => {
     expect((await lookup())?.jobId).toBe(next);
   });
 
+  it('of its own are one job’s at a time, and go to another one half a minute after it gave them up', async () => {
+    const [first, second] = [await insertJob('web'), await insertJob('shop')];
+    const own = ['a.own.test', 'b.own.test', 'api.own.test', 'a.other.test'];
+    await deploy(first, own);
+    await deploy(second, ['b.own.test', 'c.own.test']);
+    await pass([first]);
+    await pass([second]);
+    expect(await hostsOf(first)).toEqual(['a.own.test', 'b.own.test', HOST]);
+    expect(await hostsOf(second)).toEqual(['c.own.test', `shop.${DOMAIN}`]);
+    await test.database.query(`UPDATE deployments SET definition = definition || '{"route": {}}' WHERE job_id = $1`, [
+      first,
+    ]);
+    await pass([first]);
+    await pass([second]);
+    expect([await hostsOf(first), await hostsOf(second)]).toEqual([[HOST], ['c.own.test', `shop.${DOMAIN}`]]);
+    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${STALE_SECONDS} s'`);
+    await pass([second]);
+    expect(await hostsOf(second)).toEqual(['b.own.test', 'c.own.test', `shop.${DOMAIN}`]);
+    expect((await new RouteLookup(test.database, NO_WAITER).find('b.own.test'))?.jobId).toBe(second);
+  });
+
+  it('of two jobs that each want the other’s change over without a deadlock', async () => {
+    const [first, second] = [await insertJob('web'), await insertJob('shop')];
+    await deploy(first, ['b.own.test']);
+    await deploy(second, ['a.own.test']);
+    await test.database.query(`INSERT INTO routes (host, job_id) VALUES ('a.own.test', $1), ('b.own.test', $2)`, [
+      first,
+      second,
+    ]);
+    // Both have read what they have before either writes.
+    await Promise.all([pass([first]), pass([second])]);
+    expect([await hostsOf(first), await hostsOf(second)]).toEqual([[HOST], [`shop.${DOMAIN}`]]);
+    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${STALE_SECONDS} s'`);
+    await Promise.all([pass([first]), pass([second])]);
+    expect([await hostsOf(first), await hostsOf(second)]).toEqual([
+      ['b.own.test', HOST],
+      ['a.own.test', `shop.${DOMAIN}`],
+    ]);
+  });
+
   it('are given back at once to the job that had them', async () => {
     const job = await insertJob('web');
     await test.database.query('INSERT INTO routes (host, job_id, removed_at) VALUES ($1, $2, clock_timestamp())', [
@@ -177,11 +217,29 @@ describe('names that lead to jobs', () => {
       return rows.map(({ name }) => name);
     };
     expect(await due(DOMAIN)).toEqual(['elsewhere', 'missing']);
+    // Which hosts of its own a job may have depends on further settings.
+    await test.database.query(
+      `UPDATE jobs SET definition = jsonb_set(definition, '{route,hosts}', '["a.own.test"]') WHERE id = $1`,
+      [placed],
+    );
+    expect(await due(DOMAIN)).toEqual(['elsewhere', 'missing', 'placed']);
     expect(await due(null)).toEqual(['elsewhere', 'placed']);
   });
 
-  const pass = async (): Promise<void> => {
-    await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp() WHERE deleted_at IS NULL');
+  const hostsOf = async (job: string): Promise<string[]> => {
+    const rows = await test.database.query<{ host: string }>(
+      'SELECT host FROM routes WHERE job_id = $1 AND removed_at IS NULL ORDER BY host',
+      [job],
+    );
+    return rows.map(({ host }) => host);
+  };
+
+  /** @param jobs default: all that are left */
+  const pass = async (jobs: string[] | null = null): Promise<void> => {
+    await test.database.query(
+      `UPDATE jobs SET next_pass_at = clock_timestamp() WHERE deleted_at IS NULL AND ($1::uuid[] IS NULL OR id = ANY($1))`,
+      [jobs],
+    );
     const onPlanError = (_: unknown, error: unknown): never => {
       throw error;
     };
@@ -199,12 +257,12 @@ describe('names that lead to jobs', () => {
   }
 
   /** @returns the id of its attempt: made here for a job that no pass looks at any more */
-  async function deploy(jobId: string): Promise<() => Promise<string>> {
+  async function deploy(jobId: string, hosts: string[] = []): Promise<() => Promise<string>> {
     const id = randomUUID();
     await test.database.query(
       `INSERT INTO deployments (id, job_id, number, image, definition, trigger, deadline_at)
        VALUES ($1, $2, 1, 'web:1', $3, 'api', clock_timestamp() + interval '15 min')`,
-      [id, jobId, JobDefinition.parse(PORTS)],
+      [id, jobId, JobDefinition.parse({ ...PORTS, route: { hosts } })],
     );
     return async () => {
       await test.database.query(

@@ -29,6 +29,10 @@ export type NginxOptions = {
   /** ALLOWED_CIDRS, INGRESS_CIDRS and TRUSTED_PROXY of docker-compose.yml. */
   readonly allowedCidrs?: string;
   readonly ingressCidrs?: string;
+  /** As JOBS_HOSTS: domains of hosts of jobs' own. */
+  readonly jobsHosts?: readonly string[];
+  /** Host of PUBLIC_URL. */
+  readonly apiHost?: string;
   readonly trustedProxy?: string;
 };
 
@@ -81,11 +85,15 @@ export class Nginx {
 
   /** As start.sh and the entrypoint of the image do it. */
   #filledIn(template: string): string {
-    const { jobsUrl, allowedCidrs = '', ingressCidrs = '', trustedProxy = '255.255.255.255' } = this.#options;
+    const { jobsUrl, jobsHosts = [], apiHost, allowedCidrs = '', ingressCidrs = '' } = this.#options;
+    const { trustedProxy = '255.255.255.255' } = this.#options;
     const variables: Readonly<Record<string, string>> = {
       ...{ SCHEDULER_HOST: 'scheduler', AGENT_LISTENER: 'off', NGINX_RATE: '50', TRUSTED_PROXY: trustedProxy },
       ...{ INGRESS: 'on', JOBS_DOMAIN: new URL(jobsUrl).hostname },
       ...{ API_CALLERS: callers('ALLOWED_CIDRS', allowedCidrs), JOB_CALLERS: callers('INGRESS_CIDRS', ingressCidrs) },
+      // As start.sh writes them.
+      JOBS_HOST_NAMES: jobsHosts.map((domain) => ` .${domain}`).join(''),
+      API_HOST_NAMES: apiHost === undefined ? '' : ` ${apiHost}`,
     };
     return template.replace(/\$\{([A-Z_]+)\}/g, (all, name: string) => variables[name] ?? all);
   }

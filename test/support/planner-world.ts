@@ -2,6 +2,7 @@ import type { OrderSpec } from '../../src/docker/order.ts';
 import { NO_ANSWER, readAnswer } from '../../src/docker/order-answer.ts';
 import type { NewEvent } from '../../src/events/append-events.ts';
 import { JobDefinition } from '../../src/jobs/job-definition.ts';
+import { type HostRules, NO_HOSTS } from '../../src/jobs/route-rules.ts';
 import type {
   AttemptFacts,
   DeploymentFacts,
@@ -42,7 +43,9 @@ export class PlannerWorld {
   activeDeploymentId: string | null = null;
   isGone = false;
   /** None, unless a test has addresses. */
+  name = 'web';
   domain: string | null = null;
+  hostRules: HostRules = NO_HOSTS;
   hosts: string[] = [];
   /** Names that are still another job's. */
   readonly takenHosts = new Set<string>();
@@ -213,9 +216,10 @@ export class PlannerWorld {
   facts(): JobFacts {
     return {
       id: 'j1',
-      name: 'web',
+      name: this.name,
       cluster: 'test',
       domain: this.domain,
+      hostRules: this.hostRules,
       hosts: [...this.hosts],
       desiredState: this.desiredState,
       status: this.status,

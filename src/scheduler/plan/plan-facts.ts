@@ -9,23 +9,23 @@ import type { ShapeSpec } from '../../deployments/shape-spec.js';
 import type { Job } from '../../jobs/job.entity.js';
 import type { JobDefinition } from '../../jobs/job-definition.js';
 import type { JobStatus } from '../../jobs/job-status.js';
+import type { Place } from '../../jobs/route-rules.js';
 
 // Input and output of the job planner. Facts are rows as loaded under the job row's lock; a plan is the rows' new
 // values.
 
-export type JobFacts = Readonly<Pick<Job, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId'>> & {
-  readonly cluster: string;
-  /** In which jobs have their addresses; null = they have none. */
-  readonly domain: string | null;
-  /** Host names that lead to the job. */
-  readonly hosts: readonly string[];
-  /** Status of the latest deployment, also when it ended long ago; null = there was none. */
-  readonly latestStatus: DeploymentStatus | null;
-  /** Those not ended, and those with an attempt not ended; by number. */
-  readonly deployments: readonly DeploymentFacts[];
-  /** Instances of this job's ended attempts that no look at EC2 has shown terminated yet. */
-  readonly lingeringInstances: number;
-};
+export type JobFacts = Readonly<Pick<Job, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId'>> &
+  Place & {
+    readonly cluster: string;
+    /** Host names that lead to the job. */
+    readonly hosts: readonly string[];
+    /** Status of the latest deployment, also when it ended long ago; null = there was none. */
+    readonly latestStatus: DeploymentStatus | null;
+    /** Those not ended, and those with an attempt not ended; by number. */
+    readonly deployments: readonly DeploymentFacts[];
+    /** Instances of this job's ended attempts that no look at EC2 has shown terminated yet. */
+    readonly lingeringInstances: number;
+  };
 
 export type DeploymentFacts = Readonly<
   Omit<Deployment, 'job' | 'jobId' | 'definition' | 'lastLogLines' | 'secretNames' | 'adopts' | 'copiedFrom'>

@@ -1,4 +1,4 @@
-import { hostOf, routedPortOf } from '../../jobs/route-rules.js';
+import { hostsOf, ownHostsOf, routedPortOf } from '../../jobs/route-rules.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts, JobFacts } from './plan-facts.js';
 import { after, type Failure } from './plan-order.js';
@@ -65,13 +65,14 @@ export function hasNoUse(draft: Draft, deployment: DeploymentFacts, attempt: Att
 }
 
 /** The port that the job's addresses are to lead to; null = it has none. */
-export function wantedPort({ name, domain }: JobFacts, { definition }: DeploymentFacts): number | null {
-  return hostOf(name, domain) === null ? null : routedPortOf(definition).host;
+export function wantedPort(job: JobFacts, { definition }: DeploymentFacts): number | null {
+  return hostsOf(job, definition).length === 0 ? null : routedPortOf(definition).host;
 }
 
-/** The definition names the port, or callers were led to the job before. */
-function isReliedOn(draft: Draft, { definition: { route } }: DeploymentFacts): boolean {
-  if (route !== false && route.port !== undefined) return true;
+/** The definition names the port or hosts of its own, or callers were led to the job before. */
+function isReliedOn(draft: Draft, { definition }: DeploymentFacts): boolean {
+  const { route } = definition;
+  if (route !== false && (route.port !== undefined || ownHostsOf(definition).length > 0)) return true;
   const attempts = draft.all().flatMap((deployment) => deployment.attempts);
   return attempts.some(({ routedPort, unroutedAt }) => routedPort !== null || unroutedAt !== null);
 }

@@ -70,6 +70,69 @@ describe('the address of a job', () => {
     expect(world.hosts).toEqual(['web.jobs.test']);
   });
 
+  describe('with hosts of its own', () => {
+    const RULES = { domains: ['own.test', 'example.test'], reserved: ['api.own.test'] };
+    const withHosts = (...hosts: string[]) => ({ ...WEB, route: { hosts } });
+    const worldOf = (definition: object, rules = RULES): PlannerWorld => {
+      const world = new PlannerWorld();
+      world.domain = DOMAIN;
+      world.hostRules = rules;
+      world.deploy(definition);
+      return world;
+    };
+
+    it('has those that the operator allows, besides its name and once', () => {
+      const world = worldOf(withHosts('own.test', 'a.b.own.test', 'web.jobs.test', 'shop.example.test'));
+      world.run(12);
+      expect(world.hosts).toEqual(['web.jobs.test', 'own.test', 'a.b.own.test', 'shop.example.test']);
+      expect(routedOf(world)).toHaveLength(1);
+    });
+
+    it.each(['other.test', 'notown.test', 'jobs.test', 'other.jobs.test', 'x.web.jobs.test', 'api.own.test', 'test'])(
+      'has none that is not its own to have, as %s',
+      (host) => {
+        const world = worldOf(withHosts(host, 'shop.own.test'));
+        world.run(12);
+        expect(world.hosts).toEqual(['web.jobs.test', 'shop.own.test']);
+      },
+    );
+
+    it('gives up those that a deployment names no more once it is active, and those that the operator takes back', () => {
+      const world = worldOf(withHosts('a.own.test', 'b.own.test'));
+      world.run(12);
+      const successor = world.deploy(withHosts('b.own.test', 'c.own.test'));
+      while (successor.status !== 'active') {
+        expect(world.hosts).toEqual(['web.jobs.test', 'a.own.test', 'b.own.test']);
+        world.run(1);
+      }
+      expect(world.hosts).toEqual(['web.jobs.test', 'b.own.test', 'c.own.test']);
+      world.hostRules = { ...RULES, reserved: ['c.own.test'] };
+      world.wake();
+      world.pass();
+      expect(world.hosts).toEqual(['web.jobs.test', 'b.own.test']);
+      world.deploy({ ...WEB, route: false });
+      world.run(60);
+      expect(world.hosts).toEqual([]);
+    });
+
+    it('asks for one that another job has every ten seconds, and serves by the others', () => {
+      const world = worldOf(withHosts('shop.own.test'));
+      world.takenHosts.add('shop.own.test');
+      world.run(120);
+      expect([world.hosts, routedOf(world).length]).toEqual([['web.jobs.test'], 1]);
+      world.takenHosts.clear();
+      world.run(10);
+      expect(world.hosts).toEqual(['web.jobs.test', 'shop.own.test']);
+    });
+
+    it('leads there also where its name is kept for deployments', () => {
+      const world = worldOf(withHosts('shop.own.test'));
+      world.name = 'web--7';
+      world.run(12);
+      expect([world.hosts, routedOf(world).length]).toEqual([['shop.own.test'], 1]);
+    });
+  });
+
   it('goes over in the pass that makes the successor active, and whoever still comes to the old one is served', () => {
     const { world, attempt } = routed();
     const successor = world.deploy(WEB);

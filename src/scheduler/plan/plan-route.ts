@@ -1,4 +1,4 @@
-import { hostOf } from '../../jobs/route-rules.js';
+import { hostOf, hostsOf } from '../../jobs/route-rules.js';
 import { goodAttempt, inService } from './plan-active.js';
 import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts, HostChanges } from './plan-facts.js';
@@ -6,8 +6,10 @@ import { ailmentOf } from './plan-healing.js';
 import { after } from './plan-order.js';
 import { hasNoUse, leadsTo, wantedPort } from './plan-reach.js';
 
-/** A name that is still another job's is asked for again. */
+/** A name that is still another job's is asked for again: it leaves within half a minute. */
 const HOST_CHECK_SECONDS = 2;
+/** A host of its own may be another job's for good. */
+const OWN_HOST_CHECK_SECONDS = 10;
 
 /** Leads the job's addresses to the attempt that serves, in the same transaction that makes it serve. */
 export function planRoute(draft: Draft): HostChanges {
@@ -39,19 +41,17 @@ function targetOf(draft: Draft, active: DeploymentFacts): Target | null {
 
 /** A stopped job keeps its names: they are its own until it is deleted. */
 function planHosts(draft: Draft, deployment: DeploymentFacts | undefined): HostChanges {
-  const { hosts, desiredState } = draft.job;
+  const { hosts, desiredState, name, domain } = draft.job;
   if (desiredState === 'deleted') return { added: [], removed: hosts };
   if (!deployment) return { added: [], removed: [] };
-  const wanted = hostsOf(draft, deployment);
+  const wanted = wantedHosts(draft, deployment);
   const added = wanted.filter((host) => !hosts.includes(host));
-  if (added.length > 0) draft.wakeAt(after(draft.now, HOST_CHECK_SECONDS));
+  const seconds = added.includes(hostOf(name, domain) ?? '') ? HOST_CHECK_SECONDS : OWN_HOST_CHECK_SECONDS;
+  if (added.length > 0) draft.wakeAt(after(draft.now, seconds));
   return { added, removed: hosts.filter((host) => !wanted.includes(host)) };
 }
 
-function hostsOf(draft: Draft, deployment: DeploymentFacts): string[] {
-  const { name, domain } = draft.job;
-  const own = hostOf(name, domain);
-  if (own === null || wantedPort(draft.job, deployment) === null) return [];
+function wantedHosts(draft: Draft, deployment: DeploymentFacts): string[] {
   const serving = inService(draft, deployment).at(-1);
-  return serving && hasNoUse(draft, deployment, serving) ? [] : [own];
+  return serving && hasNoUse(draft, deployment, serving) ? [] : hostsOf(draft.job, deployment.definition);
 }
