@@ -72,6 +72,7 @@ describe('jobs over HTTP', () => {
       activeDeployment: null,
       latestDeployment: 1,
       instance: null,
+      hosts: [],
       endpoints: [],
       env: {},
       init: false,
