@@ -324,7 +324,7 @@ export type Job = {
         /**
          * Why it does not lead to the job: as in `urlReason`, also `host-taken` (another job has it) and `host-not-allowed` (JOBS_HOSTS of the operator no longer has it).
          */
-        reason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | 'host-taken' | 'host-not-allowed' | null;
+        reason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-http' | 'route-unreachable' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | 'host-taken' | 'host-not-allowed' | null;
     }>;
     /**
      * One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check probes it. None where that address is loopback and the API’s is not.

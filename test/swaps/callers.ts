@@ -7,6 +7,8 @@ export type Calls = {
 };
 
 export type CallerOptions = {
+  /** Of nginx. */
+  readonly address: string;
   readonly port: number;
   readonly host: string;
   /** What every answer has as `hello`. */
@@ -59,7 +61,7 @@ export class Caller {
       const sent = request(
         {
           agent: this.#agent,
-          host: '127.0.0.1',
+          host: this.#options.address,
           port: this.#options.port,
           method,
           path,

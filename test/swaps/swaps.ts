@@ -64,7 +64,13 @@ async function swapAgainAndAgain(name: string) {
   });
   await isActive(name, 1);
   const { url } = await call<{ url: string }>('GET', `/v1/jobs/${name}`);
-  const caller = new Caller({ port, host: new URL(url).hostname, expected: name, perSecond: Number(values.rate) });
+  const caller = new Caller({
+    address: '127.0.0.1',
+    port,
+    host: new URL(url).hostname,
+    expected: name,
+    perSecond: Number(values.rate),
+  });
   for (let number = 2; number <= Number(values.swaps) + 1; number++) {
     await call('POST', `/v1/jobs/${name}/deployments`, {});
     await isActive(name, number);

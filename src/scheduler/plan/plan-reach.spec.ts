@@ -26,6 +26,17 @@ describe('before callers are led to a container', () => {
     expect([deployment.status, deployment.reason, routedOf(world)]).toEqual(['active', null, 1]);
   });
 
+  it('waits for the check where the job names hosts of its own, too', () => {
+    const world = new PlannerWorld();
+    Object.assign(world, { domain: 'jobs.test', hostRules: { domains: ['own.test'], reserved: [] }, reaches: null });
+    const deployment = world.deploy({ ...WEB, route: { hosts: ['shop.own.test'] } });
+    world.run(12);
+    expect([deployment.status, routedOf(world)]).toEqual(['deploying', 0]);
+    world.reaches = 'http';
+    world.cooperate();
+    expect([deployment.status, routedOf(world)]).toEqual(['active', 1]);
+  });
+
   it('one that takes its time to answer serves where the job names the port', () => {
     const { world, deployment } = deployedWith('silent', ON_PURPOSE);
     world.run(12);
