@@ -20,6 +20,7 @@ export function planActive(draft: Draft, deployment: DeploymentFacts): void {
   if (good) return settle(draft, deployment, good);
   const predecessor = draft.withStatus('draining').findLast((other) => isStillServing(draft, other));
   if (predecessor) return handBack(draft, deployment, predecessor);
+  for (const other of draft.withStatus('draining')) wakeOnceWell(draft, other);
   heal(draft, deployment, waits.at(-1));
 }
 
@@ -105,6 +106,12 @@ function isStillServing(draft: Draft, deployment: DeploymentFacts): boolean {
   return inService(draft, deployment).some(
     (attempt) => attempt.instance && !lossOf(attempt.instance, attempt) && !ailmentOf(attempt, deployment, draft.now),
   );
+}
+
+/** One that ails takes over when that has passed. */
+function wakeOnceWell(draft: Draft, deployment: DeploymentFacts): void {
+  for (const attempt of inService(draft, deployment))
+    draft.wakeAt(ailmentOf(attempt, deployment, draft.now)?.passesAt ?? null);
 }
 
 /**

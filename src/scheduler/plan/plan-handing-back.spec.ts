@@ -52,6 +52,31 @@ describe('a service that loses its new deployment while the old one drains', () 
     expect([first.status, second.status, world.activeDeploymentId]).toEqual(['active', 'deploying', first.id]);
   });
 
+  it('is handed back as soon as the old one has not crashed for a while, though nothing else happens', () => {
+    const { world, deployment: first } = active(HEALTH);
+    const [old] = first.attempts;
+    for (let exits = 0; exits < 5; exits++) {
+      world.answer(world.openOrder(old!, 'wait')!, 200, '{"StatusCode":1}');
+      world.settle();
+    }
+    const crashedAt = world.nowMs;
+    first.attempts[1]!.verdict = { reason: 'insufficient-capacity', message: 'none', at: world.now, isFinal: false };
+    const second = world.deploy({ ...HEALTH, rollout: { drainSeconds: 600 } });
+    world.run(6);
+    expect([serves(first), serves(second)]).toEqual([
+      ['draining', 'healthy', 'ended'],
+      ['active', 'healthy'],
+    ]);
+    world.lose(second.attempts[0]!);
+    world.settle();
+    expect(serves(second)).toEqual(['active', 'ended', 'waiting']);
+    while (world.nextPassAt && first.status !== 'active') {
+      world.nowMs = world.nextPassAt.getTime();
+      world.settle();
+    }
+    expect([first.status, second.status, world.nowMs - crashedAt]).toEqual(['active', 'deploying', 90_000]);
+  });
+
   it('says of the new one that its predecessor serves until that has its next instance', () => {
     const { world, second, fresh } = draining();
     world.lose(fresh);
