@@ -28,7 +28,7 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
   /** Of the network that nginx shares with the scheduler and the local cloud. */
   let address: string;
   beforeAll(async () => {
-    compose = await startCompose(['docker-compose.yml', 'docker-compose.local.yml']);
+    compose = await startCompose(['docker-compose.yml', 'docker-compose.local.yml', 'test/docker/nginx-cache.yml']);
     await writeSettings(compose, SETTINGS);
     await compose.must('build', 'scheduler', 'local-cloud');
     await compose.must('up', '-d');
@@ -40,10 +40,10 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
       `{{(index .NetworkSettings.Networks "${compose.project}_front").IPAddress}}`,
       scheduler,
     );
-    await until(
-      async () => (await fetch(`http://${address}/health/ready`).catch(() => undefined))?.ok === true,
-      MINUTES,
-    );
+    const isReady = async () => (await fetch(`http://${address}/health/ready`).catch(() => undefined))?.ok === true;
+    await until(isReady, MINUTES).catch(async (cause: unknown) => {
+      throw new Error(`nginx is not ready at ${address}: ${await docker('logs', nginx)}`, { cause });
+    });
   }, 15 * MINUTES);
   afterAll(async () => {
     if (nginx) await docker('rm', '-f', nginx);
@@ -65,7 +65,7 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
       ...{ NGINX_RATE: '50', TRUSTED_PROXY: '255.255.255.255' },
     };
     return await docker(
-      ...['run', '-d', '--network', `container:${scheduler}`],
+      ...['run', '-d', '--network', `container:${scheduler}`, '--tmpfs', '/var/cache/nginx'],
       ...['-v', `${join(compose.directory, 'deploy/nginx')}:/etc/nginx/templates:ro`],
       ...Object.entries(settings).flatMap(([name, value]) => ['-e', `${name}=${value}`]),
       ...['--entrypoint', '/bin/sh', image ?? '', '/etc/nginx/templates/start.sh'],
