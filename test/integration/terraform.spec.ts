@@ -57,6 +57,13 @@ describe('terraform/ as it is written', () => {
     expect(source.replaceAll(/#.*/g, '')).not.toContain(CLUSTER_TAG);
   });
 
+  it('has a balancer that ends idle connections before nginx does: a request may be on its way on one that nginx ends', () => {
+    const [, balancer] = /idle_timeout = (\d+)/.exec(blocks.get('aws_lb.this') ?? '') ?? [];
+    const nginx = readFileSync(join(ROOT, 'deploy/nginx/nginx.conf.template'), 'utf8');
+    const [, ours] = /^ {2}keepalive_timeout (\d+)s;/m.exec(nginx) ?? [];
+    expect(Number(ours)).toBeGreaterThan(Number(balancer));
+  });
+
   it('is applied whole by the deploy container’s targets', () => {
     const targets = listTargets();
     const reached = new Set<string>();
