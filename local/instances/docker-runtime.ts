@@ -89,7 +89,9 @@ export function createDockerRuntime({ engineSocket, folder }: DockerRuntimeOptio
       else if (disturbance === 'break-docker' || disturbance === 'mend-docker')
         machine?.proxy?.setBroken(disturbance === 'break-docker');
       else if (disturbance === 'exhaust-memory' || disturbance === 'fail-program')
-        throw new Error('docker mode: let the container use more than its memory limit, or let its program end, instead');
+        throw new Error(
+          'docker mode: let the container use more than its memory limit, or let its program end, instead',
+        );
       else throw new Error(`docker mode cannot do ${disturbance}: the agent is a program of its own`);
       return Promise.resolve();
     },
