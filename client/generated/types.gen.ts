@@ -345,7 +345,7 @@ export type Job = {
         [key: string]: string;
     };
     /**
-     * Published ports.
+     * Published ports. A number is that port on both sides.
      */
     ports: Array<{
         /**
@@ -524,9 +524,9 @@ export type JobPatch = {
         [key: string]: string | null;
     } | null;
     /**
-     * Published ports.
+     * Published ports. A number is that port on both sides.
      */
-    ports?: Array<{
+    ports?: Array<number | {
         /**
          * Port the process in the container listens on.
          */
@@ -727,9 +727,9 @@ export type CreateJob = {
         [key: string]: string;
     };
     /**
-     * Published ports.
+     * Published ports. A number is that port on both sides.
      */
-    ports?: Array<{
+    ports?: Array<number | {
         /**
          * Port the process in the container listens on.
          */
@@ -893,9 +893,9 @@ export type CreateDeployment = {
         [key: string]: string | null;
     } | null;
     /**
-     * Published ports.
+     * Published ports. A number is that port on both sides.
      */
-    ports?: Array<{
+    ports?: Array<number | {
         /**
          * Port the process in the container listens on.
          */
@@ -1150,7 +1150,7 @@ export type DeploymentDefinition = {
         [key: string]: string;
     };
     /**
-     * Published ports.
+     * Published ports. A number is that port on both sides.
      */
     ports: Array<{
         /**

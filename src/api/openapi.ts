@@ -232,10 +232,17 @@ function examplesOf(codes: readonly ProblemCode[]) {
 }
 
 function toJsonSchema(schema: z.ZodType, io: 'input' | 'output'): Converted {
-  const json: JsonSchema = z.toJSONSchema(schema, { io, target: 'draft-2020-12' });
+  const json: JsonSchema = z.toJSONSchema(schema, { io, target: 'draft-2020-12', override: keepExamples });
   const definitions = Object.entries((json['$defs'] ?? {}) as Record<string, JsonSchema>);
   const components = Object.fromEntries(definitions.map(([name, definition]) => [name, without(definition, 'id')]));
   return { schema: without(json, '$schema', '$defs', 'id'), components };
+}
+
+/** Zod leaves examples and defaults of what is transformed out of requests, where they could be of another type. Ours fit both. */
+function keepExamples({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: object }): void {
+  const { examples } = z.globalRegistry.get(zodSchema) ?? {};
+  const { def } = zodSchema._zod;
+  Object.assign(jsonSchema, examples && { examples }, def.type === 'default' && { default: def.defaultValue });
 }
 
 /** Zod repeats a component's name as `id`, which JSON Schema does not know. */

@@ -65,7 +65,7 @@ describe('the schema of a patch', () => {
     [{ instance: { size: null } }, ['instance']],
     [{ env: { A: 1 } }, ['env', 'A']],
     [{ rollout: { drainSeconds: -1 } }, ['rollout', 'drainSeconds']],
-    [{ ports: [{ container: 80 }] }, ['ports', 0, 'host']],
+    [{ instance: { types: ['t3'] } }, ['instance', 'types', 0]],
   ])('refuses %j', (patch, path) => {
     expect(Patch.safeParse(patch).error?.issues[0]?.path).toEqual(path);
   });

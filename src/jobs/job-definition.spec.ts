@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import '../http/wording.js';
+import { bodyErrors } from '../http/validation-errors.js';
 import { JobDefinition } from './job-definition.js';
 import { CreateJob } from './job.schema.js';
 
@@ -27,6 +28,26 @@ describe('a job definition', () => {
   it('survives being parsed again', () => {
     const once = JobDefinition.parse({ ports: [{ container: 1, host: 2 }], health: { port: 2 }, onCapacity: 'fail' });
     expect(JobDefinition.parse(once)).toEqual(once);
+  });
+
+  it('takes a number for the same port on both sides, and keeps it as a mapping', () => {
+    const { ports } = JobDefinition.parse({ ports: [8080, { container: 80, host: 81 }] });
+    expect(ports).toEqual([
+      { container: 8080, host: 8080 },
+      { container: 80, host: 81 },
+    ]);
+    const faultsOf = (value: unknown) => {
+      const { error } = JobDefinition.safeParse({ ports: value });
+      return bodyErrors(error?.issues ?? []).map((fault) =>
+        'pointer' in fault ? `${fault.pointer} ${fault.detail}` : '',
+      );
+    };
+    expect(faultsOf([80, { container: 8080, host: 80 }])).toEqual(['#/ports must not publish one host port twice']);
+    expect(faultsOf([0])).toEqual([expect.stringMatching(/^#\/ports\/0 must be /)]);
+    expect(faultsOf(['80'])).toEqual([expect.stringMatching(/^#\/ports\/0 must be /)]);
+    expect(faultsOf([{ container: 80, host: 70_000 }])).toEqual([expect.stringMatching(/^#\/ports\/0\/host must be /)]);
+    expect(faultsOf([{ container: 80 }])).toEqual([expect.stringMatching(/^#\/ports\/0\/host /)]);
+    expect(faultsOf(Array.from({ length: 51 }, (_, n) => n + 1))).toHaveLength(1);
   });
 
   it('probes a port that is published', () => {

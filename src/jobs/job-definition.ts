@@ -71,6 +71,21 @@ const PortMapping = z.strictObject({
   host: port.meta({ description: 'Port of the instance it is published on.' }),
 });
 
+/** Stored and shown as mappings. */
+const Ports = z
+  .array(z.union([port, PortMapping]))
+  .max(50)
+  .transform((ports) => ports.map((one) => (typeof one === 'number' ? { container: one, host: one } : one)))
+  .pipe(
+    z
+      .array(PortMapping)
+      .max(50)
+      .refine(
+        (ports) => new Set(ports.map((p) => p.host)).size === ports.length,
+        'must not publish one host port twice',
+      ),
+  );
+
 const HEALTH_PATH =
   'must begin with / and hold letters, digits and . _ ~ % ? & = : , + @ - / only: write others as bytes, like %3B for a semicolon';
 
@@ -217,12 +232,10 @@ export const definitionFields = {
   command: Arguments.optional().meta({ description: 'Replaces the CMD of the image.', examples: [['node', 'web.js']] }),
   entrypoint: Arguments.optional().meta({ description: 'Replaces the ENTRYPOINT of the image.' }),
   env: Environment.default({}),
-  ports: z
-    .array(PortMapping)
-    .max(50)
-    .refine((ports) => new Set(ports.map((p) => p.host)).size === ports.length, 'must not publish one host port twice')
-    .default([])
-    .meta({ description: 'Published ports.', examples: [[{ container: 8080, host: 80 }]] }),
+  ports: Ports.default([]).meta({
+    description: 'Published ports. A number is that port on both sides.',
+    examples: [[{ container: 8080, host: 80 }]],
+  }),
   route: RouteChoice.prefault({}),
   memoryMiB: z.int().min(6).max(1_048_576).optional().meta({ description: 'Memory limit of the container.' }),
   cpus: z.number().min(0.01).max(256).optional().meta({ description: 'CPU limit of the container, in cores.' }),
