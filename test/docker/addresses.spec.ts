@@ -94,6 +94,12 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
       return status === 'active';
     }, 2 * MINUTES);
 
+  it('nginx has the ports for a connection with each request', async () => {
+    const settings = ['ip_local_port_range', 'tcp_tw_reuse'].map((name) => `/proc/sys/net/ipv4/${name}`);
+    const values = await docker('exec', await compose.container('nginx'), 'cat', ...settings);
+    expect(values.split(/\s+/)).toEqual(['1024', '65535', '1']);
+  });
+
   it(
     `${JOBS.length} jobs, each called all the time while it is replaced ${SWAPS} times: no call fails, none is answered by another job`,
     async () => {

@@ -50,6 +50,30 @@ export async function dropDatabase(url: string): Promise<void> {
   await asAdministrator((client) => client.query(`DROP DATABASE ${name} WITH (FORCE)`));
 }
 
+/** Statements beside the program, with its schema. */
+export type Queries = {
+  query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
+  close(): Promise<void>;
+};
+
+/** Keeps its connections for as long as it is asked again and again: a new one costs Postgres more than most statements. */
+export function openQueries(url: string): Queries {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: 4,
+    // Some tests wait until nobody has a connection any more.
+    idleTimeoutMillis: 2_000,
+    options: '-c search_path="scheduler-jobs"',
+  });
+  // Of a connection that is not in use: the next statement has another one, or says what is wrong.
+  pool.on('error', () => undefined);
+  return {
+    query: async <Row extends object>(sql: string, values: readonly unknown[] = []) =>
+      (await pool.query<Row>(sql, [...values])).rows,
+    close: async () => pool.end(),
+  };
+}
+
 /** One statement on a connection of its own, with the schema of the program. */
 export async function queryDatabase<Row extends object>(
   url: string,

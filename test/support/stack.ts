@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { startLocalCloud, type CloudOptions, type LocalCloud } from '../../local/cloud/local-cloud.ts';
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { freePort } from '../../local/ports.ts';
-import { createEmptyDatabase, dropDatabase, queryDatabase } from './database.ts';
+import { createEmptyDatabase, dropDatabase, openQueries } from './database.ts';
 import { until } from '../../local/until.ts';
 
 export type StackOptions = {
@@ -58,6 +58,7 @@ export async function startStack({
 }: StackOptions): Promise<Stack> {
   const directory = await mkdtemp(join(tmpdir(), 'scheduler-api-stack-'));
   const databaseUrl = ownDatabaseUrl ?? (await createEmptyDatabase());
+  const database = openQueries(databaseUrl);
   const cloud = await startLocalCloud({ port: 0, bootMs: 200, visibilityMs: 100, runtime, ...cloudOptions });
   const certificate = join(directory, 'identity.pem');
   await writeFile(certificate, cloud.identityCertificatePem);
@@ -96,6 +97,7 @@ export async function startStack({
   const stop = async (): Promise<void> => {
     await Promise.all([...processes.keys()].map((replica) => kill(replica, 'SIGTERM')));
     await cloud.stop();
+    await database.close();
     if (!ownDatabaseUrl) await dropDatabase(databaseUrl);
     await rm(directory, { recursive: true, force: true });
   };
@@ -129,12 +131,12 @@ export async function startStack({
       const problem = response.ok ? undefined : (parsed.type?.split('/').at(-1) ?? 'unknown');
       return { status: response.status, body: parsed, ...(problem !== undefined && { problem }) };
     },
-    query: (sql, values) => queryDatabase(databaseUrl, sql, values),
+    query: (sql, values) => database.query(sql, values),
     status: async (method, path, body) => (await send(urls, method, path, body)).status,
     kill,
     restart: start,
     expireLease: async () => {
-      await queryDatabase(databaseUrl, 'UPDATE owner SET expires_at = clock_timestamp()');
+      await database.query('UPDATE owner SET expires_at = clock_timestamp()');
     },
     logs: () => log,
     stop,
