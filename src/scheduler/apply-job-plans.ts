@@ -144,10 +144,12 @@ const REMOVE_HOSTS = statement('remove-hosts', { values: [t.json] })(`
   WHERE r.host = p.host AND r.job_id = p."jobId" AND r.removed_at IS NULL`);
 
 // A name that was another job's is free once nobody can be led there by it any more. A version before this one leaves
-// the names of a job that it deletes.
+// the names of a job that it deletes. Of two jobs that want one in the same pass one gets it: Postgres refuses a statement
+// that would write a row twice.
 const ADD_HOSTS = statement('add-hosts', { values: [t.json, t.double] })(`
   INSERT INTO routes (host, job_id)
-  SELECT p.host, p."jobId" FROM ${recordset({ host: t.text, jobId: t.uuid }, 'p')} ORDER BY p.host
+  SELECT DISTINCT ON (p.host) p.host, p."jobId" FROM ${recordset({ host: t.text, jobId: t.uuid }, 'p')}
+  ORDER BY p.host, p."jobId"
   ON CONFLICT (host) DO UPDATE SET job_id = excluded.job_id, created_at = excluded.created_at, removed_at = NULL
   WHERE routes.removed_at <= clock_timestamp() - make_interval(secs => $2) OR routes.job_id = excluded.job_id
     OR EXISTS (

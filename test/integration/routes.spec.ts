@@ -147,6 +147,13 @@ describe('names that lead to jobs', () => {
     ]);
   });
 
+  it('that two jobs want in one pass go to one of them', async () => {
+    const jobs = [await insertJob('web'), await insertJob('shop')];
+    for (const job of jobs) await deploy(job, ['a.own.test']);
+    await pass();
+    expect((await Promise.all(jobs.map(hostsOf))).flat().toSorted()).toEqual(['a.own.test', `shop.${DOMAIN}`, HOST]);
+  });
+
   it('are given back at once to the job that had them', async () => {
     const job = await insertJob('web');
     await test.database.query('INSERT INTO routes (host, job_id, removed_at) VALUES ($1, $2, clock_timestamp())', [
