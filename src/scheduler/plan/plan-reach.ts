@@ -64,6 +64,13 @@ export function hasNoUse(draft: Draft, deployment: DeploymentFacts, attempt: Att
   return reachedAs !== null && reachedAs !== 'http' && !isReliedOn(draft, deployment);
 }
 
+/** Whether the way to what serves already is being checked, where callers were never led there. The first check was asked for before. */
+export function isTriedAgain(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): boolean {
+  const { reachedAs, reachAskedAt } = attempt;
+  if (reachedAs !== null || !reachAskedAt || !deployment.activeAt) return false;
+  return reachAskedAt > deployment.activeAt && !isReliedOn(draft, deployment);
+}
+
 /** The port that the job's addresses are to lead to; null = it has none. */
 export function wantedPort(job: JobFacts, { definition }: DeploymentFacts): number | null {
   return hostsOf(job, definition).length === 0 ? null : routedPortOf(definition).host;

@@ -70,6 +70,21 @@ describe('the address of a job', () => {
     expect(world.hosts).toEqual(['web.jobs.test']);
   });
 
+  it('is not gained while a port that could not be connected to is only tried again', () => {
+    const world = new PlannerWorld();
+    world.domain = DOMAIN;
+    world.reaches = 'nothing';
+    const deployment = world.deploy(WEB);
+    world.run(12);
+    expect([deployment.status, world.hosts]).toEqual(['active', []]);
+    world.reaches = null;
+    world.run(120);
+    expect([deployment.attempts[0]!.reachedAs, world.hosts]).toEqual([null, []]);
+    world.reaches = 'http';
+    world.run(1);
+    expect([world.hosts, routedOf(world).length]).toEqual([['web.jobs.test'], 1]);
+  });
+
   describe('with hosts of its own', () => {
     const RULES = { domains: ['own.test', 'example.test'], reserved: ['api.own.test'] };
     const withHosts = (...hosts: string[]) => ({ ...WEB, route: { hosts } });

@@ -4,7 +4,7 @@ import type { Draft } from './plan-draft.js';
 import type { AttemptFacts, DeploymentFacts, HostChanges } from './plan-facts.js';
 import { ailmentOf } from './plan-healing.js';
 import { after } from './plan-order.js';
-import { hasNoUse, leadsTo, wantedPort } from './plan-reach.js';
+import { hasNoUse, isTriedAgain, leadsTo, wantedPort } from './plan-reach.js';
 
 /** A name that is still another job's is asked for again: it leaves within half a minute. */
 const HOST_CHECK_SECONDS = 2;
@@ -53,5 +53,9 @@ function planHosts(draft: Draft, deployment: DeploymentFacts | undefined): HostC
 
 function wantedHosts(draft: Draft, deployment: DeploymentFacts): string[] {
   const serving = inService(draft, deployment).at(-1);
-  return serving && hasNoUse(draft, deployment, serving) ? [] : hostsOf(draft.job, deployment.definition);
+  const hosts = hostsOf(draft.job, deployment.definition);
+  if (!serving) return hosts;
+  if (hasNoUse(draft, deployment, serving)) return [];
+  // Else it would gain them with every try, and lose them again half a minute later.
+  return isTriedAgain(draft, deployment, serving) ? hosts.filter((host) => draft.job.hosts.includes(host)) : hosts;
 }
