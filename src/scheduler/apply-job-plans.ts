@@ -48,9 +48,9 @@ export async function applyJobPlans(transaction: Queryable, planned: readonly Pl
     orders.map((order) => ({ ...order, kind: order.spec.kind })),
   );
 
-  await changeHosts(transaction, planned);
+  const gained = await changeHosts(transaction, planned);
 
-  const events = planned.flatMap(({ job, plan }) => eventsOf(job, plan));
+  const events = planned.flatMap(({ job, plan }) => eventsOf(job, plan, gained.get(job.id) ?? []));
   await appendEvents(transaction, events);
 
   const gone = planned.flatMap(({ job, plan }) => (plan.isGone ? [job.id] : []));
@@ -97,13 +97,16 @@ async function insertShapes(
 /**
  * Names are locked and taken in their order: two passes that want the same ones, or of which each gives up what the other
  * wants, must not wait for each other in a circle.
+ * @returns what each job got: a name that is still another's it did not
  */
-async function changeHosts(transaction: Queryable, planned: readonly Planned[]): Promise<void> {
+async function changeHosts(transaction: Queryable, planned: readonly Planned[]): Promise<Map<string, string[]>> {
   const removed = planned.flatMap(({ job, plan }) => plan.hosts.removed.map((host) => ({ host, jobId: job.id })));
   const added = planned.flatMap(({ job, plan }) => plan.hosts.added.map((host) => ({ host, jobId: job.id })));
   if (removed.length > 0) await transaction.run(LOCK_HOSTS, [[...removed, ...added].map(({ host }) => host)]);
   await write(transaction, REMOVE_HOSTS, removed);
-  if (added.length > 0) await transaction.run(ADD_HOSTS, [toJsonb(added), STALE_SECONDS]);
+  const got = added.length > 0 ? await transaction.run(ADD_HOSTS, [toJsonb(added), STALE_SECONDS]) : [];
+  const byJob = Map.groupBy(got, ({ jobId }) => jobId);
+  return new Map([...byJob].map(([jobId, rows]) => [jobId, rows.map(({ host }) => host)]));
 }
 
 function jobRow({ job, plan }: Planned): object {
@@ -146,7 +149,7 @@ const REMOVE_HOSTS = statement('remove-hosts', { values: [t.json] })(`
 // A name that was another job's is free once nobody can be led there by it any more. A version before this one leaves
 // the names of a job that it deletes. Of two jobs that want one in the same pass one gets it: Postgres refuses a statement
 // that would write a row twice.
-const ADD_HOSTS = statement('add-hosts', { values: [t.json, t.double] })(`
+const ADD_HOSTS = statement('add-hosts', { values: [t.json, t.double], row: { host: t.text, jobId: t.uuid } })(`
   INSERT INTO routes (host, job_id)
   SELECT DISTINCT ON (p.host) p.host, p."jobId" FROM ${recordset({ host: t.text, jobId: t.uuid }, 'p')}
   ORDER BY p.host, p."jobId"
@@ -154,7 +157,8 @@ const ADD_HOSTS = statement('add-hosts', { values: [t.json, t.double] })(`
   WHERE routes.removed_at <= clock_timestamp() - make_interval(secs => $2) OR routes.job_id = excluded.job_id
     OR EXISTS (
       SELECT 1 FROM jobs o
-      WHERE o.id = routes.job_id AND o.deleted_at <= clock_timestamp() - make_interval(secs => $2))`);
+      WHERE o.id = routes.job_id AND o.deleted_at <= clock_timestamp() - make_interval(secs => $2))
+  RETURNING host, job_id AS "jobId"`);
 
 // A deleted job keeps the history that people may want to read, for a while, but no secrets.
 const DELETE_SECRETS = statement('delete-secrets', { values: [t.arrayOf(t.uuid)] })(

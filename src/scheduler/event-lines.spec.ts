@@ -8,7 +8,7 @@ import { eventsOf } from './plan/plan-events.js';
 function linesOfPass(world: PlannerWorld, ...more: NewEvent[]) {
   const job = world.facts();
   const plan = world.pass();
-  return linesOf([{ job, plan }], [...eventsOf(job, plan), ...more]);
+  return linesOf([{ job, plan }], [...eventsOf(job, plan, plan.hosts.added), ...more]);
 }
 
 it('operators find in the log what happened to which attempt, why, and the request that made its deployment', () => {

@@ -112,7 +112,8 @@ export class PlannerWorld {
   pass(): JobPlan {
     const facts = this.facts();
     const plan = planJob(facts, this.now, this.listeningSince);
-    this.events.push(...eventsOf(facts, plan));
+    const gained = plan.hosts.added.filter((host) => !this.takenHosts.has(host));
+    this.events.push(...eventsOf(facts, plan, gained));
     this.apply(plan);
     this.lastPlan = plan;
     return plan;

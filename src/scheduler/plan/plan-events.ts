@@ -1,6 +1,7 @@
 import type { AttemptPhase } from '../../deployments/attempt-status.js';
 import type { NewEvent } from '../../events/append-events.js';
 import type { AttemptFacts, AttemptRow, DeploymentFacts, DeploymentRow, JobFacts, JobPlan } from './plan-facts.js';
+import { routeEventsOf } from './plan-route-events.js';
 
 type PhaseTime = Extract<keyof AttemptRow, `${string}At`>;
 /** In the order of an attempt's life; one pass may move it through several. */
@@ -14,8 +15,11 @@ const PHASES: readonly (readonly [AttemptPhase, PhaseTime])[] = [
   ['ended', 'endedAt'],
 ];
 
-/** Events of the changes in a plan, causes before effects. */
-export function eventsOf(job: JobFacts, plan: JobPlan): NewEvent[] {
+/**
+ * Events of the changes in a plan, causes before effects.
+ * @param gained those of the plan's new hosts that were no other job's
+ */
+export function eventsOf(job: JobFacts, plan: JobPlan, gained: readonly string[]): NewEvent[] {
   const deployments = new Map(job.deployments.map((deployment) => [deployment.id, deployment]));
   const attempts = new Map(
     job.deployments.flatMap((deployment) =>
@@ -36,6 +40,7 @@ export function eventsOf(job: JobFacts, plan: JobPlan): NewEvent[] {
       const deployment = deployments.get(deploymentId)?.number ?? null;
       return { type: 'attempt.waiting', deployment, attempt, cause: { reason } };
     }),
+    ...routeEventsOf(job, plan, gained),
     ...jobEventsOf(job, plan),
   ];
   return events.map((event) => ({ ...event, actor: 'scheduler', jobId: job.id, job: job.name }));
