@@ -20,6 +20,7 @@ const HEALING: Test = { file: 'src/scheduler/plan/plan-healing.spec.ts' };
 const LEAVING: Test = { file: 'src/scheduler/plan/plan-leaving.spec.ts' };
 const REACH: Test = { file: 'src/scheduler/plan/plan-reach.spec.ts' };
 const ROUTE: Test = { file: 'src/scheduler/plan/plan-route.spec.ts' };
+const ROUTE_EVENTS: Test = { file: 'src/scheduler/plan/plan-route-events.spec.ts' };
 const CALLERS: Test = { file: 'test/integration/ingress-callers.spec.ts' };
 const ROUTES: Test = { file: 'test/integration/routes.spec.ts' };
 const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
@@ -1385,6 +1386,34 @@ export const RULES: readonly Rule[] = [
     text: 'const routedPort = attempt.id === target?.attempt.id ? target.port : null;',
     broken: 'const routedPort = attempt.id === target?.attempt.id ? target.port : attempt.routedPort;',
     caughtBy: [ROUTE, HISTORIES],
+  },
+  {
+    name: 'a-change-over-is-not-told',
+    file: 'src/scheduler/plan/plan-route-events.ts',
+    text: 'if (before?.before.id === after.before.id && before.before.routedPort === after.after.routedPort) return [];',
+    broken: 'if (before) return [];',
+    caughtBy: [ROUTE_EVENTS, HISTORIES],
+  },
+  {
+    name: 'a-host-that-was-not-got-is-told',
+    file: 'src/scheduler/apply-job-plans.ts',
+    text: 'eventsOf(job, plan, gained.get(job.id) ?? [])',
+    broken: 'eventsOf(job, plan, plan.hosts.added)',
+    caughtBy: [ROUTES],
+  },
+  {
+    name: 'a-host-with-every-try',
+    file: 'src/scheduler/plan/plan-route.ts',
+    text: 'return isTriedAgain(draft, deployment, serving) ? hosts.filter((host) => draft.job.hosts.includes(host)) : hosts;',
+    broken: 'return hosts;',
+    caughtBy: [ROUTE, ROUTE_EVENTS],
+  },
+  {
+    name: 'a-host-for-two-in-one-pass',
+    file: 'src/scheduler/apply-job-plans.ts',
+    text: 'SELECT DISTINCT ON (p.host) p.host,',
+    broken: 'SELECT p.host,',
+    caughtBy: [ROUTES],
   },
   {
     name: 'a-name-of-another-job',

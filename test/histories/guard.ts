@@ -11,6 +11,7 @@ import { type FleetPlan, SOFT_BOOT_SECONDS } from '../../src/fleet/plan/plan-fle
 import { SILENT_SECONDS } from '../../src/fleet/plan/plan-silence.ts';
 import { hasStarted, healthySince, isInService, lossOf } from '../../src/scheduler/plan/plan-attempt.ts';
 import type { AttemptFacts, DeploymentFacts, JobFacts, JobPlan } from '../../src/scheduler/plan/plan-facts.ts';
+import { eventsOf } from '../../src/scheduler/plan/plan-events.ts';
 import { ailmentOf } from '../../src/scheduler/plan/plan-healing.ts';
 import { isReleased } from '../../src/scheduler/plan/plan-leaving.ts';
 import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.ts';
@@ -51,6 +52,8 @@ export class Guard {
   /** What each deployment was last; a guard's own memory, so that a plan cannot hide a step. */
   private readonly settledFailed = new Set<string>();
   private readonly hosts = new Map<string, { readonly jobId: string; readonly removedAt: Date | null }>();
+  /** What one knows of a job's addresses who reads its events only. */
+  private readonly told = new Map<string, { hosts: unknown; place: string | null }>();
 
   constructor(private readonly world: World) {}
 
@@ -98,6 +101,7 @@ export class Guard {
     if (!job.isGone) this.checkDeadlines(job);
     this.checkAddress(job, facts, plan);
     this.checkHosts();
+    this.checkRouteEvents(job, facts, plan);
     claim(!job.nextPassAt || job.nextPassAt.getTime() >= timeline.nowMs - 1, `${job.id}: wakes in the past`);
   }
 
@@ -138,6 +142,34 @@ export class Guard {
       claim(!before || before.jobId === jobId || isFree, `${host}: went from ${before?.jobId} to ${jobId} at once`);
       this.hosts.set(host, { jobId, removedAt });
     }
+  }
+
+  /** Events say which hosts a job has and where they lead, once each; what they said last is what its rows have. */
+  private checkRouteEvents(job: JobRow, facts: JobFacts, plan: JobPlan): void {
+    const { rows } = this.world;
+    const hosts = rows.hostsOf(job.id);
+    const told = this.told.get(job.id) ?? { hosts: [], place: null };
+    this.told.set(job.id, told);
+    const gained = plan.hosts.added.filter((host) => hosts.includes(host));
+    const events = eventsOf(facts, plan, gained).filter(({ type }) => type.startsWith('route.'));
+    const types = events.map(({ type }) => type);
+    claim(new Set(types).size === types.length, `${job.id}: one pass says twice ${types.join()}`);
+    for (const { type, deployment, attempt, data = {} } of events) {
+      if (type === 'route.hosts-changed') told.hosts = data['hosts'];
+      if (type === 'route.cleared') told.place = null;
+      if (type !== 'route.switched') continue;
+      const from = data['from'] as { deployment: number; attempt: number } | null;
+      const left = from && `${from.deployment}/${from.attempt}`;
+      claim(left === told.place, `${job.id}: its address went over from ${left}, and had led to ${told.place}`);
+      told.place = `${deployment}/${attempt}`;
+    }
+    const led = rows.deploymentsOf(job.id).flatMap(({ id, number }) => {
+      const attempts = rows.attemptsOf(id).filter(({ routedPort }) => routedPort !== null);
+      return attempts.map((attempt) => `${number}/${attempt.number}`);
+    });
+    const place = hosts.length === 0 ? null : (led[0] ?? null);
+    claim(told.place === place, `${job.id}: its address leads to ${place}, and its events say ${told.place}`);
+    claim(String(told.hosts) === String(hosts), `${job.id}: has ${hosts.join()}, and its events say otherwise`);
   }
 
   /** Each attempt costs an instance: pauses of 0, 10, 20 … 300 s leave no more, whatever becomes of them. */

@@ -154,6 +154,26 @@ describe('names that lead to jobs', () => {
     expect((await Promise.all(jobs.map(hostsOf))).flat().toSorted()).toEqual(['a.own.test', `shop.${DOMAIN}`, HOST]);
   });
 
+  it('are told in events as the job got them, which is not always what it wanted', async () => {
+    const [first, second] = [await insertJob('web'), await insertJob('shop')];
+    const told = (job: string) =>
+      test.database.query('SELECT data FROM events WHERE job_id = $1 AND type LIKE $2 ORDER BY id', [job, 'route.%']);
+    await deploy(first, ['a.own.test']);
+    await pass([first]);
+    await deploy(second, ['a.own.test', 'b.own.test']);
+    await pass([second]);
+    await pass([second]);
+    const got = ['b.own.test', `shop.${DOMAIN}`];
+    expect(await told(second)).toEqual([{ data: { added: got, removed: [], hosts: got } }]);
+    await test.database.query(`UPDATE jobs SET desired_state = 'deleted' WHERE id = $1`, [first]);
+    await pass([first]);
+    expect((await told(first)).at(-1)).toEqual({ data: { added: [], removed: ['a.own.test', HOST], hosts: [] } });
+    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${STALE_SECONDS} s'`);
+    await pass([second]);
+    const all = ['a.own.test', ...got];
+    expect((await told(second)).slice(1)).toEqual([{ data: { added: ['a.own.test'], removed: [], hosts: all } }]);
+  });
+
   it('are given back at once to the job that had them', async () => {
     const job = await insertJob('web');
     await test.database.query('INSERT INTO routes (host, job_id, removed_at) VALUES ($1, $2, clock_timestamp())', [
