@@ -8,6 +8,7 @@ import { freePort } from '../../local/ports.ts';
 import {
   type Compose,
   docker,
+  inContainer,
   killFromOutside,
   startCompose,
   whyNoCompose,
@@ -132,13 +133,14 @@ describeStack('the stack with a local cloud', () => {
   });
 
   it('leaves the API without rights in Postgres, but for its own database', async () => {
+    const postgres = await compose.container('postgres');
     const query = (sql: string) =>
-      compose.run('exec', '-T', 'postgres', 'sh', '-c', `PGPASSWORD="$POSTGRES_PASSWORD" psql -qXAt -h "$(hostname)" -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "${sql}"`); // prettier-ignore
+      inContainer(postgres, `PGPASSWORD="$POSTGRES_PASSWORD" psql -qXAt -h "$(hostname)" -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "${sql}"`); // prettier-ignore
     const rights = 'rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls';
     expect((await query(`SELECT ${rights} FROM pg_roles WHERE rolname = current_user`)).output.trim()).toBe('f');
     expect((await query("COPY (SELECT 1) TO PROGRAM 'cat'")).output).toContain('permission denied');
     expect((await query("SELECT pg_read_file('/etc/passwd')")).output).toContain('permission denied');
-    const asSuperuser = await compose.run('exec', '-T', 'postgres', 'sh', '-c', 'PGPASSWORD="$POSTGRES_PASSWORD" psql -h "$(hostname)" -U superuser -d postgres -c ""'); // prettier-ignore
+    const asSuperuser = await inContainer(postgres, 'PGPASSWORD="$POSTGRES_PASSWORD" psql -h "$(hostname)" -U superuser -d postgres -c ""'); // prettier-ignore
     expect(asSuperuser.output).toContain('password authentication failed');
   });
 
@@ -161,7 +163,8 @@ describeStack('the stack with a local cloud', () => {
   });
 
   it('runs the API without rights: no root, a read-only filesystem, nothing of tests and of the local cloud', async () => {
-    const inside = (script: string) => compose.run('exec', '-T', 'scheduler', 'sh', '-c', script);
+    const scheduler = await compose.container('scheduler');
+    const inside = (script: string) => inContainer(scheduler, script);
     expect((await inside('id -un')).output.trim()).toBe('node');
     expect((await inside('touch /app/x || touch /home/node/x')).output).toMatch(/Read-only file system/);
     expect((await inside('ls /app')).output.split(/\s+/).filter(Boolean).sort()).toEqual(
