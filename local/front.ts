@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { createProxyServer } from 'httpxy';
+import { isWithin } from '../src/config/host-name.ts';
 
 export type FrontOptions = {
   /** Where callers come, of the API and of the jobs. */
@@ -26,7 +27,8 @@ const KEEP_ALIVE_MS = 75_000;
 
 /**
  * What nginx is elsewhere: the API and the jobs' addresses on one port of loopback. Whoever names a host below `domain`, or
- * one of a job's own, gets to the job's container, which the API looks up for each request and lets wait for; all others get to the API.
+ * one of a job's own, gets to the job's container, which the API looks up for each request and lets wait for; all others
+ * get to the API.
  */
 export async function startFront({ port, apiUrl, domain, hostDomains }: FrontOptions): Promise<Front> {
   const proxy = createProxyServer({ xfwd: true, proxyTimeout: NEVER, timeout: NEVER });
@@ -52,8 +54,7 @@ export async function startFront({ port, apiUrl, domain, hostDomains }: FrontOpt
   }
 
   function isOfJobs(host: string): boolean {
-    const isBelow = (one: string): boolean => host.endsWith(`.${one}`);
-    return isBelow(domain) || hostDomains.some((one) => host === one || isBelow(one));
+    return (host !== domain && isWithin(host, domain)) || hostDomains.some((one) => isWithin(host, one));
   }
 
   async function routeOf({ headers, socket }: IncomingMessage): Promise<LocalRoute> {

@@ -1473,7 +1473,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'a-host-that-only-ends-alike',
-    file: 'src/jobs/route-rules.ts',
+    file: 'src/config/host-name.ts',
     text: 'return host === domain || host.endsWith(`.${domain}`);',
     broken: 'return host.endsWith(domain);',
     caughtBy: [ROUTE, { file: 'src/jobs/allowed-hosts.spec.ts' }],

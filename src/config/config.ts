@@ -2,6 +2,7 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import type { z } from 'zod';
+import { type HostRules, isWithin } from './host-name.js';
 import { FORMER_SETTINGS, Settings } from './settings.js';
 
 /** The settings of the whole program, from its environment. Injected by groups: `@Setting`. */
@@ -97,12 +98,7 @@ export type Addresses = {
   readonly domain: string;
   /** With its colon, or empty. */
   readonly port: string;
-  readonly hostRules: {
-    /** Hosts of a job's own may be one of these, or below one. */
-    readonly domains: readonly string[];
-    /** Hosts of PUBLIC_URL and AGENT_URL, which lead to the API. */
-    readonly reserved: readonly string[];
-  };
+  readonly hostRules: HostRules;
 };
 export type Role = 'all' | 'api' | 'scheduler';
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
@@ -285,7 +281,7 @@ function findContradictions(given: Record<string, string>): string[] {
   }
   const domain = URL.parse(given['JOBS_URL'] ?? '')?.hostname;
   const listed = (given['JOBS_HOSTS'] ?? '').split(',').map((host) => host.trim());
-  if (domain !== undefined && listed.some((host) => host === domain || host.endsWith(`.${domain}`))) {
+  if (domain !== undefined && listed.some((host) => isWithin(host, domain))) {
     problems.push('JOBS_HOSTS: has a name of the domain of JOBS_URL, where each name is that of a job');
   }
   if (given['WEB_CONCURRENCY'] !== undefined && given['WEB_CONCURRENCY'] !== '1' && given['ROLE'] === 'scheduler') {

@@ -8,3 +8,16 @@ const ENDS_IN_A_NUMBER = /(^|\.)(\d+|0x[0-9a-f]*)$/;
 export function isHostName(text: string): boolean {
   return text.length <= 253 && HOST_NAME.test(text) && !ENDS_IN_A_NUMBER.test(text);
 }
+
+/** Whether a host is this domain, or below it. */
+export function isWithin(host: string, domain: string): boolean {
+  return host === domain || host.endsWith(`.${domain}`);
+}
+
+/** Which hosts jobs may have beside their names. */
+export type HostRules = {
+  /** JOBS_HOSTS: these, and all names below them. */
+  readonly domains: readonly string[];
+  /** Hosts of PUBLIC_URL and AGENT_URL, which lead to the API. */
+  readonly reserved: readonly string[];
+};

@@ -1,9 +1,10 @@
 import type { Caller } from '../http/caller.js';
 import type { Addresses } from '../config/config.js';
+import { isWithin } from '../config/host-name.js';
 import { Problem } from '../http/problem.js';
 import { summarize } from '../http/validation-errors.js';
 import type { JobDefinition } from './job-definition.js';
-import { faultOfHost, isWithin, NO_HOSTS, ownHostsOf, type Place, shown } from './route-rules.js';
+import { faultOfHost, NO_HOSTS, ownHostsOf, type Place, shown } from './route-rules.js';
 
 type WithRoute = Pick<JobDefinition, 'route'>;
 

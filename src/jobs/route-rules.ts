@@ -1,3 +1,4 @@
+import { type HostRules, isWithin } from '../config/host-name.js';
 import type { JobDefinition } from './job-definition.js';
 
 // Which address a job has, and which of its ports that leads to.
@@ -39,13 +40,6 @@ export type Place = {
   readonly hostRules: HostRules;
 };
 
-/** Which hosts jobs may have beside those names. */
-export type HostRules = {
-  /** JOBS_HOSTS: these, and all names below them. */
-  readonly domains: readonly string[];
-  /** Hosts of the API itself. */
-  readonly reserved: readonly string[];
-};
 export const NO_HOSTS: HostRules = { domains: [], reserved: [] };
 
 export type PortChoice =
@@ -98,11 +92,6 @@ export function faultOfHost(
   if (domains.some((one) => isWithin(host, one))) return undefined;
   if (domains.length === 0) return 'must be left out: JOBS_HOSTS has none';
   return `must be one of ${shown(domains)}, or below one: JOBS_HOSTS`;
-}
-
-/** Whether a host is this domain, or below it. */
-export function isWithin(host: string, domain: string): boolean {
-  return host === domain || host.endsWith(`.${domain}`);
 }
 
 /** A list in a problem is for people: none reads a hundred entries. */

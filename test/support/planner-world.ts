@@ -2,7 +2,8 @@ import type { OrderSpec } from '../../src/docker/order.ts';
 import { NO_ANSWER, readAnswer } from '../../src/docker/order-answer.ts';
 import type { NewEvent } from '../../src/events/append-events.ts';
 import { JobDefinition } from '../../src/jobs/job-definition.ts';
-import { type HostRules, NO_HOSTS } from '../../src/jobs/route-rules.ts';
+import type { HostRules } from '../../src/config/host-name.ts';
+import { NO_HOSTS } from '../../src/jobs/route-rules.ts';
 import type {
   AttemptFacts,
   DeploymentFacts,
@@ -42,8 +43,8 @@ export class PlannerWorld {
   status: JobFacts['status'] = 'idle';
   activeDeploymentId: string | null = null;
   isGone = false;
-  /** None, unless a test has addresses. */
   name = 'web';
+  /** None, unless a test has addresses. */
   domain: string | null = null;
   hostRules: HostRules = NO_HOSTS;
   hosts: string[] = [];
