@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { until } from '../../local/until.ts';
 import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.ts';
 import { describeWhen } from '../support/when.ts';
-import { Caller } from '../swaps/callers.ts';
+import { swapAgainAndAgain } from '../swaps/swap-again.ts';
 
 const TOKEN = '0123456789abcdef0123456789abcdef';
 const SETTINGS = {
@@ -85,15 +85,6 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
     return JSON.parse(text) as T;
   }
 
-  const isActive = async (name: string, number: number): Promise<void> =>
-    until(async () => {
-      const path = `/v1/jobs/${name}/deployments/${number}?wait=20&until=settled`;
-      const { status, message } = await call<{ status: string; message: string | null }>('GET', path);
-      if (!['queued', 'deploying', 'active'].includes(status))
-        throw new Error(`${name}/${number} is ${status}: ${message}`);
-      return status === 'active';
-    }, 2 * MINUTES);
-
   it('nginx has the ports for a connection with each request', async () => {
     const settings = ['ip_local_port_range', 'tcp_tw_reuse'].map((name) => `/proc/sys/net/ipv4/${name}`);
     const values = await docker('exec', await compose.container('nginx'), 'cat', ...settings);
@@ -103,7 +94,17 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
   it(
     `${JOBS.length} jobs, each called all the time while it is replaced ${SWAPS} times: no call fails, none is answered by another job`,
     async () => {
-      const results = await Promise.all(JOBS.map(swapAgainAndAgain));
+      const swapping = {
+        ...{ call, address, port: 80, perSecond: 20, swaps: SWAPS, pauseMs: 0 },
+        definition: {
+          image: 'web:1',
+          rollout: { stableSeconds: 1, drainSeconds: 1, stopGraceSeconds: 5 },
+          route: { port: 8080 },
+        },
+        untilAlone: async (name: string) =>
+          await until(async () => (await aliveOf(name)) === 1, LEAVES_WITHIN_MS + MINUTES),
+      };
+      const results = await Promise.all(JOBS.map(async (name) => swapAgainAndAgain(name, swapping)));
       expect(results.flatMap(({ failures }) => failures)).toEqual([]);
       // The last number of each is that of all: every deployment was called.
       expect(results.map(({ answeredBy }) => answeredBy.size)).toEqual(JOBS.map(() => SWAPS + 1));
@@ -111,28 +112,6 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
     },
     6 * MINUTES,
   );
-
-  async function swapAgainAndAgain(name: string) {
-    await call('POST', '/v1/jobs', {
-      name,
-      image: 'web:1',
-      env: { GREETING: name },
-      ports: [{ container: 8080, host: 8080 }],
-      health: { path: '/', port: 8080, intervalSeconds: 1 },
-      rollout: { stableSeconds: 1, drainSeconds: 1, stopGraceSeconds: 5 },
-      route: { port: 8080 },
-    });
-    await isActive(name, 1);
-    const { url } = await call<{ url: string }>('GET', `/v1/jobs/${name}`);
-    const caller = new Caller({ address, port: 80, host: new URL(url).hostname, expected: name, perSecond: 20 });
-    for (let number = 2; number <= SWAPS + 1; number++) {
-      await call('POST', `/v1/jobs/${name}/deployments`, {});
-      await isActive(name, number);
-    }
-    // Until what served before is gone: a call that it had taken would fail now.
-    await until(async () => (await aliveOf(name)) === 1, LEAVES_WITHIN_MS + MINUTES);
-    return await caller.stop();
-  }
 
   async function aliveOf(name: string): Promise<number> {
     type Instance = { job: string | null; state: string };

@@ -80,21 +80,19 @@ export async function queryDatabase<Row extends object>(
   sql: string,
   values: readonly unknown[] = [],
 ): Promise<Row[]> {
-  return await connected(url, async (client) => {
-    await client.query(`SET search_path TO "scheduler-jobs"`);
-    return (await client.query<Row>(sql, [...values])).rows;
-  });
+  const queries = openQueries(url);
+  try {
+    return await queries.query<Row>(sql, values);
+  } finally {
+    await queries.close();
+  }
 }
 
 async function asAdministrator(work: (client: pg.Client) => Promise<unknown>): Promise<void> {
-  await connected(administratorUrl(), work);
-}
-
-async function connected<T>(connectionString: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString });
+  const client = new pg.Client({ connectionString: administratorUrl() });
   await client.connect();
   try {
-    return await work(client);
+    await work(client);
   } finally {
     await client.end();
   }

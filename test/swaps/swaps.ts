@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { freePort } from '../../local/ports.ts';
 import { openHouse } from '../chaos/house.ts';
-import { Caller } from './callers.ts';
+import { swapAgainAndAgain } from './swap-again.ts';
 import { Nginx } from '../support/nginx.ts';
 
 const { values } = parseArgs({
@@ -38,7 +38,20 @@ let isGood = false;
 try {
   await nginx.start();
   const jobs = Array.from({ length: Number(values.jobs) }, (_, index) => `web-${index}`);
-  const results = await Promise.all(jobs.map(swapAgainAndAgain));
+  const swapping = {
+    ...{
+      call,
+      address: '127.0.0.1',
+      port,
+      perSecond: Number(values.rate),
+      swaps: Number(values.swaps),
+      pauseMs: 1_000,
+    },
+    definition: { image: 'web', rollout: { stableSeconds: 1, drainSeconds: 2, stopGraceSeconds: 5 } },
+    // As long as the last predecessor serves, and until it is gone.
+    untilAlone: () => new Promise<void>((done) => setTimeout(done, 45_000)),
+  };
+  const results = await Promise.all(jobs.map(async (name) => swapAgainAndAgain(name, swapping)));
   const made = results.reduce((sum, result) => sum + result.made, 0);
   const failures = results.flatMap((result) => result.failures);
   const served = results.reduce((sum, { answeredBy }) => sum + answeredBy.size, 0);
@@ -52,43 +65,6 @@ try {
   else console.log(`the logs are in ${directory}`);
 }
 process.exit(isGood ? 0 : 1);
-
-async function swapAgainAndAgain(name: string) {
-  await call('POST', '/v1/jobs', {
-    name,
-    image: 'web',
-    env: { GREETING: name },
-    ports: [{ container: 8080, host: 8080 }],
-    health: { path: '/', port: 8080, intervalSeconds: 1 },
-    rollout: { stableSeconds: 1, drainSeconds: 2, stopGraceSeconds: 5 },
-  });
-  await isActive(name, 1);
-  const { url } = await call<{ url: string }>('GET', `/v1/jobs/${name}`);
-  const caller = new Caller({
-    address: '127.0.0.1',
-    port,
-    host: new URL(url).hostname,
-    expected: name,
-    perSecond: Number(values.rate),
-  });
-  for (let number = 2; number <= Number(values.swaps) + 1; number++) {
-    await call('POST', `/v1/jobs/${name}/deployments`, {});
-    await isActive(name, number);
-    await new Promise((done) => setTimeout(done, 1_000));
-  }
-  // As long as the last predecessor serves, and until it is gone.
-  await new Promise((done) => setTimeout(done, 45_000));
-  return await caller.stop();
-}
-
-async function isActive(name: string, number: number): Promise<void> {
-  for (;;) {
-    const path = `/v1/jobs/${name}/deployments/${number}?wait=20&until=settled`;
-    const { status, message } = await call<{ status: string; message: string | null }>('GET', path);
-    if (status === 'active') return;
-    if (status !== 'queued' && status !== 'deploying') throw new Error(`${name}/${number} is ${status}: ${message}`);
-  }
-}
 
 async function call<T>(method: string, path: string, body?: object): Promise<T> {
   const response = await fetch(`${house.replicas[0]?.url}${path}`, {
