@@ -74,6 +74,7 @@ const CAUSES: Readonly<Record<keyof Faults, Cause>> = {
     faults.setCapacity(match, fields.optionalNumber('free') ?? Infinity);
   },
   setFreeAddresses: (faults, fields) => faults.setFreeAddresses(fields.text('subnet'), fields.number('free')),
+  reuseAddresses: (faults) => faults.reuseAddresses(),
   setOfferings: (faults, fields) => faults.setOfferings(fields.text('zone'), fields.optionalTexts('types')),
   endAtLaunch: (faults, fields) => faults.endAtLaunch(fields.text('reason'), fields.optionalNumber('calls')),
   endSnapshots: (faults, fields) => faults.endSnapshots(fields.oneOf('state', SNAPSHOT_STATES)),

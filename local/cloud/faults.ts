@@ -20,6 +20,8 @@ export type Faults = {
   delayVisibility(delayMs: number): void;
   setCapacity(match: OfferMatch, free: number): void;
   setFreeAddresses(subnetId: string, free: number): void;
+  /** From now on an instance gets the private address that another one gave back last. */
+  reuseAddresses(): void;
   /** A zone offers these types (`t3.micro`, `t3.*`) and no other from now on; undefined: all, as at first. */
   setOfferings(zone: string, types?: readonly string[]): void;
   /**
@@ -101,6 +103,7 @@ export function createFaults(world: World): FaultPlan {
     },
     setCapacity: (match, free) => capacity.set(match, free),
     setFreeAddresses: (subnetId, free) => world.network.setFreeAddresses(subnetId, free),
+    reuseAddresses: () => world.network.reuseAddresses(),
     setOfferings: (zone, types) => world.offerings.set(zone, types),
     endAtLaunch: (reason, calls = Infinity) => {
       world.settings.endAtLaunch = { reason: stateReasonOf(reason), callsLeft: calls };

@@ -35,6 +35,8 @@ export type Network = {
   giveBackAddress(address: string): void;
   /** For tests: how many addresses a subnet has left. */
   setFreeAddresses(subnetId: string, free: number): void;
+  /** For tests: from now on an instance gets the address that was given back last, as EC2 may do any time. */
+  reuseAddresses(): void;
   takeElasticAddress(): string;
   reserveElasticAddress(address: string): boolean;
   giveBackElasticAddress(address: string): void;
@@ -75,6 +77,7 @@ export function createNetwork(
     },
     giveBackAddress: (address) => [...pools.values()].forEach((pool) => pool.giveBack(address)),
     setFreeAddresses: (subnetId, free) => poolOf(subnetId).setFree(free),
+    reuseAddresses: () => [...pools.values()].forEach((pool) => pool.reuse()),
     takeElasticAddress: () => {
       const address = elastic.take();
       if (address === undefined) throw new CloudError('InsufficientAddressCapacity', 'No elastic address is free.');
@@ -97,6 +100,7 @@ export function noFreeAddresses(subnetId: string): CloudError {
 type Pool = {
   free(): number;
   setFree(free: number): void;
+  reuse(): void;
   take(): string | undefined;
   reserve(address: string): boolean;
   giveBack(address: string): void;
@@ -110,6 +114,8 @@ const USABLE = SUBNET_SIZE - FIRST_USABLE - 1;
 function createPool(first: number, earlier: readonly string[] = []): Pool {
   const usable = Array.from({ length: USABLE }, (_, index) => toAddress(first + FIRST_USABLE + index));
   const taken = new Set<string>();
+  /** Addresses given back, the last one at the end; none as long as they are not to be used again at once. */
+  let givenBack: string[] | undefined;
   let size = USABLE;
   let next = (usable.indexOf(earlier.findLast((address) => usable.includes(address)) ?? '') + 1) % USABLE;
   return {
@@ -119,6 +125,11 @@ function createPool(first: number, earlier: readonly string[] = []): Pool {
     },
     take: () => {
       if (taken.size >= size) return undefined;
+      const again = givenBack?.pop();
+      if (again !== undefined) {
+        taken.add(again);
+        return again;
+      }
       // Onwards from the last one: an address just given back is not used again while a client may still call it.
       for (;;) {
         const address = usable[next];
@@ -128,12 +139,17 @@ function createPool(first: number, earlier: readonly string[] = []): Pool {
         return address;
       }
     },
+    reuse: () => {
+      givenBack ??= [];
+    },
     reserve: (address) => {
       const isOurs = usable.includes(address);
       if (isOurs) taken.add(address);
       return isOurs;
     },
-    giveBack: (address) => void taken.delete(address),
+    giveBack: (address) => {
+      if (taken.delete(address)) givenBack?.push(address);
+    },
   };
 }
 

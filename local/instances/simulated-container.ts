@@ -221,7 +221,7 @@ export class SimulatedContainer {
       address,
       mapping,
       () => gate.pass(),
-      (path) => ({
+      ({ path, received }, isStopping) => ({
         status: path === '/fail' ? 500 : status,
         body: JSON.stringify({
           hello: greeting ?? 'world',
@@ -229,6 +229,8 @@ export class SimulatedContainer {
           image: this.#config.image,
           startedAt: this.#startedAt,
           path,
+          ...(received > 0 && { received }),
+          ...(isStopping && { stopping: true }),
         }),
       }),
     );
@@ -289,7 +291,8 @@ export class SimulatedContainer {
   }
 
   async #closePorts(how: 'orderly' | 'abrupt'): Promise<void> {
-    await Promise.all(this.#bound.splice(0).map((bound) => bound.close(how)));
+    const lingerMs = (Number.parseFloat(valueOf('LINGER', this.#config.env)) || 0) * 1000;
+    await Promise.all(this.#bound.splice(0).map((bound) => bound.close(how, lingerMs)));
   }
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { until } from '../../local/until.ts';
 import { type Compose, docker, startCompose, whyNoCompose, writeSettings } from '../support/compose.ts';
 import { describeWhen } from '../support/when.ts';
+import { SteadyCaller } from '../swaps/requests.ts';
 import { swapAgainAndAgain } from '../swaps/swap-again.ts';
 
 const TOKEN = '0123456789abcdef0123456789abcdef';
@@ -95,7 +96,10 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
     `${JOBS.length} jobs, each called all the time while it is replaced ${SWAPS} times: no call fails, none is answered by another job`,
     async () => {
       const swapping = {
-        ...{ call, address, port: 80, perSecond: 20, swaps: SWAPS, pauseMs: 0 },
+        ...{ call, swaps: SWAPS, pauseMs: () => 0 },
+        callersOf: (name: string, host: string) => [
+          new SteadyCaller({ address, ports: [80], host, expected: name, perSecond: 20 }),
+        ],
         definition: {
           image: 'web:1',
           rollout: { stableSeconds: 1, drainSeconds: 1, stopGraceSeconds: 5 },
@@ -104,8 +108,9 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
         untilAlone: async (name: string) =>
           await until(async () => (await aliveOf(name)) === 1, LEAVES_WITHIN_MS + MINUTES),
       };
-      const results = await Promise.all(JOBS.map(async (name) => swapAgainAndAgain(name, swapping)));
+      const results = (await Promise.all(JOBS.map(async (name) => swapAgainAndAgain(name, swapping)))).flat();
       expect(results.flatMap(({ failures }) => failures)).toEqual([]);
+      expect(results.map(({ strangers }) => strangers)).toEqual(JOBS.map(() => 0));
       // The last number of each is that of all: every deployment was called.
       expect(results.map(({ answeredBy }) => answeredBy.size)).toEqual(JOBS.map(() => SWAPS + 1));
       for (const { made } of results) expect(made).toBeGreaterThan(500);
