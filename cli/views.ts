@@ -78,6 +78,7 @@ export function jobLines(job: Job, paint: Paint, now: number): string[] {
       latest: job.latestDeployment === null ? undefined : `#${job.latestDeployment}`,
       instance: instance ? placeOf(instance) : undefined,
       url: job.url ?? undefined,
+      private: job.privateUrl === job.url ? undefined : (job.privateUrl ?? undefined),
       endpoints: job.endpoints.join(' '),
       secrets: job.secrets.join(' '),
       changed: ago(job.updatedAt, now),

@@ -316,6 +316,10 @@ export type Job = {
      */
     urlReason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-http' | 'route-unreachable' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | null;
     /**
+     * Where other jobs call it: `url`, unless the operator has other names for that (JOBS_PRIVATE_URL). Null where `url` is.
+     */
+    privateUrl: string | null;
+    /**
      * Its own hosts (`route.hosts`), and whether each leads to the job.
      */
     hosts: Array<{

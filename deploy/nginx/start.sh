@@ -25,6 +25,9 @@ JOBS_DOMAIN=$(host_of "${JOBS_URL:-}")
 export JOBS_DOMAIN
 # Hosts of jobs' own: example.com,shop.example.org -> .example.com .shop.example.org, each with all names below it.
 JOBS_HOST_NAMES=
+# Other names for callers among the jobs.
+private=$(host_of "${JOBS_PRIVATE_URL:-}")
+case $private in '' | "$JOBS_DOMAIN") ;; *) JOBS_HOST_NAMES=" *.$private" ;; esac
 for domain in $(echo "${JOBS_HOSTS:-}" | tr ',' ' '); do JOBS_HOST_NAMES="$JOBS_HOST_NAMES .$domain"; done
 export JOBS_HOST_NAMES
 # The API keeps its own hosts where they are below one of those: nginx takes a whole name before one with an asterisk.

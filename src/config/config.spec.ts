@@ -26,7 +26,19 @@ describe('loadConfig', () => {
   ])('has the jobs’ addresses in JOBS_URL %s', (url, addresses) => {
     const env = { ...enough, PUBLIC_URL: 'https://example.com', ...(url !== undefined && { JOBS_URL: url }) };
     const hostRules = { domains: [], reserved: ['example.com'] };
-    expect(loadConfig(env).addresses).toEqual(addresses && { ...addresses, hostRules });
+    // For callers among the jobs there are the same, unless the operator says otherwise.
+    expect(loadConfig(env).addresses).toEqual(addresses && { ...addresses, private: addresses, hostRules });
+  });
+
+  it('has other addresses of jobs for callers among them', () => {
+    const env = { ...enough, JOBS_URL: 'https://jobs.own.test', JOBS_HOSTS: 'own.test' };
+    for (const [url, addresses] of [
+      ['http://jobs.internal:3000', { scheme: 'http:', domain: 'jobs.internal', port: ':3000' }],
+      ['http://jobs.own.test', { scheme: 'http:', domain: 'jobs.own.test', port: '' }],
+      ['http://own.jobs.own.test', { scheme: 'http:', domain: 'own.jobs.own.test', port: '' }],
+    ] as const) {
+      expect(loadConfig({ ...env, JOBS_PRIVATE_URL: url }).addresses?.private).toEqual(addresses);
+    }
   });
 
   it('has the domains of jobs’ own hosts, and keeps those of the API from them', () => {
@@ -216,6 +228,32 @@ describe('loadConfig', () => {
     ['an address for hosts of jobs', { JOBS_URL: 'http://a.test', JOBS_HOSTS: '10.0.0.1' }, 'JOBS_HOSTS'],
     ['the jobs’ domain for hosts of jobs', { JOBS_URL: 'http://a.test', JOBS_HOSTS: 'a.test' }, 'JOBS_HOSTS'],
     ['a job’s name for hosts of jobs', { JOBS_URL: 'http://a.test', JOBS_HOSTS: 'x.a.test' }, 'JOBS_HOSTS'],
+    ['private addresses of jobs without others', { JOBS_PRIVATE_URL: 'http://a.test' }, 'JOBS_PRIVATE_URL'],
+    [
+      'jobs privately at an address',
+      { JOBS_URL: 'http://a.test', JOBS_PRIVATE_URL: 'http://10.0.0.1' },
+      'JOBS_PRIVATE_URL',
+    ],
+    [
+      'the API among private names',
+      { PUBLIC_URL: 'http://b.c.test', JOBS_URL: 'http://a.test', JOBS_PRIVATE_URL: 'http://c.test' },
+      'JOBS_PRIVATE_URL',
+    ],
+    [
+      'public names among private ones',
+      { JOBS_URL: 'http://a.c.test', JOBS_PRIVATE_URL: 'http://c.test' },
+      'JOBS_PRIVATE_URL',
+    ],
+    [
+      'a private name for hosts of jobs',
+      { JOBS_URL: 'http://a.test', JOBS_PRIVATE_URL: 'http://c.test', JOBS_HOSTS: 'x.c.test' },
+      'JOBS_HOSTS',
+    ],
+    [
+      'private names among hosts of jobs',
+      { JOBS_URL: 'http://a.test', JOBS_PRIVATE_URL: 'http://c.test', JOBS_HOSTS: 'b.test,test' },
+      'JOBS_HOSTS',
+    ],
     ['pins without a URL', { AGENT_PINS: PIN }, 'AGENT_PINS'],
     ['a database of another kind', { DATABASE_URL: `mysql://me:${secret}@db/x` }, 'DATABASE_URL'],
     ['a broken listen address', { DATABASE_LISTEN_URL: secret }, 'DATABASE_LISTEN_URL'],

@@ -93,11 +93,15 @@ export type LogFolder =
   | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string; readonly isPathStyle: boolean }
   | { readonly kind: 'directory'; readonly path: string };
 /** A job's URL is `<scheme>//<job>.<domain><:port>`. */
-export type Addresses = {
+export type JobUrls = {
   readonly scheme: 'http:' | 'https:';
   readonly domain: string;
   /** With its colon, or empty. */
   readonly port: string;
+};
+export type Addresses = JobUrls & {
+  /** For callers among the jobs; the same where the operator has no others for them. */
+  readonly private: JobUrls;
   readonly hostRules: HostRules;
 };
 export type Role = 'all' | 'api' | 'scheduler';
@@ -160,7 +164,8 @@ function group(settings: Settings, formerNames: Config['formerNames'], isPathSty
       settings.JOBS_URL === undefined
         ? undefined
         : {
-            ...addressesIn(settings.JOBS_URL),
+            ...jobUrlsIn(settings.JOBS_URL),
+            private: jobUrlsIn(settings.JOBS_PRIVATE_URL ?? settings.JOBS_URL),
             hostRules: { domains: settings.JOBS_HOSTS, reserved: hostsOf(publicUrl, settings.AGENT_URL) },
           },
     database: { url, listenUrl: settings.DATABASE_LISTEN_URL ?? url },
@@ -217,7 +222,7 @@ function isInClear(url: string | undefined): boolean {
   return protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''));
 }
 
-function addressesIn(url: string): Omit<Addresses, 'hostRules'> {
+function jobUrlsIn(url: string): JobUrls {
   const { protocol, hostname, port } = new URL(url);
   return { scheme: protocol === 'https:' ? protocol : 'http:', domain: hostname, port: port && `:${port}` };
 }
@@ -273,17 +278,7 @@ function findContradictions(given: Record<string, string>): string[] {
   if (given['AGENT_PINS'] !== undefined && agentUrl?.startsWith('https:') !== true) {
     problems.push('AGENT_PINS: need an AGENT_URL that begins with https://: without TLS there is no key to compare');
   }
-  for (const name of ['PUBLIC_URL', 'AGENT_URL'] as const) {
-    if (isBelow(given[name], given['JOBS_URL'])) problems.push(`JOBS_URL: has the host of ${name} among the jobs’ own`);
-  }
-  if (given['JOBS_HOSTS'] !== undefined && given['JOBS_URL'] === undefined) {
-    problems.push('JOBS_HOSTS: need JOBS_URL, which says how jobs are called');
-  }
-  const domain = URL.parse(given['JOBS_URL'] ?? '')?.hostname;
-  const listed = (given['JOBS_HOSTS'] ?? '').split(',').map((host) => host.trim());
-  if (domain !== undefined && listed.some((host) => isWithin(host, domain))) {
-    problems.push('JOBS_HOSTS: has a name of the domain of JOBS_URL, where each name is that of a job');
-  }
+  problems.push(...contradictionsOfAddresses(given));
   if (given['WEB_CONCURRENCY'] !== undefined && given['WEB_CONCURRENCY'] !== '1' && given['ROLE'] === 'scheduler') {
     problems.push('WEB_CONCURRENCY: must be 1 when ROLE is scheduler');
   }
@@ -291,6 +286,32 @@ function findContradictions(given: Record<string, string>): string[] {
     for (const name of ['POSTGRES_USER', 'POSTGRES_PASSWORD'] as const) {
       if (given[name] === undefined) problems.push(`${name}: is required when there is no DATABASE_URL`);
     }
+  }
+  return problems;
+}
+
+function contradictionsOfAddresses(given: Record<string, string>): string[] {
+  const problems: string[] = [];
+  for (const jobs of ['JOBS_URL', 'JOBS_PRIVATE_URL'] as const) {
+    for (const name of ['PUBLIC_URL', 'AGENT_URL', 'JOBS_URL'] as const) {
+      if (isBelow(given[name], given[jobs])) problems.push(`${jobs}: has the host of ${name} among the jobs’ own`);
+    }
+  }
+  for (const name of ['JOBS_HOSTS', 'JOBS_PRIVATE_URL'] as const) {
+    if (given[name] === undefined || given['JOBS_URL'] !== undefined) continue;
+    problems.push(`${name}: needs JOBS_URL, which says how jobs are called`);
+  }
+  const [domain, privately] = [given['JOBS_URL'], given['JOBS_PRIVATE_URL']].map(
+    (url) => URL.parse(url ?? '')?.hostname,
+  );
+  const listed = (given['JOBS_HOSTS'] ?? '').split(',').map((host) => host.trim());
+  if (domain !== undefined && listed.some((host) => isWithin(host, domain))) {
+    problems.push('JOBS_HOSTS: has a name of the domain of JOBS_URL, where each name is that of a job');
+  }
+  // Above it as well: a job that has a host there would never be called at it.
+  const isOther = privately !== undefined && domain !== undefined && !isWithin(privately, domain);
+  if (isOther && listed.some((host) => isWithin(host, privately) || isWithin(privately, host))) {
+    problems.push('JOBS_HOSTS: shares names with the domain of JOBS_PRIVATE_URL, where each name is that of a job');
   }
   return problems;
 }

@@ -33,6 +33,14 @@ const plainUrl = z
     'must be a URL beginning with http:// or https://: a host, perhaps a port and a path, and nothing else',
   );
 
+const jobsUrl = z
+  .string()
+  .regex(
+    /^https?:\/\/[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*(:\d{1,5})?$/,
+    'must be a URL like https://jobs.example.com, without a path and in lower case',
+  )
+  .refine((text) => URL.canParse(text) && isIP(new URL(text).hostname) === 0, 'must be a URL with a domain name');
+
 const databaseUrl = url('postgres:', 'postgresql:');
 
 export const Settings = z.object({
@@ -59,19 +67,16 @@ export const Settings = z.object({
         'Public keys, one of which the TLS server at AGENT_URL must have; agents then check no authority. Default: the instance’s authorities. See docs/operations.md.',
       example: 'sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=',
     }),
-  JOBS_URL: z
-    .string()
-    .regex(
-      /^https?:\/\/[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*(:\d{1,5})?$/,
-      'must be a URL like https://jobs.example.com, without a path and in lower case',
-    )
-    .refine((text) => URL.canParse(text) && isIP(new URL(text).hostname) === 0, 'must be a URL with a domain name')
-    .optional()
-    .meta({
-      description:
-        'Domain in which every job has a URL, `https://<job>.jobs.example.com`: all names in it lead to nginx. Default: jobs have none.',
-      example: 'https://jobs.example.com',
-    }),
+  JOBS_URL: jobsUrl.optional().meta({
+    description:
+      'Domain in which every job has a URL, `https://<job>.jobs.example.com`: all names in it lead to nginx. Default: jobs have none.',
+    example: 'https://jobs.example.com',
+  }),
+  JOBS_PRIVATE_URL: jobsUrl.optional().meta({
+    description:
+      'The same for callers among the jobs, where names in the domain of JOBS_URL do not serve them: all names in this one lead to nginx, too. Default: JOBS_URL.',
+    example: 'http://jobs.internal',
+  }),
   JOBS_HOSTS: list({ test: isHostName }, 'domains like example.com, in lower case')
     .refine((domains) => domains.length <= 100, 'must be 100 domains at most')
     .prefault('')

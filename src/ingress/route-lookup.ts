@@ -1,4 +1,6 @@
 import { Injectable } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
 import { ChangeWaiter } from '../jobs/change-waiter.js';
@@ -33,6 +35,7 @@ export class RouteLookup {
   constructor(
     private readonly database: Database,
     private readonly waiter: ChangeWaiter,
+    @Setting('addresses') private readonly addresses: Config['addresses'],
   ) {}
 
   /** Many who ask for a host at once are answered by one query. @param host in lower case @returns undefined when no job has it */
@@ -85,7 +88,7 @@ export class RouteLookup {
   }
 
   async #find(host: string): Promise<Route | undefined> {
-    const [row] = await this.database.run(FIND_ROUTE, [host]);
+    const [row] = await this.database.run(FIND_ROUTE, [publicHostOf(host, this.addresses)]);
     if (!row) return undefined;
     const { jobId, job, isOnItsWay, holdSeconds, allow, privateIp, port, deployment } = row;
     const isServed = privateIp !== null && port !== null && deployment !== null;
@@ -96,6 +99,13 @@ export class RouteLookup {
       allow: allow ?? [],
     };
   }
+}
+
+/** Jobs call each other by names of a domain that no row has: where one leads is what the row of its URL says. */
+function publicHostOf(host: string, addresses: Config['addresses']): string {
+  if (!addresses) return host;
+  const suffix = `.${addresses.private.domain}`;
+  return host.endsWith(suffix) ? `${host.slice(0, -suffix.length)}.${addresses.domain}` : host;
 }
 
 // A job that failed or stopped stays so until somebody deploys. A version before this one leaves `routed_port` where it

@@ -19,6 +19,7 @@ it.each([
 describe('the hosts of a job', () => {
   const ADDRESSES = {
     ...({ scheme: 'https:', domain: 'jobs.test', port: ':8443' } as const),
+    private: { scheme: 'http:', domain: 'jobs.internal', port: '' } as const,
     hostRules: { domains: ['own.test'], reserved: ['api.own.test'] },
   };
   const PORTS = [{ container: 80, host: 8081 }];
@@ -44,6 +45,18 @@ describe('the hosts of a job', () => {
       ...[WEB, `${A} https://a.own.test:8443`],
       'old.own.test https://old.own.test:8443',
     ]);
+  });
+
+  it('come with another URL for callers among the jobs, where the name has one at all', () => {
+    const view = createJobView('http://127.0.0.1:3000', ADDRESSES);
+    const row = rowOf('127.0.0.2', null);
+    const definition = JobDefinition.parse({ ports: PORTS });
+    expect(view({ ...row, definition, activeRoute: route, hosts: ['web.jobs.test'] })).toMatchObject({
+      url: WEB,
+      privateUrl: 'http://web.jobs.internal',
+    });
+    expect(view({ ...row, definition, activeRoute: route })).toMatchObject({ url: null, privateUrl: null });
+    expect(createJobView('http://127.0.0.1:3000', undefined)(row)).toMatchObject({ url: null, privateUrl: null });
   });
 
   it.each<[string, Partial<JobRow>, string]>([

@@ -1,4 +1,4 @@
-import { type Addresses, isLoopback } from '../config/config.js';
+import { type Addresses, isLoopback, type JobUrls } from '../config/config.js';
 import { columnsOf, type RowOf, selectList, t } from '../database/statement.js';
 import type { JobDefinition } from './job-definition.js';
 import { definitionOf } from './stored-definition.js';
@@ -110,14 +110,15 @@ function toJob(row: JobRow, addresses: Addresses | undefined): JobResponse {
   };
 }
 
-function urlOf(row: JobRow, addresses: Addresses | undefined): Pick<JobResponse, 'url' | 'urlReason'> {
+function urlOf(row: JobRow, addresses: Addresses | undefined): Pick<JobResponse, 'url' | 'urlReason' | 'privateUrl'> {
   const host = addresses ? hostOfJob(row.name, addresses.domain) : null;
   const urlReason = host !== null && row.hosts.includes(host) ? null : whyNoUrl(row, addresses);
-  if (!addresses || host === null || urlReason !== null) return { url: null, urlReason };
-  return { url: urlAt(host, addresses), urlReason: null };
+  if (!addresses || host === null || urlReason !== null) return { url: null, urlReason, privateUrl: null };
+  const privateUrl = urlAt(`${row.name}.${addresses.private.domain}`, addresses.private);
+  return { url: urlAt(host, addresses), urlReason: null, privateUrl };
 }
 
-function urlAt(host: string, { scheme, port }: Addresses): string {
+function urlAt(host: string, { scheme, port }: JobUrls): string {
   return `${scheme}//${host}${port}`;
 }
 

@@ -29,6 +29,7 @@ export const JOB_EXAMPLE: JobResponse = {
   instance: INSTANCE_EXAMPLE,
   url: 'https://web.jobs.example.com',
   urlReason: null,
+  privateUrl: 'https://web.jobs.example.com',
   hosts: [],
   endpoints: ['http://203.0.113.7:8081'],
   ...definition,

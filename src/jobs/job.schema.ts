@@ -135,6 +135,14 @@ export const JobResponse = z
           .map(([reason, text]) => `\`${reason}\` (${text})`)
           .join(', ')}.`,
       }),
+    privateUrl: z
+      .url()
+      .nullable()
+      .meta({
+        description:
+          'Where other jobs call it: `url`, unless the operator has other names for that (JOBS_PRIVATE_URL). Null where `url` is.',
+        examples: ['https://web.jobs.example.com'],
+      }),
     hosts: z
       .array(
         z.object({

@@ -114,6 +114,9 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
       // The last number of each is that of all: every deployment was called.
       expect(results.map(({ answeredBy }) => answeredBy.size)).toEqual(JOBS.map(() => SWAPS + 1));
       for (const { made } of results) expect(made).toBeGreaterThan(500);
+      // Other jobs call them at the same URL.
+      const one = await call<{ url: string; privateUrl: string }>('GET', '/v1/jobs/one');
+      expect([one.url, one.privateUrl]).toEqual(['http://one.jobs.test', 'http://one.jobs.test']);
     },
     6 * MINUTES,
   );

@@ -7,6 +7,7 @@ import { startStack, type Stack } from '../support/stack.ts';
 type Addressed = Job & {
   url: string | null;
   urlReason: string | null;
+  privateUrl: string | null;
   hosts: { host: string; url: string | null; reason: string | null }[];
 };
 
@@ -19,7 +20,7 @@ describe('the address of a job', () => {
   beforeAll(async () => {
     stack = await startStack({
       runtime: createSimulatedRuntime(),
-      env: { JOBS_URL: `https://${DOMAIN}:8443`, JOBS_HOSTS: 'own.test' },
+      env: { JOBS_URL: `https://${DOMAIN}:8443`, JOBS_PRIVATE_URL: 'http://jobs.internal:81', JOBS_HOSTS: 'own.test' },
     });
   }, 60_000);
   afterAll(() => stack.stop(), 60_000);
@@ -37,9 +38,22 @@ describe('the address of a job', () => {
     const { status, headers } = await route('web');
     expect([status, headers.get('route-job'), headers.get('route-deployment')]).toEqual([200, 'web', '1']);
     expect(headers.get('cache-control')).toBe('max-age=1, stale-if-error=22');
-    const { instance } = await job('web');
+    const { instance, privateUrl } = await job('web');
     expect(headers.get('route-target')).toBe(`${instance?.privateIp}:8080`);
     expect(await greeting('web')).toBe('one');
+    // Other jobs call it by another name, which leads to the same place in each of the three lookups.
+    expect(privateUrl).toBe('http://web.jobs.internal:81');
+    for (const lookup of [
+      'routes/web.jobs.internal',
+      'callers/web.jobs.internal/10.0.0.1',
+      'holds/web.jobs.internal',
+    ]) {
+      const there = await fetch(`${stack.url}/ingress/v1/${lookup}`);
+      expect([there.status, there.headers.get('route-target')]).toEqual([200, headers.get('route-target')]);
+    }
+    for (const host of ['other.jobs.internal', 'jobs.internal', 'a.web.jobs.internal', 'webjobs.internal']) {
+      expect((await fetch(`${stack.url}/ingress/v1/routes/${host}`)).headers.has('route-known')).toBe(false);
+    }
   }, 60_000);
 
   it('leads to the next deployment as soon as that is active, while the one before serves who still comes to it', async () => {

@@ -91,6 +91,7 @@ describe('jobs over HTTP', () => {
       route: { holdSeconds: 10 },
       url: null,
       urlReason: 'no-domain',
+      privateUrl: null,
       secrets: [],
       createdAt: expect.stringMatching(/Z$/),
       updatedAt: expect.stringMatching(/Z$/),

@@ -235,6 +235,11 @@ function followsTheScheduler(what: string, path: () => string): void {
       for (const [settings, names] of [
         [{}, ['', '', '']],
         [{ JOBS_URL: 'https://jobs.test:8443' }, ['jobs.test', '', '']],
+        [{ JOBS_URL: 'https://jobs.test:8443', JOBS_PRIVATE_URL: 'http://jobs.test' }, ['jobs.test', '', '']],
+        [
+          { JOBS_URL: 'https://jobs.test', JOBS_PRIVATE_URL: 'http://jobs.internal:81', JOBS_HOSTS: 'own.test' },
+          ['jobs.test', ' *.jobs.internal .own.test', ''],
+        ],
         [
           {
             JOBS_URL: 'http://jobs.test',

@@ -9,7 +9,8 @@ import { NO_HOSTS } from '../../src/jobs/route-rules.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { until } from '../../local/until.ts';
 
-const ADDRESSES = { scheme: 'http:', domain: 'jobs.test', port: '', hostRules: NO_HOSTS } as const;
+const URLS = { scheme: 'http:', domain: 'jobs.test', port: '' } as const;
+const ADDRESSES = { ...URLS, private: URLS, hostRules: NO_HOSTS };
 const DEFINITION = JobDefinition.parse({ ports: [{ container: 8080, host: 80 }] });
 
 describe('the check of a port, from beside the ingress', () => {

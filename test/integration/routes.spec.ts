@@ -24,7 +24,7 @@ describe('names that lead to jobs', () => {
   afterAll(() => test.close());
   afterEach(() => test.database.query('TRUNCATE jobs, instances, launches, shapes CASCADE'));
 
-  const lookup = () => new RouteLookup(test.database, NO_WAITER).find(HOST);
+  const lookup = () => new RouteLookup(test.database, NO_WAITER, undefined).find(HOST);
   const owner = async () =>
     (await test.database.query('SELECT job_id FROM routes WHERE host = $1 AND removed_at IS NULL', [HOST]))[0];
 
@@ -74,7 +74,7 @@ describe('names that lead to jobs', () => {
     await test.database.query(`UPDATE jobs SET status = 'deploying'`);
     let waits = 0;
     const waiter = { wait: () => Promise.resolve(void (waits += 1)) } as unknown as ChangeWaiter;
-    const routes = new RouteLookup(test.database, waiter);
+    const routes = new RouteLookup(test.database, waiter, undefined);
     const hold = async (from: string) => {
       await routes.await(HOST, { not: '', from }, new AbortController().signal);
       return waits;
@@ -125,7 +125,7 @@ describe('names that lead to jobs', () => {
     await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${STALE_SECONDS} s'`);
     await pass([second]);
     expect(await hostsOf(second)).toEqual(['b.own.test', 'c.own.test', `shop.${DOMAIN}`]);
-    expect((await new RouteLookup(test.database, NO_WAITER).find('b.own.test'))?.jobId).toBe(second);
+    expect((await new RouteLookup(test.database, NO_WAITER, undefined).find('b.own.test'))?.jobId).toBe(second);
   });
 
   it('of two jobs that each want the other’s change over without a deadlock', async () => {
