@@ -8,6 +8,9 @@ import type { LocalOptions } from './options.ts';
 /** Systems and browsers resolve every name below it to loopback, most of them without being told. */
 export const JOBS_DOMAIN = 'localhost';
 
+/** Of the names by which containers call jobs: within one `*.localhost` is the container itself. No resolver outside has them. */
+export const PRIVATE_DOMAIN = 'jobs.internal';
+
 /** For hosts of jobs' own: kept for such uses, so that no request can get to anybody else (RFC 2606). */
 export const HOST_DOMAINS: readonly string[] = ['test'];
 
@@ -32,6 +35,7 @@ export async function writeEnvironment(
     // Both lead to the front, which passes requests on by their host.
     PUBLIC_URL: `http://127.0.0.1:${options.port}`,
     JOBS_URL: `http://${JOBS_DOMAIN}:${options.port}`,
+    JOBS_PRIVATE_URL: `http://${PRIVATE_DOMAIN}:${options.port}`,
     JOBS_HOSTS: HOST_DOMAINS.join(','),
     DATABASE_URL: databaseUrl,
     // Kept: what is encrypted in the database must stay readable in the next run.

@@ -4,7 +4,10 @@ import type { AddressInfo, Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { startFront, type Front } from './front.ts';
+import { itWhen } from '../test/support/when.ts';
 import { freePort } from './ports.ts';
+
+const DOMAINS = { domain: 'localhost', privateDomain: 'jobs.internal', hostDomains: ['test'] };
 
 describe('the front of API and jobs', () => {
   const servers: Server[] = [];
@@ -14,6 +17,7 @@ describe('the front of API and jobs', () => {
   /** Whom the API was asked about, last. */
   let caller: string | undefined;
   let port: number;
+  let apiUrl: string;
   let front: Front;
 
   beforeEach(async () => {
@@ -33,7 +37,8 @@ describe('the front of API and jobs', () => {
       return route ? { status: route.status, headers } : { status: 401 };
     });
     port = await freePort();
-    front = await startFront({ port, apiUrl: `http://127.0.0.1:${api}`, domain: 'localhost', hostDomains: ['test'] });
+    apiUrl = `http://127.0.0.1:${api}`;
+    front = await startFront({ port, apiUrl, ...DOMAINS });
   });
   afterEach(async () => {
     await front.stop();
@@ -103,6 +108,63 @@ describe('the front of API and jobs', () => {
     expect(await call({ host: 'test.example', path: '/' })).toEqual([200, 'api GET / ']);
   });
 
+  it('leads the names by which jobs call each other there, too', async () => {
+    const container = await listen(({ headers }) => ({ status: 200, body: `job ${headers.host}` }));
+    routes.set('web.jobs.internal', { status: 200, target: `127.0.0.1:${container}` });
+    const host = `WEB.jobs.internal:${port}`;
+    expect(await call({ host, path: '/' })).toEqual([200, `job ${host}`]);
+    expect(await call({ host: 'other.jobs.internal', path: '/' })).toEqual([404, expect.any(String)]);
+    expect(await call({ host: 'jobs.internal.example', path: '/' })).toEqual([200, 'api GET / ']);
+  });
+
+  // macOS has one address of loopback.
+  const hasAddresses = process.platform === 'linux';
+  itWhen(
+    hasAddresses,
+    'needs Linux',
+    'has a door for containers, which leads to jobs alone, by these names',
+    async () => {
+      const container = await listen(() => ({ status: 200, body: 'job' }));
+      for (const host of ['web.jobs.internal', 'web.localhost', 'shop.test'])
+        routes.set(host, { status: 200, target: `127.0.0.1:${container}` });
+      const address = '127.0.0.2';
+      const own = { port: await freePort(), apiUrl, ...DOMAINS };
+      const withDoor = await startFront({ ...own, bridge: { address, subnet: '127.0.0.0/8' } });
+      try {
+        const at = { address, port: own.port, path: '/v1/jobs' };
+        expect(await call({ ...at, host: 'web.jobs.internal' })).toEqual([200, 'job']);
+        for (const host of [
+          'web.localhost',
+          'shop.test',
+          'localhost',
+          '127.0.0.1',
+          address,
+          'scheduler',
+          'other.jobs.internal',
+        ])
+          expect([host, await call({ ...at, host })]).toEqual([
+            host,
+            [404, expect.stringContaining('No job has this address')],
+          ]);
+        const upgrade = get({
+          ...{ host: address, port: own.port, agent: false },
+          headers: { host: 'localhost', connection: 'upgrade', upgrade: 'websocket' },
+        });
+        expect(((await once(upgrade, 'error')) as [Error])[0].message).toBe('socket hang up');
+        // The other door is as it was.
+        expect(await call({ port: own.port, host: 'web.localhost', path: '/' })).toEqual([200, 'job']);
+        expect(await call({ port: own.port, host: 'localhost', path: '/' })).toEqual([200, 'api GET / ']);
+      } finally {
+        await withDoor.stop();
+      }
+      // Who is not in the containers' network gets no answer.
+      const closed = await startFront({ ...own, bridge: { address, subnet: '172.17.0.0/16' } });
+      const sent = call({ address, port: own.port, host: 'web.jobs.internal', path: '/' });
+      await expect(sent).rejects.toThrow(/ECONNRESET|EPIPE|socket hang up/);
+      await closed.stop();
+    },
+  );
+
   it('says who calls, whatever callers say of themselves, and refuses who may not', async () => {
     routes.set('closed.localhost', { status: 401, isRefused: true });
     const [status, body] = await call({
@@ -166,11 +228,20 @@ describe('the front of API and jobs', () => {
     return (server.address() as AddressInfo).port;
   }
 
-  type Call = { host: string; path: string; body?: string; headers?: Record<string, string> };
+  type Call = {
+    /** Of the front, where it is another one. */
+    address?: string;
+    port?: number;
+    host: string;
+    path: string;
+    body?: string;
+    headers?: Record<string, string>;
+  };
 
-  async function call({ host, path, body, headers }: Call): Promise<[number, string]> {
+  async function call({ address = '127.0.0.1', host, path, body, headers, ...at }: Call): Promise<[number, string]> {
     const method = body === undefined ? 'GET' : 'POST';
-    const sent = request({ host: '127.0.0.1', port, path, method, agent: false, headers: { host, ...headers } });
+    const options = { host: address, port, path, method, agent: false as const, headers: { host, ...headers }, ...at };
+    const sent = request(options);
     sent.end(body);
     const [response] = (await once(sent, 'response')) as [IncomingMessage];
     return [response.statusCode ?? 0, await text(response)];

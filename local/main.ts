@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { startApi } from './api-process.ts';
 import { startLocalCloud } from './cloud/local-cloud.ts';
-import { HOST_DOMAINS, JOBS_DOMAIN, writeEnvironment } from './environment.ts';
+import { HOST_DOMAINS, JOBS_DOMAIN, PRIVATE_DOMAIN, writeEnvironment } from './environment.ts';
 import { startFront } from './front.ts';
+import { jobNames } from './job-names.ts';
 import { chooseRuntime } from './mode.ts';
 import { readOptions, type LocalOptions } from './options.ts';
 import { freePort, requireFreePort } from './ports.ts';
@@ -43,7 +44,9 @@ try {
 
 async function run(options: LocalOptions): Promise<void> {
   undo.push(await lockDirectory(options.directory));
-  const { runtime, label, portOf } = await chooseRuntime(options, join(options.directory, 'instances'));
+  const url = `http://127.0.0.1:${options.port}`;
+  const names = { domain: PRIVATE_DOMAIN, jobs: () => jobNames(url) };
+  const { runtime, label, portOf, bridge } = await chooseRuntime(options, join(options.directory, 'instances'), names);
   say(label);
 
   say('starting Postgres …');
@@ -71,15 +74,16 @@ async function run(options: LocalOptions): Promise<void> {
 
   say('starting the API …');
   await requireFreePort(options.port, 'PORT');
+  if (bridge) await requireFreePort(options.port, 'PORT', bridge.address);
   const apiPort = await freePort();
   const apiUrl = `http://127.0.0.1:${apiPort}`;
   const env = await writeEnvironment(options, apiPort, databaseUrl, cloud);
   const logFile = options.isWatching ? undefined : join(options.directory, 'api.log');
-  const url = `http://127.0.0.1:${options.port}`;
   const pidFile = join(options.directory, 'api.pid');
   const api = await startApi({ root, url: apiUrl, env, isWatching: options.isWatching, logFile, pidFile });
   undo.push(() => api.stop());
-  const front = await startFront({ port: options.port, apiUrl, domain: JOBS_DOMAIN, hostDomains: HOST_DOMAINS });
+  const domains = { domain: JOBS_DOMAIN, privateDomain: PRIVATE_DOMAIN, hostDomains: HOST_DOMAINS };
+  const front = await startFront({ port: options.port, apiUrl, ...domains, bridge });
   undo.push(() => front.stop());
   await api.ready(READY_TIMEOUT_MS);
 

@@ -1,6 +1,8 @@
 import type { InstanceRuntime } from './cloud/runtime.ts';
+import { type Bridge, findBridge } from './instances/bridge.ts';
 import { callEngine } from './instances/docker-engine.ts';
 import { createDockerRuntime, findDockerEngine } from './instances/docker-runtime.ts';
+import { HOST_GATEWAY, type PrivateNames } from './instances/private-names.ts';
 import { createSimulatedRuntime } from './instances/simulated-runtime.ts';
 import type { LocalOptions } from './options.ts';
 import { say } from './say.ts';
@@ -10,13 +12,19 @@ export type Runtime = {
   label: string;
   /** The lowest port an image says it listens on; undefined when it says none. */
   portOf: (image: string) => Promise<number | undefined>;
+  /** Where containers reach this machine; undefined: at its loopback, or there are no real ones. */
+  bridge?: Bridge | undefined;
 };
 
 /** A registry that cannot be reached often hangs instead of refusing. */
 const PULL_TIMEOUT_MS = 120_000;
 
 /** Real containers if that works here, else simulated ones, and a line that says which and why. */
-export async function chooseRuntime(options: LocalOptions, folder: string): Promise<Runtime> {
+export async function chooseRuntime(
+  options: LocalOptions,
+  folder: string,
+  names: Omit<PrivateNames, 'address'>,
+): Promise<Runtime> {
   if (options.mode === 'simulated') return simulated('LOCAL_MODE=simulated');
   const engine = await findDockerEngine();
   if (!engine) {
@@ -27,8 +35,11 @@ export async function chooseRuntime(options: LocalOptions, folder: string): Prom
     return simulated(`the Docker engine has no image ${options.sample} and cannot pull it`);
   }
   try {
-    const runtime = createDockerRuntime({ engineSocket: engine.socket, folder });
+    const bridge = await findBridge(engine.socket);
+    const address = bridge?.address ?? HOST_GATEWAY;
+    const runtime = createDockerRuntime({ engineSocket: engine.socket, folder, names: { ...names, address } });
     return {
+      bridge,
       portOf: (image) => exposedPort(engine.socket, image),
       runtime,
       label: `DOCKER: each instance runs real containers on Docker ${engine.version} (${engine.socket})`,

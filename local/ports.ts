@@ -12,12 +12,12 @@ export async function freePort(): Promise<number> {
 }
 
 /** @throws Error naming the port, and the variable that names another one */
-export async function requireFreePort(port: number, variable: string): Promise<void> {
+export async function requireFreePort(port: number, variable: string, address = '127.0.0.1'): Promise<void> {
   const server = createServer();
   try {
     await new Promise<void>((done, fail) => {
       server.once('error', fail);
-      server.listen(port, '127.0.0.1', done);
+      server.listen(port, address, done);
     });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;

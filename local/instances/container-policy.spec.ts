@@ -122,6 +122,13 @@ describe('rewriteCreate', () => {
     expect(JSON.stringify(rewriteCreate({ Image: 'x', HostConfig: hostConfig }, owner))).not.toContain('0.0.0.0');
   });
 
+  it('has the hosts file of the local cloud, and none of the guest’s', () => {
+    const hosts = ['web.jobs.internal:172.17.0.1'];
+    expect(rewriteCreate(body, owner, hosts)).toMatchObject({ HostConfig: { ExtraHosts: hosts } });
+    const own = { Image: 'x', HostConfig: { ExtraHosts: ['example.com:127.0.0.1'] } };
+    expect(rewriteCreate(own, owner, hosts)).toBe('HostConfig.ExtraHosts is not for instances');
+  });
+
   it('takes what the scheduler makes', () => {
     const definition = JobDefinition.parse({
       ...{ command: ['a'], entrypoint: ['b'], env: { A: 'b' }, ports: [{ container: 80, host: 8080 }] },

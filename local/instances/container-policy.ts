@@ -65,8 +65,15 @@ const HOST_CONFIG = [
   'SecurityOpt',
 ];
 
-/** The body to create the container with, or why not. Ports are published on the instance's own address. */
-export function rewriteCreate(body: unknown, owner: ContainerOwner): Record<string, unknown> | string {
+/**
+ * The body to create the container with, or why not. Ports are published on the instance's own address.
+ * @param extraHosts lines for the container's hosts file
+ */
+export function rewriteCreate(
+  body: unknown,
+  owner: ContainerOwner,
+  extraHosts: readonly string[] = [],
+): Record<string, unknown> | string {
   if (!isObject(body)) return 'the body must be a JSON object';
   for (const key of Object.keys(body)) if (!BODY.includes(key)) return `${key} is not for instances`;
   const hostConfig = isObject(body.HostConfig) ? body.HostConfig : {};
@@ -95,7 +102,11 @@ export function rewriteCreate(body: unknown, owner: ContainerOwner): Record<stri
       [CLOUD_LABEL]: owner.cloudId,
       [INSTANCE_LABEL]: owner.instanceId,
     },
-    HostConfig: { ...hostConfig, PortBindings: Object.fromEntries(published) as Record<string, unknown> },
+    HostConfig: {
+      ...hostConfig,
+      PortBindings: Object.fromEntries(published) as Record<string, unknown>,
+      ...(extraHosts.length > 0 && { ExtraHosts: extraHosts }),
+    },
   };
 }
 
@@ -115,6 +126,6 @@ function refuse(why: string): Ruling {
   return { kind: 'refuse', why };
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -3,9 +3,10 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { LONGEST_HEADERS } from './agent-http.ts';
-import { ownName, rewriteCreate, rule, type ContainerOwner } from './container-policy.ts';
+import { isObject, ownName, rewriteCreate, rule, type ContainerOwner } from './container-policy.ts';
 import { callEngine } from './docker-engine.ts';
 import type { Gate } from './gate.ts';
+import { extraHosts, type PrivateNames } from './private-names.ts';
 
 export type DockerProxyOptions = {
   /** Where the instance finds "its" engine; at most 107 bytes, as all Unix sockets. */
@@ -13,6 +14,8 @@ export type DockerProxyOptions = {
   readonly engineSocket: string;
   readonly owner: ContainerOwner;
   readonly gate: Gate;
+  /** Of jobs, for the container; none = it knows none. */
+  readonly names?: PrivateNames | undefined;
 };
 
 export type DockerProxy = {
@@ -71,7 +74,9 @@ async function answer(options: DockerProxyOptions, request: IncomingMessage, res
       await forward(options, request, response, { path: ruling.path });
       return;
     case 'create': {
-      const body = rewriteCreate(parse(await text(request)), options.owner);
+      const given = parse(await text(request));
+      const hosts = options.names && isObject(given) ? await extraHosts(given, options.names) : [];
+      const body = rewriteCreate(given, options.owner, hosts);
       if (typeof body === 'string') {
         json(response, 403, body);
         return;

@@ -10,6 +10,7 @@ import { Gate } from './gate.ts';
 import { killLeftOver, startGuest, type GuestProcess } from './guest-process.ts';
 import { installTools, listenForCommands, missingTools } from './guest-tools.ts';
 import { PowerSwitch } from './power-switch.ts';
+import type { PrivateNames } from './private-names.ts';
 
 export { findDockerEngine, type DockerEngine } from './docker-engine.ts';
 
@@ -18,6 +19,8 @@ export type DockerRuntimeOptions = {
   readonly engineSocket: string;
   /** A folder of its own for the instances' disks; what a killed run left in it is removed. Default: a new temporary one. */
   readonly folder?: string;
+  /** Of jobs, which containers then find. */
+  readonly names?: PrivateNames;
 };
 
 // The cloud waits 15 s for a halt; a container that ignores SIGTERM must not use them up.
@@ -28,7 +31,7 @@ const STOP_SECONDS = 3;
  * Docker socket, which leads to the real engine.
  * @throws Error when a program that the guests need is missing.
  */
-export function createDockerRuntime({ engineSocket, folder }: DockerRuntimeOptions): InstanceRuntime {
+export function createDockerRuntime({ engineSocket, folder, names }: DockerRuntimeOptions): InstanceRuntime {
   const missing = missingTools();
   if (missing.length > 0)
     throw new Error(`docker mode needs ${missing.join(' and ')}, which this machine does not have`);
@@ -56,6 +59,7 @@ export function createDockerRuntime({ engineSocket, folder }: DockerRuntimeOptio
         engineSocket,
         cloudId,
         sockets: join(deepSockets ?? disks, instance.id, 'sockets'),
+        names,
       });
     },
     async halt(id, how) {
@@ -124,12 +128,12 @@ type Machine = {
   end?: () => Promise<void>;
 };
 
-type Place = { engineSocket: string; cloudId: string; sockets: string };
+type Place = { engineSocket: string; cloudId: string; sockets: string; names: PrivateNames | undefined };
 
 async function start(
   machine: Machine,
   instance: BootedInstance,
-  { engineSocket, cloudId, sockets }: Place,
+  { engineSocket, cloudId, sockets, names }: Place,
 ): Promise<void> {
   const { id, privateIp: address, guest, metadataEndpoint, userData } = instance;
   const { folder, gate } = machine;
@@ -148,6 +152,7 @@ async function start(
     engineSocket,
     owner: { cloudId, instanceId: id, address },
     gate,
+    names,
   });
   machine.proxy = proxy;
   machine.end = async () => {

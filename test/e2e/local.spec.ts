@@ -62,6 +62,7 @@ describe('npm run local', () => {
     expect(active[1]).toBe(`http://hello.localhost:${port}/`);
     expect(run.lines()).toContain(`  without names  curl -H 'Host: hello.localhost:${port}' http://127.0.0.1:${port}/`);
     expect(await withHost(port, 'hello.localhost')).toMatchObject([200, expect.stringContaining('hello')]);
+    expect(await withHost(port, 'hello.jobs.internal')).toMatchObject([200, expect.stringContaining('hello')]);
     expect(await withHost(port, 'other.localhost')).toMatchObject([
       404,
       expect.stringContaining('No job has this address'),
