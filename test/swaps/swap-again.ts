@@ -53,7 +53,7 @@ export async function rollBack(name: string, { call }: Pick<Swapping, 'call'>): 
   await isActive(name, number, { call });
 }
 
-async function isActive(name: string, number: number, { call }: Pick<Swapping, 'call'>): Promise<void> {
+export async function isActive(name: string, number: number, { call }: Pick<Swapping, 'call'>): Promise<void> {
   for (;;) {
     const path = `/v1/jobs/${name}/deployments/${number}?wait=20&until=settled`;
     const { status, message } = await call<{ status: string; message: string | null }>('GET', path);

@@ -83,8 +83,8 @@ try {
     const addresses = house.cloud.ledger.instances().map(({ privateIp }) => privateIp);
     const report = reportOf(all, { counts, seconds, instances: addresses.length, addresses: new Set(addresses).size });
     console.log(report.text);
-    isGood = report.isGood && servedOf(ended) === jobCount * (swaps + 1);
-    console.log(`${servedOf(ended)} of ${jobCount * (swaps + 1)} containers answered`);
+    isGood = report.isGood && servedOf(ended) >= jobCount * (swaps + 1);
+    console.log(`${servedOf(ended)} containers answered calls, at least ${jobCount * (swaps + 1)} expected`);
   }
   if (house.ownEnds.length > 0) console.log(`processes ended by themselves: ${house.ownEnds.join(', ')}`);
 } finally {
