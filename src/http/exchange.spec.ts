@@ -10,6 +10,8 @@ it.each<[string, string, object, string | undefined, boolean]>([
   ['an agent’s poll', '/agent/v1/orders', {}, undefined, true],
   ['its upload of a log', '/agent/v1/orders/:number/logs', {}, undefined, true],
   ['its stream', '/agent/v1/orders/:number/stream', {}, undefined, true],
+  ['a call that waits for its job', '/ingress/v1/holds/:host', {}, undefined, true],
+  ['the lookup of a job', '/ingress/v1/routes/:host', {}, undefined, false],
   ['its report', '/agent/v1/orders/:number/result', {}, undefined, false],
   ['a request that waits', '/v1/jobs/:name', { wait: '60' }, undefined, true],
   ['one that waits for nothing', '/v1/jobs/:name', { wait: '0' }, undefined, true],

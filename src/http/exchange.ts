@@ -59,6 +59,7 @@ const HELD_ROUTES: ReadonlySet<string> = new Set([
   '/agent/v1/orders',
   '/agent/v1/orders/:number/logs',
   '/agent/v1/orders/:number/stream',
+  '/ingress/v1/holds/:host',
 ]);
 
 /** Whether the exchange was meant to last. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { FastifyReply } from 'fastify';
 import type { Shutdown } from '../process/shutdown.js';
 import { IngressController } from './ingress.controller.js';
-import type { Route, RouteLookup } from './route-lookup.js';
+import { type Route, type RouteLookup, routeLookups } from './route-lookup.js';
 
 const ROUTE: Route = {
   jobId: 'job',
@@ -53,17 +53,64 @@ describe('an ingress', () => {
   });
 });
 
-function controllerOf(route: Route | undefined): IngressController {
-  const find = () => Promise.resolve(route);
+describe('a lookup of an ingress', () => {
+  it.each<readonly [string, Route | undefined, string, readonly string[]]>([
+    ['no job', undefined, '10.0.0.1', ['unknown', 'unknown', 'unknown']],
+    ['a job that serves', ROUTE, '10.0.0.1', ['target', 'target', 'target']],
+    ['a job with a list', LISTED, '10.0.0.1', ['limited', 'target', 'target']],
+    ['a job that does not list the caller', LISTED, '11.0.0.1', ['limited', 'refused', 'refused']],
+    ['a job that nothing serves yet', { ...WAITING, allow: [] }, '10.0.0.1', ['waiting', 'waiting', 'waiting']],
+    [
+      ...(['a job that nothing serves', { ...WAITING, allow: [], holdSeconds: 0 }, '10.0.0.1'] as const),
+      ['nowhere', 'nowhere', 'nowhere'],
+    ],
+  ])('of %s is counted by what it came to', async (_, route, address, outcomes) => {
+    expect(await countedBy(controllerOf(route), address)).toEqual(outcomes);
+  });
+
+  it('is counted as failed where it had no answer, or too late; of one that waits the caller may leave', async () => {
+    const away = () => Promise.reject(new Error('Postgres is away'));
+    expect(await countedBy(controllerOf(away))).toEqual(['failed', 'failed', 'failed']);
+    const isGone = true;
+    expect(await countedBy(controllerOf(ROUTE), '10.0.0.1', isGone)).toEqual(['failed', 'failed', 'target']);
+  });
+
+  it('that another process is to answer is none that failed', async () => {
+    const ending = controllerOf({ ...WAITING, allow: [] }, true);
+    expect((await countedBy(ending)).at(-1)).toBe('handed-on');
+  });
+
+  /** Outcomes of a lookup of each kind. */
+  async function countedBy(controller: IngressController, address = '10.0.0.1', isGone = false): Promise<string[]> {
+    const counted: string[] = [];
+    const leave = routeLookups.subscribe(({ kind, outcome }) => counted.push(`${kind} ${outcome}`));
+    const reply = () => new Reply(isGone).asFastify();
+    await controller.route('web.jobs.test', reply()).catch(() => undefined);
+    await controller.caller('web.jobs.test', address, reply()).catch(() => undefined);
+    await controller.hold('web.jobs.test', { not: '', from: address }, reply()).catch(() => undefined);
+    leave();
+    const kinds = ['route', 'caller', 'hold'];
+    expect(counted.map((one) => one.split(' ')[0])).toEqual(kinds);
+    return counted.map((one) => one.split(' ')[1] ?? '');
+  }
+});
+
+function controllerOf(route: Route | undefined | (() => Promise<never>), hasBegun = false): IngressController {
+  const find = typeof route === 'function' ? route : () => Promise.resolve(route);
   const lookup = { find, await: find } as unknown as RouteLookup;
-  return new IngressController(lookup, { hasBegun: false } as unknown as Shutdown);
+  return new IngressController(lookup, { hasBegun } as unknown as Shutdown);
 }
 
 /** What is sent, as far as an ingress reads it. */
 class Reply {
   readonly headers: Record<string, unknown> = {};
-  readonly #raw = { once: () => undefined };
+  readonly #raw: object;
   #status = 0;
+
+  /** @param isGone who asked has ended the connection */
+  constructor(isGone = false) {
+    this.#raw = { once: () => undefined, destroyed: isGone };
+  }
 
   asFastify(): FastifyReply {
     const reply = {

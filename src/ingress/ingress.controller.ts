@@ -5,7 +5,7 @@ import { Shutdown } from '../process/shutdown.js';
 import { Access } from '../auth/access.decorator.js';
 import { mayCall } from '../jobs/networks.js';
 import { CallerAddress, HoldQuery, HostName } from './ingress.schema.js';
-import { type Route, RouteLookup } from './route-lookup.js';
+import { type LOOKUP_KINDS, type LookupOutcome, type Route, RouteLookup, routeLookups } from './route-lookup.js';
 
 /** An ingress goes by an answer for a second, and for so long more while none of us answers: STALE_SECONDS of the job pass. */
 const CACHE_CONTROL = 'max-age=1, stale-if-error=22';
@@ -30,11 +30,14 @@ export class IngressController {
   @Get('routes/:host')
   @Access('public')
   async route(@Param('host', { schema: HostName }) host: string, @Res() reply: FastifyReply): Promise<void> {
-    const route = await this.routes.find(host);
-    // Not before it is known: what is wrong with us is not kept.
-    void reply.header('cache-control', CACHE_CONTROL);
-    if (route === undefined || route.allow.length === 0) answer(reply, route);
-    else void reply.headers({ 'route-known': 'yes', 'route-limited': 'yes' }).code(401).send();
+    await counted('route', reply, async () => {
+      const route = await this.routes.find(host);
+      // Not before it is known: what is wrong with us is not kept.
+      void reply.header('cache-control', CACHE_CONTROL);
+      if (route === undefined || route.allow.length === 0) return answer(reply, route);
+      void reply.headers({ 'route-known': 'yes', 'route-limited': 'yes' }).code(401).send();
+      return 'limited';
+    });
   }
 
   /** The same for one caller of a job that has a list of them. List and target are of one deployment. */
@@ -45,9 +48,11 @@ export class IngressController {
     @Param('address', { schema: CallerAddress }) address: string,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const route = await this.routes.find(host);
-    void reply.header('cache-control', CACHE_CONTROL);
-    answerTo(address, reply, route);
+    await counted('caller', reply, async () => {
+      const route = await this.routes.find(host);
+      void reply.header('cache-control', CACHE_CONTROL);
+      return answerTo(address, reply, route);
+    });
   }
 
   /** The same for one request that nothing serves: the answer comes when something does, or the wait is over. */
@@ -60,23 +65,49 @@ export class IngressController {
   ): Promise<void> {
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
-    const route = await this.routes.await(host, query, gone.signal);
-    void reply.header('cache-control', 'no-store');
-    // nginx asks another of us, where the wait goes on.
-    if (!route?.target && this.shutdown.hasBegun) return void reply.code(503).send();
-    answerTo(query.from, reply, route);
+    await counted('hold', reply, async () => {
+      const route = await this.routes.await(host, query, gone.signal);
+      void reply.header('cache-control', 'no-store');
+      if (route?.target || !this.shutdown.hasBegun) return answerTo(query.from, reply, route);
+      // nginx asks another of us, where the wait goes on.
+      void reply.code(503).send();
+      return 'handed-on';
+    });
   }
 }
 
-function answerTo(address: string, reply: FastifyReply, route: Route | undefined): void {
-  if (route === undefined || mayCall(address, route.allow)) answer(reply, route);
-  else void reply.headers({ 'route-known': 'yes', 'route-refused': 'yes' }).code(401).send();
+/** An ingress that no longer waits for its answer goes by an older one, or leads its caller nowhere. */
+async function counted(
+  kind: (typeof LOOKUP_KINDS)[number],
+  { raw }: FastifyReply,
+  look: () => Promise<LookupOutcome>,
+): Promise<void> {
+  let outcome: LookupOutcome = 'failed';
+  try {
+    outcome = await look();
+    // Where a request waited it was its caller who left.
+    if (raw.destroyed && kind !== 'hold') outcome = 'failed';
+  } finally {
+    routeLookups.publish({ kind, outcome });
+  }
 }
 
-function answer(reply: FastifyReply, route: Route | undefined): void {
+function answerTo(address: string, reply: FastifyReply, route: Route | undefined): LookupOutcome {
+  if (route === undefined || mayCall(address, route.allow)) return answer(reply, route);
+  void reply.headers({ 'route-known': 'yes', 'route-refused': 'yes' }).code(401).send();
+  return 'refused';
+}
+
+function answer(reply: FastifyReply, route: Route | undefined): LookupOutcome {
+  const isWorthAWait = route !== undefined && route.holdSeconds > 0;
   if (route) void reply.header('route-known', 'yes');
-  if (route && route.holdSeconds > 0) void reply.header('route-holds', 'yes');
-  if (!route?.target) return void reply.code(401).send();
+  if (isWorthAWait) void reply.header('route-holds', 'yes');
+  if (!route?.target) {
+    void reply.code(401).send();
+    if (!route) return 'unknown';
+    return isWorthAWait ? 'waiting' : 'nowhere';
+  }
   const { address, job, deployment } = route.target;
   void reply.headers({ 'route-target': address, 'route-job': job, 'route-deployment': deployment }).code(200).send();
+  return 'target';
 }

@@ -4,5 +4,10 @@ import { IngressController } from './ingress.controller.js';
 import { ReachChecksService } from './reach-checks.service.js';
 import { RouteLookup } from './route-lookup.js';
 
-@Module({ imports: [JobsModule], controllers: [IngressController], providers: [RouteLookup, ReachChecksService] })
+@Module({
+  imports: [JobsModule],
+  controllers: [IngressController],
+  providers: [RouteLookup, ReachChecksService],
+  exports: [RouteLookup],
+})
 export class IngressModule {}

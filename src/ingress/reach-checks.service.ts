@@ -8,6 +8,7 @@ import { wakeRows } from '../database/wake.js';
 import { Attempt } from '../deployments/attempt.entity.js';
 import type { ReachedAs } from '../jobs/route-rules.js';
 import { logErrors, Loop } from '../process/loop.js';
+import { Occurrence } from '../process/observation.js';
 import { reach } from './reach.js';
 
 /** A port is tried again so soon, and no sooner however much changes meanwhile, */
@@ -19,6 +20,9 @@ const LOOK_EVERY_MS = 5_000;
 /** Every change of any job is a signal: of many one look does the work. */
 const COALESCE_MS = 20;
 const MOST_AT_ONCE = 256;
+
+/** What was found at a port is stored: once, whatever process was first. */
+export const reachChecks = new Occurrence<{ readonly found: ReachedAs }>('reach-check');
 
 /** Connects to attempts that callers are to be led to, in the processes beside the ingress: those that serve the API. */
 @Injectable()
@@ -82,10 +86,11 @@ export class ReachChecksService implements OnApplicationBootstrap, OnApplication
     if (this.#ending.signal.aborted || Date.now() - since < TRIED_FOR_MS[found]) return;
     try {
       // With the job's row first, as all that writes to attempts beside a pass: a pass would write over it what it has loaded.
-      await this.database.transaction(async (transaction) => {
+      const stored = await this.database.transaction(async (transaction) => {
         await transaction.run(WAKE_JOB, [jobId]);
-        await transaction.run(STORE, [id, port, found]);
+        return await transaction.run(STORE, [id, port, found]);
       });
+      if (stored.length > 0) reachChecks.publish({ found });
       this.signals.jobsDue();
     } catch (error) {
       // It is found again.
@@ -105,6 +110,7 @@ const UNREACHED = statement('attempts-unreached', { values: [t.bigintValue], row
 
 const WAKE_JOB = statement('reach-wake-job', { values: [t.uuid] })(wakeRows('jobs', 'id = $1'));
 
-const STORE = statement('reach-store', { values: [t.uuid, t.int, t.oneOf<ReachedAs>()] })(
-  `UPDATE attempts SET reached_as = $3 WHERE id = $1 AND reach_port = $2 AND reached_as IS NULL`,
-);
+const STORE = statement('reach-store', {
+  values: [t.uuid, t.int, t.oneOf<ReachedAs>()],
+  row: columnsOf(Attempt, 'id'),
+})(`UPDATE attempts SET reached_as = $3 WHERE id = $1 AND reach_port = $2 AND reached_as IS NULL RETURNING id`);

@@ -3,8 +3,9 @@ import type { Config } from '../config/config.js';
 import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
-import { ChangeWaiter } from '../jobs/change-waiter.js';
+import { ChangeWaiter, type WaitEnd } from '../jobs/change-waiter.js';
 import { mayCall } from '../jobs/networks.js';
+import { Occurrence } from '../process/observation.js';
 
 /** Where the requests of a host go. */
 export type RouteTarget = { readonly address: string; readonly job: string; readonly deployment: number };
@@ -19,6 +20,51 @@ export type Route = {
   /** Networks of those who may call it; none: everybody may. Of the deployment that `target` runs. */
   readonly allow: readonly string[];
 };
+
+/** Where a host leads, whether one caller may go there, and the same for a request that may wait. */
+export const LOOKUP_KINDS = ['route', 'caller', 'hold'] as const;
+
+/**
+ * What a lookup came to: a target; nothing serves, and it is worth while to wait, or not; no job has the host; it has a list
+ * of callers, and another lookup is for this one; it may not be called from there; another process is to be asked, as this
+ * one ends; no answer, or none in time.
+ */
+export const LOOKUP_OUTCOMES = [
+  'target',
+  'waiting',
+  'nowhere',
+  'unknown',
+  'limited',
+  'refused',
+  'handed-on',
+  'failed',
+] as const;
+export type LookupOutcome = (typeof LOOKUP_OUTCOMES)[number];
+
+/** A lookup of an ingress was answered. */
+export const routeLookups = new Occurrence<{
+  readonly kind: (typeof LOOKUP_KINDS)[number];
+  readonly outcome: LookupOutcome;
+}>('route-lookup');
+
+/**
+ * How the wait of a request ended: led to a target; once more to the one that had refused it; the time was over; nothing is
+ * on its way any more; too many wait; its caller left; this process ends, and it waits at another one; the database failed.
+ */
+export const HOLD_OUTCOMES = [
+  'served',
+  'retried',
+  'ran-out',
+  'given-up',
+  'no-place',
+  'left',
+  'handed-on',
+  'failed',
+] as const;
+export type HoldOutcome = (typeof HOLD_OUTCOMES)[number];
+
+/** A request no longer waits, or found no place to. */
+export const routeHolds = new Occurrence<{ readonly outcome: HoldOutcome; readonly waitedMs: number }>('route-hold');
 
 /** Requests that wait at this process: of one job, so that none takes the places of all others, and in all. */
 const MOST_HELD_OF_A_JOB = 100;
@@ -37,6 +83,11 @@ export class RouteLookup {
     private readonly waiter: ChangeWaiter,
     @Setting('addresses') private readonly addresses: Config['addresses'],
   ) {}
+
+  /** Requests that wait now. */
+  get heldCount(): number {
+    return [...this.#held.values()].reduce((sum, count) => sum + count, 0);
+  }
 
   /** Many who ask for a host at once are answered by one query. @param host in lower case @returns undefined when no job has it */
   async find(host: string): Promise<Route | undefined> {
@@ -63,22 +114,28 @@ export class RouteLookup {
     if (!route || isDecided()) return route;
     const { jobId, target, holdSeconds } = route;
     const leave = this.#join(jobId);
-    if (!leave) return route;
+    if (!leave) {
+      routeHolds.publish({ outcome: 'no-place', waitedMs: 0 });
+      return route;
+    }
+    const startedAtMs = performance.now();
+    let outcome: HoldOutcome = 'failed';
     try {
-      await this.waiter.wait(jobId, target ? SAME_TARGET_MS : holdSeconds * 1_000, signal, async () => {
+      const end = await this.waiter.wait(jobId, target ? SAME_TARGET_MS : holdSeconds * 1_000, signal, async () => {
         route = await this.#find(host);
         return isDecided();
       });
+      outcome = outcomeOf(end, route, from);
     } finally {
       leave();
+      routeHolds.publish({ outcome, waitedMs: performance.now() - startedAtMs });
     }
     return route;
   }
 
   #join(jobId: string): (() => void) | undefined {
     const ofJob = this.#held.get(jobId) ?? 0;
-    const all = [...this.#held.values()].reduce((sum, count) => sum + count, 0);
-    if (ofJob >= MOST_HELD_OF_A_JOB || all >= MOST_HELD) return undefined;
+    if (ofJob >= MOST_HELD_OF_A_JOB || this.heldCount >= MOST_HELD) return undefined;
     this.#held.set(jobId, ofJob + 1);
     return () => {
       const left = (this.#held.get(jobId) ?? 1) - 1;
@@ -106,6 +163,15 @@ function publicHostOf(host: string, addresses: Config['addresses']): string {
   if (!addresses) return host;
   const suffix = `.${addresses.private.domain}`;
   return host.endsWith(suffix) ? `${host.slice(0, -suffix.length)}.${addresses.domain}` : host;
+}
+
+function outcomeOf(end: WaitEnd, route: Route | undefined, from: string): HoldOutcome {
+  if (end === 'left') return 'left';
+  const isLed = route?.target != null && mayCall(from, route.allow);
+  if (end === 'seen') return isLed ? 'served' : 'given-up';
+  // A target that is not another one is the one that refused it.
+  if (isLed) return 'retried';
+  return end === 'over' ? 'ran-out' : 'handed-on';
 }
 
 // A job that failed or stopped stays so until somebody deploys. A version before this one leaves `routed_port` where it

@@ -55,7 +55,7 @@ describe('a wait for a job', () => {
     await looked(2);
     expect(count()).toBe(2);
     change('a');
-    await wait;
+    expect(await wait).toBe('seen');
     expect(count()).toBe(3);
     expect(waiter.size).toBe(0);
   });
@@ -74,7 +74,7 @@ describe('a wait for a job', () => {
   it('looks once more when the time is over', async () => {
     const { waiter } = setUp();
     const { look, count } = lookout(() => false);
-    await waiter.wait('a', 5, noAbort(), look);
+    expect(await waiter.wait('a', 5, noAbort(), look)).toBe('over');
     expect(count()).toBe(2);
     expect(waiter.size).toBe(0);
   });
@@ -97,7 +97,7 @@ describe('a wait for a job', () => {
     const wait = waiter.wait('a', LONG_MS, noAbort(), look);
     await looked(1);
     shutdown.begin();
-    await wait;
+    expect(await wait).toBe('shutdown');
     await waiter.wait('a', LONG_MS, noAbort(), look);
     expect(waiter.size).toBe(0);
   });
@@ -109,7 +109,7 @@ describe('a wait for a job', () => {
     const wait = waiter.wait('a', LONG_MS, client.signal, look);
     await looked(1);
     client.abort();
-    await wait;
+    expect(await wait).toBe('left');
     expect(count()).toBe(1);
     expect(waiter.size).toBe(0);
   });

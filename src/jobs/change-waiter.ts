@@ -3,6 +3,9 @@ import { Inject, Injectable, Optional } from '@nestjs/common';
 import { type Channel, Signals } from '../database/signals.js';
 import { Shutdown } from '../process/shutdown.js';
 
+/** How a wait ended: `look` returned true, the time was over, the client left, or the process shuts down. */
+export type WaitEnd = 'seen' | 'over' | 'left' | 'shutdown';
+
 /** Lets requests wait for a job to change without querying the database in between. */
 @Injectable()
 export class ChangeWaiter {
@@ -39,9 +42,9 @@ export class ChangeWaiter {
 
   /**
    * Calls `look` at once, after every change of the job, and at the end of the wait, until it returns true, `waitMs`
-   * are over, `signal` aborts, or the process shuts down.
+   * are over, `signal` aborts, or the process shuts down. @returns which of these it was
    */
-  async wait(jobId: string, waitMs: number, signal: AbortSignal, look: () => Promise<boolean>): Promise<void> {
+  async wait(jobId: string, waitMs: number, signal: AbortSignal, look: () => Promise<boolean>): Promise<WaitEnd> {
     const watch = new Watch();
     // Watching begins before the first look, so that no change in between is missed.
     const leave = this.#join(jobId, watch);
@@ -49,9 +52,11 @@ export class ChangeWaiter {
     try {
       while (!(await look())) {
         const remainingMs = endsAt - performance.now();
-        if (remainingMs <= 0 || this.#shutdown.hasBegun) return;
-        if (!(await watch.next(remainingMs, signal))) return;
+        if (remainingMs <= 0) return 'over';
+        if (this.#shutdown.hasBegun) return 'shutdown';
+        if (!(await watch.next(remainingMs, signal))) return 'left';
       }
+      return 'seen';
     } finally {
       leave();
     }

@@ -13,7 +13,7 @@ export function registerHttpMetrics(registry: Registry): () => void {
   });
   const duration = new Histogram({
     name: 'scheduler_http_request_duration_seconds',
-    help: 'How long responses took, except those meant to last: long polls, ?wait, followed logs and events.',
+    help: 'How long responses took, except those meant to last: long polls, ?wait, calls that wait for their job, followed logs and events.',
     labelNames,
     buckets: [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,

@@ -6,6 +6,7 @@ import { Setting } from '../config/setting.decorator.js';
 import { Database } from '../database/database.js';
 import { Signals } from '../database/signals.js';
 import { FleetOverview } from '../fleet/fleet-overview.js';
+import { RouteLookup } from '../ingress/route-lookup.js';
 import { Heartbeats } from '../process/heartbeats.js';
 import { registerAgentMetrics } from './agent-metrics.js';
 import { registerDeploymentMetrics } from './deployment-metrics.js';
@@ -15,6 +16,8 @@ import { registerHttpMetrics } from './http-metrics.js';
 import { registerLogMetrics } from './log-metrics.js';
 import { registerLoopMetrics } from './loop-metrics.js';
 import { registerPostgresMetrics } from './postgres-metrics.js';
+import { registerRouteGauges } from './route-gauges.js';
+import { registerRouteMetrics } from './route-metrics.js';
 import { registerSnapshotMetrics } from './snapshot-metrics.js';
 import { registerStatusGauges } from './status-gauges.js';
 import type { Gathered, Snapshot } from './process-counts.js';
@@ -34,11 +37,13 @@ export class Metrics implements OnApplicationShutdown {
   constructor(
     @Setting('role') role: Config['role'],
     @Setting('snapshots') snapshots: Config['snapshots'],
+    @Setting('addresses') addresses: Config['addresses'],
     database: Database,
     signals: Signals,
     heartbeats: Heartbeats,
     fleet: FleetOverview,
     polls: OrderPolls,
+    routes: RouteLookup,
   ) {
     // By role, as the loops' memory and event loop are another matter than those of the API workers.
     collectDefaultMetrics({ register: this.#own, labels: { role } });
@@ -51,11 +56,13 @@ export class Metrics implements OnApplicationShutdown {
       registerAgentMetrics(this.#own, polls),
       registerLogMetrics(this.#own),
       registerWebhookMetrics(this.#own),
+      registerRouteMetrics(this.#own, routes),
       registerSnapshotMetrics(this.#own),
     ];
     registerPostgresMetrics(this.#own, role, database, signals);
     registerFleetGauges(this.#shared, () => fleet.overview());
     registerStatusGauges(this.#shared, database, snapshots?.volumeId ?? null);
+    registerRouteGauges(this.#shared, database, addresses?.domain ?? null);
     this.#silent = new Gauge({
       name: 'scheduler_workers_silent',
       help: 'Workers behind this address that did not report in time; their counters keep the last values, their gauges are missing.',

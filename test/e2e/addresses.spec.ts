@@ -20,7 +20,10 @@ describe('the address of a job', () => {
   beforeAll(async () => {
     stack = await startStack({
       runtime: createSimulatedRuntime(),
-      env: { JOBS_URL: `https://${DOMAIN}:8443`, JOBS_PRIVATE_URL: 'http://jobs.internal:81', JOBS_HOSTS: 'own.test' },
+      env: {
+        ...{ JOBS_URL: `https://${DOMAIN}:8443`, JOBS_PRIVATE_URL: 'http://jobs.internal:81' },
+        ...{ JOBS_HOSTS: 'own.test', METRICS: 'public' },
+      },
     });
   }, 60_000);
   afterAll(() => stack.stop(), 60_000);
@@ -123,6 +126,26 @@ describe('the address of a job', () => {
     await until(async () => (await waysOf('refusing'))[0] === 'yes');
     expect(await waysOf('refusing')).toEqual(['yes', null]);
     expect((await hold('other')).status).toBe(401);
+
+    const scrape = await (await fetch(`${stack.url}/metrics`)).text();
+    const counted = (series: string) =>
+      Number(
+        scrape
+          .split('\n')
+          .find((line) => line.startsWith(`${series} `))
+          ?.slice(series.length),
+      );
+    for (const outcome of ['served', 'retried', 'ran-out']) {
+      expect([outcome, counted(`scheduler_route_holds_total{outcome="${outcome}"}`)]).toEqual([outcome, 1]);
+    }
+    expect(counted('scheduler_route_hold_duration_seconds_sum{outcome="retried"}')).toBeGreaterThan(1.9);
+    expect(counted('scheduler_route_lookups_total{kind="hold",outcome="unknown"}')).toBe(1);
+    expect(counted('scheduler_reach_checks_total{found="http"}')).toBeGreaterThan(0);
+    expect(counted('scheduler_job_urls{state="leads"}')).toBeGreaterThan(0);
+    expect(counted('scheduler_route_requests_held')).toBe(0);
+    // How long they waited says nothing of the API.
+    expect(scrape).toContain('scheduler_http_requests_total{method="GET",route="/ingress/v1/holds/:host"');
+    expect(scrape).not.toMatch(/scheduler_http_request_duration_seconds_count\{[^}]*holds/);
   }, 60_000);
 
   it('is for the callers that the deployment lists, and tells those alone where it leads', async () => {

@@ -69,6 +69,9 @@ describe('/metrics', () => {
       'scheduler_deployments{status="queued"}': 0,
       'scheduler_agents{state="silent"}': 0,
       'scheduler_ec2_budget_tokens{bucket="RunInstances"}': 3.5,
+      scheduler_addresses_up: 1,
+      'scheduler_job_urls{state="no-domain"}': 0,
+      'scheduler_job_hosts{state="missing"}': 0,
       scheduler_owned: 1,
       scheduler_owner_epoch: 7,
     });

@@ -3,7 +3,7 @@ import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { reach } from '../../src/ingress/reach.ts';
-import { ReachChecksService } from '../../src/ingress/reach-checks.service.ts';
+import { reachChecks, ReachChecksService } from '../../src/ingress/reach-checks.service.ts';
 import { JobDefinition } from '../../src/jobs/job-definition.ts';
 import { NO_HOSTS } from '../../src/jobs/route-rules.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -79,6 +79,17 @@ describe('the check of a port, from beside the ingress', () => {
     await checks.run();
     await checks.idle();
     expect(await found(attemptId)).toBe('nothing');
+  });
+
+  it('counts what was found once, whatever process stores it', async () => {
+    const counted: string[] = [];
+    const leave = reachChecks.subscribe(({ found: one }) => counted.push(one));
+    const { attemptId } = await insert(await listen(httpServer(200)));
+    const other = new ReachChecksService(test.database, test.signals, 'api', ADDRESSES);
+    await Promise.all([checks.run(), other.run()]);
+    await Promise.all([checks.idle(), other.idle()]);
+    leave();
+    expect([await found(attemptId), counted]).toEqual(['http', ['http']]);
   });
 
   it('tries a port once a second, however often it looks', async () => {
