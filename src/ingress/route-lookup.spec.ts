@@ -68,5 +68,5 @@ function lookupOf(rows: readonly (object | undefined)[], end: WaitEnd | Promise<
     await look();
     return await end;
   };
-  return new RouteLookup({ run } as unknown as Database, { wait } as unknown as ChangeWaiter);
+  return new RouteLookup({ run } as unknown as Database, { wait } as unknown as ChangeWaiter, undefined);
 }

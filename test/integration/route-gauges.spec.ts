@@ -9,7 +9,8 @@ import { registerRouteGauges } from '../../src/metrics/route-gauges.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const DOMAIN = 'jobs.test';
-const ADDRESSES = { scheme: 'http:', domain: DOMAIN, port: '', hostRules: NO_HOSTS } as const;
+const URLS = { scheme: 'http:', domain: DOMAIN, port: '' } as const;
+const ADDRESSES = { ...URLS, private: URLS, hostRules: NO_HOSTS };
 
 /** Every job that there can be, as far as its addresses go. */
 describe('jobs by their addresses, for Prometheus', () => {
@@ -33,7 +34,7 @@ describe('jobs by their addresses, for Prometheus', () => {
   it('are those that the API and nginx say', async () => {
     const rows = await test.database.query<JobRow>(selectJobsFrom('jobs'));
     const view = createJobView('http://10.0.0.1', ADDRESSES);
-    const lookup = new RouteLookup(test.database, undefined as unknown as ChangeWaiter);
+    const lookup = new RouteLookup(test.database, undefined as unknown as ChangeWaiter, undefined);
     const expected = new Map<string, number>();
     const count = (name: string, state: string) => {
       const key = `scheduler_${name}{state="${state}"}`;
