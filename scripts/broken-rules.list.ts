@@ -23,6 +23,7 @@ const ROUTE: Test = { file: 'src/scheduler/plan/plan-route.spec.ts' };
 const ROUTE_EVENTS: Test = { file: 'src/scheduler/plan/plan-route-events.spec.ts' };
 const CALLERS: Test = { file: 'test/integration/ingress-callers.spec.ts' };
 const ROUTES: Test = { file: 'test/integration/routes.spec.ts' };
+const REACH_CHECKS: Test = { file: 'test/integration/reach.spec.ts' };
 const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
 const MODEL_AND_SQL: Test = { file: 'test/integration/model-and-sql.spec.ts' };
 const FENCES: Test = { file: 'test/integration/fences.spec.ts' };
@@ -1435,6 +1436,78 @@ export const RULES: readonly Rule[] = [
     text: 'if (addressFreeAt && now < addressFreeAt) {',
     broken: 'if (addressFreeAt && now > addressFreeAt) {',
     caughtBy: [ROUTE],
+  },
+  {
+    name: 'a-lookup-follows-an-address-to-its-next-instance',
+    file: 'src/ingress/route-lookup.ts',
+    text: "ON i.id = s.instance_id AND ${hasItsAddress('i')}",
+    broken: 'ON i.id = s.instance_id',
+    caughtBy: [ROUTES],
+  },
+  {
+    name: 'a-check-at-an-address-of-another-instance',
+    file: 'src/ingress/reach-checks.service.ts',
+    text: "AND ${hasItsAddress('i')}",
+    broken: '',
+    caughtBy: [REACH_CHECKS],
+  },
+  {
+    name: 'what-was-found-at-another-port',
+    file: 'src/ingress/reach-checks.service.ts',
+    text: 'WHERE id = $1 AND reach_port = $2 AND reached_as IS NULL',
+    broken: 'WHERE id = $1 AND $2 = $2 AND reached_as IS NULL',
+    caughtBy: [REACH_CHECKS],
+  },
+  {
+    name: 'callers-are-counted-out-before-the-commit',
+    file: 'src/scheduler/apply-job-plans.ts',
+    text: '  await beginUnrouting(transaction, planned);\n',
+    broken: '',
+    caughtBy: [ROUTES],
+  },
+  {
+    name: 'a-lookup-follows-an-attempt-that-stops',
+    file: 'src/ingress/route-lookup.ts',
+    text: "AND a.phase NOT IN ('stopping', 'ended')",
+    broken: '',
+    caughtBy: [ROUTES],
+  },
+  {
+    name: 'a-lookup-follows-a-deployment-that-is-not-active',
+    file: 'src/ingress/route-lookup.ts',
+    text: 'active ON active.id = j.active_deployment_id',
+    broken: 'active ON active.job_id = j.id',
+    caughtBy: [ROUTES],
+  },
+  {
+    name: 'a-removed-host-is-known',
+    file: 'src/ingress/route-lookup.ts',
+    text: 'WHERE r.host = $1 AND r.removed_at IS NULL',
+    broken: 'WHERE r.host = $1',
+    caughtBy: [ROUTES],
+  },
+  {
+    name: 'the-address-goes-over-after-the-activation',
+    file: 'src/scheduler/plan/plan-job.ts',
+    text: '  const hosts = planRoute(draft);\n',
+    broken:
+      '  const isSwitching = draft.activeDeploymentId !== job.activeDeploymentId;\n  const hosts = isSwitching ? { added: [], removed: [] } : planRoute(draft);\n',
+    caughtBy: [ROUTE, HISTORIES],
+  },
+  {
+    name: 'unrouting-only-where-a-job-stops',
+    file: 'src/scheduler/plan/plan-leaving.ts',
+    text: 'if (!callersUntil || draft.now >= callersUntil || ailmentOf(',
+    broken: "if (!callersUntil || draft.now >= callersUntil || draft.job.desiredState === 'running' || ailmentOf(",
+    caughtBy: [ROUTE, HISTORIES],
+  },
+  {
+    name: 'unrouting-not-where-a-job-is-deleted',
+    file: 'src/scheduler/plan/plan-leaving.ts',
+    text: 'draft.now >= callersUntil || ailmentOf(attempt, deployment, draft.now)?.isDead) {',
+    broken:
+      "draft.now >= callersUntil || draft.job.desiredState === 'deleted' || ailmentOf(attempt, deployment, draft.now)?.isDead) {",
+    caughtBy: [HISTORIES],
   },
   {
     name: 'everybody-may-call',

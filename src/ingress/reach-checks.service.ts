@@ -9,6 +9,7 @@ import { Attempt } from '../deployments/attempt.entity.js';
 import type { ReachedAs } from '../jobs/route-rules.js';
 import { logErrors, Loop } from '../process/loop.js';
 import { Occurrence } from '../process/observation.js';
+import { hasItsAddress } from './address-owner.js';
 import { reach } from './reach.js';
 
 /** A port is tried again so soon, and no sooner however much changes meanwhile, */
@@ -106,6 +107,7 @@ const UNREACHED = statement('attempts-unreached', { values: [t.bigintValue], row
   SELECT a.id, a.job_id AS "jobId", a.reach_port AS port, i.private_ip AS "privateIp"
   FROM attempts a JOIN assignments s ON s.attempt_id = a.id JOIN instances i ON i.id = s.instance_id
   WHERE a.reach_port IS NOT NULL AND a.reached_as IS NULL AND a.phase = 'healthy' AND i.private_ip IS NOT NULL
+    AND ${hasItsAddress('i')}
   ORDER BY a.reach_asked_at LIMIT $1`);
 
 const WAKE_JOB = statement('reach-wake-job', { values: [t.uuid] })(wakeRows('jobs', 'id = $1'));

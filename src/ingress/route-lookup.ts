@@ -6,6 +6,7 @@ import { statement, t } from '../database/statement.js';
 import { ChangeWaiter, type WaitEnd } from '../jobs/change-waiter.js';
 import { mayCall } from '../jobs/networks.js';
 import { Occurrence } from '../process/observation.js';
+import { hasItsAddress } from './address-owner.js';
 
 /** Where the requests of a host go. */
 export type RouteTarget = { readonly address: string; readonly job: string; readonly deployment: number };
@@ -199,7 +200,7 @@ const FIND_ROUTE = statement('find-route', {
   LEFT JOIN deployments active ON active.id = j.active_deployment_id
   LEFT JOIN attempts a ON a.deployment_id = active.id AND a.routed_port IS NOT NULL AND a.phase NOT IN ('stopping', 'ended')
   LEFT JOIN assignments s ON s.attempt_id = a.id
-  LEFT JOIN instances i ON i.id = s.instance_id
+  LEFT JOIN instances i ON i.id = s.instance_id AND ${hasItsAddress('i')}
   WHERE r.host = $1 AND r.removed_at IS NULL
   ORDER BY a.number DESC
   LIMIT 1`);

@@ -68,6 +68,8 @@ export async function applyJobPlans(transaction: Queryable, planned: readonly Pl
     );
   }
 
+  await beginUnrouting(transaction, planned);
+
   return {
     changedJobs: planned.filter(isVisible).map(({ job }) => job.id),
     orderedInstances: [...new Set(orders.map(({ instanceId }) => instanceId))],
@@ -108,6 +110,25 @@ async function changeHosts(transaction: Queryable, planned: readonly Planned[]):
   const byJob = Map.groupBy(got, ({ jobId }) => jobId);
   return new Map([...byJob].map(([jobId, rows]) => [jobId, rows.map(({ host }) => host)]));
 }
+
+/**
+ * From when on callers are led elsewhere: until the commit every lookup still leads them there. So it is counted from the
+ * last statement before it, and Postgres takes the transaction back where the commit does not follow, as when this process
+ * stands still: else a container could be stopped, or a host given away, while callers still come.
+ */
+async function beginUnrouting(transaction: Queryable, planned: readonly Planned[]): Promise<void> {
+  const attempts = planned.flatMap(({ job, plan }) => {
+    const left = new Set(plan.attempts.filter(({ routedPort }) => routedPort === null).map(({ id }) => id));
+    const all = job.deployments.flatMap((deployment) => deployment.attempts);
+    return all.filter(({ id, routedPort }) => routedPort !== null && left.has(id)).map(({ id }) => id);
+  });
+  const hosts = planned.flatMap(({ job, plan }) => plan.hosts.removed.map((host) => ({ host, jobId: job.id })));
+  if (attempts.length + hosts.length === 0) return;
+  await transaction.run(BEGIN_UNROUTING, [toJsonb(hosts), attempts, `${COMMIT_SECONDS} s`]);
+}
+
+/** From the last statement of a pass to its commit; a part of STALE_SECONDS. */
+const COMMIT_SECONDS = 2;
 
 function jobRow({ job, plan }: Planned): object {
   const { status, activeDeploymentId, isGone, nextPassAt } = plan;
@@ -159,6 +180,16 @@ const ADD_HOSTS = statement('add-hosts', { values: [t.json, t.double], row: { ho
       SELECT 1 FROM jobs o
       WHERE o.id = routes.job_id AND o.deleted_at <= clock_timestamp() - make_interval(secs => $2))
   RETURNING host, job_id AS "jobId"`);
+
+const BEGIN_UNROUTING = statement('begin-unrouting', { values: [t.json, t.arrayOf(t.uuid), t.text] })(`
+  WITH attempts AS (
+    UPDATE attempts SET unrouted_at = clock_timestamp() WHERE id = ANY($2)
+  ), hosts AS (
+    UPDATE routes r SET removed_at = clock_timestamp()
+    FROM ${recordset({ host: t.text, jobId: t.uuid }, 'p')}
+    WHERE r.host = p.host AND r.job_id = p."jobId" AND r.removed_at IS NOT NULL
+  )
+  SELECT set_config('idle_in_transaction_session_timeout', $3, true)`);
 
 // A deleted job keeps the history that people may want to read, for a while, but no secrets.
 const DELETE_SECRETS = statement('delete-secrets', { values: [t.arrayOf(t.uuid)] })(

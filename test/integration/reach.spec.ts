@@ -123,6 +123,27 @@ describe('the check of a port, from beside the ingress', () => {
     expect(await checks.run()).toBe(5_000);
   });
 
+  it('does not ask at an address that EC2 has given to another instance since', async () => {
+    const { attemptId } = await insert(await listen(httpServer(200)));
+    await test.database.query(`UPDATE instances SET launched_at = launched_at - interval '1 hour'`);
+    await test.database.query(
+      `INSERT INTO instances (id, state, private_ip) VALUES ('i-next', 'running', '127.0.0.1')`,
+    );
+    expect(await checks.run()).toBe(5_000);
+    expect(await found(attemptId)).toBeNull();
+  });
+
+  it('stores nothing of a port that is no longer the one that counts', async () => {
+    const moved = Promise.withResolvers<void>();
+    const server = createHttpServer((_, response) => void moved.promise.then(() => response.end()));
+    const { attemptId } = await insert(await listen(server));
+    await checks.run();
+    await test.database.query('UPDATE attempts SET reach_port = 1 WHERE id = $1', [attemptId]);
+    moved.resolve();
+    await checks.idle();
+    expect(await found(attemptId)).toBeNull();
+  });
+
   const found = async (attemptId: string): Promise<string | null | undefined> =>
     (
       await test.database.query<{ found: string | null }>('SELECT reached_as AS found FROM attempts WHERE id = $1', [

@@ -3,8 +3,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { RouteLookup } from '../../src/ingress/route-lookup.ts';
 import type { ChangeWaiter } from '../../src/jobs/change-waiter.ts';
 import { JobDefinition } from '../../src/jobs/job-definition.ts';
+import { applyJobPlans } from '../../src/scheduler/apply-job-plans.ts';
 import { JobPass } from '../../src/scheduler/job-pass.ts';
 import { claimJobs } from '../../src/scheduler/load-jobs.ts';
+import { planJob } from '../../src/scheduler/plan/plan-job.ts';
 import { STALE_SECONDS } from '../../src/scheduler/plan/plan-unrouting.ts';
 import { wakeMisplaced } from '../../src/scheduler/wake-misplaced.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -43,8 +45,43 @@ describe('names that lead to jobs', () => {
       allow: [],
       target: { address: '10.0.0.9:80', job: 'web', deployment: 1 },
     });
+    // As a version before this one leaves it.
+    for (const phase of ['stopping', 'ended']) {
+      await test.database.query('UPDATE attempts SET phase = $1', [phase]);
+      expect((await lookup())?.target).toBeNull();
+    }
+    await test.database.query(`UPDATE attempts SET phase = 'healthy'`);
+    await test.database.query('UPDATE jobs SET active_deployment_id = NULL');
+    expect((await lookup())?.target).toBeNull();
     await test.database.query('UPDATE routes SET removed_at = clock_timestamp()');
     expect(await lookup()).toBeUndefined();
+  });
+
+  it.each([
+    ['is launched by then', {}, null],
+    ['was there before, and only its end is not seen yet', { launchedAt: '-1 hour' }, '10.0.0.9:80'],
+    ['has ended', { state: 'terminated' }, '10.0.0.9:80'],
+    ['has it in another network', { zone: 'us-west-2b' }, '10.0.0.9:80'],
+  ] as const)('lead to an instance whose address another one has too that %s', async (_, other, address) => {
+    const job = await insertJob('web');
+    const attempt = await deploy(job);
+    await pass();
+    await run(await attempt(), { ip: '10.0.0.9' });
+    await test.database.query(`UPDATE instances SET availability_zone = 'us-west-2a'`);
+    await test.database.query('UPDATE attempts SET routed_port = 80');
+    await test.database.query('UPDATE jobs SET active_deployment_id = (SELECT id FROM deployments)');
+    expect((await lookup())?.target?.address).toBe('10.0.0.9:80');
+    const {
+      state = 'running',
+      launchedAt = '1 minute',
+      zone = 'us-west-2a',
+    } = other as Partial<Record<string, string>>;
+    await test.database.query(
+      `INSERT INTO instances (id, state, private_ip, availability_zone, launched_at, terminated_at)
+       VALUES ('i-other', $1, '10.0.0.9', $2, clock_timestamp() + $3::interval, CASE WHEN $1 = 'terminated' THEN clock_timestamp() END)`,
+      [state, zone, launchedAt],
+    );
+    expect((await lookup())?.target?.address ?? null).toBe(address);
   });
 
   it('are for the callers of the deployment that serves, whatever the next one will say', async () => {
@@ -172,6 +209,34 @@ describe('names that lead to jobs', () => {
     await pass([second]);
     const all = ['a.own.test', ...got];
     expect((await told(second)).slice(1)).toEqual([{ data: { added: ['a.own.test'], removed: [], hosts: all } }]);
+  });
+
+  it('and their targets count as left from the end of a pass on, which Postgres takes back where no commit follows', async () => {
+    const job = await insertJob('web');
+    const attempt = await deploy(job);
+    await pass();
+    await run(await attempt(), { ip: '10.0.0.9' });
+    await test.database.query(`UPDATE attempts SET phase = 'healthy', routed_port = 80`);
+    await test.database.query('UPDATE jobs SET active_deployment_id = (SELECT id FROM deployments)');
+    await test.database.query(`UPDATE jobs SET desired_state = 'deleted', next_pass_at = clock_timestamp()`);
+    await test.database.transaction(async (transaction) => {
+      const { now, jobs } = await claimJobs(transaction, PLACE, 1);
+      const planned = jobs.map((one) => ({ job: one, plan: planJob(one, now, new Date(0)) }));
+      const [late] = await transaction.query<{ at: Date }>('SELECT clock_timestamp() AS at FROM pg_sleep(0.05)');
+      await applyJobPlans(transaction, planned);
+      const [left] = await transaction.query<{ attempt: boolean; host: boolean }>(
+        `SELECT a.routed_port IS NULL AND a.unrouted_at > $1 AS attempt, r.removed_at > $1 AS host
+         FROM attempts a, routes r WHERE r.host = $2`,
+        [late?.at, HOST],
+      );
+      expect(left).toEqual({ attempt: true, host: true });
+      expect(await transaction.query('SHOW idle_in_transaction_session_timeout')).toEqual([
+        { idle_in_transaction_session_timeout: '2s' },
+      ]);
+    });
+    expect(await test.database.query('SHOW idle_in_transaction_session_timeout')).not.toEqual([
+      { idle_in_transaction_session_timeout: '2s' },
+    ]);
   });
 
   it('are given back at once to the job that had them', async () => {
