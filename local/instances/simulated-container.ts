@@ -21,9 +21,9 @@ export type Site = {
   onEvent?: (event: ContainerEvent) => void;
 };
 
-/** `started` also for every restart. */
+/** `started` also for every restart; `asked-to-stop` is SIGTERM. */
 export type ContainerEvent = {
-  readonly kind: 'started' | 'ended';
+  readonly kind: 'started' | 'asked-to-stop' | 'ended';
   readonly containerId: string;
   readonly config: ContainerConfig;
 };
@@ -99,7 +99,10 @@ export class SimulatedContainer {
   /** SIGTERM: all simulated programs end at once, with 0. */
   async stop(): Promise<void> {
     this.#isStoppedByHand = true;
-    if (this.#status === 'running') this.#logs.add('stdout', 'bye');
+    if (this.#status === 'running') {
+      this.#emit('asked-to-stop');
+      this.#logs.add('stdout', 'bye');
+    }
     await this.#end(0, 'orderly');
   }
 

@@ -7,6 +7,9 @@ export type Ran = {
   readonly greeting: string;
   /** Id of the deployment and number of the attempt: the two together are one attempt. */
   readonly attempt: string;
+  readonly job: string;
+  /** Number of the deployment. */
+  readonly deployment: string;
   readonly startedAtMs: number;
 };
 
@@ -14,8 +17,13 @@ export type Ran = {
 export class ContainerRecords {
   readonly #started: Ran[] = [];
   readonly #running = new Map<string, Ran>();
+  readonly #askedToStopMs = new Map<string, number>();
 
   add(instanceId: string, { kind, config }: ContainerEvent): void {
+    if (kind === 'asked-to-stop') {
+      this.#askedToStopMs.set(instanceId, Date.now());
+      return;
+    }
     if (kind === 'ended') {
       this.#running.delete(instanceId);
       return;
@@ -26,6 +34,8 @@ export class ContainerRecords {
       image,
       greeting: env.find((entry) => entry.startsWith('GREETING='))?.slice('GREETING='.length) ?? '',
       attempt: `${labels['scheduler.deployment-id'] ?? '?'}/${labels['scheduler.attempt'] ?? '?'}`,
+      job: labels['scheduler.job'] ?? '?',
+      deployment: labels['scheduler.deployment'] ?? '?',
       startedAtMs: Date.now(),
     };
     this.#started.push(ran);
@@ -39,5 +49,10 @@ export class ContainerRecords {
 
   running(instanceId: string): Ran | undefined {
     return this.#running.get(instanceId);
+  }
+
+  /** When its container got SIGTERM, by instance. */
+  askedToStopMs(): ReadonlyMap<string, number> {
+    return this.#askedToStopMs;
   }
 }

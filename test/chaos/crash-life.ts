@@ -4,10 +4,19 @@ import { openHouse, type House } from './house.ts';
 import { checkLedger } from './ledger-invariants.ts';
 import { isThere, type Finding } from './invariants.ts';
 import type { Replica } from './replica.ts';
+import { leadOf, RouteObserver } from './route-observer.ts';
 import { wait } from './wait.ts';
+
+/**
+ * `replaced`: two deployments, one after the other. `handed-back`: the second one keeps crashing while its predecessor
+ * drains, which then serves again and is stopped.
+ */
+export const STORIES = ['replaced', 'handed-back'] as const;
+export type Story = (typeof STORIES)[number];
 
 /** What came of a life in which the process was killed once. */
 export type Life = {
+  readonly story: Story;
   readonly point: CrashPoint | null;
   /** Points that were passed, in their order; of the process before the crash only. */
   readonly passed: readonly CrashPoint[];
@@ -18,6 +27,10 @@ export type Life = {
 };
 
 const LIMIT_MS = 240_000;
+/** Instead of 33: each life waits for it twice. */
+const STALE_SECONDS = 3;
+/** Of what keeps crashing: as long as five crashes take, and a crash of ours. */
+const DRAIN_SECONDS = 20;
 
 /** One process on a Postgres and a cloud of its own, killed at one point after the other. */
 export class CrashHouse {
@@ -37,6 +50,7 @@ export class CrashHouse {
       replicas: 1,
       workers: 1,
       bootMs: 50,
+      staleSeconds: STALE_SECONDS,
       preload: [new URL('crash-preload.ts', import.meta.url).href],
     });
     const [replica] = house.replicas;
@@ -45,7 +59,7 @@ export class CrashHouse {
   }
 
   /** A job from its creation over a second deployment to its deletion. @param point none = the process is not killed */
-  async live(point: CrashPoint | null): Promise<Life> {
+  async live(point: CrashPoint | null, story: Story = 'replaced'): Promise<Life> {
     const startedAt = performance.now();
     const name = `life-${(this.#lives += 1)}`;
     const before = this.#house.cloud.ledger.instances().length;
@@ -56,19 +70,22 @@ export class CrashHouse {
     child?.send({ arm: point } satisfies CrashMessage);
     const findings: Finding[] = [];
     const watch = this.#restartWhenKilled();
+    const observer = new RouteObserver(this.#house, STALE_SECONDS);
+    observer.watch([name]);
     try {
-      await this.#lead(name);
+      await (story === 'replaced' ? this.#replace(name) : this.#handBack(name));
+      await this.#delete(name);
     } catch (error) {
       findings.push({ invariant: 'a life comes to its end', subject: name, detail: String(error) });
     } finally {
       watch.stop();
+      findings.push(...(await observer.stop()).findings);
       child?.off('message', listener);
       if (this.#replica.process === child) child?.send({ arm: null } satisfies CrashMessage);
     }
     findings.push(...(await this.#check(name, this.#house.cloud.ledger.instances().length - before)));
     return {
-      point,
-      passed,
+      ...{ story, point, passed },
       isReached: this.#replica.process !== child,
       findings,
       seconds: (performance.now() - startedAt) / 1000,
@@ -79,25 +96,61 @@ export class CrashHouse {
     return this.#house.stop();
   }
 
-  async #lead(name: string): Promise<void> {
-    const job = `/v1/jobs/${name}`;
+  async #create(name: string): Promise<void> {
     await this.#until(`${name} is created`, async () => {
       // Sent again when the process was killed meanwhile: then the name may be taken.
-      const created = await this.#call('POST', '/v1/jobs', { name, image: 'crash/web:1', ...this.#definition() });
+      const created = await this.#call('POST', '/v1/jobs', { name, image: 'crash/web:1', ...this.#definition(name) });
       return created.status === 201 || created.status === 409;
     });
     await this.#untilActive(name, 1);
+    await this.#untilLedTo(name, 1);
+  }
+
+  async #deploy(name: string, definition: object): Promise<void> {
+    const job = `/v1/jobs/${name}`;
     await this.#until(`${name} is deployed`, async () => {
       const { body } = await this.#call('GET', job);
       if ((body as JobView | undefined)?.latestDeployment === 2) return true;
-      const { status } = await this.#call('POST', `${job}/deployments`, { image: 'crash/web:2' });
+      const { status } = await this.#call('POST', `${job}/deployments`, { image: 'crash/web:2', ...definition });
       return status === 202;
     });
+  }
+
+  async #replace(name: string): Promise<void> {
+    await this.#create(name);
+    await this.#deploy(name, {});
     await this.#untilActive(name, 2);
+    await this.#untilLedTo(name, 2);
     await this.#until(`deployment 1 of ${name} is superseded`, async () => {
       const one = await this.#deployment(name, 1);
       return one?.status === 'superseded' && this.#alive().length === 1;
     });
+  }
+
+  async #handBack(name: string): Promise<void> {
+    const job = `/v1/jobs/${name}`;
+    await this.#create(name);
+    const { rollout } = this.#definition(name);
+    const env = { GREETING: name, EXIT_AFTER: '1' };
+    await this.#deploy(name, { env, rollout: { ...rollout, drainSeconds: DRAIN_SECONDS } });
+    await this.#until(`deployment 1 of ${name} serves again`, async () => {
+      const [one, two] = [await this.#deployment(name, 1), await this.#deployment(name, 2)];
+      return one?.status === 'active' && two?.status === 'failed';
+    });
+    await this.#untilLedTo(name, 1);
+    await this.#until(`deployment 2 of ${name} has ended`, () => Promise.resolve(this.#alive().length === 1));
+    await this.#until(`the stop of ${name} is accepted`, async () => {
+      return (await this.#call('POST', `${job}/stop`)).status === 202;
+    });
+    await this.#until(`${name} is stopped`, async () => {
+      const { body } = await this.#call('GET', job);
+      return (body as JobView | undefined)?.status === 'stopped';
+    });
+    await this.#untilLedTo(name, null);
+  }
+
+  async #delete(name: string): Promise<void> {
+    const job = `/v1/jobs/${name}`;
     await this.#until(`the deletion of ${name} is accepted`, async () => {
       const { status } = await this.#call('DELETE', job);
       return status === 202 || status === 404;
@@ -114,6 +167,14 @@ export class CrashHouse {
     });
   }
 
+  /** @param number null: the host is the job's, and leads nowhere */
+  #untilLedTo(name: string, number: number | null): Promise<void> {
+    return this.#until(`${name} leads to ${number === null ? 'nothing' : `deployment ${number}`}`, async () => {
+      const lead = await leadOf(this.#replica.url, name).catch(() => null);
+      return lead !== null && lead.isKnown && lead.deployment === (number === null ? null : String(number));
+    });
+  }
+
   async #deployment(name: string, number: number): Promise<DeploymentView | undefined> {
     return (await this.#call('GET', `/v1/jobs/${name}/deployments/${number}`)).body as DeploymentView | undefined;
   }
@@ -125,6 +186,14 @@ export class CrashHouse {
     };
     find('nothing alive that is not needed', this.#alive().length === 0, this.#alive().join());
     const history = await this.#historyOf(name);
+    const left = await this.#house.postgres.query<{ what: string }>(
+      `SELECT 'host ' || host AS what FROM routes r JOIN jobs j ON j.id = r.job_id WHERE j.name = $1 AND removed_at IS NULL
+       UNION ALL
+       SELECT 'attempt ' || a.number || ' ' || phase FROM attempts a JOIN jobs j ON j.id = a.job_id
+       WHERE j.name = $1 AND phase <> 'ended'`,
+      [name],
+    );
+    find('no row is left', left.length === 0, left.map(({ what }) => what).join());
     find('a crash costs no instance', launched === 2, `${launched} were launched for two deployments: ${history}`);
     return findings;
   }
@@ -139,8 +208,9 @@ export class CrashHouse {
   }
 
   /** A shape of its own for each life, so that shapes are made in each. */
-  #definition() {
+  #definition(name: string) {
     return {
+      env: { GREETING: name },
       ports: [{ container: 8080, host: 8080 }],
       health: { path: '/', port: 8080, intervalSeconds: 1, timeoutSeconds: 1, startPeriodSeconds: 20 },
       rollout: { stableSeconds: 0, drainSeconds: 0, stopGraceSeconds: 2, deadlineSeconds: 300 },

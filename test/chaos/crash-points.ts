@@ -30,9 +30,11 @@ const { points, lives, unreached } = await runCrashTest({
   shards: Number(values.shards),
   choose: (all) => all.filter((point) => pointText(point).includes(values.only)),
   signal: ending.signal,
-  onLife: ({ point, findings, seconds, isReached }, done, total) => {
+  onLife: ({ point, story, findings, seconds, isReached }, done, total) => {
     const verdict = findings.length > 0 ? 'WRONG' : isReached ? 'right' : 'not reached';
-    console.log(`${done}/${total}  ${seconds.toFixed(1).padStart(6)} s  ${verdict}  ${point ? pointText(point) : ''}`);
+    console.log(
+      `${done}/${total}  ${seconds.toFixed(1).padStart(6)} s  ${verdict}  ${point ? pointText({ ...point, story }) : ''}`,
+    );
     for (const { invariant, subject, detail } of findings) console.log(`    ${invariant}: ${subject}: ${detail}`);
   },
 });

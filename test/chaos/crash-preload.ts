@@ -2,8 +2,11 @@
 // process at the one that it gets over IPC. Nothing in src knows of it.
 //
 // Points: each COMMIT of a transaction that changed rows, each statement outside a transaction that did, and each call
-// to EC2 that changes something. Left out is the owner's lease: its loss at any moment
+// to EC2 that changes something; and the check of a port before callers are led there. A commit also says what it does to
+// the addresses of jobs. Left out is the owner's lease: its loss at any moment
 // is what every one of these crashes causes.
+import http from 'node:http';
+import { syncBuiltinESMExports } from 'node:module';
 import { EC2Client } from '@aws-sdk/client-ec2';
 import pg from 'pg';
 
@@ -17,7 +20,7 @@ export type CrashPoint = {
 
 export type CrashMessage = { readonly arm: CrashPoint | null };
 
-const TABLES = 'jobs|deployments|attempts|orders|instances|assignments|launches|shapes|owner';
+const TABLES = 'jobs|deployments|attempts|orders|instances|assignments|launches|shapes|owner|routes';
 const CHANGE = new RegExp(`\\b(INSERT INTO|UPDATE|DELETE FROM)\\s+(${TABLES})\\b`, 'gi');
 const CALLS = new Set(['RunInstancesCommand', 'TerminateInstancesCommand', 'CreateTagsCommand']);
 
@@ -43,7 +46,7 @@ function pass(side: CrashPoint['side'], name: string): void {
 }
 
 type Query = (this: Connection, ...args: unknown[]) => unknown;
-type Connection = { changes?: string[] | undefined };
+type Connection = { changes?: string[] | undefined; effects?: string[] };
 
 const prototype = pg.Client.prototype as unknown as { query: Query };
 const { query } = prototype;
@@ -53,12 +56,18 @@ prototype.query = function (...args) {
   const text = typeof first === 'string' ? first : ((first as { text?: unknown } | undefined)?.text ?? '');
   if (typeof text !== 'string' || text === '') return query.apply(this, args);
   const name = this.changes === undefined ? statementOf(text) : transactionOf(this, text);
-  if (/^\s*(BEGIN|START TRANSACTION)/i.test(text)) this.changes = [];
+  if (/^\s*(BEGIN|START TRANSACTION)/i.test(text)) {
+    this.changes = [];
+    this.effects = [];
+  }
   if (name !== undefined) pass('before', name);
   return afterwards(query, this, args, (rows) => {
     // Before it was run it was not known whether it would change anything.
     if (name !== undefined && (rows > 0 || name.startsWith('commit'))) pass('after', name);
-    else if (this.changes !== undefined && rows > 0) this.changes.push(...changesOf(text));
+    else if (this.changes !== undefined && rows > 0) {
+      this.changes.push(...changesOf(text));
+      this.effects?.push(...effectsOf(text, (first as { values?: unknown[] }).values ?? args[1]));
+    }
   });
 };
 
@@ -72,9 +81,30 @@ function transactionOf(connection: Connection, text: string): string | undefined
   const isOver = /^\s*(COMMIT|ROLLBACK)/i.exec(text)?.[1]?.toUpperCase();
   if (isOver === undefined) return undefined;
   const changes = [...new Set(connection.changes)].sort();
+  const effects = [...new Set(connection.effects)].sort();
   connection.changes = undefined;
-  return isOver === 'COMMIT' && changes.length > 0 && !isLease(changes) ? `commit: ${changes.join(', ')}` : undefined;
+  if (isOver !== 'COMMIT' || changes.length === 0 || isLease(changes)) return undefined;
+  return `commit: ${changes.join(', ')}${effects.length > 0 ? ` (${effects.join(', ')})` : ''}`;
 }
+
+/** What it does to the addresses of jobs, by the rows of attempts that a pass or a check writes. */
+function effectsOf(text: string, values: unknown): string[] {
+  if (/^\s*UPDATE attempts SET reached_as/.test(text)) return ['check stored'];
+  if (/^\s*UPDATE routes r SET removed_at/.test(text)) return ['hosts removed'];
+  const [rows] = Array.isArray(values) ? (values as unknown[]) : [];
+  if (!/^\s*UPDATE attempts a SET/.test(text) || typeof rows !== 'string') return [];
+  const effects = (JSON.parse(rows) as AttemptRow[]).map(({ phase, ...row }) => [
+    ...(row.routedPort === null ? [] : ['led to']),
+    ...(row.unroutedAt === null ? [] : ['left']),
+    ...(row.reachPort !== null && row.reachedAs === null ? ['check asked for'] : []),
+    ...(phase === 'unrouting' || phase === 'stopping' || phase === 'ended' ? [phase] : []),
+  ]);
+  return effects.flat();
+}
+
+type AttemptRow = Readonly<Record<'phase' | 'routedPort' | 'unroutedAt' | 'reachPort' | 'reachedAs', unknown>> & {
+  readonly phase: string;
+};
 
 function changesOf(text: string): string[] {
   const changes = [...text.matchAll(CHANGE)].map(([, verb = '', table = '']) => `${verb.split(' ')[0]} ${table}`);
@@ -118,3 +148,15 @@ client.send = async function (command, ...rest) {
     pass('after', name);
   }
 };
+
+const { request } = http;
+http.request = ((...args: Parameters<typeof request>) => {
+  const [options] = args as unknown as [{ path?: string; headers?: Record<string, string> }];
+  const isCheck = options.path === '/' && options.headers?.['user-agent'] === 'scheduler-api';
+  if (isCheck) pass('before', 'call: check of a port');
+  const sent = request(...args);
+  // Before the program hears of it.
+  if (isCheck) sent.once('close', () => pass('after', 'call: check of a port'));
+  return sent;
+}) as typeof request;
+syncBuiltinESMExports();

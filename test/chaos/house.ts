@@ -32,12 +32,15 @@ export type HouseOptions = {
   readonly bootMs?: number;
   /** Modules loaded into each process before the program. */
   readonly preload?: readonly string[];
+  /** STALE_SECONDS of the processes; default: as they are shipped. */
+  readonly staleSeconds?: number;
   /** Settings over those of the house. */
   readonly env?: Readonly<Record<string, string>>;
 };
 
 export async function openHouse(options: HouseOptions): Promise<House> {
-  const { directory, seed, replicas: count, workers, preload = [] } = options;
+  const { directory, seed, replicas: count, workers, staleSeconds } = options;
+  const preload = [...(options.preload ?? []), ...(staleSeconds === undefined ? [] : [stalePreload(staleSeconds)])];
   await mkdir(directory, { recursive: true });
   // Postgres does not run as root, and must get to its folder.
   await chmod(directory, 0o755);
@@ -77,6 +80,7 @@ export async function openHouse(options: HouseOptions): Promise<House> {
       IDENTITY_CERTIFICATES: certificate,
       WEB_CONCURRENCY: String(workers),
       DATA_VOLUME_ID: DATA_VOLUME,
+      JOBS_URL: 'http://jobs.test',
       ...options.env,
     };
     const logFiles = ports.map((_, index) => join(directory, `replica-${index}.log`));
@@ -101,6 +105,10 @@ export async function openHouse(options: HouseOptions): Promise<House> {
     await stop();
     throw error;
   }
+}
+
+function stalePreload(seconds: number): string {
+  return new URL(`stale-preload.ts?seconds=${seconds}`, import.meta.url).href;
 }
 
 /** EC2 is eventually consistent on a good day, too. */

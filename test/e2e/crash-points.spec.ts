@@ -2,8 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import type { CrashPoint } from '../chaos/crash-preload.ts';
-import { runCrashTest } from '../chaos/crash-test.ts';
+import { runCrashTest, type StoryPoint } from '../chaos/crash-test.ts';
 
 let directory: string;
 beforeAll(async () => {
@@ -15,7 +14,7 @@ afterAll(() => rm(directory, { recursive: true, force: true }));
 it('a process killed before or after anything that lasts: the deployment comes to the same end', async () => {
   const { points, lives, unreached } = await runCrashTest({
     directory,
-    shards: 2,
+    shards: 3,
     choose: sample,
     onLife: () => undefined,
   });
@@ -25,9 +24,14 @@ it('a process killed before or after anything that lasts: the deployment comes t
   expect(points).toBeGreaterThanOrEqual(100);
 }, 600_000);
 
-/** The first calls to EC2, both ways, and a few of the rest from all over the life. */
-function sample(points: readonly CrashPoint[]): CrashPoint[] {
+/** The first calls to EC2, both ways, a few of what is done to addresses, and a few of the rest from all over the life. */
+function sample(points: readonly StoryPoint[]): StoryPoint[] {
   const calls = points.filter(({ name, occurrence }) => occurrence === 1 && /RunInstances|Terminate/.test(name));
-  const rest = points.filter(({ name }) => !name.startsWith('call'));
-  return [...calls, ...rest.filter((_, index) => index % Math.ceil(rest.length / 8) === 0)];
+  const switches = points.filter(({ name, story }) => story === 'replaced' && /left.*led to|check stored/.test(name));
+  const back = points.filter(({ name, story }) => story === 'handed-back' && /left.*led to/.test(name));
+  const rest = points.filter(({ name, story }) => story === 'replaced' && !name.startsWith('call'));
+  return [
+    ...[...calls, ...switches.slice(0, 4), ...back.slice(0, 2)],
+    ...rest.filter((_, index) => index % Math.ceil(rest.length / 5) === 0),
+  ];
 }
