@@ -94,7 +94,7 @@ const EFFECTS = [
   /check of a port/,
   /\(.*\bcheck stored\b/,
   /UPDATE deployments.*\(.*\bled to\b/,
-  /\(.*\bleft\b.*\bled to\b/,
+  /\(.*\bled to, left\b/,
   /\(.*\bunrouting\b/,
   /\(.*\bleft\b.*\bstopping\b/,
   /\(.*\bended\b.*\bleft\b/,

@@ -3,6 +3,7 @@ import { httpRequest } from '../../local/instances/agent-http.ts';
 import type { CloudInstance } from '../../local/cloud/instance.ts';
 import { isBadImage } from './client.ts';
 import type { House } from './house.ts';
+import { type Lead, leadOf } from './route-observer.ts';
 import type { AskedDeployment, DeploymentView, JobHistory, JobView } from './history.ts';
 
 /** What is wrong, and where to look. */
@@ -22,7 +23,7 @@ export type Verdict = {
 };
 
 /** Reasons for which chaos may make a good image fail: bounded waits and bounded tries. */
-const EXCUSES = new Set(['attempts-exhausted', 'deadline-exceeded', 'capacity-unavailable']);
+const EXCUSES = new Set(['attempts-exhausted', 'deadline-exceeded', 'capacity-unavailable', 'route-unreachable']);
 const ENDED = new Set(['superseded', 'stopped', 'succeeded', 'failed', 'cancelled']);
 
 /**
@@ -76,6 +77,8 @@ async function checkJob(
   );
   if (!isWanted) return;
   if (end === 'gone') {
+    const lead = await leadFrom(house, name);
+    check('the address of a deleted job is unknown', !lead.isKnown, () => JSON.stringify(lead));
     check('a deleted job is gone', job === undefined, () => `it is still ${job?.status ?? ''}`);
     check('nothing alive that is not needed', instances.length === 0, () => `${ids} of a deleted job`);
     return;
@@ -87,6 +90,8 @@ async function checkJob(
   checkDeployments(check, checks, history, job, deployments);
   if (end === 'stopped') {
     const open = deployments.filter(({ status }) => !ENDED.has(status));
+    const lead = await leadFrom(house, name);
+    check('the address of a stopped job leads nowhere', lead.target === null, () => JSON.stringify(lead));
     check('a stopped job has stopped', open.length === 0, () => open.map(toText).join('; '));
     check('nothing alive that is not needed', instances.length === 0, () => `${ids} of a stopped job`);
     return;
@@ -176,6 +181,9 @@ async function checkService(
   const isRight = ran !== undefined && ran.attempt.startsWith(active.id) && isImageOf(active, ran.image);
   const isGreeted = ran?.greeting === active.definition.env['GREETING'];
   check('what runs is what was asked for', isRight && isGreeted, () => `${JSON.stringify(ran)} for ${toText(active)}`);
+  const lead = await leadFrom(house, job.name);
+  const isLedThere = lead.target === `${instance?.privateIp}:8080` && lead.deployment === String(active.number);
+  check('the address leads to what serves', isLedThere, () => `${JSON.stringify(lead)} for ${toText(active)}`);
   const answered = await ask(job.endpoints[0]);
   check('what runs answers', answered === ran?.greeting, () => `${answered} from ${job.endpoints[0] ?? 'nowhere'}`);
 }
@@ -243,6 +251,14 @@ async function get<T>({ replicas }: House, path: string): Promise<T | undefined>
     }
   }
   throw new Error(`${path}: no process answers`, { cause: failure });
+}
+
+async function leadFrom({ replicas }: House, name: string): Promise<Lead> {
+  for (const { url } of replicas) {
+    const lead = await leadOf(url, name).catch(() => null);
+    if (lead) return lead;
+  }
+  throw new Error(`where ${name} leads: no process answers`);
 }
 
 async function list(house: House, name: string): Promise<DeploymentView[]> {

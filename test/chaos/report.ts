@@ -12,6 +12,7 @@ export function reportOf(options: ChaosOptions, result: ChaosResult): string {
     ...table(`requests: ${total(result.requests)}, accepted: ${total(result.requests, / accepted$/)}`, result.requests),
     `  unknown, then looked up: ${result.resolved.carriedOut} had been carried out, ${result.resolved.lost} had not; jobs with one that could not be: ${result.uncertainJobs}`,
     ...table(`calls to EC2: ${total(result.calls)}`, result.calls),
+    `addresses looked up: ${result.lookups.answered}, of which ${result.lookups.led} led to a container; each was called there`,
     `instances launched: ${result.instances}`,
     ...table('deployments of good images that failed, by reason', result.failed),
     ...table(`invariants checked: ${total(result.checked)}`, result.checked),

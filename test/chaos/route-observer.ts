@@ -44,6 +44,7 @@ export class RouteObserver {
   readonly #ending = new AbortController();
   /** When an answer that led to the instance was asked for last. */
   readonly #ledMs = new Map<string, number>();
+  readonly lookups = { answered: 0, led: 0 };
   #names: readonly string[] = [];
   #work: Promise<void> = Promise.resolve();
 
@@ -102,7 +103,9 @@ export class RouteObserver {
   async #look(url: string, name: string): Promise<void> {
     const askedMs = Date.now();
     const lead = await leadOf(url, name).catch(() => null);
+    if (lead) this.lookups.answered += 1;
     if (!lead?.target) return;
+    this.lookups.led += 1;
     const instance = this.#instanceAt(lead.target);
     if (instance) this.#ledMs.set(instance.id, askedMs);
     const ran = instance && this.#house.containers.running(instance.id);

@@ -8,6 +8,7 @@ import { openHouse, type House } from './house.ts';
 import { Injector } from './injector.ts';
 import { checkLedger } from './ledger-invariants.ts';
 import { isThere, checkRest, type Finding, type Verdict } from './invariants.ts';
+import { RouteObserver } from './route-observer.ts';
 import { drawSchedule } from './schedule.ts';
 import { wait } from './wait.ts';
 
@@ -18,6 +19,8 @@ export type ChaosOptions = {
   readonly workers: number;
   readonly minutes: number;
   readonly faultsPerMinute: number;
+  /** How long a container serves on for those who still come by an older answer; default: as the program is shipped. */
+  readonly staleSeconds?: number;
   /** Data, logs and, when something is wrong, the ledger. */
   readonly directory: string;
   /** Rest must come within so long after the last fault. */
@@ -43,12 +46,16 @@ export type ChaosResult = {
   /** EC2 calls by `action outcome`. */
   readonly calls: Readonly<Record<string, number>>;
   readonly instances: number;
+  /** Answers of where a host leads, and how many of them led somewhere. */
+  readonly lookups: { readonly answered: number; readonly led: number };
   /** From the end of the faults until everything was as requested. */
   readonly restSeconds: number;
   /** From the request to delete everything until nothing was alive. */
   readonly emptySeconds: number;
 };
 
+/** STALE_SECONDS of plan-unrouting.ts. */
+const SHIPPED_STALE_SECONDS = 33;
 const LOOK_EVERY_MS = 3_000;
 /** A rest that does not last is none. */
 const STAYS_MS = 4_000;
@@ -73,6 +80,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
         onOutcome: (operation, outcome) => count(requests, `${operation} ${outcome}`),
       }),
     );
+    const observer = new RouteObserver(house, options.staleSeconds ?? SHIPPED_STALE_SECONDS);
+    observer.watch(Array.from({ length: jobs }, (_, index) => `job-${index}`));
     const injector = new Injector(house);
     const schedule = drawSchedule(seed, durationMs, options.faultsPerMinute);
     const progress = setInterval(() => say(progressOf(house, injector, requests)), 30_000);
@@ -94,8 +103,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     const empty = rest.findings.length > 0 ? rest : await deleteAll(house, histories, options);
     const emptySeconds = (performance.now() - emptiedAt) / 1000;
     const ledger = checkLedger(house, histories, injector);
+    const addresses = await observer.stop();
 
-    const findings = [...new Set([...rest.findings, ...empty.findings, ...ledger.findings])];
+    const findings = [...new Set([...rest.findings, ...empty.findings, ...ledger.findings, ...addresses.findings])];
     const result: ChaosResult = {
       isRight: findings.length === 0,
       findings,
@@ -107,7 +117,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
         carriedOut: histories.reduce((sum, { resolved }) => sum + resolved.carriedOut, 0),
         lost: histories.reduce((sum, { resolved }) => sum + resolved.lost, 0),
       },
-      checked: sum(rest.checked, ledger.checked),
+      checked: sum(rest.checked, ledger.checked, addresses.checked),
+      lookups: observer.lookups,
       failed: rest.failed,
       calls: tally(house.cloud.ledger.calls().map(({ action, outcome }) => `${action} ${outcome}`)),
       instances: house.cloud.ledger.instances().length,

@@ -23,6 +23,7 @@ describe('everything that can go wrong, all at once', () => {
       minutes: 0.4,
       faultsPerMinute: 75,
       restLimitSeconds: 240,
+      staleSeconds: 4,
       directory,
       signal: new AbortController().signal,
       say: () => undefined,
@@ -34,6 +35,7 @@ describe('everything that can go wrong, all at once', () => {
     expect(Object.values(result.faults).reduce((sum, count) => sum + count, 0)).toBeGreaterThanOrEqual(10);
     expect(result.requests['create accepted']).toBeGreaterThanOrEqual(options.jobs / 2);
     expect(result.checked['what runs is what was asked for']).toBeGreaterThanOrEqual(1);
+    expect(result.lookups.led).toBeGreaterThanOrEqual(1);
   }, 420_000);
 
   it('a seed always draws the same faults, and in ten minutes at least 500, of every kind', () => {

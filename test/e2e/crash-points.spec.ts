@@ -27,8 +27,8 @@ it('a process killed before or after anything that lasts: the deployment comes t
 /** The first calls to EC2, both ways, a few of what is done to addresses, and a few of the rest from all over the life. */
 function sample(points: readonly StoryPoint[]): StoryPoint[] {
   const calls = points.filter(({ name, occurrence }) => occurrence === 1 && /RunInstances|Terminate/.test(name));
-  const switches = points.filter(({ name, story }) => story === 'replaced' && /left.*led to|check stored/.test(name));
-  const back = points.filter(({ name, story }) => story === 'handed-back' && /left.*led to/.test(name));
+  const switches = points.filter(({ name, story }) => story === 'replaced' && /led to, left|check stored/.test(name));
+  const back = points.filter(({ name, story }) => story === 'handed-back' && /led to, left/.test(name));
   const rest = points.filter(({ name, story }) => story === 'replaced' && !name.startsWith('call'));
   return [
     ...[...calls, ...switches.slice(0, 4), ...back.slice(0, 2)],
