@@ -82,6 +82,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     );
     const observer = new RouteObserver(house, options.staleSeconds ?? SHIPPED_STALE_SECONDS);
     observer.watch(Array.from({ length: jobs }, (_, index) => `job-${index}`));
+    house.cloud.faults.reuseAddresses();
     const injector = new Injector(house);
     const schedule = drawSchedule(seed, durationMs, options.faultsPerMinute);
     const progress = setInterval(() => say(progressOf(house, injector, requests)), 30_000);
