@@ -20,8 +20,8 @@ export type WebRequest = {
   readonly received: number;
 };
 
-/** @param isStopping between SIGTERM and the end of listening */
-export type WebAnswer = (request: WebRequest, isStopping: boolean) => { status: number; body: string };
+/** @param isLate it came between SIGTERM and the end of listening */
+export type WebAnswer = (request: WebRequest, isLate: boolean) => { status: number; body: string };
 
 const LONGEST_WAIT_SECONDS = 3_600;
 const LARGEST_MESSAGE_BYTES = 1_048_576;
@@ -43,11 +43,12 @@ export async function publish(
 ): Promise<BoundPort> {
   let isStopping = false;
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const isLate = isStopping;
     await pass();
     const path = request.url ?? '/';
     const received = await bytesOf(request);
     await delay(waitOf(path) * 1_000);
-    const { status, body } = answer({ path, received }, isStopping);
+    const { status, body } = answer({ path, received }, isLate);
     response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
     response.end(body);
   }

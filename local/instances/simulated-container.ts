@@ -224,7 +224,7 @@ export class SimulatedContainer {
       address,
       mapping,
       () => gate.pass(),
-      ({ path, received }, isStopping) => ({
+      ({ path, received }, isLate) => ({
         status: path === '/fail' ? 500 : status,
         body: JSON.stringify({
           hello: greeting ?? 'world',
@@ -233,7 +233,7 @@ export class SimulatedContainer {
           startedAt: this.#startedAt,
           path,
           ...(received > 0 && { received }),
-          ...(isStopping && { stopping: true }),
+          ...(isLate && { stopping: true }),
         }),
       }),
     );

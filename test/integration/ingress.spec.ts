@@ -203,6 +203,19 @@ describeWhen(hasNginx(), NO_NGINX, 'nginx as the jobs’ ingress', () => {
     await until(async () => (await call('unknown')).status === 404, 5_000);
   });
 
+  it('goes by the last answer while the API has none but errors', async () => {
+    const job = await listen(says('served'));
+    routes.set('failing.jobs.test', { status: 200, target: job });
+    expect((await call('failing')).body).toBe('served');
+    for (const status of [500, 503]) {
+      routes.set('failing.jobs.test', { status });
+      asked.length = 0;
+      await new Promise((done) => setTimeout(done, 1_500));
+      expect(await call('failing')).toMatchObject({ status: 200, body: 'served' });
+      expect(asked.length).toBeGreaterThan(0);
+    }
+  });
+
   it('carries WebSockets both ways, and bodies larger than the API takes', async () => {
     const echo = createServer();
     echo.on('upgrade', (incoming: IncomingMessage, socket: Socket) => {

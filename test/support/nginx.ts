@@ -104,7 +104,7 @@ export class Nginx {
     const replicas = apiPorts.map((api) => `server 127.0.0.1:${api} max_fails=0;`).join('\n    ');
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
     return text
-      .replace('server scheduler:3000 max_fails=0;', replicas)
+      .replaceAll('server scheduler:3000 max_fails=0;', replicas)
       .replace(/^http \{$/m, `http {\n${temporary.map((of) => `  ${of}_temp_path ${directory}/${of};`).join('\n')}`)
       .replace(/listen 80\b/g, `listen 127.0.0.1:${port}`)
       .replace('user nginx;', 'user root;')

@@ -59,7 +59,7 @@ export class Tally {
     const began = Date.now();
     const tracked = send()
       .then(
-        (answer) => this.#note(answer, Date.now() - began),
+        (answer) => this.#note(`${new Date(began).toISOString()} ${what}`, answer, Date.now() - began),
         (error: unknown) => this.fail(`${new Date(began).toISOString()} ${what}: ${String(error)}`),
       )
       .finally(() => this.#open.delete(tracked));
@@ -81,10 +81,15 @@ export class Tally {
     };
   }
 
-  #note({ hello, hostname, stopping }: Answer, milliseconds: number): void {
+  #note(what: string, { hello, hostname, stopping }: Answer, milliseconds: number): void {
     this.#milliseconds.push(milliseconds);
-    if (hello !== this.#expected) this.#strangers += 1;
-    else this.#answeredBy.add(hostname);
-    if (stopping) this.#afterSigterm += 1;
+    if (hello === this.#expected) this.#answeredBy.add(hostname);
+    else {
+      this.#strangers += 1;
+      this.fail(`${what}: answered by ${hostname} of ${hello}`);
+    }
+    if (!stopping) return;
+    this.#afterSigterm += 1;
+    this.fail(`${what}: taken by ${hostname}, ${milliseconds} ms before its answer, after SIGTERM`);
   }
 }

@@ -68,6 +68,8 @@ export class Uploader implements Caller {
         if (answer.received !== chunks * POST_BYTES) throw new Error(`${answer.received} bytes arrived`);
         return answer;
       });
+      // Where it was refused at once.
+      await delay(everyMs);
     }
   }
 }

@@ -3,6 +3,7 @@ import { WebSocket } from 'ws';
 import { Tally, type Caller, type CallerOptions, type Calls } from './calls.ts';
 
 const OPENS_WITHIN_MS = 30_000;
+const ANSWERS_WITHIN_MS = 20_000;
 const PAUSE_MS = 1_000;
 
 /**
@@ -42,26 +43,37 @@ export class SocketCaller implements Caller {
     }
   }
 
-  /** @throws Error when it does not open, or says something else than it was told */
+  /** @throws Error when it does not open, says something else than it was told, or nothing */
   async #echo(socket: WebSocket): Promise<void> {
     const { signal } = this.#ending;
-    await new Promise<void>((resolve, reject) => {
-      let said = '';
-      socket.on('error', reject);
-      socket.on('message', (data) => {
-        if ((data as Buffer).toString() !== said) return reject(new Error('it said something else'));
-        this.echoes += 1;
-        void delay(PAUSE_MS, undefined, { signal }).then(say, () => socket.close());
+    let silence: NodeJS.Timeout | undefined;
+    const close = (): void => socket.close();
+    try {
+      await new Promise<void>((resolve, reject) => {
+        let said = '';
+        const say = (): void => {
+          if (socket.readyState !== WebSocket.OPEN) return;
+          said = `${this.echoes}`;
+          socket.send(said);
+          silence = setTimeout(() => reject(new Error('it says nothing any more')), ANSWERS_WITHIN_MS);
+        };
+        socket.on('error', reject).on('open', say);
+        socket.on('message', (data) => {
+          clearTimeout(silence);
+          if ((data as Buffer).toString() !== said) return reject(new Error('it said something else'));
+          this.echoes += 1;
+          void delay(PAUSE_MS, undefined, { signal }).then(say, close);
+        });
+        socket.on('close', () => {
+          if (!signal.aborted) this.ends += 1;
+          resolve();
+        });
+        signal.addEventListener('abort', close);
       });
-      socket.on('close', () => {
-        if (!signal.aborted) this.ends += 1;
-        resolve();
-      });
-      const say = (): void => {
-        said = `${this.echoes}`;
-        if (socket.readyState === WebSocket.OPEN) socket.send(said);
-      };
-      socket.on('open', say);
-    });
+    } finally {
+      clearTimeout(silence);
+      signal.removeEventListener('abort', close);
+      socket.terminate();
+    }
   }
 }
