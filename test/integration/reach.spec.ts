@@ -134,12 +134,12 @@ describe('the check of a port, from beside the ingress', () => {
   });
 
   it('stores nothing of a port that is no longer the one that counts', async () => {
-    const moved = Promise.withResolvers<void>();
+    const moved = Promise.withResolvers<null>();
     const server = createHttpServer((_, response) => void moved.promise.then(() => response.end()));
     const { attemptId } = await insert(await listen(server));
     await checks.run();
     await test.database.query('UPDATE attempts SET reach_port = 1 WHERE id = $1', [attemptId]);
-    moved.resolve();
+    moved.resolve(null);
     await checks.idle();
     expect(await found(attemptId)).toBeNull();
   });
