@@ -44,7 +44,7 @@ export class Disturber {
       () => this.#cutOff('silent'),
     ];
     const { signal } = this.#ending;
-    for (let number = 0; !signal.aborted; number += 1) {
+    for (let number = 0; ; number += 1) {
       await wait(this.#random.between(...PAUSE_MS), signal);
       if (signal.aborted) return;
       const kind = await kinds[number % kinds.length]?.();
