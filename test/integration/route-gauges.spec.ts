@@ -110,7 +110,7 @@ const INSERT = `
     FROM made RETURNING id),
   instances AS (
     INSERT INTO instances (id, state, private_ip)
-    SELECT 'i-' || n, 'running', CASE WHEN n % 11 <> 0 THEN '10.0.0.1' END FROM made RETURNING id),
+    SELECT 'i-' || n, 'running', CASE WHEN n % 11 <> 0 THEN '10.0.' || n / 250 || '.' || n % 250 END FROM made RETURNING id),
   assignments AS (
     INSERT INTO assignments (attempt_id, instance_id) SELECT attempt, 'i-' || n FROM made RETURNING attempt_id)
   INSERT INTO routes (host, job_id, removed_at)
