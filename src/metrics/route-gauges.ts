@@ -1,6 +1,7 @@
 import type { Registry } from 'prom-client';
 import type { Database } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
+import { hasItsAddress } from '../ingress/address-owner.js';
 import { URL_REASONS } from '../jobs/route-rules.js';
 import { registerLazyGauges } from './lazy-gauges.js';
 
@@ -50,7 +51,7 @@ const ADDRESSES = statement('metrics-addresses', {
     FROM jobs j
     LEFT JOIN deployments active ON active.id = j.active_deployment_id
     LEFT JOIN LATERAL (
-      SELECT bool_or(a.routed_port IS NOT NULL AND i.private_ip IS NOT NULL) AS is_led,
+      SELECT bool_or(a.routed_port IS NOT NULL AND i.private_ip IS NOT NULL AND ${hasItsAddress('i')}) AS is_led,
         (array_agg(a.reached_as ORDER BY a.number DESC) FILTER (WHERE a.phase = 'healthy'))[1] AS reached_as
       FROM attempts a JOIN assignments s ON s.attempt_id = a.id JOIN instances i ON i.id = s.instance_id
       WHERE a.deployment_id = j.active_deployment_id AND a.phase NOT IN ('stopping', 'ended')

@@ -73,7 +73,7 @@ describe('jobs by their addresses, for Prometheus', () => {
   });
 });
 
-/** $1: a definition; $2: the domain. Every fifth, seventh, tenth and eleventh differs from what its row says. */
+/** $1: a definition; $2: the domain. Every fifth, seventh, tenth and eleventh differs from what its row says; every thirteenth has an address that another has as well. */
 const INSERT = `
   WITH made AS (
     SELECT gen_random_uuid() AS id, gen_random_uuid() AS deployment, gen_random_uuid() AS attempt,
@@ -110,7 +110,8 @@ const INSERT = `
     FROM made RETURNING id),
   instances AS (
     INSERT INTO instances (id, state, private_ip)
-    SELECT 'i-' || n, 'running', CASE WHEN n % 11 <> 0 THEN '10.0.' || n / 250 || '.' || n % 250 END FROM made RETURNING id),
+    SELECT 'i-' || n, 'running', CASE
+      WHEN n % 13 = 0 THEN '10.1.0.1' WHEN n % 11 <> 0 THEN '10.0.' || n / 250 || '.' || n % 250 END FROM made RETURNING id),
   assignments AS (
     INSERT INTO assignments (attempt_id, instance_id) SELECT attempt, 'i-' || n FROM made RETURNING attempt_id)
   INSERT INTO routes (host, job_id, removed_at)
