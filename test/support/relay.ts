@@ -1,24 +1,26 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** The network between an nginx and one process of the API, which can be cut. */
+/** The network between a program and a server that it calls, which can be cut. */
 export class Relay {
   readonly #server: Server;
   readonly #open = new Set<Socket>();
   #how: 'whole' | 'refused' | 'silent' = 'whole';
 
-  private constructor(to: number) {
+  private constructor(port: number, host: string) {
     this.#server = createServer((client) => {
       this.#keep(client);
-      if (this.#how === 'refused') client.destroy();
+      // As a balancer before a dead server does it.
+      if (this.#how === 'refused') client.resume().end();
       if (this.#how !== 'whole') return;
-      const upstream = this.#keep(connect(to, '127.0.0.1'));
+      const upstream = this.#keep(connect(port, host));
       client.on('close', () => upstream.destroy()).pipe(upstream);
       upstream.on('close', () => client.destroy()).pipe(client);
     });
   }
 
-  static async to(port: number): Promise<Relay> {
-    const relay = new Relay(port);
+  /** Listens on a port of loopback of its own. */
+  static async to(port: number, host = '127.0.0.1'): Promise<Relay> {
+    const relay = new Relay(port, host);
     await new Promise<void>((done, failed) => {
       relay.#server.once('error', failed).listen(0, '127.0.0.1', () => done());
     });
@@ -38,6 +40,7 @@ export class Relay {
   }
 
   mend(): void {
+    if (this.#how === 'whole') return;
     this.#how = 'whole';
     this.#endAll();
   }

@@ -1,8 +1,9 @@
 import type { Random } from '../../local/cloud/random.ts';
+import { FAULT_ACTIONS } from '../chaos/fault-actions.ts';
 import type { House } from '../chaos/house.ts';
 import { wait } from '../chaos/wait.ts';
 import type { Nginx } from '../support/nginx.ts';
-import type { Relay } from './relay.ts';
+import type { Relay } from '../support/relay.ts';
 
 /** An nginx, and what is between it and each process of the API. */
 export type Door = { readonly nginx: Nginx; readonly relays: readonly Relay[] };
@@ -54,11 +55,10 @@ export class Disturber {
   }
 
   async #killReplica(): Promise<string> {
-    const replica = this.#pick(this.#house.replicas);
-    this.#say(`kills ${replica.name}`);
-    await replica.kill();
-    await wait(this.#random.between(0, 3_000));
-    replica.start();
+    await FAULT_ACTIONS['replica-killed']({
+      ...{ house: this.#house, random: this.#random, wait, onThrottle: () => undefined },
+      report: (detail) => this.#say(`kills ${detail}`),
+    });
     return 'replicas killed';
   }
 

@@ -12,10 +12,10 @@ import { freePort } from '../../local/ports.ts';
 import { openHouse } from '../chaos/house.ts';
 import { wait } from '../chaos/wait.ts';
 import { Nginx } from '../support/nginx.ts';
+import { Relay } from '../support/relay.ts';
 import type { Caller, Calls } from './calls.ts';
 import { Disturber, type Door } from './disturber.ts';
 import { healByNotice } from './heal.ts';
-import { Relay } from './relay.ts';
 import { reportOf } from './report.ts';
 import { SteadyCaller, Uploader, Waiter } from './requests.ts';
 import { SocketCaller } from './sockets.ts';
@@ -65,16 +65,18 @@ try {
   for (const [index, port] of ports.entries()) doors.push(await openDoor(port, index));
   house.cloud.faults.reuseAddresses();
   const names = Array.from({ length: jobCount }, (_, index) => `web-${index}`);
-  const quiet = swapAgainAndAgain(NEVER_CALLED, { ...swappingOf(1), callersOf: () => [] });
+  const quiet = { ...swappingOf(1), callersOf: () => [] };
   const disturber = values.calm ? undefined : new Disturber(house, doors, createRandom(random.between(1, 1e9)), say);
-  const results = Promise.all(names.map(async (name, index) => swapAgainAndAgain(name, swappingOf(index))));
+  const results = Promise.all([
+    swapAgainAndAgain(NEVER_CALLED, quiet),
+    ...names.map(async (name, index) => swapAgainAndAgain(name, swappingOf(index))),
+  ]);
   // Else a job that cannot be replaced ends the program while the others are called.
   const ended = await results.then(
     (calls) => calls.flat(),
     (error: unknown) => String(error),
   );
   await disturber?.stop();
-  await quiet;
   if (typeof ended === 'string') say(`a job was not replaced: ${ended}`);
   else {
     const all = [...ended, await callOnce(NEVER_CALLED)];
