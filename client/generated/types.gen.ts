@@ -467,7 +467,7 @@ export type JobRolloutOutput = {
      */
     stableSeconds: number;
     /**
-     * The old one keeps serving this long.
+     * The old one keeps serving this long; with a URL this long after the last caller may have come.
      */
     drainSeconds: number;
     /**
@@ -628,7 +628,7 @@ export type JobPatch = {
          */
         stableSeconds?: number | null;
         /**
-         * The old one keeps serving this long.
+         * The old one keeps serving this long; with a URL this long after the last caller may have come.
          */
         drainSeconds?: number | null;
         /**
@@ -861,7 +861,7 @@ export type JobRollout = {
      */
     stableSeconds?: number;
     /**
-     * The old one keeps serving this long.
+     * The old one keeps serving this long; with a URL this long after the last caller may have come.
      */
     drainSeconds?: number;
     /**
@@ -997,7 +997,7 @@ export type CreateDeployment = {
          */
         stableSeconds?: number | null;
         /**
-         * The old one keeps serving this long.
+         * The old one keeps serving this long; with a URL this long after the last caller may have come.
          */
         drainSeconds?: number | null;
         /**

@@ -149,7 +149,9 @@ export const Instance = z
 export const Rollout = z
   .strictObject({
     stableSeconds: seconds(0, 3600).default(5).meta({ description: 'Healthy this long before it becomes active.' }),
-    drainSeconds: seconds(0, 3600).default(10).meta({ description: 'The old one keeps serving this long.' }),
+    drainSeconds: seconds(0, 3600).default(10).meta({
+      description: 'The old one keeps serving this long; with a URL this long after the last caller may have come.',
+    }),
     stopGraceSeconds: seconds(0, 600).default(30).meta({ description: 'From SIGTERM to SIGKILL.' }),
     deadlineSeconds: seconds(30, 7200)
       .default(900)

@@ -82,6 +82,19 @@ describe('the hosts of a job', () => {
     expect(viewOf({ ...first, name: 'web--7' })).toEqual(['reserved-name', `${A} https://a.own.test:8443`]);
   });
 
+  it.each([
+    ['asked', WEB],
+    ['nothing', 'route-unreachable'],
+    ['other', 'not-http'],
+    ['http', 'host-still-draining'],
+    [null, 'host-still-draining'],
+  ] as const)(
+    'beside its name, which it does not have yet: what was found at the port is %s, so that it says %s',
+    (reachedAs, said) => {
+      expect(viewOf({ hosts: [], definition: JobDefinition.parse({ ports: PORTS }), reachedAs })).toEqual([said]);
+    },
+  );
+
   it('are not the name of the job, whoever has that', () => {
     expect(viewOf({ hosts: [A] })).toEqual(['host-still-draining', `${A} https://a.own.test:8443`]);
     const definition = JobDefinition.parse({ ports: PORTS, route: { hosts: ['web.jobs.test'] } });

@@ -29,6 +29,15 @@ export const INSTANCE_ROW = {
   instanceType: t.nullable(t.text),
 } as const;
 
+/**
+ * What was found at the port of an attempt; `asked` while that is not known, and `nothing` while it is asked about again,
+ * which is done where nothing could be connected to.
+ * @param attempt alias of `attempts` @param deployment that of its deployment
+ */
+export const reachedAsOf = (attempt: string, deployment: string): string =>
+  `coalesce(${attempt}.reached_as, CASE WHEN ${attempt}.reach_asked_at > ${deployment}.active_at THEN 'nothing'
+     WHEN ${attempt}.reach_asked_at IS NOT NULL THEN 'asked' END)`;
+
 const JOB_COLUMNS = {
   ...columnsOf(Job, 'id', 'name', 'kind', 'definition', 'desiredState', 'status', 'version', 'deploymentCount'),
   ...columnsOf(Job, 'secretNames', 'createdAt', 'updatedAt'),
@@ -43,7 +52,7 @@ export const JOB_ROW = {
   activeRoute: t.nullable(t.jsonOf<JobDefinition['route']>()),
   hosts: t.arrayOf(t.text),
   othersHosts: t.nullable(t.jsonOf<Readonly<Record<string, 'taken' | 'leaving'>>>()),
-  reachedAs: t.nullable(t.oneOf<ReachedAs>()),
+  reachedAs: t.nullable(t.oneOf<ReachedAs | 'asked'>()),
   ...INSTANCE_ROW,
 } as const;
 export type JobRow = RowOf<typeof JOB_ROW>;
@@ -66,7 +75,7 @@ export const selectJobsFrom = (source: string): string => `
   FROM ${source} j
   LEFT JOIN deployments d ON d.id = j.active_deployment_id
   LEFT JOIN LATERAL (
-    SELECT s.instance_id, a.reached_as
+    SELECT s.instance_id, ${reachedAsOf('a', 'd')} AS reached_as
     FROM attempts a JOIN assignments s ON s.attempt_id = a.id
     WHERE a.deployment_id = j.active_deployment_id AND a.phase = 'healthy'
     ORDER BY a.number DESC LIMIT 1
@@ -152,7 +161,7 @@ function whyNotAt(host: string, row: JobRow, addresses: Addresses | undefined): 
 /** What keeps a job's name from it, and none of its own hosts. */
 const OF_THE_NAME: ReadonlySet<UrlReason> = new Set(['reserved-name', 'host-still-draining']);
 
-/** @returns null for a first deployment on its way: the next pass gives the job its name */
+/** @returns null where the name is on its way: that of a first deployment, and while it is seen whether HTTP is spoken */
 function whyNoUrl(row: JobRow, addresses: Addresses | undefined): UrlReason | null {
   const { name, definition, status, deploymentCount, activeNumber, activeRoute, reachedAs } = row;
   if (!addresses) return 'no-domain';
@@ -161,6 +170,7 @@ function whyNoUrl(row: JobRow, addresses: Addresses | undefined): UrlReason | nu
   if (hostOfJob(name, addresses.domain) === null) return 'reserved-name';
   if (deploymentCount === 0) return 'not-deployed';
   if (activeNumber === null && status === 'deploying') return null;
+  if (reachedAs === 'asked') return null;
   if (reachedAs === 'nothing') return 'route-unreachable';
   if (reachedAs !== null && reachedAs !== 'http') return 'not-http';
   // What the job says holds from its next deployment on; one of before there were addresses has no route.

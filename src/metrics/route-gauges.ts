@@ -2,6 +2,7 @@ import type { Registry } from 'prom-client';
 import type { Database } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
 import { hasItsAddress } from '../ingress/address-owner.js';
+import { reachedAsOf } from '../jobs/job-view.js';
 import { URL_REASONS } from '../jobs/route-rules.js';
 import { registerLazyGauges } from './lazy-gauges.js';
 
@@ -52,7 +53,7 @@ const ADDRESSES = statement('metrics-addresses', {
     LEFT JOIN deployments active ON active.id = j.active_deployment_id
     LEFT JOIN LATERAL (
       SELECT bool_or(a.routed_port IS NOT NULL AND i.private_ip IS NOT NULL AND ${hasItsAddress('i')}) AS is_led,
-        (array_agg(a.reached_as ORDER BY a.number DESC) FILTER (WHERE a.phase = 'healthy'))[1] AS reached_as
+        (array_agg(${reachedAsOf('a', 'active')} ORDER BY a.number DESC) FILTER (WHERE a.phase = 'healthy'))[1] AS reached_as
       FROM attempts a JOIN assignments s ON s.attempt_id = a.id JOIN instances i ON i.id = s.instance_id
       WHERE a.deployment_id = j.active_deployment_id AND a.phase NOT IN ('stopping', 'ended')
     ) found ON true
@@ -68,6 +69,7 @@ const ADDRESSES = statement('metrics-addresses', {
         WHEN j.host IS NULL THEN 'reserved-name'
         WHEN j.deployment_count = 0 THEN 'not-deployed'
         WHEN j.active_deployment_id IS NULL AND j.status = 'deploying' THEN 'nothing-serves'
+        WHEN j.reached_as = 'asked' THEN 'nothing-serves'
         WHEN j.reached_as = 'nothing' THEN 'route-unreachable'
         WHEN j.reached_as <> 'http' THEN 'not-http'
         WHEN coalesce(j.active_route, 'false') <> 'false' THEN 'host-still-draining'

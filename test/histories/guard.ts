@@ -224,7 +224,7 @@ export class Guard {
       const isGivenUp = phase === 'ended' || plan.orders.some((one) => one.attemptId === id && one.purpose === 'stop');
       if (!isGivenUp || attempt.phase === 'stopping' || !instance || lossOf(instance, attempt)) continue;
       if (ailmentOf(attempt, deployment, now)?.isDead || spotNoticedAt(attempt)) continue;
-      const stays = Math.max(STALE_SECONDS, deployment.definition.rollout.drainSeconds);
+      const stays = STALE_SECONDS + deployment.definition.rollout.drainSeconds;
       claim(!unroutedAt || now >= after(unroutedAt, stays), `${id}: stopped while callers may still come`);
     }
   }

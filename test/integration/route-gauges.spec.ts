@@ -85,7 +85,7 @@ const INSERT = `
         ('[{"container": 81, "host": 1}, {"container": 82, "host": 2}]')) portlists(ports),
       (VALUES ('running', false, 'null'), ('idle', false, NULL), ('deploying', false, 'null'), ('failed', false, 'null'),
         ('running', true, 'own'), ('running', true, 'false'), ('degraded', true, 'own'), ('deploying', true, NULL)) states(status, is_active, active_route),
-      (VALUES (NULL), ('http'), ('silent'), ('nothing')) founds(reached_as),
+      (VALUES (NULL, NULL), ('http', NULL), ('silent', NULL), ('nothing', '1 s'), (NULL, '-1 s'), (NULL, '1 min')) founds(reached_as, asked),
       (VALUES (false, false), (true, false), (true, true)) ways(has_rows, is_led)),
   jobs AS (
     INSERT INTO jobs (id, name, kind, status, desired_state, deployment_count, active_deployment_id, definition)
@@ -98,15 +98,16 @@ const INSERT = `
         ELSE jsonb_build_object('route', route) END
     FROM made RETURNING id),
   deployments AS (
-    INSERT INTO deployments (id, job_id, number, image, status, trigger, definition)
-    SELECT deployment, id, 1, 'web:1', 'active', 'api',
+    INSERT INTO deployments (id, job_id, number, image, status, trigger, active_at, definition)
+    SELECT deployment, id, 1, 'web:1', 'active', 'api', '2026-12-01 00:00Z',
       $1::jsonb || jsonb_build_object('ports', ports) || CASE active_route
         WHEN 'own' THEN '{"route": {}}' WHEN 'false' THEN '{"route": false}' ELSE '{}'::jsonb END
     FROM made RETURNING id),
   attempts AS (
-    INSERT INTO attempts (id, job_id, deployment_id, number, shape_key, priority, phase, reached_as, routed_port)
+    INSERT INTO attempts (id, job_id, deployment_id, number, shape_key, priority, phase, reach_asked_at, reached_as, routed_port)
     SELECT attempt, id, deployment, 1, 'shape', 2,
-      CASE WHEN n % 7 = 0 THEN 'stopping' ELSE 'healthy' END, reached_as, CASE WHEN is_led THEN 80 END
+      CASE WHEN n % 7 = 0 THEN 'stopping' ELSE 'healthy' END,
+      '2026-12-01 00:00Z'::timestamptz + asked::interval, reached_as, CASE WHEN is_led THEN 80 END
     FROM made RETURNING id),
   instances AS (
     INSERT INTO instances (id, state, private_ip)

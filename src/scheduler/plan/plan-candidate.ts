@@ -118,14 +118,16 @@ function planOverdue(draft: Draft, deployment: DeploymentFacts, attempt: Attempt
 
 /** One transaction makes it active and its predecessor draining. */
 function activate(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
-  const { drainSeconds } = deployment.definition.rollout;
   for (const predecessor of draft.withStatus('active')) {
-    const callersUntil = predecessor.attempts.map((other) => servesUntil(other, predecessor, draft.now));
+    const drains = [deployment, predecessor].map(({ definition }) => definition.rollout.drainSeconds);
+    const callersUntil = predecessor.attempts.map((other) =>
+      servesUntil(other, predecessor, draft.now, Math.max(...drains)),
+    );
     draft.change(predecessor, {
       status: 'draining',
       reason: 'superseded-by-newer',
       message: `deployment ${deployment.number} is active`,
-      deadlineAt: callersUntil.reduce(later, after(draft.now, drainSeconds)),
+      deadlineAt: callersUntil.reduce(later, after(draft.now, deployment.definition.rollout.drainSeconds)),
     });
   }
   draft.change(deployment, {

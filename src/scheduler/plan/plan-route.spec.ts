@@ -4,7 +4,10 @@ import { active, order, purposes } from '../../../test/support/planner-steps.ts'
 import { PlannerWorld, type WorldAttempt } from '../../../test/support/planner-world.ts';
 import { STALE_SECONDS } from './plan-unrouting.js';
 
-const WEB = { ports: [{ container: 8080, host: 80 }], rollout: { drainSeconds: 10, stopGraceSeconds: 5 } };
+const DRAIN_SECONDS = 10;
+const WEB = { ports: [{ container: 8080, host: 80 }], rollout: { drainSeconds: DRAIN_SECONDS, stopGraceSeconds: 5 } };
+/** How long a container that callers were led to serves on. */
+const LEAVING_SECONDS = STALE_SECONDS + DRAIN_SECONDS;
 const DOMAIN = 'jobs.test';
 
 /** Active, and its address leads to it. */
@@ -154,18 +157,21 @@ describe('the address of a job', () => {
     while (successor.status !== 'active') world.run(1);
     expect(routedOf(world)).toEqual([successor.attempts[0]!.id]);
     expect(attempt).toMatchObject({ phase: 'healthy', routedPort: null, unroutedAt: successor.activeAt });
-    world.run(STALE_SECONDS - 2);
+    world.run(LEAVING_SECONDS - 2);
     expect([attempt.phase, isAskedToStop(attempt)]).toEqual(['healthy', false]);
     world.run(2);
     expect([attempt.phase, isAskedToStop(attempt)]).toEqual(['ended', true]);
   });
 
-  it('serves for all of a longer drainSeconds', () => {
-    const { world, attempt } = routed({ ...WEB, rollout: { ...WEB.rollout, drainSeconds: 70 } });
-    const slow = { ...WEB, rollout: { ...WEB.rollout, drainSeconds: 70 } };
-    const successor = world.deploy(slow);
+  it.each([
+    [70, 10],
+    [10, 70],
+  ])('serves those who come last for drainSeconds, its own %d and that of the next %d', (own, next) => {
+    const withDrain = (drainSeconds: number) => ({ ...WEB, rollout: { ...WEB.rollout, drainSeconds } });
+    const { world, attempt } = routed(withDrain(own));
+    const successor = world.deploy(withDrain(next));
     while (successor.status !== 'active') world.run(1);
-    world.run(68);
+    world.run(STALE_SECONDS + 70 - 2);
     expect(isAskedToStop(attempt)).toBe(false);
     world.run(3);
     expect(isAskedToStop(attempt)).toBe(true);
@@ -181,7 +187,7 @@ describe('the address of a job', () => {
     world.cooperate();
     expect(attempt).toMatchObject({ phase: 'unrouting', routedPort: null, reason: 'stop-requested' });
     expect(world.hosts).toEqual(['web.jobs.test']);
-    world.run(STALE_SECONDS - 1);
+    world.run(LEAVING_SECONDS - 1);
     expect(isAskedToStop(attempt)).toBe(false);
     world.run(1);
     expect([isAskedToStop(attempt), attempt.phase, world.status]).toEqual([true, 'ended', 'stopped']);
@@ -191,7 +197,7 @@ describe('the address of a job', () => {
     const { world } = routed();
     world.desiredState = 'deleted';
     world.wake();
-    world.run(STALE_SECONDS + 5);
+    world.run(LEAVING_SECONDS + 5);
     expect([world.isGone, world.hosts]).toEqual([true, []]);
   });
 
@@ -224,7 +230,7 @@ describe('the address of a job', () => {
     for (let seconds = 0; seconds < 60 && fresh().routedPort === null; seconds++) world.run(1);
     expect(routedOf(world)).toEqual([fresh().id]);
     expect([attempt.phase, isAskedToStop(attempt)]).toEqual(['unrouting', false]);
-    world.run(STALE_SECONDS);
+    world.run(LEAVING_SECONDS);
     expect(isAskedToStop(attempt)).toBe(true);
   });
 

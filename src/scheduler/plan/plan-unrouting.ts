@@ -14,13 +14,19 @@ const SPOT_SLACK_SECONDS = 10;
 /** Of a longer stopGraceSeconds the end is lost: callers come first. */
 const SPOT_GRACE_SECONDS = 60;
 
-/** Until when an attempt has to go on serving those who still come to it; null = nobody was led to it. */
-export function servesUntil(attempt: AttemptFacts, deployment: DeploymentFacts, now: Date): Date | null {
+/**
+ * Until when an attempt has to go on serving those who still come to it; null = nobody was led to it. The last of them may
+ * come STALE_SECONDS after it was unrouted, and has all of drainSeconds from then on.
+ */
+export function servesUntil(
+  attempt: AttemptFacts,
+  deployment: DeploymentFacts,
+  now: Date,
+  drainSeconds = deployment.definition.rollout.drainSeconds,
+): Date | null {
   const { routedPort, unroutedAt } = attempt;
   const since = routedPort === null ? unroutedAt : now;
-  if (!since) return null;
-  const seconds = Math.max(STALE_SECONDS, deployment.definition.rollout.drainSeconds);
-  return inTimeForSpot(after(since, seconds), attempt, deployment);
+  return since && inTimeForSpot(after(since, STALE_SECONDS + drainSeconds), attempt, deployment);
 }
 
 /** The time, or an earlier one where EC2 would end the instance before the container could be stopped. */
