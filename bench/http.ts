@@ -1,10 +1,9 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import pg from 'pg';
 import { freePort } from '../local/ports.ts';
 import { startPostgres } from '../local/postgres.ts';
@@ -12,6 +11,7 @@ import { median } from '../test/support/median.ts';
 import { until } from '../local/until.ts';
 import { processorMs } from './processor-time.ts';
 import type { Row } from './table.ts';
+import { wrk } from './wrk.ts';
 
 const JOBS = 10_000;
 const CONNECTIONS = 16;
@@ -143,10 +143,7 @@ async function load(
 ): Promise<Sample> {
   const before = [processorMs(pid), processorMs(postgresPid)] as const;
   const args = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '-s', script, url];
-  const { stdout } = await promisify(execFile)('wrk', args);
-  const count = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0);
-  const isBad = /Non-2xx or 3xx responses|Socket errors/.test(stdout);
-  if (count === 0 || isBad) throw new Error(`the load failed:\n${stdout}`);
+  const { requests: count } = await wrk(args);
   return {
     serverMs: (processorMs(pid) - before[0]) / count,
     databaseMs: (processorMs(postgresPid) - before[1]) / count,

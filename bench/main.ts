@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchAddresses } from './addresses.ts';
 import { benchHttp } from './http.ts';
 import type { Row } from './table.ts';
 import { printTable } from './table.ts';
@@ -16,6 +17,13 @@ const GROUPS: Readonly<Record<string, Group>> = {
       'Processor time of the server (user and system) for each request, access control on; in brackets that of Postgres.\n' +
       'Floor: node:http and pg with the same rows, without access control, validation or problems. Medians of the rounds.',
     run: benchHttp,
+  },
+  addresses: {
+    about:
+      'Processor time of nginx (user and system) for each request of 16 callers, and the time that a request takes where one\n' +
+      'comes after the other. The job is an nginx that answers five bytes; lookups are answered by a stand-in of the API.\n' +
+      'Medians of the rounds.',
+    run: benchAddresses,
   },
 };
 

@@ -49,6 +49,11 @@ export class Nginx {
     return join(this.#options.directory, 'nginx.conf');
   }
 
+  /** While it runs, that of the process whose children are the workers. */
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
   async start(): Promise<void> {
     const { program = NGINX, directory, port } = this.#options;
     mkdirSync(join(directory, 'cache'), { recursive: true });
