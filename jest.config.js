@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+
 // ESM under Jest: the npm scripts set --experimental-vm-modules. TypeScript is transformed by swc with decorator metadata.
 export const swc = {
   swcrc: false,
@@ -25,9 +27,9 @@ const withPostgres = {
 
 /** One project a level; `npm run test:<level>` selects it, `npm test` runs unit, integration and e2e once each. */
 export default {
-  // Most of a test is waiting, for timers and for other processes: one more than there are cores of the smallest machine.
-  maxWorkers: 3,
-  // Tests of one file that run at once, each mostly waiting: with three workers nine stacks may be starting on two cores,
+  // Most of a test is waiting, for timers and for other processes: more than there are cores, up to what fits into 16 GB.
+  maxWorkers: Math.min(availableParallelism() + 2, 8),
+  // Tests of one file that run at once, each mostly waiting: with four workers twelve stacks may be starting on two cores,
   // for which test/support/stack.ts has the patience.
   maxConcurrency: 3,
   // A bound, no measure: machines of CI may be several times slower than this one.
