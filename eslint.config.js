@@ -143,7 +143,10 @@ export default defineConfig(
   },
   {
     // Node runs these as they are, and strips types only.
-    files: ['local/**/*.ts', 'scripts/**/*.ts', 'test/chaos/**/*.ts', 'test/fuzz/**/*.ts'],
+    files: [
+      ...['local/**/*.ts', 'scripts/**/*.ts', 'bench/**/*.ts'],
+      ...['test/chaos/**/*.ts', 'test/fuzz/**/*.ts', 'test/swaps/**/*.ts'],
+    ],
     rules: {
       'no-restricted-syntax': [
         'error',

@@ -32,6 +32,9 @@ export default {
   // Tests of one file that run at once, each mostly waiting: with four workers twelve stacks may be starting on two cores,
   // for which test/support/stack.ts has the patience.
   maxConcurrency: 3,
+  // A worker that has ended takes a second or two to give its memory back, and half a second is what Jest has for it: it
+  // said of each run that tests leak. One that a test keeps open is still told of.
+  workerGracefulExitTimeout: 20_000,
   // A bound, no measure: machines of CI may be several times slower than this one.
   testTimeout: 60_000,
   testSequencer: '<rootDir>/test/support/longest-first.js',

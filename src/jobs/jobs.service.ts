@@ -160,6 +160,7 @@ const GET_JOB = statement('get-job', { values: [t.text], row: JOB_ROW })(
   `${selectJobsFrom('jobs')} WHERE j.name = $1 AND j.deleted_at IS NULL`,
 );
 
+// Columns and joins are `selectJobsFrom` (job-view.ts).
 const LIST_JOBS = statement('list-jobs', {
   values: [t.text, t.nullable(t.text), t.bigintValue, scopeType],
   row: { ...JOB_ROW, ...pageColumns },
