@@ -6,9 +6,15 @@ locals {
   has_addresses = var.jobs_domain != null
   jobs_url      = local.has_addresses ? "${local.has_alb ? "https" : "http"}://${var.jobs_domain}" : null
   ingress_cidrs = var.ingress_cidrs != null ? var.ingress_cidrs : var.allowed_cidrs
-  # nginx has the lists in the instance's user data: another list is another instance. So it has none where the security
-  # group is enough.
-  callers_differ = local.has_addresses && toset(local.ingress_cidrs) != toset(var.allowed_cidrs)
+  # Of names for callers among the jobs (JOBS_PRIVATE_URL): by http also where JOBS_URL has https, which ends before nginx.
+  jobs_private_domain = "jobs.${trimsuffix(lower(local.private_zone_name), ".")}"
+  jobs_private_url    = local.has_addresses ? "http://${local.jobs_private_domain}" : null
+  # What nginx goes by, in the instance's user data: another list is another instance. It always has both, as containers
+  # reach port 80: jobs they may call from all of the VPC, the API from where its users do.
+  callers = {
+    ALLOWED_CIDRS = join(",", var.allowed_cidrs)
+    INGRESS_CIDRS = join(",", distinct(concat(local.ingress_cidrs, local.vpc_cidrs)))
+  }
   # Those whom the API's own door does not admit.
   job_callers = local.has_addresses ? setsubtract(local.ingress_cidrs, var.allowed_cidrs) : toset([])
   # With a certificate of the operator's own, names are theirs to make as well, unless they name the zone.
@@ -132,6 +138,25 @@ resource "aws_vpc_security_group_ingress_rule" "job_callers" {
   from_port         = local.door_port
   to_port           = local.door_port
   cidr_ipv4         = each.value
+
+  lifecycle {
+    create_before_destroy = true
+  }
+
+  depends_on = [terraform_data.serving]
+}
+
+# Containers of jobs in those groups, when they call other jobs. Those in the jobs' own group come by the rule «agents»
+# (network.tf). Not before nginx knows that they may not call the API.
+resource "aws_vpc_security_group_ingress_rule" "calls_of_other_groups" {
+  for_each = local.has_addresses ? toset(var.job_security_group_ids) : toset([])
+
+  security_group_id            = aws_security_group.api.id
+  description                  = "Calls between jobs"
+  ip_protocol                  = "tcp"
+  from_port                    = 80
+  to_port                      = 80
+  referenced_security_group_id = each.value
 
   lifecycle {
     create_before_destroy = true

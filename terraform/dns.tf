@@ -1,9 +1,14 @@
-# The name agents call, with a load balancer or without: no switch takes it away from agents that use it. They resolve
-# it at every poll, so it may move to another instance at any time.
+# Names within the VPC, which lead to the instance that serves: the one agents call, with a load balancer or without, as no
+# switch takes it away from agents that use it, and where jobs have addresses theirs for each other (addresses.tf). Agents
+# resolve theirs at every poll, so it may move to another instance at any time.
 
 locals {
   private_zone_name = var.private_zone_name != null ? var.private_zone_name : "${var.name}.internal"
-  private_record    = { zone_id = aws_route53_zone.private.zone_id, name = "api.${local.private_zone_name}" }
+  private_record = {
+    zone_id   = aws_route53_zone.private.zone_id
+    name      = "api.${local.private_zone_name}"
+    jobs_name = local.has_addresses ? "*.${local.jobs_private_domain}" : null
+  }
 }
 
 resource "aws_route53_zone" "private" {
@@ -17,10 +22,23 @@ resource "aws_route53_zone" "private" {
   }
 }
 
-# The new instance sets it itself the moment it takes over; this makes it true also where its role may not.
+# The new instance sets both itself the moment it takes over; this makes them true also where its role may not.
 resource "aws_route53_record" "api" {
   zone_id         = aws_route53_zone.private.zone_id
   name            = local.private_record.name
+  type            = "A"
+  ttl             = 5
+  records         = [aws_instance.api.private_ip]
+  allow_overwrite = true
+
+  depends_on = [terraform_data.serving]
+}
+
+resource "aws_route53_record" "jobs_private" {
+  count = local.has_addresses ? 1 : 0
+
+  zone_id         = aws_route53_zone.private.zone_id
+  name            = local.private_record.jobs_name
   type            = "A"
   ttl             = 5
   records         = [aws_instance.api.private_ip]

@@ -49,7 +49,7 @@ locals {
     },
     var.database == "rds" ? { POSTGRES_HOST = aws_db_instance.this[0].address } : {},
     local.uses_volume ? { DATA_VOLUME_ID = aws_ebs_volume.data[0].id } : {},
-    local.callers_differ ? { ALLOWED_CIDRS = join(",", var.allowed_cidrs), INGRESS_CIDRS = join(",", local.ingress_cidrs) } : {},
+    local.has_addresses ? local.callers : {},
   )
 
   # What the .env file in S3 may say otherwise.
@@ -60,7 +60,7 @@ locals {
       LOGS_URI = "s3://${var.bucket}/${var.log_prefix}jobs"
     },
     var.app_image == "" ? {} : { APP_IMAGE = var.app_image },
-    local.has_addresses ? { JOBS_URL = local.jobs_url } : {},
+    local.has_addresses ? { JOBS_URL = local.jobs_url, JOBS_PRIVATE_URL = local.jobs_private_url } : {},
     # nginx trusts only the load balancer for the caller's address.
     local.has_alb ? { TRUSTED_PROXY = data.aws_vpc.this.cidr_block } : {},
     var.settings,

@@ -68,6 +68,11 @@ locals {
     if contains(data.aws_ec2_instance_type_offerings.api.locations, data.aws_subnet.job[id].availability_zone)
   ]
   has_alb = var.certificate_arn != null || var.api_domain != null
+  # Sorted, as AWS lists them in any order, and they are in the instance's user data.
+  vpc_cidrs = sort(distinct(concat(
+    [data.aws_vpc.this.cidr_block],
+    [for one in data.aws_vpc.this.cidr_block_associations : one.cidr_block if one.state == "associated"],
+  )))
 
   # Who may call the API: port 80 of the instance, or 443 of the load balancer.
   door      = local.has_alb ? aws_security_group.alb[0].id : aws_security_group.api.id
@@ -119,6 +124,7 @@ resource "aws_vpc_security_group_ingress_rule" "agents_tls" {
 }
 
 # Those of instances that were launched before there was TLS for agents: they keep the address they were launched with.
+# Containers that call other jobs come by it, too.
 resource "aws_vpc_security_group_ingress_rule" "agents" {
   security_group_id            = aws_security_group.api.id
   description                  = "Agents of jobs, without TLS"

@@ -23,6 +23,11 @@ output "jobs_url" {
   value       = local.jobs_url
 }
 
+output "jobs_private_url" {
+  description = "Below its domain jobs call each other, within the VPC; null where jobs have no URLs."
+  value       = local.jobs_private_url
+}
+
 output "allowed_cidrs" {
   description = "Who may call it: `up` keeps what was chosen."
   value       = sort(values(aws_vpc_security_group_ingress_rule.users)[*].cidr_ipv4)

@@ -169,7 +169,7 @@ variable "allowed_cidrs" {
 }
 
 variable "ingress_cidrs" {
-  description = "With jobs_domain: who may call jobs, for example [\"0.0.0.0/0\"]. They may not call the API, and those of allowed_cidrs may not call jobs unless they are here, too. Default: allowed_cidrs. Where the two lists differ, another list is another instance, as its nginx has them."
+  description = "With jobs_domain: who may call jobs, for example [\"0.0.0.0/0\"]. They may not call the API, and those of allowed_cidrs may not call jobs unless they are here, too. Default: allowed_cidrs. Containers of jobs may call jobs in any case, within the VPC. Another list is another instance, as its nginx has it."
   type        = list(string)
   default     = null
 
@@ -439,6 +439,11 @@ variable "jobs_domain" {
       var.jobs_domain == null ? true : !endswith(".${host}", ".${var.jobs_domain}")
     ])
     error_message = "must be neither the API's own name (api_domain or domain_name, or agents' name api.<private_zone_name>) nor a domain that it is in: take a name beside it, like jobs.example.com for scheduler.example.com"
+  }
+
+  validation {
+    condition     = var.jobs_domain == null || alltrue([for host in compact([var.jobs_domain, local.domain_name]) : !endswith(host, ".${local.jobs_private_domain}")])
+    error_message = "neither it nor the API's name may be below jobs.<private_zone_name>, where each name is that of a job for callers among the jobs"
   }
 }
 

@@ -35,8 +35,8 @@ variable "address_arn" {
   default     = null
 }
 variable "private_record" {
-  description = "The name this stack's instances point at themselves; null = none."
-  type        = object({ zone_id = string, name = string })
+  description = "The names this stack's instances point at themselves: their own, and that of jobs; null = none."
+  type        = object({ zone_id = string, name = string, jobs_name = optional(string) })
   default     = null
 }
 
@@ -333,10 +333,12 @@ locals {
     Action   = "route53:ChangeResourceRecordSets"
     Resource = "arn:${var.partition}:route53:::hostedzone/${record.zone_id}"
     Condition = { "ForAllValues:StringEquals" = {
-      # As Route 53 writes it.
-      "route53:ChangeResourceRecordSetsNormalizedRecordNames" = [trimsuffix(lower(record.name), ".")]
-      "route53:ChangeResourceRecordSetsRecordTypes"           = ["A"]
-      "route53:ChangeResourceRecordSetsActions"               = ["UPSERT"]
+      # As Route 53 writes them, an asterisk in octal.
+      "route53:ChangeResourceRecordSetsNormalizedRecordNames" = [
+        for name in compact([record.name, record.jobs_name]) : replace(trimsuffix(lower(name), "."), "*", "\\052")
+      ]
+      "route53:ChangeResourceRecordSetsRecordTypes" = ["A"]
+      "route53:ChangeResourceRecordSetsActions"     = ["UPSERT"]
     } }
   } if record != null]
 }

@@ -26,6 +26,14 @@ run "none_by_default" {
     condition     = !strcontains(module.user_data.text, "JOBS_URL") && output.jobs_url == null && length(aws_route53_record.jobs) + length(aws_vpc_security_group_ingress_rule.nginx) == 0
     error_message = "nothing is made, and nothing reaches jobs"
   }
+  assert {
+    condition     = !strcontains(module.user_data.text, "JOBS_PRIVATE_URL") && output.jobs_private_url == null && !strcontains(module.user_data.text, "_CIDRS=") && length(aws_route53_record.jobs_private) == 0 && strcontains(module.user_data.text, "\nJOBS_RECORD_NAME=''\n")
+    error_message = "jobs have no names for each other either"
+  }
+  assert {
+    condition     = [for s in jsondecode(output.policy).Statement : s.Condition["ForAllValues:StringEquals"]["route53:ChangeResourceRecordSetsNormalizedRecordNames"] if s.Sid == "PointTheNameHere"][0] == ["api.scheduler.internal"]
+    error_message = "its instance sets its own name alone"
+  }
 }
 
 run "a_domain" {
@@ -44,8 +52,28 @@ run "a_domain" {
     error_message = "the API's instance, and no other, reaches what jobs publish"
   }
   assert {
-    condition     = length(aws_security_group.job_callers) == 0 && !strcontains(module.user_data.text, "_CIDRS") && keys(aws_vpc_security_group_ingress_rule.users) == ["203.0.113.7/32"]
-    error_message = "as closed as the API, by the security group alone: another list is no other instance"
+    condition     = length(aws_security_group.job_callers) == 0 && keys(aws_vpc_security_group_ingress_rule.users) == ["203.0.113.7/32"]
+    error_message = "as closed as the API"
+  }
+  assert {
+    condition     = strcontains(module.user_data.text, "\nALLOWED_CIDRS=203.0.113.7/32\n") && strcontains(module.user_data.text, "\nINGRESS_CIDRS=203.0.113.7/32,100.64.0.0/16,172.31.0.0/16'\n")
+    error_message = "nginx lets callers of the VPC reach jobs, by each network that it has now, and not the API"
+  }
+  assert {
+    condition     = strcontains(module.user_data.text, "JOBS_PRIVATE_URL=http://jobs.scheduler.internal\n") && output.jobs_private_url == "http://jobs.scheduler.internal" && strcontains(module.user_data.text, "\nJOBS_RECORD_NAME='*.jobs.scheduler.internal'\n")
+    error_message = "jobs call each other within the VPC, at names that the instance which serves points at itself"
+  }
+  assert {
+    condition     = aws_route53_record.jobs_private[0].name == "*.jobs.scheduler.internal" && aws_route53_record.jobs_private[0].zone_id == aws_route53_record.api.zone_id && one(aws_route53_record.jobs_private[0].records) == "172.31.0.10" && aws_route53_record.jobs_private[0].ttl == aws_route53_record.api.ttl
+    error_message = "these names lead to its private address, as its own does"
+  }
+  assert {
+    condition     = [for s in jsondecode(output.policy).Statement : s.Condition["ForAllValues:StringEquals"]["route53:ChangeResourceRecordSetsNormalizedRecordNames"] if s.Sid == "PointTheNameHere"][0] == ["api.scheduler.internal", "\\052.jobs.scheduler.internal"]
+    error_message = "its role may set both"
+  }
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.agents.from_port == 80 && aws_vpc_security_group_ingress_rule.agents.referenced_security_group_id == aws_security_group.jobs.id && length(aws_vpc_security_group_ingress_rule.calls_of_other_groups) == 0
+    error_message = "containers of jobs reach nginx there"
   }
   assert {
     condition     = length(aws_acm_certificate.jobs) == 0
@@ -62,8 +90,34 @@ run "the_same_callers_in_another_order" {
   }
 
   assert {
-    condition     = length(aws_security_group.job_callers) == 0 && !strcontains(module.user_data.text, "_CIDRS")
-    error_message = "nginx need not refuse anyone"
+    condition     = length(aws_security_group.job_callers) == 0
+    error_message = "there is one door"
+  }
+}
+
+run "jobs_in_groups_of_ones_own" {
+  command = plan
+
+  variables {
+    job_security_group_ids = ["sg-0123456789abcdef0"]
+  }
+
+  assert {
+    condition     = { for group, rule in aws_vpc_security_group_ingress_rule.calls_of_other_groups : group => "${rule.security_group_id} ${rule.from_port}-${rule.to_port} ${rule.referenced_security_group_id}" } == { "sg-0123456789abcdef0" = "${aws_security_group.api.id} 80-80 sg-0123456789abcdef0" }
+    error_message = "their containers may call other jobs, too"
+  }
+}
+
+run "a_private_zone_as_people_write_it" {
+  command = plan
+
+  variables {
+    private_zone_name = "Main.Internal."
+  }
+
+  assert {
+    condition     = strcontains(module.user_data.text, "JOBS_PRIVATE_URL=http://jobs.main.internal\n") && aws_route53_record.jobs_private[0].name == "*.jobs.main.internal"
+    error_message = "the API takes names in lower case, without a dot at the end"
   }
 }
 
@@ -81,7 +135,7 @@ run "public_jobs" {
   }
 
   assert {
-    condition     = strcontains(module.user_data.text, "\nALLOWED_CIDRS=203.0.113.7/32\n") && strcontains(module.user_data.text, "\nINGRESS_CIDRS=0.0.0.0/0,203.0.113.7/32'\n")
+    condition     = strcontains(module.user_data.text, "\nALLOWED_CIDRS=203.0.113.7/32\n") && strcontains(module.user_data.text, "\nINGRESS_CIDRS=0.0.0.0/0,203.0.113.7/32,100.64.0.0/16,172.31.0.0/16'\n")
     error_message = "nginx knows whom to refuse"
   }
   assert {
@@ -113,8 +167,8 @@ run "with_tls" {
   }
 
   assert {
-    condition     = strcontains(module.user_data.text, "JOBS_URL=https://jobs.example.com\n")
-    error_message = "https, as for the API"
+    condition     = strcontains(module.user_data.text, "JOBS_URL=https://jobs.example.com\n") && strcontains(module.user_data.text, "JOBS_PRIVATE_URL=http://jobs.scheduler.internal\n")
+    error_message = "https, as for the API; and http where no load balancer is between"
   }
   assert {
     condition     = aws_acm_certificate.jobs[0].domain_name == "*.jobs.example.com" && aws_acm_certificate.api[0].domain_name == "scheduler.example.com" && aws_lb_listener_certificate.jobs[0].certificate_arn == aws_acm_certificate_validation.jobs[0].certificate_arn
@@ -225,6 +279,29 @@ run "not_a_domain_that_agents_call" {
 
   variables {
     jobs_domain = "scheduler.internal"
+  }
+
+  expect_failures = [var.jobs_domain]
+}
+
+run "not_below_the_names_that_jobs_call_each_other_by" {
+  command = plan
+
+  variables {
+    private_zone_name = "example.com"
+    jobs_domain       = "a.jobs.example.com"
+  }
+
+  expect_failures = [var.jobs_domain]
+}
+
+run "an_api_below_the_names_that_jobs_call_each_other_by" {
+  command = plan
+
+  variables {
+    private_zone_name = "example.com"
+    api_domain        = "scheduler.jobs.example.com"
+    jobs_domain       = "apps.example.com"
   }
 
   expect_failures = [var.jobs_domain]

@@ -29,8 +29,9 @@ variable "address_id" {
   default     = null
 }
 variable "record" {
-  type    = object({ zone_id = string, name = string })
-  default = null
+  description = "Names that lead to the instance that serves: its own, and that of jobs; null = none."
+  type        = object({ zone_id = string, name = string, jobs_name = optional(string) })
+  default     = null
 }
 variable "ssm_agent_url" {
   description = "Where AWS keeps the packages of its SSM agent; empty = none is installed."
@@ -48,23 +49,24 @@ variable "settings" {
 
 locals {
   environment = {
-    STACK_NAME      = var.name
-    SECRETS_URI     = "s3://${var.bucket}/${var.secrets_key}"
-    SECRETS_VERSION = var.secrets_version
-    INSTANCE_TYPE   = var.instance_type
-    AGENT_KEYS_URI  = "s3://${var.bucket}/${var.agent_keys_prefix}"
-    BUNDLE_URI      = "s3://${var.bucket}/${var.bundle_key}"
-    LOG_URI         = "s3://${var.bucket}/${var.log_prefix}boot/"
-    APP_IMAGE       = var.app_image
-    DATABASE        = var.database
-    RDS_AUTHORITIES = var.rds_authorities_url
-    DATA_VOLUME_ID  = var.data_volume_id == null ? "" : var.data_volume_id
-    ADDRESS_ID      = var.address_id == null ? "" : var.address_id
-    RECORD_ZONE_ID  = var.record == null ? "" : var.record.zone_id
-    RECORD_NAME     = var.record == null ? "" : var.record.name
-    SSM_AGENT_URL   = var.ssm_agent_url
-    DECIDED         = join("\n", [for name in sort(keys(var.decided)) : "${name}=${var.decided[name]}"])
-    SETTINGS        = join("\n", [for name in sort(keys(var.settings)) : "${name}=${var.settings[name]}"])
+    STACK_NAME       = var.name
+    SECRETS_URI      = "s3://${var.bucket}/${var.secrets_key}"
+    SECRETS_VERSION  = var.secrets_version
+    INSTANCE_TYPE    = var.instance_type
+    AGENT_KEYS_URI   = "s3://${var.bucket}/${var.agent_keys_prefix}"
+    BUNDLE_URI       = "s3://${var.bucket}/${var.bundle_key}"
+    LOG_URI          = "s3://${var.bucket}/${var.log_prefix}boot/"
+    APP_IMAGE        = var.app_image
+    DATABASE         = var.database
+    RDS_AUTHORITIES  = var.rds_authorities_url
+    DATA_VOLUME_ID   = var.data_volume_id == null ? "" : var.data_volume_id
+    ADDRESS_ID       = var.address_id == null ? "" : var.address_id
+    RECORD_ZONE_ID   = var.record == null ? "" : var.record.zone_id
+    RECORD_NAME      = var.record == null ? "" : var.record.name
+    JOBS_RECORD_NAME = try(var.record.jobs_name, null) == null ? "" : var.record.jobs_name
+    SSM_AGENT_URL    = var.ssm_agent_url
+    DECIDED          = join("\n", [for name in sort(keys(var.decided)) : "${name}=${var.decided[name]}"])
+    SETTINGS         = join("\n", [for name in sort(keys(var.settings)) : "${name}=${var.settings[name]}"])
   }
 }
 

@@ -218,7 +218,7 @@ start() {
   # The cause is in the containers' logs, like a setting that `settings` names, and they cannot be read from outside.
   # shellcheck disable=SC2046
   compose up -d $(if [ "$DATABASE" != volume ]; then echo --no-deps agent-keys; fi) $(services) || { compose logs --tail=40; return 1; }
-  point_name_here
+  point_names_here
   wait_until_ready
   # An instance that serves gives the volume back to none, at no later start.
   rm -f predecessor
@@ -316,14 +316,26 @@ mount_volume() {
   (umask 022 && mkdir -p "$DATA_DIR/postgres")
 }
 
-point_name_here() {
+# Best effort, to be early: the apply that waits for this instance sets the same records afterwards. All of a call is done or
+# nothing, and a role that is made elsewhere may not know the jobs' name yet: the one that agents call is set without it.
+point_names_here() {
   [ -n "$RECORD_NAME" ] || return 0
   local ip
   ip=${PRIVATE_IP:-$(imds local-ipv4)}
-  say "pointing $RECORD_NAME at $ip"
-  # Best effort, to be early: the apply that waits for this instance sets the same record afterwards.
-  aws route53 change-resource-record-sets --hosted-zone-id "$RECORD_ZONE_ID" --change-batch "{\"Changes\":[{\"Action\":\"UPSERT\",
-    \"ResourceRecordSet\":{\"Name\":\"$RECORD_NAME\",\"Type\":\"A\",\"TTL\":5,\"ResourceRecords\":[{\"Value\":\"$ip\"}]}}]}" >/dev/null || true
+  if [ -n "${JOBS_RECORD_NAME-}" ] && point_at "$ip" "$RECORD_NAME" "$JOBS_RECORD_NAME"; then return 0; fi
+  point_at "$ip" "$RECORD_NAME" || true
+}
+
+# $1 an address, then the names.
+point_at() {
+  local ip=$1 name changes=''
+  shift
+  say "pointing $* at $ip"
+  for name in "$@"; do
+    changes+="${changes:+,}{\"Action\":\"UPSERT\",\"ResourceRecordSet\":{\"Name\":\"$name\",\"Type\":\"A\",\"TTL\":5,"
+    changes+="\"ResourceRecords\":[{\"Value\":\"$ip\"}]}}"
+  done
+  aws route53 change-resource-record-sets --hosted-zone-id "$RECORD_ZONE_ID" --change-batch "{\"Changes\":[$changes]}" >/dev/null
 }
 
 wait_until_ready() {

@@ -69,10 +69,23 @@ describe('replacing the API’s instance', () => {
       expect(readFileSync(file, 'utf8')).toBe(key);
       expect(statSync(file).mode & 0o777).toBe(0o600);
     }
-    expect(readFileSync(join(cloud, 'record'), 'utf8')).toContain(`"Name":"api.main.internal"`);
+    expect(namesSet()).toEqual([['api.main.internal 10.0.0.1']]);
     const log = readFileSync(join(cloud, 's3/logs', `${A}.log`), 'utf8');
     expect(log).toContain('building the image');
     expect(log).not.toContain('POSTGRES_USER');
+  }, 60_000);
+
+  it('points its own name and that of jobs at itself at once, and its own where its role may not set the other', async () => {
+    const both = { JOBS_RECORD_NAME: '*.jobs.main.internal' };
+    boot(A, both);
+    await state(A, 'serving');
+    expect(namesSet()).toEqual([['api.main.internal 10.0.0.1', '*.jobs.main.internal 10.0.0.1']]);
+
+    clear();
+    writeFileSync(join(cloud, 'jobs-names-refused'), '');
+    boot(B, { ...both, PRIVATE_IP: '10.0.0.2' });
+    await state(B, 'serving');
+    expect(namesSet()).toEqual([['api.main.internal 10.0.0.2']]);
   }, 60_000);
 
   it('installs the SSM agent before it disturbs anybody, and goes on where it cannot', async () => {
@@ -318,8 +331,22 @@ describe('replacing the API’s instance', () => {
     return existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
   }
 
+  /** Of each call that Route 53 carried out, the names with where they lead from then on. */
+  function namesSet(): string[][] {
+    type Batch = { Changes: { Action: string; ResourceRecordSet: RecordSet }[] };
+    type RecordSet = { Name: string; Type: string; TTL: number; ResourceRecords: { Value: string }[] };
+    const calls = readFileSync(join(cloud, 'records'), 'utf8').split('\n').filter(Boolean);
+    return calls.map((call) =>
+      (JSON.parse(call) as Batch).Changes.map(({ Action, ResourceRecordSet }) => {
+        const { Name, Type, TTL, ResourceRecords } = ResourceRecordSet;
+        expect({ Action, Type, TTL }).toEqual({ Action: 'UPSERT', Type: 'A', TTL: 5 });
+        return `${Name} ${ResourceRecords.map(({ Value }) => Value).join(' ')}`;
+      }),
+    );
+  }
+
   function clear(): void {
-    writeFileSync(join(cloud, 'events'), '');
+    for (const file of ['events', 'records']) writeFileSync(join(cloud, file), '');
     for (const id of [A, B]) rmSync(join(cloud, 's3/logs', `${id}.state`), { force: true });
   }
 
@@ -428,7 +455,10 @@ const SHIMS = {
         echo "$id stopped" >>"$CLOUD/events"
         ;;
       *associate-address*) echo "$(value --instance-id "$@") has the address" >>"$CLOUD/events" ;;
-      *route53*) echo "$*" >"$CLOUD/record" ;;
+      *'route53 change-resource-record-sets --hosted-zone-id Z1 '*)
+        case "$*" in *'"*.jobs.'*) [ ! -e "$CLOUD/jobs-names-refused" ] || exit 254 ;; esac
+        value --change-batch "$@" >>"$CLOUD/records"
+        ;;
       *) exit 99 ;;
     esac`,
 };

@@ -53,7 +53,7 @@ const EVERYTHING = {
   ecr_repository_arns: [REPOSITORY],
   data_volume_arn: VOLUME,
   address_arn: ADDRESS,
-  private_record: { zone_id: 'Z1', name: 'api.main.internal' },
+  private_record: { zone_id: 'Z1', name: 'api.main.internal', jobs_name: '*.jobs.main.internal' },
   ssm: true,
 };
 
@@ -72,6 +72,8 @@ const snapshotTags: Context = {
 const release: Context = { 'aws:TagKeys': ['scheduler-api:release'] };
 const viaEc2: Context = { 'kms:ViaService': 'ec2.us-west-2.amazonaws.com' };
 const viaS3: Context = { 'kms:ViaService': 's3.eu-central-1.amazonaws.com' };
+/** As Route 53 says to write an asterisk in a condition. */
+const JOBS_NAME = '\\052.jobs.main.internal';
 const record: Context = {
   'route53:ChangeResourceRecordSetsNormalizedRecordNames': ['api.main.internal'],
   'route53:ChangeResourceRecordSetsRecordTypes': ['A'],
@@ -192,6 +194,11 @@ const ROWS: readonly Row[] = [
   ),
   row('takes the name', 'aws route53 change-resource-record-sets', changeRecord({})),
   row(
+    'takes the name and that of jobs',
+    'aws route53 change-resource-record-sets',
+    changeRecord({ NormalizedRecordNames: ['api.main.internal', JOBS_NAME] }),
+  ),
+  row(
     'hears commands of operators, and answers them',
     'enable --now amazon-ssm-agent',
     { action: 'ssm:UpdateInstanceInformation', resource: own('instance/i-1') },
@@ -277,6 +284,7 @@ const FORBIDDEN: readonly (readonly [string, Access])[] = [
   ['another address', { action: 'ec2:AssociateAddress', resource: own('elastic-ip/eipalloc-0f'), context: stack }],
   ['the public address on a jobâ€™s instance', onInstance('AssociateAddress', ours)],
   ['another name', changeRecord({ NormalizedRecordNames: ['www.main.internal'] })],
+  ['a name beside those of jobs', changeRecord({ NormalizedRecordNames: [JOBS_NAME, '\\052.main.internal'] })],
   ['the name with another record', changeRecord({ RecordTypes: ['CNAME'] })],
   ['the end of the name', changeRecord({ Actions: ['DELETE'] })],
 
@@ -491,7 +499,8 @@ describeWhen(hasTerraform(), 'no terraform on the PATH', 'the policy of the APIâ
   });
 
   it('knows a name as Route 53 writes it', () => {
-    const written = evaluate({ ...EVERYTHING, private_record: { zone_id: 'Z1', name: 'api.Main.Internal.' } });
+    const names = { name: 'api.Main.Internal.', jobs_name: '*.jobs.Main.Internal.' };
+    const written = evaluate({ ...EVERYTHING, private_record: { zone_id: 'Z1', ...names } });
     expect(denied(written, ROWS)).toEqual([]);
   });
 

@@ -49,7 +49,9 @@ describe('terraform/ as it is written', () => {
     expect(blocks.get('aws_ebs_volume.data')).toMatch(/prevent_destroy = true/);
     // The old instance goes when what depends on the new one is done: that is the wait.
     expect(blocks.get('terraform_data.serving')).toMatch(/triggers_replace = aws_instance\.api\.id/);
-    expect(blocks.get('aws_route53_record.api')).toMatch(/depends_on = \[terraform_data\.serving\]/);
+    for (const name of ['api', 'jobs_private']) {
+      expect(blocks.get(`aws_route53_record.${name}`)).toMatch(/depends_on = \[terraform_data\.serving\]/);
+    }
     expect(blocks.get('aws_lb_target_group_attachment.api')).toMatch(/create_before_destroy = true/);
   });
 
@@ -108,13 +110,13 @@ describeWhen(isThere, 'no terraform on the PATH', 'terraform', () => {
       const head = text.slice(0, text.indexOf('# shellcheck'));
       const shown = execFileSync(
         'bash',
-        ['-c', `${head}\nprintf '%s\\n' "$BUNDLE_URI" "$DECIDED" "$SETTINGS" "$DATA_VOLUME_ID"`],
+        ['-c', `${head}\nprintf '%s\\n' "$BUNDLE_URI" "$DECIDED" "$SETTINGS" "$DATA_VOLUME_ID" "$JOBS_RECORD_NAME"`],
         {
           encoding: 'utf8',
         },
       );
       expect(shown).toBe(
-        `s3://bucket/bundles/${awkward}\nCLUSTER=main\nPUBLIC_URL=http://api.main.internal\nvol-0123456789abcdef0\n`,
+        `s3://bucket/bundles/${awkward}\nCLUSTER=main\nPUBLIC_URL=http://api.main.internal\nvol-0123456789abcdef0\n*.jobs.main.internal\n`,
       );
     });
 
@@ -408,7 +410,7 @@ const USER_DATA_INPUT = {
   database: 'volume',
   rds_authorities_url: 'https://truststore.example.com/global/global-bundle.pem',
   data_volume_id: 'vol-0123456789abcdef0',
-  record: { zone_id: 'Z1', name: 'api.main.internal' },
+  record: { zone_id: 'Z1', name: 'api.main.internal', jobs_name: '*.jobs.main.internal' },
   decided: { CLUSTER: 'main' },
   settings: { PUBLIC_URL: 'http://api.main.internal' },
 };

@@ -37,18 +37,35 @@ describeWhen(reason === undefined, reason ?? '', 'the jobs’ addresses of a dep
       expect(await doors()).toEqual(['api 203.0.113.7/32 80']);
 
       let atServing: unknown;
-      account.beforeServing(async () => void (atServing = [await doors(), await namesOfJobs()]));
-      await account.mustDeploy([], PUBLIC_JOBS);
-      expect(atServing).toEqual([['api 203.0.113.7/32 80'], []]);
+      account.beforeServing(async () => {
+        atServing = [await doors(), await namesOfJobs(), await namesWithin()];
+        await takeNames();
+      });
+      await account.mustDeploy([], {
+        ...PUBLIC_JOBS,
+        TF_VAR_job_security_group_ids: JSON.stringify([await makeGroup()]),
+      });
+      expect(atServing).toEqual([['api 203.0.113.7/32 80'], [], { api: expect.any(String) }]);
       expect(await doors()).toEqual(['api 203.0.113.7/32 80', 'ingress 0.0.0.0/0 80']);
       expect(await doorOfJobs()).toEqual({ from: 'api', ports: [1, 65_535] });
       expect(await namesOfJobs()).toMatchObject([{ ResourceRecords: [{ Value: await address() }] }]);
       const given = await settings();
       expect(given).toContain('JOBS_URL=http://jobs.example.com\n');
       expect(given).toContain('\nALLOWED_CIDRS=203.0.113.7/32\n');
-      expect(given).toContain("\nINGRESS_CIDRS=0.0.0.0/0'\n");
+      expect(given).toContain("\nINGRESS_CIDRS=0.0.0.0/0,172.31.0.0/16'\n");
     },
     20 * MINUTES,
+  );
+
+  it(
+    'lead callers among the jobs to the instance itself, whose nginx lets their groups in',
+    async () => {
+      const [{ PrivateIpAddress = '' } = {}] = await account.instances();
+      expect(await namesWithin()).toEqual({ api: PrivateIpAddress, '*.jobs': PrivateIpAddress });
+      expect(await settings()).toContain("SETTINGS='JOBS_PRIVATE_URL=http://jobs.scheduler.internal\n");
+      expect(await doorsOfContainers()).toEqual(['jobs 80', 'jobs 8443', 'own 80', 'own 8443']);
+    },
+    5 * MINUTES,
   );
 
   it(
@@ -76,8 +93,22 @@ describeWhen(reason === undefined, reason ?? '', 'the jobs’ addresses of a dep
       await account.mustDeploy([], { ...TLS, TF_VAR_allowed_cidrs: '["0.0.0.0/0"]' });
       expect(await doors()).toEqual(['alb 0.0.0.0/0 443']);
       expect([await namesOfJobs(), await doorOfJobs()]).toEqual([[], undefined]);
+      expect(Object.keys(await namesWithin())).toEqual(['api']);
+      expect(await doorsOfContainers()).toEqual(['jobs 80', 'jobs 8443']);
       expect(await certificates()).toEqual(['scheduler.example.com']);
       expect(await settings()).not.toMatch(/JOBS_URL|_CIDRS/);
+    },
+    20 * MINUTES,
+  );
+
+  it(
+    'are gone with the stack, whoever made them',
+    async () => {
+      account.beforeServing(takeNames);
+      await account.mustDeploy([], JOBS);
+      expect(Object.keys(await namesWithin())).toEqual(['*.jobs', 'api']);
+      await account.mustDeploy(['down'], { DEPLOY_YES: '1' });
+      expect([await namesOfJobs(), await namesWithin()]).toEqual([[], {}]);
     },
     20 * MINUTES,
   );
@@ -98,6 +129,22 @@ describeWhen(reason === undefined, reason ?? '', 'the jobs’ addresses of a dep
     return rule && { from: nameOf(rule.ReferencedGroupInfo?.GroupId), ports: [rule.FromPort, rule.ToPort] };
   }
 
+  /** Which groups of jobs reach which ports of the API's instance. */
+  async function doorsOfContainers(): Promise<string[]> {
+    const [rules, nameOf] = await rulesAndGroups();
+    return rules
+      .filter(({ GroupId, ReferencedGroupInfo: from }) => nameOf(GroupId) === 'api' && nameOf(from?.GroupId) !== 'alb')
+      .flatMap(({ ReferencedGroupInfo: from, FromPort }) => (from ? [`${nameOf(from.GroupId)} ${FromPort}`] : []))
+      .sort();
+  }
+
+  /** Of the operator's own, for instances of jobs. */
+  async function makeGroup(): Promise<string> {
+    const make = ['ec2', 'create-security-group', '--group-name', 'scheduler-own-', '--description', 'jobs'];
+    const { Vpcs } = await account.aws<{ Vpcs: { VpcId: string }[] }>('ec2', 'describe-vpcs');
+    return (await account.aws<{ GroupId: string }>(...make, '--vpc-id', Vpcs[0]?.VpcId ?? '')).GroupId;
+  }
+
   async function rulesAndGroups() {
     type Rules = { SecurityGroupRules: Rule[] };
     type Groups = { SecurityGroups: { GroupId: string; GroupName: string }[] };
@@ -114,6 +161,36 @@ describeWhen(reason === undefined, reason ?? '', 'the jobs’ addresses of a dep
     const asked = ['route53', 'list-resource-record-sets', '--hosted-zone-id', zone];
     const { ResourceRecordSets } = await account.aws<{ ResourceRecordSets: Name[] }>(...asked);
     return ResourceRecordSets.filter(({ Name }) => /^(\*|\\052)\.jobs\.example\.com\.$/.test(Name));
+  }
+
+  /** Names in the stack's own zone, without that, and where they lead. */
+  async function namesWithin(): Promise<Record<string, string | undefined>> {
+    const asked = ['route53', 'list-resource-record-sets', '--hosted-zone-id', await zoneWithin()];
+    if (asked.at(-1) === '') return {};
+    const { ResourceRecordSets } = await account.aws<{ ResourceRecordSets: Name[] }>(...asked);
+    const names = ResourceRecordSets.map(({ Name, ResourceRecords }) => ({
+      name: Name.replace('\\052', '*').replace(/\.?scheduler\.internal\.$/, ''),
+      leadsTo: ResourceRecords?.[0]?.Value,
+    })).filter(({ name }) => name !== '');
+    return Object.fromEntries(names.map(({ name, leadsTo }) => [name, leadsTo] as const).sort());
+  }
+
+  async function zoneWithin(): Promise<string> {
+    const { HostedZones } = await account.aws<{ HostedZones: { Id: string; Name: string }[] }>(
+      ...['route53', 'list-hosted-zones'],
+    );
+    return HostedZones.find(({ Name }) => Name === 'scheduler.internal.')?.Id ?? '';
+  }
+
+  /** As the newest instance does it in its first boot, before Terraform gets to it. */
+  async function takeNames(): Promise<void> {
+    const Value = (await account.instances()).at(-1)?.PrivateIpAddress;
+    const Changes = ['api', '*.jobs'].map((name) => ({
+      Action: 'UPSERT',
+      ResourceRecordSet: { Name: `${name}.scheduler.internal`, Type: 'A', TTL: 5, ResourceRecords: [{ Value }] },
+    }));
+    const change = ['route53', 'change-resource-record-sets', '--hosted-zone-id', await zoneWithin()];
+    await account.aws(...change, '--change-batch', JSON.stringify({ Changes }));
   }
 
   async function certificates(): Promise<string[]> {

@@ -43,6 +43,7 @@ export function rehearsalShims({ volumeId, addressId, zoneId }: Place): Record<s
           printf %s "$HTTP_ADDRESS" >"$WORK/address.new" && mv "$WORK/address.new" "$WORK/address"
           ;;
         *' route53 change-resource-record-sets --hosted-zone-id ${zoneId} '*)
+          # The first is the instance's own name; those of jobs are more than a file of hosts can have.
           node -e '
             const { Name, ResourceRecords: [{ Value }] } = JSON.parse(process.argv[1]).Changes[0].ResourceRecordSet;
             process.stdout.write("127.0.0.1 localhost\\n" + Value.padEnd(15) + " " + Name + "\\n");' "\${@: -1}" |

@@ -7,7 +7,17 @@ mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }
 }
 mock_data "aws_vpc" {
-  defaults = { id = "vpc-0aaaaaaaaaaaaaaaa", cidr_block = "172.31.0.0/16", enable_dns_support = true, enable_dns_hostnames = true }
+  defaults = {
+    id         = "vpc-0aaaaaaaaaaaaaaaa"
+    cidr_block = "172.31.0.0/16"
+    cidr_block_associations = [
+      { association_id = "vpc-cidr-assoc-1", cidr_block = "172.31.0.0/16", state = "associated" },
+      { association_id = "vpc-cidr-assoc-2", cidr_block = "100.64.0.0/16", state = "associated" },
+      { association_id = "vpc-cidr-assoc-3", cidr_block = "100.65.0.0/16", state = "disassociated" },
+    ]
+    enable_dns_support   = true
+    enable_dns_hostnames = true
+  }
 }
 mock_data "aws_subnets" {
   defaults = { ids = ["subnet-0bbbbbbbbbbbbbbbb", "subnet-0aaaaaaaaaaaaaaaa"] }
