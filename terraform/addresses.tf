@@ -1,10 +1,17 @@
-# Addresses of jobs (jobs_domain, docs/addresses.md): nginx on the API's instance serves every host below that domain, behind
-# the same load balancer as the API where there is one. Who may call jobs (ingress_cidrs) may be others than who may call the
+# Addresses of jobs (docs/addresses.md): nginx on the API's instance serves every host below jobs_domain, behind the same load
+# balancer as the API where there is one. Without it jobs are below a name made of the Elastic IP (jobs_wildcard_dns). Who may call jobs (ingress_cidrs) may be others than who may call the
 # API: the security groups admit both, and nginx refuses by host and caller.
 
 locals {
-  has_addresses = var.jobs_domain != null
-  jobs_url      = local.has_addresses ? "${local.has_alb ? "https" : "http"}://${var.jobs_domain}" : null
+  # By variables alone, as how many of something there are must be known before anything is made.
+  has_jobs_domain = var.jobs_domain != null
+  has_ip_name     = !local.has_jobs_domain && local.has_eip && !local.has_alb && var.jobs_wildcard_dns != null && var.jobs_wildcard_dns != ""
+  has_addresses   = local.has_jobs_domain || local.has_ip_name
+  jobs_url = (
+    local.has_jobs_domain ? "${local.has_alb ? "https" : "http"}://${var.jobs_domain}"
+    : local.has_ip_name ? "http://${replace(aws_eip.api[0].public_ip, ".", "-")}.${var.jobs_wildcard_dns}"
+    : null
+  )
   ingress_cidrs = var.ingress_cidrs != null ? var.ingress_cidrs : var.allowed_cidrs
   # Of names for callers among the jobs (JOBS_PRIVATE_URL): by http also where JOBS_URL has https, which ends before nginx.
   jobs_private_domain = "jobs.${trimsuffix(lower(local.private_zone_name), ".")}"
@@ -18,8 +25,8 @@ locals {
   # Those whom the API's own door does not admit.
   job_callers = local.has_addresses ? setsubtract(local.ingress_cidrs, var.allowed_cidrs) : toset([])
   # With a certificate of the operator's own, names are theirs to make as well, unless they name the zone.
-  has_jobs_record  = local.has_addresses && (var.certificate_arn == null || var.dns_zone_id != null)
-  has_jobs_own_tls = local.has_addresses && var.api_domain != null
+  has_jobs_record  = local.has_jobs_domain && (var.certificate_arn == null || var.dns_zone_id != null)
+  has_jobs_own_tls = local.has_jobs_domain && var.api_domain != null
 }
 
 data "aws_route53_zone" "jobs" {

@@ -19,7 +19,7 @@ output "url" {
 }
 
 output "jobs_url" {
-  description = "Below its domain every job has a URL of its own; null without jobs_domain."
+  description = "Below its domain every job has a URL of its own; null where they have none."
   value       = local.jobs_url
 }
 
@@ -54,7 +54,7 @@ output "job_security_group_id" {
 }
 
 output "api_security_group_id" {
-  description = "Where nginx comes from, with jobs_domain: what groups of your own that jobs name must let in."
+  description = "Where nginx comes from, for callers of jobs: what groups of your own that jobs name must let in."
   value       = aws_security_group.api.id
 }
 

@@ -159,7 +159,7 @@ variable "wait_seconds" {
 # --- Network --------------------------------------------------------------------------------------------------------
 
 variable "allowed_cidrs" {
-  description = "Who may call the API, for example [\"203.0.113.7/32\"]. No default on purpose; [\"0.0.0.0/0\"] without an ALB sends the admin token in clear text over the internet."
+  description = "Who may call the API, for example [\"203.0.113.7/32\"]. No default on purpose; [\"0.0.0.0/0\"] without an ALB sends the admin token in clear text over the internet. Where jobs have URLs, another list is another instance, as its nginx has it."
   type        = list(string)
 
   validation {
@@ -169,7 +169,7 @@ variable "allowed_cidrs" {
 }
 
 variable "ingress_cidrs" {
-  description = "With jobs_domain: who may call jobs, for example [\"0.0.0.0/0\"]. They may not call the API, and those of allowed_cidrs may not call jobs unless they are here, too. Default: allowed_cidrs. Containers of jobs may call jobs in any case, within the VPC. Another list is another instance, as its nginx has it."
+  description = "Who may call jobs at their URLs, for example [\"0.0.0.0/0\"]. They may not call the API, and those of allowed_cidrs may not call jobs unless they are here, too. Default: allowed_cidrs. Containers of jobs may call jobs in any case, within the VPC. Another list is another instance, as its nginx has it."
   type        = list(string)
   default     = null
 
@@ -179,8 +179,8 @@ variable "ingress_cidrs" {
   }
 
   validation {
-    condition     = var.ingress_cidrs == null || var.jobs_domain != null
-    error_message = "has no meaning without jobs_domain"
+    condition     = var.ingress_cidrs == null || local.has_addresses
+    error_message = "has no meaning where jobs have no URLs: set jobs_domain, or jobs_wildcard_dns with an Elastic IP and without a load balancer"
   }
 }
 
@@ -226,7 +226,7 @@ variable "job_security_group_ids" {
 }
 
 variable "job_ingress" {
-  description = "Who may reach which ports of jobs that name the job security group, at their instances' addresses. Default: none; with jobs_domain the API's nginx may reach them all."
+  description = "Who may reach which ports of jobs that name the job security group, at their instances' addresses. Default: none; where jobs have URLs the API's nginx may reach them all."
   type = list(object({
     cidr = string
     from = number
@@ -423,7 +423,7 @@ variable "api_domain" {
 }
 
 variable "jobs_domain" {
-  description = "Domain of the jobs' addresses, like jobs.example.com: a job named web is at web.jobs.example.com. Setting it sets JOBS_URL and makes the wildcard record in a hosted zone of this account (dns_zone_id, or the zone example.com), and with api_domain the certificate."
+  description = "Domain of the jobs' addresses, like jobs.example.com: a job named web is at web.jobs.example.com. Default: none, see jobs_wildcard_dns. Setting it sets JOBS_URL and makes the wildcard record in a hosted zone of this account (dns_zone_id, or the zone example.com), and with api_domain the certificate."
   type        = string
   default     = null
 
@@ -444,6 +444,17 @@ variable "jobs_domain" {
   validation {
     condition     = var.jobs_domain == null || alltrue([for host in compact([var.jobs_domain, local.domain_name]) : !endswith(host, ".${local.jobs_private_domain}")])
     error_message = "neither it nor the API's name may be below jobs.<private_zone_name>, where each name is that of a job for callers among the jobs"
+  }
+}
+
+variable "jobs_wildcard_dns" {
+  description = "Without jobs_domain, with an Elastic IP and without a load balancer: a DNS service that answers names in which an address stands by that address, so that a job named web is at http://web.203-0-113-20.sslip.io. It is a third party's: whoever runs it decides where these names lead, and learns of each lookup; nothing else goes there. null or \"\": jobs have no URL without jobs_domain."
+  type        = string
+  default     = "sslip.io"
+
+  validation {
+    condition     = var.jobs_wildcard_dns == null || var.jobs_wildcard_dns == "" || can(regex("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*\\.[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", var.jobs_wildcard_dns))
+    error_message = "must be a name in lower case like sslip.io, or null"
   }
 }
 

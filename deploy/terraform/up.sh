@@ -38,6 +38,8 @@ bring_up() {
 say_how_to_call() {
   echo "token        ADMIN_TOKEN of $secrets:  aws s3 cp $secrets - | grep ^ADMIN_TOKEN="
   echo "command      export SCHEDULER_URL=$(terraform output -raw url) SCHEDULER_TOKEN=<the token>"
+  # An output of nothing is none.
+  if jobs_url=$(terraform output -raw jobs_url 2>/dev/null); then echo "jobs         ${jobs_url%%://*}://<name>.${jobs_url#*://}"; fi
 }
 
 # Private, with versions, and without what was deleted long ago.

@@ -41,6 +41,16 @@ describe('loadConfig', () => {
     }
   });
 
+  it('takes the addresses that Terraform makes of an Elastic IP', () => {
+    const own = { PUBLIC_URL: 'http://203.0.113.20', AGENT_URL: 'https://api.scheduler.internal:8443' };
+    const jobs = { JOBS_URL: 'http://203-0-113-20.sslip.io', JOBS_PRIVATE_URL: 'http://jobs.scheduler.internal' };
+    const { addresses } = loadConfig({ ...enough, ...own, ...jobs });
+    expect([addresses?.domain, addresses?.private.domain]).toEqual([
+      '203-0-113-20.sslip.io',
+      'jobs.scheduler.internal',
+    ]);
+  });
+
   it('has the domains of jobs’ own hosts, and keeps those of the API from them', () => {
     const urls = { PUBLIC_URL: 'https://API.own.test/', AGENT_URL: 'https://agents.own.test:8443' };
     const env = { ...enough, ...urls, JOBS_URL: 'https://jobs.own.test', JOBS_HOSTS: 'own.test, shop.example' };

@@ -1,4 +1,4 @@
-# Addresses of jobs: jobs_domain and ingress_cidrs.
+# Addresses of jobs: jobs_domain, jobs_wildcard_dns and ingress_cidrs.
 
 mock_provider "aws" {
   # Plans only: the data volume's prevent_destroy would keep a test from cleaning up after an apply.
@@ -15,11 +15,52 @@ variables {
   wait_seconds = 0
 }
 
-run "none_by_default" {
+run "names_made_of_the_address_by_default" {
   command = plan
 
   variables {
     jobs_domain = null
+  }
+
+  assert {
+    condition     = strcontains(module.user_data.text, "JOBS_URL=http://203-0-113-20.sslip.io\n") && output.jobs_url == "http://203-0-113-20.sslip.io"
+    error_message = "jobs are below a name that others lead to the Elastic IP"
+  }
+  assert {
+    condition     = length(aws_route53_record.jobs) + length(data.aws_route53_zone.jobs) + length(aws_acm_certificate.jobs) == 0
+    error_message = "the name is nobody's of this account"
+  }
+  assert {
+    condition     = keys(aws_vpc_security_group_ingress_rule.users) == ["203.0.113.7/32"] && length(aws_vpc_security_group_ingress_rule.job_callers) == 0 && strcontains(module.user_data.text, "\nALLOWED_CIDRS=203.0.113.7/32\n") && strcontains(module.user_data.text, "\nINGRESS_CIDRS=203.0.113.7/32,100.64.0.0/16,172.31.0.0/16'\n")
+    error_message = "as closed as the API"
+  }
+  assert {
+    condition     = length(aws_vpc_security_group_ingress_rule.nginx) == 1 && aws_route53_record.jobs_private[0].name == "*.jobs.scheduler.internal" && output.jobs_private_url == "http://jobs.scheduler.internal"
+    error_message = "nginx reaches jobs, and jobs each other within the VPC"
+  }
+}
+
+run "public_jobs_at_such_names" {
+  command = plan
+
+  variables {
+    jobs_domain       = null
+    jobs_wildcard_dns = "nip.io"
+    ingress_cidrs     = ["0.0.0.0/0"]
+  }
+
+  assert {
+    condition     = output.jobs_url == "http://203-0-113-20.nip.io" && keys(aws_vpc_security_group_ingress_rule.job_callers) == ["0.0.0.0/0"]
+    error_message = "another service, and others may call jobs"
+  }
+}
+
+run "no_names_of_others" {
+  command = plan
+
+  variables {
+    jobs_domain       = null
+    jobs_wildcard_dns = null
   }
 
   assert {
@@ -34,6 +75,59 @@ run "none_by_default" {
     condition     = [for s in jsondecode(output.policy).Statement : s.Condition["ForAllValues:StringEquals"]["route53:ChangeResourceRecordSetsNormalizedRecordNames"] if s.Sid == "PointTheNameHere"][0] == ["api.scheduler.internal"]
     error_message = "its instance sets its own name alone"
   }
+}
+
+run "no_names_of_others_where_an_environment_says_so" {
+  command = plan
+
+  variables {
+    jobs_domain       = null
+    jobs_wildcard_dns = ""
+  }
+
+  assert {
+    condition     = output.jobs_url == null && !strcontains(module.user_data.text, "JOBS_URL")
+    error_message = "TF_VAR_jobs_wildcard_dns= switches it off"
+  }
+}
+
+run "no_names_of_an_address_that_changes" {
+  command = plan
+
+  variables {
+    jobs_domain = null
+    elastic_ip  = false
+  }
+
+  assert {
+    condition     = output.jobs_url == null && output.jobs_private_url == null
+    error_message = "the instance's user data cannot hold it"
+  }
+}
+
+run "no_names_of_an_address_behind_a_load_balancer" {
+  command = plan
+
+  variables {
+    jobs_domain = null
+    api_domain  = "scheduler.example.com"
+  }
+
+  assert {
+    condition     = output.jobs_url == null && output.jobs_private_url == null && !strcontains(module.user_data.text, "_CIDRS=")
+    error_message = "it would need a certificate for them"
+  }
+}
+
+run "a_service_of_names_is_a_name" {
+  command = plan
+
+  variables {
+    jobs_domain       = null
+    jobs_wildcard_dns = "https://sslip.io"
+  }
+
+  expect_failures = [var.jobs_wildcard_dns]
 }
 
 run "a_domain" {
@@ -346,8 +440,9 @@ run "callers_of_nothing" {
   command = plan
 
   variables {
-    jobs_domain   = null
-    ingress_cidrs = ["0.0.0.0/0"]
+    jobs_domain       = null
+    jobs_wildcard_dns = null
+    ingress_cidrs     = ["0.0.0.0/0"]
   }
 
   expect_failures = [var.ingress_cidrs]

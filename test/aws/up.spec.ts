@@ -61,7 +61,7 @@ describeWhen(reason === undefined, reason ?? '', 'scheduler-deploy up and down, 
       expect(output).toMatch(/ 1\.60 USD a month +Postgres's volume, 20 GiB/);
       expect(output).toMatch(/\d+\.\d\d USD a month, about, by the list of us-east-1/);
       expect(output).toMatch(
-        /url {10}http:\/\/[\d.]+\ntoken {8}ADMIN_TOKEN of s3:\S+\/secrets\/\.env:.*\ncommand {6}export SCHEDULER_URL=http:\/\/[\d.]+ SCHEDULER_TOKEN=/,
+        /url {10}http:\/\/[\d.]+\ntoken {8}ADMIN_TOKEN of s3:\S+\/secrets\/\.env:.*\ncommand {6}export SCHEDULER_URL=http:\/\/[\d.]+ SCHEDULER_TOKEN=.*\njobs {9}http:\/\/<name>\.(\d+-){3}\d+\.sslip\.io\n/,
       );
 
       const secrets = await account.read('secrets/.env');
@@ -133,8 +133,12 @@ describeWhen(reason === undefined, reason ?? '', 'scheduler-deploy up and down, 
         'describe-security-groups',
       );
       expect(SecurityGroups.filter(({ GroupName }) => GroupName.startsWith('scheduler-'))).toEqual([]);
+      expect(await account.aws('route53', 'list-hosted-zones')).toMatchObject({ HostedZones: [] });
 
-      expect(await account.mustDeploy(['up'], environment())).toContain(`taking the volume ${volume} into use again`);
+      // Without names that others answer for.
+      const again = await account.mustDeploy(['up'], { ...environment(), TF_VAR_jobs_wildcard_dns: '' });
+      expect(again).toContain(`taking the volume ${volume} into use again`);
+      expect(again).not.toMatch(/^jobs /m);
       expect(await volumes()).toEqual([volume]);
       expect(await account.instances()).toHaveLength(1);
     },

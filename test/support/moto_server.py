@@ -4,12 +4,14 @@ import threading
 import moto.server
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.route53.models import Route53Backend
 from moto.route53.responses import Route53
 from moto.ssm.models import Command
 
 read_flag = Route53._get_bool_param
 prepare_interfaces = Instance.prep_nics
 run_simple = moto.server.run_simple
+change_records = Route53Backend.change_resource_record_sets
 find_targets = Command._get_instance_ids_from_targets
 
 
@@ -18,6 +20,14 @@ def read_zone_flag(self, name, *rest, **options):
     if name == "HostedZoneConfig.PrivateZone" and self._get_param("VPC.VPCId"):
         return True
     return read_flag(self, name, *rest, **options)
+
+
+def change_records_by_name(self, zoneid, change_list):
+    """A name with an asterisk is the one with its octal, as which Route 53 lists it: Terraform writes one, our instance the other."""
+    for change in change_list:
+        record = change["ResourceRecordSet"]
+        record["Name"] = record["Name"].replace("*", "\\052")
+    return change_records(self, zoneid, change_list)
 
 
 def describe_rule(self):
@@ -78,6 +88,7 @@ def answer_once(application):
 
 
 Route53._get_bool_param = read_zone_flag
+Route53Backend.change_resource_record_sets = change_records_by_name
 SecurityGroupRule.description = property(describe_rule)
 Instance.prep_nics = prepare_groups
 Command._get_instance_ids_from_targets = find_named_targets
