@@ -131,6 +131,22 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call, as nginx sees it', () => {
     });
   });
 
+  // As on AWS with a load balancer, where callers among the jobs come to the instance itself.
+  describe('behind a balancer in the network of callers', () => {
+    const ask = started(() => ({
+      ...{ allowedCidrs: '203.0.113.7/32', ingressCidrs: '198.51.100.0/24,127.0.0.0/8', trustedProxy: '127.0.0.0/8' },
+      jobsHosts: ['jobs.internal'],
+    }));
+
+    it('goes by their own address where none was forwarded: to jobs, and not to the API', async () => {
+      for (const host of ['web.jobs.internal', 'web.jobs.test']) {
+        const call = { from: CUSTOMER, headers: { host } };
+        expect(await ask.job(call)).toMatchObject({ status: 200, body: 'the job' });
+      }
+      expectRefused(await ask.api({ from: CUSTOMER }), 'This address may not call the API.');
+    });
+  });
+
   describe('without lists', () => {
     const ask = started(() => ({ trustedProxy: BALANCER }));
 
