@@ -1,6 +1,7 @@
 # Addresses of jobs (docs/addresses.md): nginx on the API's instance serves every host below jobs_domain, behind the same load
-# balancer as the API where there is one. Without it jobs are below a name made of the Elastic IP (jobs_wildcard_dns). Who may call jobs (ingress_cidrs) may be others than who may call the
-# API: the security groups admit both, and nginx refuses by host and caller.
+# balancer as the API where there is one; without it, below a name made of the Elastic IP (jobs_wildcard_dns); and for callers
+# among the jobs below a name of the private zone. Who may call jobs (ingress_cidrs) may be others than who may call the API:
+# the security groups admit both, and nginx refuses by host and caller.
 
 locals {
   # By variables alone, as how many of something there are must be known before anything is made.
