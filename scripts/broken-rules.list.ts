@@ -1382,6 +1382,20 @@ export const RULES: readonly Rule[] = [
     caughtBy: [ROUTE],
   },
   {
+    name: 'the-last-caller-has-what-is-left-of-the-drain',
+    file: 'src/scheduler/plan/plan-unrouting.ts',
+    text: 'STALE_SECONDS + drainSeconds',
+    broken: 'Math.max(STALE_SECONDS, drainSeconds)',
+    caughtBy: [ROUTE, HISTORIES],
+  },
+  {
+    name: 'the-drain-of-the-next-alone-counts',
+    file: 'src/scheduler/plan/plan-candidate.ts',
+    text: 'Math.max(...drains)',
+    broken: 'Math.min(...drains)',
+    caughtBy: [ROUTE],
+  },
+  {
     name: 'two-attempts-are-led-to',
     file: 'src/scheduler/plan/plan-route.ts',
     text: 'const routedPort = attempt.id === target?.attempt.id ? target.port : null;',
