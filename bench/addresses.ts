@@ -16,6 +16,8 @@ import { wrk } from './wrk.ts';
 
 const HOST = 'web.jobs.test';
 
+/** `job`: host and port of a web server that is the job; default: one that is started here. */
+type Options = { readonly rounds: number; readonly seconds: number; readonly job?: string };
 /** An nginx under load: the process whose time counts, and where it listens. */
 type Way = { readonly name: string; readonly pid: number; readonly url: string };
 type Sample = { readonly processorMs: number; readonly p50Ms: number; readonly p99Ms: number };
@@ -25,18 +27,17 @@ type Sample = { readonly processorMs: number; readonly p50Ms: number; readonly p
  * request, beside an nginx that has the job as its fixed upstream, with connections kept open and without.
  * @returns a row for each of the three
  */
-export async function benchAddresses({ rounds, seconds }: { rounds: number; seconds: number }): Promise<Row[]> {
+export async function benchAddresses({ rounds, seconds, job }: Options): Promise<Row[]> {
   const directory = await mkdtemp(join(tmpdir(), 'scheduler-api-bench-'));
   const ends: (() => unknown)[] = [];
   try {
-    const target = await freePort();
-    const job = await plainNginx(
-      join(directory, 'job'),
-      `server { listen 127.0.0.1:${target}; location / { return 200 hello; } }`,
-      target,
-    );
-    ends.push(() => ended(job));
-    const lookups = await answerLookups(`127.0.0.1:${target}`);
+    const target = job ?? `127.0.0.1:${await freePort()}`;
+    if (job === undefined) {
+      const answers = `server { listen ${target}; location / { return 200 hello; } }`;
+      const own = await plainNginx(join(directory, 'job'), answers, Number(target.split(':')[1]));
+      ends.push(() => ended(own));
+    }
+    const lookups = await answerLookups(target);
     ends.push(() => lookups.close());
 
     const port = await freePort();
@@ -53,7 +54,7 @@ export async function benchAddresses({ rounds, seconds }: { rounds: number; seco
       const own = await freePort();
       const fixed = await plainNginx(
         join(directory, `fixed-${own}`),
-        `upstream job { server 127.0.0.1:${target}; ${upstream} }
+        `upstream job { server ${target}; ${upstream} }
          server {
            listen 127.0.0.1:${own};
            location / { proxy_pass http://job; proxy_http_version 1.1; proxy_set_header Connection ${header}; proxy_buffering off; }

@@ -8,7 +8,7 @@ import { benchHttp } from './http.ts';
 import type { Row } from './table.ts';
 import { printTable } from './table.ts';
 
-type Options = { readonly rounds: number; readonly seconds: number };
+type Options = { readonly rounds: number; readonly seconds: number; readonly job?: string };
 type Group = { readonly about: string; readonly run: (options: Options) => Promise<Row[]> };
 
 const GROUPS: Readonly<Record<string, Group>> = {
@@ -28,7 +28,12 @@ const GROUPS: Readonly<Record<string, Group>> = {
 };
 
 const { values, positionals } = parseArgs({
-  options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '5' } },
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '5' },
+    // For addresses: where a web server listens that is to be the job, as `198.18.0.2:8080`.
+    job: { type: 'string' },
+  },
   allowPositionals: true,
 });
 const unknown = positionals.filter((name) => !(name in GROUPS));
@@ -42,7 +47,10 @@ console.log(
 for (const [name, { about, run }] of Object.entries(GROUPS)) {
   if (positionals.length > 0 && !positionals.includes(name)) continue;
   console.log(`\n${name}\n${about}\n`);
-  printTable(await run({ rounds: Number(values.rounds), seconds: Number(values.seconds) }));
+  const { job } = values;
+  printTable(
+    await run({ rounds: Number(values.rounds), seconds: Number(values.seconds), ...(job !== undefined && { job }) }),
+  );
 }
 
 function textOf(program: string, args: readonly string[]): string {
