@@ -17,8 +17,10 @@ locals {
   # Of names for callers among the jobs (JOBS_PRIVATE_URL): by http also where JOBS_URL has https, which ends before nginx.
   jobs_private_domain = "jobs.${trimsuffix(lower(local.private_zone_name), ".")}"
   jobs_private_url    = local.has_addresses ? "http://${local.jobs_private_domain}" : null
-  # What nginx goes by, in the instance's user data: another list is another instance. It always has both, as containers
-  # reach port 80: jobs they may call from all of the VPC, the API from where its users do.
+  # What nginx goes by, in the instance's user data: another list is another instance. So it has none where the security
+  # groups are enough, as nobody comes to port 80 who may not call the API as well: users, and containers in the jobs' own
+  # group, whose agents come by it. All of the VPC may call jobs.
+  has_callers = local.has_addresses && (toset(local.ingress_cidrs) != toset(var.allowed_cidrs) || length(var.job_security_group_ids) > 0)
   callers = {
     ALLOWED_CIDRS = join(",", var.allowed_cidrs)
     INGRESS_CIDRS = join(",", distinct(concat(local.ingress_cidrs, local.vpc_cidrs)))

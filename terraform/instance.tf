@@ -49,7 +49,7 @@ locals {
     },
     var.database == "rds" ? { POSTGRES_HOST = aws_db_instance.this[0].address } : {},
     local.uses_volume ? { DATA_VOLUME_ID = aws_ebs_volume.data[0].id } : {},
-    local.has_addresses ? local.callers : {},
+    local.has_callers ? local.callers : {},
   )
 
   # What the .env file in S3 may say otherwise.

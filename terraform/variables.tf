@@ -159,7 +159,7 @@ variable "wait_seconds" {
 # --- Network --------------------------------------------------------------------------------------------------------
 
 variable "allowed_cidrs" {
-  description = "Who may call the API, for example [\"203.0.113.7/32\"]. No default on purpose; [\"0.0.0.0/0\"] without an ALB sends the admin token in clear text over the internet. Where jobs have URLs, another list is another instance, as its nginx has it."
+  description = "Who may call the API, for example [\"203.0.113.7/32\"]. No default on purpose; [\"0.0.0.0/0\"] without an ALB sends the admin token in clear text over the internet. Where ingress_cidrs differs, or job_security_group_ids is set, another list is another instance, as its nginx has it."
   type        = list(string)
 
   validation {
@@ -169,7 +169,7 @@ variable "allowed_cidrs" {
 }
 
 variable "ingress_cidrs" {
-  description = "Who may call jobs at their URLs, for example [\"0.0.0.0/0\"]. They may not call the API, and those of allowed_cidrs may not call jobs unless they are here, too. Default: allowed_cidrs. Containers of jobs may call jobs in any case, within the VPC. Another list is another instance, as its nginx has it."
+  description = "Who may call jobs at their URLs, for example [\"0.0.0.0/0\"]. They may not call the API, and those of allowed_cidrs may not call jobs unless they are here, too. Default: allowed_cidrs. Containers of jobs may call jobs in any case, within the VPC. Where the two lists differ, another list is another instance, as its nginx has them."
   type        = list(string)
   default     = null
 

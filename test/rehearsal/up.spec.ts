@@ -150,9 +150,7 @@ describeWhen(reason === undefined, reason ?? '', 'scheduler-deploy up, and what 
           (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
         );
     });
-    // Callers from here have addresses of the VPC, which nginx would refuse.
-    const TF_VAR_allowed_cidrs = JSON.stringify([USERS, `${VPC}.0.0/16`]);
-    const settings = { TF_STATE_BUCKET: '', DEPLOY_YES: '1', POLL_SECONDS: '3', TF_VAR_allowed_cidrs, ...environment };
+    const settings = { TF_STATE_BUCKET: '', DEPLOY_YES: '1', POLL_SECONDS: '3', ...environment };
     const output = await account.mustDeploy(['up'], settings);
     if (booted.failure !== undefined) throw booted.failure;
     return output;
