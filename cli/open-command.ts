@@ -16,8 +16,9 @@ export function addOpen(program: Command, open: OpenSession, environment: Enviro
     .action(async (name: string, _options: object, self: Command) => {
       const { scheduler, terminal, isJson } = open(self);
       const { url, urlReason } = await answerOf(scheduler.jobs.get({ path: { name } }));
-      if (isJson) return terminal.json({ name, url, urlReason });
+      if (isJson) terminal.json({ name, url, urlReason });
       if (url === null) throw new Failure('conflict', `${name} has no URL`, { details: [urlReason ?? 'unknown'] });
+      if (isJson) return;
       terminal.out(url);
       if (terminal.isScreen) await openBrowser(url, environment['BROWSER'], terminal.note);
     });

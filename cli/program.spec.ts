@@ -72,9 +72,9 @@ describe('an answer that says no', () => {
   let server: Server;
   afterEach(() => void server.close());
 
-  async function answering(status: number, body: string): Promise<string> {
+  async function answering(status: number, body: string, type = 'application/problem+json'): Promise<string> {
     server = createServer((_request, response) => {
-      response.writeHead(status, { 'content-type': 'application/problem+json', connection: 'close' }).end(body);
+      response.writeHead(status, { 'content-type': type, connection: 'close' }).end(body);
     }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -103,6 +103,17 @@ describe('an answer that says no', () => {
   it('of the API for a job that is not there is the end of one', async () => {
     const url = await answering(404, problem('job-not-found', 404, 'Job not found'));
     expect(await scheduler(['wait', 'web', '--until', 'gone'], url)).toMatchObject({ code: 0 });
+  });
+
+  it.each([[[]], [['--json']]])('of a job without a URL is a failure of open %j', async (options) => {
+    const url = await answering(
+      200,
+      JSON.stringify({ name: 'web', url: null, urlReason: 'no-ports' }),
+      'application/json',
+    );
+    const { code, stderr } = await scheduler(['open', 'web', ...options], url);
+    expect(code).toBe(EXITS.conflict.code);
+    expect(stderr).toContain('web has no URL');
   });
 
   it('for want of a token says where it is taken from', async () => {

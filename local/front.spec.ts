@@ -1,6 +1,6 @@
 import { createServer, get, request, type IncomingMessage, type Server } from 'node:http';
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { startFront, type Front } from './front.ts';
@@ -194,6 +194,31 @@ describe('the front of API and jobs', () => {
 
     const [error] = (await once(upgrade('none.localhost'), 'error')) as [Error];
     expect(error.message).toBe('socket hang up');
+  });
+
+  it('outlives a caller who hangs up while it asks where a WebSocket leads', async () => {
+    const isAsked = Promise.withResolvers<null>();
+    const mayAnswer = Promise.withResolvers<null>();
+    const slowApi = createServer((_incoming, response) => {
+      isAsked.resolve(null);
+      void mayAnswer.promise.then(() => response.writeHead(401).end());
+    });
+    servers.push(slowApi.listen(0, '127.0.0.1'));
+    await once(slowApi, 'listening');
+    const ownPort = await freePort();
+    const slowApiUrl = `http://127.0.0.1:${(slowApi.address() as AddressInfo).port}`;
+    const slowly = await startFront({ port: ownPort, apiUrl: slowApiUrl, ...DOMAINS });
+    try {
+      const caller = connect(ownPort, '127.0.0.1');
+      caller.write('GET / HTTP/1.1\r\nHost: web.localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n');
+      await isAsked.promise;
+      caller.resetAndDestroy();
+      await once(caller, 'close');
+      mayAnswer.resolve(null);
+      expect(await call({ port: ownPort, host: 'web.localhost', path: '/' })).toEqual([404, expect.any(String)]);
+    } finally {
+      await slowly.stop();
+    }
   });
 
   it('ends the request at the container when its caller goes', async () => {

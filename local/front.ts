@@ -50,6 +50,8 @@ export async function startFront(options: FrontOptions): Promise<Front> {
       void serve(request, response, door).catch(() => refuse(response, 503, 'Nothing answers there now.'));
     });
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      // Node takes its own listener off: without one a caller who hangs up while this waits would end the process.
+      socket.on('error', () => socket.destroy());
       void upgrade(request, socket, head, door).catch(() => socket.destroy());
     });
     return server;

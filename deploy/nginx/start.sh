@@ -23,19 +23,25 @@ host_of() {
 }
 JOBS_DOMAIN=$(host_of "${JOBS_URL:-}")
 export JOBS_DOMAIN
-# Hosts of jobs' own: example.com,shop.example.org -> .example.com .shop.example.org, each with all names below it.
-JOBS_HOST_NAMES=
-# Other names for callers among the jobs.
-private=$(host_of "${JOBS_PRIVATE_URL:-}")
-case $private in '' | "$JOBS_DOMAIN") ;; *) JOBS_HOST_NAMES=" *.$private" ;; esac
-for domain in $(echo "${JOBS_HOSTS:-}" | tr ',' ' '); do JOBS_HOST_NAMES="$JOBS_HOST_NAMES .$domain"; done
-export JOBS_HOST_NAMES
-# The API keeps its own hosts where they are below one of those: nginx takes a whole name before one with an asterisk.
+# The API keeps its own hosts where they are below one of JOBS_HOSTS: nginx takes a whole name before one with an asterisk.
 API_HOST_NAMES=
 for url in "${PUBLIC_URL:-}" "${AGENT_URL:-}"; do
   # An address of IPv6 has no name that jobs could have.
   case $(host_of "$url") in '' | \[*) ;; *) API_HOST_NAMES="$API_HOST_NAMES $(host_of "$url")" ;; esac
 done
+# Other names for callers among the jobs.
+JOBS_HOST_NAMES=
+private=$(host_of "${JOBS_PRIVATE_URL:-}")
+case $private in '' | "$JOBS_DOMAIN") ;; *) JOBS_HOST_NAMES=" *.$private" ;; esac
+# Hosts of jobs' own: example.com,shop.example.org -> .example.com .shop.example.org, each with all names below it. Where the
+# domain itself is the API's, nginx would leave out both.
+for domain in $(echo "${JOBS_HOSTS:-}" | tr ',' ' '); do
+  case "$API_HOST_NAMES " in
+    *" $domain "*) JOBS_HOST_NAMES="$JOBS_HOST_NAMES *.$domain" ;;
+    *) JOBS_HOST_NAMES="$JOBS_HOST_NAMES .$domain" ;;
+  esac
+done
+export JOBS_HOST_NAMES
 export API_HOST_NAMES
 if [ -n "$JOBS_DOMAIN" ]; then export INGRESS=on; else export INGRESS=off; fi
 

@@ -27,6 +27,7 @@ describe('the log line of a request', () => {
       '/docs/json',
       '/agent/v1/orders',
       '/agent/v1/orders/:number/result',
+      '/ingress/v1/routes/:host',
     ])
       server.all(path, () => ({}));
     server.get('/v1/fails', async (_request, reply) => reply.code(409).send({}));
@@ -90,6 +91,8 @@ describe('the log line of a request', () => {
     ['GET', '/metrics', null],
     ['GET', '/docs/json', null],
     ['GET', '/agent/v1/orders', null],
+    // 401 is how a lookup says «nowhere».
+    ['GET', '/ingress/v1/routes/web.jobs.test', null],
     ['POST', '/agent/v1/orders/1/result', null],
   ])('of %s %s is: %s', async (method, path, level) => {
     expect(levelOf(await exchangeOf(method, path))).toBe(level);

@@ -3,7 +3,7 @@ import { fieldsOf } from '../process/origin.js';
 import type { EndedExchange } from './exchange.js';
 import { ownIdOf } from './request-id.js';
 
-const SILENT = /^\/(health|metrics|docs|agent\/v1\/orders)(\/|$)/;
+const SILENT = /^\/(health|metrics|docs|agent\/v1\/orders|ingress\/v1)(\/|$)/;
 const READING = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /** Programs call these all day; the parts that know why log what fails there. */

@@ -95,6 +95,14 @@ describe('the hosts of a job', () => {
     },
   );
 
+  it('of its name wait for the next deployment where what serves has none by what it says', () => {
+    const definition = JobDefinition.parse({ ports: [...PORTS, { container: 81, host: 81 }], route: { port: 81 } });
+    const activePorts = definition.ports;
+    expect(viewOf({ definition, hosts: [], activePorts, activeRoute: { holdSeconds: 10 } })).toEqual([
+      'next-deployment',
+    ]);
+  });
+
   it('are not the name of the job, whoever has that', () => {
     expect(viewOf({ hosts: [A] })).toEqual(['host-still-draining', `${A} https://a.own.test:8443`]);
     const definition = JobDefinition.parse({ ports: PORTS, route: { hosts: ['web.jobs.test'] } });

@@ -173,8 +173,11 @@ function whyNoUrl(row: JobRow, addresses: Addresses | undefined): UrlReason | nu
   if (reachedAs === 'asked') return null;
   if (reachedAs === 'nothing') return 'route-unreachable';
   if (reachedAs !== null && reachedAs !== 'http') return 'not-http';
-  // What the job says holds from its next deployment on; one of before there were addresses has no route.
-  return activeRoute ? 'host-still-draining' : 'next-deployment';
+  // What the job says holds from its next deployment on. Where the one that serves has a URL by what it says, another job
+  // has the name; one of before there were addresses says nothing.
+  const isWanted =
+    activeRoute !== null && routedPortOf({ route: activeRoute, ports: row.activePorts ?? [] }).host !== null;
+  return isWanted ? 'host-still-draining' : 'next-deployment';
 }
 
 export function toInstance(row: RowOf<typeof INSTANCE_ROW>): AssignedInstance | null {

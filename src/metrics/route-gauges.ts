@@ -40,13 +40,21 @@ export function registerRouteGauges(registry: Registry, database: Database, doma
   });
 }
 
+/** As `routedPortOf` (jobs/route-rules.ts) of a definition that has a route; `of`: alias of what has the definition. */
+const portChoiceOf = (of: string): string => `(
+      SELECT CASE WHEN count(*) = 0 THEN 'no-ports' WHEN count(*) > 1 AND ${of}.definition -> 'route' -> 'port' IS NULL THEN 'several-ports'
+        ELSE 'one' END AS choice
+      FROM jsonb_array_elements(${of}.definition -> 'ports') port
+      WHERE ${of}.definition -> 'route' -> 'port' IS NULL OR port -> 'container' = ${of}.definition -> 'route' -> 'port') ports`;
+
 // In the same order as `urlReason` of a job is found (jobs/job-view.ts), and led as `find-route` says.
 const ADDRESSES = statement('metrics-addresses', {
   values: [t.nullable(t.text)],
   row: { what: t.text, state: t.text, count: t.int },
 })(`
   WITH running AS (
-    SELECT j.id, j.status, j.definition, j.deployment_count, j.active_deployment_id, active.definition -> 'route' AS active_route,
+    SELECT j.id, j.status, j.definition, j.deployment_count, j.active_deployment_id,
+      coalesce(active.definition -> 'route', 'false') <> 'false' AND (SELECT choice = 'one' FROM ${portChoiceOf('active')}) AS is_wanted,
       CASE WHEN j.name !~ '--[0-9]+$' THEN j.name || '.' || $1::text END AS host,
       coalesce(found.is_led, false) AS is_led, found.reached_as
     FROM jobs j
@@ -64,23 +72,18 @@ const ADDRESSES = statement('metrics-addresses', {
         WHEN EXISTS (SELECT FROM routes r WHERE r.host = j.host AND r.job_id = j.id AND r.removed_at IS NULL) THEN
           CASE WHEN j.is_led THEN 'leads' WHEN j.status = 'running' THEN 'nowhere' ELSE 'nothing-serves' END
         WHEN coalesce(j.definition -> 'route', 'false') = 'false' THEN 'off'
-        WHEN ports.fitting = 0 THEN 'no-ports'
-        WHEN ports.fitting > 1 AND NOT ports.is_named THEN 'several-ports'
+        WHEN ports.choice <> 'one' THEN ports.choice
         WHEN j.host IS NULL THEN 'reserved-name'
         WHEN j.deployment_count = 0 THEN 'not-deployed'
         WHEN j.active_deployment_id IS NULL AND j.status = 'deploying' THEN 'nothing-serves'
         WHEN j.reached_as = 'asked' THEN 'nothing-serves'
         WHEN j.reached_as = 'nothing' THEN 'route-unreachable'
         WHEN j.reached_as <> 'http' THEN 'not-http'
-        WHEN coalesce(j.active_route, 'false') <> 'false' THEN 'host-still-draining'
+        WHEN j.is_wanted THEN 'host-still-draining'
         ELSE 'next-deployment'
       END AS state
     FROM running j
-    CROSS JOIN LATERAL (
-      SELECT j.definition -> 'route' -> 'port' IS NOT NULL AS is_named, (
-        SELECT count(*) FROM jsonb_array_elements(j.definition -> 'ports') port
-        WHERE j.definition -> 'route' -> 'port' IS NULL OR port -> 'container' = j.definition -> 'route' -> 'port') AS fitting
-    ) ports),
+    CROSS JOIN LATERAL ${portChoiceOf('j')}),
   hosts AS (
     SELECT CASE WHEN r.host IS NULL THEN 'missing' WHEN j.is_led THEN 'leads' ELSE 'nothing-serves' END AS state
     FROM running j

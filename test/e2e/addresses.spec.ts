@@ -99,7 +99,8 @@ describe('the address of a job', () => {
     expect((await route('stopped')).headers.get('route-deployment')).toBe('2');
 
     expect(await waysOf('other')).toEqual([null, null]);
-    expect(await stack.status('GET', '/ingress/v1/routes/a%2fb')).toBe(400);
+    expect(await waysOf('-no.name-')).toEqual([null, null]);
+    expect(await stack.status('GET', '/ingress/v1/routes/a%2fb')).toBe(401);
   }, 90_000);
 
   it('lets a request wait for what is on its way, and for no longer than the job says', async () => {

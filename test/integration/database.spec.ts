@@ -4,6 +4,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import pg from 'pg';
 import { whileAway } from '../../src/database/connect.ts';
 import { hasPendingMigrations, migrate } from '../../src/schema/migrate.ts';
+import { Database } from '../../src/database/database.ts';
+import { createDataSource } from '../../src/schema/data-source.ts';
 import { Signals } from '../../src/database/signals.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { until } from '../../local/until.ts';
@@ -90,6 +92,23 @@ describe('the database', () => {
     });
     await expect(failed).rejects.toThrow(/terminat|connection/i);
     expect(await test.database.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  });
+
+  it('survives that Postgres ends a connection in the same moment as it is established, as after a pause of ours', async () => {
+    const front = await startFront(test.url);
+    const dataSource = await createDataSource({ url: front.url }).initialize();
+    const database = new Database(dataSource);
+    try {
+      await database.transaction(async (transaction) => {
+        front.endNext();
+        await expect(database.transaction(() => Promise.resolve())).rejects.toThrow(/not queryable/);
+        await transaction.query('SELECT 1');
+      });
+      expect(await database.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    } finally {
+      await dataSource.destroy();
+      await front.close();
+    }
   });
 
   it('puts all that a unit of work asks for into one transaction, however deep inside', async () => {
@@ -197,6 +216,7 @@ async function startFront(target: string) {
   const sockets = new Set<Socket>();
   const refusals: number[] = [];
   let isServing = true;
+  let isEndingNext = false;
   let onRefusal: () => void = () => undefined;
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
@@ -209,7 +229,10 @@ async function startFront(target: string) {
     sockets.add(socket);
     socket.once('close', () => void (sockets.delete(socket), upstream.destroy()));
     upstream.on('error', () => undefined).once('close', () => socket.destroy());
-    socket.pipe(upstream).pipe(socket);
+    socket.pipe(upstream);
+    if (isEndingNext) upstream.on('data', endOnceReady(socket));
+    else upstream.pipe(socket);
+    isEndingNext = false;
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const url = new URL(target);
@@ -218,6 +241,8 @@ async function startFront(target: string) {
     url: url.href,
     open: () => sockets.size,
     serve: () => void (isServing = true),
+    /** The next connection is ended in one piece with what says that it is established. */
+    endNext: () => void (isEndingNext = true),
     hangUp: () => {
       isServing = false;
       for (const socket of sockets) socket.destroy();
@@ -231,5 +256,19 @@ async function startFront(target: string) {
       server.close();
       await once(server, 'close');
     },
+  };
+}
+
+const READY_FOR_QUERY = Buffer.from('Z\0\0\0\x05I', 'latin1');
+
+/** Passes on what Postgres sends, and with the end of the start its words for a connection that it ends. */
+function endOnceReady(socket: Socket): (chunk: Buffer) => void {
+  const fields = ['SFATAL', 'VFATAL', 'C57P01', 'Mterminating connection due to administrator command', ''];
+  const body = Buffer.from(fields.map((field) => `${field}\0`).join(''));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(body.length + 4);
+  return (chunk) => {
+    if (!chunk.includes(READY_FOR_QUERY)) socket.write(chunk);
+    else socket.end(Buffer.concat([chunk, Buffer.from('E'), length, body]));
   };
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -84,6 +84,27 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call a job through nginx', () => {
     // Whether one calls first or last: an answer is for one caller.
     expect((await call('listed', { from: ALLOWED })).status).toBe(200);
   });
+
+  it('has a thousand connections at most, so that the others get theirs', async () => {
+    routes.set('busy.jobs.test', { target, allow: [] });
+    // An answer comes at once, and the rest of the body never does.
+    const slow = 'POST / HTTP/1.1\r\nHost: none.jobs.test\r\nContent-Length: 100000\r\n\r\n';
+    const sockets = Array.from({ length: 1_010 }, () => connect({ port, host: '127.0.0.1', localAddress: OTHER }));
+    try {
+      await Promise.all(
+        sockets.map(async (socket) => {
+          socket.on('error', () => undefined).write(slow);
+          await once(socket, 'data');
+        }),
+      );
+      expect((await call('busy', { from: OTHER })).status).toBe(503);
+      expect((await call('busy', { from: ALLOWED })).status).toBe(200);
+      // They are not kept for long, either.
+      await until(async () => (await call('busy', { from: OTHER })).status === 200);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+    }
+  }, 60_000);
 
   it('is asked for hosts with a list only, once a second for each caller', async () => {
     routes.set('plain.jobs.test', { target, allow: [] });

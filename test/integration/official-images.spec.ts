@@ -249,6 +249,10 @@ function followsTheScheduler(what: string, path: () => string): void {
           },
           ['jobs.test', ' .own.test .shop.example', ' api.own.test agents.own.test'],
         ],
+        [
+          { JOBS_URL: 'http://jobs.test', JOBS_HOSTS: 'shop.own.test,own.test', PUBLIC_URL: 'https://own.test' },
+          ['jobs.test', ' .shop.own.test *.own.test', ' own.test'],
+        ],
         [{ PUBLIC_URL: 'http://[::1]:3000', AGENT_URL: 'http://10.0.0.1/a' }, ['', '', ' 10.0.0.1']],
       ] as const) {
         rmSync(inWork('calls'), { force: true });

@@ -97,7 +97,7 @@ export class Nginx {
       ...{ INGRESS: 'on', JOBS_DOMAIN: new URL(jobsUrl).hostname },
       ...{ API_CALLERS: callers('ALLOWED_CIDRS', allowedCidrs), JOB_CALLERS: callers('INGRESS_CIDRS', ingressCidrs) },
       // As start.sh writes them.
-      JOBS_HOST_NAMES: jobsHosts.map((domain) => ` .${domain}`).join(''),
+      JOBS_HOST_NAMES: jobsHosts.map((domain) => ` ${domain === apiHost ? '*' : ''}.${domain}`).join(''),
       API_HOST_NAMES: apiHost === undefined ? '' : ` ${apiHost}`,
     };
     return template.replace(/\$\{([A-Z_]+)\}/g, (all, name: string) => variables[name] ?? all);
