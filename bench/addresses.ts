@@ -5,11 +5,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { endChild } from '../local/processes.ts';
 import { freePort } from '../local/ports.ts';
 import { until } from '../local/until.ts';
 import { isListening } from '../test/support/listening.ts';
 import { median } from '../test/support/median.ts';
-import { NGINX, Nginx } from '../test/support/nginx.ts';
+import { NGINX, Nginx, nginxArguments, temporaryPaths } from '../test/support/nginx.ts';
 import { processorMs } from './processor-time.ts';
 import type { Row } from './table.ts';
 import { wrk } from './wrk.ts';
@@ -17,7 +18,7 @@ import { wrk } from './wrk.ts';
 const HOST = 'web.jobs.test';
 
 /** `job`: host and port of a web server that is the job; default: one that is started here. */
-type Options = { readonly rounds: number; readonly seconds: number; readonly job?: string };
+export type Options = { readonly rounds: number; readonly seconds: number; readonly job: string | undefined };
 /** An nginx under load: the process whose time counts, and where it listens. */
 type Way = { readonly name: string; readonly pid: number; readonly url: string };
 type Sample = { readonly processorMs: number; readonly p50Ms: number; readonly p99Ms: number };
@@ -35,14 +36,15 @@ export async function benchAddresses({ rounds, seconds, job }: Options): Promise
     if (job === undefined) {
       const answers = `server { listen ${target}; location / { return 200 hello; } }`;
       const own = await plainNginx(join(directory, 'job'), answers, Number(target.split(':')[1]));
-      ends.push(() => ended(own));
+      ends.push(() => end(own));
     }
-    const lookups = await answerLookups(target);
+    const lookupPort = await freePort();
+    const lookups = await answerLookups(target, lookupPort);
     ends.push(() => lookups.close());
 
     const port = await freePort();
     const stack = new Nginx({
-      ...{ directory: join(directory, 'stack'), port, apiPorts: [portOf(lookups)], jobsUrl: 'http://jobs.test:80' },
+      ...{ directory: join(directory, 'stack'), port, apiPorts: [lookupPort], jobsUrl: 'http://jobs.test:80' },
     });
     await stack.start();
     ends.push(() => stack.stop());
@@ -61,7 +63,7 @@ export async function benchAddresses({ rounds, seconds, job }: Options): Promise
          }`,
         own,
       );
-      ends.push(() => ended(fixed));
+      ends.push(() => end(fixed));
       ways.push({ name, pid: fixed.pid ?? 0, url: `http://127.0.0.1:${own}/` });
     }
 
@@ -72,7 +74,7 @@ export async function benchAddresses({ rounds, seconds, job }: Options): Promise
     }
     return ways.map(({ name }) => rowOf(name, samples.get(name) ?? []));
   } finally {
-    for (const end of ends.reverse()) await end();
+    for (const one of ends.reverse()) await one();
     await rm(directory, { recursive: true, force: true });
   }
 }
@@ -102,48 +104,29 @@ function rowOf(way: string, samples: readonly Sample[]): Row {
 /** An nginx with this in its `http` block, and nothing of the stack's. */
 async function plainNginx(directory: string, http: string, port: number): Promise<ChildProcess> {
   mkdirSync(directory, { recursive: true });
-  const configuration = join(directory, 'nginx.conf');
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   writeFileSync(
-    configuration,
+    join(directory, 'nginx.conf'),
     `user root; worker_processes auto; pid ${directory}/nginx.pid;
      events { worker_connections 16384; }
-     http { access_log ${directory}/access.log; ${temporary.map((of) => `${of}_temp_path ${directory}/${of};`).join(' ')} ${http} }`,
+     http { access_log ${directory}/access.log; ${temporaryPaths(directory).join(' ')} ${http} }`,
   );
-  const nginx = spawn(NGINX, [
-    '-p',
-    directory,
-    '-c',
-    configuration,
-    '-e',
-    join(directory, 'error.log'),
-    '-g',
-    'daemon off;',
-  ]);
+  const nginx = spawn(NGINX, nginxArguments(directory, '-g', 'daemon off;'));
   await until(() => isListening(port));
   return nginx;
 }
 
 /** In place of the API, which is asked once a second at the most: its answer for a job that serves. */
-async function answerLookups(target: string): Promise<Server> {
+async function answerLookups(target: string, port: number): Promise<Server> {
   const server = createServer((request, response) => {
     response.writeHead(200, {
       ...{ 'route-target': target, 'route-job': 'web', 'route-deployment': '1', 'route-known': 'yes' },
       ...{ 'cache-control': 'max-age=1, stale-if-error=22', 'content-length': '0' },
     });
     response.end();
-  }).listen(0, '127.0.0.1');
+  }).listen(port, '127.0.0.1');
   await once(server, 'listening');
   return server;
 }
 
-function portOf(server: Server): number {
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('it does not listen');
-  return address.port;
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  const exit = once(child, 'exit');
-  if (child.kill()) await exit;
-}
+const end = (child: ChildProcess): Promise<void> =>
+  endChild(child, child.pid ?? 0, { name: 'SIGTERM', limitMs: 5_000 });

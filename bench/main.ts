@@ -3,12 +3,11 @@
 import { execFileSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { benchAddresses } from './addresses.ts';
+import { benchAddresses, type Options } from './addresses.ts';
 import { benchHttp } from './http.ts';
 import type { Row } from './table.ts';
 import { printTable } from './table.ts';
 
-type Options = { readonly rounds: number; readonly seconds: number; readonly job?: string };
 type Group = { readonly about: string; readonly run: (options: Options) => Promise<Row[]> };
 
 const GROUPS: Readonly<Record<string, Group>> = {
@@ -47,10 +46,7 @@ console.log(
 for (const [name, { about, run }] of Object.entries(GROUPS)) {
   if (positionals.length > 0 && !positionals.includes(name)) continue;
   console.log(`\n${name}\n${about}\n`);
-  const { job } = values;
-  printTable(
-    await run({ rounds: Number(values.rounds), seconds: Number(values.seconds), ...(job !== undefined && { job }) }),
-  );
+  printTable(await run({ rounds: Number(values.rounds), seconds: Number(values.seconds), job: values.job }));
 }
 
 function textOf(program: string, args: readonly string[]): string {

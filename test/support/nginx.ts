@@ -36,6 +36,16 @@ export type NginxOptions = {
   readonly trustedProxy?: string;
 };
 
+/** For an nginx with all that is its own in a folder, `nginx.conf` among it. */
+export function nginxArguments(directory: string, ...more: string[]): string[] {
+  return ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log'), ...more];
+}
+
+/** Lines of its `http` block. */
+export function temporaryPaths(directory: string): string[] {
+  return ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((of) => `${of}_temp_path ${directory}/${of};`);
+}
+
 /** The stack's own nginx.conf on this machine, as the image's entrypoint and start.sh have it read. */
 export class Nginx {
   readonly #options: NginxOptions;
@@ -43,10 +53,6 @@ export class Nginx {
 
   constructor(options: NginxOptions) {
     this.#options = options;
-  }
-
-  get #configuration(): string {
-    return join(this.#options.directory, 'nginx.conf');
   }
 
   /** While it runs, that of the process whose children are the workers. */
@@ -76,7 +82,7 @@ export class Nginx {
 
   #arguments(...more: string[]): string[] {
     const { directory } = this.#options;
-    return ['-p', directory, '-c', this.#configuration, '-e', join(directory, 'error.log'), ...more];
+    return nginxArguments(directory, ...more);
   }
 
   #render(): void {
@@ -107,10 +113,14 @@ export class Nginx {
   #onThisMachine(text: string): string {
     const { directory, port, apiPorts } = this.#options;
     const replicas = apiPorts.map((api) => `server 127.0.0.1:${api} max_fails=0;`).join('\n    ');
-    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
     return text
       .replaceAll('server scheduler:3000 max_fails=0;', replicas)
-      .replace(/^http \{$/m, `http {\n${temporary.map((of) => `  ${of}_temp_path ${directory}/${of};`).join('\n')}`)
+      .replace(
+        /^http \{$/m,
+        `http {\n${temporaryPaths(directory)
+          .map((line) => `  ${line}`)
+          .join('\n')}`,
+      )
       .replace(/listen 80\b/g, `listen 127.0.0.1:${port}`)
       .replace('user nginx;', 'user root;')
       .replace('/var/run/nginx.pid', `${directory}/nginx.pid`)
