@@ -26,12 +26,6 @@ export class Database implements Queryable {
 
   constructor(readonly dataSource: DataSource) {
     this.pool = (dataSource.driver as unknown as { master: Pool }).master;
-    // The pool listens to idle connections only, and `transaction` a moment after it was given one: an error in between, in
-    // one piece with the end of the connection's start, would end the process. The next statement fails of it.
-    const ignore = (): void => undefined;
-    this.pool.on('acquire', (client) => {
-      if (!client.listeners('error').includes(ignore)) client.on('error', ignore);
-    });
   }
 
   async run<Values extends readonly unknown[], Row>(statement: Statement<Values, Row>, values: Values): Promise<Row[]> {

@@ -1,3 +1,4 @@
+import type { ClientBase } from 'pg';
 import { DataSource } from 'typeorm';
 import { OrderStream } from '../agent/order-stream.entity.js';
 import { Order } from '../agent/order.entity.js';
@@ -88,6 +89,9 @@ export function createDataSource({
       query_timeout: 35_000,
       idle_in_transaction_session_timeout: 30_000,
       keepAlive: true,
+      // The pool listens to idle connections only, and who is given one a moment later: an error in between, in one piece
+      // with the end of the connection's start, would end the process. The next statement fails of it.
+      onConnect: (client: ClientBase) => void client.on('error', () => undefined),
     },
   });
 }
