@@ -33,7 +33,7 @@ COPY deploy/entrypoint.sh /usr/local/bin/scheduler-entrypoint
 RUN install -d -o node -g node node_modules/.cache /data /data/logs \
   && chmod +x dist/cli/main.js && ln -s /app/dist/cli/main.js /usr/local/bin/scheduler
 USER node
-RUN node --enable-source-maps --input-type=module -e \
+RUN node --input-type=module -e \
   "(await import('node:module')).enableCompileCache('node_modules/.cache/scheduler-api'); await import('/app/dist/configure-app.js')"
 EXPOSE 3000
 # The API allows 25 s for answers under way: a stop should wait a little longer.
@@ -43,7 +43,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=10s --start-period=600s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}/health/live`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["scheduler-entrypoint"]
-CMD ["node", "--enable-source-maps", "dist/main.js"]
+CMD ["node", "dist/main.js"]
 
 FROM build AS development
 USER root

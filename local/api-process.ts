@@ -77,7 +77,7 @@ export async function startApi(options: ApiOptions): Promise<ApiProcess> {
 function launch({ root, env, isWatching }: ApiOptions, log: WriteStream | undefined): ChildProcess {
   const args = isWatching
     ? [join(root, 'node_modules/@nestjs/cli/bin/nest.js'), 'start', '--watch', '--watchAssets', '--debug']
-    : ['--enable-source-maps', join(root, 'dist/main.js')];
+    : [join(root, 'dist/main.js')];
   const child = spawn(process.execPath, args, {
     cwd: root,
     env: environmentOf(env),

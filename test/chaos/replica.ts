@@ -55,16 +55,12 @@ export class Replica {
     const { port, env, logFile, preload = [], onOwnEnd } = this.#options;
     this.#isKilled = this.#isPaused = false;
     const log = openSync(logFile, 'a');
-    const child = spawn(
-      process.execPath,
-      [...preload.flatMap((module) => ['--import', module]), '--enable-source-maps', MAIN],
-      {
-        // An empty environment: what is on the machine must not matter.
-        env: { PATH: process.env['PATH'], ...env, PORT: String(port), ENV_FILE: '/dev/null' },
-        stdio: ['ignore', log, log, ...(preload.length > 0 ? (['ipc'] as const) : [])],
-        detached: true,
-      },
-    );
+    const child = spawn(process.execPath, [...preload.flatMap((module) => ['--import', module]), MAIN], {
+      // An empty environment: what is on the machine must not matter.
+      env: { PATH: process.env['PATH'], ...env, PORT: String(port), ENV_FILE: '/dev/null' },
+      stdio: ['ignore', log, log, ...(preload.length > 0 ? (['ipc'] as const) : [])],
+      detached: true,
+    });
     closeSync(log);
     child.once('exit', (code, signal) => {
       if (!this.#isKilled) onOwnEnd?.(signal ?? `code ${code}`);

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { CreateBucketCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { startTestCloud } from '../../local/cloud/test-support.ts';
-import { createEmptyDatabase, dropDatabase } from '../support/database.ts';
+import { createEmptyDatabase, dropDatabase, queryDatabase } from '../support/database.ts';
 import { freePort } from '../../local/ports.ts';
 import { type Started, startMain } from '../support/process.ts';
 import { until } from '../../local/until.ts';
@@ -98,6 +98,13 @@ describe('the program', () => {
     const message = `PORT: ${port} of 127.0.0.1 is in use by another program`;
     expect(second.lines.at(-1)).toMatchObject({ level: 'fatal', message });
     expect(second.lines.at(-1)).not.toHaveProperty('stack');
+  });
+
+  it('logs what nobody expected with a stack of the sources’ lines', async () => {
+    await queryDatabase(databaseUrl, 'CREATE SCHEMA "scheduler-jobs" CREATE TABLE jobs (id int)');
+    const program = start({}, ['migrate']);
+    expect(await program.ended).toBe(1);
+    expect(program.lines.at(-1)?.['stack']).toMatch(/already exists\n[^]*\/src\/schema\/migrate\.ts:\d+:/);
   });
 
   it('migrates, and only that', async () => {

@@ -112,7 +112,11 @@ describe('an instance that is to end', () => {
     await world.end(others);
     await world.until('nothing is alive', async () => {
       // Again and again: that a call was denied may be noted only now, with a pause of minutes.
-      await world.rows(`UPDATE instances SET terminate_called_at = NULL`);
+      // In the program's order, which may be updating some of them itself.
+      await world.rows(
+        `WITH ordered AS (SELECT id FROM instances ORDER BY id FOR UPDATE)
+         UPDATE instances SET terminate_called_at = NULL FROM ordered WHERE instances.id = ordered.id`,
+      );
       world.test.signals.shapesDue();
       return world.alive().length === 0;
     });

@@ -9,6 +9,7 @@ export default async function setUp(): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'scheduler-api-test-'));
   const postgres = await startPostgres({ directory, isDisposable: true });
   process.env['TEST_DATABASE_URL'] = postgres.url;
+  process.env['TEST_TEMPLATE_DATABASE'] = 'test_template';
   globalThis.stopTestPostgres = async () => {
     await postgres.stop();
     await rm(directory, { recursive: true, force: true });

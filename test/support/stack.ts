@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { startLocalCloud, type CloudOptions, type LocalCloud } from '../../local/cloud/local-cloud.ts';
 import type { InstanceRuntime } from '../../local/cloud/runtime.ts';
 import { freePort } from '../../local/ports.ts';
-import { createEmptyDatabase, dropDatabase, openQueries } from './database.ts';
+import { createMigratedDatabase, dropDatabase, openQueries } from './database.ts';
 import { until } from '../../local/until.ts';
 
 export type StackOptions = {
@@ -57,7 +57,7 @@ export async function startStack({
   databaseUrl: ownDatabaseUrl,
 }: StackOptions): Promise<Stack> {
   const directory = await mkdtemp(join(tmpdir(), 'scheduler-api-stack-'));
-  const databaseUrl = ownDatabaseUrl ?? (await createEmptyDatabase());
+  const databaseUrl = ownDatabaseUrl ?? (await createMigratedDatabase());
   const database = openQueries(databaseUrl);
   const cloud = await startLocalCloud({ port: 0, bootMs: 200, visibilityMs: 100, runtime, ...cloudOptions });
   const certificate = join(directory, 'identity.pem');
@@ -75,7 +75,7 @@ export async function startStack({
   const processes = new Map<number, ChildProcess>();
 
   const start = async (replica: number): Promise<void> => {
-    const child = spawn(process.execPath, ['--enable-source-maps', MAIN], {
+    const child = spawn(process.execPath, [MAIN], {
       // An empty environment: what is on the machine that runs the tests must not matter.
       env: { PATH: process.env['PATH'], ENV_FILE: '/dev/null', ...settings, PORT: String(ports[replica]) },
       cwd: directory,
