@@ -1384,9 +1384,23 @@ export const RULES: readonly Rule[] = [
   {
     name: 'the-last-caller-has-what-is-left-of-the-drain',
     file: 'src/scheduler/plan/plan-unrouting.ts',
-    text: 'STALE_SECONDS + drainSeconds',
-    broken: 'Math.max(STALE_SECONDS, drainSeconds)',
+    text: 'lateCallerSeconds + drainSeconds',
+    broken: 'Math.max(lateCallerSeconds, drainSeconds)',
     caughtBy: [ROUTE, HISTORIES],
+  },
+  {
+    name: 'the-lookup-of-the-last-caller-takes-no-time',
+    file: 'src/scheduler/plan/plan-late-callers.ts',
+    text: 'staleSeconds + BEFORE_AND_AFTER_SECONDS',
+    broken: 'staleSeconds',
+    caughtBy: [ROUTE],
+  },
+  {
+    name: 'hosts-are-given-away-before-the-last-caller-came',
+    file: 'src/scheduler/apply-job-plans.ts',
+    text: 'Math.max(...planned.map(({ job }) => job.lateCallerSeconds))',
+    broken: '33',
+    caughtBy: [ROUTES],
   },
   {
     name: 'the-drain-of-the-next-alone-counts',

@@ -75,6 +75,7 @@ describe('loadConfig', () => {
     expect(config.database).toEqual({ url: enough.DATABASE_URL, listenUrl: enough.DATABASE_URL });
     expect(config.aws).toEqual({ region: 'us-west-2', quotaShare: 0.8, ecrRegistries: ['own'] });
     expect(config).toMatchObject({ cluster: 'default', role: 'all', webConcurrency: 1, logLevel: 'info' });
+    expect(config.ingress).toEqual({ staleSeconds: 22 });
     expect(config.limits).toEqual({ requestsPerMinute: 6000 });
     expect(config.fleet).toEqual({
       defaultAmi: 'ecs-al2023',
@@ -159,6 +160,7 @@ describe('loadConfig', () => {
       MAX_INSTANCES: '12',
       MAX_LAUNCHES_PER_MINUTE: '20',
       ECR_REGISTRIES: 'own, 123456789012.dkr.ecr.eu-west-1.amazonaws.com',
+      ADDRESS_STALE_SECONDS: '60',
       MAX_JOBS: '10',
       RATE_LIMIT: '60',
       DOCS: 'off',
@@ -185,6 +187,7 @@ describe('loadConfig', () => {
       maxInstances: 12,
       maxLaunchesPerMinute: 20,
     });
+    expect(config.ingress).toEqual({ staleSeconds: 60 });
     expect(config.limits).toEqual({ requestsPerMinute: 60, maxJobs: 10 });
     expect(config.identity.certificates).toEqual(['/a.pem', '/b.pem']);
     expect(config.snapshots).toEqual({ volumeId: 'vol-0123456789abcdef0', retentionDays: 14 });
@@ -264,6 +267,8 @@ describe('loadConfig', () => {
       { JOBS_URL: 'http://a.test', JOBS_PRIVATE_URL: 'http://c.test', JOBS_HOSTS: 'b.test,test' },
       'JOBS_HOSTS',
     ],
+    ['answers that may not be used a second', { ADDRESS_STALE_SECONDS: '0' }, 'ADDRESS_STALE_SECONDS'],
+    ['answers that are used for longer than five minutes', { ADDRESS_STALE_SECONDS: '301' }, 'ADDRESS_STALE_SECONDS'],
     ['pins without a URL', { AGENT_PINS: PIN }, 'AGENT_PINS'],
     ['a database of another kind', { DATABASE_URL: `mysql://me:${secret}@db/x` }, 'DATABASE_URL'],
     ['a broken listen address', { DATABASE_LISTEN_URL: secret }, 'DATABASE_LISTEN_URL'],

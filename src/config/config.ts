@@ -29,6 +29,8 @@ export type Config = {
   };
   /** Where jobs have their addresses; undefined = they have none. */
   readonly addresses: Addresses | undefined;
+  /** How long an ingress goes by its last answer while no process of ours answers. */
+  readonly ingress: { readonly staleSeconds: number };
   readonly database: { readonly url: string; readonly listenUrl: string };
   readonly aws: {
     readonly region: string;
@@ -168,6 +170,7 @@ function group(settings: Settings, formerNames: Config['formerNames'], isPathSty
             private: jobUrlsIn(settings.JOBS_PRIVATE_URL ?? settings.JOBS_URL),
             hostRules: { domains: settings.JOBS_HOSTS, reserved: hostsOf(publicUrl, settings.AGENT_URL) },
           },
+    ingress: { staleSeconds: settings.ADDRESS_STALE_SECONDS },
     database: { url, listenUrl: settings.DATABASE_LISTEN_URL ?? url },
     aws: {
       region: settings.AWS_REGION,

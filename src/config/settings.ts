@@ -85,6 +85,11 @@ export const Settings = z.object({
         'Domains that jobs may have hosts of their own in (`route.hosts`): each of these and every name below it leads to nginx, but for the hosts of PUBLIC_URL and AGENT_URL. Default: none.',
       example: 'example.com,shop.example.org',
     }),
+  ADDRESS_STALE_SECONDS: wholeNumber(1, 300).prefault('22').meta({
+    description:
+      'How long an ingress leads callers of jobs by its last answer while no process of the API answers. A container that callers were led to serves on for 11 seconds more than this, and so long a host is kept from other jobs. The same in every process. Change it only while nothing is deployed, stopped or deleted, and least of all to less: an answer that was given before counts for as long as was said then.',
+    example: '60',
+  }),
   TRUST_PROXY: z
     .union(
       [

@@ -35,7 +35,7 @@ export const ATTEMPT_DEADLINE_SECONDS = {
   pulling: 1800,
   starting: null,
   healthy: null,
-  // Its time is STALE_SECONDS and the job's drainSeconds (plan-unrouting.ts).
+  // Its time is lateCallerSeconds and the job's drainSeconds (plan-unrouting.ts).
   unrouting: null,
   // In addition to the job's stopGraceSeconds: time for the agent's report.
   stopping: 30,

@@ -26,7 +26,7 @@ describe('an ingress', () => {
   ])('is told of the host of %s what holds for all callers', async (_, route, said) => {
     const reply = new Reply();
     await controllerOf(route).route('web.jobs.test', reply.asFastify());
-    expect([reply.said(), reply.headers['cache-control']]).toEqual([said, 'max-age=1, stale-if-error=22']);
+    expect([reply.said(), reply.headers['cache-control']]).toEqual([said, 'max-age=1, stale-if-error=44']);
   });
 
   it.each<readonly [string, Route | undefined, string, Said]>([
@@ -39,7 +39,7 @@ describe('an ingress', () => {
   ])('is told of a caller of %s what holds for this one', async (_, route, address, said) => {
     const reply = new Reply();
     await controllerOf(route).caller('web.jobs.test', address, reply.asFastify());
-    expect([reply.said(), reply.headers['cache-control']]).toEqual([said, 'max-age=1, stale-if-error=22']);
+    expect([reply.said(), reply.headers['cache-control']]).toEqual([said, 'max-age=1, stale-if-error=44']);
 
     const held = new Reply();
     await controllerOf(route).hold('web.jobs.test', { not: '', from: address }, held.asFastify());
@@ -98,7 +98,7 @@ describe('a lookup of an ingress', () => {
 function controllerOf(route: Route | undefined | (() => Promise<never>), hasBegun = false): IngressController {
   const find = typeof route === 'function' ? route : () => Promise.resolve(route);
   const lookup = { find, await: find } as unknown as RouteLookup;
-  return new IngressController(lookup, { hasBegun } as unknown as Shutdown);
+  return new IngressController(lookup, { hasBegun } as unknown as Shutdown, { staleSeconds: 44 });
 }
 
 /** What is sent, as far as an ingress reads it. */

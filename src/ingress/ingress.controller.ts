@@ -1,14 +1,13 @@
 import { Controller, Get, Param, Query, Res } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import type { Config } from '../config/config.js';
+import { Setting } from '../config/setting.decorator.js';
 import { Shutdown } from '../process/shutdown.js';
 import { Access } from '../auth/access.decorator.js';
 import { mayCall } from '../jobs/networks.js';
 import { CallerAddress, HoldQuery, HostName } from './ingress.schema.js';
 import { type LOOKUP_KINDS, type LookupOutcome, type Route, RouteLookup, routeLookups } from './route-lookup.js';
-
-/** An ingress goes by an answer for a second, and for so long more while none of us answers: STALE_SECONDS of the job pass. */
-const CACHE_CONTROL = 'max-age=1, stale-if-error=22';
 
 /**
  * For nginx alone, which asks it where a job's host leads (`auth_request`) and lets nobody else through: it shows private
@@ -17,10 +16,16 @@ const CACHE_CONTROL = 'max-age=1, stale-if-error=22';
 @ApiExcludeController()
 @Controller('ingress/v1')
 export class IngressController {
+  /** An ingress goes by an answer for a second, and for so long more while none of us answers: see plan-late-callers.ts. */
+  readonly #cacheControl: string;
+
   constructor(
     private readonly routes: RouteLookup,
     private readonly shutdown: Shutdown,
-  ) {}
+    @Setting('ingress') { staleSeconds }: Config['ingress'],
+  ) {
+    this.#cacheControl = `max-age=1, stale-if-error=${staleSeconds}`;
+  }
 
   /**
    * 200 with the target in headers, or 401: `auth_request` takes anything else for a failure, and a cache 403 and 404. The
@@ -33,7 +38,7 @@ export class IngressController {
     await counted('route', reply, async () => {
       const route = await this.routes.find(host);
       // Not before it is known: what is wrong with us is not kept.
-      void reply.header('cache-control', CACHE_CONTROL);
+      void reply.header('cache-control', this.#cacheControl);
       if (route === undefined || route.allow.length === 0) return answer(reply, route);
       void reply.headers({ 'route-known': 'yes', 'route-limited': 'yes' }).code(401).send();
       return 'limited';
@@ -50,7 +55,7 @@ export class IngressController {
   ): Promise<void> {
     await counted('caller', reply, async () => {
       const route = await this.routes.find(host);
-      void reply.header('cache-control', CACHE_CONTROL);
+      void reply.header('cache-control', this.#cacheControl);
       return answerTo(address, reply, route);
     });
   }

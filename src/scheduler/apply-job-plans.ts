@@ -10,7 +10,6 @@ import type { ShapeSpec } from '../deployments/shape-spec.js';
 import { appendEvents, type NewEvent } from '../events/append-events.js';
 import { eventsOf } from './plan/plan-events.js';
 import type { JobFacts, JobPlan } from './plan/plan-facts.js';
-import { STALE_SECONDS } from './plan/plan-unrouting.js';
 import { wakeRows } from '../database/wake.js';
 
 export type Planned = { readonly job: JobFacts; readonly plan: JobPlan };
@@ -106,7 +105,8 @@ async function changeHosts(transaction: Queryable, planned: readonly Planned[]):
   const added = planned.flatMap(({ job, plan }) => plan.hosts.added.map((host) => ({ host, jobId: job.id })));
   if (removed.length > 0) await transaction.run(LOCK_HOSTS, [[...removed, ...added].map(({ host }) => host)]);
   await write(transaction, REMOVE_HOSTS, removed);
-  const got = added.length > 0 ? await transaction.run(ADD_HOSTS, [toJsonb(added), STALE_SECONDS]) : [];
+  const seconds = Math.max(...planned.map(({ job }) => job.lateCallerSeconds));
+  const got = added.length > 0 ? await transaction.run(ADD_HOSTS, [toJsonb(added), seconds]) : [];
   const byJob = Map.groupBy(got, ({ jobId }) => jobId);
   return new Map([...byJob].map(([jobId, rows]) => [jobId, rows.map(({ host }) => host)]));
 }
@@ -127,7 +127,7 @@ async function beginUnrouting(transaction: Queryable, planned: readonly Planned[
   await transaction.run(BEGIN_UNROUTING, [toJsonb(hosts), attempts, `${COMMIT_SECONDS} s`]);
 }
 
-/** From the last statement of a pass to its commit; a part of STALE_SECONDS. */
+/** From the last statement of a pass to its commit; a part of lateCallerSeconds (plan-late-callers.ts). */
 const COMMIT_SECONDS = 2;
 
 function jobRow({ job, plan }: Planned): object {

@@ -6,7 +6,7 @@ import { passes } from '../process/loop.js';
 import { Occurrence } from '../process/observation.js';
 import { applyJobPlans, type Planned } from './apply-job-plans.js';
 import { claimJobs, type ClaimedJob } from './load-jobs.js';
-import type { JobFacts } from './plan/plan-facts.js';
+import type { JobFacts, Premises } from './plan/plan-facts.js';
 import { planJob } from './plan/plan-job.js';
 
 /** Committed plans, each with the rows before it. */
@@ -55,7 +55,7 @@ export class JobPass {
   constructor(
     private readonly database: Database,
     private readonly signals: Signals,
-    private readonly place: Pick<JobFacts, 'cluster' | 'domain' | 'hostRules'>,
+    private readonly premises: Premises,
     private readonly options: JobPassOptions,
   ) {}
 
@@ -98,7 +98,7 @@ export class JobPass {
     const { nowMs = () => performance.now() } = this.options;
     const isAfterGap = this.#lastEndedMs === null || nowMs() - this.#lastEndedMs > GAP_MS;
     const { now, lagsMs, planned, left, applied } = await this.database.transaction(async (transaction) => {
-      const claimed = await claimJobs(transaction, this.place, limit, { among, ...(onClaimed && { onClaimed }) });
+      const claimed = await claimJobs(transaction, this.premises, limit, { among, ...(onClaimed && { onClaimed }) });
       if (isAfterGap) this.#listeningSince = claimed.now;
       const planned = this.#planAll(claimed.jobs, claimed.now);
       const applied = planned.length > 0 ? await applyJobPlans(transaction, planned) : undefined;

@@ -12,10 +12,10 @@ import {
   type JobFacts,
   type OrderFacts,
   type OrderPurpose,
+  type Premises,
   type VerdictFacts,
 } from './plan/plan-facts.js';
 import { EXITS_AT_ONCE } from './plan/plan-healing.js';
-import { STALE_SECONDS } from './plan/plan-unrouting.js';
 
 /** Orders that are repeated while a container runs: only the latest WAITS of each count. */
 const REPEATED: readonly OrderPurpose[] = ['wait', 'inspect-container', 'inspect-exit'];
@@ -48,7 +48,7 @@ export type ClaimOptions = {
  */
 export async function claimJobs(
   transaction: Queryable,
-  place: Pick<JobFacts, 'cluster' | 'domain' | 'hostRules'>,
+  premises: Premises,
   limit: number,
   { among = null, onClaimed = () => undefined }: ClaimOptions = {},
 ): Promise<{ now: Date; jobs: JobFacts[]; lagsMs: number[] }> {
@@ -60,7 +60,7 @@ export async function claimJobs(
   const jobs = await transaction.run(JOBS, [jobIds]);
   const deployments = await transaction.run(DEPLOYMENTS, [jobIds]);
   const deploymentIds = deployments.map(({ id }) => id);
-  const attempts = await transaction.run(ATTEMPTS, [deploymentIds, STALE_SECONDS]);
+  const attempts = await transaction.run(ATTEMPTS, [deploymentIds, premises.lateCallerSeconds]);
   const ended = await transaction.run(ENDED, [deploymentIds, ENDED_ATTEMPTS]);
   const attemptIds = attempts.map(({ id }) => id);
   const orders = await transaction.run(ORDERS, [attemptIds, PURPOSES, WAITS, MOST_ANSWER_BYTES]);
@@ -74,7 +74,7 @@ export async function claimJobs(
     lagsMs: claimed.map(({ lagMs }) => lagMs),
     jobs: jobs.map((job) => ({
       ...job,
-      ...place,
+      ...premises,
       deployments: (deploymentsOf.get(job.id) ?? []).map((deployment) => ({
         ...deployment,
         definition: definitionOf(deployment.definition),

@@ -8,6 +8,7 @@ import { Heartbeats } from '../process/heartbeats.js';
 import { logErrors, Loop } from '../process/loop.js';
 import { BATCH_SIZE, JobPass } from './job-pass.js';
 import { linesOf } from './event-lines.js';
+import { lateCallerSecondsOf } from './plan/plan-late-callers.js';
 import { warningsOf } from './unlisted-amis.js';
 import { wakeMisplaced } from './wake-misplaced.js';
 
@@ -33,11 +34,12 @@ export class SchedulerService implements OnApplicationBootstrap, OnApplicationSh
     @Setting('cluster') cluster: Config['cluster'],
     @Setting('fleet') fleet: Config['fleet'],
     @Setting('addresses') private readonly addresses: Config['addresses'],
+    @Setting('ingress') { staleSeconds }: Config['ingress'],
   ) {
     this.#pass = new JobPass(
       database,
       signals,
-      { cluster, ...placeOf(addresses) },
+      { cluster, ...placeOf(addresses), lateCallerSeconds: lateCallerSecondsOf(staleSeconds) },
       {
         onPlanError: (job, error) =>
           this.#logger.error({

@@ -32,15 +32,14 @@ export type HouseOptions = {
   readonly bootMs?: number;
   /** Modules loaded into each process before the program. */
   readonly preload?: readonly string[];
-  /** STALE_SECONDS of the processes; default: as they are shipped. */
+  /** ADDRESS_STALE_SECONDS; default: as the program is shipped. */
   readonly staleSeconds?: number;
   /** Settings over those of the house. */
   readonly env?: Readonly<Record<string, string>>;
 };
 
 export async function openHouse(options: HouseOptions): Promise<House> {
-  const { directory, seed, replicas: count, workers, staleSeconds } = options;
-  const preload = [...(options.preload ?? []), ...(staleSeconds === undefined ? [] : [stalePreload(staleSeconds)])];
+  const { directory, seed, replicas: count, workers, staleSeconds, preload = [] } = options;
   await mkdir(directory, { recursive: true });
   // Postgres does not run as root, and must get to its folder.
   await chmod(directory, 0o755);
@@ -81,6 +80,7 @@ export async function openHouse(options: HouseOptions): Promise<House> {
       WEB_CONCURRENCY: String(workers),
       DATA_VOLUME_ID: DATA_VOLUME,
       JOBS_URL: 'http://jobs.test',
+      ...(staleSeconds !== undefined && { ADDRESS_STALE_SECONDS: String(staleSeconds) }),
       ...options.env,
     };
     const logFiles = ports.map((_, index) => join(directory, `replica-${index}.log`));
@@ -105,10 +105,6 @@ export async function openHouse(options: HouseOptions): Promise<House> {
     await stop();
     throw error;
   }
-}
-
-function stalePreload(seconds: number): string {
-  return new URL(`stale-preload.ts?seconds=${seconds}`, import.meta.url).href;
 }
 
 /** EC2 is eventually consistent on a good day, too. */

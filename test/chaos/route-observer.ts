@@ -1,4 +1,5 @@
 import { httpRequest } from '../../local/instances/agent-http.ts';
+import { lateCallerSecondsOf } from '../../src/scheduler/plan/plan-late-callers.ts';
 import type { CloudInstance } from '../../local/cloud/instance.ts';
 import type { House } from './house.ts';
 import { Checks, type Verdict } from './invariants.ts';
@@ -39,7 +40,7 @@ export async function leadOf(url: string, name: string): Promise<Lead> {
 /** Asks where jobs' hosts lead, again and again, goes there, and keeps what is wrong with it. */
 export class RouteObserver {
   readonly #house: House;
-  readonly #staleMs: number;
+  readonly #lateCallerMs: number;
   readonly #checks = new Checks();
   readonly #ending = new AbortController();
   /** When an answer that led to the instance was asked for last. */
@@ -48,10 +49,10 @@ export class RouteObserver {
   #names: readonly string[] = [];
   #work: Promise<void> = Promise.resolve();
 
-  /** @param staleSeconds STALE_SECONDS of the processes */
+  /** @param staleSeconds ADDRESS_STALE_SECONDS of the processes */
   constructor(house: House, staleSeconds: number) {
     this.#house = house;
-    this.#staleMs = staleSeconds * 1000;
+    this.#lateCallerMs = lateCallerSecondsOf(staleSeconds) * 1000;
   }
 
   watch(names: readonly string[]): void {
@@ -77,7 +78,7 @@ export class RouteObserver {
       checks.check(
         'no container gets SIGTERM while callers may still come',
         id,
-        stoppedMs - ledMs >= this.#staleMs - Math.min(COMMIT_MS, this.#staleMs / 2),
+        stoppedMs - ledMs >= this.#lateCallerMs - COMMIT_MS,
         `${stoppedMs - ledMs} ms after an answer that led there was asked for`,
       );
     }

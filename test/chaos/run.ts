@@ -19,7 +19,7 @@ export type ChaosOptions = {
   readonly workers: number;
   readonly minutes: number;
   readonly faultsPerMinute: number;
-  /** How long a container serves on for those who still come by an older answer; default: as the program is shipped. */
+  /** ADDRESS_STALE_SECONDS; default: as the program is shipped. */
   readonly staleSeconds?: number;
   /** Data, logs and, when something is wrong, the ledger. */
   readonly directory: string;
@@ -54,8 +54,7 @@ export type ChaosResult = {
   readonly emptySeconds: number;
 };
 
-/** STALE_SECONDS of plan-unrouting.ts. */
-const SHIPPED_STALE_SECONDS = 33;
+const SHIPPED_STALE_SECONDS = 22;
 const LOOK_EVERY_MS = 3_000;
 /** A rest that does not last is none. */
 const STAYS_MS = 4_000;

@@ -22,6 +22,7 @@ describe('the address of a job', () => {
       runtime: createSimulatedRuntime(),
       env: {
         ...{ JOBS_URL: `https://${DOMAIN}:8443`, JOBS_PRIVATE_URL: 'http://jobs.internal:81' },
+        ADDRESS_STALE_SECONDS: '25',
         ...{ JOBS_HOSTS: 'own.test', METRICS: 'public' },
       },
     });
@@ -40,7 +41,7 @@ describe('the address of a job', () => {
     await until(async () => (await route('web')).status === 200);
     const { status, headers } = await route('web');
     expect([status, headers.get('route-job'), headers.get('route-deployment')]).toEqual([200, 'web', '1']);
-    expect(headers.get('cache-control')).toBe('max-age=1, stale-if-error=22');
+    expect(headers.get('cache-control')).toBe('max-age=1, stale-if-error=25');
     const { instance, privateUrl } = await job('web');
     expect(headers.get('route-target')).toBe(`${instance?.privateIp}:8080`);
     expect(await greeting('web')).toBe('one');
@@ -154,14 +155,14 @@ describe('the address of a job', () => {
     await settled(stack, 'listed', 1);
     const all = await route('listed');
     expect([all.status, all.headers.get('route-limited'), all.headers.get('cache-control')]).toEqual([
-      ...[401, 'yes', 'max-age=1, stale-if-error=22'],
+      ...[401, 'yes', 'max-age=1, stale-if-error=25'],
     ]);
     expect([all.headers.has('route-target'), all.headers.has('route-holds')]).toEqual([false, false]);
     const caller = async (address: string) => {
       const { status, headers } = await fetch(`${stack.url}/ingress/v1/callers/listed.${DOMAIN}/${address}`);
       return [status, headers.has('route-target'), headers.get('route-refused'), headers.get('cache-control')];
     };
-    const kept = 'max-age=1, stale-if-error=22';
+    const kept = 'max-age=1, stale-if-error=25';
     for (const address of ['10.1.2.3', '::ffff:10.1.2.3', '2001:db8::7']) {
       expect(await caller(address)).toEqual([200, true, null, kept]);
     }

@@ -23,7 +23,7 @@ describe('everything that can go wrong, all at once', () => {
       minutes: 0.4,
       faultsPerMinute: 75,
       restLimitSeconds: 240,
-      staleSeconds: 4,
+      staleSeconds: 1,
       directory,
       signal: new AbortController().signal,
       say: () => undefined,

@@ -15,13 +15,13 @@ import { eventsOf } from '../../src/scheduler/plan/plan-events.ts';
 import { ailmentOf } from '../../src/scheduler/plan/plan-healing.ts';
 import { isReleased } from '../../src/scheduler/plan/plan-leaving.ts';
 import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.ts';
-import { STALE_SECONDS } from '../../src/scheduler/plan/plan-unrouting.ts';
 import {
   type AttemptRow,
   DOMAIN,
   type InstanceRow,
   isOpen,
   type JobRow,
+  LATE_CALLER_SECONDS,
   type LaunchRow,
   type ShapeRow,
 } from './rows.ts';
@@ -138,7 +138,7 @@ export class Guard {
     const { rows, now } = this.world;
     for (const { host, jobId, removedAt } of rows.routes.values()) {
       const before = this.hosts.get(host);
-      const isFree = before?.removedAt && now >= after(before.removedAt, STALE_SECONDS);
+      const isFree = before?.removedAt && now >= after(before.removedAt, LATE_CALLER_SECONDS);
       claim(!before || before.jobId === jobId || isFree, `${host}: went from ${before?.jobId} to ${jobId} at once`);
       this.hosts.set(host, { jobId, removedAt });
     }
@@ -224,7 +224,7 @@ export class Guard {
       const isGivenUp = phase === 'ended' || plan.orders.some((one) => one.attemptId === id && one.purpose === 'stop');
       if (!isGivenUp || attempt.phase === 'stopping' || !instance || lossOf(instance, attempt)) continue;
       if (ailmentOf(attempt, deployment, now)?.isDead || spotNoticedAt(attempt)) continue;
-      const stays = STALE_SECONDS + deployment.definition.rollout.drainSeconds;
+      const stays = LATE_CALLER_SECONDS + deployment.definition.rollout.drainSeconds;
       claim(!unroutedAt || now >= after(unroutedAt, stays), `${id}: stopped while callers may still come`);
     }
   }

@@ -12,7 +12,6 @@ import type {
   JobPlan,
   OrderFacts,
 } from '../../src/scheduler/plan/plan-facts.ts';
-import { STALE_SECONDS } from '../../src/scheduler/plan/plan-unrouting.ts';
 import { spotNoticedAt } from '../../src/scheduler/plan/plan-order.ts';
 
 // The tables, as far as planners read and write them. Each function here stands for one statement of
@@ -80,6 +79,8 @@ export type RouteRow = { readonly host: string; jobId: string; removedAt: Date |
 /** Every job of the model may have an address below it. */
 export const DOMAIN = 'jobs.test';
 export const HOST_RULES = { domains: ['own.test'], reserved: ['api.own.test'] };
+/** Of a setting that is not the default. */
+export const LATE_CALLER_SECONDS = 41;
 
 export class Rows {
   readonly jobs = new Map<string, JobRow>();
@@ -149,6 +150,7 @@ export class Rows {
       cluster: 'ours',
       domain: DOMAIN,
       hostRules: HOST_RULES,
+      lateCallerSeconds: LATE_CALLER_SECONDS,
       hosts: this.hostsOf(job.id),
       desiredState: job.desiredState,
       status: job.status,
@@ -249,7 +251,7 @@ export class Rows {
     }
     for (const host of added) {
       const route = this.routes.get(host);
-      const isFree = !route?.removedAt || now.getTime() - route.removedAt.getTime() >= STALE_SECONDS * 1000;
+      const isFree = !route?.removedAt || now.getTime() - route.removedAt.getTime() >= LATE_CALLER_SECONDS * 1000;
       if (!route || route.jobId === jobId || (route.removedAt && isFree)) {
         this.routes.set(host, { host, jobId, removedAt: null });
       }

@@ -17,7 +17,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { until } from '../../local/until.ts';
 import { isBlockedOnLock } from '../support/blocked-on-lock.ts';
 
-const PLACE = { cluster: 'test', domain: null, hostRules: NO_HOSTS };
+const PREMISES = { cluster: 'test', domain: null, hostRules: NO_HOSTS, lateCallerSeconds: 33 };
 
 // What a pass has loaded may be old by the time it writes. Here the world changes in between, and the write must see it.
 describe('between the look and the write', () => {
@@ -36,7 +36,7 @@ describe('between the look and the write', () => {
       let isCancelled = false;
       let cancel: Promise<unknown> | undefined;
       await test.database.transaction(async (transaction) => {
-        expect((await claimJobs(transaction, PLACE, 10)).jobs).toHaveLength(1);
+        expect((await claimJobs(transaction, PREMISES, 10)).jobs).toHaveLength(1);
         // As every request begins: with the job's row.
         cancel = test.database
           .query('UPDATE jobs SET next_pass_at = clock_timestamp() WHERE id = $1', [jobId])
@@ -49,7 +49,7 @@ describe('between the look and the write', () => {
 
     it('that somebody else holds is left to the next pass', async () => {
       const { jobId } = await insertWaiting();
-      const pass = new JobPass(test.database, test.signals, PLACE, {
+      const pass = new JobPass(test.database, test.signals, PREMISES, {
         onPlanError: (_, error) => {
           throw error;
         },
@@ -153,7 +153,7 @@ describe('between the look and the write', () => {
     ]);
     let deleted: number | undefined;
     await test.database.transaction(async (transaction) => {
-      const { now, jobs } = await claimJobs(transaction, PLACE, 10);
+      const { now, jobs } = await claimJobs(transaction, PREMISES, 10);
       const meddled: Queryable = {
         query: (sql, values) => transaction.query(sql, values),
         run: async (statement, values) => {

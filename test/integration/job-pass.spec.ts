@@ -16,13 +16,13 @@ import { claimJobs, type ClaimedJob } from '../../src/scheduler/load-jobs.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { blockedOnLock } from '../support/blocked-on-lock.ts';
 
-const PLACE = { cluster: 'test', domain: null, hostRules: NO_HOSTS };
+const PREMISES = { cluster: 'test', domain: null, hostRules: NO_HOSTS, lateCallerSeconds: 33 };
 
 describe('a job pass', () => {
   let test: TestDatabase;
   const errors: { job: ClaimedJob; error: unknown }[] = [];
   const noteError = (job: ClaimedJob, error: unknown) => void errors.push({ job, error });
-  const newPass = () => new JobPass(test.database, test.signals, PLACE, { onPlanError: noteError });
+  const newPass = () => new JobPass(test.database, test.signals, PREMISES, { onPlanError: noteError });
 
   beforeAll(async () => {
     test = await createTestDatabase();
@@ -107,7 +107,7 @@ describe('a job pass', () => {
     const jobId = await insertJob('web');
     await insertDeployment(jobId, 1);
     let nowMs = 1_000_000;
-    const pass = new JobPass(test.database, test.signals, PLACE, { onPlanError: noteError, nowMs: () => nowMs });
+    const pass = new JobPass(test.database, test.signals, PREMISES, { onPlanError: noteError, nowMs: () => nowMs });
     await pass.run();
     await assign(jobId, 'i-1');
     await pass.run();
@@ -174,7 +174,7 @@ describe('a job pass', () => {
       wakeUp = test.database.query(wakeRows('jobs', 'id = $1'), [jobId]);
       await blockedOnLock(test.database);
     });
-    await new JobPass(database, test.signals, PLACE, { onPlanError: noteError }).run();
+    await new JobPass(database, test.signals, PREMISES, { onPlanError: noteError }).run();
     await wakeUp;
     expect((await newPass().run()).jobs).toBe(1);
   });
@@ -232,7 +232,7 @@ describe('a job pass', () => {
       const database = watched(undefined, (name, rows) => {
         if (name !== 'claim-jobs' && rows.some((one) => (one as { name?: string }).name === 'poisoned')) throw fault();
       });
-      expect((await new JobPass(database, test.signals, PLACE, { onPlanError: noteError }).run()).jobs).toBe(9);
+      expect((await new JobPass(database, test.signals, PREMISES, { onPlanError: noteError }).run()).jobs).toBe(9);
       expect(errors.map(({ job }) => job.name)).toEqual(['poisoned']);
       expect(await row(`SELECT count(*)::int AS planned FROM deployments WHERE status = 'deploying'`)).toEqual({
         planned: 8,
@@ -260,7 +260,7 @@ describe('a job pass', () => {
     let calls = 0;
     // Four looks at the clock: before all, before and after the first plan, after it. That plan took 300 ms.
     const usedMs = () => (calls++ < 2 ? 0 : 300);
-    await new JobPass(test.database, test.signals, PLACE, { onPlanError: noteError, usedMs }).run();
+    await new JobPass(test.database, test.signals, PREMISES, { onPlanError: noteError, usedMs }).run();
     expect(errors).toHaveLength(1);
     expect(String(errors[0]?.error)).toContain('300 ms of the processor');
     expect(await row(`SELECT count(*)::int AS planned FROM deployments WHERE status = 'deploying'`)).toEqual({
@@ -276,7 +276,7 @@ describe('a job pass', () => {
   it('commits what it has planned when its time is over, and asks to be called again at once', async () => {
     for (let n = 0; n < 30; n++) await insertDeployment(await insertJob(`job-${n}`), 1);
     let usedMs = 0;
-    const pass = new JobPass(test.database, test.signals, PLACE, {
+    const pass = new JobPass(test.database, test.signals, PREMISES, {
       onPlanError: noteError,
       usedMs: () => (usedMs += 100),
     });
@@ -328,7 +328,7 @@ describe('a job pass', () => {
     });
     const parse = jest.spyOn(JSON, 'parse');
     try {
-      await new JobPass(counting, test.signals, PLACE, { onPlanError: noteError }).run();
+      await new JobPass(counting, test.signals, PREMISES, { onPlanError: noteError }).run();
       const lengths = parse.mock.calls.map(([text]) => text.length);
       return { bytes, parsed: lengths.reduce((a, b) => a + b, 0), largest: Math.max(0, ...lengths) };
     } finally {
@@ -394,7 +394,7 @@ describe('a job pass', () => {
       `INSERT INTO orders (instance_id, number, attempt_id, purpose, kind, spec, answered_at, result_status)
        SELECT 'i-1', n, (SELECT id FROM attempts), 'wait', 'docker', '{}', clock_timestamp(), 200 FROM generate_series(2, 3001) n`,
     );
-    const { jobs } = await test.database.transaction((transaction) => claimJobs(transaction, PLACE, 1));
+    const { jobs } = await test.database.transaction((transaction) => claimJobs(transaction, PREMISES, 1));
     const orders = jobs[0]?.deployments[0]?.attempts[0]?.orders ?? [];
     expect(orders.map(({ number }) => number)).toEqual([1, ...Array.from({ length: 8 }, (_, index) => 2994 + index)]);
     expect(orders[0]?.answer).toEqual({});
@@ -476,9 +476,7 @@ describe('a job pass', () => {
       );
       await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp()');
     }
-    const { jobs } = await test.database.transaction((transaction) =>
-      claimJobs(transaction, { cluster: 'test', domain: null, hostRules: NO_HOSTS }, 1),
-    );
+    const { jobs } = await test.database.transaction((transaction) => claimJobs(transaction, PREMISES, 1));
     const ended = jobs[0]?.deployments[0]?.endedAttempts ?? [];
     expect(ended.map(({ number, noticedAt }) => [number, noticedAt])).toEqual([
       [1, new Date('2026-01-01T00:01:00Z')],

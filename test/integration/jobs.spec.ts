@@ -16,7 +16,7 @@ import { claimJobs } from '../../src/scheduler/load-jobs.ts';
 import { blockedOnLock } from '../support/blocked-on-lock.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
-const PLACE = { cluster: 'test', domain: null, hostRules: NO_HOSTS };
+const PREMISES = { cluster: 'test', domain: null, hostRules: NO_HOSTS, lateCallerSeconds: 33 };
 
 const HTTP = { publicUrl: 'http://127.0.0.1:3000' };
 const LISTS = {
@@ -618,7 +618,7 @@ describe('jobs and deployments in the database', () => {
       await test.database.query(`UPDATE jobs SET next_pass_at = CASE WHEN name = $1 THEN clock_timestamp() END`, [
         name,
       ]);
-      const claimed = await test.database.transaction((transaction) => claimJobs(transaction, PLACE, 10));
+      const claimed = await test.database.transaction((transaction) => claimJobs(transaction, PREMISES, 10));
       expect(claimed.jobs.map(({ deployments: [deployment] }) => deployment?.definition)).toMatchObject([kept]);
       expect((await intents.restart(name, null, ANONYMOUS)).definition).toMatchObject(kept);
       expect((await jobs.patch(name, { memoryMiB: 64 }, null, ANONYMOUS)).job).toMatchObject(kept);

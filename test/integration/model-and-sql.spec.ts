@@ -27,7 +27,7 @@ import {
   translateJobPlan,
   uuidOf,
 } from '../histories/in-postgres.ts';
-import { DOMAIN, HOST_RULES } from '../histories/rows.ts';
+import { DOMAIN, HOST_RULES, LATE_CALLER_SECONDS } from '../histories/rows.ts';
 import { World } from '../histories/world.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -105,8 +105,9 @@ function jobPassesOf(history: History, offset: number): Pass[] {
 }
 
 async function repeatJobPass(transaction: Queryable, jobId: string, plan: JobPlan): Promise<unknown> {
-  const place = { cluster: 'ours', domain: DOMAIN, hostRules: HOST_RULES };
-  const { jobs } = await claimJobs(transaction, place, 1, { among: [uuidOf(jobId)] });
+  const place = { domain: DOMAIN, hostRules: HOST_RULES };
+  const premises = { cluster: 'ours', ...place, lateCallerSeconds: LATE_CALLER_SECONDS };
+  const { jobs } = await claimJobs(transaction, premises, 1, { among: [uuidOf(jobId)] });
   const [job] = jobs;
   if (!job) throw new Error('the job was not claimed');
   await applyJobPlans(transaction, [{ job, plan: translateJobPlan(plan) }]);

@@ -7,13 +7,17 @@ import { applyJobPlans } from '../../src/scheduler/apply-job-plans.ts';
 import { JobPass } from '../../src/scheduler/job-pass.ts';
 import { claimJobs } from '../../src/scheduler/load-jobs.ts';
 import { planJob } from '../../src/scheduler/plan/plan-job.ts';
-import { STALE_SECONDS } from '../../src/scheduler/plan/plan-unrouting.ts';
 import { wakeMisplaced } from '../../src/scheduler/wake-misplaced.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const DOMAIN = 'jobs.test';
 const HOST = `web.${DOMAIN}`;
-const PLACE = { cluster: 'test', domain: DOMAIN, hostRules: { domains: ['own.test'], reserved: ['api.own.test'] } };
+/** Of a setting that is not the default. */
+const LATE_CALLER_SECONDS = 41;
+const PREMISES = {
+  ...{ cluster: 'test', domain: DOMAIN, hostRules: { domains: ['own.test'], reserved: ['api.own.test'] } },
+  lateCallerSeconds: LATE_CALLER_SECONDS,
+};
 const PORTS = { ports: [{ container: 8080, host: 80 }] };
 
 const NO_WAITER = { wait: () => Promise.resolve() } as unknown as ChangeWaiter;
@@ -131,8 +135,8 @@ describe('names that lead to jobs', () => {
     expect(await owner()).toEqual({ job_id: former });
     for (const [seconds, isGiven] of [
       [0, false],
-      [STALE_SECONDS - 20, false],
-      [STALE_SECONDS, true],
+      [LATE_CALLER_SECONDS - 5, false],
+      [LATE_CALLER_SECONDS, true],
     ] as const) {
       await test.database.query(
         'UPDATE routes SET removed_at = clock_timestamp() - make_interval(secs => $1::double precision)',
@@ -159,7 +163,7 @@ describe('names that lead to jobs', () => {
     await pass([first]);
     await pass([second]);
     expect([await hostsOf(first), await hostsOf(second)]).toEqual([[HOST], ['c.own.test', `shop.${DOMAIN}`]]);
-    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${STALE_SECONDS} s'`);
+    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${LATE_CALLER_SECONDS} s'`);
     await pass([second]);
     expect(await hostsOf(second)).toEqual(['b.own.test', 'c.own.test', `shop.${DOMAIN}`]);
     expect((await new RouteLookup(test.database, NO_WAITER, undefined).find('b.own.test'))?.jobId).toBe(second);
@@ -176,7 +180,7 @@ describe('names that lead to jobs', () => {
     // Both have read what they have before either writes.
     await Promise.all([pass([first]), pass([second])]);
     expect([await hostsOf(first), await hostsOf(second)]).toEqual([[HOST], [`shop.${DOMAIN}`]]);
-    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${STALE_SECONDS} s'`);
+    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${LATE_CALLER_SECONDS} s'`);
     await Promise.all([pass([first]), pass([second])]);
     expect([await hostsOf(first), await hostsOf(second)]).toEqual([
       ['b.own.test', HOST],
@@ -205,7 +209,7 @@ describe('names that lead to jobs', () => {
     await test.database.query(`UPDATE jobs SET desired_state = 'deleted' WHERE id = $1`, [first]);
     await pass([first]);
     expect((await told(first)).at(-1)).toEqual({ data: { added: [], removed: ['a.own.test', HOST], hosts: [] } });
-    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${STALE_SECONDS} s'`);
+    await test.database.query(`UPDATE routes SET removed_at = removed_at - interval '${LATE_CALLER_SECONDS} s'`);
     await pass([second]);
     const all = ['a.own.test', ...got];
     expect((await told(second)).slice(1)).toEqual([{ data: { added: ['a.own.test'], removed: [], hosts: all } }]);
@@ -220,7 +224,7 @@ describe('names that lead to jobs', () => {
     await test.database.query('UPDATE jobs SET active_deployment_id = (SELECT id FROM deployments)');
     await test.database.query(`UPDATE jobs SET desired_state = 'deleted', next_pass_at = clock_timestamp()`);
     await test.database.transaction(async (transaction) => {
-      const { now, jobs } = await claimJobs(transaction, PLACE, 1);
+      const { now, jobs } = await claimJobs(transaction, PREMISES, 1);
       const planned = jobs.map((one) => ({ job: one, plan: planJob(one, now, new Date(0)) }));
       const [late] = await transaction.query<{ at: Date }>('SELECT clock_timestamp() AS at FROM pg_sleep(0.05)');
       await applyJobPlans(transaction, planned);
@@ -261,8 +265,8 @@ describe('names that lead to jobs', () => {
 
   it.each([
     ['leads there', `routed_port = 80, phase = 'healthy'`, 'now'],
-    ['led there until it was lost', `routed_port = 80, ended_at = clock_timestamp() - interval '20 s'`, 'ended_at'],
-    ['led there half a minute ago', `unrouted_at = clock_timestamp() - interval '20 s'`, 'unrouted_at'],
+    ['led there until it was lost', `routed_port = 80, ended_at = clock_timestamp() - interval '35 s'`, 'ended_at'],
+    ['led there half a minute ago', `unrouted_at = clock_timestamp() - interval '35 s'`, 'unrouted_at'],
     ['led there a minute ago', `unrouted_at = clock_timestamp() - interval '60 s'`, null],
     ['led there, and was lost a minute ago', `routed_port = 80, ended_at = clock_timestamp() - interval '60 s'`, null],
     ['never led there', 'unrouted_at = NULL', null],
@@ -276,11 +280,11 @@ describe('names that lead to jobs', () => {
     await pass();
     await run(await attempt(), { ip: '10.0.0.9' });
     await test.database.query('UPDATE jobs SET next_pass_at = clock_timestamp() WHERE id = $1', [next]);
-    const { jobs, now } = await test.database.transaction((transaction) => claimJobs(transaction, PLACE, 1));
+    const { jobs, now } = await test.database.transaction((transaction) => claimJobs(transaction, PREMISES, 1));
     const at = jobs[0]?.deployments[0]?.attempts[0]?.instance?.addressFreeAt ?? null;
     if (since === null) return expect(at).toBeNull();
     const [row] = await test.database.query<{ at: Date }>(
-      `SELECT ${since === 'now' ? '$2::timestamptz' : since} + make_interval(secs => ${STALE_SECONDS}) AS at
+      `SELECT ${since === 'now' ? '$2::timestamptz' : since} + make_interval(secs => ${LATE_CALLER_SECONDS}) AS at
        FROM attempts WHERE id = $1 AND $2::timestamptz IS NOT NULL`,
       [old, now],
     );
@@ -335,7 +339,7 @@ describe('names that lead to jobs', () => {
     const onPlanError = (_: unknown, error: unknown): never => {
       throw error;
     };
-    await new JobPass(test.database, test.signals, PLACE, { onPlanError }).run();
+    await new JobPass(test.database, test.signals, PREMISES, { onPlanError }).run();
   };
 
   async function insertJob(name: string, { isGone = false } = {}): Promise<string> {

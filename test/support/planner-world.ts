@@ -30,6 +30,8 @@ export type WorldDeployment = Omit<Mutable<DeploymentFacts>, 'attempts' | 'ended
 /** An exit, a notice: answered when there is something to report. Logs are followed without an answer. */
 const UNANSWERED_FOR_LONG: readonly OrderPurpose[] = ['wait', 'watch-spot', 'follow-logs'];
 const START = Date.parse('2026-01-01T00:00:00Z');
+/** As with the default settings. */
+export const LATE_CALLER_SECONDS = 33;
 
 /**
  * The rows of one job in memory, and everything around the planner: users, fleet and agents, moved by the test. Values
@@ -47,6 +49,7 @@ export class PlannerWorld {
   /** None, unless a test has addresses. */
   domain: string | null = null;
   hostRules: HostRules = NO_HOSTS;
+  lateCallerSeconds = LATE_CALLER_SECONDS;
   hosts: string[] = [];
   /** Names that are still another job's. */
   readonly takenHosts = new Set<string>();
@@ -222,6 +225,7 @@ export class PlannerWorld {
       cluster: 'test',
       domain: this.domain,
       hostRules: this.hostRules,
+      lateCallerSeconds: this.lateCallerSeconds,
       hosts: [...this.hosts],
       desiredState: this.desiredState,
       status: this.status,

@@ -121,7 +121,7 @@ function activate(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFac
   for (const predecessor of draft.withStatus('active')) {
     const drains = [deployment, predecessor].map(({ definition }) => definition.rollout.drainSeconds);
     const callersUntil = predecessor.attempts.map((other) =>
-      servesUntil(other, predecessor, draft.now, Math.max(...drains)),
+      servesUntil(draft, other, predecessor, Math.max(...drains)),
     );
     draft.change(predecessor, {
       status: 'draining',

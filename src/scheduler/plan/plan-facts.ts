@@ -14,9 +14,15 @@ import type { Place } from '../../jobs/route-rules.js';
 // Input and output of the job planner. Facts are rows as loaded under the job row's lock; a plan is the rows' new
 // values.
 
+/** What the operator's settings say, for all jobs. */
+export type Premises = Place & {
+  readonly cluster: string;
+  /** How long callers may still come to where a host led before. */
+  readonly lateCallerSeconds: number;
+};
+
 export type JobFacts = Readonly<Pick<Job, 'id' | 'name' | 'desiredState' | 'status' | 'activeDeploymentId'>> &
-  Place & {
-    readonly cluster: string;
+  Premises & {
     /** Host names that lead to the job. */
     readonly hosts: readonly string[];
     /** Status of the latest deployment, also when it ended long ago; null = there was none. */

@@ -26,7 +26,7 @@ export function release(
     (attempt.healthyAt !== null || !attempt.instance.isAdopted);
   if (!isRunning) return draft.move(deployment, attempt, 'ended', { reason, message });
 
-  const callersUntil = servesUntil(attempt, deployment, draft.now);
+  const callersUntil = servesUntil(draft, attempt, deployment);
   if (!callersUntil || draft.now >= callersUntil || ailmentOf(attempt, deployment, draft.now)?.isDead) {
     draft.move(deployment, attempt, attempt.phase, { reason, message });
     return stop(draft, deployment, draft.attempt(attempt));
@@ -43,7 +43,7 @@ export function isReleased({ phase }: AttemptFacts): boolean {
 /** Ends an attempt once nobody can come to it any more, or nobody is served by it. */
 export function planUnrouting(draft: Draft, deployment: DeploymentFacts, attempt: AttemptFacts): void {
   if (!attempt.instance || lossOf(attempt.instance, attempt)) return draft.move(deployment, attempt, 'ended');
-  const callersUntil = servesUntil(attempt, deployment, draft.now);
+  const callersUntil = servesUntil(draft, attempt, deployment);
   const isOver = !callersUntil || draft.now >= callersUntil;
   if (isOver || ailmentOf(attempt, deployment, draft.now)?.isDead) return stop(draft, deployment, attempt);
   draft.wakeAt(callersUntil);

@@ -25,7 +25,7 @@ export const REASONS = {
   'pull-timed-out': { cause: 'user', text: 'pulling the image took too long' },
   'address-draining': {
     cause: 'progress',
-    text: 'another job’s callers may still be led to the instance’s address, for half a minute at most',
+    text: 'another job’s callers may still be led to the instance’s address for a while',
   },
   'container-create-failed': { cause: 'user', text: 'Docker refused to create the container' },
   'container-start-failed': { cause: 'user', text: 'Docker could not start the container' },

@@ -1,13 +1,13 @@
 import { describe, expect, it } from '@jest/globals';
 import { itShowsItsReasons, note } from '../../../test/support/planner-reasons.ts';
 import { active, order, purposes } from '../../../test/support/planner-steps.ts';
-import { PlannerWorld, type WorldAttempt } from '../../../test/support/planner-world.ts';
-import { STALE_SECONDS } from './plan-unrouting.js';
+import { LATE_CALLER_SECONDS, PlannerWorld, type WorldAttempt } from '../../../test/support/planner-world.ts';
+import { lateCallerSecondsOf } from './plan-late-callers.js';
 
 const DRAIN_SECONDS = 10;
 const WEB = { ports: [{ container: 8080, host: 80 }], rollout: { drainSeconds: DRAIN_SECONDS, stopGraceSeconds: 5 } };
 /** How long a container that callers were led to serves on. */
-const LEAVING_SECONDS = STALE_SECONDS + DRAIN_SECONDS;
+const LEAVING_SECONDS = LATE_CALLER_SECONDS + DRAIN_SECONDS;
 const DOMAIN = 'jobs.test';
 
 /** Active, and its address leads to it. */
@@ -171,9 +171,22 @@ describe('the address of a job', () => {
     const { world, attempt } = routed(withDrain(own));
     const successor = world.deploy(withDrain(next));
     while (successor.status !== 'active') world.run(1);
-    world.run(STALE_SECONDS + 70 - 2);
+    world.run(LATE_CALLER_SECONDS + 70 - 2);
     expect(isAskedToStop(attempt)).toBe(false);
     world.run(3);
+    expect(isAskedToStop(attempt)).toBe(true);
+  });
+
+  it('is kept by the old one for as long as an ingress may go by its last answer, and what a lookup takes', () => {
+    expect(lateCallerSecondsOf(22)).toBe(LATE_CALLER_SECONDS);
+    const { world, attempt } = routed();
+    world.lateCallerSeconds = lateCallerSecondsOf(60);
+    world.desiredState = 'stopped';
+    world.wake();
+    world.cooperate();
+    world.run(71 + DRAIN_SECONDS - 1);
+    expect([attempt.phase, isAskedToStop(attempt)]).toEqual(['unrouting', false]);
+    world.run(1);
     expect(isAskedToStop(attempt)).toBe(true);
   });
 

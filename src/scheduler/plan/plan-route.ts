@@ -6,7 +6,7 @@ import { ailmentOf } from './plan-healing.js';
 import { after } from './plan-order.js';
 import { hasNoUse, isTriedAgain, leadsTo, wantedPort } from './plan-reach.js';
 
-/** A name that is still another job's is asked for again: it leaves within half a minute. */
+/** A name that is still another job's is asked for again: it leaves within lateCallerSeconds. */
 const HOST_CHECK_SECONDS = 2;
 /** A host of its own may be another job's for good. */
 const OWN_HOST_CHECK_SECONDS = 10;
