@@ -62,6 +62,18 @@ describe('definitionOf', () => {
     expect(definitionOf({ health: '443/' }, [])).toEqual({ health: { path: '/', port: 443 } });
   });
 
+  it('leads the URL where the options say, and nowhere where it is switched off', () => {
+    const chosen = { routePort: 80, host: ['shop.test', 'www.shop.test'], allowFrom: ['192.0.2.0/24'] };
+    const route = { port: 80, hosts: ['shop.test', 'www.shop.test'], allow: ['192.0.2.0/24'] };
+    // What commander says where --no-route was not given.
+    expect(definitionOf({ ...chosen, route: true }, [])).toEqual({ route });
+    expect(definitionOf({ route: true }, [])).toEqual({});
+    expect(definitionOf({ route: false }, [])).toEqual({ route: false });
+    for (const [name, value] of Object.entries(chosen)) {
+      expect(() => definitionOf({ [name]: value, route: false }, [])).toThrow('--no-route');
+    }
+  });
+
   it('gives what docker run does not give by itself only where it is asked for', () => {
     expect(definitionOf({ init: true, newPrivileges: false }, [])).toEqual({ init: true, noNewPrivileges: true });
     expect(definitionOf({ newPrivileges: true }, [])).toEqual({});

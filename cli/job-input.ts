@@ -15,6 +15,11 @@ export type DefinitionOptions = {
   readonly env?: readonly string[];
   readonly envFile?: readonly string[];
   readonly port?: readonly string[];
+  /** False where `--no-route` was given. */
+  readonly route?: boolean;
+  readonly routePort?: number;
+  readonly host?: readonly string[];
+  readonly allowFrom?: readonly string[];
   readonly health?: string;
   readonly memory?: number;
   readonly cpus?: number;
@@ -79,6 +84,7 @@ export function definitionOf(
     ...pairsOf(options.env ?? [], surroundings.environment),
   };
   const ports = (options.port ?? []).map(portOf);
+  const route = routeOf(options);
   const instance = {
     ...(options.type && { types: [...options.type] }),
     ...(options.market && { market: options.market }),
@@ -87,6 +93,7 @@ export function definitionOf(
     ...(command.length > 0 && { command: [...command] }),
     ...(Object.keys(env).length > 0 && { env }),
     ...(ports.length > 0 && { ports }),
+    ...(route !== undefined && { route }),
     ...(options.health !== undefined && { health: healthOf(options.health, ports[0]?.host) }),
     ...(options.memory !== undefined && { memoryMiB: options.memory }),
     ...(options.cpus !== undefined && { cpus: options.cpus }),
@@ -183,6 +190,19 @@ function portOf(text: string): { container: number; host: number } {
   const [, host, container = host] = /^(\d{1,5})(?::(\d{1,5}))?$/.exec(text) ?? [];
   if (host === undefined) throw new Failure('usage', `--port «${text}» must be PORT or HOST:CONTAINER`);
   return { host: Number(host), container: Number(container) };
+}
+
+/** What no option spoke of is left as it is. */
+function routeOf({ route, routePort, host, allowFrom }: DefinitionOptions): Definition['route'] {
+  const chosen = {
+    ...(routePort !== undefined && { port: routePort }),
+    ...(host && { hosts: [...host] }),
+    ...(allowFrom && { allow: [...allowFrom] }),
+  };
+  const isChosen = Object.keys(chosen).length > 0;
+  if (route !== false) return isChosen ? chosen : undefined;
+  if (isChosen) throw new Failure('usage', '--no-route goes with no --route-port, --host or --allow-from');
+  return false;
 }
 
 /** `/path` at the first published port, or `PORT/path`. */

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { Command } from 'commander';
+import type { Job } from '../client/index.js';
 import { answerOf } from './answers.js';
 import { Failure } from './failure.js';
 import type { OpenSession } from './options.js';
@@ -17,12 +18,32 @@ export function addOpen(program: Command, open: OpenSession, environment: Enviro
       const { scheduler, terminal, isJson } = open(self);
       const { url, urlReason } = await answerOf(scheduler.jobs.get({ path: { name } }));
       if (isJson) terminal.json({ name, url, urlReason });
-      if (url === null) throw new Failure('conflict', `${name} has no URL`, { details: [urlReason ?? 'unknown'] });
+      if (url === null) throw new Failure('conflict', `${name} has no URL`, { details: [whyNone(urlReason)] });
       if (isJson) return;
       terminal.out(url);
       if (terminal.isScreen) await openBrowser(url, environment['BROWSER'], terminal.note);
     });
 }
+
+/** A newer API may have reasons that are not known here. */
+function whyNone(reason: string | null): string {
+  if (reason === null) return 'it is on its way';
+  return Object.hasOwn(URL_REASONS, reason) ? `${reason}: ${URL_REASONS[reason as UrlReason]}` : reason;
+}
+
+type UrlReason = NonNullable<Job['urlReason']>;
+const URL_REASONS: Readonly<Record<UrlReason, string>> = {
+  'no-domain': 'the operator has not set JOBS_URL',
+  off: 'route is false',
+  'no-ports': 'it publishes no port',
+  'several-ports': 'it publishes several ports: --route-port names one of them',
+  'reserved-name': 'names that end in two hyphens and digits are kept for deployments',
+  'not-http': 'what listens at its port does not answer HTTP',
+  'route-unreachable': 'the ingress cannot connect to its port',
+  'not-deployed': 'it has no deployment yet',
+  'next-deployment': 'it gets one with its next deployment',
+  'host-still-draining': 'the name was another job’s until just now: it is free in less than a minute',
+};
 
 /** What opens an address in the browser of the one who uses this machine, with its arguments. None of them is a shell. */
 const OPENERS: Readonly<Record<string, readonly string[]>> = {

@@ -105,7 +105,10 @@ describe('an answer that says no', () => {
     expect(await scheduler(['wait', 'web', '--until', 'gone'], url)).toMatchObject({ code: 0 });
   });
 
-  it.each([[[]], [['--json']]])('of a job without a URL is a failure of open %j', async (options) => {
+  it.each([
+    [[], 'no-ports: it publishes no port'],
+    [['--json'], '"code":10'],
+  ])('of a job without a URL is a failure of open %j', async (options, said) => {
     const url = await answering(
       200,
       JSON.stringify({ name: 'web', url: null, urlReason: 'no-ports' }),
@@ -114,6 +117,7 @@ describe('an answer that says no', () => {
     const { code, stderr } = await scheduler(['open', 'web', ...options], url);
     expect(code).toBe(EXITS.conflict.code);
     expect(stderr).toContain('web has no URL');
+    expect(stderr).toContain(said);
   });
 
   it('for want of a token says where it is taken from', async () => {

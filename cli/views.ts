@@ -79,11 +79,17 @@ export function jobLines(job: Job, paint: Paint, now: number): string[] {
       instance: instance ? placeOf(instance) : undefined,
       url: job.url ?? undefined,
       private: job.privateUrl === job.url ? undefined : (job.privateUrl ?? undefined),
+      hosts: hostsOf(job).join(' '),
       endpoints: job.endpoints.join(' '),
       secrets: job.secrets.join(' '),
       changed: ago(job.updatedAt, now),
     }),
   ];
+}
+
+/** An older API has none. */
+function hostsOf({ hosts }: { readonly hosts?: Job['hosts'] }): string[] {
+  return (hosts ?? []).map(({ host, url, reason }) => url ?? `${host} (${reason ?? 'on its way'})`);
 }
 
 export function deploymentLines(deployment: Deployment, paint: Paint, now: number): string[] {
