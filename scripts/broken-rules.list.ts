@@ -22,6 +22,7 @@ const REACH: Test = { file: 'src/scheduler/plan/plan-reach.spec.ts' };
 const ROUTE: Test = { file: 'src/scheduler/plan/plan-route.spec.ts' };
 const ROUTE_EVENTS: Test = { file: 'src/scheduler/plan/plan-route-events.spec.ts' };
 const CALLERS: Test = { file: 'test/integration/ingress-callers.spec.ts' };
+const APART: Test = { file: 'test/integration/ingress-apart.spec.ts' };
 const ROUTES: Test = { file: 'test/integration/routes.spec.ts' };
 const REACH_CHECKS: Test = { file: 'test/integration/reach.spec.ts' };
 const EVENT_ORDER: Test = { file: 'test/integration/event-order.spec.ts', only: 'the order of events' };
@@ -1629,8 +1630,22 @@ export const RULES: readonly Rule[] = [
     caughtBy: [ROUTE, HISTORIES],
   },
   {
-    name: 'the-api-loses-its-host',
+    name: 'callers-say-that-they-come-by-tls',
     file: 'deploy/nginx/nginx.conf.template',
+    text: '"~^[0-9]+ 1 https$" https;',
+    broken: '"~ https$" https;',
+    caughtBy: [APART],
+  },
+  {
+    name: 'an-ingress-apart-stays-with-the-machine-that-went',
+    file: 'deploy/nginx/api-off.inc.template',
+    text: 'valid=5s',
+    broken: 'valid=1h',
+    caughtBy: [APART],
+  },
+  {
+    name: 'the-api-loses-its-host',
+    file: 'deploy/nginx/api-on.inc.template',
     text: 'server_name _${API_HOST_NAMES};',
     broken: 'server_name _;',
     caughtBy: [CALLERS],

@@ -55,11 +55,11 @@ resource "aws_route53_record" "jobs" {
   zone_id = data.aws_route53_zone.jobs[0].zone_id
   name    = "*.${var.jobs_domain}"
   type    = "A"
-  ttl     = local.has_alb ? null : 60
-  records = local.has_alb ? null : [var.public_ip ? local.public_ip : aws_instance.api.private_ip]
+  ttl     = local.has_alb || local.has_ingress ? null : 60
+  records = local.has_alb || local.has_ingress ? null : [var.public_ip ? local.public_ip : aws_instance.api.private_ip]
 
   dynamic "alias" {
-    for_each = aws_lb.this
+    for_each = slice(concat(aws_lb.ingress, aws_lb.this), 0, local.has_ingress || local.has_alb ? 1 : 0)
 
     content {
       name                   = alias.value.dns_name
@@ -72,6 +72,8 @@ resource "aws_route53_record" "jobs" {
     terraform_data.serving,
     aws_lb_listener_certificate.jobs,
     aws_vpc_security_group_ingress_rule.job_callers,
+    aws_vpc_security_group_ingress_rule.ingress_callers,
+    aws_autoscaling_group.ingress,
   ]
 }
 

@@ -5,9 +5,10 @@
 locals {
   private_zone_name = var.private_zone_name != null ? var.private_zone_name : "${var.name}.internal"
   private_record = {
-    zone_id   = aws_route53_zone.private.zone_id
-    name      = "api.${local.private_zone_name}"
-    jobs_name = local.has_addresses ? "*.${local.jobs_private_domain}" : null
+    zone_id = aws_route53_zone.private.zone_id
+    name    = "api.${local.private_zone_name}"
+    # Of an ingress of their own none of the API's instances knows.
+    jobs_name = local.has_addresses && !local.has_ingress ? "*.${local.jobs_private_domain}" : null
   }
 }
 
@@ -38,13 +39,13 @@ resource "aws_route53_record" "jobs_private" {
   count = local.has_addresses ? 1 : 0
 
   zone_id         = aws_route53_zone.private.zone_id
-  name            = local.private_record.jobs_name
+  name            = "*.${local.jobs_private_domain}"
   type            = "A"
   ttl             = 5
-  records         = [aws_instance.api.private_ip]
+  records         = local.has_ingress ? local.ingress_private_ips : [aws_instance.api.private_ip]
   allow_overwrite = true
 
-  depends_on = [terraform_data.serving]
+  depends_on = [terraform_data.serving, aws_autoscaling_group.ingress]
 }
 
 # Until 0.1 there was neither with a load balancer.

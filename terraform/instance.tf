@@ -63,6 +63,7 @@ locals {
     local.has_addresses ? { JOBS_URL = local.jobs_url, JOBS_PRIVATE_URL = local.jobs_private_url } : {},
     # nginx trusts only the load balancer for the caller's address.
     local.has_alb ? { TRUSTED_PROXY = data.aws_vpc.this.cidr_block } : {},
+    local.ingress_settings,
     var.settings,
   )
 }
@@ -98,6 +99,7 @@ module "user_data" {
   data_volume_id = local.uses_volume ? aws_ebs_volume.data[0].id : null
   address_id     = one(aws_eip.api[*].id)
   record         = local.private_record
+  lookup_port    = local.has_ingress ? local.lookup_port : null
   ssm_agent_url  = var.ssm ? "https://s3.${var.region}.${data.aws_partition.current.dns_suffix}/amazon-ssm-${var.region}/latest" : ""
   decided        = local.decided
   settings       = local.settings
@@ -194,5 +196,6 @@ resource "terraform_data" "serving" {
     aws_vpc_security_group_ingress_rule.agents_tls,
     aws_vpc_security_group_ingress_rule.agents_of_other_groups,
     aws_vpc_security_group_ingress_rule.nginx,
+    aws_vpc_security_group_ingress_rule.lookups,
   ]
 }

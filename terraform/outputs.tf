@@ -43,6 +43,16 @@ output "alb_dns_name" {
   value       = one(aws_lb.this[*].dns_name)
 }
 
+output "jobs_dns_name" {
+  description = "With ingress_count: what *.<jobs_domain> must point at, if its record is not made here."
+  value       = one(aws_lb.ingress[*].dns_name)
+}
+
+output "ingress_security_group_id" {
+  description = "With ingress_count: where callers of jobs come from, beside api_security_group_id: what groups of your own that jobs name must let in, too."
+  value       = one(aws_security_group.ingress[*].id)
+}
+
 output "data_volume_id" {
   description = "The volume with Postgres's data: take snapshots of it."
   value       = one(aws_ebs_volume.data[*].id)

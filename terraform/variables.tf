@@ -184,6 +184,28 @@ variable "ingress_cidrs" {
   }
 }
 
+variable "ingress_count" {
+  description = "Instances that serve jobs alone, behind a network load balancer of their own: 1, or 2 so that the loss of one is not noticed either. Callers of jobs then do not notice when the API's instance is replaced. Needs jobs_domain. 0: nginx on the API's instance serves jobs, which cannot be called while it is replaced."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = contains([0, 1, 2], var.ingress_count)
+    error_message = "must be 0, 1 or 2"
+  }
+
+  validation {
+    condition     = var.ingress_count == 0 || var.jobs_domain != null
+    error_message = "needs jobs_domain: names made of an address lead to the API's instance"
+  }
+}
+
+variable "ingress_instance_type" {
+  description = "Type of those instances. Default: t3.micro, with architecture = arm64 t4g.micro."
+  type        = string
+  default     = null
+}
+
 variable "vpc_id" {
   description = "VPC of the API and the jobs. Default: the default VPC."
   type        = string

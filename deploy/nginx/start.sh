@@ -1,7 +1,7 @@
 #!/bin/sh
 # Before the entrypoint of the nginx image. nginx looks up an upstream's name only when it reads its configuration, and
-# a name in a variable, which is looked up again, has no kept connections. So this reads the configuration again when
-# the scheduler has moved: a new container, one more replica.
+# a name in a variable, which is looked up again, has no kept connections. So before the API this reads the configuration
+# again when the scheduler has moved: a new container, one more replica.
 set -eu
 
 # Who may call the API, and who jobs. Before all else: what is wrong with a list is said at once, and no list is left out.
@@ -9,12 +9,27 @@ API_CALLERS=$(sh "${0%/*}/networks.sh" ALLOWED_CIDRS "${ALLOWED_CIDRS:-}")
 JOB_CALLERS=$(sh "${0%/*}/networks.sh" INGRESS_CIDRS "${INGRESS_CIDRS:-}")
 export API_CALLERS JOB_CALLERS
 
+# Without the API's door nginx serves jobs alone, on a machine of its own: it looks hosts up through a server of itself, which
+# asks for the name again and again (api-off.inc).
+if [ "$API_LISTENER" = on ]; then
+  LOOKUPS=$SCHEDULER_HOST:3000
+  TLS_LISTENER=
+  RESOLVER=
+else
+  LOOKUPS=127.0.0.1:8081
+  TLS_LISTENER=' listen 81;'
+  RESOLVER=$(awk '$1 == "nameserver" { print index($2, ":") ? "[" $2 "]" : $2; exit }' "${RESOLV_CONF:-/etc/resolv.conf}")
+fi
+export LOOKUPS TLS_LISTENER RESOLVER
+
 # Of a name with several addresses, that of two replicas, `getent hosts` of the image shows one, and at each look another
 # one: the configuration would be read again for ever. `ahosts` shows all of them, here and elsewhere, several times each.
 addresses() { getent ahosts "${1:-}" | awk '{ print $1 }' | sort -u; }
 
 # Without an address nginx would not even start.
-until known=$(addresses "$SCHEDULER_HOST") && [ -n "$known" ]; do sleep 1; done
+if [ "$API_LISTENER" = on ]; then
+  until known=$(addresses "$SCHEDULER_HOST") && [ -n "$known" ]; do sleep 1; done
+fi
 
 # https://jobs.example.com:8443 -> jobs.example.com
 host_of() {
@@ -58,5 +73,5 @@ follow() {
     if nginx -c /etc/nginx/conf.d/nginx.conf -s reload; then known=$found; fi
   done
 }
-follow &
+if [ "$API_LISTENER" = on ]; then follow & fi
 exec /docker-entrypoint.sh "$@"

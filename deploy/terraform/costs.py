@@ -15,9 +15,10 @@ GP3_GIB = 0.08
 PUBLIC_IPV4 = 3.65
 BALANCER = 16.43
 ZONE = 0.50
+INGRESS_DISK_GIB = 8
 
 
-def price(kind, values):
+def price(kind, values, template):
     """Of a resource: dollars a month, and what it is; None = free; dollars are None where the price is not known here."""
     if kind == "aws_instance":
         disks = values.get("root_block_device") or [{}]
@@ -31,7 +32,15 @@ def price(kind, values):
         return PUBLIC_IPV4, "a public address"
     if kind == "aws_lb":
         addresses = 0 if values.get("internal") else len(values.get("subnets") or [])
-        return BALANCER + addresses * PUBLIC_IPV4, f"the load balancer with {addresses} public addresses, without its traffic"
+        what = "the load balancer of jobs" if values.get("load_balancer_type") == "network" else "the load balancer"
+        return BALANCER + addresses * PUBLIC_IPV4, f"{what} with {addresses} public addresses, without its traffic"
+    if kind == "aws_autoscaling_group":
+        count, type_ = values.get("max_size") or 0, template.get("instance_type")
+        known = INSTANCES.get(type_)
+        public = any(one.get("associate_public_ip_address") in (True, "true") for one in template.get("network_interfaces") or [])
+        each = None if known is None else known + INGRESS_DISK_GIB * GP3_GIB + (PUBLIC_IPV4 if public else 0)
+        what = f"the ingress of jobs, {count} × {type_}, each with {INGRESS_DISK_GIB} GiB{' and a public address' if public else ''}"
+        return None if each is None else count * each, what
     if kind == "aws_route53_zone":
         return ZONE, "a private zone"
     if kind == "aws_db_instance":
@@ -46,7 +55,9 @@ def main():
     new = [change for change in made if change not in replaced]
     gone = [change for change in plan.get("resource_changes", []) if change["change"]["actions"] == ["delete"]]
     print(f"{len(new)} resources are made, {len(replaced)} replaced, {len(gone)} taken away.")
-    prices = [price(change["type"], change["change"]["after"]) for change in new]
+    templates = [one["change"].get("after") for one in plan.get("resource_changes", []) if one["type"] == "aws_launch_template"]
+    template = next((one for one in templates if one), {})
+    prices = [price(change["type"], change["change"]["after"], template) for change in new]
     prices = [one for one in prices if one is not None]
     for dollars, what in prices:
         amount = "see AWS's price list" if dollars is None else f"{dollars:7.2f} USD a month"

@@ -381,7 +381,7 @@ cd_into_copy() {
   copy=$(mktemp -d)
   # Holds the plan, and with it secrets.
   remove_at_end "$copy"
-  repository_git archive "$commit" terraform | tar -x -C "$copy"
+  repository_git archive "$commit" terraform deploy/nginx docker-compose.yml | tar -x -C "$copy"
   for file in "$REPOSITORY"/terraform/*.tfvars; do
     if [ -e "$file" ]; then cp "$file" "$copy/terraform/"; fi
   done

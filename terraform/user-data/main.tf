@@ -33,6 +33,11 @@ variable "record" {
   type        = object({ zone_id = string, name = string, jobs_name = optional(string) })
   default     = null
 }
+variable "lookup_port" {
+  description = "Where the ingress of jobs looks hosts up, if it is on instances of its own; null = it is not."
+  type        = number
+  default     = null
+}
 variable "ssm_agent_url" {
   description = "Where AWS keeps the packages of its SSM agent; empty = none is installed."
   type        = string
@@ -64,6 +69,7 @@ locals {
     RECORD_ZONE_ID   = var.record == null ? "" : var.record.zone_id
     RECORD_NAME      = var.record == null ? "" : var.record.name
     JOBS_RECORD_NAME = try(var.record.jobs_name, null) == null ? "" : var.record.jobs_name
+    LOOKUP_PORT      = var.lookup_port == null ? "" : tostring(var.lookup_port)
     SSM_AGENT_URL    = var.ssm_agent_url
     DECIDED          = join("\n", [for name in sort(keys(var.decided)) : "${name}=${var.decided[name]}"])
     SETTINGS         = join("\n", [for name in sort(keys(var.settings)) : "${name}=${var.settings[name]}"])

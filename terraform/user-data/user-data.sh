@@ -115,15 +115,18 @@ prepare() {
   # Docker creates Postgres's container (`nocopy` in docker-compose.yml) and refuses to start it, where it would else begin
   # an empty database.
   local bind='{ driver: local, driver_opts: { type: none, o: bind, device: "%s" } }'
+  local more=
+  # RDS refuses connections without TLS, and is known by its name and AWS's own authorities.
+  if [ "$DATABASE" = rds ]; then
+    more+=$'\n  scheduler:\n    environment: { PGSSLMODE: verify-full, NODE_EXTRA_CA_CERTS: /run/rds-authorities.pem }'
+    more+=$'\n'"    volumes: [\"$DIR/rds-authorities.pem:/run/rds-authorities.pem:ro\"]"
+  fi
+  # The security group lets the ingress of jobs in there, and nobody else.
+  if [ -n "${LOOKUP_PORT-}" ]; then
+    more+=$'\n'"  nginx: { environment: { LOOKUP_LISTENER: 'on' }, ports: ['$LOOKUP_PORT:8081'] }"
+  fi
   {
-    case $DATABASE in
-      # RDS refuses connections without TLS, and is known by its name and AWS's own authorities.
-      rds)
-        printf 'services:\n  scheduler:\n    environment: { PGSSLMODE: verify-full, NODE_EXTRA_CA_CERTS: /run/rds-authorities.pem }\n'
-        printf '    volumes: ["%s/rds-authorities.pem:/run/rds-authorities.pem:ro"]\n' "$DIR"
-        ;;
-      *) printf 'services: {}\n' ;;
-    esac
+    printf 'services:%s\n' "${more:- {\}}"
     # shellcheck disable=SC2059  # a format
     printf "volumes:\n  agent-keys: $bind\n" "$DIR/agent-keys"
     # shellcheck disable=SC2059

@@ -62,7 +62,8 @@ describeWhen(reason === undefined, reason ?? '', 'jobs behind the stack’s ngin
       ),
     );
     const settings = {
-      ...{ SCHEDULER_HOST: '127.0.0.1', AGENT_LISTENER: 'off', JOBS_URL: SETTINGS.JOBS_URL },
+      ...{ SCHEDULER_HOST: '127.0.0.1', API_LISTENER: 'on', AGENT_LISTENER: 'off', LOOKUP_LISTENER: 'off' },
+      JOBS_URL: SETTINGS.JOBS_URL,
       ...{ NGINX_RATE: '50', TRUSTED_PROXY: '255.255.255.255' },
     };
     return await docker(

@@ -281,6 +281,14 @@ describe('replacing the API’s instance', () => {
     expect(statSync(join(cloud, B, 'rds-authorities.pem')).mode & 0o777).toBe(0o644);
   }, 60_000);
 
+  it('has its nginx answer lookups, where jobs have an ingress of their own', async () => {
+    boot(A, { DATABASE: 'rds', LOOKUP_PORT: '8081' });
+    await state(A, 'serving');
+    const stack = readFileSync(join(cloud, A, 'app/docker-compose.stack.yml'), 'utf8');
+    expect(stack).toMatch(/^services:\n {2}scheduler:\n/);
+    expect(stack).toContain("\n  nginx: { environment: { LOOKUP_LISTENER: 'on' }, ports: ['8081:8081'] }\nvolumes:\n");
+  }, 60_000);
+
   it('says where it failed', async () => {
     rmSync(join(cloud, 's3/secrets/.env'));
     boot(A);

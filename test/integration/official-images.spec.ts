@@ -19,6 +19,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { linkTools, whyNoBusybox } from '../support/busybox.ts';
 import { writeShims } from '../support/shims.ts';
 import { describeWhen } from '../support/when.ts';
+import { signal } from '../../local/processes.ts';
 import { until } from '../../local/until.ts';
 
 // Our scripts and checks as they run in the official images of nginx and Postgres, which have the shell and the tools of
@@ -194,9 +195,9 @@ function followsTheScheduler(what: string, path: () => string): void {
 
     afterEach(() => {
       // The loop that follows the scheduler, too: in the container it ends with nginx.
-      if (running?.pid) process.kill(-running.pid, 'SIGKILL');
+      if (running?.pid) signal(-running.pid, 'SIGKILL');
       running = undefined;
-      for (const file of ['looks', 'sleeps', 'calls', 'callers', 'names', 'printed', 'addresses'])
+      for (const file of ['looks', 'sleeps', 'calls', 'callers', 'names', 'doors', 'printed', 'addresses'])
         rmSync(inWork(file), { force: true });
     });
 
@@ -259,9 +260,24 @@ function followsTheScheduler(what: string, path: () => string): void {
         start('musl', path(), settings);
         await until(() => linesOf('calls').length > 0);
         expect(linesOf('names').at(-1)).toBe(names.map((name) => `<${name}>`).join(''));
-        if (running?.pid) process.kill(-running.pid, 'SIGKILL');
+        if (running?.pid) signal(-running.pid, 'SIGKILL');
       }
     });
+
+    it.each([
+      ['127.0.0.11', '127.0.0.11'],
+      ['fd00:ec2::253', '[fd00:ec2::253]'],
+    ])(
+      'serves jobs alone where the API is elsewhere, and need not be there yet: asks %s for it',
+      async (server, written) => {
+        setAddresses();
+        writeFileSync(inWork('resolv.conf'), `search test\nnameserver ${server}\nnameserver 10.0.0.2\n`);
+        start('musl', path(), { API_LISTENER: 'off', RESOLV_CONF: inWork('resolv.conf') });
+        await until(() => linesOf('calls').length > 0);
+        expect(linesOf('doors')).toEqual([`<127.0.0.1:8081>< listen 81;><${written}>`]);
+        expect(linesOf('looks')).toEqual([]);
+      },
+    );
 
     it('waits for the agents’ keys where agents have a listener', async () => {
       setAddresses(ONE);
@@ -315,7 +331,7 @@ function followsTheScheduler(what: string, path: () => string): void {
       writeShims(shims, {
         getent: lookUp(libc),
         nginx: say('nginx $*'),
-        entrypoint: `${say('$API_CALLERS and $JOB_CALLERS', 'callers')}; ${say('<$JOBS_DOMAIN><$JOBS_HOST_NAMES><$API_HOST_NAMES>', 'names')}; ${say('started $*')}`,
+        entrypoint: `${say('$API_CALLERS and $JOB_CALLERS', 'callers')}; ${say('<$JOBS_DOMAIN><$JOBS_HOST_NAMES><$API_HOST_NAMES>', 'names')}; ${say('<$LOOKUPS><$TLS_LISTENER><$RESOLVER>', 'doors')}; ${say('started $*')}`,
         sleep: `${say('$*', 'sleeps')}; read -rt 0.05 <> <(:) || true`,
       });
       const script = readFileSync(join(DEPLOY, 'nginx/start.sh'), 'utf8');
@@ -323,7 +339,11 @@ function followsTheScheduler(what: string, path: () => string): void {
       writeFileSync(inWork('start.sh'), script.replace('/docker-entrypoint.sh', join(shims, 'entrypoint')));
       copyFileSync(join(DEPLOY, 'nginx/networks.sh'), inWork('networks.sh'));
       running = spawn('sh', [inWork('start.sh'), 'nginx', '-g', 'daemon off;'], {
-        env: { PATH: `${shims}:${tools}`, SCHEDULER_HOST: 'scheduler', AGENT_LISTENER: 'off', ...settings },
+        env: {
+          ...{ PATH: `${shims}:${tools}`, SCHEDULER_HOST: 'scheduler' },
+          ...{ API_LISTENER: 'on', AGENT_LISTENER: 'off', LOOKUP_LISTENER: 'off' },
+          ...settings,
+        },
         stdio: ['ignore', 'ignore', openSync(inWork('printed'), 'w')],
         detached: true,
       });

@@ -50,8 +50,12 @@ describe('terraform/ as it is written', () => {
     // The old instance goes when what depends on the new one is done: that is the wait.
     expect(blocks.get('terraform_data.serving')).toMatch(/triggers_replace = aws_instance\.api\.id/);
     for (const name of ['api', 'jobs_private']) {
-      expect(blocks.get(`aws_route53_record.${name}`)).toMatch(/depends_on = \[terraform_data\.serving\]/);
+      expect(blocks.get(`aws_route53_record.${name}`)).toMatch(/depends_on = \[terraform_data\.serving[,\]]/);
     }
+    // What no plan of terraform/tests knows: the load balancer of jobs has its addresses only once it is there.
+    expect(blocks.get('aws_route53_record.jobs_private')).toMatch(
+      /records\s+= local\.has_ingress \? local\.ingress_private_ips : \[aws_instance\.api\.private_ip\]/,
+    );
     expect(blocks.get('aws_lb_target_group_attachment.api')).toMatch(/create_before_destroy = true/);
   });
 
@@ -120,6 +124,51 @@ describeWhen(isThere, 'no terraform on the PATH', 'terraform', () => {
       );
     });
 
+    it('of the ingress is small enough, and has the files and settings of nginx unchanged', () => {
+      const source = readFileSync(join(TERRAFORM, 'ingress.tf'), 'utf8');
+      const [, list = ''] = /ingress_files = \[([^\]]+)\]/.exec(source) ?? [];
+      const names = [...list.matchAll(/"([^"]+)"/g)].map(([, name = '']) => name);
+      const files = Object.fromEntries(
+        names.map((name) => [name, readFileSync(join(ROOT, 'deploy/nginx', name), 'utf8')]),
+      );
+      const [image = ''] = /nginx:[0-9.]+-alpine/.exec(readFileSync(join(ROOT, 'docker-compose.yml'), 'utf8')) ?? [];
+      const environment = {
+        SCHEDULER_HOST: 'api.main.internal',
+        JOBS_URL: 'https://jobs.example.com',
+        JOBS_HOSTS: "it's",
+      };
+      const text = evaluateModule('ingress', { image, files, environment });
+      expect(gzipSync(text).byteLength).toBeLessThan(USER_DATA_LIMIT_BYTES);
+      const script = join(work, 'ingress-user-data');
+      // Without its last line, which begins.
+      writeFileSync(
+        script,
+        text.replace(/\nmain "\$@"\n*$/, '\nwrite_files "$1"; printf "%s\\n" "$IMAGE" "$ENVIRONMENT"\n'),
+      );
+      const folder = join(work, 'ingress-files');
+      mkdirSync(folder);
+      const { stdout, stderr, status } = spawnSync('bash', [script, folder], { encoding: 'utf8' });
+      expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
+      expect(stdout.split('\n')).toEqual([
+        ...['nginx:1.28-alpine', 'AGENT_LISTENER=off', 'API_LISTENER=off', "JOBS_HOSTS=it's"],
+        ...[
+          'JOBS_URL=https://jobs.example.com',
+          'LOOKUP_LISTENER=off',
+          'NGINX_RATE=50',
+          'SCHEDULER_HOST=api.main.internal',
+        ],
+        ...['TRUSTED_PROXY=255.255.255.255', ''],
+      ]);
+      for (const [name, content] of Object.entries(files))
+        expect(readFileSync(join(folder, name), 'utf8')).toBe(content);
+      // What nginx includes there is among them.
+      const included = ['nginx.conf.template', 'ingress-on.inc.template', 'api-off.inc.template']
+        .flatMap((name) => [...(files[name] ?? '').matchAll(/include \/etc\/nginx\/conf\.d\/([^;*]+)/g)])
+        .map(([, name = '']) => name.replace('${API_LISTENER}', 'off').replace('${INGRESS}', 'on'))
+        .filter((name) => !name.includes('${'));
+      for (const name of included) expect(names).toContain(`${name}.template`);
+    });
+
     it('knows services and volume of docker-compose.yml by their names', () => {
       const compose = readFileSync(join(ROOT, 'docker-compose.yml'), 'utf8');
       for (const service of ['scheduler', 'nginx', 'postgres'])
@@ -136,8 +185,12 @@ describeWhen(
   'terraform test',
   () => {
     it('passes with a mocked provider', () => {
-      const copy = join(work, 'test');
+      const copy = join(work, 'test/terraform');
       cpSync(TERRAFORM, copy, { recursive: true });
+      // What the ingress' instances get of them.
+      for (const file of ['deploy/nginx', 'docker-compose.yml']) {
+        cpSync(join(ROOT, file), join(work, 'test', file), { recursive: true });
+      }
       const [version = ''] = readdirSync(join(plugins, 'registry.terraform.io/hashicorp/aws')).sort().reverse();
       if (!version.startsWith('6.')) {
         process.stdout.write(`terraform test runs with provider ${version}: there is no newer one in ${plugins}\n`);
@@ -183,9 +236,11 @@ describe('the deploy container’s entrypoint', () => {
     'POSTGRES_USER=scheduler\nPOSTGRES_PASSWORD="a=b"\nADMIN_TOKEN=0123456789abcdef\nENCRYPTION_KEY=key=\n';
 
   beforeAll(() => {
-    mkdirSync(join(repository, 'terraform'), { recursive: true });
+    for (const folder of ['terraform', 'deploy/nginx']) mkdirSync(join(repository, folder), { recursive: true });
     mkdirSync(keys);
-    writeFileSync(join(repository, 'terraform', 'main.tf'), '# nothing\n');
+    for (const file of ['terraform/main.tf', 'deploy/nginx/start.sh', 'docker-compose.yml']) {
+      writeFileSync(join(repository, file), '# nothing\n');
+    }
     for (const args of [
       ['init', '-q'],
       ['add', '.'],

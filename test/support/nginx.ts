@@ -34,6 +34,18 @@ export type NginxOptions = {
   /** Host of PUBLIC_URL. */
   readonly apiHost?: string;
   readonly trustedProxy?: string;
+  /** With a listener for an ingress on a machine of its own, at this address and port. */
+  readonly lookupsAt?: string;
+  /** As an ingress on a machine of its own, without the API. */
+  readonly apart?: {
+    /** Name of the API's machine, whom to ask for its address, and the port that answers lookups there. */
+    readonly apiName: string;
+    readonly resolver: string;
+    readonly lookupPort: number;
+    /** On loopback: of what came to the balancer by TLS, and of nginx itself. */
+    readonly tlsPort: number;
+    readonly ownPort: number;
+  };
 };
 
 /** For an nginx with all that is its own in a folder, `nginx.conf` among it. */
@@ -97,9 +109,12 @@ export class Nginx {
   /** As start.sh and the entrypoint of the image do it. */
   #filledIn(template: string): string {
     const { jobsUrl, jobsHosts = [], apiHost, allowedCidrs = '', ingressCidrs = '' } = this.#options;
-    const { trustedProxy = '255.255.255.255' } = this.#options;
+    const { trustedProxy = '255.255.255.255', lookupsAt, apart } = this.#options;
     const variables: Readonly<Record<string, string>> = {
-      ...{ SCHEDULER_HOST: 'scheduler', AGENT_LISTENER: 'off', NGINX_RATE: '50', TRUSTED_PROXY: trustedProxy },
+      ...{ SCHEDULER_HOST: apart?.apiName ?? 'scheduler', NGINX_RATE: '50', TRUSTED_PROXY: trustedProxy },
+      ...{ API_LISTENER: apart ? 'off' : 'on', AGENT_LISTENER: 'off', LOOKUP_LISTENER: lookupsAt ? 'on' : 'off' },
+      LOOKUPS: apart ? `127.0.0.1:${apart.ownPort}` : 'scheduler:3000',
+      ...{ TLS_LISTENER: apart ? ' listen 81;' : '', RESOLVER: apart?.resolver ?? '' },
       ...{ INGRESS: 'on', JOBS_DOMAIN: new URL(jobsUrl).hostname },
       ...{ API_CALLERS: callers('ALLOWED_CIDRS', allowedCidrs), JOB_CALLERS: callers('INGRESS_CIDRS', ingressCidrs) },
       // As start.sh writes them.
@@ -111,7 +126,7 @@ export class Nginx {
 
   /** The image's folders and the names of the stack's network are not there. */
   #onThisMachine(text: string): string {
-    const { directory, port, apiPorts } = this.#options;
+    const { directory, port, apiPorts, lookupsAt, apart } = this.#options;
     const replicas = apiPorts.map((api) => `server 127.0.0.1:${api} max_fails=0;`).join('\n    ');
     return text
       .replaceAll('server scheduler:3000 max_fails=0;', replicas)
@@ -122,6 +137,10 @@ export class Nginx {
           .join('\n')}`,
       )
       .replace(/listen 80\b/g, `listen 127.0.0.1:${port}`)
+      .replace(/listen 81\b/g, `listen 127.0.0.1:${apart?.tlsPort ?? 81}`)
+      .replace('"~^81 "', `"~^${apart?.tlsPort ?? 81} "`)
+      .replace('listen 8081', `listen ${lookupsAt ?? '8081'}`)
+      .replace('$api_host:8081', `$api_host:${apart?.lookupPort ?? 8081}`)
       .replace('user nginx;', 'user root;')
       .replace('/var/run/nginx.pid', `${directory}/nginx.pid`)
       .replaceAll('/etc/nginx/conf.d/', `${directory}/`)

@@ -64,6 +64,9 @@ mock_resource "aws_lb" {
 mock_resource "aws_lb_target_group" {
   defaults = { arn = "arn:aws:elasticloadbalancing:us-west-2:123456789012:targetgroup/a/b" }
 }
+mock_resource "aws_launch_template" {
+  defaults = { id = "lt-0aaaaaaaaaaaaaaaa", latest_version = 1 }
+}
 mock_resource "aws_route53_zone" {
   defaults = { zone_id = "Z0123456789ABCDEFGHIJ" }
 }
