@@ -40,6 +40,7 @@ const URL_REASONS: Readonly<Record<UrlReason, string>> = {
   'reserved-name': 'names that end in two hyphens and digits are kept for deployments',
   'not-http': 'what listens at its port does not answer HTTP',
   'route-unreachable': 'the ingress cannot connect to its port',
+  deleting: 'it is being deleted',
   'not-deployed': 'it has no deployment yet',
   'next-deployment': 'it gets one with its next deployment',
   'host-still-draining': 'the name was another job’s until just now: it is free in less than a minute',

@@ -312,9 +312,9 @@ export type Job = {
      */
     url: string | null;
     /**
-     * Why `url` is null: `no-domain` (the operator has not set JOBS_URL), `off` (route is false), `no-ports` (it publishes no port), `several-ports` (it publishes several ports: route.port names one of them), `reserved-name` (names that end in two hyphens and digits are kept for deployments), `not-http` (what listens at its port does not answer HTTP), `route-unreachable` (the ingress cannot connect to its port), `not-deployed` (it has no deployment yet), `next-deployment` (it gets one with its next deployment), `host-still-draining` (the name was another job’s until just now: it is free in less than a minute).
+     * Why `url` is null: `no-domain` (the operator has not set JOBS_URL), `off` (route is false), `no-ports` (it publishes no port), `several-ports` (it publishes several ports: route.port names one of them), `reserved-name` (names that end in two hyphens and digits are kept for deployments), `not-http` (what listens at its port does not answer HTTP), `route-unreachable` (the ingress cannot connect to its port), `deleting` (it is being deleted), `not-deployed` (it has no deployment yet), `next-deployment` (it gets one with its next deployment), `host-still-draining` (the name was another job’s until just now: it is free in less than a minute).
      */
-    urlReason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-http' | 'route-unreachable' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | null;
+    urlReason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-http' | 'route-unreachable' | 'deleting' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | null;
     /**
      * Where other jobs call it: `url`, unless the operator has other names for that (JOBS_PRIVATE_URL). Null where `url` is.
      */
@@ -328,7 +328,7 @@ export type Job = {
         /**
          * Why it does not lead to the job: as in `urlReason`, also `host-taken` (another job has it) and `host-not-allowed` (JOBS_HOSTS of the operator no longer has it).
          */
-        reason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-http' | 'route-unreachable' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | 'host-taken' | 'host-not-allowed' | null;
+        reason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-http' | 'route-unreachable' | 'deleting' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | 'host-taken' | 'host-not-allowed' | null;
     }>;
     /**
      * One for each published port, on the public address or else the private one: `tcp://…` where the container’s port is the usual one of another protocol than HTTP and no health check probes it. None where that address is loopback and the API’s is not.

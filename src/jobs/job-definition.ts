@@ -187,7 +187,8 @@ const Network = z
 
 /** Each is a row that a pass of the job reads. */
 const MOST_HOSTS = 10;
-const HOST = 'must be a host name like shop.example.com: in lower case, without a port';
+const HOST =
+  'must be a host name like shop.example.com or xn--bcher-kva.example.com: lower-case letters, digits and hyphens, without a port';
 const OwnHost = z
   .string()
   .max(253)

@@ -63,6 +63,7 @@ describe('the hosts of a job', () => {
     ['another job has it', { othersHosts: { [A]: 'taken' } }, 'host-taken'],
     ['it was another job’s just now', { othersHosts: { [A]: 'leaving' } }, 'host-still-draining'],
     ['what serves does not name it', { activeRoute: { holdSeconds: 10 } }, 'next-deployment'],
+    ['the job is being deleted', { hosts: [], status: 'deleting' }, 'deleting'],
     ['there is no deployment', { activeNumber: null, deploymentCount: 0, status: 'idle' }, 'not-deployed'],
     ['none ever served', { activeNumber: null, activeRoute: null, status: 'failed' }, 'next-deployment'],
     ['no port is published', { definition: JobDefinition.parse({ route }) }, 'no-ports'],
@@ -94,6 +95,10 @@ describe('the hosts of a job', () => {
       expect(viewOf({ hosts: [], definition: JobDefinition.parse({ ports: PORTS }), reachedAs })).toEqual([said]);
     },
   );
+
+  it('of its name, as its hosts, are no longer its own while it is being deleted', () => {
+    expect(viewOf({ hosts: [], status: 'deleting' })).toEqual(['deleting', `${A} deleting`]);
+  });
 
   it('of its name wait for the next deployment where what serves has none by what it says', () => {
     const definition = JobDefinition.parse({ ports: [...PORTS, { container: 81, host: 81 }], route: { port: 81 } });

@@ -168,6 +168,7 @@ function whyNoUrl(row: JobRow, addresses: Addresses | undefined): UrlReason | nu
   const { reason } = routedPortOf(definitionOf(definition));
   if (reason !== undefined) return reason;
   if (hostOfJob(name, addresses.domain) === null) return 'reserved-name';
+  if (status === 'deleting') return 'deleting';
   if (deploymentCount === 0) return 'not-deployed';
   if (activeNumber === null && status === 'deploying') return null;
   if (reachedAs === 'asked') return null;

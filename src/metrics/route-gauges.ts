@@ -10,7 +10,11 @@ import { registerLazyGauges } from './lazy-gauges.js';
  * Of the URL of a job: it leads to a container; it leads nowhere although the job is running; nothing serves; and else why
  * there is none.
  */
-const URL_STATES = ['leads', 'nowhere', 'nothing-serves', ...Object.keys(URL_REASONS)];
+const URL_STATES = [
+  ...['leads', 'nowhere', 'nothing-serves'],
+  // Of jobs that are to run.
+  ...Object.keys(URL_REASONS).filter((reason) => reason !== 'deleting'),
+];
 /** Of a host of a job's own: it leads to a container; nothing serves; or the job names it and does not have it. */
 const HOST_STATES = ['leads', 'nothing-serves', 'missing'];
 
