@@ -4,7 +4,9 @@ locals {
   alb_subnet_ids = length(var.alb_subnet_ids) > 0 ? var.alb_subnet_ids : local.job_subnet_ids
   # A certificate of the operator's own is, unless they say otherwise, for a name inside their network.
   alb_internal = var.alb_internal != null ? var.alb_internal : var.api_domain == null
-  domain_name  = var.api_domain != null ? var.api_domain : var.domain_name
+  # Others in the VPC reach port 80, too: containers that call each other.
+  balancer_port = 81
+  domain_name   = var.api_domain != null ? var.api_domain : var.domain_name
   public_zone_id = (
     !local.has_alb ? null
     : var.dns_zone_id != null ? var.dns_zone_id
@@ -67,6 +69,7 @@ resource "aws_security_group" "alb" {
   }
 }
 
+# Port 80 as well: an instance of a former release is served there until the next one is.
 resource "aws_vpc_security_group_egress_rule" "alb" {
   count = local.has_alb ? 1 : 0
 
@@ -74,7 +77,7 @@ resource "aws_vpc_security_group_egress_rule" "alb" {
   description                  = "The API"
   ip_protocol                  = "tcp"
   from_port                    = 80
-  to_port                      = 80
+  to_port                      = local.balancer_port
   referenced_security_group_id = aws_security_group.api.id
 }
 
@@ -85,7 +88,7 @@ resource "aws_vpc_security_group_ingress_rule" "alb" {
   description                  = "The load balancer"
   ip_protocol                  = "tcp"
   from_port                    = 80
-  to_port                      = 80
+  to_port                      = local.balancer_port
   referenced_security_group_id = aws_security_group.alb[0].id
 }
 
@@ -126,6 +129,7 @@ resource "aws_lb_target_group_attachment" "api" {
 
   target_group_arn = aws_lb_target_group.api[0].arn
   target_id        = aws_instance.api.id
+  port             = local.balancer_port
 
   lifecycle {
     create_before_destroy = true

@@ -61,8 +61,8 @@ locals {
     },
     var.app_image == "" ? {} : { APP_IMAGE = var.app_image },
     local.has_addresses ? { JOBS_URL = local.jobs_url, JOBS_PRIVATE_URL = local.jobs_private_url } : {},
-    # nginx trusts only the load balancer for the caller's address.
-    local.has_alb ? { TRUSTED_PROXY = data.aws_vpc.this.cidr_block } : {},
+    # nginx trusts only the load balancer for the caller's address: it comes from the VPC, to a port that is its own.
+    local.has_alb ? { TRUSTED_PROXY = join(",", local.vpc_cidrs) } : {},
     local.ingress_settings,
     var.settings,
   )
@@ -99,6 +99,7 @@ module "user_data" {
   data_volume_id = local.uses_volume ? aws_ebs_volume.data[0].id : null
   address_id     = one(aws_eip.api[*].id)
   record         = local.private_record
+  balancer_port  = local.has_alb ? local.balancer_port : null
   lookup_port    = local.has_ingress ? local.lookup_port : null
   ssm_agent_url  = var.ssm ? "https://s3.${var.region}.${data.aws_partition.current.dns_suffix}/amazon-ssm-${var.region}/latest" : ""
   decided        = local.decided

@@ -7,20 +7,30 @@ set -eu
 # Who may call the API, and who jobs. Before all else: what is wrong with a list is said at once, and no list is left out.
 API_CALLERS=$(sh "${0%/*}/networks.sh" ALLOWED_CIDRS "${ALLOWED_CIDRS:-}")
 JOB_CALLERS=$(sh "${0%/*}/networks.sh" INGRESS_CIDRS "${INGRESS_CIDRS:-}")
-export API_CALLERS JOB_CALLERS
+# Whom nginx believes who its callers are, and at which port. Without a port of its own the balancer comes to 80.
+PROXY_NETWORKS=$(sh "${0%/*}/networks.sh" TRUSTED_PROXY "${TRUSTED_PROXY:-255.255.255.255}")
+TRUSTED_PROXIES=$(echo "${PROXY_NETWORKS#default 0;}" | sed 's/ \([^ ]*\) 1;/ set_real_ip_from \1;/g')
+BALANCER_PORT=${BALANCER_PORT:-80}
+export API_CALLERS JOB_CALLERS PROXY_NETWORKS TRUSTED_PROXIES BALANCER_PORT
 
 # Without the API's door nginx serves jobs alone, on a machine of its own: it looks hosts up through a server of itself, which
 # asks for the name again and again (api-off.inc).
 if [ "$API_LISTENER" = on ]; then
   LOOKUPS=$SCHEDULER_HOST:3000
-  TLS_LISTENER=
+  SECOND_LISTENER=
+  BALANCER_LISTENER=
+  if [ "$BALANCER_PORT" != 80 ]; then
+    SECOND_LISTENER=" listen $BALANCER_PORT;"
+    BALANCER_LISTENER="listen $BALANCER_PORT default_server backlog=4096;"
+  fi
   RESOLVER=
 else
   LOOKUPS=127.0.0.1:8081
-  TLS_LISTENER=' listen 81;'
+  SECOND_LISTENER=' listen 81;'
+  BALANCER_LISTENER=
   RESOLVER=$(awk '$1 == "nameserver" { print index($2, ":") ? "[" $2 "]" : $2; exit }' "${RESOLV_CONF:-/etc/resolv.conf}")
 fi
-export LOOKUPS TLS_LISTENER RESOLVER
+export LOOKUPS SECOND_LISTENER BALANCER_LISTENER RESOLVER
 
 # Of a name with several addresses, that of two replicas, `getent hosts` of the image shows one, and at each look another
 # one: the configuration would be read again for ever. `ahosts` shows all of them, here and elsewhere, several times each.

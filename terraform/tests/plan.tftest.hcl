@@ -91,7 +91,7 @@ run "alb" {
     error_message = "users use https, and agents go on using their own name"
   }
   assert {
-    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.users : rule.from_port == 443]) && aws_vpc_security_group_ingress_rule.alb[0].from_port == 80
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.users : rule.from_port == 443]) && aws_vpc_security_group_ingress_rule.alb[0].to_port == 81 && aws_vpc_security_group_egress_rule.alb[0].to_port == 81 && aws_lb_target_group_attachment.api[0].port == 81 && strcontains(module.user_data.text, "\nBALANCER_PORT='81'\n") && strcontains(module.user_data.text, "TRUSTED_PROXY=100.64.0.0/16,172.31.0.0/16")
     error_message = "the door is the load balancer's"
   }
 }

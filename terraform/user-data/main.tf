@@ -38,6 +38,11 @@ variable "lookup_port" {
   type        = number
   default     = null
 }
+variable "balancer_port" {
+  description = "Where the load balancer comes to, alone: only there it is believed who its callers are; null = there is none."
+  type        = number
+  default     = null
+}
 variable "ssm_agent_url" {
   description = "Where AWS keeps the packages of its SSM agent; empty = none is installed."
   type        = string
@@ -70,6 +75,7 @@ locals {
     RECORD_NAME      = var.record == null ? "" : var.record.name
     JOBS_RECORD_NAME = try(var.record.jobs_name, null) == null ? "" : var.record.jobs_name
     LOOKUP_PORT      = var.lookup_port == null ? "" : tostring(var.lookup_port)
+    BALANCER_PORT    = var.balancer_port == null ? "" : tostring(var.balancer_port)
     SSM_AGENT_URL    = var.ssm_agent_url
     DECIDED          = join("\n", [for name in sort(keys(var.decided)) : "${name}=${var.decided[name]}"])
     SETTINGS         = join("\n", [for name in sort(keys(var.settings)) : "${name}=${var.settings[name]}"])

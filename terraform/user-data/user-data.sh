@@ -121,10 +121,17 @@ prepare() {
     more+=$'\n  scheduler:\n    environment: { PGSSLMODE: verify-full, NODE_EXTRA_CA_CERTS: /run/rds-authorities.pem }'
     more+=$'\n'"    volumes: [\"$DIR/rds-authorities.pem:/run/rds-authorities.pem:ro\"]"
   fi
-  # The security group lets the ingress of jobs in there, and nobody else.
+  # The security group lets the ingress of jobs in at the one, the load balancer at the other, and nobody else.
+  local settings='' ports=''
   if [ -n "${LOOKUP_PORT-}" ]; then
-    more+=$'\n'"  nginx: { environment: { LOOKUP_LISTENER: 'on' }, ports: ['$LOOKUP_PORT:8081'] }"
+    settings+=", LOOKUP_LISTENER: 'on'"
+    ports+=", '$LOOKUP_PORT:8081'"
   fi
+  if [ -n "${BALANCER_PORT-}" ]; then
+    settings+=", BALANCER_PORT: '$BALANCER_PORT'"
+    ports+=", '$BALANCER_PORT:$BALANCER_PORT'"
+  fi
+  if [ -n "$ports" ]; then more+=$'\n'"  nginx: { environment: { ${settings#, } }, ports: [${ports#, }] }"; fi
   {
     printf 'services:%s\n' "${more:- {\}}"
     # shellcheck disable=SC2059  # a format

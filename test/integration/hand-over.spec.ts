@@ -281,12 +281,14 @@ describe('replacing the API’s instance', () => {
     expect(statSync(join(cloud, B, 'rds-authorities.pem')).mode & 0o777).toBe(0o644);
   }, 60_000);
 
-  it('has its nginx answer lookups, where jobs have an ingress of their own', async () => {
-    boot(A, { DATABASE: 'rds', LOOKUP_PORT: '8081' });
+  it('has its nginx answer lookups, and a load balancer at a port of its own, where there are such', async () => {
+    boot(A, { DATABASE: 'rds', LOOKUP_PORT: '8081', BALANCER_PORT: '81' });
     await state(A, 'serving');
     const stack = readFileSync(join(cloud, A, 'app/docker-compose.stack.yml'), 'utf8');
     expect(stack).toMatch(/^services:\n {2}scheduler:\n/);
-    expect(stack).toContain("\n  nginx: { environment: { LOOKUP_LISTENER: 'on' }, ports: ['8081:8081'] }\nvolumes:\n");
+    expect(stack).toContain(
+      "\n  nginx: { environment: { LOOKUP_LISTENER: 'on', BALANCER_PORT: '81' }, ports: ['8081:8081', '81:81'] }\nvolumes:\n",
+    );
   }, 60_000);
 
   it('says where it failed', async () => {

@@ -16,7 +16,7 @@ const CUSTOMER = '127.0.0.3';
 const BALANCER = '127.0.0.4';
 const STRANGER = '127.0.0.5';
 
-type Asking = { from: string; path?: string; headers?: Record<string, string> };
+type Asking = { from: string; /** Default: 80. */ port?: number; path?: string; headers?: Record<string, string> };
 
 /** The stack's nginx.conf in a real nginx: who may call the API (ALLOWED_CIDRS), and who jobs (INGRESS_CIDRS). */
 describeWhen(hasNginx(), NO_NGINX, 'who may call, as nginx sees it', () => {
@@ -133,10 +133,21 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call, as nginx sees it', () => {
 
   // As on AWS with a load balancer, where callers among the jobs come to the instance itself.
   describe('behind a balancer in the network of callers', () => {
-    const ask = started(() => ({
-      ...{ allowedCidrs: '203.0.113.7/32', ingressCidrs: '198.51.100.0/24,127.0.0.0/8', trustedProxy: '127.0.0.0/8' },
+    let port: number;
+    const ask = started(async () => ({
+      ...{ allowedCidrs: '203.0.113.7/32', ingressCidrs: '198.51.100.0/24,127.0.0.3/32' },
+      ...{ trustedProxy: '10.0.0.0/8,127.0.0.0/8', balancerPort: (port = await freePort()) },
       jobsHosts: ['jobs.internal'],
     }));
+
+    it('goes by what the balancer says at its own port, and by what nobody says at the other', async () => {
+      const operator = { 'x-forwarded-for': '203.0.113.7' };
+      expect(await ask.api({ from: BALANCER, headers: operator, port })).toMatchObject({ status: 200 });
+      expectRefused(await ask.api({ from: CUSTOMER, headers: operator }), 'This address may not call the API.');
+      const customer = { 'x-forwarded-for': '198.51.100.9' };
+      expect(await ask.job({ from: BALANCER, headers: customer, port })).toMatchObject({ status: 200 });
+      expectRefused(await ask.job({ from: STRANGER, headers: customer }), 'may not call jobs');
+    });
 
     it('goes by their own address where none was forwarded: to jobs, and not to the API', async () => {
       for (const host of ['web.jobs.internal', 'web.jobs.test']) {
@@ -175,7 +186,7 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call, as nginx sees it', () => {
     });
   });
 
-  function started(options: () => Partial<NginxOptions>) {
+  function started(options: () => Partial<NginxOptions> | Promise<Partial<NginxOptions>>) {
     let nginx: Nginx;
     let port: number;
     let folder: string;
@@ -185,7 +196,7 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call, as nginx sees it', () => {
       const { port: apiPort } = api.address() as AddressInfo;
       nginx = new Nginx({
         ...{ directory: folder, port, apiPorts: [apiPort], jobsUrl: `http://jobs.test:${port}` },
-        ...options(),
+        ...(await options()),
       });
       await nginx.start();
       asked.length = 0;
@@ -196,8 +207,10 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call, as nginx sees it', () => {
     });
 
     return {
-      api: async (asking: Asking) => await call(port, { host: '203.0.113.20', ...asking.headers }, asking),
-      job: async (asking: Asking) => await call(port, { host: 'web.jobs.test', ...asking.headers }, asking),
+      api: async (asking: Asking) =>
+        await call(asking.port ?? port, { host: '203.0.113.20', ...asking.headers }, asking),
+      job: async (asking: Asking) =>
+        await call(asking.port ?? port, { host: 'web.jobs.test', ...asking.headers }, asking),
     };
   }
 

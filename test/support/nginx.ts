@@ -34,6 +34,8 @@ export type NginxOptions = {
   /** Host of PUBLIC_URL. */
   readonly apiHost?: string;
   readonly trustedProxy?: string;
+  /** BALANCER_PORT: a second port, the only one at which the proxy is believed. */
+  readonly balancerPort?: number;
   /** With a listener for an ingress on a machine of its own, at this address and port. */
   readonly lookupsAt?: string;
   /** As an ingress on a machine of its own, without the API. */
@@ -109,12 +111,18 @@ export class Nginx {
   /** As start.sh and the entrypoint of the image do it. */
   #filledIn(template: string): string {
     const { jobsUrl, jobsHosts = [], apiHost, allowedCidrs = '', ingressCidrs = '' } = this.#options;
-    const { trustedProxy = '255.255.255.255', lookupsAt, apart } = this.#options;
+    const { trustedProxy = '255.255.255.255', balancerPort, port, lookupsAt, apart } = this.#options;
+    const proxies = callers('TRUSTED_PROXY', trustedProxy);
     const variables: Readonly<Record<string, string>> = {
-      ...{ SCHEDULER_HOST: apart?.apiName ?? 'scheduler', NGINX_RATE: '50', TRUSTED_PROXY: trustedProxy },
+      ...{ SCHEDULER_HOST: apart?.apiName ?? 'scheduler', NGINX_RATE: '50', PROXY_NETWORKS: proxies },
+      // As start.sh writes them.
+      TRUSTED_PROXIES: proxies.replace('default 0;', '').replaceAll(/ (\S+) 1;/g, ' set_real_ip_from $1;'),
+      BALANCER_PORT: String(balancerPort ?? port),
+      BALANCER_LISTENER: balancerPort === undefined ? '' : `listen 127.0.0.1:${balancerPort} default_server;`,
       ...{ API_LISTENER: apart ? 'off' : 'on', AGENT_LISTENER: 'off', LOOKUP_LISTENER: lookupsAt ? 'on' : 'off' },
       LOOKUPS: apart ? `127.0.0.1:${apart.ownPort}` : 'scheduler:3000',
-      ...{ TLS_LISTENER: apart ? ' listen 81;' : '', RESOLVER: apart?.resolver ?? '' },
+      SECOND_LISTENER: apart ? ' listen 81;' : balancerPort === undefined ? '' : ` listen 127.0.0.1:${balancerPort};`,
+      RESOLVER: apart?.resolver ?? '',
       ...{ INGRESS: 'on', JOBS_DOMAIN: new URL(jobsUrl).hostname },
       ...{ API_CALLERS: callers('ALLOWED_CIDRS', allowedCidrs), JOB_CALLERS: callers('INGRESS_CIDRS', ingressCidrs) },
       // As start.sh writes them.
