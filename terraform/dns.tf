@@ -7,8 +7,8 @@ locals {
   private_record = {
     zone_id = aws_route53_zone.private.zone_id
     name    = "api.${local.private_zone_name}"
-    # Of an ingress of their own none of the API's instances knows.
-    jobs_name = local.has_addresses && !local.has_ingress ? "*.${local.jobs_private_domain}" : null
+    # Where there may be an ingress none of the API's instances knows where jobs call each other.
+    jobs_name = local.has_addresses && !local.is_ready_for_ingress ? "*.${local.jobs_private_domain}" : null
   }
 }
 
@@ -45,7 +45,12 @@ resource "aws_route53_record" "jobs_private" {
   records         = local.has_ingress ? local.ingress_private_ips : [aws_instance.api.private_ip]
   allow_overwrite = true
 
-  depends_on = [terraform_data.serving, aws_autoscaling_group.ingress]
+  depends_on = [
+    terraform_data.serving,
+    aws_vpc_security_group_ingress_rule.ingress_calls_between_jobs,
+    aws_vpc_security_group_ingress_rule.ingress_calls_of_other_groups,
+    aws_autoscaling_group.ingress,
+  ]
 }
 
 # Until 0.1 there was neither with a load balancer.

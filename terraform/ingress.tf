@@ -3,8 +3,11 @@
 # the names can move to and fro; only the names of addresses.tf lead here.
 
 locals {
-  has_ingress = var.ingress_count > 0 && local.has_addresses
-  lookup_port = 8081
+  has_ingress = coalesce(var.ingress_count, 0) > 0 && local.has_addresses
+  # All of it that the API's instance has to know, apart from the ingress: that comes and goes without another instance. Else
+  # an ingress that is still called would find nobody to ask, and go by its last answers for longer than the API reckons with.
+  is_ready_for_ingress = var.ingress_count != null && local.has_addresses
+  lookup_port          = 8081
   # One port for each listener, as a load balancer that passes connections on cannot tell nginx which it was.
   ingress_ports         = { for name, port in { http = 80, tls = 81 } : name => port if local.has_ingress && (name == "http" || local.has_alb) }
   ingress_instance_type = coalesce(var.ingress_instance_type, var.architecture == "arm64" ? "t4g.micro" : "t3.micro")
@@ -16,7 +19,7 @@ locals {
     && contains(flatten(data.aws_ec2_instance_type_offerings.ingress[*].locations), data.aws_subnet.job[id].availability_zone)
   ]
   # As long as an API is away that is replaced, with room (docs/deploy-aws.md): callers go on by the last answers.
-  ingress_settings = local.has_ingress ? { ADDRESS_STALE_SECONDS = "60" } : {}
+  ingress_settings = local.is_ready_for_ingress ? { ADDRESS_STALE_SECONDS = "60" } : {}
   ingress_files = [
     "api-off.inc.template", "headers.inc.template", "ingress-on.inc.template", "nginx.conf.template", "networks.sh", "start.sh",
   ]
@@ -85,8 +88,10 @@ resource "aws_security_group" "ingress" {
   }
 }
 
+# Each port has rules of its own: callers get to the new one once something listens there, and to the former one until the
+# names have moved. The records depend on these, so that they are the last to go.
 resource "aws_vpc_security_group_ingress_rule" "ingress_callers" {
-  for_each = local.has_ingress ? toset(local.ingress_cidrs) : toset([])
+  for_each = { for cidr in local.has_ingress ? local.ingress_cidrs : [] : "${cidr} ${local.door_port}" => cidr }
 
   security_group_id = aws_security_group.ingress_lb[0].id
   description       = "Callers of jobs"
@@ -94,6 +99,12 @@ resource "aws_vpc_security_group_ingress_rule" "ingress_callers" {
   from_port         = local.door_port
   to_port           = local.door_port
   cidr_ipv4         = each.value
+
+  lifecycle {
+    create_before_destroy = true
+  }
+
+  depends_on = [aws_lb_listener.ingress, aws_lb_listener.ingress_tls]
 }
 
 resource "aws_vpc_security_group_ingress_rule" "ingress_calls_between_jobs" {
@@ -105,6 +116,10 @@ resource "aws_vpc_security_group_ingress_rule" "ingress_calls_between_jobs" {
   from_port                    = 80
   to_port                      = 80
   referenced_security_group_id = aws_security_group.jobs.id
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_vpc_security_group_ingress_rule" "ingress_calls_of_other_groups" {
@@ -116,6 +131,10 @@ resource "aws_vpc_security_group_ingress_rule" "ingress_calls_of_other_groups" {
   from_port                    = 80
   to_port                      = 80
   referenced_security_group_id = each.value
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_vpc_security_group_egress_rule" "ingress_lb" {
@@ -189,7 +208,7 @@ resource "aws_lb" "ingress" {
 resource "aws_lb_target_group" "ingress" {
   for_each = local.ingress_ports
 
-  name     = "${var.name}-jobs-${each.key}"
+  name     = "${var.name}-${each.key == "tls" ? "tls" : "jobs"}"
   port     = each.value
   protocol = "TCP"
   vpc_id   = data.aws_vpc.this.id
@@ -247,10 +266,10 @@ module "ingress_user_data" {
   files = { for name in local.ingress_files : name => file("${path.module}/../deploy/nginx/${name}") }
   environment = {
     SCHEDULER_HOST   = local.private_record.name
-    JOBS_URL         = local.jobs_url
-    JOBS_PRIVATE_URL = local.jobs_private_url
+    JOBS_URL         = lookup(var.settings, "JOBS_URL", local.jobs_url)
+    JOBS_PRIVATE_URL = lookup(var.settings, "JOBS_PRIVATE_URL", local.jobs_private_url)
     JOBS_HOSTS       = lookup(var.settings, "JOBS_HOSTS", "")
-    PUBLIC_URL       = local.public_url
+    PUBLIC_URL       = lookup(var.settings, "PUBLIC_URL", local.public_url)
     AGENT_URL        = local.agent_url
     INGRESS_CIDRS    = local.callers.INGRESS_CIDRS
   }
@@ -301,11 +320,13 @@ resource "aws_autoscaling_group" "ingress" {
   name_prefix         = "${var.name}-ingress-"
   min_size            = var.ingress_count
   max_size            = var.ingress_count
+  desired_capacity    = var.ingress_count
   vpc_zone_identifier = local.ingress_subnet_ids
   target_group_arns   = [for one in aws_lb_target_group.ingress : one.arn]
-  # nginx that does not serve is a broken instance.
+  # nginx that does not serve is a broken instance. Less than the warm-up: one that does not come up ends the refresh before
+  # another one that serves is taken away.
   health_check_type         = "ELB"
-  health_check_grace_period = 600
+  health_check_grace_period = 300
   # The apply goes on once so many serve; the names come after that.
   wait_for_elb_capacity     = var.wait_seconds > 0 ? var.ingress_count : null
   wait_for_capacity_timeout = var.wait_seconds > 0 ? "${var.wait_seconds}s" : "0"
@@ -322,7 +343,7 @@ resource "aws_autoscaling_group" "ingress" {
     preferences {
       min_healthy_percentage = 100
       max_healthy_percentage = var.ingress_count == 1 ? 200 : 150
-      instance_warmup        = 30
+      instance_warmup        = 420
     }
   }
 

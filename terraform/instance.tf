@@ -100,7 +100,7 @@ module "user_data" {
   address_id     = one(aws_eip.api[*].id)
   record         = local.private_record
   balancer_port  = local.has_alb ? local.balancer_port : null
-  lookup_port    = local.has_ingress ? local.lookup_port : null
+  lookup_port    = local.is_ready_for_ingress ? local.lookup_port : null
   ssm_agent_url  = var.ssm ? "https://s3.${var.region}.${data.aws_partition.current.dns_suffix}/amazon-ssm-${var.region}/latest" : ""
   decided        = local.decided
   settings       = local.settings

@@ -185,17 +185,17 @@ variable "ingress_cidrs" {
 }
 
 variable "ingress_count" {
-  description = "Instances that serve jobs alone, behind a network load balancer of their own: 1, or 2 so that the loss of one is not noticed either. Callers of jobs then do not notice when the API's instance is replaced. Needs jobs_domain. 0: nginx on the API's instance serves jobs, which cannot be called while it is replaced."
+  description = "Instances that serve jobs alone, behind a network load balancer of their own: 1, or 2 so that the loss of one is not noticed either. Callers of jobs then do not notice when the API's instance is replaced. Needs jobs_domain. Default: nginx on the API's instance serves jobs, which cannot be called while it is replaced. 0: so it does, and is prepared for an ingress; the step between the two, both ways (docs/addresses.md)."
   type        = number
-  default     = 0
+  default     = null
 
   validation {
-    condition     = contains([0, 1, 2], var.ingress_count)
+    condition     = contains([0, 1, 2], coalesce(var.ingress_count, 0))
     error_message = "must be 0, 1 or 2"
   }
 
   validation {
-    condition     = var.ingress_count == 0 || var.jobs_domain != null
+    condition     = coalesce(var.ingress_count, 0) == 0 || var.jobs_domain != null
     error_message = "needs jobs_domain: names made of an address lead to the API's instance"
   }
 }

@@ -36,7 +36,7 @@ run "none_by_default" {
   command = plan
 
   variables {
-    ingress_count = 0
+    ingress_count = null
   }
 
   assert {
@@ -49,11 +49,28 @@ run "none_by_default" {
   }
 }
 
+run "prepared" {
+  command = plan
+
+  variables {
+    ingress_count = 0
+  }
+
+  assert {
+    condition     = length(aws_lb.ingress) + length(aws_autoscaling_group.ingress) + length(aws_vpc_security_group_ingress_rule.lookups) == 0 && aws_route53_record.jobs_private[0].records == toset([aws_instance.api.private_ip])
+    error_message = "nginx on the API's instance serves jobs"
+  }
+  assert {
+    condition     = strcontains(module.user_data.text, "\nLOOKUP_PORT='8081'\n") && strcontains(module.user_data.text, "ADDRESS_STALE_SECONDS=60") && strcontains(module.user_data.text, "\nJOBS_RECORD_NAME=''\n")
+    error_message = "its instance is the one that an ingress needs"
+  }
+}
+
 run "two" {
   command = plan
 
   assert {
-    condition     = aws_autoscaling_group.ingress[0].min_size == 2 && aws_autoscaling_group.ingress[0].max_size == 2 && aws_autoscaling_group.ingress[0].instance_refresh[0].preferences[0].min_healthy_percentage == 100
+    condition     = aws_autoscaling_group.ingress[0].min_size == 2 && aws_autoscaling_group.ingress[0].desired_capacity == 2 && aws_autoscaling_group.ingress[0].max_size == 2 && aws_autoscaling_group.ingress[0].instance_refresh[0].preferences[0].min_healthy_percentage == 100
     error_message = "two, and two while they are replaced"
   }
   assert {
@@ -73,7 +90,7 @@ run "two" {
     error_message = "lookups are for the ingress alone"
   }
   assert {
-    condition     = { for cidr, rule in aws_vpc_security_group_ingress_rule.ingress_callers : cidr => rule.from_port } == { "203.0.113.7/32" = 80 } && aws_vpc_security_group_ingress_rule.ingress_calls_between_jobs[0].referenced_security_group_id == aws_security_group.jobs.id && keys(aws_vpc_security_group_ingress_rule.ingress) == ["http"]
+    condition     = { for cidr, rule in aws_vpc_security_group_ingress_rule.ingress_callers : cidr => rule.from_port } == { "203.0.113.7/32 80" = 80 } && aws_vpc_security_group_ingress_rule.ingress_calls_between_jobs[0].referenced_security_group_id == aws_security_group.jobs.id && keys(aws_vpc_security_group_ingress_rule.ingress) == ["http"]
     error_message = "as closed as before"
   }
   assert {
@@ -117,7 +134,7 @@ run "with_tls" {
     error_message = "TLS ends at the load balancer, which passes it on to a port of its own"
   }
   assert {
-    condition     = { for cidr, rule in aws_vpc_security_group_ingress_rule.ingress_callers : cidr => rule.from_port } == { "203.0.113.7/32" = 443 } && aws_vpc_security_group_ingress_rule.ingress_calls_between_jobs[0].from_port == 80
+    condition     = { for cidr, rule in aws_vpc_security_group_ingress_rule.ingress_callers : cidr => rule.from_port } == { "203.0.113.7/32 443" = 443 } && aws_vpc_security_group_ingress_rule.ingress_calls_between_jobs[0].from_port == 80
     error_message = "callers by https, containers by http"
   }
   assert {
