@@ -127,7 +127,7 @@ describeWhen(hasNginx(), NO_NGINX, 'nginx as an ingress on a machine of its own'
       expect((await call('web.jobs.test')).status).toBe(200);
       await machines[0]?.stop();
       // No answer is younger than a second any more.
-      await new Promise((done) => setTimeout(done, 1_500));
+      await new Promise((done) => setTimeout(done, 2_100));
       expect(await call('web.jobs.test')).toEqual({ status: 200, body: `${OLD} http` });
       expect(await call('shop.own.test')).toEqual({ status: 200, body: `${OLD} http` });
       expect((await call('new.jobs.test')).status).toBe(503);

@@ -227,7 +227,7 @@ describeWhen(hasNginx(), NO_NGINX, 'who may call a job through nginx', () => {
     await once(api, 'close');
     try {
       // Its answers are old after a second.
-      await new Promise((done) => setTimeout(done, 1_500));
+      await new Promise((done) => setTimeout(done, 2_100));
       expect((await call('kept', { from: ALLOWED })).status).toBe(200);
       expect((await call('kept', { from: '127.0.0.5' })).status).toBe(403);
       const unknown = await call('kept', { from: OTHER });

@@ -33,7 +33,7 @@ beforeEach(() => {
   writeFileSync(join(work, 'bucket/logs/scheduler/boot/i-0a.state'), 'serving\n');
   writeFileSync(join(work, 'bucket/logs/scheduler/boot/i-0b.state'), 'serving\n');
   writeShims(join(work, 'tools'), {
-    git: `case "$*" in *rev-parse*) echo c0ffee ;; *terraform) tar -c -C "$REPOSITORY" terraform ;; esac`,
+    git: `case "$*" in *rev-parse*) echo c0ffee ;; *" terraform "*) tar -c -C "$REPOSITORY" terraform ;; esac`,
     aws: AWS,
     terraform: TERRAFORM,
   });

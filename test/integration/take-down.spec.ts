@@ -27,7 +27,7 @@ beforeEach(() => {
   write('volumes', '');
   write('changes', '');
   writeShims(join(work, 'tools'), {
-    git: `case "$*" in *rev-parse*) echo c0ffee ;; *terraform) tar -c -C "$REPOSITORY" terraform ;; esac`,
+    git: `case "$*" in *rev-parse*) echo c0ffee ;; *" terraform "*) tar -c -C "$REPOSITORY" terraform ;; esac`,
     aws: AWS,
     terraform: TERRAFORM,
     sleep: '',

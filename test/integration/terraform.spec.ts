@@ -50,7 +50,7 @@ describe('terraform/ as it is written', () => {
     // The old instance goes when what depends on the new one is done: that is the wait.
     expect(blocks.get('terraform_data.serving')).toMatch(/triggers_replace = aws_instance\.api\.id/);
     for (const name of ['api', 'jobs_private']) {
-      expect(blocks.get(`aws_route53_record.${name}`)).toMatch(/depends_on = \[terraform_data\.serving[,\]]/);
+      expect(blocks.get(`aws_route53_record.${name}`)).toMatch(/depends_on = \[\s*terraform_data\.serving[,\]]/);
     }
     // What no plan of terraform/tests knows: the load balancer of jobs has its addresses only once it is there.
     expect(blocks.get('aws_route53_record.jobs_private')).toMatch(
