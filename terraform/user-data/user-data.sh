@@ -122,16 +122,16 @@ prepare() {
     more+=$'\n'"    volumes: [\"$DIR/rds-authorities.pem:/run/rds-authorities.pem:ro\"]"
   fi
   # The security group lets the ingress of jobs in at the one, the load balancer at the other, and nobody else.
-  local settings='' ports=''
+  local environment='' ports=''
   if [ -n "${LOOKUP_PORT-}" ]; then
-    settings+=", LOOKUP_LISTENER: 'on'"
+    environment+=", LOOKUP_LISTENER: 'on'"
     ports+=", '$LOOKUP_PORT:8081'"
   fi
   if [ -n "${BALANCER_PORT-}" ]; then
-    settings+=", BALANCER_PORT: '$BALANCER_PORT'"
+    environment+=", BALANCER_PORT: '$BALANCER_PORT'"
     ports+=", '$BALANCER_PORT:$BALANCER_PORT'"
   fi
-  if [ -n "$ports" ]; then more+=$'\n'"  nginx: { environment: { ${settings#, } }, ports: [${ports#, }] }"; fi
+  if [ -n "$ports" ]; then more+=$'\n'"  nginx: { environment: { ${environment#, } }, ports: [${ports#, }] }"; fi
   {
     printf 'services:%s\n' "${more:- {\}}"
     # shellcheck disable=SC2059  # a format
