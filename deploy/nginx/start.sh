@@ -17,6 +17,7 @@ export API_CALLERS JOB_CALLERS PROXY_NETWORKS TRUSTED_PROXIES BALANCER_PORT
 # asks for the name again and again (api-off.inc).
 if [ "$API_LISTENER" = on ]; then
   LOOKUPS=$SCHEDULER_HOST:3000
+  TLS_PORT=none
   SECOND_LISTENER=
   BALANCER_LISTENER=
   if [ "$BALANCER_PORT" != 80 ]; then
@@ -26,11 +27,12 @@ if [ "$API_LISTENER" = on ]; then
   RESOLVER=
 else
   LOOKUPS=127.0.0.1:8081
-  SECOND_LISTENER=' listen 81;'
+  TLS_PORT=81
+  SECOND_LISTENER=" listen $TLS_PORT;"
   BALANCER_LISTENER=
   RESOLVER=$(awk '$1 == "nameserver" { print index($2, ":") ? "[" $2 "]" : $2; exit }' "${RESOLV_CONF:-/etc/resolv.conf}")
 fi
-export LOOKUPS SECOND_LISTENER BALANCER_LISTENER RESOLVER
+export LOOKUPS TLS_PORT SECOND_LISTENER BALANCER_LISTENER RESOLVER
 
 # Of a name with several addresses, that of two replicas, `getent hosts` of the image shows one, and at each look another
 # one: the configuration would be read again for ever. `ahosts` shows all of them, here and elsewhere, several times each.

@@ -274,17 +274,17 @@ function followsTheScheduler(what: string, path: () => string): void {
         writeFileSync(inWork('resolv.conf'), `search test\nnameserver ${server}\nnameserver 10.0.0.2\n`);
         start('musl', path(), { API_LISTENER: 'off', RESOLV_CONF: inWork('resolv.conf') });
         await until(() => linesOf('calls').length > 0);
-        expect(linesOf('doors')).toEqual([`<127.0.0.1:8081>< listen 81;><><${written}>`]);
+        expect(linesOf('doors')).toEqual([`<127.0.0.1:8081><81>< listen 81;><><${written}>`]);
         expect(linesOf('looks')).toEqual([]);
       },
     );
 
     it.each([
-      [{}, '80: default 0; 255.255.255.255 1; set_real_ip_from 255.255.255.255;', '<scheduler:3000><><><>'],
+      [{}, '80: default 0; 255.255.255.255 1; set_real_ip_from 255.255.255.255;', '<scheduler:3000><none><><><>'],
       [
         { TRUSTED_PROXY: '10.0.0.0/16,100.64.0.0/16', BALANCER_PORT: '81' },
         '81: default 0; 10.0.0.0/16 1; 100.64.0.0/16 1; set_real_ip_from 10.0.0.0/16; set_real_ip_from 100.64.0.0/16;',
-        '<scheduler:3000>< listen 81;><listen 81 default_server backlog=4096;><>',
+        '<scheduler:3000><none>< listen 81;><listen 81 default_server backlog=4096;><>',
       ],
     ])('says whom it believes who its callers are, and where, of %j', async (settings, proxies, doors) => {
       setAddresses(ONE);
@@ -346,7 +346,7 @@ function followsTheScheduler(what: string, path: () => string): void {
       writeShims(shims, {
         getent: lookUp(libc),
         nginx: say('nginx $*'),
-        entrypoint: `${say('$API_CALLERS and $JOB_CALLERS', 'callers')}; ${say('<$JOBS_DOMAIN><$JOBS_HOST_NAMES><$API_HOST_NAMES>', 'names')}; ${say('<$LOOKUPS><$SECOND_LISTENER><$BALANCER_LISTENER><$RESOLVER>', 'doors')}; ${say('$BALANCER_PORT: $PROXY_NETWORKS$TRUSTED_PROXIES', 'proxies')}; ${say('started $*')}`,
+        entrypoint: `${say('$API_CALLERS and $JOB_CALLERS', 'callers')}; ${say('<$JOBS_DOMAIN><$JOBS_HOST_NAMES><$API_HOST_NAMES>', 'names')}; ${say('<$LOOKUPS><$TLS_PORT><$SECOND_LISTENER><$BALANCER_LISTENER><$RESOLVER>', 'doors')}; ${say('$BALANCER_PORT: $PROXY_NETWORKS$TRUSTED_PROXIES', 'proxies')}; ${say('started $*')}`,
         sleep: `${say('$*', 'sleeps')}; read -rt 0.05 <> <(:) || true`,
       });
       const script = readFileSync(join(DEPLOY, 'nginx/start.sh'), 'utf8');

@@ -51,12 +51,12 @@ export async function createEmptyDatabase(): Promise<string> {
  */
 export async function createMigratedDatabase(): Promise<string> {
   const template = process.env['TEST_TEMPLATE_DATABASE'];
-  const name = newName();
   if (template === undefined) {
-    await asAdministrator((client) => client.query(`CREATE DATABASE ${name}`));
-    await migrateDatabase(urlOf(name));
-    return urlOf(name);
+    const url = await createEmptyDatabase();
+    await migrateDatabase(url);
+    return url;
   }
+  const name = newName();
   await asAdministrator(async (client) => {
     // Until this connection ends: one worker migrates, and nobody copies while another is connected.
     await client.query('SELECT pg_advisory_lock($1)', [TEMPLATE_LOCK]);

@@ -122,6 +122,7 @@ export class Nginx {
       ...{ API_LISTENER: apart ? 'off' : 'on', AGENT_LISTENER: 'off', LOOKUP_LISTENER: lookupsAt ? 'on' : 'off' },
       LOOKUPS: apart ? `127.0.0.1:${apart.ownPort}` : 'scheduler:3000',
       SECOND_LISTENER: apart ? ' listen 81;' : balancerPort === undefined ? '' : ` listen 127.0.0.1:${balancerPort};`,
+      TLS_PORT: String(apart?.tlsPort ?? 'none'),
       RESOLVER: apart?.resolver ?? '',
       ...{ INGRESS: 'on', JOBS_DOMAIN: new URL(jobsUrl).hostname },
       ...{ API_CALLERS: callers('ALLOWED_CIDRS', allowedCidrs), JOB_CALLERS: callers('INGRESS_CIDRS', ingressCidrs) },
@@ -146,7 +147,6 @@ export class Nginx {
       )
       .replace(/listen 80\b/g, `listen 127.0.0.1:${port}`)
       .replace(/listen 81\b/g, `listen 127.0.0.1:${apart?.tlsPort ?? 81}`)
-      .replace('"~^81 "', `"~^${apart?.tlsPort ?? 81} "`)
       .replace('listen 8081', `listen ${lookupsAt ?? '8081'}`)
       .replace('$api_host:8081', `$api_host:${apart?.lookupPort ?? 8081}`)
       .replace('user nginx;', 'user root;')
