@@ -37,7 +37,8 @@ const URL_REASONS: Readonly<Record<UrlReason, string>> = {
   off: 'route is false',
   'no-ports': 'it publishes no port',
   'several-ports': 'it publishes several ports: --route-port names one of them',
-  'reserved-name': 'names that end in two hyphens and digits are kept for deployments',
+  'reserved-name':
+    'names that end in two hyphens and digits are kept for deployments, and those that read as an address lead there below a domain that is made of one',
   'not-http': 'what listens at its port does not answer HTTP',
   'route-unreachable': 'the ingress cannot connect to its port',
   deleting: 'it is being deleted',

@@ -312,7 +312,7 @@ export type Job = {
      */
     url: string | null;
     /**
-     * Why `url` is null: `no-domain` (the operator has not set JOBS_URL), `off` (route is false), `no-ports` (it publishes no port), `several-ports` (it publishes several ports: route.port names one of them), `reserved-name` (names that end in two hyphens and digits are kept for deployments), `not-http` (what listens at its port does not answer HTTP), `route-unreachable` (the ingress cannot connect to its port), `deleting` (it is being deleted), `not-deployed` (it has no deployment yet), `next-deployment` (it gets one with its next deployment), `host-still-draining` (the name was another job’s until just now: it is free in less than a minute).
+     * Why `url` is null: `no-domain` (the operator has not set JOBS_URL), `off` (route is false), `no-ports` (it publishes no port), `several-ports` (it publishes several ports: route.port names one of them), `reserved-name` (names that end in two hyphens and digits are kept for deployments, and those that read as an address lead there below a domain that is made of one), `not-http` (what listens at its port does not answer HTTP), `route-unreachable` (the ingress cannot connect to its port), `deleting` (it is being deleted), `not-deployed` (it has no deployment yet), `next-deployment` (it gets one with its next deployment), `host-still-draining` (the name was another job’s until just now: it is free in less than a minute).
      */
     urlReason: 'no-domain' | 'off' | 'no-ports' | 'several-ports' | 'reserved-name' | 'not-http' | 'route-unreachable' | 'deleting' | 'not-deployed' | 'next-deployment' | 'host-still-draining' | null;
     /**

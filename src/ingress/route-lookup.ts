@@ -5,6 +5,8 @@ import { Database } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
 import { ChangeWaiter, type WaitEnd } from '../jobs/change-waiter.js';
 import { mayCall } from '../jobs/networks.js';
+import { hostOf, routedPortOf } from '../jobs/route-rules.js';
+import { definitionOf, type StoredDefinition } from '../jobs/stored-definition.js';
 import { Occurrence } from '../process/observation.js';
 import { hasItsAddress } from './address-owner.js';
 
@@ -146,8 +148,9 @@ export class RouteLookup {
   }
 
   async #find(host: string): Promise<Route | undefined> {
-    const [row] = await this.database.run(FIND_ROUTE, [publicHostOf(host, this.addresses)]);
-    if (!row) return undefined;
+    const publicHost = publicHostOf(host, this.addresses);
+    const [row] = await this.database.run(FIND_ROUTE, [publicHost]);
+    if (!row) return await this.#findComing(publicHost);
     const { jobId, job, isOnItsWay, holdSeconds, allow, privateIp, port, deployment } = row;
     const isServed = privateIp !== null && port !== null && deployment !== null;
     return {
@@ -156,6 +159,19 @@ export class RouteLookup {
       holdSeconds: isOnItsWay ? holdSeconds : 0,
       allow: allow ?? [],
     };
+  }
+
+  /** The name of a job whose first deployment the job pass has not seen yet, or whose name was another job's until now. */
+  async #findComing(host: string): Promise<Route | undefined> {
+    const domain = this.addresses?.domain;
+    if (domain === undefined || !host.endsWith(`.${domain}`)) return undefined;
+    const name = host.slice(0, -`.${domain}`.length);
+    const [row] = await this.database.run(FIND_FIRST_DEPLOYMENT, [name]);
+    if (!row) return undefined;
+    const { route, ports } = definitionOf(row.definition);
+    const hasName = hostOf(name, domain) === host && routedPortOf({ route, ports }).host !== null;
+    if (!hasName || route === false) return undefined;
+    return { jobId: row.jobId, target: null, holdSeconds: route.holdSeconds, allow: route.allow ?? [] };
   }
 }
 
@@ -204,3 +220,11 @@ const FIND_ROUTE = statement('find-route', {
   WHERE r.host = $1 AND r.removed_at IS NULL
   ORDER BY a.number DESC
   LIMIT 1`);
+
+const FIND_FIRST_DEPLOYMENT = statement('find-first-deployment', {
+  values: [t.text],
+  row: { jobId: t.uuid, definition: t.jsonOf<StoredDefinition>() },
+})(`
+  SELECT id AS "jobId", definition FROM jobs
+  WHERE name = $1 AND deleted_at IS NULL AND desired_state = 'running' AND status = 'deploying'
+    AND active_deployment_id IS NULL`);

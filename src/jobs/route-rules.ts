@@ -9,7 +9,8 @@ export const URL_REASONS = {
   off: 'route is false',
   'no-ports': 'it publishes no port',
   'several-ports': 'it publishes several ports: route.port names one of them',
-  'reserved-name': 'names that end in two hyphens and digits are kept for deployments',
+  'reserved-name':
+    'names that end in two hyphens and digits are kept for deployments, and those that read as an address lead there below a domain that is made of one',
   'not-http': 'what listens at its port does not answer HTTP',
   'route-unreachable': 'the ingress cannot connect to its port',
   deleting: 'it is being deleted',
@@ -58,11 +59,26 @@ export function routedPortOf({ route, ports }: Pick<JobDefinition, 'route' | 'po
 }
 
 /** `<job>--<number>` is for one deployment of a job. */
-const OF_A_DEPLOYMENT = /--\d+$/;
+const OF_A_DEPLOYMENT = '--[0-9]+$';
+
+/** Domains like 203-0-113-20.sslip.io, whose DNS answers each name by the first address that it finds in it. */
+const OF_AN_ADDRESS = /(^|[.-])([0-9]{1,3}([.-][0-9]{1,3}){3}|[0-9a-f]{8})\./;
+/** The same, written with dots: a number before it is the first of its four. */
+const OF_A_DOTTED_ADDRESS = /(^|[.-])[0-9]{1,3}(\.[0-9]{1,3}){3}\./;
+/** IPv4 in decimal or hexadecimal digits, IPv6 with all of its groups or with `--` for some. */
+const READS_AS_ADDRESS = '(^|-)[0-9]{1,3}(-[0-9]{1,3}){3}(-|$)|^[0-9a-f]{8}$|([0-9a-f]{1,4}-){7}[0-9a-f]{1,4}|--';
+
+/** Names of jobs that have no host in this domain: a regular expression, for JavaScript as for Postgres. */
+export function keptNames(domain: string): string {
+  const kept = [OF_A_DEPLOYMENT];
+  if (OF_AN_ADDRESS.test(domain)) kept.push(READS_AS_ADDRESS);
+  if (OF_A_DOTTED_ADDRESS.test(domain)) kept.push('(^|-)[0-9]{1,3}$');
+  return kept.join('|');
+}
 
 /** The host name that a job has by its own name; null = it has none. */
 export function hostOf(name: string, domain: string | null): string | null {
-  return domain === null || OF_A_DEPLOYMENT.test(name) ? null : `${name}.${domain}`;
+  return domain === null || new RegExp(keptNames(domain)).test(name) ? null : `${name}.${domain}`;
 }
 
 /** All hosts of a job with this definition: its name, and those of its own that it may have. */

@@ -3,7 +3,7 @@ import type { Database } from '../database/database.js';
 import { statement, t } from '../database/statement.js';
 import { hasItsAddress } from '../ingress/address-owner.js';
 import { reachedAsOf } from '../jobs/job-view.js';
-import { URL_REASONS } from '../jobs/route-rules.js';
+import { keptNames, URL_REASONS } from '../jobs/route-rules.js';
 import { registerLazyGauges } from './lazy-gauges.js';
 
 /**
@@ -23,7 +23,7 @@ export function registerRouteGauges(registry: Registry, database: Database, doma
   registerLazyGauges({
     registry,
     look: async () => {
-      const rows = await database.run(ADDRESSES, [domain]);
+      const rows = await database.run(ADDRESSES, [domain, domain === null ? null : keptNames(domain)]);
       return new Map(rows.map(({ what, state, count }) => [`${what} ${state}`, count]));
     },
     up: { name: 'scheduler_addresses_up', help: '1 when the addresses of jobs could be read from Postgres in time.' },
@@ -53,13 +53,13 @@ const portChoiceOf = (of: string): string => `(
 
 // In the same order as `urlReason` of a job is found (jobs/job-view.ts), and led as `find-route` says.
 const ADDRESSES = statement('metrics-addresses', {
-  values: [t.nullable(t.text)],
+  values: [t.nullable(t.text), t.nullable(t.text)],
   row: { what: t.text, state: t.text, count: t.int },
 })(`
   WITH running AS (
     SELECT j.id, j.status, j.definition, j.deployment_count, j.active_deployment_id,
       coalesce(active.definition -> 'route', 'false') <> 'false' AND (SELECT choice = 'one' FROM ${portChoiceOf('active')}) AS is_wanted,
-      CASE WHEN j.name !~ '--[0-9]+$' THEN j.name || '.' || $1::text END AS host,
+      CASE WHEN j.name !~ $2::text THEN j.name || '.' || $1::text END AS host,
       coalesce(found.is_led, false) AS is_led, found.reached_as
     FROM jobs j
     LEFT JOIN deployments active ON active.id = j.active_deployment_id

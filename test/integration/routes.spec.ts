@@ -31,6 +31,12 @@ describe('names that lead to jobs', () => {
   afterEach(() => test.database.query('TRUNCATE jobs, instances, launches, shapes CASCADE'));
 
   const lookup = () => new RouteLookup(test.database, NO_WAITER, undefined).find(HOST);
+  /** What a process that knows the domain finds; that is of the jobs' names for each other, too. */
+  const coming = (host: string, domain = DOMAIN) =>
+    new RouteLookup(test.database, NO_WAITER, {
+      ...{ scheme: 'http:', domain: DOMAIN, port: '', hostRules: PREMISES.hostRules },
+      private: { scheme: 'http:', domain: 'jobs.internal', port: '' },
+    }).find(`${host}.${domain}`);
   const owner = async () =>
     (await test.database.query('SELECT job_id FROM routes WHERE host = $1 AND removed_at IS NULL', [HOST]))[0];
 
@@ -59,6 +65,42 @@ describe('names that lead to jobs', () => {
     expect((await lookup())?.target).toBeNull();
     await test.database.query('UPDATE routes SET removed_at = clock_timestamp()');
     expect(await lookup()).toBeUndefined();
+  });
+
+  it('let callers wait for a job that no pass has seen yet, and for one whose name was another job’s until now', async () => {
+    const job = await insertJob('web');
+    expect(await coming('web')).toBeUndefined();
+    await deploy(job);
+    await test.database.query(`UPDATE jobs SET status = 'deploying'`);
+    const waits = { jobId: job, target: null, holdSeconds: 10, allow: [] };
+    expect(await coming('web')).toEqual(waits);
+    expect(await coming('web', 'jobs.internal')).toEqual(waits);
+    for (const name of ['other', 'www.web']) expect(await coming(name)).toBeUndefined();
+    expect(await coming('web', 'elsewhere.test')).toBeUndefined();
+    await test.database.query(`INSERT INTO routes (host, job_id, removed_at) VALUES ($1, $2, clock_timestamp())`, [
+      HOST,
+      await insertJob('former', { isGone: true }),
+    ]);
+    expect(await coming('web')).toEqual(waits);
+    const settings = { holdSeconds: 3, allow: ['10.0.0.0/8'] };
+    await test.database.query(`UPDATE jobs SET definition = jsonb_set(definition, '{route}', $1)`, [settings]);
+    expect(await coming('web')).toEqual({ ...waits, ...settings });
+  });
+
+  it.each([
+    ['has no port', { definition: JobDefinition.parse({}) }],
+    ['wants no URL', { definition: JobDefinition.parse({ ...PORTS, route: false }) }],
+    ['has a name that is kept', { name: 'web--7' }],
+    ['is not to run', { desired_state: 'stopped' }],
+    ['failed', { status: 'failed' }],
+    ['is deleted', { deleted_at: new Date() }],
+  ])('let nobody wait for a job that %s', async (_, columns) => {
+    await deploy(await insertJob('web'));
+    const { name = 'web', ...others } = { status: 'deploying', name: 'web', ...columns } as Record<string, unknown>;
+    for (const [column, value] of Object.entries({ ...others, name })) {
+      await test.database.query(`UPDATE jobs SET ${column} = $1`, [value]);
+    }
+    expect(await coming(String(name))).toBeUndefined();
   });
 
   it.each([
