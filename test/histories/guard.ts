@@ -30,6 +30,8 @@ import type { World } from './world.ts';
 /** Logs are waited for so long after a deadline, from the pass that finds it over. */
 const LOGS_SECONDS = 10;
 const STOP_SLACK_SECONDS = 30;
+/** As docs/addresses.md says. */
+const HEALING_WAITS_SECONDS = 45;
 /** By then every agent has come back that could not reach us. */
 const AGENT_RETURN_SECONDS = 25;
 const FIRST_ORDER_SECONDS = 15;
@@ -105,7 +107,10 @@ export class Guard {
     claim(!job.nextPassAt || job.nextPassAt.getTime() >= timeline.nowMs - 1, `${job.id}: wakes in the past`);
   }
 
-  /** What serves well is led to once the ingress could connect to it, and has the name of its job. */
+  /**
+   * What serves well is led to once the ingress could connect to it, and not before, and has the name of its job. What
+   * heals a job waits for that no longer than it would for an answer that is lost.
+   */
   private checkAddress(job: JobRow, facts: JobFacts, plan: JobPlan): void {
     const { rows, now } = this.world;
     const active = facts.deployments.find(({ id }) => id === plan.activeDeploymentId);
@@ -127,9 +132,17 @@ export class Guard {
         isInService(attempt)
       );
     });
-    const isLed = rows
-      .deploymentsOf(job.id)
-      .some(({ id }) => rows.attemptsOf(id).some((one) => one.routedPort !== null));
+    const attempts = rows.deploymentsOf(job.id).flatMap(({ id }) => rows.attemptsOf(id));
+    const isLed = attempts.some(({ routedPort }) => routedPort !== null);
+    const before = new Map(
+      facts.deployments.flatMap((one) => one.attempts).map(({ id, routedPort }) => [id, routedPort]),
+    );
+    for (const { id, routedPort, reachPort, reachAskedAt, reachedAs } of attempts) {
+      if (routedPort === null || before.get(id) != null) continue;
+      const hasWaited = reachAskedAt && now >= after(reachAskedAt, HEALING_WAITS_SECONDS);
+      const isChecked = reachPort === routedPort && (reachedAs === 'http' || hasWaited);
+      claim(isChecked, `${id}: callers are led there, and nobody knows whether it can be connected to`);
+    }
     claim(serving.length === 0 || isLed, `${job.id}: ${serving.length} serve, and its address leads to none`);
   }
 

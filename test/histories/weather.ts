@@ -21,6 +21,8 @@ export type Weather = {
   spot: 'kept' | 'noticed-at-once';
   docker: 'works' | 'refuses' | 'absent' | 'no-image';
   container: 'runs' | 'exits-at-once' | 'exits-after-20s' | 'unhealthy';
+  /** Until a process beside the ingress has connected to a port that serves. */
+  reachMs: number;
   /** An answer of an agent gets lost, and comes with its repeat. */
   losesAnswers: boolean;
   /** How late our own passes are. */
@@ -55,6 +57,7 @@ export function fairWeather(): Weather {
     spot: 'kept',
     docker: 'works',
     container: 'runs',
+    reachMs: 20,
     losesAnswers: false,
     lateMs: 0,
   };

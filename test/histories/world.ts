@@ -272,7 +272,7 @@ export class World {
         this.timeline.after(POLL_MS, () => this.poll(instanceId));
       }
       for (const { id, reachPort, reachedAs } of plan.attempts) {
-        if (reachPort !== null && reachedAs === null) this.timeline.after(POLL_MS, () => this.reach(id));
+        if (reachPort !== null && reachedAs === null) this.timeline.after(this.weather.reachMs, () => this.reach(id));
       }
       this.guard.afterPass(job, facts, plan);
     });
