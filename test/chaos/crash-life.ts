@@ -1,4 +1,5 @@
-import type { CrashMessage, CrashPoint } from './crash-preload.ts';
+import type { ChildProcess } from 'node:child_process';
+import type { CrashAnswer, CrashMessage, CrashPoint } from './crash-preload.ts';
 import type { DeploymentView, JobView } from './history.ts';
 import { openHouse, type House } from './house.ts';
 import { checkLedger } from './ledger-invariants.ts';
@@ -64,12 +65,14 @@ export class CrashHouse {
     const name = `life-${(this.#lives += 1)}`;
     const before = this.#house.cloud.ledger.instances().length;
     const passed: CrashPoint[] = [];
-    const { process: child } = this.#replica;
-    const listener = (message: CrashPoint): void => void passed.push(message);
-    child?.on('message', listener);
-    child?.send({ arm: point } satisfies CrashMessage);
     const findings: Finding[] = [];
     const watch = this.#restartWhenKilled();
+    const child = await this.#arm(null);
+    const listener = (message: CrashAnswer): void => {
+      if (message !== 'heard') passed.push(message);
+    };
+    child.on('message', listener);
+    await this.#arm(point);
     const observer = new RouteObserver(this.#house, STALE_SECONDS);
     observer.watch([name]);
     try {
@@ -78,10 +81,11 @@ export class CrashHouse {
     } catch (error) {
       findings.push({ invariant: 'a life comes to its end', subject: name, detail: String(error) });
     } finally {
+      // It may be killed in this last moment: then another process is there for what comes.
+      await this.#arm(null);
       watch.stop();
       findings.push(...(await observer.stop()).findings);
-      child?.off('message', listener);
-      if (this.#replica.process === child) child?.send({ arm: null } satisfies CrashMessage);
+      child.off('message', listener);
     }
     findings.push(...(await this.#check(name, this.#house.cloud.ledger.instances().length - before)));
     return {
@@ -94,6 +98,15 @@ export class CrashHouse {
 
   close(): Promise<void> {
     return this.#house.stop();
+  }
+
+  /** @returns the process that heard it: another one where it ended before it did */
+  async #arm(point: CrashPoint | null): Promise<ChildProcess> {
+    for (;;) {
+      const { process: child } = this.#replica;
+      if (child && (await isHeard(child, { arm: point }))) return child;
+      await wait(20);
+    }
   }
 
   async #create(name: string): Promise<void> {
@@ -259,4 +272,22 @@ export class CrashHouse {
     }, 20);
     return { stop: () => clearInterval(timer) };
   }
+}
+
+/** @returns false where the process ends, or has ended, before it hears the message */
+function isHeard(child: ChildProcess, message: CrashMessage): Promise<boolean> {
+  return new Promise((resolve) => {
+    const end = (isHeardNow: boolean): void => {
+      child.off('message', onAnswer).off('exit', onExit);
+      resolve(isHeardNow);
+    };
+    const onAnswer = (answer: CrashAnswer): void => {
+      if (answer === 'heard') end(true);
+    };
+    const onExit = (): void => end(false);
+    child.on('message', onAnswer).once('exit', onExit);
+    child.send(message, (error) => {
+      if (error) end(false);
+    });
+  });
 }

@@ -20,6 +20,9 @@ export type CrashPoint = {
 
 export type CrashMessage = { readonly arm: CrashPoint | null };
 
+/** What comes over IPC: a point that was passed, or that a message was heard. */
+export type CrashAnswer = CrashPoint | 'heard';
+
 const TABLES = 'jobs|deployments|attempts|orders|instances|assignments|launches|shapes|owner|routes';
 const CHANGE = new RegExp(`\\b(INSERT INTO|UPDATE|DELETE FROM)\\s+(${TABLES})\\b`, 'gi');
 const CALLS = new Set(['RunInstancesCommand', 'TerminateInstancesCommand', 'CreateTagsCommand']);
@@ -30,6 +33,7 @@ const seen = new Map<string, number>();
 process.on('message', ({ arm }: CrashMessage) => {
   armed = arm;
   seen.clear();
+  process.send?.('heard' satisfies CrashAnswer);
 });
 process.channel?.unref();
 
@@ -42,7 +46,7 @@ function pass(side: CrashPoint['side'], name: string): void {
     // The signal is on its way; nothing of ours may run meanwhile.
     for (;;);
   }
-  process.send?.({ side, name, occurrence } satisfies CrashPoint);
+  process.send?.({ side, name, occurrence } satisfies CrashAnswer);
 }
 
 type Query = (this: Connection, ...args: unknown[]) => unknown;

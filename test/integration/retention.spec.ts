@@ -4,6 +4,7 @@ import { JobDefinition } from '../../src/jobs/job-definition.ts';
 import { appendEvents } from '../../src/events/append-events.ts';
 import { Sequencer } from '../../src/events/sequencer.ts';
 import { Retention } from '../../src/retention/retention.ts';
+import { blockedOnLock } from '../support/blocked-on-lock.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 describe('retention', () => {
@@ -200,6 +201,16 @@ describe('retention', () => {
     const left = await test.database.query<{ key: string }>(`SELECT key FROM shapes WHERE key <> 'shape' ORDER BY key`);
     expect(left.map(({ key }) => key)).toEqual(['attempt', 'due', 'instance', 'launch', 'warm']);
     await test.database.query(`DELETE FROM instances WHERE id = 'i-shaped'`);
+  });
+
+  it('leaves a shape alone that a pass is about to launch instances of, and does not wait for its end', async () => {
+    await new Retention(test.database, 36_000).run();
+    await test.database.query(`INSERT INTO shapes (key, spec) VALUES ('wanted', '{}')`);
+    await test.database.transaction(async (pass) => {
+      await pass.query(`UPDATE shapes SET next_pass_at = clock_timestamp() WHERE key = 'wanted'`);
+      const deleted = new Retention(test.database, 36_000).run().then(({ shapes }) => shapes);
+      expect(await Promise.race([deleted, blockedOnLock(test.database).then(() => 'waits')])).toBe(0);
+    });
   });
 
   type JobOptions = { deployments: number; daysAgo: number; isDeleted?: boolean };

@@ -113,4 +113,11 @@ export const AGENT: readonly Equivalent[] = [
     mutated: '1',
     why: 'What is open of a line that is too long holds no time, so it is no line: it is emptied at its end.',
   },
+  {
+    file: 'src/agent/registration-statements.ts',
+    on: "return error instanceof Error && 'constraint' in error && error.constraint === 'instances_token';",
+    original: "error instanceof Error && 'constraint' in error",
+    mutated: "(error instanceof Error) || ('constraint' in error)",
+    why: 'For the compiler: what Postgres and its driver throw is an error, and one without a constraint names none.',
+  },
 ];
