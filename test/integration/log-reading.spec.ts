@@ -58,7 +58,7 @@ describe('reading the log of a job', () => {
     );
     for (let from = 0; from < LINES;) {
       const to = Math.min(LINES, from + pick(1, 3, 40, 600));
-      await insertChunk(jobId, from, to, random.fraction() < 0.5);
+      await insertChunk(jobId, from, lines.slice(from, to), random.fraction() < 0.5);
       from = to;
     }
     const folder: Pick<ObjectFolder, 'get'> = { get: (key) => Promise.resolve(objects.get(key)) };
@@ -67,8 +67,8 @@ describe('reading the log of a job', () => {
   }, 60_000);
   afterAll(() => test.close());
 
-  async function insertChunk(jobId: string, from: number, to: number, isSealed: boolean): Promise<void> {
-    const some = lines.slice(from, to);
+  async function insertChunk(jobId: string, from: number, some: readonly LogLine[], isSealed: boolean): Promise<void> {
+    const to = from + some.length;
     const content = Buffer.from(some.map(formatLine).join(''));
     const counts: Record<string, [number, number]> = {};
     for (const { deployment, attempt, stream } of some) {
@@ -120,6 +120,19 @@ describe('reading the log of a job', () => {
       expect(seen).toEqual(expected);
     }
   }, 60_000);
+
+  it('ends a page with the line that passes 1 MiB, and goes on behind it', async () => {
+    const { jobId } = await insertAgent(test.database);
+    const [job] = await test.database.query<{ name: string }>('SELECT name FROM jobs WHERE id = $1', [jobId]);
+    const long = Array.from({ length: 5 }, (_, n) => ({ ...lines[0]!, text: `${n} ${'x'.repeat(400_000)}` }));
+    await test.database.query('INSERT INTO job_logs (job_id, last_line) VALUES ($1, $2)', [jobId, long.length]);
+    await insertChunk(jobId, 0, long, false);
+    const query = ReadLogs.parse({ deployment: '1' });
+    const page = await logs.readPage(await logs.open(job!.name, query, undefined), query.limit, NEVER);
+    expect(page.items.map(({ text }) => text[0])).toEqual(['0', '1', '2']);
+    const rest = await logs.open(job!.name, query, parseCursor(page.nextCursor ?? ''));
+    expect((await logs.readPage(rest, query.limit, NEVER)).items.map(({ text }) => text[0])).toEqual(['3', '4']);
+  });
 
   it('has what was asked for, or says what there is not', async () => {
     const open = (query: object) => logs.open(name, ReadLogs.parse(query), undefined);
