@@ -135,10 +135,11 @@ describe('a job pass', () => {
       }),
     );
     const order = [...definitions.keys()].toSorted();
-    // The first job that is claimed, and the first by its id, has the highest key.
-    const ids = await Promise.all(order.map((key) => insertJob(key.slice(0, 20))));
+    // The first job that is claimed, and the first by its id, has the highest key; the others are in no order.
+    const keys = [3, 0, 2, 1].map((at) => order[at]!);
+    const ids = await Promise.all(keys.map((key) => insertJob(key.slice(0, 20))));
     for (const [at, id] of ids.toSorted().entries())
-      await insertDeployment(id, 1, { definition: definitions.get(order.at(-1 - at)!) });
+      await insertDeployment(id, 1, { definition: definitions.get(keys[at]!) });
     let pass: Promise<unknown> | undefined;
     await test.database.transaction(async (other) => {
       const insert = (key: string) =>
